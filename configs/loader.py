@@ -1,0 +1,120 @@
+"""From presets, YAML files and `--set path=value` to one frozen `Config`."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from configs.schema import Config
+from torch_utils.errors import UserError
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+def preset_names() -> list[str]:
+    """Names of the presets shipped with the package."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
+    """Resolve a configuration.
+
+    name_or_path: a preset (`chair`), a preset with a resolution (`chair-128`) or a YAML file.
+    overrides: "path.to.field=value" strings, the value in YAML. Raises UserError naming the nearest valid key.
+    """
+    if name_or_path.endswith((".yaml", ".yml")):
+        values = _read_yaml(Path(name_or_path))
+    else:
+        values = _preset(name_or_path)
+    for override in overrides:
+        _apply(values, override)
+    return build_config(values, name_or_path)
+
+
+def build_config(values: dict[str, Any], source: str) -> Config:
+    """A validated Config from nested plain values; `source` names them in errors."""
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"{source}: unknown setting {path!r}{_nearest(path, field_paths())}") from None
+        message = first["msg"].removeprefix("Value error, ")
+        location = f" {path}:" if path else ""
+        raise UserError(f"{source}:{location} {message}, got {first.get('input')!r}"[:400]) from None
+
+
+def dump_config(config: Config) -> str:
+    """The whole resolved configuration as YAML, which `--config` takes back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def field_paths() -> list[str]:
+    """Every settable path, e.g. "loss.gamma"."""
+    paths = []
+    for name, field in Config.model_fields.items():
+        section = getattr(field.annotation, "model_fields", None)
+        paths += [f"{name}.{key}" for key in section] if section else [name]
+    return paths
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """A preset's values; the suffix `-R` of `<category>-R` sets the resolution and scales γ with resolution²."""
+    path = PRESETS / f"{name}.yaml"
+    if path.exists():
+        return _read_yaml(path)
+    category, _, suffix = name.rpartition("-")
+    base = PRESETS / f"{category}.yaml"
+    if not (suffix.isdigit() and base.exists()):
+        raise UserError(
+            f"--config {name}: no such preset{_nearest(name, preset_names())}; presets: {', '.join(preset_names())}"
+        )
+    values = _read_yaml(base)
+    config = build_config(values, str(base))
+    factor = (int(suffix) / config.data.resolution) ** 2
+    values.setdefault("data", {})["resolution"] = int(suffix)
+    loss = values.setdefault("loss", {})
+    loss["gamma"] = config.loss.gamma * factor
+    if config.loss.gamma_mask is not None:
+        loss["gamma_mask"] = config.loss.gamma_mask * factor
+    return values
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; presets: {', '.join(preset_names())}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected sections with settings, got {type(values).__name__}")
+    return values
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals:
+        raise UserError(f"--set {override}: expected path.to.field=value, e.g. --set loss.gamma=10")
+    if path not in field_paths():
+        raise UserError(f"--set {path}: unknown setting{_nearest(path, field_paths())}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
+    *sections, field = path.split(".")
+    target = values
+    for section in sections:
+        target = target.setdefault(section, {})
+    target[field] = value
+
+
+def _nearest(name: str, candidates: Sequence[str]) -> str:
+    match = difflib.get_close_matches(name, candidates, 1, cutoff=0.4)
+    return f"; did you mean {match[0]!r}?" if match else ""

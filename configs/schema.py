@@ -1,0 +1,153 @@
+"""The configuration: one frozen section per stage. Every default is a decision; presets hold only differences from it."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    resolution: Annotated[int, Field(ge=16)] = Field(64, description="side of the views that the networks see, px")
+    views_per_shape: PositiveInt = Field(1, description="views rendered of each generated shape in a step")
+
+
+class MappingConfig(Section):
+    z_dim: PositiveInt = Field(512, description="size of each latent z")
+    w_dim: PositiveInt = Field(512, description="size of each style vector w")
+    layers: PositiveInt = Field(8, description="fully connected layers of each mapping network")
+    lr_multiplier: Positive = Field(0.01, description="learning-rate multiplier of the mapping networks")
+    w_average_beta: Fraction = Field(0.998, description="decay per minibatch of the running average of w")
+
+
+class BackboneConfig(Section):
+    plane_resolution: PositiveInt = Field(256, description="side of each of the three planes, texels; a power of two")
+    plane_channels: PositiveInt = Field(32, description="channels of each plane, for geometry and for texture")
+    channel_base: PositiveInt = Field(
+        32768, description="channels at resolution r are min(channel_max, channel_base / r)"
+    )
+    channel_max: PositiveInt = Field(512, description="largest number of channels")
+
+
+class GeometryConfig(Section):
+    lattice: Literal["bcc", "kuhn"] = Field("bcc", description="tetrahedral lattice: body-centred cubic or Kuhn")
+    cells: Annotated[int, Field(ge=4)] = Field(26, description="lattice cells along the side of the box")
+    box: Positive = Field(
+        1.0, description="side of the box that the lattice fills, world units; its centre is the origin"
+    )
+    deformation: NonNegative = Field(
+        0.2, description="largest movement of a lattice vertex, cells per axis; 0 turns it off"
+    )
+    sphere_radius: Positive = Field(0.3, description="radius of the surface at the start, world units")
+    sdf_scale: Positive = Field(0.1, description="SDF = (|p| − sphere_radius) + sdf_scale · network")
+    hidden: PositiveInt = Field(32, description="hidden width of the SDF and deformation heads")
+    hidden_layers: PositiveInt = Field(1, description="hidden layers of the SDF and deformation heads")
+    rgb_gradient: Literal["none", "silhouette", "full"] = Field(
+        "full", description="how the RGB loss reaches vertex positions: not, through coverage, or through colours too"
+    )
+
+
+class TextureConfig(Section):
+    hidden: PositiveInt = Field(32, description="hidden width of the texture head")
+    features: PositiveInt = Field(16, description="texture features before the modulated projection to RGB")
+    plane_gain: Positive = Field(1.0, description="factor on the texture planes; small values start less colourful")
+
+
+class RenderingConfig(Section):
+    supersample: Literal[1, 2, 4] = Field(
+        2, description="raster samples along each side of a pixel, fakes and reals alike"
+    )
+    backend: Literal["auto", "native", "nvdiffrast", "reference"] = Field("auto", description="rasteriser")
+
+
+class DiscriminatorConfig(Section):
+    channel_base: PositiveInt = Field(
+        32768, description="channels at resolution r are min(channel_max, channel_base / r)"
+    )
+    channel_max: PositiveInt = Field(512, description="largest number of channels")
+    mask_channel_base: PositiveInt = Field(32768, description="channel_base of the mask discriminator")
+    mask_resolution_divisor: PositiveInt = Field(
+        1, description="the mask discriminator sees the mask reduced this many times"
+    )
+    entry_stride: Literal[1, 2] = Field(
+        1, description="stride of the first convolution; 2 halves the cost of the widest layer"
+    )
+    conditioning: bool = Field(True, description="condition on the camera's azimuth and elevation")
+    mapping_layers: PositiveInt = Field(8, description="layers of the camera's mapping network")
+    stddev_group: PositiveInt = Field(4, description="contiguous samples in a group of the minibatch-stddev layer")
+
+
+class LossConfig(Section):
+    gamma: NonNegative = Field(40.0, description="weight of R1 on the RGB discriminator")
+    gamma_mask: NonNegative | None = Field(None, description="weight of R1 on the mask discriminator; null = gamma")
+    mask_weight: NonNegative = Field(1.0, description="weight of the mask discriminator's loss against RGB's in G")
+    r1_interval: PositiveInt = Field(16, description="minibatches between two R1 steps (lazy regularisation)")
+    style_mixing: Fraction = Field(0.9, description="probability of mixing two latents in a sample")
+    sdf_regulariser: NonNegative = Field(0.01, description="weight of the sign cross-entropy over crossing edges")
+
+
+class TrainingConfig(Section):
+    total_kimg: Positive = Field(20000.0, description="length of the run, thousands of real images shown to D")
+    batch: PositiveInt = Field(32, description="images in a global minibatch")
+    lr_generator: Positive = Field(0.002, description="Adam learning rate of the generator")
+    lr_discriminator: Positive = Field(0.002, description="Adam learning rate of the discriminators")
+    beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Adam β1")
+    beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="Adam β2")
+    ema_halflife_kimg: Positive = Field(10.0, description="half-life of the generator's running average, kimg")
+    ema_rampup: NonNegative = Field(
+        0.05, description="half-life at most this share of the images shown so far; 0 = no ramp"
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="autocast type; SDF and raster stay fp32")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of everything random in the run")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0 = one per core")
+    snapshot_kimg: Positive = Field(200.0, description="kimg between network snapshots and sheets")
+    state_kimg: Positive = Field(50.0, description="kimg between training states")
+    log_kimg: Positive = Field(1.0, description="kimg between lines of stats.jsonl")
+    max_skipped_steps: PositiveInt = Field(
+        20, description="steps in a row with non-finite gradients before the run stops"
+    )
+
+
+class AugmentConfig(Section):
+    mode: Literal["none", "fixed", "ada"] = Field("none", description="augmentation of what the discriminators see")
+    probability: Fraction = Field(0.0, description="strength in mode fixed; starting value in mode ada")
+    ada_target: Fraction = Field(0.6, description="target of the overfitting statistic in mode ada")
+
+
+class Config(Section):
+    """A whole run. `classes` > 0 makes the generator and the discriminators conditional on a class label."""
+
+    category: str = Field("object", description="what the data show; a name for logs and reports")
+    classes: Annotated[int, Field(ge=0)] = Field(
+        0, description="class labels of a conditional network; 0 = unconditional"
+    )
+    data: DataConfig = DataConfig()
+    mapping: MappingConfig = MappingConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    geometry: GeometryConfig = GeometryConfig()
+    texture: TextureConfig = TextureConfig()
+    rendering: RenderingConfig = RenderingConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()
+    augment: AugmentConfig = AugmentConfig()
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        if self.training.batch % self.data.views_per_shape:
+            raise ValueError(
+                f"training.batch: expected a multiple of data.views_per_shape = {self.data.views_per_shape}, "
+                f"got {self.training.batch}"
+            )
+        resolution = self.backbone.plane_resolution
+        if resolution < 4 or resolution & (resolution - 1):
+            raise ValueError(f"backbone.plane_resolution: expected a power of two of at least 4, got {resolution}")
+        return self

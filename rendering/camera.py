@@ -1,0 +1,127 @@
+"""Every camera convention, in one file (prose: docs/conventions.md).
+
+World: right-handed, +Y up, the object's front towards +Z. Camera: OpenGL, looks down its −Z axis with +Y up.
+Clip space: `projection()` negates y, so NDC y = −1 is the picture's top and row 0 of every image is the top row.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """N pinhole cameras.
+
+    camera_to_world [N, 4, 4]: rigid, OpenGL axes. focal [N, 2]: focal length (x, y) in half images, i.e. 1 / tan(fov / 2).
+    principal [N, 2]: principal point in NDC, x right, y *down*, (0, 0) = the centre. near, far: clip distances, world units.
+    """
+
+    camera_to_world: Tensor
+    focal: Tensor
+    principal: Tensor
+    near: float = 0.1
+    far: float = 10.0
+
+    @staticmethod
+    def orbit(
+        azimuth_rad: Tensor,
+        elevation_rad: Tensor,
+        radius: Tensor | float,
+        fov_y_rad: Tensor | float,
+        near: float = 0.1,
+        far: float = 10.0,
+    ) -> "Cameras":
+        """Cameras that look at the origin from r·(cos e·sin a, sin e, cos e·cos a); square pictures.
+
+        azimuth_rad, elevation_rad [N]: azimuth 0 sees the front (+Z) and grows counter-clockwise seen from above.
+        radius, fov_y_rad: [N] or one number, world units and radians.
+        """
+        a, e = torch.broadcast_tensors(azimuth_rad, elevation_rad)
+        radius = torch.as_tensor(radius, dtype=a.dtype, device=a.device).expand_as(a)
+        fov = torch.as_tensor(fov_y_rad, dtype=a.dtype, device=a.device).expand_as(a)
+        backward = torch.stack([e.cos() * a.sin(), e.sin(), e.cos() * a.cos()], -1)
+        # The right axis from the azimuth alone: well defined at the poles too, where a cross product with +Y is not.
+        right = torch.stack([a.cos(), torch.zeros_like(a), -a.sin()], -1)
+        up = torch.linalg.cross(backward, right)
+        pose = torch.zeros(*a.shape, 4, 4, dtype=a.dtype, device=a.device)
+        pose[..., :3, :] = torch.stack([right, up, backward, backward * radius[..., None]], -1)
+        pose[..., 3, 3] = 1
+        focal = (1 / torch.tan(fov / 2))[..., None].expand(*a.shape, 2)
+        return Cameras(pose, focal, torch.zeros_like(focal), near, far)
+
+    def __len__(self) -> int:
+        return self.camera_to_world.shape[0]
+
+    def __getitem__(self, index) -> "Cameras":
+        """The cameras selected by a slice, a list or an index tensor (an int keeps the batch dimension)."""
+        if isinstance(index, int):
+            index = slice(index, index + 1) if index != -1 else slice(-1, None)
+        return Cameras(self.camera_to_world[index], self.focal[index], self.principal[index], self.near, self.far)
+
+    @staticmethod
+    def cat(cameras: Sequence["Cameras"]) -> "Cameras":
+        """Concatenate; near and far are those of the first."""
+        return Cameras(
+            torch.cat([c.camera_to_world for c in cameras]),
+            torch.cat([c.focal for c in cameras]),
+            torch.cat([c.principal for c in cameras]),
+            cameras[0].near,
+            cameras[0].far,
+        )
+
+    def to(self, device: torch.device | str) -> "Cameras":
+        """A copy on `device`."""
+        return Cameras(
+            self.camera_to_world.to(device), self.focal.to(device), self.principal.to(device), self.near, self.far
+        )
+
+    def azimuth_rad(self) -> Tensor:
+        """Azimuth of the camera's position [N], in (−π, π]: the inverse of `orbit`."""
+        position = self.position()
+        return torch.atan2(position[:, 0], position[:, 2])
+
+    def elevation_rad(self) -> Tensor:
+        """Elevation of the camera's position [N], in [−π/2, π/2]."""
+        position = self.position()
+        return torch.atan2(position[:, 1], torch.hypot(position[:, 0], position[:, 2]))
+
+    def position(self) -> Tensor:
+        """Camera centres in the world [N, 3]."""
+        return self.camera_to_world[:, :3, 3]
+
+    def view(self) -> Tensor:
+        """World to camera [N, 4, 4] (column vectors: p_camera = view @ p_world)."""
+        rotation = self.camera_to_world[:, :3, :3].transpose(1, 2)
+        translation = -(rotation @ self.camera_to_world[:, :3, 3:])
+        bottom = torch.tensor([0, 0, 0, 1], dtype=rotation.dtype, device=rotation.device).expand(len(self), 1, 4)
+        return torch.cat([torch.cat([rotation, translation], 2), bottom], 1)
+
+    def projection(self) -> Tensor:
+        """Camera to clip [N, 4, 4]; y is negated, so row 0 is the picture's top; z/w runs from −1 (near) to 1 (far)."""
+        matrix = torch.zeros(len(self), 4, 4, dtype=self.focal.dtype, device=self.focal.device)
+        matrix[:, 0, 0] = self.focal[:, 0]
+        matrix[:, 1, 1] = -self.focal[:, 1]
+        matrix[:, :2, 2] = -self.principal
+        matrix[:, 2, 2] = -(self.far + self.near) / (self.far - self.near)
+        matrix[:, 2, 3] = -2 * self.far * self.near / (self.far - self.near)
+        matrix[:, 3, 2] = -1
+        return matrix
+
+    def world_to_clip(self) -> Tensor:
+        """World to clip [N, 4, 4]."""
+        return self.projection() @ self.view()
+
+    def transform(self, vertices: Tensor, camera_index: Tensor) -> Tensor:
+        """Clip-space positions [ΣV, 4] of vertices [ΣV, 3], each seen by camera `camera_index` [ΣV] int64."""
+        matrices = self.world_to_clip()[camera_index]
+        return torch.einsum("vij,vj->vi", matrices, F.pad(vertices, (0, 1), value=1.0))
+
+
+def fov_from_sensor(sensor_mm: float, lens_mm: float) -> float:
+    """Field of view in radians: 2·atan(sensor / (2·lens)). GET3D's 32 mm sensor and 35 mm lens give 49.13°."""
+    return 2 * math.atan(sensor_mm / (2 * lens_mm))
