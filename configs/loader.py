@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from click import UsageError
 from pydantic import ValidationError
 
 from configs.schema import Config
-from torch_utils.errors import UserError
 
 PRESETS = Path(__file__).parent / "presets"
 
@@ -23,7 +23,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     """Resolve a configuration.
 
     name_or_path: a preset (`chair`), a preset with a resolution (`chair-128`) or a YAML file.
-    overrides: "path.to.field=value" strings, the value in YAML. Raises UserError naming the nearest valid key.
+    overrides: "path.to.field=value" strings, the value in YAML. Raises UsageError naming the nearest valid key.
     """
     if name_or_path.endswith((".yaml", ".yml")):
         values = _read_yaml(Path(name_or_path))
@@ -42,10 +42,10 @@ def build_config(values: dict[str, Any], source: str) -> Config:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UserError(f"{source}: unknown setting {path!r}{_nearest(path, field_paths())}") from None
+            raise UsageError(f"{source}: unknown setting {path!r}{_nearest(path, field_paths())}") from None
         message = first["msg"].removeprefix("Value error, ")
         location = f" {path}:" if path else ""
-        raise UserError(f"{source}:{location} {message}, got {first.get('input')!r}"[:400]) from None
+        raise UsageError(f"{source}:{location} {message}, got {first.get('input')!r}"[:400]) from None
 
 
 def dump_config(config: Config) -> str:
@@ -70,7 +70,7 @@ def _preset(name: str) -> dict[str, Any]:
     category, _, suffix = name.rpartition("-")
     base = PRESETS / f"{category}.yaml"
     if not (suffix.isdigit() and base.exists()):
-        raise UserError(
+        raise UsageError(
             f"--config {name}: no such preset{_nearest(name, preset_names())}; presets: {', '.join(preset_names())}"
         )
     values = _read_yaml(base)
@@ -88,26 +88,26 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file; presets: {', '.join(preset_names())}") from None
+        raise UsageError(f"{path}: no such file; presets: {', '.join(preset_names())}") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
+        raise UsageError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise UserError(f"{path}: expected sections with settings, got {type(values).__name__}")
+        raise UsageError(f"{path}: expected sections with settings, got {type(values).__name__}")
     return values
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals:
-        raise UserError(f"--set {override}: expected path.to.field=value, e.g. --set loss.gamma=10")
+        raise UsageError(f"--set {override}: expected path.to.field=value, e.g. --set loss.gamma=10")
     if path not in field_paths():
-        raise UserError(f"--set {path}: unknown setting{_nearest(path, field_paths())}")
+        raise UsageError(f"--set {path}: unknown setting{_nearest(path, field_paths())}")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
-        raise UserError(f"--set {override}: {text!r} is not a YAML value") from None
+        raise UsageError(f"--set {override}: {text!r} is not a YAML value") from None
     *sections, field = path.split(".")
     target = values
     for section in sections:

@@ -1,4 +1,4 @@
-"""The configuration: one frozen section per stage. Every default is a decision; presets hold only differences from it."""
+"""The configuration: one frozen section per stage. Every default is a decision; presets hold only differences."""
 
 from typing import Annotated, Literal
 

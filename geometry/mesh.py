@@ -39,7 +39,7 @@ class Mesh:
 
     @staticmethod
     def pack(meshes: Sequence["Mesh"]) -> "Mesh":
-        """Concatenate meshes (each itself a batch); optional attributes are kept where all have them, textures where B = 1."""
+        """Concatenate meshes (each itself a batch); optional attributes are kept where all have them."""
         if len(meshes) == 1:
             return meshes[0]
         if not meshes:

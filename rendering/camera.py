@@ -17,8 +17,9 @@ from torch import Tensor
 class Cameras:
     """N pinhole cameras.
 
-    camera_to_world [N, 4, 4]: rigid, OpenGL axes. focal [N, 2]: focal length (x, y) in half images, i.e. 1 / tan(fov / 2).
-    principal [N, 2]: principal point in NDC, x right, y *down*, (0, 0) = the centre. near, far: clip distances, world units.
+    camera_to_world [N, 4, 4]: rigid, OpenGL axes. focal [N, 2]: focal length (x, y) in half images: 1 / tan(fov / 2).
+    principal [N, 2]: principal point in NDC, x right, y *down*, (0, 0) = the centre.
+    near, far: clip distances, world units.
     """
 
     camera_to_world: Tensor

@@ -2,7 +2,7 @@
 
 
 class UserError(ValueError):
-    """A mistake in the user's input: one line that names the file or option, what was expected, and the mending command.
+    """A mistake in the user's input: one line with the file or option, what was expected, and the mending command.
 
     The command line prints it without a traceback and exits with status 2. Never raised for a fault of the program.
     """

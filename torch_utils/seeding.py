@@ -1,4 +1,4 @@
-"""Randomness from (seed, global sample index, stream), never from the rank, so the number of ranks does not change a run."""
+"""Randomness from (seed, global sample index, stream), never from the rank: the number of ranks changes nothing."""
 
 import zlib
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ def sample_rng(seed: int, index: int, stream: str) -> np.random.Generator:
 
 
 def normal(seed: int, indices: Sequence[int], stream: str, size: int) -> torch.Tensor:
-    """Standard normal numbers [len(indices), size], float32 on the CPU; row i depends on (seed, indices[i], stream) alone."""
+    """Standard normal numbers [len(indices), size], float32, CPU; row i depends on (seed, indices[i], stream) alone."""
     rows = [sample_rng(seed, int(i), stream).standard_normal(size, dtype=np.float32) for i in indices]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, size)
 
 
 def uniform(seed: int, indices: Sequence[int], stream: str, size: int) -> torch.Tensor:
-    """Uniform numbers in [0, 1) [len(indices), size], float32 on the CPU; row i depends on (seed, indices[i], stream) alone."""
+    """Uniform in [0, 1) [len(indices), size], float32, CPU; row i depends on (seed, indices[i], stream) alone."""
     rows = [sample_rng(seed, int(i), stream).random(size, dtype=np.float32) for i in indices]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, size)
