@@ -1,0 +1,53 @@
+# Two commands do everything on a machine with Python ≥ 3.11 and g++:
+#   make demo   chairs → views → training → meshes → report, in out/demo
+#   make test   all that CI checks
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
+
+.PHONY: help install test lint demo wheel clean
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; $(PYTHON) is $$($(PYTHON) -V). Try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 2; }
+	@command -v g++ > /dev/null || { echo "g++ is needed to build the kernels. Try: apt-get install g++"; exit 2; }
+	@$(PYTHON) -m venv .venv || { echo "The venv module is needed. Try: apt-get install python3-venv"; exit 2; }
+	$(PIP) torch setuptools wheel
+	@touch $@
+
+.venv/.installed: .venv/.created $(INSTALL_INPUTS)
+	$(PIP) --no-build-isolation -e .
+	@touch $@
+
+.venv/.installed-dev: .venv/.installed
+	$(PIP) --no-build-isolation -e ".[dev]"
+	@touch $@
+
+install: .venv/.installed
+	@$(BIN)/python -m torch_utils.build
+
+lint: .venv/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: .venv/.installed-dev
+	@$(BIN)/python -m torch_utils.build
+	@$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+demo: install
+	@$(BIN)/python -m benchmarks.demo --out out/demo
+
+wheel: .venv/.installed
+	$(BIN)/python -m torch_utils.build --cuda
+	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
+	@ls dist/*.whl
+
+clean:
+	rm -rf build dist torch_utils/lib *.egg-info
