@@ -1,0 +1,82 @@
+"""Samples of a trained generator: pictures and meshes by seed."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from geometry.mesh import Mesh
+from geometry.mesh_io.writer import write_glb, write_obj
+from rendering.camera import Cameras
+from sampling.bake import bake
+from sampling.latents import latents
+from sampling.sheet import to_uint8
+
+# Samples computed together; enough to fill two cores, small enough for little memory.
+CHUNK = 8
+
+# A trained network; its class lives to the left (networks.generator.Generator), and tests pass small stand-ins.
+Generator = Any
+
+
+@torch.no_grad()
+def render_styles(
+    generator: Generator, w_geo: torch.Tensor, w_tex: torch.Tensor, cameras: Cameras, resolution: int | None = None
+) -> np.ndarray:
+    """Pictures of styles (w_geo, w_tex) [B, ...] by all N cameras: [B, N, R, R, 3] uint8 on black."""
+    pictures = []
+    for geo, tex in zip(w_geo.split(CHUNK), w_tex.split(CHUNK), strict=True):
+        tiled = Cameras.cat([cameras] * len(geo)).to(w_geo.device)
+        rendered = generator.render(geo, tex, tiled, resolution=resolution)
+        pictures.append(to_uint8(rendered.rgb))
+    stacked = np.concatenate(pictures)
+    return stacked.reshape(-1, len(cameras), *stacked.shape[1:])
+
+
+@torch.no_grad()
+def styles(
+    generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learnt distribution, 0 = its mean)."""
+    z_geo, z_tex = latents(seeds, generator.config.mapping.z_dim, device)
+    return generator.map(z_geo, z_tex, truncation=truncation)
+
+
+@torch.no_grad()
+def textured_mesh(
+    generator: Generator, w_geo: torch.Tensor, w_tex: torch.Tensor, texture_size_px: int = 1024
+) -> Mesh | None:
+    """One sample's mesh with UV atlas, base colour and normals from styles of batch 1; None when its surface is empty."""
+    mesh = generator.mesh(w_geo).mesh
+    if mesh.faces.shape[0] == 0:
+        return None
+    return bake(mesh, generator.colour_field(w_geo, w_tex), texture_size_px)
+
+
+def export_meshes(
+    generator: Generator,
+    seeds: Sequence[int],
+    truncation: float,
+    out: Path,
+    *,
+    file_format: str = "glb",
+    texture_size_px: int = 1024,
+    unlit: bool = True,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[list[Path], list[int]]:
+    """Write one textured mesh a seed: (files, seeds whose surface was empty)."""
+    files, empty = [], []
+    write = {"glb": write_glb, "obj": write_obj}[file_format]
+    w_geo, w_tex = styles(generator, seeds, truncation, next(generator.parameters()).device)
+    for i, seed in enumerate(seeds):
+        mesh = textured_mesh(generator, w_geo[i : i + 1], w_tex[i : i + 1], texture_size_px)
+        if mesh is None:
+            empty.append(seed)
+        else:
+            path = out / f"seed{seed:04d}.{file_format}"
+            write(path, mesh, unlit=unlit)
+            files.append(path)
+        progress()
+    return files, empty

@@ -1,0 +1,57 @@
+"""Latents from seeds, and paths between them."""
+
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from torch_utils import seeding
+from torch_utils.errors import UserError
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds from "0-15,20,31": numbers and inclusive ranges, in the order given. Raises UserError for anything else."""
+    seeds: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if not match:
+            raise UserError(f"--seeds {text}: expected numbers and ranges such as 0-15,20; {part.strip()!r} is neither")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first:
+            raise UserError(f"--seeds {text}: the range {part.strip()!r} runs backwards; write {last}-{first}")
+        if last - first >= 1_000_000:
+            raise UserError(f"--seeds {text}: the range {part.strip()!r} is longer than a million")
+        seeds += range(first, last + 1)
+    return seeds
+
+
+def latents(seeds: Sequence[int], z_dim: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Latents (z_geo, z_tex), each [B, z_dim], standard normal; row i belongs to seeds[i] alone."""
+    z_geo = torch.cat([seeding.normal(seed, [0], "sample_geo", z_dim) for seed in seeds])
+    z_tex = torch.cat([seeding.normal(seed, [0], "sample_tex", z_dim) for seed in seeds])
+    return z_geo.to(device), z_tex.to(device)
+
+
+def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Great-circle path between two Gaussian latents [D]: [steps, D], both ends included.
+
+    Directions are interpolated on the sphere and norms linearly, so that every point is as likely as the ends
+    (Shoemake 1985; White 2016, "Sampling generative networks").
+    """
+    norms = torch.lerp(start.norm(), end.norm(), torch.linspace(0, 1, steps, device=start.device))
+    a, b = start / start.norm(), end / end.norm()
+    angle = torch.arccos((a @ b).clamp(-1, 1))
+    t = torch.linspace(0, 1, steps, device=start.device)[:, None]
+    if angle < 1e-4:
+        directions = torch.lerp(a, b, t)
+    else:
+        directions = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
+    return directions * norms[:, None]
+
+
+def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
+    """Straight path between two style codes [...]: [steps, ...], both ends included; the natural one in w."""
+    t = torch.linspace(0, 1, steps, device=start.device).view(-1, *[1] * start.ndim)
+    return torch.lerp(start[None], end[None], t)
