@@ -48,7 +48,7 @@ def styles(
 def textured_mesh(
     generator: Generator, w_geo: torch.Tensor, w_tex: torch.Tensor, texture_size_px: int = 1024
 ) -> Mesh | None:
-    """One sample's mesh with UV atlas, base colour and normals from styles of batch 1; None when its surface is empty."""
+    """Mesh with UV atlas, base colour and normals from styles of batch 1; None when the surface is empty."""
     mesh = generator.mesh(w_geo).mesh
     if mesh.faces.shape[0] == 0:
         return None
