@@ -1,0 +1,114 @@
+"""Ranks of a run started by `torchrun` (or one rank without it): set-up, and the few exchanges that a run needs.
+
+Ranks take contiguous slices of the global batch and every random number belongs to a global sample index, so the number
+of ranks does not change a run beyond rounding. Gradients are averaged by one all-reduce of one flat tensor: the model is
+small against the network's latency, two backward passes of different parts make up a step, and no wrapper has to guess
+which parameters took part, which is what DistributedDataParallel's buckets would be for.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed
+from torch import Tensor
+
+from torch_utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `world` processes. device: where its tensors live."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the rank that writes files and talks."""
+        return self.rank == 0
+
+    def slice(self, total: int) -> slice:
+        """This rank's contiguous slice of `total` samples (a multiple of `world`)."""
+        if total % self.world:
+            raise ValueError(f"slice(): expected a multiple of {self.world} ranks, got {total}")
+        share = total // self.world
+        return slice(self.rank * share, (self.rank + 1) * share)
+
+
+def start(device_type: str = "auto") -> Ranks:
+    """Join the ranks that `torchrun` started, or be the only one.
+
+    device_type: "cpu" (gloo), "cuda" (nccl, one device a rank) or "auto" (cuda where there is one).
+    """
+    if device_type == "auto":
+        device_type = "cuda" if torch.cuda.is_available() else "cpu"
+    if device_type == "cuda" and not torch.cuda.is_available():
+        raise UserError("device cuda: no CUDA device is visible; run without it, or see `tetragan doctor`")
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    device = torch.device(device_type, local) if device_type == "cuda" else torch.device(device_type)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    if world > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Ranks(int(os.environ.get("RANK", "0")), world, device)
+
+
+def stop(ranks: Ranks) -> None:
+    """Leave the group."""
+    if ranks.world > 1 and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def sum_over_ranks(tensor: Tensor, ranks: Ranks) -> Tensor:
+    """The sum of `tensor` over all ranks, in place; the tensor itself where there is one rank. No gradient."""
+    if ranks.world > 1:
+        torch.distributed.all_reduce(tensor)
+    return tensor
+
+
+def agree(flag: bool, ranks: Ranks) -> bool:
+    """True on every rank where `flag` is true on any."""
+    if ranks.world == 1:
+        return flag
+    return bool(sum_over_ranks(torch.tensor(float(flag), device=ranks.device), ranks).item())
+
+
+def barrier(ranks: Ranks) -> None:
+    """Wait for all ranks."""
+    agree(False, ranks)
+
+
+def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
+    """Replace every gradient by its mean over the ranks (one flat all-reduce). None counts as zero on every rank."""
+    if ranks.world == 1:
+        return
+    parameters = [p for p in parameters if p.requires_grad]
+    flat = torch.cat([torch.zeros_like(p).view(-1) if p.grad is None else p.grad.reshape(-1) for p in parameters])
+    sum_over_ranks(flat, ranks).div_(ranks.world)
+    for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        parameter.grad = gradient.view_as(parameter)
+
+
+def share_of_mean(count: int, ranks: Ranks) -> Tensor | float:
+    """The factor that turns this rank's mean over `count` items into its part of the mean over all ranks' items.
+
+    Averaged over the ranks (as gradients are), factor · local mean is the mean over the union: count · world / Σ count.
+    """
+    if ranks.world == 1:
+        return 1.0
+    total = sum_over_ranks(torch.tensor(float(count), device=ranks.device), ranks)
+    return count * ranks.world / total.clamp(min=1)
+
+
+def refuse_difference(name: str, values: Sequence[float], ranks: Ranks) -> None:
+    """UserError where ranks disagree on `values`, e.g. because their data folders differ."""
+    if ranks.world == 1:
+        return
+    mine = torch.tensor(list(values), dtype=torch.float64, device=ranks.device)
+    mean = sum_over_ranks(mine.clone(), ranks) / ranks.world
+    if agree(not torch.allclose(mine, mean, rtol=1e-12, atol=0), ranks):
+        raise UserError(f"{name}: the ranks disagree; every node must see the same files")
