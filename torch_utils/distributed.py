@@ -1,14 +1,14 @@
 """Ranks of a run started by `torchrun` (or one rank without it): set-up, and the few exchanges that a run needs.
 
-Ranks take contiguous slices of the global batch and every random number belongs to a global sample index, so the number
-of ranks does not change a run beyond rounding. Gradients are averaged by one all-reduce of one flat tensor: the model is
-small against the network's latency, two backward passes of different parts make up a step, and no wrapper has to guess
-which parameters took part, which is what DistributedDataParallel's buckets would be for.
+Ranks take contiguous slices of the global batch and every random number belongs to a global sample index, so the
+number of ranks does not change a run beyond rounding. Gradients are averaged by one all-reduce of one flat tensor: the
+model is small against the network's latency, two backward passes of different parts make up a step, and no wrapper has
+to guess which parameters took part, which is what DistributedDataParallel's buckets would be for.
 """
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.distributed
@@ -23,7 +23,7 @@ class Ranks:
 
     rank: int = 0
     world: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @property
     def first(self) -> bool:
