@@ -1,0 +1,39 @@
+"""Keeping every sample's surface present and closed."""
+
+import torch
+from torch import Tensor
+
+from geometry.tetgrid import TetGrid
+
+# Both in lattice cells: how far a repair pushes the SDF past zero, and the least SDF of a sealed boundary vertex
+# (above zero, so that the cap has no zero-area triangles; small, so that surfaces near the box hardly move).
+PUSH_CELLS = 0.5
+SEAL_CELLS = 0.05
+
+
+def empty_samples(sdf: Tensor) -> Tensor:
+    """Samples without a sign change: [B] bool. sdf [B, V]; the grid is connected, so these have no surface."""
+    inside = sdf < 0
+    return ~(inside.any(1) & ~inside.all(1))
+
+
+def repair_empty(sdf: Tensor, grid: TetGrid) -> tuple[Tensor, Tensor]:
+    """Give samples without a surface one; the others pass through untouched, gradient included.
+
+    sdf [B, V], world units. Where all is outside the grid's centre is pushed inside, where all is inside the boundary
+    is pushed outside, by half a cell; such samples carry no gradient (`regularisers.repair_loss` pulls them back).
+    Returns the SDF and the samples concerned, [B] bool; the number of repairs is its sum. No host synchronisation.
+    """
+    empty = empty_samples(sdf)
+    push = PUSH_CELLS * grid.cell
+    fixed = sdf.detach().clone()
+    everywhere = (fixed[:, 0] < 0) & empty
+    fixed = torch.where(everywhere[:, None] & grid.boundary, push, fixed)
+    nowhere = empty & ~everywhere
+    fixed[:, grid.centre] = torch.where(nowhere, -push, fixed[:, grid.centre])
+    return torch.where(empty[:, None], fixed, sdf), empty
+
+
+def seal_boundary(sdf: Tensor, grid: TetGrid) -> Tensor:
+    """Raise the SDF [B, V] of boundary vertices to at least 0.05 cell, so that every surface closes inside the box."""
+    return torch.where(grid.boundary, sdf.clamp(min=SEAL_CELLS * grid.cell), sdf)

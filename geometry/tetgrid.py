@@ -1,0 +1,191 @@
+"""Tetrahedral grids that fill a cube: the body-centred cubic lattice and the Kuhn lattice."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Local vertices of the six edges of a tetrahedron: the columns of `tet_edges`.
+TET_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
+
+
+@dataclass(frozen=True)
+class LatticeBlock:
+    """A run of grid vertices that is itself a cubic lattice, so that separable work needs only its coordinates.
+
+    Vertices start : start + side³ lie at (first + i·step, first + j·step, first + k·step), i slowest, k fastest.
+    first, step: world units.
+    """
+
+    start: int
+    side: int
+    first: float
+    step: float
+
+
+@dataclass(frozen=True)
+class TetGrid:
+    """A tetrahedral grid that fills a cube centred at the origin, without gaps or overlaps.
+
+    positions [V, 3] float32, world units. tets [T, 4] int32, positively oriented: det(v1 − v0, v2 − v0, v3 − v0) > 0.
+    edges [E, 2] int32, smaller vertex first, sorted. tet_edges [T, 6] int32: the edges 01, 02, 03, 12, 13, 23 of each
+    tetrahedron. boundary [V] bool: on the cube's surface. centre: the vertex at (or nearest to) the origin.
+    cell: side of a lattice cell, world units. blocks: the lattices that make up the vertices, in order.
+    """
+
+    positions: Tensor
+    tets: Tensor
+    edges: Tensor
+    tet_edges: Tensor
+    boundary: Tensor
+    centre: int
+    cell: float
+    blocks: tuple[LatticeBlock, ...] = ()
+
+    @property
+    def num_vertices(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def num_tets(self) -> int:
+        return self.tets.shape[0]
+
+    @property
+    def num_edges(self) -> int:
+        return self.edges.shape[0]
+
+    def to(self, device: torch.device | str) -> "TetGrid":
+        """The grid on `device`; the same object where it is there already."""
+        if self.positions.device == torch.device(device):
+            return self
+        names = ("positions", "tets", "edges", "tet_edges", "boundary")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+
+@lru_cache(maxsize=8)
+def tet_grid(lattice: str, cells: int, box: float = 1.0) -> TetGrid:
+    """The grid of `cells` lattice cells along the side `box` (world units) of a cube centred at the origin; cached.
+
+    lattice "bcc": body-centred cubic. (n + 1)³ cell corners, then n³ cell centres. Each face between two cells carries
+    the octahedron of its corners and the two centres, cut into four congruent tetrahedra around the centres' axis
+    (Labelle and Shewchuk, Isosurface Stuffing, 2007); each face on the boundary carries half of one, a pyramid, cut
+    into two tetrahedra by a diagonal that alternates like a chessboard. Every tetrahedron has the volume cell³ / 12.
+    lattice "kuhn": (n + 1)³ corners; each cell is cut into six tetrahedra around the same diagonal.
+    The tensors are shared between callers: never write to them.
+    """
+    if lattice not in ("bcc", "kuhn"):
+        raise ValueError(f"tet_grid(): expected lattice 'bcc' or 'kuhn', got {lattice!r}")
+    if cells < 1:
+        raise ValueError(f"tet_grid(): expected at least one cell, got {cells}")
+    if not box > 0:
+        raise ValueError(f"tet_grid(): expected a box side above 0, got {box}")
+    build = _bcc if lattice == "bcc" else _kuhn
+    points, tets = build(cells)
+    tets = _orient(points, tets)
+    return _assemble(points, tets, cells, box, centres=lattice == "bcc")
+
+
+def connect(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [E, 2] (smaller vertex first, sorted) and tet_edges [T, 6], both int32, of tetrahedra [T, 4]."""
+    # Sorting 64-bit keys is several times faster than numpy.unique, which hashes.
+    low, high = np.array(TET_EDGES).T
+    wide = tets.astype(np.int64)
+    keys = np.minimum(wide[:, low], wide[:, high]) * num_vertices + np.maximum(wide[:, low], wide[:, high])
+    order = np.argsort(keys, axis=None)
+    ordered = keys.ravel()[order]
+    first = np.ones(len(ordered), bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    inverse = np.empty(len(ordered), np.int32)
+    inverse[order] = np.cumsum(first, dtype=np.int32) - 1
+    unique = ordered[first]
+    edges = np.stack([unique // num_vertices, unique % num_vertices], -1).astype(np.int32)
+    return edges, inverse.reshape(-1, 6)
+
+
+def tet_volumes(positions: Tensor, tets: Tensor) -> Tensor:
+    """Signed volumes [..., T], world units³, of tetrahedra [T, 4] over positions [..., V, 3]; oriented ones above 0."""
+    corner = positions[..., tets[:, 0], :]
+    a, b, c = (positions[..., tets[:, k], :] - corner for k in (1, 2, 3))
+    return (a * torch.linalg.cross(b, c)).sum(-1) / 6
+
+
+def flipped_share(grid: TetGrid, positions: Tensor) -> Tensor:
+    """Share of tetrahedra whose orientation is lost (volume ≤ 0) under moved positions [B, V, 3]: [B], no gradient."""
+    return (tet_volumes(positions.detach(), grid.tets) <= 0).to(positions.dtype).mean(-1)
+
+
+def _bcc(cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices in half cells [V, 3], 0 … 2·cells, and tetrahedra [T, 4] of either orientation."""
+    points = np.concatenate([2 * _lattice(cells + 1), 2 * _lattice(cells) + 1])
+    corner = np.arange((cells + 1) ** 3).reshape((cells + 1,) * 3)
+    centre = np.arange(cells**3).reshape((cells,) * 3) + (cells + 1) ** 3
+    tets = []
+    for axis in range(3):
+        # Axis 0 is the face's normal; corners of the square in order around it.
+        c, q = np.moveaxis(centre, axis, 0), np.moveaxis(corner, axis, 0)
+        square = np.stack([q[:, :-1, :-1], q[:, 1:, :-1], q[:, 1:, 1:], q[:, :-1, 1:]], -1)
+        inner = square[1:-1]
+        sides = np.stack([inner, np.roll(inner, -1, -1)], -1)
+        ends = np.broadcast_to(np.stack([c[:-1], c[1:]], -1)[..., None, :], sides.shape)
+        tets.append(np.concatenate([ends, sides], -1).reshape(-1, 4))
+        tets += [_pyramids(c[0], square[0]), _pyramids(c[-1], square[-1])]
+    return points, np.concatenate(tets)
+
+
+def _pyramids(apex: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Pyramids over a layer of squares [n, n, 4] cut into two tetrahedra each, the diagonal alternating: [2n², 4]."""
+    odd = np.indices(apex.shape).sum(0) % 2
+    q = np.where(odd[..., None] == 1, np.roll(square, -1, -1), square)
+    halves = [
+        np.stack([apex, q[..., 0], q[..., 1], q[..., 2]], -1),
+        np.stack([apex, q[..., 0], q[..., 2], q[..., 3]], -1),
+    ]
+    return np.stack(halves, -2).reshape(-1, 4)
+
+
+def _kuhn(cells: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices in half cells [V, 3] and tetrahedra [T, 4] of either orientation: a path of axis steps each."""
+    points = 2 * _lattice(cells + 1)
+    strides = ((cells + 1) ** 2, cells + 1, 1)
+    first = np.arange((cells + 1) ** 3).reshape((cells + 1,) * 3)[:-1, :-1, :-1].ravel()
+    paths = [np.cumsum([0, *(strides[axis] for axis in order)]) for order in permutations(range(3))]
+    return points, (first[:, None, None] + np.array(paths)).reshape(-1, 4)
+
+
+def _lattice(side: int) -> np.ndarray:
+    """Integer points of a cubic lattice [side³, 3], the last coordinate fastest."""
+    return np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1).reshape(-1, 3)
+
+
+def _orient(points: np.ndarray, tets: np.ndarray) -> np.ndarray:
+    """The tetrahedra with the last two vertices swapped where the orientation was negative."""
+    x, y, z = points.astype(np.int32).T
+    (ax, bx, cx), (ay, by, cy), (az, bz, cz) = (
+        [component[tets[:, k]] - component[tets[:, 0]] for k in (1, 2, 3)] for component in (x, y, z)
+    )
+    negative = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx) < 0
+    tets[negative] = tets[negative][:, [0, 1, 3, 2]]
+    return tets
+
+
+def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, centres: bool) -> TetGrid:
+    edges, tet_edges = connect(tets, len(points))
+    # (h − cells) · box / (2 · cells) rounds symmetrically: mirrored vertices have exactly mirrored coordinates.
+    positions = ((points - cells) * (box / (2 * cells))).astype(np.float32)
+    cell = box / cells
+    blocks = [LatticeBlock(0, cells + 1, -box / 2, cell)]
+    if centres:
+        blocks.append(LatticeBlock((cells + 1) ** 3, cells, (cell - box) / 2, cell))
+    return TetGrid(
+        positions=torch.from_numpy(positions),
+        tets=torch.from_numpy(tets.astype(np.int32)),
+        edges=torch.from_numpy(edges),
+        tet_edges=torch.from_numpy(tet_edges),
+        boundary=torch.from_numpy(((points == 0) | (points == 2 * cells)).any(1)),
+        centre=int(np.square(points - cells).sum(1).argmin()),
+        cell=cell,
+        blocks=tuple(blocks),
+    )
