@@ -122,6 +122,28 @@ class Cameras:
         matrices = self.world_to_clip()[camera_index]
         return torch.einsum("vij,vj->vi", matrices, F.pad(vertices, (0, 1), value=1.0))
 
+    def transform_packed(self, vertices: Tensor, vertex_offsets: Tensor) -> Tensor:
+        """Clip-space positions of a packed batch of B shapes, each seen by N / B cameras in a row.
+
+        vertices [ΣV, 3]; vertex_offsets [B + 1] int64 on the CPU. Camera n sees shape n // (N / B). Returns
+        [ΣV·N/B, 4]: the vertices of image 0, then those of image 1, and so on. One matrix product a shape: no
+        4×4 is gathered for each vertex.
+        """
+        shapes = vertex_offsets.shape[0] - 1
+        if shapes == 0 or len(self) % shapes:
+            raise ValueError(f"transform_packed(): expected a multiple of {shapes} cameras, got {len(self)}")
+        # p_clip = p_world @ linear + shift, with row vectors.
+        matrices = self.world_to_clip().to(vertices.dtype).transpose(1, 2)
+        matrices = matrices.reshape(shapes, -1, 4, 4)
+        views = matrices.shape[1]
+        clip = []
+        for part, matrix in zip(vertices.split(vertex_offsets.diff().tolist()), matrices.unbind(), strict=True):
+            if views == 1:
+                clip.append(torch.addmm(matrix[0, 3], part, matrix[0, :3]))
+            else:
+                clip.append(torch.baddbmm(matrix[:, 3:], part.expand(views, -1, 3), matrix[:, :3]).flatten(0, 1))
+        return torch.cat(clip)
+
 
 def fov_from_sensor(sensor_mm: float, lens_mm: float) -> float:
     """Field of view in radians: 2·atan(sensor / (2·lens)). GET3D's 32 mm sensor and 35 mm lens give 49.13°."""

@@ -1,0 +1,197 @@
+"""How cameras are drawn: the published laws by name, any other as YAML."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from scipy.special import ndtri
+
+from rendering.camera import Cameras, fov_from_sensor
+from torch_utils.errors import UserError
+from torch_utils.seeding import uniform
+
+Pair = tuple[float, float]
+
+
+class Distribution(BaseModel):
+    """One number's law: exactly one of the four forms; a bare number in YAML means `fixed`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    fixed: float | None = Field(None, description="always this")
+    uniform: Pair | None = Field(None, description="uniform between two bounds")
+    normal: Pair | None = Field(None, description="normal: mean and standard deviation, cut at ± 3")
+    sphere: Pair | None = Field(None, description="elevation uniform on the sphere's area between two bounds, degrees")
+    list: tuple[float, ...] | None = Field(None, min_length=1, description="fixed values, taken in turn by view")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return {"fixed": value} if isinstance(value, int | float) else value
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Distribution":
+        forms = {name: form for name, form in self if form is not None}
+        if len(forms) != 1:
+            raise ValueError(f"expected one of fixed, uniform, normal, sphere, list, got {sorted(forms) or 'none'}")
+        name, form = next(iter(forms.items()))
+        if name in ("uniform", "sphere") and form[0] > form[1]:
+            raise ValueError(f"{name}: expected the lower bound first, got {list(form)}")
+        if name == "normal" and form[1] < 0:
+            raise ValueError(f"normal: expected a standard deviation of at least 0, got {form[1]}")
+        if not np.isfinite(np.asarray(form)).all():
+            raise ValueError(f"{name}: expected finite numbers, got {form}")
+        return self
+
+    def bounds(self) -> Pair:
+        """Smallest and largest value it can take."""
+        if self.fixed is not None:
+            return self.fixed, self.fixed
+        if self.normal is not None:
+            mean, deviation = self.normal
+            return mean - 3 * deviation, mean + 3 * deviation
+        if self.list is not None:
+            return min(self.list), max(self.list)
+        form = self.uniform or self.sphere
+        assert form is not None
+        return form
+
+    def draw(self, unit: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """Values from uniform numbers in [0, 1) by the inverse distribution function; `list` goes by the index."""
+        if self.fixed is not None:
+            return np.full_like(unit, self.fixed)
+        if self.list is not None:
+            return np.asarray(self.list, unit.dtype)[indices % len(self.list)]
+        if self.normal is not None:
+            return self.normal[0] + self.normal[1] * ndtri(np.clip(unit, 1e-9, 1 - 1e-9)).clip(-3, 3)
+        if self.sphere is not None:
+            low, high = (math.sin(math.radians(bound)) for bound in self.sphere)
+            return np.degrees(np.arcsin(low + (high - low) * unit))
+        assert self.uniform is not None
+        return self.uniform[0] + (self.uniform[1] - self.uniform[0]) * unit
+
+
+class CameraLaw(BaseModel):
+    """The distribution of a dataset's cameras; they look at the origin, off by `target_jitter`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    name: str = Field("custom", description="a name for logs")
+    azimuth_deg: Distribution = Field(
+        Distribution(uniform=(0, 360)), description="0 sees the front; grows counter-clockwise seen from above"
+    )
+    elevation_deg: Distribution = Field(Distribution(uniform=(0, 30)), description="above the horizon")
+    radius: Distribution = Field(Distribution(fixed=1.2), description="distance from the origin, world units")
+    fov_y_deg: Distribution = Field(
+        Distribution(fixed=math.degrees(fov_from_sensor(32, 35))), description="vertical field of view"
+    )
+    roll_deg: Distribution = Field(Distribution(fixed=0), description="turn about the viewing axis")
+    target_jitter: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="standard deviation of the point looked at, world units per axis"
+    )
+    near: Annotated[float, Field(gt=0)] = Field(0.1, description="near clip distance, world units")
+    far: Annotated[float, Field(gt=0)] = Field(10.0, description="far clip distance, world units")
+
+    @model_validator(mode="after")
+    def _check(self) -> "CameraLaw":
+        low, high = self.elevation_deg.bounds()
+        if low < -90 or high > 90:
+            raise ValueError(f"elevation_deg: expected values in [-90, 90], got {low} to {high}")
+        low, high = self.fov_y_deg.bounds()
+        if low <= 0 or high >= 180:
+            raise ValueError(f"fov_y_deg: expected values inside (0, 180), got {low} to {high}")
+        low, high = self.radius.bounds()
+        if low <= self.near or high >= self.far:
+            raise ValueError(
+                f"radius: expected values between near {self.near} and far {self.far}, got {low} to {high}"
+            )
+        return self
+
+    def sample(self, seed: int, indices: Sequence[int] | torch.Tensor) -> Cameras:
+        """Cameras [len(indices)]; row i depends on (seed, indices[i]) alone, so order and workers change nothing."""
+        order = np.asarray(indices, np.int64)
+        unit = uniform(seed, order.tolist(), "camera", 8).double().numpy()
+        azimuth = np.radians(self.azimuth_deg.draw(unit[:, 0], order))
+        elevation = np.radians(self.elevation_deg.draw(unit[:, 1], order))
+        radius = self.radius.draw(unit[:, 2], order)
+        fov = np.radians(self.fov_y_deg.draw(unit[:, 3], order))
+        roll = np.radians(self.roll_deg.draw(unit[:, 4], order))
+        cameras = Cameras.orbit(
+            *(torch.from_numpy(np.ascontiguousarray(value)) for value in (azimuth, elevation, radius, fov)),
+            near=self.near,
+            far=self.far,
+        )
+        pose = cameras.camera_to_world
+        if np.any(roll):
+            pose = pose @ _roll(torch.from_numpy(roll))
+        if self.target_jitter:
+            offset = self.target_jitter * ndtri(np.clip(unit[:, 5:8], 1e-9, 1 - 1e-9)).clip(-3, 3)
+            pose[:, :3, 3] += torch.from_numpy(offset)
+        return Cameras(pose.float(), cameras.focal.float(), cameras.principal.float(), self.near, self.far)
+
+
+def _roll(angle: torch.Tensor) -> torch.Tensor:
+    """Turn about the camera's own z axis [N, 4, 4]."""
+    matrix = torch.eye(4, dtype=angle.dtype).repeat(len(angle), 1, 1)
+    matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos()
+    matrix[:, 1, 0] = angle.sin()
+    matrix[:, 0, 1] = -angle.sin()
+    return matrix
+
+
+def _published(name: str, highest_deg: float) -> CameraLaw:
+    """GET3D's cameras: radius 1.2, 32 mm sensor, 35 mm lens, all around, elevation uniform from 0."""
+    return CameraLaw(name=name, elevation_deg=Distribution(uniform=(0, highest_deg)))
+
+
+LAWS = {
+    name: _published(name, highest_deg)
+    for name, highest_deg in {
+        "car": 30,
+        "chair": 30,
+        "motorbike": 30,
+        "animal": 45,
+        "human": 20,
+        "house": 30,
+        "table": 30,
+    }.items()
+}
+
+
+def camera_law(name_or_path: str | Path) -> CameraLaw:
+    """A named law, or one read from a YAML file. UserError where it is neither or does not fit."""
+    name = str(name_or_path)
+    if name in LAWS:
+        return LAWS[name]
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--camera: expected one of {', '.join(LAWS)} or a YAML file, got {name!r}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"--camera {path}: cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"--camera {path}: expected a mapping such as 'radius: 1.2', got {type(values).__name__}")
+    return parse_law({"name": path.stem, **values}, str(path))
+
+
+def parse_law(values: dict[str, Any], source: str) -> CameraLaw:
+    """A law from plain values; `source` names them in the UserError."""
+    try:
+        return CameraLaw.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        raise UserError(f"camera law {source}: {place + ': ' if place else ''}{message}"[:400]) from None
+
+
+def dump_law(law: CameraLaw) -> dict[str, Any]:
+    """Plain values that `parse_law` takes back; a fixed number is written as a number."""
+    values = law.model_dump(mode="json", exclude_none=True)
+    return {
+        key: value["fixed"] if isinstance(value, dict) and "fixed" in value else value for key, value in values.items()
+    }

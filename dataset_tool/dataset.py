@@ -1,0 +1,174 @@
+"""The one reader of the dataset format (FORMAT.md): a folder or an uncompressed zip."""
+
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dataset_tool import pixels
+from dataset_tool.camera_law import CameraLaw
+from dataset_tool.frames import Frames, parse_frames
+from dataset_tool.header import SPLITS, Header, digest, header_values, parse_header
+from dataset_tool.storage import Storage, join, open_storage
+from rendering.camera import Cameras
+from torch_utils.errors import UserError
+
+
+class ViewDataset:
+    """Posed RGBA views, surface points and descriptions of shapes; opened cheaply, read on demand, safe in threads."""
+
+    def __init__(self, storage: Storage, header: Header):
+        self.storage = storage
+        self.header = header
+        self._frames: dict[str, Frames] = {}
+
+    @property
+    def path(self) -> Path:
+        """The folder or zip."""
+        return self.storage.path
+
+    @property
+    def category(self) -> str:
+        """What the data show."""
+        return self.header.category
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names; empty for an unconditional dataset."""
+        return self.header.classes
+
+    @property
+    def resolution(self) -> int:
+        """Side of the stored views, px."""
+        return self.header.resolution
+
+    @property
+    def camera_law(self) -> CameraLaw:
+        """The law that the cameras were drawn from."""
+        return self.header.camera_law
+
+    @property
+    def splits(self) -> dict[str, list[str]]:
+        """Shape ids by split: train, val, test."""
+        return {name: list(self.header.splits.get(name, ())) for name in SPLITS}
+
+    def shape_ids(self) -> list[str]:
+        """Ids of all shapes, train first."""
+        return [shape_id for ids in self.splits.values() for shape_id in ids]
+
+    def label(self, shape_id: str) -> int:
+        """The shape's class: an index into `classes` (0 where the dataset has none)."""
+        return self.header.labels.get(shape_id, 0)
+
+    def hash(self) -> str:
+        """SHA-256 that changes with any image, camera, point, description or split."""
+        return digest(header_values(self.header))
+
+    def frames(self, shape_id: str) -> Frames:
+        """Cameras and file names of one shape."""
+        frames = self._frames.get(shape_id)
+        if frames is None:
+            name = f"shapes/{shape_id}/transforms.json"
+            if not self.storage.exists(name):
+                raise UserError(f"{self.path}: {name} is missing: the dataset has no cameras for {shape_id}")
+            frames = self._frames[shape_id] = parse_frames(self.storage.read(name), f"{self.path}/{name}")
+        return frames
+
+    def views(self, shape_id: str) -> int:
+        """Number of views of a shape."""
+        return len(self.frames(shape_id))
+
+    def cameras(self, shape_ids: Sequence[str], views: Sequence[int]) -> Cameras:
+        """Cameras of view views[i] of shape shape_ids[i]."""
+        rows = [(self.frames(shape_id), view) for shape_id, view in zip(shape_ids, views, strict=True)]
+
+        def stack(name: str, shape: tuple[int, ...]) -> torch.Tensor:
+            values = [getattr(frames, name)[view] for frames, view in rows]
+            return torch.from_numpy(np.stack(values)) if values else torch.empty(0, *shape)
+
+        law = self.camera_law
+        return Cameras(
+            stack("camera_to_world", (4, 4)), stack("focal", (2,)), stack("principal", (2,)), law.near, law.far
+        )
+
+    def load(self, shape_id: str, view: int, resolution: int | None = None) -> np.ndarray:
+        """One view, RGBA uint8 [R, R, 4], straight alpha, sRGB; averaged down in premultiplied alpha.
+
+        resolution: must divide the stored one; None = as stored.
+        """
+        image = self._decode(shape_id, view)
+        return pixels.straight(image, pixels.divisor(self.resolution, resolution or self.resolution, str(self.path)))
+
+    def load_premultiplied(self, shape_id: str, view: int, resolution: int) -> np.ndarray:
+        """Like `load`, with the colours multiplied by alpha (composited on black)."""
+        image = self._decode(shape_id, view)
+        return pixels.premultiplied(image, pixels.divisor(self.resolution, resolution, str(self.path)))
+
+    def _decode(self, shape_id: str, view: int) -> np.ndarray:
+        frames = self.frames(shape_id)
+        folder = f"shapes/{shape_id}"
+        name = join(folder, frames.images[view])
+        image = pixels.decode(self.storage.read(name), f"{self.path}/{name}")
+        mask_name = frames.masks[view]
+        if mask_name is not None:
+            mask_name = join(folder, mask_name)
+            mask = pixels.decode(self.storage.read(mask_name), f"{self.path}/{mask_name}")
+            if mask.shape != image.shape:
+                raise UserError(
+                    f"{self.path}/{mask_name}: expected the image's size {image.shape[:2]}, got {mask.shape[:2]}"
+                )
+            image = np.concatenate([image[..., :3], mask[..., :1]], -1)
+        expected = (self.resolution, self.resolution)
+        if image.shape[:2] != expected:
+            raise UserError(
+                f"{self.path}/{name}: expected {expected[0]}x{expected[1]} px, got {image.shape[1]}x{image.shape[0]}"
+            )
+        return image
+
+    def points(self, shape_id: str) -> np.ndarray:
+        """Points on the shape's surface, world units [2048, 3] float32."""
+        name = f"shapes/{shape_id}/points.npz"
+        data = self.storage.read(name)
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                points = arrays["points"]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise UserError(f"{self.path}/{name}: cannot be read ({' '.join(str(error).split())})") from None
+        if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+            raise UserError(f"{self.path}/{name}: expected finite points [P, 3], got shape {points.shape}")
+        return points.astype(np.float32)
+
+    def has_points(self, shape_id: str) -> bool:
+        """Whether the shape comes with surface points (photographs do not)."""
+        return self.storage.exists(f"shapes/{shape_id}/points.npz")
+
+    def meta(self, shape_id: str) -> dict[str, Any]:
+        """Caption, attributes, class, source, hashes and source→world matrix of a shape."""
+        name = f"shapes/{shape_id}/meta.json"
+        try:
+            values = json.loads(self.storage.read(name))
+        except ValueError as error:
+            raise UserError(f"{self.path}/{name}: not JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{self.path}/{name}: expected an object, got {type(values).__name__}")
+        return values
+
+
+def open_dataset(path: str | Path, *, allow_outside: bool = False) -> ViewDataset:
+    """Open a dataset; reads `dataset.json` alone. UserError where there is none or its render was not finished."""
+    path = Path(path)
+    storage = open_storage(path, allow_outside)
+    if not storage.exists("dataset.json"):
+        raise UserError(
+            f"{path}: no dataset.json in it; make a dataset with: tetragan dataset render SOURCE --out {path}"
+        )
+    header = parse_header(storage.read("dataset.json"), f"{path}/dataset.json")
+    if not any(header.splits.values()):
+        raise UserError(f"{path}: its render was not finished; run the same tetragan dataset render command again")
+    return ViewDataset(storage, header)

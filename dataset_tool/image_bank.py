@@ -1,0 +1,94 @@
+"""All views of a split, decoded once into memory."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset_tool import pixels
+from dataset_tool.dataset import ViewDataset
+from rendering.camera import Cameras
+from torch_utils.errors import UserError
+
+
+class ImageBank:
+    """The views of a split at one resolution, as premultiplied uint8 RGBA in memory.
+
+    Image i is view `view_of[i]` of shape `shape_of[i]` (an index into `shape_ids`). Where the images would take more
+    than `memory_limit` bytes they are decoded on demand instead. Averaging down by a whole number is done in
+    premultiplied alpha; a resolution that does not divide the stored one is refused.
+    """
+
+    def __init__(
+        self,
+        dataset: ViewDataset,
+        split: str | Sequence[str],
+        resolution: int | None = None,
+        *,
+        memory_limit: float = 8e9,
+        workers: int | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ):
+        """split: "train", "val", "test", or shape ids. memory_limit: bytes. progress: called with (done, all)."""
+        resolution = resolution or dataset.resolution
+        pixels.divisor(dataset.resolution, resolution, str(dataset.path))
+        self.dataset = dataset
+        self.resolution = resolution
+        self.shape_ids = dataset.splits[split] if isinstance(split, str) else list(split)
+        if not self.shape_ids:
+            raise UserError(f"{dataset.path}: split {split!r} has no shapes; split again with: tetragan dataset split")
+        self._workers = workers or min(8, os.cpu_count() or 1)
+        with ThreadPoolExecutor(self._workers) as pool:
+            counts = list(pool.map(dataset.views, self.shape_ids))
+        self.shape_of = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        self.view_of = torch.cat([torch.arange(count) for count in counts])
+        self.cameras = dataset.cameras([self.shape_ids[s] for s in self.shape_of.tolist()], self.view_of.tolist())
+        self.labels = torch.tensor([dataset.label(shape_id) for shape_id in self.shape_ids])
+        self._images: Tensor | None = None
+        if len(self) * resolution * resolution * 4 <= memory_limit:
+            self._images = self._decode(range(len(self)), progress)
+
+    def __len__(self) -> int:
+        return self.shape_of.shape[0]
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the images are held decoded."""
+        return self._images is not None
+
+    def batch(self, indices: Tensor | Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
+        """Images [B, 4, R, R] float32 and their cameras.
+
+        Channels 0–2: sRGB in [−1, 1], composited on black with the coverage; channel 3: coverage in [0, 1].
+        Channels-last in memory.
+        """
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        images = self._decode(index.tolist()) if self._images is None else self._images.index_select(0, index)
+        values = images.to(device, non_blocking=True).to(torch.float32)
+        scale = torch.tensor([2 / 255, 2 / 255, 2 / 255, 1 / 255], device=values.device)
+        shift = torch.tensor([-1.0, -1.0, -1.0, 0.0], device=values.device)
+        values = values.mul_(scale).add_(shift)
+        return values.permute(0, 3, 1, 2), self.cameras[index].to(device)
+
+    def class_labels(self, indices: Tensor | Sequence[int]) -> Tensor:
+        """Class of each image's shape [B] int64."""
+        return self.labels[self.shape_of[torch.as_tensor(indices, dtype=torch.int64)]]
+
+    def _decode(self, indices: Sequence[int], progress: Callable[[int, int], None] | None = None) -> Tensor:
+        """Premultiplied uint8 [len(indices), R, R, 4]."""
+        images = np.empty((len(indices), self.resolution, self.resolution, 4), np.uint8)
+        shapes, views = self.shape_of.tolist(), self.view_of.tolist()
+
+        def one(row: int) -> None:
+            index = indices[row]
+            shape_id = self.shape_ids[shapes[index]]
+            images[row] = self.dataset.load_premultiplied(shape_id, views[index], self.resolution)
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            for done, _ in enumerate(pool.map(one, range(len(indices)), chunksize=1), 1):
+                if progress is not None and (done % 256 == 0 or done == len(indices)):
+                    progress(done, len(indices))
+        return torch.from_numpy(images)

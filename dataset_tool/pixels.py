@@ -1,0 +1,61 @@
+"""Pixels of stored views: decoding, and averaging down in premultiplied alpha."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from torch_utils.errors import UserError
+
+MAX_PIXELS = 8192 * 8192  # a view never is larger; more is an archive bomb
+
+
+def decode(data: bytes, source: str) -> np.ndarray:
+    """RGBA [H, W, 4] uint8, straight alpha, from the bytes of a PNG or WebP; UserError naming `source` if damaged."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} px")
+            return np.asarray(image.convert("RGBA"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        cause = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{source}: not a readable image ({cause}); render the shape again") from None
+
+
+def divisor(stored: int, wanted: int, source: str) -> int:
+    """How many times smaller `wanted` is than `stored`; UserError unless it is a whole number."""
+    if wanted < 1 or stored % wanted:
+        fits = ", ".join(str(stored // step) for step in (1, 2, 4, 8, 16) if stored % step == 0)
+        raise UserError(
+            f"{source}: resolution {wanted} does not divide the stored {stored}; use one of {fits}, "
+            f"or render again with --resolution {wanted}"
+        )
+    return stored // wanted
+
+
+def premultiplied(rgba: np.ndarray, factor: int = 1) -> np.ndarray:
+    """Straight-alpha uint8 [H, W, 4] → premultiplied uint8 [H/f, W/f, 4], averaged over blocks of f × f pixels."""
+    if factor == 1 and rgba[..., 3].min() == 255:
+        return rgba
+    alpha = rgba[..., 3:].astype(np.uint32)
+    # Colour times alpha keeps 16 bits until the average is taken: one rounding in all.
+    layers = np.concatenate([rgba[..., :3] * alpha, alpha * 255], -1)
+    if factor > 1:
+        height, width = rgba.shape[0] // factor, rgba.shape[1] // factor
+        layers = layers.reshape(height, factor, width, factor, 4).sum((1, 3), dtype=np.uint32)
+    scale = 255 * factor * factor
+    return ((layers + scale // 2) // scale).astype(np.uint8)
+
+
+def straight(rgba: np.ndarray, factor: int) -> np.ndarray:
+    """Straight-alpha uint8 [H, W, 4] averaged over blocks of f × f pixels in premultiplied alpha: [H/f, W/f, 4]."""
+    if factor == 1:
+        return rgba
+    height, width = rgba.shape[0] // factor, rgba.shape[1] // factor
+    alpha = rgba[..., 3:].astype(np.uint32)
+    layers = np.concatenate([rgba[..., :3] * alpha, alpha], -1)
+    layers = layers.reshape(height, factor, width, factor, 4).sum((1, 3), dtype=np.uint32)
+    total = layers[..., 3:]
+    colour = (layers[..., :3] + total // 2) // np.maximum(total, 1)
+    count = factor * factor
+    return np.concatenate([colour, (total + count // 2) // count], -1).astype(np.uint8)

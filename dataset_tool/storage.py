@@ -1,0 +1,109 @@
+"""Where a dataset's bytes lie: a folder, or an uncompressed zip, behind the same three questions."""
+
+import os
+import posixpath
+import threading
+import zipfile
+from pathlib import Path
+from typing import Protocol
+
+from torch_utils.errors import UserError
+
+
+class Storage(Protocol):
+    """Files by their path inside the dataset, "/" between the parts."""
+
+    path: Path
+
+    def read(self, name: str) -> bytes:
+        """The file's bytes. UserError where it is absent or damaged."""
+
+    def exists(self, name: str) -> bool:
+        """Whether there is such a file."""
+
+    def shape_ids(self) -> list[str]:
+        """Names of the folders under shapes/ that are whole, sorted."""
+
+
+def open_storage(path: Path, allow_outside: bool = False) -> Storage:
+    """The folder or zip at `path`; UserError where there is none."""
+    if path.is_dir():
+        return FolderStorage(path, allow_outside)
+    if path.is_file() and zipfile.is_zipfile(path):
+        return ZipStorage(path)
+    if path.is_file():
+        raise UserError(f"{path}: expected a dataset folder or a zip; make one with: tetragan dataset render")
+    raise UserError(f"{path}: no such dataset; make one with: tetragan dataset render SOURCE --out {path}")
+
+
+def join(folder: str, name: str) -> str:
+    """`name` seen from `folder`, normalised; may begin with ".." where it leads out of the dataset."""
+    return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
+
+
+class FolderStorage:
+    """A dataset in a folder. Paths that lead out of it are refused unless `allow_outside`."""
+
+    def __init__(self, path: Path, allow_outside: bool = False):
+        self.path = path
+        self._allow_outside = allow_outside
+
+    def _locate(self, name: str) -> Path:
+        if not self._allow_outside and (name.startswith(("..", "/")) or (os.name == "nt" and ":" in name)):
+            raise UserError(f"{self.path}: {name} lies outside the dataset; allow it with --allow-outside")
+        return self.path / name
+
+    def read(self, name: str) -> bytes:
+        try:
+            return self._locate(name).read_bytes()
+        except OSError as error:
+            raise UserError(f"{self.path / name}: cannot be read ({error.strerror})") from None
+
+    def exists(self, name: str) -> bool:
+        return self._locate(name).is_file()
+
+    def shape_ids(self) -> list[str]:
+        folder = self.path / "shapes"
+        if not folder.is_dir():
+            return []
+        return sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not entry.name.startswith("."))
+
+
+class ZipStorage:
+    """A dataset in an uncompressed zip; safe to read from several threads and after a fork."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self._process = 0
+        self._lock = threading.Lock()
+        self._names = {info.filename: info for info in self._archive().infolist()}
+        packed = next((name for name, info in self._names.items() if info.compress_type != zipfile.ZIP_STORED), None)
+        if packed is not None:
+            raise UserError(f"{path}: {packed} is compressed; expected a stored zip, as `tetragan dataset pack` writes")
+
+    def _archive(self) -> zipfile.ZipFile:
+        with self._lock:
+            if self._process != os.getpid():
+                try:
+                    self._file = zipfile.ZipFile(self.path)
+                except (OSError, zipfile.BadZipFile) as error:
+                    raise UserError(f"{self.path}: not a readable zip ({error})") from None
+                self._process = os.getpid()
+            return self._file
+
+    def read(self, name: str) -> bytes:
+        info = self._names.get(name)
+        if info is None:
+            raise UserError(f"{self.path}: {name} is missing from the zip")
+        try:
+            return self._archive().read(info)
+        except (OSError, zipfile.BadZipFile, EOFError) as error:
+            raise UserError(f"{self.path}: {name} is damaged ({error})") from None
+
+    def exists(self, name: str) -> bool:
+        return name in self._names
+
+    def shape_ids(self) -> list[str]:
+        parts = (name.split("/") for name in self._names)
+        ids = {part[1] for part in parts if len(part) > 2 and part[0] == "shapes"}
+        return sorted(name for name in ids if not name.startswith("."))

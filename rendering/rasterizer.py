@@ -1,0 +1,100 @@
+"""Backends of the rasteriser behind one interface of plain functions, with the contracts of `torch_utils/ops`.
+
+`native` is this project's own kernels (CPU and CUDA), `reference` is plain PyTorch, `nvdiffrast` is used only when
+asked for by name (its licence is non-commercial), `auto` takes the kernel where it is built, else the reference.
+"""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from torch_utils.errors import UserError
+from torch_utils.ops import antialias as antialias_op
+from torch_utils.ops import interpolate as interpolate_op
+from torch_utils.ops import loading
+from torch_utils.ops import rasterize as rasterize_op
+
+BACKENDS = ("auto", "native", "nvdiffrast", "reference")
+
+
+@dataclass(frozen=True)
+class Rasterizer:
+    """The three functions of a backend.
+
+    rasterize(positions, faces, face_offsets, resolution, derivatives=False) -> (rast, rast_db or None).
+    interpolate(attributes, rast, faces, rast_db=None) -> (values, derivatives or None).
+    antialias(colour, rast, positions, faces, neighbours=None) -> colour.
+    """
+
+    name: str
+    rasterize: Callable[..., tuple[Tensor, Tensor | None]]
+    interpolate: Callable[..., tuple[Tensor, Tensor | None]]
+    antialias: Callable[..., Tensor]
+
+
+@functools.cache
+def rasterizer(backend: str = "auto") -> Rasterizer:
+    """The backend of that name: one of `BACKENDS`. UserError where it is unknown or not installed."""
+    if backend == "auto":
+        return Rasterizer("auto", rasterize_op.rasterize, interpolate_op.interpolate, antialias_op.antialias)
+    if backend == "native":
+        if not loading.available():
+            raise UserError(
+                f"rendering.backend native: the kernels are not built ({loading.load_error()}); "
+                "run: python -m torch_utils.build"
+            )
+        return _in_mode("native", "require")
+    if backend == "reference":
+        return _in_mode("reference", "reference")
+    if backend == "nvdiffrast":
+        return _nvdiffrast()
+    raise UserError(f"rendering.backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+
+
+def _in_mode(name: str, mode: str) -> Rasterizer:
+    """The project's ops, run in the given mode of `torch_utils.ops.loading` whatever the surrounding one is."""
+
+    def fixed(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def run(*args, **kwargs):
+            with loading.use_mode(mode):
+                return function(*args, **kwargs)
+
+        return run
+
+    return Rasterizer(
+        name, fixed(rasterize_op.rasterize), fixed(interpolate_op.interpolate), fixed(antialias_op.antialias)
+    )
+
+
+def _nvdiffrast() -> Rasterizer:
+    if importlib.util.find_spec("nvdiffrast") is None or not torch.cuda.is_available():
+        raise UserError(
+            "rendering.backend nvdiffrast: expected the package nvdiffrast and a CUDA device; "
+            "set rendering.backend=native (its licence is commercial-friendly, too)"
+        )
+    dr = importlib.import_module("nvdiffrast.torch")
+    contexts: dict[torch.device, object] = {}
+
+    def rasterize(positions, faces, face_offsets, resolution, derivatives=False):
+        context = contexts.get(positions.device)
+        if context is None:
+            context = contexts[positions.device] = dr.RasterizeCudaContext(positions.device)
+        ranges = torch.stack([face_offsets[:-1], face_offsets.diff()], 1).to(torch.int32)
+        rast, rast_db = dr.rasterize(context, positions, faces, resolution, ranges=ranges, grad_db=derivatives)
+        return rast, rast_db if derivatives else None
+
+    def interpolate(attributes, rast, faces, rast_db=None):
+        values, derivatives = dr.interpolate(
+            attributes, rast, faces, rast_db=rast_db, diff_attrs=None if rast_db is None else "all"
+        )
+        return values, None if rast_db is None else derivatives
+
+    def antialias(colour, rast, positions, faces, neighbours=None):
+        return dr.antialias(colour.contiguous(), rast, positions, faces)
+
+    return Rasterizer("nvdiffrast", rasterize, interpolate, antialias)
