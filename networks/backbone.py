@@ -1,0 +1,77 @@
+"""The shared tri-plane backbone: one StyleGAN2 skip synthesis network for geometry and texture.
+
+Convolutions and geometry heads take w_geo, texture heads take w_tex, so a change of w_tex leaves the geometry alone.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from configs.schema import BackboneConfig
+from networks.layers import ModulatedConv, ModulatedPlaneHead, channels_at, resample_filter
+from torch_utils.ops.upfirdn2d import upfirdn2d
+
+START_RESOLUTION = 4
+
+
+class BackboneBlock(nn.Module):
+    """One resolution: convolutions (the first one upsamples) and a head for each kind of plane."""
+
+    def __init__(self, in_channels: int, channels: int, head_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.upsampling = ModulatedConv(in_channels, channels, w_dim, up=2) if in_channels else None
+        self.convolution = ModulatedConv(channels, channels, w_dim)
+        self.to_geometry = ModulatedPlaneHead(channels, head_channels, w_dim)
+        self.to_texture = ModulatedPlaneHead(channels, head_channels, w_dim)
+
+    @property
+    def num_convolutions(self) -> int:
+        return 1 if self.upsampling is None else 2
+
+
+class TriPlaneBackbone(nn.Module):
+    """w_geo [B, num_ws_geo, w_dim], w_tex [B, num_ws_tex, w_dim] → two tri-planes [B, 3, R, R, C], fp32.
+
+    Slots of w_geo: the convolutions and geometry heads in order of resolution; of w_tex: the texture heads.
+    The planes are views of channels-last pictures [B, R, R, 3·C]; planes are (x, y), (y, z), (x, z).
+    """
+
+    def __init__(self, config: BackboneConfig, w_dim: int) -> None:
+        super().__init__()
+        self.plane_channels = config.plane_channels
+        sizes = [START_RESOLUTION]
+        while sizes[-1] < config.plane_resolution:
+            sizes.append(2 * sizes[-1])
+        widths = [channels_at(size, config.channel_base, config.channel_max) for size in sizes]
+        self.constant = nn.Parameter(torch.randn(widths[0], START_RESOLUTION, START_RESOLUTION))
+        self.blocks = nn.ModuleList(
+            BackboneBlock(below, width, 3 * config.plane_channels, w_dim)
+            for below, width in zip([0, *widths], widths, strict=False)
+        )
+        self.num_ws_geo = sum(block.num_convolutions + 1 for block in self.blocks)
+        self.num_ws_tex = len(self.blocks)
+        self.register_buffer("filter", resample_filter(), persistent=False)
+
+    def forward(self, w_geo: Tensor, w_tex: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """dtype: of the convolutions; the planes are summed in fp32."""
+        batch = w_geo.shape[0]
+        x = self.constant.to(dtype)[None].expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        geometry = texture = None
+        slots = iter(w_geo.unbind(1))
+        for block, w_texture in zip(self.blocks, w_tex.unbind(1), strict=True):
+            if block.upsampling is not None:
+                x = block.upsampling(x, next(slots))
+            x = block.convolution(x, next(slots))
+            geometry = self._add(geometry, block.to_geometry(x, next(slots)))
+            texture = self._add(texture, block.to_texture(x, w_texture))
+        return self._split(geometry), self._split(texture)
+
+    def _add(self, below: Tensor | None, planes: Tensor) -> Tensor:
+        """The planes so far, upsampled, plus those of this resolution."""
+        if below is None:
+            return planes
+        return planes + upfirdn2d(below, self.filter, up=2, padding=(2, 1, 2, 1), gain=4)
+
+    def _split(self, planes: Tensor) -> Tensor:
+        """[B, 3·C, R, R] → [B, 3, R, R, C], without a copy where it is channels-last."""
+        batch, _, height, width = planes.shape
+        return planes.permute(0, 2, 3, 1).view(batch, height, width, 3, self.plane_channels).permute(0, 3, 1, 2, 4)

@@ -1,0 +1,59 @@
+"""Point heads: from tri-plane features to signed distance, deformation and colour."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from configs.schema import GeometryConfig, TextureConfig
+from networks.layers import ModulatedPointLayer
+
+# Standard deviation of the output weights at the start: the surface begins as a sphere with dents of about a cell.
+OUTPUT_INIT = 0.1
+
+
+class PointHead(nn.Module):
+    """A modulated MLP on packed points: features [P, in], w [B, layers, w_dim], point_offsets [B + 1] → [P, out].
+
+    Hidden layers are demodulated leaky ReLU layers, the last one is linear. w: one style a layer; a shorter w repeats
+    its last style.
+    """
+
+    def __init__(self, widths: list[int], w_dim: int, output_init: float = 1.0) -> None:
+        super().__init__()
+        last = len(widths) - 2
+        self.layers = nn.ModuleList(
+            ModulatedPointLayer(i, o, w_dim, "linear" if k == last else "lrelu", output_init if k == last else 1.0)
+            for k, (i, o) in enumerate(pairwise(widths))
+        )
+
+    def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
+        for k, layer in enumerate(self.layers):
+            features = layer(features, w[:, min(k, w.shape[1] - 1)], point_offsets)
+        return features
+
+
+class GeometryHeads(nn.Module):
+    """Two MLPs of the same shape on the geometry planes: signed distance (1) and deformation (3)."""
+
+    def __init__(self, config: GeometryConfig, plane_channels: int, w_dim: int) -> None:
+        super().__init__()
+        hidden = [plane_channels] + [config.hidden] * config.hidden_layers
+        self.sdf = PointHead([*hidden, 1], w_dim, OUTPUT_INIT)
+        self.deformation = PointHead([*hidden, 3], w_dim, OUTPUT_INIT) if config.deformation > 0 else None
+        self.num_ws = config.hidden_layers + 1
+
+
+class TextureHead(nn.Module):
+    """Colours of packed points: an MLP to texture features, then a modulated projection to RGB in [0, 1] (sRGB)."""
+
+    num_ws = 2
+
+    def __init__(self, config: TextureConfig, plane_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.features = PointHead([plane_channels, config.hidden, config.features], w_dim)
+        self.to_rgb = PointHead([config.features, 3], w_dim)
+
+    def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
+        features = self.features(features, w, point_offsets)
+        return torch.sigmoid(self.to_rgb(features, w[:, -1:], point_offsets))

@@ -1,0 +1,250 @@
+"""Equalised layers: weights are stored at unit variance and scaled when used, so that Adam treats every layer alike.
+
+Source: Karras et al., Progressive Growing of GANs, 2018 (equalised learning rate); Analyzing and Improving the Image
+Quality of StyleGAN, 2020 (modulation and demodulation, minibatch standard deviation, residual discriminator).
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from torch_utils.ops.bias_act import Activation, bias_act
+from torch_utils.ops.modulated_conv2d import demodulation, modulated_conv2d
+from torch_utils.ops.upfirdn2d import upfirdn2d
+
+RESAMPLE_FILTER = (1.0, 3.0, 3.0, 1.0)
+
+
+def resample_filter() -> Tensor:
+    """The separable [1, 3, 3, 1] filter [4], its sum 1."""
+    taps = torch.tensor(RESAMPLE_FILTER)
+    return taps / taps.sum()
+
+
+def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
+    """Channels of a network at a resolution."""
+    return min(channel_max, max(channel_base // resolution, 1))
+
+
+def normalise_second_moment(x: Tensor) -> Tensor:
+    """Rows scaled to a mean square of one."""
+    return x * (x.square().mean(-1, keepdim=True) + 1e-8).rsqrt()
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The type of convolutions: "fp32", "bf16", or "auto": bf16 where the device multiplies it in hardware."""
+    if precision == "auto":
+        if device.type == "cuda":
+            precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+        else:
+            precision = "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _cpu_has_bf16() -> bool:
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("amx_tile") or capabilities.get("avx512_bf16"))
+
+
+class FullyConnected(nn.Module):
+    """Equalised fully connected layer on the last dimension: [..., in] → [..., out], fp32.
+
+    lr_multiplier: learning rate relative to the optimiser's. bias_init: the bias's value at the start.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        activation: Activation = "linear",
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
+        weight_init: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) * (weight_init / lr_multiplier))
+        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
+        self.activation: Activation = activation
+        self.weight_gain = lr_multiplier / math.sqrt(in_features)
+        self.bias_gain = lr_multiplier
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = self.bias if self.bias_gain == 1 else self.bias * self.bias_gain
+        weight = self.weight * self.weight_gain
+        if self.activation == "linear":
+            return functional.linear(x, weight, bias)
+        return bias_act(functional.linear(x, weight), bias, dim=-1, activation=self.activation)
+
+
+class Conv2d(nn.Module):
+    """Equalised convolution with optional low-pass filter and stride: [B, C_in, H, W] → [B, C_out, H / down, W / down].
+
+    down: 1, or 2 with the [1, 3, 3, 1] filter before. stride: 1, or 2 without a filter (an even kernel covers the
+    pixels evenly). Computes in x's type; the weights are stored in fp32. `gain` multiplies the activation's own gain.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel: int,
+        activation: Activation = "lrelu",
+        down: int = 1,
+        stride: int = 1,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        weight = torch.randn(out_channels, in_channels, kernel, kernel)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
+        self.activation: Activation = activation
+        self.down = down
+        self.stride = stride
+        self.padding = (kernel - 1) // 2
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
+        self.register_buffer("filter", resample_filter(), persistent=False)
+
+    def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        weight = (self.weight * self.weight_gain).to(x.dtype)
+        if self.down == 1:
+            x = functional.conv2d(x, weight, stride=self.stride, padding=self.padding)
+        else:
+            before = self.padding + (len(RESAMPLE_FILTER) - self.down + 1) // 2
+            after = self.padding + (len(RESAMPLE_FILTER) - self.down) // 2
+            if weight.shape[-1] == 1:
+                # A 1 × 1 convolution commutes with subsampling: filter at the reduced size only.
+                x = upfirdn2d(x, self.filter, down=self.down, padding=(before, after, before, after))
+                x = functional.conv2d(x, weight)
+            else:
+                x = upfirdn2d(x, self.filter, padding=(before, after, before, after))
+                x = functional.conv2d(x, weight, stride=self.down)
+        default = math.sqrt(2) if self.activation != "linear" else 1.0
+        if self.bias is None and self.activation == "linear":
+            return x if gain == 1 else x * gain
+        return bias_act(x, self.bias, activation=self.activation, gain=gain * default)
+
+
+class ModulatedConv(nn.Module):
+    """Convolution whose weights a style modulates: x [B, C_in, H, W], w [B, w_dim] → [B, C_out, H·up, W·up].
+
+    The affine layer that turns w into a style starts at one. Demodulated, then bias and leaky ReLU.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int, kernel: int = 3, up: int = 1) -> None:
+        super().__init__()
+        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        weight = torch.randn(out_channels, in_channels, kernel, kernel)
+        self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.up = up
+        self.padding = kernel // 2
+        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
+        self.register_buffer("filter", resample_filter(), persistent=False)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        return modulated_conv2d(
+            x,
+            self.weight * self.weight_gain,
+            self.affine(w),
+            up=self.up,
+            filter=self.filter,
+            padding=self.padding,
+            bias=self.bias,
+            activation="lrelu",
+        )
+
+
+class ModulatedPlaneHead(nn.Module):
+    """Modulated 1 × 1 projection of features to planes: x [B, C, H, W], w [B, w_dim] → [B, out, H, W] fp32."""
+
+    def __init__(self, in_channels: int, out_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.weight_gain = 1 / math.sqrt(in_channels)
+
+    def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        styles = self.affine(w) * self.weight_gain
+        weight = (styles[:, :, None] * self.weight.T).to(x.dtype)
+        rows = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
+        planes = torch.bmm(rows, weight).float() + self.bias
+        return planes.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+class ModulatedPointLayer(nn.Module):
+    """Modulated fully connected layer on packed points: one set of weights a sample.
+
+    `weights(w)` [B, in, out] are the modulated (and, for a hidden layer, demodulated) weights.
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, w_dim: int, activation: Activation, weight_init: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.affine = FullyConnected(w_dim, in_features, bias_init=1.0)
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) * weight_init)
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.activation: Activation = activation
+        self.weight_gain = 1 / math.sqrt(in_features)
+
+    def weights(self, w: Tensor) -> Tensor:
+        styles = self.affine(w)
+        weight = self.weight * self.weight_gain
+        modulated = styles[:, :, None] * weight.T
+        if self.activation == "linear":
+            return modulated
+        return modulated * demodulation(weight, styles)[:, None]
+
+    def forward(self, x: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
+        x = segment_linear(x, self.weights(w), point_offsets)
+        return bias_act(x, self.bias, dim=-1, activation=self.activation)
+
+
+def segment_linear(x: Tensor, weights: Tensor, point_offsets: Tensor) -> Tensor:
+    """Each segment's rows times its matrix: x [P, in], weights [B, in, out], point_offsets [B + 1] CPU → [P, out]."""
+    return _SegmentLinear.apply(x, weights, point_offsets)
+
+
+class _SegmentLinear(torch.autograd.Function):
+    """One matrix product a segment, written in place: neither padded nor gathered."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, weights: Tensor, point_offsets: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weights)
+        ctx.bounds = point_offsets.tolist()
+        out = x.new_empty(x.shape[0], weights.shape[2])
+        for matrix, first, last in zip(weights, ctx.bounds, ctx.bounds[1:], strict=False):
+            if last > first:
+                torch.mm(x[first:last], matrix, out=out[first:last])
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad: Tensor):
+        x, weights = ctx.saved_tensors
+        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        grad_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
+        for index, (first, last) in enumerate(zip(ctx.bounds, ctx.bounds[1:], strict=False)):
+            if last == first:
+                continue
+            if grad_x is not None:
+                torch.mm(grad[first:last], weights[index].T, out=grad_x[first:last])
+            if grad_weights is not None:
+                torch.mm(x[first:last].T, grad[first:last], out=grad_weights[index])
+        return grad_x, grad_weights, None
+
+
+def minibatch_stddev(x: Tensor, group: int) -> Tensor:
+    """Append one channel: the standard deviation over `group` contiguous samples, averaged over channels and pixels.
+
+    x [B, C, H, W] → [B, C + 1, H, W]. The last group is smaller where the batch is no multiple.
+    """
+    parts = []
+    for chunk in x.float().split(group):
+        deviation = (chunk.var(0, unbiased=False) + 1e-8).sqrt().mean()
+        parts.append(deviation.expand(chunk.shape[0], 1, *x.shape[2:]))
+    return torch.cat([x, torch.cat(parts).to(x.dtype)], 1)

@@ -1,0 +1,31 @@
+"""The mapping network: from a latent to styles."""
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from networks.layers import FullyConnected, normalise_second_moment
+
+
+class Mapping(nn.Module):
+    """z [B, z_dim] (and a class label [B]) → w [B, w_dim].
+
+    z is scaled to a mean square of one; leaky ReLU layers with a learning-rate multiplier follow. z_dim 0 takes nothing
+    but `condition` [B, condition_dim], as the discriminators do.
+    """
+
+    def __init__(self, z_dim: int, w_dim: int, layers: int, lr_multiplier: float, condition_dim: int = 0) -> None:
+        super().__init__()
+        self.embed = FullyConnected(condition_dim, w_dim) if condition_dim else None
+        width = z_dim + (w_dim if condition_dim else 0)
+        widths = [width] + [w_dim] * layers
+        self.layers = nn.Sequential(*(FullyConnected(i, o, "lrelu", lr_multiplier) for i, o in pairwise(widths)))
+
+    def forward(self, z: Tensor | None, condition: Tensor | None = None) -> Tensor:
+        parts = [] if z is None else [normalise_second_moment(z.float())]
+        if self.embed is not None:
+            if condition is None:
+                raise ValueError("Mapping(): expected a label for every sample, got none")
+            parts.append(normalise_second_moment(self.embed(condition)))
+        return self.layers(torch.cat(parts, 1) if len(parts) > 1 else parts[0])

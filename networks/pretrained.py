@@ -1,0 +1,67 @@
+"""Generators from and to files: one `.safetensors` file, or a folder in the Hugging Face form."""
+
+import json
+from pathlib import Path
+
+import torch
+
+from configs.loader import build_config
+from configs.schema import Config
+from networks.generator import Generator
+from torch_utils.checkpoint import NetworkFile, load_network, load_strictly, save_network
+from torch_utils.errors import UserError
+from torch_utils.files import replacing
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+
+
+def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Generator:
+    """The generator of a network file (or of a folder written by `save_pretrained`), in evaluation mode, fp32.
+
+    UserError where the file is missing, damaged, foreign or of another configuration.
+    """
+    generator, _ = load_generator_file(Path(path), device)
+    return generator
+
+
+def load_generator_file(path: Path, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:
+    """`load_generator` with everything else that the file holds (images shown, commit, header)."""
+    if path.is_dir():
+        path = path / WEIGHTS_NAME
+    file = load_network(path)
+    generator = Generator(_config(file.config, path))
+    load_strictly(generator, file.state, path)
+    # The same mesh on every machine: inference does not follow the training's number format.
+    generator.precision = "fp32"
+    return generator.to(device).eval().requires_grad_(False), file
+
+
+def from_pretrained(folder: Path | str, device: torch.device | str = "cpu") -> Generator:
+    """The generator of a folder with config.json and model.safetensors."""
+    folder = Path(folder)
+    if not (folder / CONFIG_NAME).is_file() or not (folder / WEIGHTS_NAME).is_file():
+        raise UserError(f"{folder}: expected {CONFIG_NAME} and {WEIGHTS_NAME}, as `save_pretrained` writes them")
+    generator, file = load_generator_file(folder / WEIGHTS_NAME, device)
+    try:
+        stated = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / CONFIG_NAME}: cannot be read as JSON ({error})") from None
+    if _config(stated.get("config", {}), folder / CONFIG_NAME) != _config(file.config, folder):
+        raise UserError(f"{folder}: {CONFIG_NAME} and {WEIGHTS_NAME} disagree; save the network again")
+    return generator
+
+
+def save_pretrained(generator: Generator, folder: Path | str, nimg: int = 0, *, half: bool = False) -> None:
+    """Write config.json and model.safetensors to a folder. half: store float16."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = generator.config.model_dump(mode="json")
+    save_network(folder / WEIGHTS_NAME, generator, config, nimg, half=half)
+    text = json.dumps({"model_type": "tetragan", "nimg": nimg, "config": config}, indent=2)
+    with replacing(folder / CONFIG_NAME) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _config(values: dict, path: Path) -> Config:
+    return build_config(values, str(path))
