@@ -1,0 +1,146 @@
+"""Files beside a mesh: what may be opened, what is there, and what is no mesh at all."""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
+
+from torch_utils.errors import UserError
+
+# Folders where exporters leave textures, seen from the mesh's folder.
+TEXTURE_FOLDERS = ("", "textures", "texture", "images", "maps", "tex", "../images", "../textures", "../texture", "..")
+MAX_FILE_BYTES = 4 << 30
+
+
+@dataclass(frozen=True)
+class SourceFiles:
+    """The mesh file at `path` and the tree that it may read from.
+
+    root: nothing outside it is opened unless `allow_outside`. The mesh's own folder is always allowed, and so is the
+    folder above a `models/` folder, where ShapeNet keeps `images/`.
+    warnings: lines collected while reading.
+    """
+
+    path: Path
+    root: Path | None = None
+    allow_outside: bool = False
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def folder(self) -> Path:
+        return self.path.parent
+
+    def warn(self, line: str) -> None:
+        """Keep a line for `SourceMesh.warnings`, once."""
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def error(self, cause: str) -> UserError:
+        """The error to raise: one line with the file and the cause."""
+        return UserError(f"{self.path}: {cause}")
+
+    def allowed(self, target: Path) -> bool:
+        """Whether `target` may be opened; links are followed before the question is asked."""
+        if self.allow_outside:
+            return True
+        folder = self.path.resolve().parent
+        trees = [folder, folder.parent] if folder.name == "models" else [folder]
+        if self.root is not None:
+            trees.append(self.root.resolve())
+        resolved = target.resolve()
+        return any(resolved.is_relative_to(tree) for tree in trees)
+
+    def open_named(self, reference: str) -> Path | None:
+        """The file that a URI or path in the mesh file names, or None where it is not there.
+
+        Raises UserError where it is there but outside the source folder.
+        """
+        target = self.folder / reference
+        try:
+            if not target.is_file():
+                return None
+        except (OSError, ValueError):
+            return None
+        if not self.allowed(target):
+            raise self.error(f"refers to {reference!r} outside the source folder; add --allow-outside to read it")
+        return target
+
+    def find_texture(self, reference: str) -> Path | None:
+        """The texture that a material names, or None.
+
+        Backslashes, URL escapes, wrong case and absolute paths of another machine are seen through: what is not there
+        as named is looked for by its file name in the usual folders.
+        """
+        reference = reference.strip().strip('"')
+        for name in dict.fromkeys((reference, unquote(reference), reference.replace("\\", "/"))):
+            if name and not _is_absolute(name) and (found := self.open_named(name)):
+                return found
+            if self.allow_outside and _is_absolute(name) and (found := self.open_named(name)):
+                return found
+        base = PurePosixPath(unquote(reference).replace("\\", "/")).name
+        if base in ("", ".", ".."):
+            return None
+        for folder in TEXTURE_FOLDERS:
+            candidate = self.folder / folder / base
+            if candidate.is_file() and self.allowed(candidate):
+                return candidate
+        return self._find_other_case(base)
+
+    def _find_other_case(self, base: str) -> Path | None:
+        for folder in TEXTURE_FOLDERS:
+            place = self.folder / folder
+            if not (place.is_dir() and self.allowed(place)):
+                continue
+            matches = sorted(name for name in os.listdir(place) if name.lower() == base.lower())
+            if matches and (place / matches[0]).is_file() and self.allowed(place / matches[0]):
+                return place / matches[0]
+        return None
+
+
+def _is_absolute(name: str) -> bool:
+    return name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", name) is not None
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file; UserError naming what is wrong with it: missing, a folder, empty, not the real file."""
+    try:
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise UserError(f"{path}: {size >> 20} MiB, more than the {MAX_FILE_BYTES >> 30} GiB that are read")
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: a folder, expected a mesh file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if not data.strip(b"\0 \t\r\n"):
+        raise UserError(f"{path}: the file is empty")
+    if cause := not_the_file(data):
+        raise UserError(f"{path}: {cause}")
+    return data
+
+
+def not_the_file(data: bytes) -> str | None:
+    """Why these bytes are not the file they are named as (a failed download), or None."""
+    head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
+    if head.startswith(b"version https://git-lfs"):
+        return "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
+    if head[:1] == b"<" and re.match(rb"<(\?xml|!doctype|html|head|error|body)", head, re.IGNORECASE):
+        message = re.search(rb"<(?:title|code)>([^<]{1,60})<", data[:4096], re.IGNORECASE)
+        said = f" ({message.group(1).decode('ascii', 'replace').strip()})" if message else ""
+        return f"an HTML or XML page{said}, not the file itself: the download failed, fetch it again"
+    return None
+
+
+def decode_text(data: bytes) -> str:
+    """Text in UTF-8, UTF-16 or UTF-32 by its mark, else Latin-1."""
+    marks = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+    for mark, encoding in marks:
+        if data.startswith(mark):
+            return data.decode(encoding, "replace")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")

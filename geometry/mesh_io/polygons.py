@@ -1,0 +1,106 @@
+"""Polygons to triangles: fans where a polygon is convex, ear clipping where it is not."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_CLIPPED = 5000  # corners: beyond this ear clipping takes minutes, and a fan has to do
+
+
+def triangulate(
+    points: NDArray[np.float64], corners: NDArray[np.int64], counts: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Triangles of polygons.
+
+    points [P, 3]. corners [ΣN]: point ids of all polygons in a row; counts [G]: corners of each polygon (≥ 3).
+    Returns triangles [T, 3] as positions in `corners` (so that per-corner attributes follow) and each one's polygon [T].
+    The winding is kept. Polygons are taken in order.
+    """
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    triangles, owners = [], []
+    for count in np.unique(counts):
+        which = np.flatnonzero(counts == count)
+        slots = starts[which][:, None] + np.arange(count)
+        shape = fan(int(count))
+        local = np.broadcast_to(shape, (len(which), *shape.shape)).copy()
+        if count > 3:
+            for row in np.flatnonzero(is_concave(points[corners[slots]])):
+                if count <= MAX_CLIPPED:
+                    local[row] = clip_ears(points[corners[slots[row]]])
+        triangles.append(np.take_along_axis(slots[:, :, None], local.reshape(len(which), -1, 1), 1).reshape(-1, 3))
+        owners.append(np.repeat(which, len(shape)))
+    if not triangles:
+        return np.zeros((0, 3), np.int64), np.zeros(0, np.int64)
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return np.concatenate(triangles)[order], owner[order]
+
+
+def fan(count: int) -> NDArray[np.int64]:
+    """[count − 2, 3]: the triangles of a convex polygon, from its first corner."""
+    second = np.arange(1, count - 1)
+    return np.stack([np.zeros_like(second), second, second + 1], axis=1)
+
+
+def polygon_normals(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Newell normals of polygons [G, N, 3], unnormalised (twice the area long)."""
+    local = polygons - polygons[:, :1]
+    return np.cross(local, np.roll(local, -1, axis=1)).sum(1)
+
+
+def is_concave(polygons: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Whether each polygon [G, N, 3] has a corner that turns against its normal, beyond rounding."""
+    normals = polygon_normals(polygons)
+    into = polygons - np.roll(polygons, 1, axis=1)
+    out = np.roll(polygons, -1, axis=1) - polygons
+    turn = np.einsum("gnc,gc->gn", np.cross(into, out), normals)
+    scale = np.linalg.norm(into, axis=2) * np.linalg.norm(out, axis=2) * np.linalg.norm(normals, axis=1)[:, None]
+    return (turn < -1e-6 * scale).any(1)
+
+
+def clip_ears(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
+    """[N − 2, 3]: triangles of one simple polygon [N, 3], by cutting off its ears in the plane of its normal.
+
+    A polygon that crosses itself has no ear at some point; what is left of it then becomes a fan.
+    """
+    flat = _project(polygon)
+    left = list(range(len(polygon)))
+    triangles = []
+    position, since_cut = 0, 0
+    while len(left) > 3 and since_cut <= len(left):
+        position %= len(left)
+        before, here, after = left[position - 1], left[position], left[(position + 1) % len(left)]
+        if _is_ear(flat, left, before, here, after):
+            triangles.append((before, here, after))
+            del left[position]
+            position, since_cut = position - 1 if position else 0, 0
+        else:
+            position, since_cut = position + 1, since_cut + 1
+    triangles += [(left[0], left[i], left[i + 1]) for i in range(1, len(left) - 1)]
+    return np.array(triangles, dtype=np.int64)
+
+
+def _project(polygon: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N, 2] along the normal, counter-clockwise; one axis is dropped, the one the normal is longest in."""
+    normal = polygon_normals(polygon[None])[0]
+    axis = int(np.abs(normal).argmax())
+    first, second = (axis + 1) % 3, (axis + 2) % 3
+    flat = polygon[:, [first, second] if normal[axis] >= 0 else [second, first]]
+    return flat - flat.mean(0)
+
+
+def _is_ear(flat: NDArray[np.float64], left: list[int], before: int, here: int, after: int) -> bool:
+    a, b, c = flat[before], flat[here], flat[after]
+    area = _cross(b - a, c - a)
+    if area < 0:
+        return False
+    others = flat[left]
+    distinct = (others != a).any(1) & (others != b).any(1) & (others != c).any(1)
+    others = others[distinct]
+    if area == 0:
+        return True  # a straight corner: cutting it off changes nothing
+    inside = (_cross(b - a, others - a) >= 0) & (_cross(c - b, others - b) >= 0) & (_cross(a - c, others - c) >= 0)
+    return not inside.any()
+
+
+def _cross(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -1,0 +1,129 @@
+"""`SourceMesh`: what a mesh file holds, in one form whatever the format."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+AlphaMode = Literal["OPAQUE", "MASK", "BLEND"]
+Wrap = Literal["repeat", "clamp", "mirror"]
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a surface looks like.
+
+    Every colour here and in `Part` is an **sRGB value in [0, 1]** with straight alpha, whatever the file's own space.
+    The surface's base colour is srgb(linear(base_colour) · linear(image) · linear(vertex colour)): the product is taken
+    in linear light; alpha is the plain product. A factor that is absent counts as white.
+
+    base_colour: RGBA factor. image [H, W, 3 or 4] uint8, row 0 = the picture's top, or None; one array may be shared by
+    several materials. wrap: behaviour outside [0, 1] along u and v. alpha_mode: as in glTF; OPAQUE ignores every alpha.
+    metallic, roughness: factors in [0, 1], None where the file does not say.
+    """
+
+    name: str = ""
+    base_colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    image: NDArray[np.uint8] | None = None
+    image_name: str = ""
+    wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
+    nearest: bool = False
+    alpha_mode: AlphaMode = "OPAQUE"
+    alpha_cutoff: float = 0.5
+    double_sided: bool = False
+    metallic: float | None = None
+    roughness: float | None = None
+    unlit: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Triangles that share one material, in the file's world frame (scene transforms are applied).
+
+    vertices [V, 3] float64; every vertex is used by a face and finite. faces [F, 3] int32 local ids, counter-clockwise
+    seen from outside. uvs [V, 2] float32, origin top left, texture transforms already applied: they address
+    `material.image` as they are. vertex_colours [V, 4] float32 sRGB values. normals [V, 3] float32 of unit length.
+    """
+
+    vertices: NDArray[np.float64]
+    faces: NDArray[np.int32]
+    material: Material = field(default_factory=Material)
+    uvs: NDArray[np.float32] | None = None
+    vertex_colours: NDArray[np.float32] | None = None
+    normals: NDArray[np.float32] | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class SourceMesh:
+    """One mesh file: at least one part with at least one face.
+
+    up: "+Y" (glTF, OBJ) or "+Z" where the format or the file says so, else None. warnings: one line each, e.g. a texture
+    that is not there; the mesh is usable all the same.
+    """
+
+    path: Path
+    parts: tuple[Part, ...]
+    warnings: tuple[str, ...] = ()
+    up: str | None = None
+
+    @property
+    def num_faces(self) -> int:
+        return sum(len(part.faces) for part in self.parts)
+
+    @property
+    def num_vertices(self) -> int:
+        return sum(len(part.vertices) for part in self.parts)
+
+    @property
+    def coloured(self) -> bool:
+        """Whether the file says anything about colour: an image, vertex colours, or a factor that is not white."""
+        return any(
+            part.material.image is not None
+            or part.vertex_colours is not None
+            or part.material.base_colour[:3] != (1.0, 1.0, 1.0)
+            for part in self.parts
+        )
+
+    def bounds(self) -> NDArray[np.float64]:
+        """[2, 3]: the lowest and the highest corner of the box around all vertices."""
+        lows = [part.vertices.min(0) for part in self.parts]
+        highs = [part.vertices.max(0) for part in self.parts]
+        return np.stack([np.min(lows, 0), np.max(highs, 0)])
+
+    def merged(self) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
+        """All parts in one: vertices [ΣV, 3], faces [ΣF, 3] with ids into them, and each face's part [ΣF]."""
+        bases = np.cumsum([0] + [len(part.vertices) for part in self.parts])
+        faces = [part.faces + np.int32(base) for part, base in zip(self.parts, bases[:-1], strict=True)]
+        owner = np.repeat(np.arange(len(self.parts), dtype=np.int32), [len(part.faces) for part in self.parts])
+        return np.concatenate([part.vertices for part in self.parts]), np.concatenate(faces), owner
+
+    def transformed(self, matrix: NDArray[np.float64]) -> "SourceMesh":
+        """The mesh moved by an affine 4×4 (column vectors); a mirroring one turns the winding, so faces stay outward."""
+        return replace(self, parts=tuple(transform_part(part, matrix) for part in self.parts))
+
+
+def transform_part(part: Part, matrix: NDArray[np.float64]) -> Part:
+    """`part` moved by an affine 4×4 (column vectors); a mirroring matrix turns the winding."""
+    linear = matrix[:3, :3]
+    vertices = part.vertices @ linear.T + matrix[:3, 3]
+    mirrored = np.linalg.det(linear) < 0
+    normals = part.normals
+    if normals is not None:
+        # The cofactor matrix instead of the inverse transpose: it exists for singular matrices too. It carries the
+        # determinant's sign, which is taken out again: a normal stays on its side when a mirror turns the winding.
+        cofactors = np.stack([np.cross(linear[(i + 1) % 3], linear[(i + 2) % 3]) for i in range(3)])
+        normals = unit_rows(normals.astype(np.float64) @ cofactors.T * (-1 if mirrored else 1))
+    faces = np.ascontiguousarray(part.faces[:, ::-1]) if mirrored else part.faces
+    return replace(part, vertices=vertices, faces=faces, normals=normals)
+
+
+def unit_rows(vectors: NDArray) -> NDArray[np.float32]:
+    """Rows [N, 3] at unit length; rows of no length become +Y."""
+    vectors = np.asarray(vectors, dtype=np.float64)
+    scale = np.abs(vectors).max(1, initial=0, keepdims=True)
+    vectors = vectors / np.where(scale > 0, scale, 1)
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.where(length > 0, vectors / np.where(length > 0, length, 1), [0.0, 1.0, 0.0]).astype(np.float32)
