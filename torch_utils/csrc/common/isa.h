@@ -1,0 +1,43 @@
+// Choice of the instruction set at run time.
+//
+// `<op>_simd.cpp` is compiled once for each instruction set, with TETRAGAN_ISA = baseline, avx2 or avx512 (baseline
+// alone where the machine is not x86-64). It puts all its code, the arithmetic header's too, into `namespace
+// tetragan::TETRAGAN_ISA` and includes nothing but <cmath>, <cstdint> and intrinsics: an inline function of the
+// standard library compiled for AVX-512 could otherwise be the copy that the linker keeps for everyone.
+//
+// `<op>_cpu.cpp` declares the functions with TETRAGAN_DECLARE and calls TETRAGAN_CALL:
+//
+//   TETRAGAN_DECLARE(void, sum_rows, (const float* x, int64_t rows, float* out))
+//   ...
+//   TETRAGAN_CALL(sum_rows, (x, rows, out));
+#pragma once
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define TETRAGAN_X86 1
+#else
+#define TETRAGAN_X86 0
+#endif
+
+namespace tetragan {
+
+enum class InstructionSet { baseline, avx2, avx512 };
+
+#if TETRAGAN_X86
+#define TETRAGAN_DECLARE(result, name, arguments)   \
+  namespace tetragan::baseline { result name arguments; } \
+  namespace tetragan::avx2 { result name arguments; }     \
+  namespace tetragan::avx512 { result name arguments; }
+#define TETRAGAN_CALL(name, arguments)                                                      \
+  (tetragan::instruction_set() == tetragan::InstructionSet::avx512 ? tetragan::avx512::name arguments \
+   : tetragan::instruction_set() == tetragan::InstructionSet::avx2 ? tetragan::avx2::name arguments   \
+                                                                   : tetragan::baseline::name arguments)
+#else
+#define TETRAGAN_DECLARE(result, name, arguments) \
+  namespace tetragan::baseline { result name arguments; }
+#define TETRAGAN_CALL(name, arguments) (tetragan::baseline::name arguments)
+#endif
+
+// The best one of this machine, or that of the environment variable TETRAGAN_ISA (for tests). In common_cpu.cpp.
+InstructionSet instruction_set();
+
+}  // namespace tetragan

@@ -1,0 +1,67 @@
+// Sums of per-pixel gradients over vertices without atomics: bitwise the same for any number of threads.
+//
+// Each image is cut into a number of row bands that depends on the batch alone. A task owns one band and adds, pixel
+// by pixel, into its own buffer over the image's range of vertices; the bands of an image, then the images, are added
+// in order.
+#pragma once
+#include "common/cpu.h"
+
+namespace tetragan {
+
+struct VertexRange {
+  int64_t first = INT64_MAX, last = -1;  // both inclusive; empty where last < first
+  void add(int64_t vertex) {
+    first = std::min(first, vertex);
+    last = std::max(last, vertex);
+  }
+  int64_t size() const { return last < first ? 0 : last - first + 1; }
+};
+
+// Whether the images' ranges do not overlap (the usual case: each image has its own copy of the vertices).
+inline bool disjoint(std::vector<VertexRange> ranges) {
+  ranges.erase(std::remove_if(ranges.begin(), ranges.end(), [](const VertexRange& r) { return r.size() == 0; }),
+               ranges.end());
+  std::sort(ranges.begin(), ranges.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
+  for (size_t i = 1; i < ranges.size(); ++i) {
+    if (ranges[i].first <= ranges[i - 1].last) return false;
+  }
+  return true;
+}
+
+// out[V, width] += Σ over pixels. row_range(image, row, range) adds the vertices that a row touches; row_sum(image,
+// row, buffer) adds a row's gradients to `buffer`, where vertex v has its `width` numbers at buffer + v·width.
+template <class T, class Range, class Sum>
+void sum_on_vertices(int64_t images, int64_t rows, int64_t width, T* out, const Range& row_range, const Sum& row_sum) {
+  if (images == 0 || rows == 0) return;
+  const int64_t bands = std::min<int64_t>(rows, std::max<int64_t>(1, 8 / images));
+  std::vector<VertexRange> ranges(images);
+  parallel_tasks(images, [&](int64_t image) {
+    VertexRange range;
+    for (int64_t row = 0; row < rows; ++row) row_range(image, row, range);
+    ranges[image] = range;
+  });
+  std::vector<std::vector<double>> buffers(images * bands);
+  parallel_tasks(images * bands, [&](int64_t task) {
+    const int64_t image = task / bands, band = task % bands;
+    const VertexRange& range = ranges[image];
+    if (range.size() == 0) return;
+    buffers[task].assign(range.size() * width, 0.0);
+    double* shifted = buffers[task].data() - range.first * width;
+    for (int64_t row = rows * band / bands; row < rows * (band + 1) / bands; ++row) row_sum(image, row, shifted);
+  });
+  const auto add_image = [&](int64_t image) {
+    T* target = out + (ranges[image].size() ? ranges[image].first * width : 0);
+    for (int64_t i = 0; i < ranges[image].size() * width; ++i) {
+      double sum = 0;
+      for (int64_t band = 0; band < bands; ++band) sum += buffers[image * bands + band][i];
+      target[i] += static_cast<T>(sum);
+    }
+  };
+  if (disjoint(ranges)) {
+    parallel_tasks(images, add_image);
+  } else {
+    for (int64_t image = 0; image < images; ++image) add_image(image);
+  }
+}
+
+}  // namespace tetragan

@@ -1,0 +1,115 @@
+"""Which implementation the ops use: the built kernels or the PyTorch references.
+
+The mode comes from the environment variable TETRAGAN_OPS or from `use_mode`:
+  auto       the kernel where it is built, else the reference with one warning that names the cause and the mending
+  command;
+  require    the kernel, or an error;
+  reference  the reference, always.
+Nothing is built here: `pip install` or `python -m torch_utils.build` builds. A failure to load is remembered and
+explained.
+"""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from pathlib import Path
+
+import torch
+
+MODES = ("auto", "require", "reference")
+LIBRARIES = Path(__file__).resolve().parent.parent / "lib"
+LIBRARY_NAMES = {"cpu": "libtetragan_cpu.so", "cuda": "libtetragan_cuda.so"}
+BUILD_COMMANDS = {"cpu": "python -m torch_utils.build", "cuda": "python -m torch_utils.build --cuda"}
+_DISPATCH_KEYS = {"cpu": "CPU", "cuda": "CUDA"}
+
+_mode: ContextVar[str | None] = ContextVar("tetragan_ops_mode", default=None)
+
+
+def kernels_mode() -> str:
+    """The mode in force: `use_mode`'s, else $TETRAGAN_OPS, else "auto"."""
+    mode = _mode.get() or os.environ.get("TETRAGAN_OPS") or "auto"
+    if mode not in MODES:
+        raise ValueError(f"TETRAGAN_OPS: expected one of {', '.join(MODES)}, got {mode!r}")
+    return mode
+
+
+@contextmanager
+def use_mode(mode: str) -> Iterator[None]:
+    """Set the mode inside a `with` block."""
+    if mode not in MODES:
+        raise ValueError(f"use_mode(): expected one of {', '.join(MODES)}, got {mode!r}")
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+@cache
+def _load(device_type: str) -> str | None:
+    """Load the library of a device once; None, or why it cannot be loaded."""
+    if device_type not in LIBRARY_NAMES:
+        return f"there are no kernels for device type {device_type!r}"
+    if device_type == "cuda" and not torch.backends.cuda.is_built():
+        return "this torch has no CUDA"
+    path = LIBRARIES / LIBRARY_NAMES[device_type]
+    if not path.exists():
+        return f"{path.name} is not built"
+    try:
+        torch.ops.load_library(path)
+    except OSError as error:
+        return f"{path.name} does not load: {str(error).splitlines()[0]}"
+    return None
+
+
+def load_error(device_type: str = "cpu") -> str | None:
+    """Why the kernels of `device_type` are not available; None where they are."""
+    return _load(device_type)
+
+
+def available(device_type: str = "cpu") -> bool:
+    """Whether the kernels of `device_type` are loaded."""
+    return _load(device_type) is None
+
+
+def _has_kernel(device_type: str, op: str) -> bool:
+    return torch._C._dispatch_has_kernel_for_dispatch_key(f"tetragan::{op}", _DISPATCH_KEYS[device_type])
+
+
+@cache
+def _why_not(device_type: str, op: str) -> str | None:
+    if not available(device_type):
+        return load_error(device_type)
+    return None if _has_kernel(device_type, op) else f"{LIBRARY_NAMES[device_type]} is older than the op {op}"
+
+
+@cache
+def _warn_once(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=4)
+
+
+def use_kernel(device_type: str, op: str) -> bool:
+    """Whether `op` (its name in the namespace `tetragan`) shall run its kernel on this device: see the module's text.
+
+    Raises RuntimeError in mode "require" where there is no kernel.
+    """
+    mode = kernels_mode()
+    if mode == "reference":
+        return False
+    cause = _why_not(device_type, op)
+    if cause is None:
+        return True
+    mend = f"build with `{BUILD_COMMANDS.get(device_type, BUILD_COMMANDS['cpu'])}`"
+    if mode == "require":
+        raise RuntimeError(f"{op}(): expected a kernel for {device_type}, but {cause}; {mend}")
+    _warn_once(f"native kernels for {device_type}: {cause}; the slow reference runs instead; {mend}")
+    return False
+
+
+# Loading takes about a millisecond; from here on `torch.ops.tetragan` has its kernels.
+_load("cpu")
+if torch.backends.cuda.is_built():
+    _load("cuda")
