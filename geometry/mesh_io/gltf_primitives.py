@@ -82,7 +82,9 @@ def decode_draco(document: Document, extension: dict[str, Any]) -> tuple[Attribu
     return attributes, np.asarray(decoded.faces).astype(np.int64).reshape(-1)
 
 
-def morph(document: Document, attributes: Attributes, targets: list[dict[str, int]], weights: list[float]) -> Attributes:
+def morph(
+    document: Document, attributes: Attributes, targets: list[dict[str, int]], weights: list[float]
+) -> Attributes:
     """Attributes with the morph targets added at the file's resting weights."""
     result = dict(attributes)
     for target, weight in zip(targets, weights, strict=False):
