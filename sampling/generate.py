@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from geometry.mesh import Mesh
 from geometry.mesh_io.writer import write_glb, write_obj
+from networks.generator import Generator
 from rendering.camera import Cameras
 from sampling.bake import bake
 from sampling.latents import latents
@@ -17,13 +18,10 @@ from sampling.sheet import to_uint8
 # Samples computed together; enough to fill two cores, small enough for little memory.
 CHUNK = 8
 
-# A trained network; its class lives to the left (networks.generator.Generator), and tests pass small stand-ins.
-Generator = Any
-
 
 @torch.no_grad()
 def render_styles(
-    generator: Generator, w_geo: torch.Tensor, w_tex: torch.Tensor, cameras: Cameras, resolution: int | None = None
+    generator: Generator, w_geo: Tensor, w_tex: Tensor, cameras: Cameras, resolution: int | None = None
 ) -> np.ndarray:
     """Pictures of styles (w_geo, w_tex) [B, ...] by all N cameras: [B, N, R, R, 3] uint8 on black."""
     pictures = []
@@ -38,21 +36,24 @@ def render_styles(
 @torch.no_grad()
 def styles(
     generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
     """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learnt distribution, 0 = its mean)."""
     z_geo, z_tex = latents(seeds, generator.config.mapping.z_dim, device)
     return generator.map(z_geo, z_tex, truncation=truncation)
 
 
 @torch.no_grad()
-def textured_mesh(
-    generator: Generator, w_geo: torch.Tensor, w_tex: torch.Tensor, texture_size_px: int = 1024
-) -> Mesh | None:
-    """Mesh with UV atlas, base colour and normals from styles of batch 1; None when the surface is empty."""
-    mesh = generator.mesh(w_geo).mesh
-    if mesh.faces.shape[0] == 0:
+def textured_mesh(generator: Generator, w_geo: Tensor, w_tex: Tensor, texture_size_px: int = 1024) -> Mesh | None:
+    """Mesh with UV atlas, base colour and normals from styles of batch 1; None where the sample has no surface."""
+    geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
+    surface = generator.surface(geometry_planes, w_geo)
+    if bool(surface.empty[0]):
         return None
-    return bake(mesh, generator.colour_field(w_geo, w_tex), texture_size_px)
+
+    def colour_field(points: Tensor) -> Tensor:
+        return generator.texture(texture_planes, w_tex, points, torch.tensor([0, len(points)]))
+
+    return bake(surface.mesh, colour_field, texture_size_px)
 
 
 def export_meshes(
@@ -69,7 +70,7 @@ def export_meshes(
     """Write one textured mesh a seed: (files, seeds whose surface was empty)."""
     files, empty = [], []
     write = {"glb": write_glb, "obj": write_obj}[file_format]
-    w_geo, w_tex = styles(generator, seeds, truncation, next(generator.parameters()).device)
+    w_geo, w_tex = styles(generator, seeds, truncation, generator.device)
     for i, seed in enumerate(seeds):
         mesh = textured_mesh(generator, w_geo[i : i + 1], w_tex[i : i + 1], texture_size_px)
         if mesh is None:
