@@ -44,9 +44,8 @@ void sum_on_vertices(int64_t images, int64_t rows, int64_t width, T* out, const 
   parallel_tasks(images * bands, [&](int64_t task) {
     const int64_t image = task / bands, band = task % bands;
     const VertexRange& range = ranges[image];
-    if (range.size() == 0) return;
     buffers[task].assign(range.size() * width, 0.0);
-    double* shifted = buffers[task].data() - range.first * width;
+    double* shifted = range.size() == 0 ? nullptr : buffers[task].data() - range.first * width;
     for (int64_t row = rows * band / bands; row < rows * (band + 1) / bands; ++row) row_sum(image, row, shifted);
   });
   const auto add_image = [&](int64_t image) {
