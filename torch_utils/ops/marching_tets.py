@@ -10,13 +10,31 @@ diagonal between its first and third corner, in the order of `CASES`: the same c
 Everything is ordered by sample, then by edge id (vertices), tetrahedron id (faces) or grid vertex (`active`), so a
 batch of B equals B batches of one, bit for bit, for any number of threads.
 
-Gradients: `edge_crossings` to `sdf` and `positions`, once (the reference to any order); the topology has none.
+Gradient: once, from `edge_crossings` to `sdf` and `positions` (`surface_vertices`, the formula in plain PyTorch, to any
+order); the topology has none. The CPU kernels are bitwise repeatable for any number of threads. On CUDA the forward
+passes are repeatable; the backward pass adds with atomics and runs as PyTorch's deterministic scatter under
+`torch.use_deterministic_algorithms(True)`. One host synchronisation on CUDA, for the counts.
+Errors: TypeError, ValueError "marching_tets_topology(): expected …, got …", also for tables with ids out of range or
+`tet_edges` that do not match `tets` where the surface passes; ids in `pairs` out of range raise on the CPU and give
+zeros on CUDA.
 """
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
+from torch_utils.ops.loading import use_kernel
+
+INDEX = (torch.int32, torch.int64)
+# What the kernels report of broken tables, as a sum, in the last row of the offsets.
+FLAWS = {
+    1: "tets in [0, V)",
+    2: "edges in [0, V)",
+    4: "tet_edges to name the edges 01, 02, 03, 12, 13, 23 of each of tets",
+}
 
 # Crossed edges (columns of tet_edges: 01, 02, 03, 12, 13, 23) of each sign case (bit k set: vertex k is inside),
 # as corners of one or two outward triangles; -1 pads. Vertex k alone inside: the edges to the other three in positive
@@ -65,22 +83,38 @@ def marching_tets_topology(sdf: Tensor, tets: Tensor, edges: Tensor, tet_edges: 
     """Which grid edges the surface crosses and how the crossings form triangles, for the whole batch at once.
 
     sdf [B, V] floating: values at the grid's vertices, negative inside. tets [T, 4], edges [E, 2], tet_edges [T, 6]
-    (edges 01, 02, 03, 12, 13, 23) int32 or int64, on the same device. One host synchronisation on CUDA (the counts).
-    Raises ValueError or TypeError "marching_tets_topology(): expected …, got …".
+    (edges 01, 02, 03, 12, 13, 23) int32 (fastest) or int64, on the same device. See the module's text.
     """
-    _check_topology(sdf, tets, edges, tet_edges)
-    parts = marching_tets_topology_reference(sdf.detach(), tets, edges, tet_edges)
-    return Topology(*parts[:4], *parts[4].unbind())
+    op = "marching_tets_topology"
+    _check_topology(op, sdf, tets, edges, tet_edges)
+    sdf = sdf.detach()
+    if sdf.dtype in HALF:
+        sdf = sdf.float()
+    if use_kernel(sdf.device.type, op):
+        tables = [table.to(torch.int32).contiguous() for table in (tets, edges, tet_edges)]
+        parts = torch.ops.tetragan.marching_tets_topology(sdf.contiguous(), *tables)
+    else:
+        parts = marching_tets_topology_reference(sdf, tets, edges, tet_edges)
+    faces, edge_vertices, active, edge_active, offsets = parts
+    vertex_offsets, face_offsets, active_offsets, (flaws, *_) = offsets.unbind()
+    if flaws:
+        raise ValueError(f"{op}(): expected {'; '.join(text for bit, text in FLAWS.items() if int(flaws) & bit)}")
+    return Topology(faces, edge_vertices, active, edge_active, vertex_offsets, face_offsets, active_offsets)
 
 
 def edge_crossings(sdf: Tensor, positions: Tensor, pairs: Tensor) -> Tensor:
     """Points where the linear interpolant of the SDF vanishes on edges [K, 2]: p_a + (p_b − p_a)·s_a / (s_a − s_b).
 
-    sdf [M] floating. positions [M, 3], or [V, 3] shared by M / V samples. pairs [K, 2] int64: rows a, b of `sdf`, of
-    opposite sign. Returns [K, 3]. Gradients to sdf and positions, once.
+    sdf [M] floating. positions [M, 3] of the same type, or [V, 3] shared by M / V samples. pairs [K, 2] int64: rows
+    a, b of `sdf`, of opposite sign. Returns [K, 3]. Gradient to sdf and positions, once.
     """
-    _check_crossings(sdf, positions, pairs)
-    return edge_crossings_reference(sdf, positions, pairs)
+    op = "edge_crossings"
+    _check_crossings(op, sdf, positions, pairs)
+    if sdf.dtype in HALF:
+        sdf, positions = sdf.float(), positions.float()
+    if not use_kernel(sdf.device.type, op):
+        return edge_crossings_reference(sdf, positions, pairs)
+    return torch.ops.tetragan.edge_crossings(sdf.contiguous(), positions.contiguous(), pairs.contiguous())
 
 
 def marching_tets(
@@ -93,6 +127,32 @@ def marching_tets(
     topology = marching_tets_topology(sdf, tets, edges, tet_edges)
     vertices = edge_crossings(sdf.reshape(-1), positions.reshape(-1, 3), topology.edge_vertices)
     return vertices, topology.faces, topology.vertex_offsets, topology.face_offsets
+
+
+def _check_topology(op: str, sdf: Tensor, tets: Tensor, edges: Tensor, tet_edges: Tensor) -> None:
+    check_tensor(op, "sdf", sdf, ("B", "V"), (*FLOATING, *HALF))
+    check_tensor(op, "tets", tets, ("T", 4), INDEX, sdf.device)
+    check_tensor(op, "edges", edges, ("E", 2), INDEX, sdf.device)
+    check_tensor(op, "tet_edges", tet_edges, (tets.shape[0], 6), INDEX, sdf.device)
+    for name, table, size in (("tets", tets, sdf.shape[1]), ("edges", edges, sdf.shape[1])):
+        if table.dtype == torch.int64:  # int32 tables are checked by the kernels as they read
+            check_index_range(op, name, table, size)
+    # More would overflow the faces' int32 ids.
+    if sdf.shape[0] * edges.shape[0] >= 2**31 and not sdf.is_meta:
+        raise ValueError(f"{op}(): expected B · E < 2^31, got {sdf.shape[0]} · {edges.shape[0]}; use a smaller batch")
+
+
+def _check_crossings(op: str, sdf: Tensor, positions: Tensor, pairs: Tensor) -> None:
+    check_tensor(op, "sdf", sdf, ("M",), (*FLOATING, *HALF))
+    check_tensor(op, "positions", positions, ("M", 3), (sdf.dtype,), sdf.device)
+    check_tensor(op, "pairs", pairs, ("K", 2), (torch.int64,), sdf.device)
+    values, rows = sdf.shape[0], positions.shape[0]
+    if values % rows if rows else values:
+        raise ValueError(f"{op}(): expected {values} positions or a divisor of that, got {rows}")
+    check_index_range(op, "pairs", pairs, values)
+
+
+# ---------------------------------------------------------------------------------------------------------- reference
 
 
 def surface_vertices(sdf_a: Tensor, sdf_b: Tensor, position_a: Tensor, position_b: Tensor) -> Tensor:
@@ -116,8 +176,14 @@ def edge_crossings_reference(sdf: Tensor, positions: Tensor, pairs: Tensor) -> T
 def marching_tets_topology_reference(
     sdf: Tensor, tets: Tensor, edges: Tensor, tet_edges: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """`marching_tets_topology` in plain PyTorch: (faces, edge_vertices, active, edge_active, offsets [3, B + 1])."""
+    """`marching_tets_topology` in plain PyTorch: (faces, edge_vertices, active, edge_active, offsets [4, B + 1]).
+
+    Rows of the offsets: surface vertices, faces, active vertices, and flaws of the tables (first entry).
+    """
     batch, num_vertices = sdf.shape
+    for name, ids, size in (("tets", tets, num_vertices), ("edges", edges, num_vertices)):
+        check_index_range("marching_tets_topology", name, ids, size)
+    check_index_range("marching_tets_topology", "tet_edges", tet_edges, edges.shape[0])
     inside = sdf < 0
     crossing = inside[:, edges[:, 0]] != inside[:, edges[:, 1]]
     bits = [inside[:, tets[:, k]].to(torch.uint8) << k for k in range(4)]
@@ -129,8 +195,8 @@ def marching_tets_topology_reference(
     for end in edges.unbind(-1):
         touched.index_add_(1, end, crossing)
     counts = torch.stack([crossing.sum(1), num_faces[code.long()].sum(1), touched.sum(1)])
-    offsets = torch.nn.functional.pad(counts.cpu().cumsum(1), (1, 0))  # the one host synchronisation
-    total_vertices, total_faces, total_active = offsets[:, -1].tolist()
+    offsets = torch.nn.functional.pad(counts.cpu().cumsum(1), (1, 0, 0, 1))  # the one host synchronisation
+    total_vertices, total_faces, total_active = offsets[:3, -1].tolist()
 
     sample, edge = torch.nonzero_static(crossing, size=total_vertices).unbind(-1)
     edge_vertices = edges[edge].long() + sample[:, None] * num_vertices
@@ -142,7 +208,10 @@ def marching_tets_topology_reference(
     cell, second = triangle // 2, triangle % 2
     sample, tet = cell // max(tets.shape[0], 1), cell % max(tets.shape[0], 1)
     corners = tet_edges[tet].long().gather(1, table[code.view(-1)[cell].long(), second])
-    faces = _ranks(crossing)[corners + sample[:, None] * edges.shape[0]].int()
+    corners = corners + sample[:, None] * edges.shape[0]
+    if sdf.device.type == "cpu" and not crossing.view(-1)[corners].all():
+        offsets[3, 0] = 4
+    faces = _ranks(crossing)[corners].int()
     return faces, edge_vertices, active, edge_active, offsets
 
 
@@ -152,38 +221,52 @@ def _ranks(mask: Tensor) -> Tensor:
     return flat.cumsum(0) - flat.long()
 
 
-def _check_topology(sdf: Tensor, tets: Tensor, edges: Tensor, tet_edges: Tensor) -> None:
-    name = "marching_tets_topology()"
-    if sdf.ndim != 2:
-        raise ValueError(f"{name}: expected sdf [B, V], got shape {list(sdf.shape)}")
-    if not sdf.is_floating_point():
-        raise TypeError(f"{name}: expected a floating sdf, got {sdf.dtype}")
-    for label, table, columns in (("tets", tets, 4), ("edges", edges, 2), ("tet_edges", tet_edges, 6)):
-        if table.ndim != 2 or table.shape[1] != columns:
-            raise ValueError(f"{name}: expected {label} [·, {columns}], got shape {list(table.shape)}")
-        if table.dtype not in (torch.int32, torch.int64):
-            raise TypeError(f"{name}: expected {label} of type int32 or int64, got {table.dtype}")
-        if table.device != sdf.device:
-            raise ValueError(f"{name}: expected {label} on {sdf.device}, got {table.device}")
-    if tets.shape[0] != tet_edges.shape[0]:
-        raise ValueError(f"{name}: expected tet_edges [{tets.shape[0]}, 6], got shape {list(tet_edges.shape)}")
+# ------------------------------------------------------------------------------------------------- schema and autograd
+
+torch.library.define(
+    "tetragan::marching_tets_topology",
+    "(Tensor sdf, Tensor tets, Tensor edges, Tensor tet_edges) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+torch.library.define("tetragan::edge_crossings", "(Tensor sdf, Tensor positions, Tensor pairs) -> Tensor")
+torch.library.define(
+    "tetragan::edge_crossings_backward",
+    "(Tensor grad, Tensor sdf, Tensor positions, Tensor pairs, bool to_positions) -> (Tensor, Tensor)",
+)
 
 
-def _check_crossings(sdf: Tensor, positions: Tensor, pairs: Tensor) -> None:
-    name = "edge_crossings()"
-    if sdf.ndim != 1:
-        raise ValueError(f"{name}: expected sdf [M], got shape {list(sdf.shape)}")
-    if positions.ndim != 2 or positions.shape[1] != 3:
-        raise ValueError(f"{name}: expected positions [M, 3] or [V, 3], got shape {list(positions.shape)}")
-    if not sdf.is_floating_point() or positions.dtype != sdf.dtype:
-        raise TypeError(f"{name}: expected sdf and positions of one floating type, got {sdf.dtype}, {positions.dtype}")
-    if sdf.shape[0] % max(positions.shape[0], 1) or (sdf.shape[0] and not positions.shape[0]):
-        raise ValueError(
-            f"{name}: expected {sdf.shape[0]} positions or a divisor of it, got shape {list(positions.shape)}"
-        )
-    if pairs.ndim != 2 or pairs.shape[1] != 2:
-        raise ValueError(f"{name}: expected pairs [K, 2], got shape {list(pairs.shape)}")
-    if pairs.dtype != torch.int64:
-        raise TypeError(f"{name}: expected pairs of type int64, got {pairs.dtype}")
-    if positions.device != sdf.device or pairs.device != sdf.device:
-        raise ValueError(f"{name}: expected all on {sdf.device}, got {positions.device} and {pairs.device}")
+@torch.library.register_fake("tetragan::marching_tets_topology")
+def _fake_topology(sdf, tets, edges, tet_edges):
+    vertices, faces, active = (torch.library.get_ctx().new_dynamic_size() for _ in range(3))
+    return (
+        tets.new_empty(faces, 3),
+        tets.new_empty(vertices, 2, dtype=torch.int64),
+        tets.new_empty(active, dtype=torch.int64),
+        tets.new_empty(vertices, 2, dtype=torch.int64),
+        torch.empty(4, sdf.shape[0] + 1, dtype=torch.int64, device="cpu"),
+    )
+
+
+@torch.library.register_fake("tetragan::edge_crossings")
+def _fake_crossings(sdf, positions, pairs):
+    return positions.new_empty(pairs.shape[0], 3)
+
+
+@torch.library.register_fake("tetragan::edge_crossings_backward")
+def _fake_crossings_backward(grad, sdf, positions, pairs, to_positions):
+    return torch.empty_like(sdf), positions.new_empty(positions.shape[0] if to_positions else 0, 3)
+
+
+def _crossings_context(ctx, inputs, output):
+    ctx.save_for_backward(*inputs)
+
+
+def _crossings_backward(ctx, grad):
+    to_positions = ctx.needs_input_grad[1]
+    grad_sdf, grad_positions = torch.ops.tetragan.edge_crossings_backward(
+        grad.contiguous(), *ctx.saved_tensors, to_positions
+    )
+    return grad_sdf, grad_positions if to_positions else None, None
+
+
+torch.library.register_autograd("tetragan::edge_crossings", _crossings_backward, setup_context=_crossings_context)
+refuse_second_derivative("tetragan::edge_crossings_backward", "edge_crossings")
