@@ -9,11 +9,11 @@ precision is computed and returned as float32. P, Q ≥ 1; B may be zero. No [P,
 
 The Chamfer distance of all pairs, mean of d_xy plus mean of d_yx; no gradient.
 
-A point that is not finite is nobody's nearest and has the distance +inf; a pair of clouds with such a point is at +inf in
-`chamfer_matrix`. Gradients reach both clouds through the nearest points (ties: the lowest index), to any order, the choice of
-the nearest point being constant; infinite distances send none. Both kernels are deterministic and equal the reference bit for
-bit (`chamfer_matrix` up to the rounding of the mean); the gradient's scatter on CUDA is deterministic under
-`torch.use_deterministic_algorithms`. Errors: ValueError or TypeError for shape, type and device.
+A point that is not finite is nobody's nearest and has the distance +inf; a pair of clouds with such a point is at +inf
+in `chamfer_matrix`. Gradients reach both clouds through the nearest points (ties: the lowest index), to any order, the
+choice of the nearest point being constant; infinite distances send none. The kernels are deterministic and equal the
+reference bit for bit (`chamfer_matrix` up to the rounding of the mean); the gradient's scatter on CUDA is deterministic
+under `torch.use_deterministic_algorithms`. Errors: ValueError or TypeError for shape, type and device.
 """
 
 import torch

@@ -1,0 +1,29 @@
+"""Putting clouds into the units that a protocol compares them in."""
+
+import torch
+from torch import Tensor
+
+from metrics.protocols import Normalisation
+
+
+def normalise(points: Tensor, how: Normalisation, references: Tensor | None = None) -> Tensor:
+    """Clouds [N, P, 3] in the protocol's units.
+
+    none: as they are. longest_side: each divided by the longest side of its own box, not centred (GET3D).
+    unit_box: each centred on its box and divided by the longest side (LION's box × 0.5).
+    reference_mean_std: minus the mean of all points of `references` [R, P, 3], divided by their one scalar standard
+    deviation (PointFlow). A cloud without extent stays without extent.
+    """
+    if how == "none":
+        return points
+    if how == "reference_mean_std":
+        if references is None:
+            raise ValueError("normalise(): expected references for reference_mean_std, got none")
+        # The scalar is the deviation of all coordinates about their one scalar mean, as PointFlow computes it.
+        mean, deviation = references.reshape(-1, 3).mean(0), references.double().std(correction=0)
+        return (points - mean) / deviation.clamp_min(1e-12).to(points.dtype)
+    low, high = points.amin(dim=1, keepdim=True), points.amax(dim=1, keepdim=True)
+    side = (high - low).amax(dim=2, keepdim=True).clamp_min(torch.finfo(points.dtype).tiny)
+    if how == "longest_side":
+        return points / side
+    return (points - (low + high) / 2) / side

@@ -1,0 +1,78 @@
+"""Protocols: everything that changes a number, in one versioned YAML file each (`metrics/protocols/`)."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+
+from torch_utils.errors import UserError
+
+FOLDER = Path(__file__).parent / "protocols"
+
+Normalisation = Literal["none", "longest_side", "reference_mean_std", "unit_box"]
+Distance = Literal["cd", "emd", "emd_approx", "lfd"]
+ShapeMetric = Literal["validity", "jsd", "f_score", "memorisation"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ImageProtocol(_Section):
+    """How pictures are made and compared."""
+
+    count: PositiveInt = Field(description="generated pictures, one view a latent; real ones: at most as many")
+    resize: Literal["get3d-2022", "clean"] = Field("get3d-2022", description="inside the detector, or PIL bicubic")
+    truncation: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="ψ of the generator")
+
+
+class Protocol(_Section):
+    """Counts, normalisation and the list of scores. Numbers of two protocols never stand in one column unmarked."""
+
+    name: str
+    version: PositiveInt = Field(description="raised with every change that can change a number")
+    description: str
+    max_references: PositiveInt | None = Field(None, description="references at most; null takes the whole test split")
+    generated_per_reference: PositiveInt = Field(1, description="generated shapes for every reference")
+    max_training: PositiveInt = Field(1000, description="training shapes at most, for memorisation and the floor row")
+    normalisation: Normalisation = Field(
+        "none",
+        description="none; longest_side: divided by the longest box side, not centred; reference_mean_std: the "
+        "references' mean and one scalar standard deviation; unit_box: centred on the box, longest side 1",
+    )
+    points: PositiveInt = Field(2048, description="surface points of a shape")
+    truncation: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="ψ of the generator")
+    distances: tuple[Distance, ...] = ("cd",)
+    emd_points: PositiveInt = Field(512, description="points of a cloud that the exact assignment takes")
+    shape_metrics: tuple[ShapeMetric, ...] = ()
+    images: ImageProtocol | None = None
+    first_seed: Annotated[int, Field(ge=0)] = Field(0, description="seeds first_seed, first_seed + 1, … are generated")
+
+
+def protocol_names() -> list[str]:
+    """The shipped protocols."""
+    return sorted(path.stem for path in FOLDER.glob("*.yaml"))
+
+
+def load_protocol(name_or_path: str) -> Protocol:
+    """A shipped protocol by name, or one's own YAML file. UserError names the nearest valid name or the bad field."""
+    path = Path(name_or_path)
+    if path.suffix not in (".yaml", ".yml"):
+        path = FOLDER / f"{name_or_path}.yaml"
+        if not path.is_file():
+            near = difflib.get_close_matches(name_or_path, protocol_names(), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(protocol_names())}"
+            raise UserError(f"--protocol {name_or_path}: no such protocol; {hint}")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Protocol.model_validate(values)
+    except OSError as error:
+        raise UserError(f"--protocol {path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"--protocol {path}: is not YAML ({str(error).splitlines()[0]})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"--protocol {path}: {field}: {first['msg']}") from None

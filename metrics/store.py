@@ -1,0 +1,104 @@
+"""Chunked results on disk: long evaluations are cut into chunks that are kept, reused and shared out over ranks.
+
+A chunk is a safetensors file whose name holds a hash of everything that it depends on. Rank k computes the chunks k,
+k + world, …; all ranks then read all chunks, so the folder must be one that every node sees.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from torch_utils.distributed import Ranks, barrier
+from torch_utils.files import replacing
+
+# Raised whenever the meaning of a stored chunk changes.
+STORE_VERSION = 1
+Tensors = dict[str, Tensor]
+
+
+def content_key(values: Mapping[str, Any]) -> str:
+    """A short hash of plain values: what a stored result depends on."""
+    text = json.dumps({"store": STORE_VERSION, **values}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+class ChunkStore:
+    """Chunks of tensors in one folder.
+
+    folder: created when the first chunk is written. ranks: who computes what. reused, computed: counts of chunks.
+    """
+
+    def __init__(self, folder: Path, ranks: Ranks | None = None) -> None:
+        self.folder = folder
+        self.ranks = ranks or Ranks()
+        self.reused = 0
+        self.computed = 0
+
+    def rows(
+        self,
+        name: str,
+        key: str,
+        count: int,
+        chunk: int,
+        compute: Callable[[range], Tensors],
+        progress: Callable[[], None] | None = None,
+    ) -> Tensors:
+        """Tensors of `count` rows, `chunk` rows at a time.
+
+        compute(rows) returns the tensors of those rows, each with len(rows) rows; it is only called for chunks that
+        are not stored. progress is called once a chunk of this rank.
+        """
+        starts = list(range(0, count, chunk))
+        for position, start in enumerate(starts):
+            if position % self.ranks.world != self.ranks.rank:
+                continue
+            path = self._path(name, key, start, min(start + chunk, count))
+            if self._read(path) is None:
+                self._write(path, compute(range(start, min(start + chunk, count))))
+                self.computed += 1
+            else:
+                self.reused += 1
+            if progress is not None:
+                progress()
+        barrier(self.ranks)
+        parts = [self._require(self._path(name, key, start, min(start + chunk, count))) for start in starts]
+        return {label: torch.cat([part[label] for part in parts]) for label in parts[0]} if parts else {}
+
+    def _path(self, name: str, key: str, start: int, stop: int) -> Path:
+        return self.folder / f"{name}-{key}-{start:06d}-{stop:06d}.safetensors"
+
+    def _read(self, path: Path) -> Tensors | None:
+        """The chunk, or None where it is missing or was cut short (it is then computed again)."""
+        if not path.is_file():
+            return None
+        try:
+            return load_file(path)
+        except (safetensors.SafetensorError, OSError):
+            return None
+
+    def _require(self, path: Path) -> Tensors:
+        tensors = self._read(path)
+        if tensors is None:
+            raise RuntimeError(f"{path}: another rank's result is not there; all ranks must share this folder")
+        return tensors
+
+    def _write(self, path: Path, tensors: Tensors) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            save_file({label: tensor.detach().cpu().contiguous() for label, tensor in tensors.items()}, temporary)
