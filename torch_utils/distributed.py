@@ -83,11 +83,11 @@ def barrier(ranks: Ranks) -> None:
 
 
 def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
-    """Replace every gradient by its mean over the ranks (one flat all-reduce). None counts as zero on every rank."""
+    """Replace every parameter's gradient by its mean over the ranks, in one flat all-reduce."""
     if ranks.world == 1:
         return
-    parameters = [p for p in parameters if p.requires_grad]
-    flat = torch.cat([torch.zeros_like(p).view(-1) if p.grad is None else p.grad.reshape(-1) for p in parameters])
+    parameters = list(parameters)
+    flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
     sum_over_ranks(flat, ranks).div_(ranks.world)
     for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         parameter.grad = gradient.view_as(parameter)

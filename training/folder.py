@@ -1,0 +1,93 @@
+"""A run's folder: config.yaml, run.json, stats.jsonl, states, networks and sheets."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs.loader import dump_config, load_config
+from configs.schema import Config
+from torch_utils.checkpoint import code_version
+from torch_utils.errors import UserError
+from torch_utils.files import write_json, write_text
+from training.setup import Data
+from training.state import first_difference, latest_state
+
+CONFIG = "config.yaml"
+RUN = "run.json"
+STATS = "stats.jsonl"
+_TRACES = (CONFIG, RUN, STATS, "latest.json", "state-*.safetensors", "network*.safetensors")
+
+
+class RunFolder:
+    """Where a run keeps its files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def holds_run(self) -> bool:
+        """Whether a run has been here."""
+        return any(next(self.path.glob(pattern), None) is not None for pattern in _TRACES)
+
+    def refuse_run(self) -> None:
+        """UserError where the folder already holds a run, or is no folder."""
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path}: is a file; give a folder")
+        if self.holds_run():
+            raise UserError(f"--out {self.path}: already holds a run; continue it with --resume or give another folder")
+
+    def resumed_config(self, given: str | None, overrides: Sequence[str]) -> Config:
+        """The configuration to go on with: the run's own, or `given` (a preset or file), changed by `overrides`.
+
+        UserError where it differs in anything that decides what is learnt.
+        """
+        latest_state(self.path)
+        stored = str(self.path / CONFIG)
+        config = load_config(given or stored, overrides)
+        difference = first_difference(load_config(stored).model_dump(), config.model_dump())
+        if difference:
+            raise UserError(f"--resume: the run in {self.path} has {difference}; start another run with --init instead")
+        return config
+
+    def check_data(self, data: Data) -> None:
+        """UserError where the run was made with other data."""
+        try:
+            known = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return  # only a convenience: the state itself is checked
+        if isinstance(known, dict) and known.get("data_hash") not in (None, data.hash):
+            raise UserError(
+                f"--data: the run in {self.path} was trained on other data ({known.get('data')}, another hash); "
+                "give the same data set, or start another run with --init"
+            )
+
+    def create(self, config: Config, data: Data) -> None:
+        """Make the folder and write what the run is."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--out {self.path}: cannot be made ({error.strerror})") from None
+        write_text(self.path / CONFIG, dump_config(config))
+        write_json(
+            self.path / RUN,
+            {
+                "data": data.name,
+                "data_hash": data.hash,
+                "views": len(data.bank),
+                "commit": code_version(),
+                "torch": torch.__version__,
+                "threads": torch.get_num_threads(),
+            },
+        )
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The lines of stats.jsonl, a torn last one left out."""
+        path, lines = self.path / STATS, []
+        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+            try:
+                lines.append(json.loads(text))
+            except ValueError:
+                break
+        return lines

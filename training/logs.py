@@ -1,0 +1,122 @@
+"""What a run says: stats.jsonl, TensorBoard, and the terminal (a progress bar, or plain lines where there is none)."""
+
+import json
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+
+def duration(seconds: float) -> str:
+    """ "2d 03h", "3h 05m", "4m 10s" or "12s"."""
+    seconds = max(round(seconds), 0)
+    days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
+    if days:
+        return f"{days}d {hours:02d}h"
+    if hours:
+        return f"{hours}h {minutes:02d}m"
+    return f"{minutes}m {seconds % 60:02d}s" if minutes else f"{seconds}s"
+
+
+def truncate_stats(path: Path, nimg: int) -> None:
+    """Drop lines of stats.jsonl past `nimg`, which a resumed run will write again, and a torn last line."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["nimg"] > nimg:
+                break
+        except (ValueError, KeyError, TypeError):
+            break
+        kept.append(line + "\n")
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+class RunLog:
+    """Writes a run's figures to its folder and to the terminal; other ranks than the first get a silent one."""
+
+    def __init__(self, folder: Path | None, total_nimg: int, nimg: int, *, quiet: bool, mute: bool = False) -> None:
+        """folder: None writes no files. nimg: where the run stands. quiet: lines only for what needs attention.
+
+        mute: no lines at all, for other ranks than the first.
+        """
+        self._quiet = quiet or mute
+        self._mute = mute
+        self._total = total_nimg
+        self._stats = folder / "stats.jsonl" if folder else None
+        self._board: Any = None
+        if folder is not None:
+            from torch.utils.tensorboard import SummaryWriter  # takes a second to import; other ranks do without
+
+            truncate_stats(folder / "stats.jsonl", nimg)
+            self._board = SummaryWriter(str(folder), purge_step=nimg + 1 if nimg else None)
+        columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
+        console = Console(stderr=True)
+        live = console.is_terminal and not self._quiet
+        self._progress = Progress(*columns, console=console, refresh_per_second=2) if live else None
+        self._task = self._progress.add_task("training", total=total_nimg, completed=nimg, text="") if live else None  # type: ignore[union-attr]
+
+    def __enter__(self) -> "RunLog":
+        if self._progress:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress:
+            self._progress.stop()
+        if self._board:
+            self._board.close()
+
+    def say(self, text: str) -> None:
+        """A line for whoever watches."""
+        if self._quiet:
+            return
+        self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """A line also where --quiet was asked for."""
+        if self._mute:
+            return
+        if self._progress:
+            self._progress.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(text, err=True)
+            sys.stderr.flush()
+
+    def advance(self, nimg: int, images_per_second: float) -> None:
+        """Move the progress bar."""
+        if self._progress and self._task is not None:
+            text = _rate(nimg, self._total, images_per_second)
+            self._progress.update(self._task, completed=nimg, text=text)
+
+    def record(self, line: dict[str, Any]) -> None:
+        """One line of statistics: {"nimg": …, "images_per_second": …, name: mean, …} (docs/troubleshooting.md)."""
+        if self._stats:
+            with self._stats.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line) + "\n")
+        if self._board:
+            for name, value in line.items():
+                if isinstance(value, int | float) and name != "nimg":
+                    self._board.add_scalar(name, value, line["nimg"])
+        if not self._progress:
+            parts = [_rate(line["nimg"], self._total, line["images_per_second"])]
+            keys = ("loss/generator", "loss/discriminator_rgb", "loss/discriminator_mask")
+            parts += [f"{key.split('/')[1]} {line[key]:.3f}" for key in keys if key in line]
+            self.say("  ".join(parts))
+
+    def picture(self, name: str, image: np.ndarray, nimg: int) -> None:
+        """A sheet [H, W, 3] uint8 for TensorBoard."""
+        if self._board:
+            self._board.add_image(name, image, nimg, dataformats="HWC")
+            self._board.flush()
+
+
+def _rate(nimg: int, total: int, images_per_second: float) -> str:
+    left = duration((total - nimg) / images_per_second) if images_per_second > 0 else "?"
+    return f"{nimg / 1000:.1f} / {total / 1000:.1f} kimg  {images_per_second:.1f} img/s  {left} left"

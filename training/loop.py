@@ -1,0 +1,239 @@
+"""A training run: its folder, its schedule by images shown, and what happens when it is stopped."""
+
+import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from configs.schema import Config
+from sampling.sheet import grid, save_png, to_uint8
+from torch_utils import distributed
+from torch_utils.checkpoint import save_network
+from torch_utils.distributed import Ranks
+from torch_utils.statistics import Statistics
+from training.folder import RunFolder
+from training.health import Health
+from training.logs import RunLog
+from training.optimizer import SkipGuard
+from training.probe import COLUMNS, SHAPES, Probe
+from training.setup import Data, MinibatchSource, build_trainee, check_batch, initialise_from, state_parts
+from training.state import load_state, save_state
+from training.step import Trainee, training_step
+
+# With several ranks, how many minibatches pass between two questions whether any of them was asked to stop.
+_STOP_INTERVAL = 8
+
+
+@dataclass
+class Progress:
+    """Where a run stands. nimg: images shown. number: minibatches done. seconds: of training, resumed ones included.
+
+    skipped, skipped_in_a_row: minibatches left out for a gradient that was not finite.
+    """
+
+    nimg: int = 0
+    number: int = 0
+    seconds: float = 0.0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
+
+
+@dataclass
+class Run:
+    """A run in progress."""
+
+    config: Config
+    ranks: Ranks
+    data: Data
+    trainee: Trainee
+    folder: RunFolder
+    log: RunLog
+    progress: Progress = field(default_factory=Progress)
+    health: Health = field(default_factory=Health)
+    statistics: Statistics = field(default_factory=Statistics)
+
+    @property
+    def total_nimg(self) -> int:
+        """Images at which the run is complete."""
+        return round(self.config.training.total_kimg * 1000)
+
+
+def due(before: int, now: int, interval_kimg: float) -> bool:
+    """Whether a multiple of the interval was reached between two counts of images."""
+    interval = max(round(interval_kimg * 1000), 1)
+    return now // interval > before // interval
+
+
+def train(
+    config: Config, data: Data, folder: RunFolder, ranks: Ranks, *, resume: bool, init: Path | None, quiet: bool
+) -> bool:
+    """Train until `training.total_kimg`. Returns False where it was interrupted; the state is saved then."""
+    check_batch(config, ranks)
+    trainee = build_trainee(config, ranks)
+    progress = Progress()
+    notes = []
+    if resume:
+        header = load_state(folder.path, state_parts(trainee), config.model_dump(mode="json"))
+        progress = Progress(**header["counters"])
+        if header["threads"] != torch.get_num_threads():
+            notes.append(
+                f"Resumed with {torch.get_num_threads()} threads, not {header['threads']} as before: the run goes on, "
+                "but not bitwise as it would have."
+            )
+    elif init is not None:
+        fresh = initialise_from(trainee, init)
+        notes.append(f"Started from {init}" + (f"; {len(fresh)} tensors anew, first {fresh[0]}" if fresh else "") + ".")
+    distributed.barrier(ranks)
+    if ranks.first:
+        folder.create(config, data)
+    total_nimg = round(config.training.total_kimg * 1000)
+    log_folder = folder.path if ranks.first else None
+    log = RunLog(log_folder, total_nimg, progress.nimg, quiet=quiet, mute=not ranks.first)
+    run = Run(config, ranks, data, trainee, folder, log, progress)
+    for line in folder.stats() if resume else []:
+        run.health.observe(line)
+    with log:
+        for note in notes:
+            log.warn(note)
+        return _loop(run)
+
+
+def _loop(run: Run) -> bool:
+    source = MinibatchSource(run.config, run.data, run.ranks)
+    probe = Probe(run.trainee.average, run.data.law)
+    names = {adam.name: list(adam.parameters) for adam in (run.trainee.generator_adam, run.trainee.discriminator_adam)}
+    guard = SkipGuard(run.config.training.max_skipped_steps, names, run.progress.skipped_in_a_row)
+    training = run.config.training
+    state = run.progress
+    if state.nimg == 0:
+        _begin(run, probe, guard)
+    tick, saved_nimg = time.perf_counter(), state.nimg
+    tick_nimg, complete = state.nimg, True
+    with stop_requests() as stop:
+        while state.nimg < run.total_nimg:
+            norms = training_step(
+                run.trainee, source.draw(state.nimg, state.number), run.config, run.ranks, run.statistics
+            )
+            state.nimg += training.batch
+            state.number += 1
+            state.skipped += guard.check(norms)
+            if _asked_to_stop(stop, state.number, run.ranks):
+                complete = False
+                break
+            if due(state.nimg - training.batch, state.nimg, training.log_kimg) or state.nimg >= run.total_nimg:
+                state.skipped += guard.settle()
+                tick = _log_line(run, probe, tick, tick_nimg)
+                if due(tick_nimg, state.nimg, training.state_kimg):
+                    _save_state(run, guard)
+                    saved_nimg = state.nimg
+                if due(tick_nimg, state.nimg, training.snapshot_kimg):
+                    _snapshot(run, probe)
+                tick_nimg = state.nimg
+        state.skipped += guard.settle()
+        if not complete and state.nimg > tick_nimg:
+            _log_line(run, probe, tick, tick_nimg)
+        if saved_nimg != state.nimg:
+            _save_state(run, guard)
+        _snapshot(run, probe)
+    return complete
+
+
+def _log_line(run: Run, probe: Probe, tick: float, tick_nimg: int) -> float:
+    """Read the statistics since the last line and write them; returns the time from which the next line counts."""
+    state = run.progress
+    now = time.perf_counter()
+    values = run.statistics.read(run.ranks)
+    state.seconds += now - tick
+    if run.ranks.first:
+        line: dict[str, Any] = {
+            "nimg": state.nimg,
+            "minibatches": state.number,
+            "seconds": round(state.seconds, 3),
+            "images_per_second": round((state.nimg - tick_nimg) / max(now - tick, 1e-9), 2),
+            "skipped_steps": state.skipped,
+            "memory_peak_mb": _peak_memory_mb(run.ranks),
+        }
+        line |= {name: mean for name, (mean, _) in values.items()}
+        line |= {f"{name}/deviation": spread for name, (_, spread) in values.items() if name.startswith("logits/")}
+        line |= probe.figures()
+        run.log.record(line)
+        for message in run.health.observe(line):
+            run.log.warn(message)
+    return time.perf_counter()
+
+
+def _begin(run: Run, probe: Probe, guard: SkipGuard) -> None:
+    """A state to resume from the first moment on, a sheet of real views and one of the untrained shapes."""
+    _save_state(run, guard)
+    if not run.ranks.first:
+        return
+    count = min(4 * COLUMNS, len(run.data.bank))
+    stride = len(run.data.bank) // count
+    reals, _ = run.data.bank.batch([i * stride for i in range(count)])
+    picture = grid(to_uint8(reals[:, :3]), COLUMNS)
+    save_png(run.folder.path / "reals.png", picture)
+    run.log.picture("reals", picture, 0)
+    picture = probe.sheet()
+    save_png(run.folder.path / "samples-000000000.png", picture)
+    run.log.picture("samples", picture, 0)
+    run.log.say(f"{SHAPES} fixed shapes are drawn at every snapshot; real views: {run.folder.path / 'reals.png'}")
+
+
+def _snapshot(run: Run, probe: Probe) -> None:
+    """The running-average network and its sheet; network.safetensors is always the newest."""
+    if not run.ranks.first:
+        return
+    state, folder = run.progress, run.folder.path
+    extra = {"data": run.data.name, "data_hash": run.data.hash, "seconds": round(state.seconds, 1)}
+    for name in (f"network-{state.nimg:09d}.safetensors", "network.safetensors"):
+        save_network(folder / name, run.trainee.average, run.config.model_dump(mode="json"), state.nimg, extra=extra)
+    picture = probe.sheet()
+    save_png(folder / f"samples-{state.nimg:09d}.png", picture)
+    run.log.picture("samples", picture, state.nimg)
+
+
+def _save_state(run: Run, guard: SkipGuard) -> None:
+    if not run.ranks.first:
+        return
+    state = run.progress
+    state.skipped_in_a_row = guard.in_a_row
+    save_state(run.folder.path, state_parts(run.trainee), state.nimg, vars(state), run.config.model_dump(mode="json"))
+
+
+def _peak_memory_mb(ranks: Ranks) -> int:
+    """Peak memory of this process: of the device where it is CUDA, else of the host."""
+    if ranks.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(ranks.device) // 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak // (2**20 if sys.platform == "darwin" else 2**10)
+
+
+@contextmanager
+def stop_requests() -> Iterator[list[int]]:
+    """Collects SIGINT and SIGTERM, so that a step is never torn; a second one stops at once."""
+    received: list[int] = []
+
+    def note(number: int, _frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _asked_to_stop(stop: list[int], number: int, ranks: Ranks) -> bool:
+    if ranks.world == 1:
+        return bool(stop)
+    return number % _STOP_INTERVAL == 0 and distributed.agree(bool(stop), ranks)
