@@ -1,0 +1,35 @@
+"""The categories by name, and the one way to make a shape of them."""
+
+import hashlib
+from collections.abc import Callable
+
+import numpy as np
+
+from dataset_tool.procedural.chair import SYNSET as CHAIR
+from dataset_tool.procedural.chair import make_chair
+from dataset_tool.procedural.shape import ProceduralShape
+from torch_utils.errors import UserError
+from torch_utils.seeding import sample_rng
+
+VERSION = 1
+"""Part of every id: raised when the same (category, seed, index) begins to give another shape."""
+
+CATEGORIES: dict[str, Callable[[np.random.Generator], ProceduralShape]] = {"chair": make_chair}
+SYNSETS: dict[str, str] = {"chair": CHAIR}
+
+
+def check_category(category: str) -> None:
+    """Raises UserError unless the category exists."""
+    if category not in CATEGORIES:
+        raise UserError(f"--category {category}: expected one of {', '.join(CATEGORIES)}")
+
+
+def make_shape(category: str, seed: int, index: int) -> ProceduralShape:
+    """The shape of (category, seed, index), whatever the number and order of the shapes made."""
+    check_category(category)
+    return CATEGORIES[category](sample_rng(seed, index, f"procedural-{category}"))
+
+
+def shape_id(category: str, seed: int, index: int) -> str:
+    """The shape's name on disk: 32 hex digits, as ShapeNet's."""
+    return hashlib.sha256(f"{category}/{seed}/{index}/{VERSION}".encode()).hexdigest()[:32]

@@ -1,0 +1,137 @@
+"""What a procedural category returns: closed textured parts, their materials and the words that describe them.
+
+Frame while building: metres, +Y up, the object's front towards +Z, on y = 0 (`write.py` turns it to ShapeNet's).
+Texture coordinates are metres on the surface; a material says how many metres its image spans, so nothing stretches.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Indices = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One closed, outward-wound surface.
+
+    vertices: [V, 3] metres. faces: [F, 3] into vertices. uvs: [U, 2] metres, v along the grain.
+    uv_faces: [F, 3] into uvs (seams need their own corners). material: a key of `ProceduralShape.materials`.
+    """
+
+    vertices: Array
+    faces: Indices
+    uvs: Array
+    uv_faces: Indices
+    material: str
+
+    def moved(self, offset: Sequence[float] | Array) -> "Part":
+        """The part shifted by `offset` (x, y, z) metres."""
+        return replace(self, vertices=self.vertices + np.asarray(offset, float))
+
+    def mirrored(self) -> "Part":
+        """The part on the other side of the plane x = 0, still outward-wound."""
+        return replace(
+            self,
+            vertices=self.vertices * (-1.0, 1.0, 1.0),
+            faces=np.ascontiguousarray(self.faces[:, ::-1]),
+            uv_faces=np.ascontiguousarray(self.uv_faces[:, ::-1]),
+        )
+
+    def rotated(self, angle_rad: float, axis: int = 1, pivot: Sequence[float] | Array = (0.0, 0.0, 0.0)) -> "Part":
+        """The part turned counter-clockwise about the coordinate `axis` (0, 1, 2) through `pivot`."""
+        cos, sin = np.cos(angle_rad), np.sin(angle_rad)
+        matrix = np.eye(3)
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        matrix[i, i], matrix[i, j], matrix[j, i], matrix[j, j] = cos, -sin, sin, cos
+        centre = np.asarray(pivot, float)
+        return replace(self, vertices=(self.vertices - centre) @ matrix.T + centre)
+
+    def painted(self, material: str) -> "Part":
+        """The same part of another material."""
+        return replace(self, material=material)
+
+    def volume(self) -> float:
+        """Enclosed volume in cubic metres; positive when faces wind outward."""
+        a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
+        return float(np.einsum("fi,fi->", a, np.cross(b, c))) / 6.0
+
+    def normals(self) -> Array:
+        """Area-weighted unit vertex normals [V, 3]."""
+        a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
+        facing = np.cross(b - a, c - a)
+        count = len(self.vertices)
+        corners = self.faces.ravel()
+        total = np.stack([np.bincount(corners, np.repeat(facing[:, k], 3), count) for k in range(3)], axis=1)
+        return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+
+@dataclass(frozen=True)
+class Material:
+    """A surface: its image, the metres that the image spans, and the words for it.
+
+    image: [H, W, 3] uint8 sRGB, tileable. span: metres covered by the image's (width, height).
+    kind: "wood", "fabric", ... . colour: a plain colour word. shine: MTL specular in [0, 1].
+    label: how a caption calls it ("oak", "striped blue fabric", "black metal").
+    """
+
+    image: NDArray[np.uint8]
+    span: tuple[float, float]
+    kind: str
+    colour: str
+    label: str
+    shine: float = 0.1
+
+
+@dataclass(frozen=True)
+class ProceduralShape:
+    """A finished object. `attributes` are plain words and numbers for text control; `synset` is ShapeNet's folder."""
+
+    category: str
+    synset: str
+    class_name: str
+    parts: tuple[Part, ...]
+    materials: dict[str, Material]
+    caption: str
+    attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
+
+    def bounds(self) -> tuple[Array, Array]:
+        """Lower and upper corner [3] of all parts, metres."""
+        points = np.concatenate([part.vertices for part in self.parts])
+        return points.min(axis=0), points.max(axis=0)
+
+    def num_faces(self) -> int:
+        """Triangles in all parts."""
+        return sum(len(part.faces) for part in self.parts)
+
+    def geometry_hash(self) -> str:
+        """Hex digest of positions (to 0.1 mm) and faces; equal for equal geometry whatever the textures."""
+        digest = hashlib.sha256()
+        for part in self.parts:
+            digest.update(np.round(part.vertices * 1e4).astype(np.int32).tobytes())
+            digest.update(part.faces.tobytes())
+        return digest.hexdigest()
+
+
+def with_mirror(parts: Iterable[Part]) -> list[Part]:
+    """The parts and their images on the other side of x = 0."""
+    parts = list(parts)
+    return parts + [part.mirrored() for part in parts]
+
+
+def grounded(parts: Sequence[Part]) -> list[Part]:
+    """The parts moved so that the lowest point stands on y = 0 and the x and z extents are centred."""
+    points = np.concatenate([part.vertices for part in parts])
+    low, high = points.min(axis=0), points.max(axis=0)
+    middle = (low + high) / 2
+    offset = -np.array([middle[0], low[1], middle[2]])
+    return [part.moved(offset) for part in parts]
+
+
+def scattered_uvs(parts: Sequence[Part], rng: np.random.Generator) -> list[Part]:
+    """The parts with texture coordinates shifted at random: neighbours then show different stretches of the grain."""
+    return [replace(part, uvs=part.uvs + rng.uniform(0, 1, 2)) for part in parts]

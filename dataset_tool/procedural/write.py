@@ -1,0 +1,226 @@
+"""Procedural shapes on disk in ShapeNetCore v2's layout.
+
+    OUT/procedural.json                              which categories and seeds this folder holds
+    OUT/<synset>/<id>/models/model_normalized.obj    +Y up, front −Z, diagonal 1, vertex mean at the origin
+    OUT/<synset>/<id>/models/model_normalized.mtl    map_Kd ../images/textureN.png
+    OUT/<synset>/<id>/models/model_normalized.json   max, min, centroid of the shape in metres
+    OUT/<synset>/<id>/images/textureN.png
+    OUT/<synset>/<id>/meta.json                      caption, attributes, class, source
+
+A shape is written to a hidden folder beside its place and renamed, so a killed run leaves no half shape.
+"""
+
+import json
+import multiprocessing
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataset_tool.procedural.categories import CATEGORIES, SYNSETS, VERSION, check_category, make_shape, shape_id
+from dataset_tool.procedural.shape import Array, Indices, Part, ProceduralShape
+from torch_utils.errors import UserError
+
+MARKER = "procedural.json"
+PARTIAL = ".partial-"
+PNG_COMPRESSION = 3
+
+
+@dataclass(frozen=True)
+class WriteSummary:
+    """What a run did: shapes written now, shapes found complete, and where they lie."""
+
+    written: int
+    kept: int
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Task:
+    category: str
+    seed: int
+    index: int
+    folder: Path
+
+
+def _lines(template: str, table: Array | Indices) -> str:
+    """The template filled once for every row of a table of numbers."""
+    return (template * len(table)) % tuple(table.ravel().tolist())
+
+
+def obj_text(shape: ProceduralShape, offset: Array, scale: float) -> str:
+    """The OBJ file: vertices turned to face −Z, moved by −offset and scaled, one group a part."""
+    turn = np.array([-1.0, 1.0, -1.0])
+    blocks = [f"# {shape.caption}\nmtllib model_normalized.mtl\n"]
+    first_vertex = first_uv = 1
+    for number, part in enumerate(shape.parts):
+        span = np.asarray(shape.materials[part.material].span)
+        corners = np.stack([part.faces + first_vertex, part.uv_faces + first_uv, part.faces + first_vertex], axis=-1)
+        blocks += [
+            f"g part_{number}\nusemtl {part.material}\n",
+            _lines("v %.5f %.5f %.5f\n", (part.vertices - offset) * turn * scale),
+            _lines("vn %.3f %.3f %.3f\n", part.normals() * turn),
+            _lines("vt %.4f %.4f\n", part.uvs / span),
+            _lines("f %d/%d/%d %d/%d/%d %d/%d/%d\n", corners),
+        ]
+        first_vertex += len(part.vertices)
+        first_uv += len(part.uvs)
+    return "".join(blocks)
+
+
+def mtl_text(shape: ProceduralShape, images: dict[str, str]) -> str:
+    """The MTL file; images: file name of every material's texture."""
+    blocks = ["# base colours are in the textures\n"]
+    for name, material in shape.materials.items():
+        shine = material.shine
+        blocks.append(
+            f"\nnewmtl {name}\nKd 1.000000 1.000000 1.000000\nKa 0 0 0\nKs {shine:.3f} {shine:.3f} {shine:.3f}\n"
+            f"Ns {10 + 90 * shine:.1f}\nd 1\nillum 2\nmap_Kd ../images/{images[name]}\n"
+        )
+    return "".join(blocks)
+
+
+def _save_textures(shape: ProceduralShape, folder: Path) -> dict[str, str]:
+    """Writes every distinct image once; returns the file name of each material."""
+    folder.mkdir()
+    names: dict[int, str] = {}
+    for material in shape.materials.values():
+        if id(material.image) not in names:
+            name = f"texture{len(names)}.png"
+            Image.fromarray(np.ascontiguousarray(material.image)).save(folder / name, compress_level=PNG_COMPRESSION)
+            names[id(material.image)] = name
+    return {key: names[id(material.image)] for key, material in shape.materials.items()}
+
+
+def _vertex_mean(parts: tuple[Part, ...]) -> Array:
+    return np.concatenate([part.vertices for part in parts]).mean(axis=0)
+
+
+def write_shape(shape: ProceduralShape, folder: Path, source: dict[str, str | int]) -> None:
+    """Writes one shape as `folder` (its last name is the id), all or nothing. source: goes into meta.json."""
+    partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
+    shutil.rmtree(partial, ignore_errors=True)
+    (partial / "models").mkdir(parents=True)
+    images = _save_textures(shape, partial / "images")
+    low, high = shape.bounds()
+    centroid = _vertex_mean(shape.parts)
+    scale = 1.0 / float(np.linalg.norm(high - low))
+    record = {
+        "id": folder.name,
+        "max": high.tolist(),
+        "min": low.tolist(),
+        "centroid": centroid.tolist(),
+        "numVertices": sum(len(part.vertices) for part in shape.parts),
+    }
+    meta = {
+        "caption": shape.caption,
+        "attributes": shape.attributes,
+        "class": shape.class_name,
+        "source": source,
+    }
+    models = partial / "models"
+    (models / "model_normalized.obj").write_text(obj_text(shape, centroid, scale), encoding="utf-8")
+    (models / "model_normalized.mtl").write_text(mtl_text(shape, images), encoding="utf-8")
+    (models / "model_normalized.json").write_text(json.dumps(record), encoding="utf-8")
+    (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+    partial.rename(folder)
+
+
+def _read_marker(out: Path) -> dict[str, int]:
+    """Category → seed of what the folder holds; {} for a new one. Raises UserError for a foreign folder."""
+    path = out / MARKER
+    if not path.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise UserError(f"--out {out}: not empty and not made by this command; give a new folder with --out")
+        return {}
+    try:
+        marker = json.loads(path.read_text(encoding="utf-8"))
+        version, seeds = int(marker["version"]), {str(k): int(v) for k, v in marker["seeds"].items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a new folder with --out") from error
+    if version != VERSION:
+        raise UserError(
+            f"{path}: made by version {version} of the shapes, this is {VERSION}; give a new folder with --out"
+        )
+    return seeds
+
+
+def _claim(out: Path, category: str, seed: int) -> Path:
+    """Checks that the folder may hold this category and seed, records it, and returns the synset's folder."""
+    seeds = _read_marker(out)
+    if seeds.setdefault(category, seed) != seed:
+        raise UserError(
+            f"--out {out}: holds {category} shapes of seed {seeds[category]}, not {seed}; "
+            f"give --seed {seeds[category]} to continue it, or a new folder with --out"
+        )
+    folder = out / SYNSETS[category]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = out / f".{MARKER}{PARTIAL}{os.getpid()}"
+        partial.write_text(json.dumps({"version": VERSION, "seeds": seeds}) + "\n", encoding="utf-8")
+        partial.replace(out / MARKER)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written ({error.strerror}); give another folder with --out") from error
+    for left in folder.glob(f".*{PARTIAL}*"):
+        shutil.rmtree(left, ignore_errors=True)
+    return folder
+
+
+def _write_task(task: _Task) -> int:
+    source: dict[str, str | int] = {
+        "generator": "procedural",
+        "version": VERSION,
+        "category": task.category,
+        "seed": task.seed,
+        "index": task.index,
+    }
+    write_shape(make_shape(task.category, task.seed, task.index), task.folder, source)
+    return task.index
+
+
+def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
+    """Writes every task's shape, yielding indices as they are done."""
+    if workers <= 1 or len(tasks) < 2:
+        yield from map(_write_task, tasks)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(tasks))) as pool:
+        yield from pool.imap_unordered(_write_task, tasks, chunksize=8)
+
+
+def write_shapes(
+    category: str,
+    count: int,
+    seed: int,
+    out: Path | str,
+    *,
+    workers: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> WriteSummary:
+    """Writes shapes 0 … count − 1 of a category and seed under `out`; complete ones are kept as they are.
+
+    workers: processes. progress: called with (done, count) after every shape, the kept ones first.
+    Raises UserError for an unknown category, a count below 1, a folder that is foreign or holds another seed.
+    """
+    check_category(category)
+    if count < 1:
+        raise UserError(f"--count {count}: expected at least 1")
+    if seed < 0:
+        raise UserError(f"--seed {seed}: expected 0 or more")
+    out = Path(out)
+    folder = _claim(out, category, seed)
+    tasks = [_Task(category, seed, index, folder / shape_id(category, seed, index)) for index in range(count)]
+    missing = [task for task in tasks if not task.folder.exists()]
+    done = count - len(missing)
+    report = progress or (lambda finished, total: None)
+    report(done, count)
+    for _ in _run(missing, workers):
+        done += 1
+        report(done, count)
+    return WriteSummary(written=len(missing), kept=count - len(missing), folder=folder)
+
+
+__all__ = ["CATEGORIES", "MARKER", "WriteSummary", "write_shape", "write_shapes"]
