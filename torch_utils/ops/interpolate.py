@@ -3,9 +3,9 @@
     interpolate(attributes [ΣV, A], rast [N, H, W, 4], faces [ΣF, 3], rast_db=None)
         → values [N, H, W, A],  values_db [N, H, W, 2A] or None
 
-values = u·a0 + v·a1 + (1 − u − v)·a2 of the visible triangle; background is 0. With `rast_db` [N, H, W, 4], values_db holds
-(d/dX, d/dY) of each attribute in turn, per pixel step. attributes: float32 or float64, the type of `rast`; half is
-computed in the type of `rast` and returned as half. faces: int32, those `rast` was made from (ids are global).
+values = u·a0 + v·a1 + (1 − u − v)·a2 of the visible triangle; background is 0. With `rast_db` [N, H, W, 4], values_db
+holds (d/dX, d/dY) of each attribute in turn, per pixel step. attributes: float32 or float64, the type of `rast`; half
+is computed in the type of `rast` and returned as half. faces: int32, those `rast` was made from (ids are global).
 
 Gradient: once, to `attributes`, to u and v of `rast` (zero to z/w and id), and to `rast_db`. The CPU kernel is bitwise
 repeatable for any number of threads; the CUDA kernel's backward adds with atomics and refuses under
