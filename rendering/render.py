@@ -7,7 +7,7 @@ each side of a pixel; `composite` antialiases colours and coverage together at t
 The only host synchronisation is the number of visible samples of each shape.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -17,7 +17,7 @@ from torch.nn import functional
 from geometry.mesh import Mesh
 from rendering.camera import Cameras
 from rendering.rasterizer import Rasterizer, rasterizer
-from torch_utils.ops.antialias import face_neighbours
+from torch_utils.ops.face_neighbours import face_neighbours
 
 RgbGradient = Literal["none", "silhouette", "full"]
 
@@ -29,6 +29,7 @@ class Raster:
     rast [N, H·S, W·S, 4], rast_db [N, H·S, W·S, 4] or None: as `torch_utils/ops/rasterize.py` returns them.
     positions [ΣV·views, 4]: clip space, the vertices of image 0, then of image 1, ...
     faces [ΣF·views, 3] int32: into `positions`. attribute_faces: the same rows, into `mesh.vertices`.
+    face_offsets [N + 1] int64, CPU: rows of `faces` of each image.
     pixels [P] int64: flat indices into rast's N·H·S·W·S samples of those that show a surface, ascending.
     point_offsets [B + 1] int64, CPU: shape b owns pixels[point_offsets[b]:point_offsets[b + 1]], all views in order.
     """
@@ -38,6 +39,7 @@ class Raster:
     positions: Tensor
     faces: Tensor
     attribute_faces: Tensor
+    face_offsets: Tensor
     mesh: Mesh
     views: int
     supersample: int
@@ -75,13 +77,43 @@ def rasterize_mesh(
     rast, rast_db = ops.rasterize(
         positions, faces, face_offsets, (height * supersample, width * supersample), derivatives=derivatives
     )
-    covered = rast.detach()[..., 3].reshape(len(mesh), -1) > 0
+    pixels, point_offsets = _visible(rast, len(mesh))
+    return Raster(
+        rast,
+        rast_db,
+        positions,
+        faces,
+        attribute_faces,
+        face_offsets,
+        mesh,
+        views,
+        supersample,
+        pixels,
+        point_offsets,
+        ops,
+    )
+
+
+def next_layer(raster: Raster) -> Raster:
+    """What lies behind the surface that `raster` shows, sample by sample (depth peeling)."""
+    rast, rast_db = raster.ops.rasterize(
+        raster.positions,
+        raster.faces,
+        raster.face_offsets,
+        tuple(raster.rast.shape[1:3]),
+        derivatives=raster.rast_db is not None,
+        previous=raster.rast,
+    )
+    pixels, point_offsets = _visible(rast, len(raster.mesh))
+    return replace(raster, rast=rast, rast_db=rast_db, pixels=pixels, point_offsets=point_offsets)
+
+
+def _visible(rast: Tensor, shapes: int) -> tuple[Tensor, Tensor]:
+    """Flat indices of the samples that show a surface [P], and each shape's share of them [B + 1] on the CPU."""
+    covered = rast.detach()[..., 3].reshape(shapes, -1) > 0
     counts = covered.sum(1).cpu()  # the one host synchronisation
     point_offsets = functional.pad(counts.cumsum(0), (1, 0))
-    pixels = torch.nonzero_static(covered.view(-1), size=int(point_offsets[-1])).squeeze(1)
-    return Raster(
-        rast, rast_db, positions, faces, attribute_faces, mesh, views, supersample, pixels, point_offsets, ops
-    )
+    return torch.nonzero_static(covered.view(-1), size=int(point_offsets[-1])).squeeze(1), point_offsets
 
 
 def visible_points(raster: Raster, *, gradient: bool = True) -> Tensor:
@@ -101,6 +133,19 @@ def visible_attributes(raster: Raster, attributes: Tensor) -> Tensor:
     rast = _Gather.apply(raster.rast.reshape(-1, 4), raster.pixels)[None, :, None]
     values, _ = raster.ops.interpolate(attributes, rast, raster.attribute_faces)
     return values[0, :, 0]
+
+
+def visible_attributes_with_slopes(raster: Raster, attributes: Tensor) -> tuple[Tensor, Tensor]:
+    """Attributes at the visible samples [P, A] and their derivatives along a sample's width and height [P, A, 2].
+
+    Needs a raster with derivatives; no gradient.
+    """
+    assert raster.rast_db is not None, "rasterize_mesh(derivatives=True) first"
+    with torch.no_grad():
+        rast, rast_db = (part.reshape(-1, 4)[raster.pixels][None, :, None] for part in (raster.rast, raster.rast_db))
+        values, slopes = raster.ops.interpolate(attributes, rast, raster.attribute_faces, rast_db)
+    assert slopes is not None
+    return values[0, :, 0], slopes[0, :, 0].view(len(raster.pixels), -1, 2)
 
 
 def visible_faces(raster: Raster) -> Tensor:
@@ -131,22 +176,40 @@ def composite(
     neighbours: `face_neighbours(mesh.faces)` where the caller has it already.
     """
     count, height, width = raster.rast.shape[:3]
-    layers = torch.cat([colours.to(raster.rast.dtype), colours.new_ones(len(colours), 1, dtype=raster.rast.dtype)], 1)
+    dtype = raster.rast.dtype
+    layers = torch.cat([colours.to(dtype), colours.new_ones(len(colours), 1, dtype=dtype)], 1)
     image = _Scatter.apply(layers, raster.pixels, count * height * width).view(count, height, width, -1)
+    return composite_image(raster, image, background, rgb_gradient=rgb_gradient, neighbours=neighbours)
+
+
+def composite_image(
+    raster: Raster,
+    image: Tensor,
+    background: float | Tensor = 0.0,
+    *,
+    rgb_gradient: RgbGradient = "full",
+    neighbours: Tensor | None = None,
+    rast: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`composite` for samples that may be see-through.
+
+    image [N, H·S, W·S, C + 1]: premultiplied colours and opacity of every sample. rast: whose silhouettes are
+    antialiased, where that is not the front layer (`raster.rast`).
+    """
     if neighbours is None:
         neighbours = face_neighbours(raster.mesh.faces)
     neighbours = _neighbours_of_views(neighbours, raster.mesh, raster.views)
-    rast = raster.rast.detach()
-    if rgb_gradient == "none" and raster.positions.requires_grad:
-        smooth = raster.ops.antialias(image, rast, raster.positions.detach(), raster.faces, neighbours)
-        coverage = raster.ops.antialias(image[..., -1:].detach(), rast, raster.positions, raster.faces, neighbours)
+    rast = (raster.rast if rast is None else rast).detach()
+    positions, faces = raster.positions, raster.faces
+    if rgb_gradient == "none" and positions.requires_grad:
+        smooth = raster.ops.antialias(image, rast, positions.detach(), faces, neighbours)
+        coverage = raster.ops.antialias(image[..., -1:].detach(), rast, positions, faces, neighbours)
+        coverage = resolve(coverage, raster.supersample)
+        smooth = resolve(smooth, raster.supersample)
     else:
-        smooth = raster.ops.antialias(image, rast, raster.positions, raster.faces, neighbours)
-        coverage = None
-    smooth = resolve(smooth, raster.supersample)
-    mask = smooth[..., -1:] if coverage is None else resolve(coverage, raster.supersample)
-    rgb = _over(smooth, background)
-    return rgb.permute(0, 3, 1, 2), mask.contiguous().permute(0, 3, 1, 2)
+        smooth = resolve(raster.ops.antialias(image, rast, positions, faces, neighbours), raster.supersample)
+        coverage = smooth[..., -1:].contiguous()
+    return _over(smooth, background).permute(0, 3, 1, 2), coverage.permute(0, 3, 1, 2)
 
 
 def resolve(image: Tensor, supersample: int) -> Tensor:

@@ -84,9 +84,12 @@ def facing(normals: Tensor, points: Tensor, eyes: Tensor) -> Tensor:
     return torch.where(away, -normals, normals)
 
 
-def shade(base_linear: Tensor, normals: Tensor | None, shading: Shading) -> Tensor:
-    """sRGB values [P, 3] of surfaces of linear base colour [P, 3]: unlit ("albedo") or in the studio ("soft")."""
-    if shading == "soft":
-        assert normals is not None, "soft shading needs normals"
-        base_linear = base_linear * irradiance(normals)
-    return linear_to_srgb(base_linear)
+def reflected(base_linear: Tensor, normals: Tensor | None, shading: Shading) -> Tensor:
+    """Linear light [P, 3] that leaves surfaces of linear base colour [P, 3]: the base colour itself ("albedo"), or
+    that in the studio's light ("soft"), at most 1.
+    """
+    if shading == "albedo":
+        return base_linear
+    if normals is None:
+        raise ValueError("reflected(): expected normals for soft shading, got None")
+    return (base_linear * irradiance(normals)).clamp(max=1)

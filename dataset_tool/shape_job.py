@@ -1,0 +1,145 @@
+"""One shape of a render: from a mesh file to its folder in the dataset."""
+
+import errno
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from dataset_tool.camera_law import CameraLaw
+from dataset_tool.normalise import normalise
+from dataset_tool.points import geometry_hash, surface_points
+from dataset_tool.scene import build_scene
+from dataset_tool.sources import ShapeSource
+from dataset_tool.views import Views, render_views
+from dataset_tool.writer import ShapeRecord, shape_folder, write_shape
+from geometry.mesh_io.reader import read_mesh
+from geometry.mesh_io.source import SourceMesh
+from rendering.shade import Shading
+from torch_utils.errors import UserError
+from torch_utils.seeding import sample_rng
+
+NUM_POINTS = 2048
+Extra = Literal["depth", "normal", "mask"]
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """Everything that decides what the views of a shape look like.
+
+    resolution: side, px. scale: longest side of a shape, world units. supersample: raster samples along a pixel's side.
+    extras: arrays to store beside the views. allow_outside: a mesh may name textures outside the source folder.
+    """
+
+    resolution: int
+    views: int
+    law: CameraLaw
+    scale: float
+    shading: Shading = "albedo"
+    supersample: int = 2
+    seed: int = 0
+    image_format: Literal["png", "webp"] = "png"
+    backend: str = "auto"
+    extras: tuple[Extra, ...] = ()
+    allow_outside: bool = False
+
+
+@dataclass(frozen=True)
+class ShapeReport:
+    """What became of a shape. failure: why it was not rendered. fatal: nothing more can be rendered (a full disk)."""
+
+    shape_id: str
+    faces: int = 0
+    warnings: tuple[str, ...] = ()
+    failure: str | None = None
+    fatal: bool = False
+
+
+def shape_seed(seed: int, shape_id: str) -> int:
+    """The seed of everything random about a shape: of the job's seed and the id alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{shape_id}".encode()).digest()[:8], "big")
+
+
+def run_shape(source: ShapeSource, settings: RenderSettings, root: Path) -> ShapeReport:
+    """Render one shape into the dataset at `root`. A mistake in its files is reported, never raised."""
+    if shape_folder(root, source.id).is_dir():
+        return ShapeReport(source.id)
+    try:
+        record, mesh = render_shape(source, settings)
+        write_shape(root, record, settings.image_format)
+    except UserError as error:
+        return ShapeReport(source.id, failure=str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return ShapeReport(source.id, failure=f"{root}: {error.strerror}", fatal=True)
+        return ShapeReport(source.id, failure=f"{source.path}: {error.strerror or error}")
+    except MemoryError:
+        return ShapeReport(source.id, failure=f"{source.path}: not enough memory for this mesh or its textures")
+    return ShapeReport(source.id, mesh.num_faces, _warnings(mesh))
+
+
+def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
+    missing = () if mesh.coloured else (f"{mesh.path}: has no texture and no colours; rendered white",)
+    return (*mesh.warnings, *missing)
+
+
+def render_shape(source: ShapeSource, settings: RenderSettings) -> tuple[ShapeRecord, SourceMesh]:
+    """The record of one shape, and its mesh in world units. Depends on the file and the settings alone."""
+    mesh = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
+    up = mesh.up if mesh.up is not None and source.kind != "manifest" else source.up
+    front = source.front
+    if up == "+Z" and front == "+Z":
+        front = "-Y"
+    mesh, source_to_world = normalise(mesh, up, front, settings.scale)
+    seed = shape_seed(settings.seed, source.id)
+    cameras = settings.law.sample(seed, range(settings.views))
+    views = render_views(
+        build_scene(mesh),
+        cameras,
+        settings.resolution,
+        supersample=settings.supersample,
+        shading=settings.shading,
+        backend=settings.backend,
+        geometry=bool(set(settings.extras) & {"depth", "normal"}),
+    )
+    if not views.images[..., 3].any():
+        raise UserError(f"{source.path}: nothing of it is visible in any view (faces thinner than a pixel?)")
+    points, normals = surface_points(mesh, NUM_POINTS, sample_rng(seed, 0, "surface points"))
+    meta = _meta(source, mesh, source_to_world, settings)
+    record = ShapeRecord(source.id, views.images, cameras, points, normals, meta, _extras(views, settings.extras))
+    return record, mesh
+
+
+def _meta(
+    source: ShapeSource, mesh: SourceMesh, source_to_world: np.ndarray, settings: RenderSettings
+) -> dict[str, Any]:
+    return {
+        "id": source.id,
+        "caption": source.caption,
+        "attributes": source.attributes,
+        "class": source.class_name,
+        "synset": source.synset,
+        "source": source.path.relative_to(source.root).as_posix(),
+        "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        "geometry_sha256": geometry_hash(mesh),
+        "source_to_world": source_to_world.tolist(),
+        "scale": settings.scale,
+        "faces": mesh.num_faces,
+        "vertices": mesh.num_vertices,
+        "coloured": mesh.coloured,
+        "warnings": [warning.replace(str(source.root), "").lstrip("/") for warning in _warnings(mesh)],
+    }
+
+
+def _extras(views: Views, extras: tuple[Extra, ...]) -> Mapping[str, Mapping[str, np.ndarray]]:
+    files: dict[str, dict[str, np.ndarray]] = {}
+    if "depth" in extras and views.depth is not None:
+        files["depth.npz"] = {"depth": views.depth}
+    if "normal" in extras and views.normals is not None:
+        files["normal.npz"] = {"normal": views.normals}
+    if "mask" in extras:
+        files["mask.npz"] = {"mask": views.images[..., 3]}
+    return files
