@@ -19,6 +19,7 @@ from networks.mapping import Mapping
 from rendering.camera import Cameras
 from rendering.render import composite, rasterize_mesh, visible_points
 from torch_utils.ops.triplane_sample import triplane_sample
+from torch_utils.timing import phase
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,10 @@ class Generator(nn.Module):
     def planes(self, w_geo: Tensor, w_tex: Tensor) -> tuple[Tensor, Tensor]:
         """Geometry and texture planes [B, 3, R, R, C], fp32."""
         dtype = compute_dtype(self.precision, self.device)
-        geometry, texture = self.backbone(
-            w_geo[:, : self.backbone.num_ws_geo], w_tex[:, : self.backbone.num_ws_tex], dtype
-        )
+        with phase("planes"):
+            geometry, texture = self.backbone(
+                w_geo[:, : self.backbone.num_ws_geo], w_tex[:, : self.backbone.num_ws_tex], dtype
+            )
         return geometry, texture * self.config.texture.plane_gain
 
     def mesh(self, w_geo: Tensor, w_tex: Tensor | None = None) -> GeneratedMesh:
@@ -138,12 +140,17 @@ class Generator(nn.Module):
         """
         grid = self.grid
         w = w_geo[:, self.backbone.num_ws_geo :]
-        found = find_surface(self.sdf_grid(geometry_planes, w_geo), grid)
-        points = grid.positions[found.active % grid.num_vertices]
-        features = self._features(geometry_planes, points, found.active_offsets)
-        sdf = self._sdf(points, self.geometry.sdf(features, w, found.active_offsets))
-        deformation = self._deformation(features, w, found.active_offsets)
-        surface: Surface = build_surface(found, grid, sdf, deformation)
+        with phase("SDF of the grid"):
+            dense = self.sdf_grid(geometry_planes, w_geo)
+        with phase("extraction"):
+            found = find_surface(dense, grid)
+        with phase("SDF at the surface"):
+            points = grid.positions[found.active % grid.num_vertices]
+            features = self._features(geometry_planes, points, found.active_offsets)
+            sdf = self._sdf(points, self.geometry.sdf(features, w, found.active_offsets))
+            deformation = self._deformation(features, w, found.active_offsets)
+        with phase("extraction"):
+            surface: Surface = build_surface(found, grid, sdf, deformation)
         return GeneratedMesh(
             surface.mesh, surface.sdf_a, surface.sdf_b, surface.empty, repair_loss(sdf, found.values, found.replaced)
         )
@@ -220,17 +227,20 @@ class Generator(nn.Module):
         config = self.config
         geometry_planes, texture_planes = self.planes(w_geo, w_tex)
         surface = self.surface(geometry_planes, w_geo)
-        raster = rasterize_mesh(
-            surface.mesh,
-            cameras,
-            config.data.resolution if resolution is None else resolution,
-            supersample=config.rendering.supersample if supersample is None else supersample,
-            backend=config.rendering.backend,
-        )
-        mode = config.geometry.rgb_gradient
-        points = visible_points(raster, gradient=mode == "full")
-        colours = self.texture(texture_planes, w_tex, points, raster.point_offsets)
-        rgb, mask = composite(raster, colours, background, rgb_gradient=mode)
+        with phase("raster"):
+            raster = rasterize_mesh(
+                surface.mesh,
+                cameras,
+                config.data.resolution if resolution is None else resolution,
+                supersample=config.rendering.supersample if supersample is None else supersample,
+                backend=config.rendering.backend,
+            )
+            mode = config.geometry.rgb_gradient
+            points = visible_points(raster, gradient=mode == "full")
+        with phase("texture"):
+            colours = self.texture(texture_planes, w_tex, points, raster.point_offsets)
+        with phase("composite"):
+            rgb, mask = composite(raster, colours, background, rgb_gradient=mode)
         return Rendered(rgb * 2 - 1, mask, surface)
 
     # -- parameters --------------------------------------------------------------------------------------------------

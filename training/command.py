@@ -38,9 +38,7 @@ def train(
     Several processes (GPUs, nodes): torchrun --nproc-per-node N -m tetragan train …
     """
     if resume and (init or dry_run or benchmark):
-        raise click.UsageError(
-            "--resume goes on with a run; it cannot be combined with --init, --dry-run or --benchmark"
-        )
+        raise click.UsageError("--resume goes on with a run: leave out --init, --dry-run and --benchmark")
     if data is None and not benchmark:
         raise click.UsageError("--data is missing: give the folder or zip that `tetragan dataset render` wrote")
     if out is None and not (dry_run or benchmark):
@@ -91,10 +89,8 @@ def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, quie
     except NonFiniteError as error:
         raise UserError(f"training stopped: {error}") from None
     if ranks.first and not complete:
-        click.echo(
-            f"Stopped; the state is saved. Go on with: tetragan train --data {data} --out {folder.path} --resume",
-            err=True,
-        )
+        again = f"tetragan train --data {data} --out {folder.path} --resume"
+        click.echo(f"Stopped; the state is saved. Go on with: {again}", err=True)
     elif ranks.first and not quiet:
         network = folder.path / "network.safetensors"
         click.echo(f"Done. Samples: tetragan generate --network {network} --out samples", err=True)

@@ -158,7 +158,7 @@ def _log_line(run: Run, probe: Probe, tick: float, tick_nimg: int) -> float:
             "seconds": round(state.seconds, 3),
             "images_per_second": round((state.nimg - tick_nimg) / max(now - tick, 1e-9), 2),
             "skipped_steps": state.skipped,
-            "memory_peak_mb": _peak_memory_mb(run.ranks),
+            "memory_peak_mb": peak_memory_mb(run.ranks),
         }
         line |= {name: mean for name, (mean, _) in values.items()}
         line |= {f"{name}/deviation": spread for name, (_, spread) in values.items() if name.startswith("logits/")}
@@ -207,7 +207,7 @@ def _save_state(run: Run, guard: SkipGuard) -> None:
     save_state(run.folder.path, state_parts(run.trainee), state.nimg, vars(state), run.config.model_dump(mode="json"))
 
 
-def _peak_memory_mb(ranks: Ranks) -> int:
+def peak_memory_mb(ranks: Ranks) -> int:
     """Peak memory of this process: of the device where it is CUDA, else of the host."""
     if ranks.device.type == "cuda":
         return torch.cuda.max_memory_allocated(ranks.device) // 2**20

@@ -114,8 +114,8 @@ class SkipGuard:
         if self.in_a_row >= self.limit:
             where = "; ".join(self._describe(network, pending[network]) for network in blamed)
             raise NonFiniteError(
-                f"gradients were not finite for {self.in_a_row} steps in a row: {where}. Lower the learning rates or set "
-                "training.precision=fp32; the last state is good: --resume, or --init with it for other settings"
+                f"gradients were not finite for {self.in_a_row} steps in a row: {where}. The last state is good: "
+                "start a run from it with --init and lower learning rates or training.precision=fp32"
             )
         return 1 if blamed else 0
 

@@ -1,5 +1,6 @@
 """What the running-average generator draws at fixed latents: the sheet of a snapshot, and the figures of a log line."""
 
+import itertools
 import math
 
 import numpy as np
@@ -75,4 +76,4 @@ def component_counts(mesh: Mesh) -> list[int]:
     graph = coo_matrix((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(total, total))
     labels = connected_components(graph, directed=False)[1]
     bounds = mesh.vertex_offsets.tolist()
-    return [len(np.unique(labels[a:b])) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [len(np.unique(labels[a:b])) for a, b in itertools.pairwise(bounds)]

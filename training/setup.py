@@ -2,12 +2,13 @@
 
 import copy
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
 
 from configs.schema import Config
 from dataset_tool.camera_law import CameraLaw
@@ -15,6 +16,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.image_bank import ImageBank
 from networks.discriminator import Discriminator
 from networks.generator import Generator
+from rendering.camera import Cameras
 from torch_utils.checkpoint import load_tensors
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
@@ -25,11 +27,23 @@ from training.state import Stateful
 from training.step import HEADS, Minibatch, Trainee, Views
 
 
+class RealViews(Protocol):
+    """A source of real views: `dataset_tool`'s ImageBank, or random ones for a benchmark."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
+        """Views [B, 4, R, R] (RGB in [−1, 1] over black, mask in [0, 1]) and their cameras."""
+
+    def class_labels(self, indices: Sequence[int]) -> Tensor:
+        """Class of each view's shape [B] int64."""
+
+
 @dataclass(frozen=True)
 class Data:
     """The data of a run: real views, the law that their cameras follow, and what identifies the data set."""
 
-    bank: ImageBank
+    bank: RealViews
     law: CameraLaw
     name: str
     hash: str

@@ -74,8 +74,8 @@ def training_step(
 ) -> dict[str, Tensor]:
     """Update everything in `trainee` by one minibatch.
 
-    Returns the norms of the gradients of each network's parameters [parameters], by network, on the device; where one of
-    them is not finite, that update was left out.
+    Returns the norms of the gradients of each network's parameters [parameters], by network, on the device; where one
+    of them is not finite, that update was left out.
     """
     rendered, fakes = generate(trainee, batch, config, ranks)
     reals = batch.reals
@@ -119,7 +119,7 @@ def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -
 def discriminator_step(
     trainee: Trainee, reals: Views, fakes: Views, config: Config, ranks: Ranks, statistics: Statistics
 ) -> Tensor:
-    """Teach both discriminators reals from (detached) fakes; the heads' losses are summed. Returns the gradients' norms."""
+    """Teach both discriminators reals from (detached) fakes; their losses are summed. Returns the gradients' norms."""
     losses = []
     for head, discriminator in trainee.discriminators.items():
         with phase("D forward"):

@@ -1,0 +1,148 @@
+"""`--benchmark` and `--dry-run`: what a run would cost, measured on its own steps; nothing is written."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from configs.schema import Config
+from dataset_tool.camera_law import CameraLaw
+from networks.layers import compute_dtype
+from rendering.camera import Cameras
+from torch_utils.distributed import Ranks, barrier
+from torch_utils.statistics import Statistics
+from torch_utils.timing import phase, recording
+from training.logs import duration
+from training.loop import peak_memory_mb
+from training.setup import (
+    Data,
+    MinibatchSource,
+    build_trainee,
+    check_batch,
+    initialise_from,
+    open_data,
+    parameter_counts,
+    use_determinism,
+    use_threads,
+)
+from training.step import Trainee, training_step
+
+_WARM_UP = 3  # minibatches, the first of them with R1
+_TRIAL = 6  # minibatches of a dry run
+
+
+class RandomViews:
+    """Random discs in place of real views, so that a benchmark needs no data."""
+
+    def __init__(self, resolution: int, law: CameraLaw, count: int = 64) -> None:
+        axis = torch.linspace(-1, 1, resolution)
+        radius = torch.linspace(0.3, 0.8, count)[:, None, None]
+        mask = (axis[:, None].square() + axis.square() < radius.square())[:, None].float()
+        colour = torch.linspace(0, 1, count * 3).view(count, 3, 1, 1)
+        self.images = torch.cat([mask * colour * 2 - 1, mask], 1)
+        self.cameras = law.sample(0, range(count))
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
+        """As ImageBank's."""
+        return self.images[list(indices)].to(device), self.cameras[list(indices)].to(device)
+
+    def class_labels(self, indices: Sequence[int]) -> Tensor:
+        """All of class 0."""
+        return torch.zeros(len(indices), dtype=torch.int64)
+
+
+def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
+    """A table: images a second, and where a step's time goes."""
+    opened, _, step = _prepare(config, data, ranks)
+    interval = config.loss.r1_interval
+    for number in range(_WARM_UP):
+        step(number)
+    rate = _rate(step, 2 * interval, config, ranks)
+    with recording(ranks.device) as times:
+        for number in range(interval):
+            step(number)
+    total = sum(times.seconds.values())
+    images = interval * config.training.batch // ranks.world
+    lines = [
+        f"{rate:.1f} img/s on {_machine(config, ranks)}; batch {config.training.batch}, "
+        f"{config.data.resolution}² px, {config.geometry.cells} cells, data: {opened.name}",
+        f"peak memory {peak_memory_mb(ranks)} MB",
+        "",
+        f"{'phase':<22}{'ms / image':>12}{'share':>8}",
+    ]
+    for name, seconds in sorted(times.seconds.items(), key=lambda item: -item[1]):
+        lines.append(f"{name:<22}{1000 * seconds / images:>12.3f}{100 * seconds / total:>7.1f}%")
+    lines.append(f"{'all':<22}{1000 * total / images:>12.3f}{100:>7.1f}%")
+    lines.append(f"R1 comes every {interval} minibatches; its time is spread over them.")
+    return "\n".join(lines)
+
+
+def dry_run_report(config: Config, data: Path | None, init: Path | None, ranks: Ranks) -> str:
+    """Check data, configuration and --init by doing a few steps; say what the run would take."""
+    opened, trainee, step = _prepare(config, data, ranks, init)
+    step(0)
+    rate = _rate(step, _TRIAL, config, ranks, first=1)
+    images = config.training.total_kimg * 1000
+    counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameter_counts(trainee).items())
+    lines = [
+        f"data: {opened.name}, {len(opened.bank)} training views at {config.data.resolution}²",
+        f"parameters: {counts}",
+        f"speed: about {rate:.1f} img/s on {_machine(config, ranks)}",
+        f"time: about {duration(images / rate)} for {config.training.total_kimg:g} kimg",
+        f"memory: {peak_memory_mb(ranks)} MB at the peak of a step",
+        "Everything fits; nothing was written.",
+    ]
+    return "\n".join(lines)
+
+
+def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None = None):
+    """Data, networks and a function that does minibatch `number`."""
+    check_batch(config, ranks)
+    use_threads(config)
+    use_determinism(ranks.device)
+    if data is None:
+        law = CameraLaw()
+        opened = Data(RandomViews(config.data.resolution, law), law, "random discs", "")
+    else:
+        opened = open_data(data, config)
+    trainee: Trainee = build_trainee(config, ranks)
+    if init is not None:
+        initialise_from(trainee, init)
+    source, statistics = MinibatchSource(config, opened, ranks), Statistics()
+
+    def step(number: int) -> None:
+        with phase("data"):
+            batch = source.draw(number * config.training.batch, number)
+        with phase("rest"):
+            training_step(trainee, batch, config, ranks, statistics)
+        statistics.read(ranks)
+
+    return opened, trainee, step
+
+
+def _rate(step, minibatches: int, config: Config, ranks: Ranks, first: int = 0) -> float:
+    """Images a second over all ranks."""
+    _wait(ranks)
+    start = time.perf_counter()
+    for number in range(first, first + minibatches):
+        step(number)
+    _wait(ranks)
+    return minibatches * config.training.batch / (time.perf_counter() - start)
+
+
+def _wait(ranks: Ranks) -> None:
+    if ranks.device.type == "cuda":
+        torch.cuda.synchronize(ranks.device)
+    barrier(ranks)
+
+
+def _machine(config: Config, ranks: Ranks) -> str:
+    dtype = str(compute_dtype(config.training.precision, ranks.device)).removeprefix("torch.")
+    if ranks.device.type == "cuda":
+        return f"{ranks.world} × {torch.cuda.get_device_name(ranks.device)}, {dtype}"
+    return f"{ranks.world} rank(s) with {torch.get_num_threads()} CPU thread(s), {dtype}"
