@@ -1,41 +1,72 @@
-"""`upfirdn2d`: insert zeros, pad, filter and keep every so many samples, in one pass.
+"""`upfirdn2d`: insert zeros, pad, filter and keep every so many pixels, in one pass.
 
-x [B, C, H, W] fp64, fp32, fp16 or bf16, contiguous or channels-last (the output keeps the format). filter: [T]
-(separable, applied along both axes) or [T_y, T_x], fp32. up, down: whole factors. padding: (left, right, top, bottom)
-zeros around the upsampled picture, negative crops. gain: factor on the output. The filter is convolved, so it is
-flipped against the picture.
-Output [B, C, (H·up + top + bottom − T) // down + 1, …]. Gradients to x, of any order; the filter gets none.
-Errors: ValueError / TypeError "upfirdn2d(): expected …, got …".
+    upfirdn2d(x [B, C, H, W], filter, *, up=1, down=1, padding=(0, 0, 0, 0), gain=1.0) → [B, C, H', W']
+    H' = (H·up + top + bottom − T) // down + 1, W' likewise
+
+x: float32, float64, float16 or bfloat16; contiguous and channels-last memory are both fast, and the output keeps the
+format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32; it is convolved, that is, flipped against
+the picture. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled picture; negative
+ones crop. gain: factor on the output. H', W' must be at least 1.
+
+Gradient to x, of any order; none to the filter. Bitwise repeatable for any number of threads, and on CUDA.
+A filter [T_y, T_x] always runs the reference (a depthwise convolution).
+Errors: TypeError, ValueError "upfirdn2d(): expected …, got …".
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from torch_utils.ops.bias_act import dense
+from torch_utils.ops.checks import FLOATING, HALF, check_tensor
+from torch_utils.ops.loading import use_kernel
+
+Padding = tuple[int, int, int, int]
+
 
 def upfirdn2d(
-    x: Tensor,
-    filter: Tensor,
-    *,
-    up: int = 1,
-    down: int = 1,
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-    gain: float = 1.0,
+    x: Tensor, filter: Tensor, *, up: int = 1, down: int = 1, padding: Padding = (0, 0, 0, 0), gain: float = 1.0
 ) -> Tensor:
-    """See the module's docstring."""
-    return upfirdn2d_reference(x, filter, up=up, down=down, padding=padding, gain=gain)
+    """See the module's text."""
+    _check(x, filter, up, down, padding)
+    if filter.dim() == 2 or x.numel() == 0 or not use_kernel(x.device.type, "upfirdn2d"):
+        return upfirdn2d_reference(x, filter, up=up, down=down, padding=padding, gain=gain)
+    dtype = x.dtype
+    if dtype == torch.float16 and x.device.type == "cpu":
+        x = x.float()
+    y = torch.ops.tetragan.upfirdn2d(dense(x), filter.contiguous(), up, down, *padding, False, gain)
+    return y if y.dtype == dtype else y.to(dtype)
+
+
+def _check(x: Tensor, filter: Tensor, up: int, down: int, padding: Padding) -> None:
+    op = "upfirdn2d"
+    check_tensor(op, "x", x, ("B", "C", "H", "W"), (*FLOATING, *HALF))
+    if not isinstance(filter, Tensor) or filter.dim() not in (1, 2) or filter.numel() == 0:
+        got = list(filter.shape) if isinstance(filter, Tensor) else type(filter).__name__
+        raise ValueError(f"{op}(): expected filter of shape [T] or [T_y, T_x], got {got}")
+    check_tensor(op, "filter", filter, filter.shape, (torch.float32,), x.device)
+    for name, value in (("up", up), ("down", down)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{op}(): expected {name} to be an integer of at least 1, got {value!r}")
+    if len(padding) != 4 or not all(isinstance(p, int) for p in padding):
+        raise ValueError(f"{op}(): expected padding (left, right, top, bottom) of integers, got {padding!r}")
+    left, right, top, bottom = padding
+    height = x.shape[2] * up + top + bottom - filter.shape[0]
+    width = x.shape[3] * up + left + right - filter.shape[-1]
+    if height < 0 or width < 0:
+        raise ValueError(
+            f"{op}(): expected a padded picture no smaller than the filter {list(filter.shape)}, "
+            f"got [{height + filter.shape[0]}, {width + filter.shape[-1]}]"
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------- reference
 
 
 def upfirdn2d_reference(
-    x: Tensor,
-    filter: Tensor,
-    *,
-    up: int = 1,
-    down: int = 1,
-    padding: tuple[int, int, int, int] = (0, 0, 0, 0),
-    gain: float = 1.0,
+    x: Tensor, filter: Tensor, *, up: int = 1, down: int = 1, padding: Padding = (0, 0, 0, 0), gain: float = 1.0
 ) -> Tensor:
-    """`upfirdn2d` from zero insertion, padding and a depthwise convolution."""
+    """The same by zero insertion, padding and a depthwise convolution; differentiable to any order."""
     batch, channels, height, width = x.shape
     taps = torch.outer(filter, filter) if filter.dim() == 1 else filter
     if up > 1:
@@ -44,3 +75,46 @@ def upfirdn2d_reference(
     x = functional.pad(x, padding)
     kernel = (taps.flip((0, 1)) * gain).to(x.dtype)[None, None].expand(channels, 1, *taps.shape)
     return functional.conv2d(x, kernel, stride=down, groups=channels)
+
+
+# ------------------------------------------------------------------------------------------------- schema and autograd
+
+torch.library.define(
+    "tetragan::upfirdn2d",
+    "(Tensor x, Tensor filter, int up, int down, int left, int right, int top, int bottom, bool flip, float gain)"
+    " -> Tensor",
+)
+
+
+@torch.library.register_fake("tetragan::upfirdn2d")
+def _fake(x, filter, up, down, left, right, top, bottom, flip, gain):
+    taps = filter.shape[0]
+    height = (x.shape[2] * up + top + bottom - taps) // down + 1
+    width = (x.shape[3] * up + left + right - taps) // down + 1
+    if x.is_contiguous():
+        return x.new_empty(x.shape[0], x.shape[1], height, width)
+    return x.new_empty(x.shape[0], height, width, x.shape[1]).permute(0, 3, 1, 2)
+
+
+def _setup_context(ctx, inputs, output):
+    x, filter, *ctx.options = inputs
+    ctx.save_for_backward(filter)
+    ctx.sizes = x.shape[2], x.shape[3], output.shape[2], output.shape[3]
+
+
+def _backward(ctx, grad):
+    """The adjoint swaps up and down, flips the filter and pads what the filter reaches beyond the input."""
+    (filter,) = ctx.saved_tensors
+    up, down, left, _, top, _, flip, gain = ctx.options
+    height, width, out_height, out_width = ctx.sizes
+    taps = filter.shape[0]
+    before = (taps - 1 - left, taps - 1 - top)
+    right = width * up - out_width * down + left - up + 1
+    bottom = height * up - out_height * down + top - up + 1
+    grad_x = torch.ops.tetragan.upfirdn2d(
+        dense(grad), filter, down, up, before[0], right, before[1], bottom, not flip, gain
+    )
+    return grad_x, *[None] * 9
+
+
+torch.library.register_autograd("tetragan::upfirdn2d", _backward, setup_context=_setup_context)

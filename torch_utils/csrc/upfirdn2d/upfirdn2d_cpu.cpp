@@ -1,0 +1,100 @@
+// CPU kernel of `upfirdn2d` with a separable filter: contiguous or channels-last, float, double or bfloat16.
+//
+// Every output pixel is written by one task, so the result is bitwise the same for any number of threads. A contiguous
+// tensor is B·C pictures of one channel.
+#include "upfirdn2d/upfirdn2d.h"
+
+#include "common/bfloat16.h"
+#include "common/cpu.h"
+#include "common/isa.h"
+
+#define TETRAGAN_DECLARE_UPFIRDN2D(suffix, T, A)                                                                     \
+  TETRAGAN_DECLARE(void, upfirdn2d_##suffix,                                                                         \
+                   (const T*, int64_t, int64_t, int64_t, int64_t, int64_t, const int64_t*, const A*, int64_t,        \
+                    const int64_t*, const A*, int64_t, A*, T*))
+TETRAGAN_DECLARE_UPFIRDN2D(f32, float, float)
+TETRAGAN_DECLARE_UPFIRDN2D(f64, double, double)
+TETRAGAN_DECLARE_UPFIRDN2D(bf16, Bfloat16, float)
+
+namespace tetragan {
+
+namespace {
+
+constexpr int64_t kPiece = 1 << 14;  // output values of a task, about
+
+// For each output along an axis the inputs that it sees and their weights; what lies outside has weight 0.
+template <class A>
+struct Plan {
+  std::vector<int64_t> index;
+  std::vector<A> weight;
+  int64_t count;
+};
+
+template <class A>
+Plan<A> plan_axis(const ResampleAxis& axis, int64_t outputs, const std::vector<double>& taps) {
+  Plan<A> plan;
+  plan.count = most_inputs(axis);
+  for (int64_t o = 0; o < outputs; ++o) {
+    int64_t tap;
+    const int64_t first = first_input(axis, o, tap);
+    for (int64_t i = 0; i < plan.count; ++i, tap += axis.up) {
+      const int64_t input = first + i;
+      const bool inside = input >= 0 && input < axis.size && tap < axis.taps;
+      plan.index.push_back(std::clamp<int64_t>(input, 0, axis.size - 1));
+      plan.weight.push_back(inside ? static_cast<A>(taps[tap]) : A(0));
+    }
+  }
+  return plan;
+}
+
+// The taps in the order in which they meet the picture (a convolution flips them), times the gain of one axis.
+std::vector<double> ordered_taps(const Tensor& filter, bool flip, double gain) {
+  const int64_t count = filter.size(0);
+  std::vector<double> taps(count);
+  for (int64_t t = 0; t < count; ++t) taps[t] = gain * data<float>(filter)[flip ? t : count - 1 - t];
+  return taps;
+}
+
+Tensor upfirdn2d(const Tensor& x, const Tensor& filter, int64_t up, int64_t down, int64_t left, int64_t right, int64_t top,
+                 int64_t bottom, bool flip, double gain) {
+  const bool planar = x.is_contiguous();
+  const int64_t channels = planar ? 1 : x.size(1), pictures = planar ? x.size(0) * x.size(1) : x.size(0);
+  const int64_t height = x.size(2), width = x.size(3), taps = filter.size(0);
+  const int64_t out_height = (height * up + top + bottom - taps) / down + 1;
+  const int64_t out_width = (width * up + left + right - taps) / down + 1;
+  Tensor y = planar ? empty_like_of(x, {x.size(0), x.size(1), out_height, out_width})
+                    : empty_like_of(x, {x.size(0), out_height, out_width, x.size(1)});
+  const ResampleAxis rows{height, up, down, top, taps}, columns{width, up, down, left, taps};
+  const std::vector<double> down_the_rows = ordered_taps(filter, flip, gain), along = ordered_taps(filter, flip, 1.0);
+  const auto run = [&](auto zero, auto kernel) {
+    using T = decltype(zero);
+    using A = typename Accumulate<T>::type;
+    const Plan<A> row_plan = plan_axis<A>(rows, out_height, down_the_rows);
+    const Plan<A> column_plan = plan_axis<A>(columns, out_width, along);
+    const T* in = data<T>(x);
+    T* out = mutable_data<T>(y);
+    const int64_t step = std::max<int64_t>(1, kPiece / (out_width * channels));
+    const int64_t bands = (out_height + step - 1) / step;
+    parallel_tasks(pictures * bands, [&](int64_t task) {
+      const int64_t picture = task / bands, first = task % bands * step;
+      std::vector<A> scratch(width * channels);
+      kernel(in + picture * height * width * channels, width, channels, first, std::min(out_height, first + step), out_width,
+             row_plan.index.data(), row_plan.weight.data(), row_plan.count, column_plan.index.data(),
+             column_plan.weight.data(), column_plan.count, scratch.data(), out + picture * out_height * out_width * channels);
+    });
+  };
+  switch (x.scalar_type()) {
+    case ScalarType::Float: run(float{}, [](auto... a) { TETRAGAN_CALL(upfirdn2d_f32, (a...)); }); break;
+    case ScalarType::Double: run(double{}, [](auto... a) { TETRAGAN_CALL(upfirdn2d_f64, (a...)); }); break;
+    case ScalarType::BFloat16: run(Bfloat16{}, [](auto... a) { TETRAGAN_CALL(upfirdn2d_bf16, (a...)); }); break;
+    default: STD_TORCH_CHECK(false, "upfirdn2d(): expected float32, float64 or bfloat16, got another type");
+  }
+  // Channels-last memory under the logical shape [B, C, H, W].
+  return planar ? y : torch::stable::transpose(torch::stable::transpose(y, 2, 3), 1, 2);
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(tetragan, CPU, m) { m.impl("upfirdn2d", TORCH_BOX(&upfirdn2d)); }
+
+}  // namespace tetragan
