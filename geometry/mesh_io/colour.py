@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 def linear_to_srgb(linear: ArrayLike) -> NDArray[np.float64]:
     """sRGB values of linear ones, any shape, clipped to [0, 1] (IEC 61966-2-1)."""
     value = np.clip(np.asarray(linear, dtype=np.float64), 0, 1)
-    return np.where(value <= 0.0031308, value * 12.92, 1.055 * np.maximum(value, 1e-9) ** (1 / 2.4) - 0.055)
+    curve = np.where(value <= 0.0031308, value * 12.92, 1.055 * np.maximum(value, 1e-9) ** (1 / 2.4) - 0.055)
+    return np.asarray(np.round(curve, 12), dtype=np.float64)  # so that white stays exactly 1
 
 
 def srgb_to_linear(srgb: ArrayLike) -> NDArray[np.float64]:

@@ -1,6 +1,5 @@
 """Files beside a mesh: what may be opened, what is there, and what is no mesh at all."""
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -92,9 +91,9 @@ class SourceFiles:
             place = self.folder / folder
             if not (place.is_dir() and self.allowed(place)):
                 continue
-            matches = sorted(name for name in os.listdir(place) if name.lower() == base.lower())
-            if matches and (place / matches[0]).is_file() and self.allowed(place / matches[0]):
-                return place / matches[0]
+            matches = sorted(path for path in place.iterdir() if path.name.lower() == base.lower())
+            if matches and matches[0].is_file() and self.allowed(matches[0]):
+                return matches[0]
         return None
 
 

@@ -28,9 +28,9 @@ def _clean_part(files: SourceFiles, part: Part) -> Part:
         raise files.error(f"face index {wrong} is out of range: there are {len(part.vertices)} vertices")
     collapsed = (faces[:, 0] == faces[:, 1]) | (faces[:, 1] == faces[:, 2]) | (faces[:, 2] == faces[:, 0])
     part = _compact(replace(part, faces=faces[~collapsed]))
-    bad = ~np.isfinite(part.vertices).all(1)
+    bad = np.logical_not(np.isfinite(part.vertices).all(1))
     if bad.any():
-        raise files.error(f"{int(bad.sum())} of {len(bad)} vertices have NaN or infinite coordinates")
+        raise files.error(f"{int(bad.sum())} of {bad.size} vertices have NaN or infinite coordinates")
     if part.vertices.size and np.abs(part.vertices).max() > 1e30:
         raise files.error("has coordinates beyond 1e30")
     return _clean_attributes(files, part)

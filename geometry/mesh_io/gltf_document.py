@@ -1,4 +1,4 @@
-"""glTF 2.0 containers: JSON, buffers, buffer views and accessors as numpy arrays (Khronos glTF 2.0, sections 3.6, 4)."""
+"""glTF 2.0 containers: JSON, buffers, buffer views and accessors as numpy arrays (glTF 2.0, sections 3.6 and 4)."""
 
 import base64
 import binascii
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from geometry.mesh_io.files import SourceFiles, read_bytes
 
 COMPONENTS = {5120: np.int8, 5121: np.uint8, 5122: np.int16, 5123: np.uint16, 5125: np.uint32, 5126: np.float32}
+LARGEST = {5120: 127, 5121: 255, 5122: 32767, 5123: 65535, 5125: 4294967295}  # of the integer types
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 READ_EXTENSIONS = {
     "KHR_draco_mesh_compression",
@@ -99,7 +100,7 @@ class Document:
         if "sparse" in entry:
             values = self._with_sparse(values, entry["sparse"], dtype, width, index)
         if entry.get("normalized") and dtype.kind in "iu":
-            values = np.maximum(values.astype(np.float32) / np.iinfo(dtype).max, -1)
+            values = np.maximum(values.astype(np.float32) / LARGEST[entry["componentType"]], -1)
         return values[:, 0] if width == 1 else values
 
     def _elements(self, view: int, offset: int, dtype: np.dtype, count: int, width: int, accessor: int) -> NDArray:

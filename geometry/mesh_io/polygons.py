@@ -12,8 +12,8 @@ def triangulate(
     """Triangles of polygons.
 
     points [P, 3]. corners [ΣN]: point ids of all polygons in a row; counts [G]: corners of each polygon (≥ 3).
-    Returns triangles [T, 3] as positions in `corners` (so that per-corner attributes follow) and each one's polygon [T].
-    The winding is kept. Polygons are taken in order.
+    Returns triangles [T, 3] as positions in `corners` (so that per-corner attributes follow) and the polygon that each
+    belongs to [T]. The winding is kept. Polygons are taken in order.
     """
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     triangles, owners = [], []

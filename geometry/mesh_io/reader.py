@@ -41,7 +41,17 @@ FORMATS = {
     ".usdc": USD,
     ".usdz": USD,
 }
-MAGICS = {b"glTF": "glTF", b"ply": "PLY", b"PXR-USDC": "USD", b"#usda": "USD", b"PK\x03\x04": "USD", b"OFF": "OFF"}
+MAGICS = {
+    b"glTF": ("glTF", "a GLB file"),
+    b"ply": ("PLY", "a PLY file"),
+    b"PXR-USDC": ("USD", "a USD file"),
+    b"#usda": ("USD", "a USD file"),
+    b"PK\x03\x04": ("USD", "a ZIP archive (USDZ or another)"),
+    b"OFF": ("OFF", "an OFF file"),
+    b"\x89PNG": ("", "a PNG image"),
+    b"\xff\xd8\xff": ("", "a JPEG image"),
+    b"\x1f\x8b": ("", "a gzip archive"),
+}
 # What malformed input may raise inside a format's reader; anything else is a fault of ours and keeps its traceback.
 MALFORMED = (
     KeyError,
@@ -103,6 +113,6 @@ def _check_magic(files: SourceFiles, kind: Format) -> None:
         head = b""
     if len(head) < 4096:
         head = read_bytes(files.path)
-    for magic, name in MAGICS.items():
+    for magic, (name, words) in MAGICS.items():
         if head.startswith(magic) and name != kind.name:
-            raise files.error(f"holds {name}, not {kind.name} as its name says; rename it")
+            raise files.error(f"is {words}, not {kind.name} as its name says")

@@ -26,7 +26,7 @@ class Material:
 
     name: str = ""
     base_colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = field(default=None, repr=False)
     image_name: str = ""
     wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
     nearest: bool = False
@@ -60,8 +60,8 @@ class Part:
 class SourceMesh:
     """One mesh file: at least one part with at least one face.
 
-    up: "+Y" (glTF, OBJ) or "+Z" where the format or the file says so, else None. warnings: one line each, e.g. a texture
-    that is not there; the mesh is usable all the same.
+    up: "+Y" (glTF, OBJ) or "+Z" where the format or the file says so, else None. warnings: one line each, e.g. a
+    texture that is not there; the mesh is usable all the same.
     """
 
     path: Path
@@ -101,7 +101,7 @@ class SourceMesh:
         return np.concatenate([part.vertices for part in self.parts]), np.concatenate(faces), owner
 
     def transformed(self, matrix: NDArray[np.float64]) -> "SourceMesh":
-        """The mesh moved by an affine 4×4 (column vectors); a mirroring one turns the winding, so faces stay outward."""
+        """The mesh moved by an affine 4×4 (column vectors); a mirror turns the winding, so that faces stay outward."""
         return replace(self, parts=tuple(transform_part(part, matrix) for part in self.parts))
 
 
