@@ -154,8 +154,7 @@ def _hoop(plan: ChairPlan, frame: BackFrame) -> list[Part]:
 
 def pad_surface(frame: BackFrame, low: float, exponent: float, width: float = 1.0) -> Array:
     """A pad's middle surface [R, C, 3] from t = low to 1, its outline rounded by a superellipse of this exponent."""
-    v = np.sin(np.linspace(-1, 1, 11) * np.pi / 2) * 0.995
-    shrink = (1 - np.abs(v) ** exponent) ** (1 / exponent)
+    v, shrink = ol.rounded_rows(exponent)
     s = np.linspace(-1, 1, 9)[None] * shrink[:, None] * width
     t = (low + (1 - low) * (v + 1) / 2)[:, None]
     return frame.at(s, np.broadcast_to(t, s.shape))
@@ -167,7 +166,7 @@ def pad(frame: BackFrame, low: float, thickness: float, material: str, exponent:
     rows, columns = surface.shape[:2]
     v, s = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)[None]
     profile = thickness * (1 - soft * s**6) * (1 - soft * v**6)
-    return sheet(surface, profile, material)
+    return sheet(surface, profile, material, end_reach=0.2)
 
 
 def _panel(plan: ChairPlan, frame: BackFrame) -> list[Part]:
@@ -202,10 +201,7 @@ def _framed(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     if plan.back == "frame":
         return [crest, lower]
     if plan.back == "splat":
-        waist = np.array([0.5, 0.42, 0.62, 0.9, 0.72, 0.5, 0.6, 0.85])
-        widths = frame.half_width(0.5) * 0.55 * (waist if plan.members % 2 else np.full(8, 0.75))
-        half = np.stack([np.maximum(widths, plan.thin * 0.5), np.full(8, 0.42 * plan.thin)], axis=1)
-        return [crest, lower, upright(plan, frame, 0.0, (0.22, 0.97), half)]
+        return [crest, lower, _splat(plan, frame)]
     t = np.linspace(0.22, 0.94, 7)
     s = np.linspace(-0.92, 0.92, 7)
     parts = [crest, lower]
@@ -215,6 +211,16 @@ def _framed(plan: ChairPlan, frame: BackFrame) -> list[Part]:
             sweep(path, (0.6 * plan.thin, 0.42 * plan.thin), ol.box_section(0.3, 2), "back", reference=(1, 0, 0))
         )
     return parts
+
+
+def _splat(plan: ChairPlan, frame: BackFrame) -> Part:
+    """A wide board in the middle, straight or turned like a vase."""
+    waist = (0.6, 0.48, 0.55, 0.85, 0.95, 0.7, 0.5, 0.6, 0.85) if plan.members % 2 else (0.7, 0.62, 0.7)
+    t = np.linspace(0, 1, 15)
+    width = np.interp(t, np.linspace(0, 1, len(waist)), waist)
+    width = np.convolve(np.pad(width, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid") * 0.5
+    s = np.maximum(width, 0.55 * plan.thin / frame.half_width(0.5))[:, None] * np.linspace(-1, 1, 5)
+    return sheet(frame.at(s, (0.22 + 0.75 * t)[:, None]), 0.84 * plan.thin, "back")
 
 
 def build_back(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:

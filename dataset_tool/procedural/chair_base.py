@@ -258,7 +258,7 @@ def lounge_legs(plan: ChairPlan) -> list[Part]:
     """Short feet, or a plinth, under a deep block."""
     base = plan.seat_height - plan.seat_thickness
     if plan.legs == "block":
-        outline = ol.rectangle(plan.width * 0.86, plan.depth * 0.86, 0.01)
+        outline = ol.rectangle(plan.width * 0.96, plan.depth * 0.9, 0.01)
         return [slab(outline, 0.0, base + 0.01, "frame", bevel=0.006)]
     x, z = plan.width / 2 - 0.02, plan.depth / 2 - 0.06
     run = base * np.tan(plan.splay)

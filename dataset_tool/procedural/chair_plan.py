@@ -195,17 +195,18 @@ def _padded(rng: np.random.Generator) -> ChairPlan:
 
 def _lounge(rng: np.random.Generator) -> ChairPlan:
     seat_height = span(rng, 0.38, 0.44)
+    legs = pick(rng, {"tapered": 3, "block": 2, "splayed": 2})
     return ChairPlan(
         kind="armchair",
         style="lounge",
         width=span(rng, 0.52, 0.66),
         depth=span(rng, 0.56, 0.68),
         seat_height=seat_height,
-        seat_thickness=span(rng, 0.12, 0.18),
+        seat_thickness=span(rng, 0.16, 0.22) if legs != "block" else seat_height - span(rng, 0.06, 0.1),
         height=seat_height + span(rng, 0.3, 0.52),
         seat="square",
         cover="upholstered",
-        legs=pick(rng, {"tapered": 3, "block": 2, "splayed": 2}),
+        legs=legs,
         back="upholstered",
         arms="panel",
         round_bars=chance(rng, 0.7),

@@ -116,8 +116,8 @@ def arm_block(plan: ChairPlan) -> float:
     return 0.07 + plan.corner
 
 
-def shell_profile(plan: ChairPlan, count: int = 15) -> Array:
-    """The shell's middle line seen from the side [count, 2] (y, z): front lip, seat, bend, back."""
+def shell_profile(plan: ChairPlan, along: Array) -> Array:
+    """The shell's middle line from the side at `along` in [0, 1], [R, 2] (y, z): front lip, seat, bend, back."""
     seat, depth = plan.seat_height, plan.depth
     reach = plan.height - seat
     lean = np.tan(plan.rake)
@@ -131,18 +131,15 @@ def shell_profile(plan: ChairPlan, count: int = 15) -> Array:
         (0, seat + 0.45 * reach, rear - 0.45 * reach * lean),
         (0, seat + reach, rear - reach * lean),
     ]
-    return ol.smooth_path(points, count)[:, 1:]
+    return ol.smooth_path(points, along)[:, 1:]
 
 
 def build_shell(plan: ChairPlan) -> list[Part]:
     """Seat and back bent from one sheet; its sides curl up by `bow`, more where the shell has arms."""
-    profile = shell_profile(plan)
-    count = len(profile)
-    along = np.linspace(0, 1, count)
+    place, rounding = ol.rounded_rows(1.3 * plan.corner, 19)
+    along = (place + 1) / 2
+    profile = shell_profile(plan, along)
     across = np.linspace(-1, 1, 9)
-    reach = 2 * along - 1
-    exponent = plan.corner
-    rounding = (1 - np.clip(np.abs(reach) * 0.985, 0, 1) ** (2 * exponent)) ** (1 / exponent)
     half = plan.width / 2 * (1 + (plan.back_taper - 1) * np.clip(along * 1.6 - 0.6, 0, 1)) * rounding
     tangent = np.gradient(profile, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
@@ -152,11 +149,11 @@ def build_shell(plan: ChairPlan) -> list[Part]:
         curl = curl + 0.15 * np.exp(-(((along - 0.42) / 0.13) ** 2))
         half = half * (1 + 0.12 * np.exp(-(((along - 0.42) / 0.16) ** 2)))
     lift = curl[:, None] * np.abs(across)[None] ** (2.0 if plan.arms == "none" else 3.0)
-    grid = np.empty((count, len(across), 3))
+    grid = np.empty((len(along), len(across), 3))
     grid[..., 0] = half[:, None] * across
     grid[..., 1:] = profile[:, None] + lift[..., None] * normal[:, None]
     thickness = plan.thin if plan.cover != "upholstered" else 1.6 * plan.thin
-    parts = [sheet(grid, thickness, "seat" if plan.cover != "upholstered" else "pad")]
+    parts = [sheet(grid, thickness, "seat" if plan.cover != "upholstered" else "pad", end_reach=0.3)]
     if plan.cover == "cushion":
         size = (plan.width * 0.78, plan.depth * 0.74)
         pad = slab(ol.rectangle(*size, 0.08, 4), plan.seat_height - 0.012, 0.04, "pad", bevel=0.016, crown=0.01)

@@ -183,7 +183,7 @@ def fabric(rng: np.random.Generator, colour: str, pattern: str = "plain") -> Mat
     field = tx.varied(tx.cloth_field(weave, _variant(rng)), rng)
     base = tone(rng, colour)
     if pattern == "plain":
-        image = tx.cloth(field, base, 0.2 if weave == "boucle" else 0.15)
+        image = tx.cloth(field, base, 0.13 if weave == "boucle" else 0.15)
         return Material(image, (0.16, 0.16), "fabric", colour, f"{colour} fabric", 0.02)
     second = companion(rng, colour, base)
     if pattern == "striped":

@@ -46,9 +46,9 @@ def inset(outline: Array, distance: float) -> Array:
     Unlike an offset along normals it never crosses itself, however sharp the corners are.
     """
     low, high = outline.min(axis=0), outline.max(axis=0)
-    middle, half = (low + high) / 2, (high - low) / 2
-    scale: Array = np.maximum(half - distance, 0.05 * half) / half
-    return middle + (outline - middle) * scale
+    middle: Array = (low + high) / 2
+    half: Array = (high - low) / 2
+    return middle + (outline - middle) * np.maximum(1 - distance / half, 0.05)
 
 
 @lru_cache(maxsize=32)
@@ -76,7 +76,7 @@ def rounded_path(corners: Sequence[Sequence[float] | Array] | Array, radius: flo
     result = [points[:1]]
     for before, corner, after in zip(points[:-2], points[1:-1], points[2:], strict=True):
         back, ahead = before - corner, after - corner
-        length_back, length_ahead = np.linalg.norm(back), np.linalg.norm(ahead)
+        length_back, length_ahead = float(np.linalg.norm(back)), float(np.linalg.norm(ahead))
         cut = min(radius, length_back * 0.48, length_ahead * 0.48)
         t = np.linspace(0, 1, steps + 1)[:, None]
         result.append(corner + (1 - t) ** 2 * back * (cut / length_back) + t**2 * ahead * (cut / length_ahead))
@@ -84,11 +84,11 @@ def rounded_path(corners: Sequence[Sequence[float] | Array] | Array, radius: flo
     return np.concatenate(result)
 
 
-def smooth_path(points: Sequence[Sequence[float] | Array] | Array, count: int = 12) -> Array:
-    """A Catmull-Rom curve [count, 3] through the points [n, 3]."""
+def smooth_path(points: Sequence[Sequence[float] | Array] | Array, count: int | Array = 12) -> Array:
+    """A Catmull-Rom curve [count, 3] through the points [n, 3]; `count` may be the places in [0, 1] instead."""
     table = np.asarray(points, float)
     padded = np.concatenate([2 * table[:1] - table[1:2], table, 2 * table[-1:] - table[-2:-1]])
-    at = np.linspace(0, len(table) - 1, count)
+    at = (np.linspace(0, 1, count) if isinstance(count, int) else count) * (len(table) - 1)
     index = np.minimum(at.astype(int), len(table) - 2)
     t = (at - index)[:, None]
     p0, p1, p2, p3 = (padded[index + k] for k in range(4))
@@ -99,3 +99,10 @@ def circle_path(radius: float, height: float, count: int = 28, depth: float | No
     """A horizontal circle (or ellipse of half-depth `depth`) [count, 3] about the y axis, not closed twice."""
     angle = np.arange(count) * (2 * np.pi / count)
     return np.stack([np.cos(angle) * radius, np.full(count, height), np.sin(angle) * (depth or radius)], axis=-1)
+
+
+def rounded_rows(exponent: float, count: int = 13) -> tuple[Array, Array]:
+    """Rows of a superellipse: their place in (−1, 1) and half width in (0, 1], dense in the corners."""
+    x = np.linspace(-0.975, 0.975, count)
+    place = x * (1.5 - 0.5 * x * x)
+    return place, (1 - np.abs(place) ** exponent) ** (1 / exponent)

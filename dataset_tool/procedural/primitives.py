@@ -292,13 +292,18 @@ def lathe(
     return loft(rings, material, planar=flat_bands, axes=axes)
 
 
-def sheet(middle: Array, thickness: float | Array, material: str, *, flip_grain: bool = False) -> Part:
+def sheet(
+    middle: Array, thickness: float | Array, material: str, *, end_reach: float = 0.7, flip_grain: bool = False
+) -> Part:
     """A bent plate of the middle surface [R, C, 3] with soft edges; thickness in metres, a number or [R, C].
 
+    end_reach: how far the first and the last edge bulge, in half thicknesses (less where the outline is rounded).
     The texture's v follows the rows' direction (first index), or the columns' with flip_grain.
     """
     middle = np.asarray(middle, float)
-    down, right = np.gradient(middle, axis=0), np.gradient(middle, axis=1)
+    right = np.gradient(middle, axis=1)
+    # Where an outline is rounded a column runs along its row; the rows' mean direction never does.
+    down = np.broadcast_to(np.gradient(middle.mean(axis=1), axis=0)[:, None], middle.shape)
     normal = unit(np.cross(right, down))
     half = np.broadcast_to(np.asarray(thickness, float), middle.shape[:2])[..., None] / 2
     outward = unit(right)
@@ -313,7 +318,7 @@ def sheet(middle: Array, thickness: float | Array, material: str, *, flip_grain:
     for row, sign in ((0, -1.0), (-1, 1.0)):
         away = unit(np.concatenate([down[row], down[row, -1:], down[row, ::-1], down[row, :1]]))
         soft = centre[row] + (blend[row] - centre[row]) * 0.45
-        caps.append(soft + sign * away * float(reach[row].mean()))
+        caps.append(soft + sign * away * float(half[row].mean()) * end_reach)
     part = loft(np.concatenate([caps[0][None], rings, caps[1][None]]), material, caps="strip", anchor=columns // 2)
     if not flip_grain:
         return part

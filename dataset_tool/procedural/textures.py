@@ -70,8 +70,8 @@ def cloth_field(weave: str, variant: int) -> Array:
     if weave == "melange":
         yarn = _stretched(spectrum_noise(7000 + variant, size, size, (1.5, 9), 1.5))
         return 0.4 * slub + 0.4 * yarn + 0.2 * noise
-    curl = np.abs(spectrum_noise(7500 + variant, size, size, (7, 7), 3.0))
-    return _stretched(-curl) * 0.8 + 0.2 * noise
+    curl = np.abs(spectrum_noise(7500 + variant, size, size, (3.2, 3.2), 3.0))
+    return _stretched(-curl) * 0.6 + 0.4 * noise
 
 
 @lru_cache(maxsize=32)
