@@ -68,14 +68,15 @@ def antialias_reference(
     if neighbours is None:
         neighbours = face_neighbours(faces)
     out = colour
+    height, width = rast.shape[1:3]
     for vertical in (False, True):
         near, far, pair = _pairs(rast, faces.shape[0], vertical)
         with torch.no_grad():
-            points = _screen(positions.double(), *rast.shape[1:3], vertical)
+            points = _screen(positions.double(), height, width, vertical)
             kept, ends = _walk(points, faces.long(), neighbours.long(), pair)
         near, far = (tuple(index[kept] for index in pixel) for pixel in (near, far))
-        corners = _screen(positions.double()[ends], *rast.shape[1:3], vertical)
-        d = pair["sign"][kept] * (_crossing(*corners.unbind(1), pair["centre"][kept]) - pair["start"][kept])
+        start, end = _screen(positions.double()[ends], height, width, vertical).unbind(1)
+        d = pair["sign"][kept] * (_crossing(start, end, pair["centre"][kept]) - pair["start"][kept])
         blend = (d.clamp(min=0).detach() + (d - d.detach()) - 0.5).to(colour.dtype)[:, None]
         change = blend * (colour[near] - colour[far])
         target = tuple(torch.where(blend[:, 0] > 0, f, n) for f, n in zip(far, near, strict=True))
@@ -85,7 +86,7 @@ def antialias_reference(
 
 def _pairs(rast: Tensor, num_faces: int, vertical: bool) -> tuple[tuple, tuple, dict[str, Tensor]]:
     """Pixels (image, row, column) of the nearer and the farther side of each pair, and the pairs' geometry."""
-    ids = rast[..., 3].long()
+    ids = rast[..., 3].detach().round().long()
     ids = torch.where((ids >= 1) & (ids <= num_faces), ids, 0) - 1
     depth = rast[..., 2].detach()
     size = ids.shape[1 if vertical else 2]

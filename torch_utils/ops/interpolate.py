@@ -47,7 +47,7 @@ def interpolate_reference(
     attributes: Tensor, rast: Tensor, faces: Tensor, rast_db: Tensor | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """The same in plain PyTorch, any device, differentiable through autograd."""
-    ids = rast[..., 3].long()
+    ids = rast[..., 3].detach().round().long()
     visible = (ids >= 1) & (ids <= faces.shape[0])
     index = tuple(visible.nonzero().T)
     corners = attributes[faces[ids[index] - 1].long()]

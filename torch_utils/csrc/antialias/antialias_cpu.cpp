@@ -44,8 +44,8 @@ std::vector<Point> screen_points(const T* positions, int64_t count, const Grid& 
 
 template <class T>
 int32_t triangle_at(const T* rast, int64_t pixel, int64_t num_faces) {
-  const int64_t id = static_cast<int64_t>(rast[4 * pixel + 3]);
-  return id >= 1 && id <= num_faces ? static_cast<int32_t>(id - 1) : -1;
+  const int64_t id = face_id(rast[4 * pixel + 3], num_faces);
+  return static_cast<int32_t>(id - 1);
 }
 
 // One row's pairs: slots and blends (d − ½).

@@ -8,6 +8,13 @@
 
 namespace tetragan {
 
+// The id (face + 1) stored in a pixel, or 0 for background and for what is no id of `count` faces (NaN too).
+template <class T>
+int64_t face_id(T stored, int64_t count) {
+  const double rounded = static_cast<double>(stored) + 0.5;
+  return rounded >= 1 && rounded < static_cast<double>(count) + 1 ? static_cast<int64_t>(rounded) : 0;
+}
+
 struct VertexRange {
   int64_t first = INT64_MAX, last = -1;  // both inclusive; empty where last < first
   void add(int64_t vertex) {

@@ -16,8 +16,8 @@ struct Picture {
 
   // The three vertex ids, or null for background and ids out of range.
   const int32_t* face(int64_t pixel) const {
-    const int64_t id = static_cast<int64_t>(rast[4 * pixel + 3]);
-    return id >= 1 && id <= num_faces ? faces + 3 * (id - 1) : nullptr;
+    const int64_t id = face_id(rast[4 * pixel + 3], num_faces);
+    return id > 0 ? faces + 3 * (id - 1) : nullptr;
   }
 };
 

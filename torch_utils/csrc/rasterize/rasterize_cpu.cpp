@@ -189,8 +189,8 @@ Tensor rasterize_backward(const Tensor& grad_rast, const std::optional<Tensor>& 
     const T *points = data<T>(positions), *pixels = data<T>(rast), *grad = data<T>(grad_rast);
     const T* gradient_db = grad_db ? data<T>(*grad_db) : nullptr;
     const auto face_of = [&](int64_t pixel) -> const int32_t* {
-      const int64_t id = static_cast<int64_t>(pixels[4 * pixel + 3]);
-      return id >= 1 && id <= count ? triangles + 3 * (id - 1) : nullptr;
+      const int64_t id = face_id(pixels[4 * pixel + 3], count);
+      return id > 0 ? triangles + 3 * (id - 1) : nullptr;
     };
     const auto row_range = [&](int64_t image, int64_t row, VertexRange& range) {
       for (int64_t pixel = (image * height + row) * width, end = pixel + width; pixel < end; ++pixel) {

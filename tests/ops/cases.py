@@ -1,0 +1,5 @@
+"""Every op once. A group of ops has its own file; add it to `CASES`."""
+
+from tests.ops.cases_raster import RASTER_CASES
+
+CASES = [*RASTER_CASES]

@@ -1,0 +1,160 @@
+"""Sample inputs of rasterize, interpolate, face_neighbours, antialias and texture."""
+
+import torch
+from torch import Tensor
+
+from tests.ops.case import Arguments, BadInput, Case
+from torch_utils.ops.antialias import antialias, antialias_reference
+from torch_utils.ops.face_neighbours import face_neighbours, face_neighbours_reference
+from torch_utils.ops.interpolate import interpolate, interpolate_reference
+from torch_utils.ops.rasterize import rasterize, rasterize_reference
+
+
+def triangle_soup(batch: int, faces: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Clip-space positions [ΣV, 4], faces [ΣF, 3] and offsets of loose triangles in front of the camera."""
+    generator = torch.Generator().manual_seed(seed)
+    count = batch * faces
+    centre = torch.rand(count, 1, 4, generator=generator, dtype=torch.float64) * 2 - 1
+    corner = centre + torch.rand(count, 3, 4, generator=generator, dtype=torch.float64) - 0.5
+    corner[..., 2] *= 0.3
+    corner[..., 3] = 1 + 0.5 * torch.rand(count, 3, generator=generator, dtype=torch.float64)
+    positions = corner.reshape(-1, 4).to(torch.float32).to(dtype)
+    return positions, torch.arange(3 * count, dtype=torch.int32).reshape(-1, 3), torch.arange(batch + 1) * faces
+
+
+def _rasterize(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    positions, faces, offsets = triangle_soup(batch, 12, dtype)
+    resolution = (9, width)
+    return {
+        "positions": positions,
+        "faces": faces,
+        "face_offsets": offsets,
+        "resolution": resolution,
+        "derivatives": True,
+    }
+
+
+def _raster(batch: int, width: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    positions, faces, offsets = triangle_soup(batch, 12, dtype)
+    rast, rast_db = rasterize_reference(positions, faces, offsets, (9, width), derivatives=True)
+    assert rast_db is not None
+    return positions, faces, rast, rast_db
+
+
+def _interpolate(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    positions, faces, rast, rast_db = _raster(batch, 8, dtype)
+    generator = torch.Generator().manual_seed(1)
+    attributes = torch.randn(positions.shape[0], width, generator=generator, dtype=torch.float64).to(dtype)
+    return {"attributes": attributes, "rast": rast, "faces": faces, "rast_db": rast_db}
+
+
+def _antialias(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    positions, faces, rast, _ = _raster(batch, 13, dtype)
+    generator = torch.Generator().manual_seed(2)
+    colour = torch.randn(*rast.shape[:3], width, generator=generator, dtype=torch.float64).to(dtype)
+    return {
+        "colour": colour,
+        "rast": rast,
+        "positions": positions,
+        "faces": faces,
+        "neighbours": face_neighbours_reference(faces),
+    }
+
+
+def grid_faces(rows: int, columns: int) -> Tensor:
+    """Faces [2·rows·columns, 3] of a flat patch of (rows + 1)·(columns + 1) vertices."""
+    a = (torch.arange(rows)[:, None] * (columns + 1) + torch.arange(columns)).reshape(-1)
+    b, c, d = a + 1, a + columns + 1, a + columns + 2
+    return torch.cat([torch.stack([a, b, c], 1), torch.stack([b, d, c], 1)]).int()
+
+
+def _face_neighbours(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    patches = [grid_faces(width, 3) + n * (width + 1) * 4 for n in range(batch)]
+    extra = torch.tensor([[0, 1, 4], [5, 5, 6]], dtype=torch.int32)  # a third face on an edge, and a degenerate one
+    return {"faces": torch.cat([*patches, extra]) if batch else torch.zeros(0, 3, dtype=torch.int32)}
+
+
+def _set(name: str, value):
+    def change(arguments: Arguments) -> None:
+        arguments[name] = value(arguments[name])
+
+    return change
+
+
+RASTER_CASES = [
+    Case(
+        name="rasterize",
+        function=rasterize,
+        reference=rasterize_reference,
+        make=_rasterize,
+        gradients=("positions",),
+        overloads=lambda a: [
+            (
+                torch.ops.tetragan.rasterize.default,
+                (a["positions"], a["faces"], a["face_offsets"], *a["resolution"], derivatives, None),
+            )
+            for derivatives in (True, False)
+        ],
+        half=("positions",),
+        bad_inputs=(
+            BadInput("rank", _set("positions", lambda p: p[None]), "rasterize(): expected positions of shape [V, 4]"),
+            BadInput("type", _set("positions", lambda p: p.int()), "expected positions of type float32", TypeError),
+            BadInput("not a tensor", _set("positions", lambda p: 3), "expected positions to be a tensor", TypeError),
+            BadInput("faces' type", _set("faces", lambda f: f.long()), "expected faces of type int32", TypeError),
+            BadInput("index", _set("faces", lambda f: f + 10000), "expected faces in [0, "),
+            BadInput("negative index", _set("faces", lambda f: f - 1), "expected faces in [0, "),
+            BadInput("resolution 0", _set("resolution", lambda r: (0, 4)), "expected resolution (H, W) of integers"),
+            BadInput("offsets", _set("face_offsets", lambda o: o + 1), "expected face_offsets to start at 0"),
+            BadInput("offsets' end", _set("face_offsets", lambda o: o[:-1]), "expected face_offsets to end at"),
+            BadInput("device", _set("faces", lambda f: f.to("meta")), "expected faces on cpu, got meta"),
+        ),
+    ),
+    Case(
+        name="interpolate",
+        function=interpolate,
+        reference=interpolate_reference,
+        make=_interpolate,
+        gradients=("attributes", "rast", "rast_db"),
+        overloads=lambda a: [
+            (torch.ops.tetragan.interpolate.default, (a["attributes"], a["rast"], a["faces"], a["rast_db"])),
+            (torch.ops.tetragan.interpolate.default, (a["attributes"], a["rast"], a["faces"], None)),
+        ],
+        half=("attributes",),
+        bad_inputs=(
+            BadInput("rank", _set("rast", lambda r: r[0]), "interpolate(): expected rast of shape [N, H, W, 4]"),
+            BadInput("attributes", _set("attributes", lambda x: x[:, 0]), "expected attributes of shape [V, A]"),
+            BadInput(
+                "mixed", _set("attributes", lambda x: x.float()), "expected attributes of type float64", TypeError
+            ),
+            BadInput("index", _set("attributes", lambda x: x[:4]), "expected faces in [0, 4)"),
+            BadInput("db", _set("rast_db", lambda x: x[..., :3]), "expected rast_db of shape"),
+        ),
+    ),
+    Case(
+        name="face_neighbours",
+        function=face_neighbours,
+        reference=face_neighbours_reference,
+        make=_face_neighbours,
+        overloads=lambda a: [(torch.ops.tetragan.face_neighbours.default, (a["faces"],))],
+        bad_inputs=(
+            BadInput("type", _set("faces", lambda f: f.long()), "face_neighbours(): expected faces of type", TypeError),
+            BadInput("shape", _set("faces", lambda f: f[:, :2]), "expected faces of shape [F, 3]"),
+            BadInput("negative", _set("faces", lambda f: f - 1), "expected faces in [0, "),
+        ),
+    ),
+    Case(
+        name="antialias",
+        function=antialias,
+        reference=antialias_reference,
+        make=_antialias,
+        gradients=("colour", "positions"),
+        overloads=lambda a: [(torch.ops.tetragan.antialias.default, tuple(a.values()))],
+        half=("colour",),
+        bad_inputs=(
+            BadInput("size", _set("colour", lambda c: c[:, :-1]), "antialias(): expected colour of shape"),
+            BadInput("mixed", _set("positions", lambda p: p.float()), "expected positions of type float64", TypeError),
+            BadInput("index", _set("positions", lambda p: p[:3]), "expected faces in [0, 3)"),
+            BadInput("neighbours", _set("neighbours", lambda n: n[:1]), "expected neighbours of shape"),
+        ),
+    ),
+]
