@@ -13,7 +13,7 @@ from geometry.regularisers import repair_loss
 from geometry.tetgrid import TetGrid, flipped_share, tet_grid
 from networks.backbone import TriPlaneBackbone
 from networks.heads import GeometryHeads, TextureHead
-from networks.lattice import lattice_sdf
+from networks.lattice import lattice_head
 from networks.layers import compute_dtype
 from networks.mapping import Mapping
 from rendering.camera import Cameras
@@ -161,7 +161,7 @@ class Generator(nn.Module):
         w = w_geo[:, self.backbone.num_ws_geo :]
         if len(self.geometry.sdf.layers) != 2:
             return self.sdf_dense(geometry_planes, w_geo)
-        network = lattice_sdf(geometry_planes, self.geometry.sdf, w, self.grid, self.config.geometry.box)
+        network = lattice_head(geometry_planes, self.geometry.sdf, w, self.grid, self.config.geometry.box)
         return self._sdf(self.grid.positions, network)
 
     def sdf_dense(self, geometry_planes: Tensor, w_geo: Tensor) -> Tensor:
