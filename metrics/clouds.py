@@ -22,8 +22,8 @@ REASON_BYTES = 160
 class ShapeTable:
     """What is known of N shapes.
 
-    points [N, P, 3]: surface points, NaN for shapes without a usable surface. descriptors [N, 10, 10, 47] uint8 or None.
-    validity: one a shape, None for shapes without a mesh or where meshes were not looked at. problems: "" or the reason.
+    points [N, P, 3]: surface points, NaN without a usable surface. descriptors uint8 or None [N, 10, 10, 47].
+    validity: one a shape, None without a mesh or where none was looked at. problems: "" or the reason.
     """
 
     ids: list[str]

@@ -1,4 +1,4 @@
-"""Earth mover's distance of two clouds of equally many points. Variants are not interchangeable; results name theirs."""
+"""Earth mover's distance of two clouds of equally many points. Its variants differ; results name theirs."""
 
 import torch
 from scipy.optimize import linear_sum_assignment

@@ -9,7 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 
-SCHEMA_VERSION = 1
 Direction = Literal["lower", "higher", "target"]
 
 
@@ -96,7 +95,7 @@ class Histogram(_Section):
 class Report(_Section):
     """Everything that an evaluation found."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     run: Run
     protocol: dict[str, Any]
     metrics: list[Metric]

@@ -30,11 +30,19 @@ class Shape:
 
 
 class ShapeSource(Protocol):
-    """A list of shapes. label: for the report. ids: one a shape, in order. key: changes when any shape changes."""
+    """A list of shapes."""
 
-    label: str
-    ids: Sequence[str]
-    key: str
+    @property
+    def label(self) -> str:
+        """What it is, for the report."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One id a shape, in order."""
+
+    @property
+    def key(self) -> str:
+        """A hash that changes when any shape does."""
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The shapes of some rows."""

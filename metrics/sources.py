@@ -77,7 +77,7 @@ class DatasetSource:
         if split not in dataset.splits:
             raise UserError(f"dataset: expected a split {split!r}, got {', '.join(dataset.splits)}")
         self.dataset = dataset
-        self.ids = list(dataset.splits[split])[:limit]
+        self.ids: list[str] = list(dataset.splits[split])[:limit]
         self.label = f"{dataset.category}, {split} split ({len(self.ids)} shapes)"
         self.key = content_key({"dataset": dataset.hash(), "split": split})
         self._meshes = meshes

@@ -1,0 +1,150 @@
+"""Detectors: pictures → features, from weights that the user has. Nothing is downloaded.
+
+A detector is a TorchScript file (loaded only when its SHA-256 is the one given: TorchScript is code) or a folder of a
+`transformers` image model (CLIP, DINOv2, …). Pictures are [B, 3, H, W] uint8.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from metrics.store import file_hash
+from torch_utils.errors import UserError
+
+# Side to which "clean" resizing brings pictures before the Inception network (Parmar et al. 2022).
+CLEAN_SIZE = 299
+
+
+@dataclass(frozen=True)
+class Detector:
+    """features(pictures [B, 3, H, W] uint8) -> [B, D] float32 on the CPU.
+
+    label: for the report. key: changes with the weights. clip: the model where it has a text tower too, else None.
+    """
+
+    label: str
+    key: str
+    features: Callable[[Tensor], Tensor]
+    clip: Any = None
+
+
+def load_detector(
+    path: Path,
+    sha256: str | None,
+    device: torch.device | str = "cpu",
+    resize: Literal["get3d-2022", "clean"] = "get3d-2022",
+) -> Detector:
+    """A detector from a TorchScript file or a `transformers` folder. UserError for anything else."""
+    if path.is_dir():
+        return _load_transformers(path, device)
+    if not path.is_file():
+        raise UserError(f"--detector {path}: no such file; expected a TorchScript file or a transformers model folder")
+    return _load_torchscript(path, sha256, device, resize)
+
+
+def _load_torchscript(
+    path: Path, sha256: str | None, device: torch.device | str, resize: Literal["get3d-2022", "clean"]
+) -> Detector:
+    found = file_hash(path)
+    if sha256 is None:
+        raise UserError(
+            f"--detector {path}: a TorchScript file is code and needs --detector-hash; if you trust this file: "
+            f"--detector-hash {found}"
+        )
+    if found != sha256.lower():
+        raise UserError(f"--detector {path}: its SHA-256 is {found}, not {sha256}; the file is another one or damaged")
+    try:
+        module = torch.jit.load(str(path), map_location=device).eval()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--detector {path}: is not a TorchScript file ({str(error).splitlines()[0]})") from None
+
+    @torch.no_grad()
+    def features(pictures: Tensor) -> Tensor:
+        images = clean_resize(pictures, CLEAN_SIZE) if resize == "clean" else pictures
+        return _as_features(_call(module, images.to(device)), path)
+
+    return Detector(f"{path.name} ({resize})", f"{found}/{resize}", features)
+
+
+def _call(module: nn.Module, images: Tensor) -> Any:
+    """Inception files of the StyleGAN line give class scores unless asked for features; others take pictures alone."""
+    schema = module.forward.schema if hasattr(module, "forward") and hasattr(module.forward, "schema") else None
+    if schema is not None and any(argument.name == "return_features" for argument in schema.arguments):
+        return module(images, return_features=True)
+    return module(images)
+
+
+def _load_transformers(path: Path, device: torch.device | str) -> Detector:
+    try:
+        from transformers import AutoImageProcessor, AutoModel
+    except ImportError:
+        raise UserError(
+            f"--detector {path}: reading a model folder needs transformers; install it with pip install transformers"
+        ) from None
+    try:
+        processor = AutoImageProcessor.from_pretrained(str(path), local_files_only=True, use_fast=False)
+        model = AutoModel.from_pretrained(str(path), local_files_only=True).to(device).eval()
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"--detector {path}: is not a transformers image model ({str(error).splitlines()[0]})"
+        ) from None
+
+    @torch.no_grad()
+    def features(pictures: Tensor) -> Tensor:
+        images = [Image.fromarray(p) for p in pictures.permute(0, 2, 3, 1).cpu().numpy()]
+        inputs = processor(images=images, return_tensors="pt").to(device)
+        if hasattr(model, "get_image_features"):
+            return _as_features(model.get_image_features(**inputs), path)
+        output = model(**inputs)
+        pooled = getattr(output, "pooler_output", None)
+        return _as_features(output.last_hidden_state[:, 0] if pooled is None else pooled, path)
+
+    weights = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
+    key = "/".join(file_hash(p)[:16] for p in weights)
+    return Detector(path.name, key, features, clip=model if hasattr(model, "get_text_features") else None)
+
+
+def _as_features(output: Any, path: Path) -> Tensor:
+    tensor = output[0] if isinstance(output, (tuple, list)) else getattr(output, "pooler_output", output)
+    if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
+        raise UserError(f"--detector {path}: expected features [B, D] from pictures, got {type(output).__name__}")
+    return tensor.reshape(tensor.shape[0], -1).float().cpu()
+
+
+def clean_resize(pictures: Tensor, size: int) -> Tensor:
+    """PIL's bicubic resize with antialiasing, each channel in float: uint8 [B, 3, H, W] → [B, 3, size, size].
+
+    Source: Parmar et al. 2022 ("clean" resizing). Values are rounded and clipped back to 0–255.
+    """
+    if tuple(pictures.shape[2:]) == (size, size):
+        return pictures
+    out = np.empty((pictures.shape[0], 3, size, size), np.float32)
+    for picture, target in zip(pictures.cpu().numpy(), out, strict=True):
+        for channel in range(3):
+            image = Image.fromarray(picture[channel].astype(np.float32), mode=None)
+            target[channel] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    return torch.from_numpy(out.round().clip(0, 255).astype(np.uint8))
+
+
+def to_uint8(rgb: Tensor) -> Tensor:
+    """Pictures in [−1, 1] as uint8, by ×127.5 + 128 (GET3D's and StyleGAN's rounding)."""
+    return (rgb * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def all_features(detector: Detector, batches: Any, expected: int | None = None) -> Tensor:
+    """Features [N, D] of batches of pictures. expected: the size D that other features have; UserError if not that."""
+    parts = [detector.features(pictures) for pictures in batches]
+    if not parts:
+        raise UserError(f"{detector.label}: no pictures to look at")
+    features = torch.cat(parts)
+    if expected is not None and features.shape[1] != expected:
+        raise UserError(f"{detector.label}: features of {features.shape[1]} numbers, the others have {expected}")
+    if not torch.isfinite(features).all():
+        raise UserError(f"{detector.label}: gave features that are not finite")
+    return features

@@ -1,0 +1,23 @@
+"""What an evaluation has found so far; its parts (scores, galleries, histograms) read and extend it."""
+
+from dataclasses import dataclass, field
+
+from metrics.clouds import ShapeTable
+from metrics.memorisation import Memorisation
+from metrics.protocols import Distance
+from metrics.report import Baseline, Metric
+from metrics.scores import Matrices
+
+
+@dataclass
+class Found:
+    """Everything that later parts (galleries, histograms, baselines) need of one evaluation."""
+
+    generated: ShapeTable
+    references: ShapeTable
+    training: ShapeTable | None
+    matrices: dict[Distance, Matrices] = field(default_factory=dict)
+    metrics: list[Metric] = field(default_factory=list)
+    baselines: list[Baseline] = field(default_factory=list)
+    memorisation: Memorisation | None = None
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,214 @@
+"""One evaluation from options to files: inputs, measurements, pictures, report."""
+
+import os
+import time
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dataset_tool.dataset import open_dataset
+from metrics.evaluate import Inputs, ProgressBar, Session, evaluate_shapes
+from metrics.found import Found
+from metrics.galleries import histograms, make_galleries
+from metrics.html import html
+from metrics.pictures import generated_features, picture_metrics, real_features, skipped_pictures
+from metrics.protocols import Protocol, load_protocol
+from metrics.published import published_rows
+from metrics.report import Metric, Report, Run, markdown, save_json
+from metrics.shapes import FolderSource, ShapeSource
+from metrics.sources import DatasetSource, NetworkSource
+from metrics.store import ChunkStore
+from torch_utils import distributed
+from torch_utils.checkpoint import code_version
+from torch_utils.errors import UserError
+from torch_utils.files import write_text
+from torch_utils.progress import progress_bar
+
+
+@dataclass(frozen=True)
+class Options:
+    """The command's options; see `metrics/command.py`."""
+
+    network: Path | None
+    generated: Path | None
+    data: Path | None
+    reference_meshes: Path | None
+    out: Path
+    protocol: str = "quick"
+    split: str = "test"
+    count: int | None = None
+    truncation: float | None = None
+    detector: Path | None = None
+    detector_hash: str | None = None
+    cache: Path | None = None
+    device: str = "auto"
+    quiet: bool = False
+
+
+def run(options: Options) -> Report:
+    """Measure and write report.json, report.md and report.html into `options.out`; the report.
+
+    Under `torchrun` every rank measures its share and rank 0 writes.
+    """
+    start = time.monotonic()
+    protocol = resolved_protocol(options)
+    ranks = distributed.start("cpu" if options.device == "cpu" else "auto")
+    try:
+        dataset = open_dataset(options.data) if options.data else None
+        network, nimg = _load_network(options, ranks)
+        inputs = make_inputs(options, protocol, dataset, network)
+        session = Session(
+            protocol,
+            ChunkStore(options.out / "cache", ranks),
+            ChunkStore(options.cache or default_cache(), ranks),
+            _progress(options.quiet or not ranks.first),
+        )
+        found = evaluate_shapes(inputs, session)
+        found.metrics += _pictures(options, session, dataset, inputs)
+        if not ranks.first:
+            return _report(options, protocol, dataset, inputs, found, nimg, start)
+        galleries, failures = make_galleries(inputs, found, options.out)
+        report = _report(options, protocol, dataset, inputs, found, nimg, start).model_copy(
+            update={"galleries": galleries, "failures": failures, "histograms": histograms(found)}
+        )
+        write(report, options.out)
+        return report
+    finally:
+        distributed.stop(ranks)
+
+
+def resolved_protocol(options: Options) -> Protocol:
+    """The protocol with the command line's changes; a changed protocol says so in its name."""
+    protocol = load_protocol(options.protocol)
+    changes: dict[str, Any] = {}
+    if options.count is not None:
+        changes["max_references"] = min(options.count, protocol.max_references or options.count)
+    if options.truncation is not None and options.truncation != protocol.truncation:
+        changes["truncation"] = options.truncation
+        changes["name"] = f"{protocol.name}, ψ {options.truncation:g}"
+    return protocol.model_copy(update=changes)
+
+
+def default_cache() -> Path:
+    """Where statistics of real data are kept: $XDG_CACHE_HOME/tetragan/metrics, or ~/.cache/tetragan/metrics."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tetragan" / "metrics"
+
+
+def _load_network(options: Options, ranks: distributed.Ranks) -> tuple[Any, int | None]:
+    if options.network is None:
+        return None, None
+    from networks.pretrained import load_generator_file
+    from torch_utils.devices import pick_device
+
+    device = ranks.device if ranks.world > 1 else pick_device(options.device)
+    generator, file = load_generator_file(options.network, device)
+    return generator, file.nimg
+
+
+def make_inputs(options: Options, protocol: Protocol, dataset: Any, generator: Any) -> Inputs:
+    """The sources that the options name; as many generated shapes as the protocol wants for the references."""
+    limit = protocol.max_references
+    references: ShapeSource
+    training: ShapeSource | None = None
+    if dataset is not None:
+        references = DatasetSource(dataset, options.split, limit, options.reference_meshes)
+        if not references.ids:
+            raise UserError(f"--data {options.data}: its {options.split} split is empty; try --split train")
+        if options.split != "train" and dataset.splits["train"]:
+            training = DatasetSource(dataset, "train", protocol.max_training, options.reference_meshes)
+    else:
+        assert options.reference_meshes is not None
+        references = FolderSource(options.reference_meshes, limit)
+    count = len(references.ids) * protocol.generated_per_reference
+    generated: ShapeSource
+    if options.network is not None:
+        network_file = options.network / "model.safetensors" if options.network.is_dir() else options.network
+        generated = NetworkSource(network_file, generator, count, protocol.truncation, protocol.first_seed)
+    else:
+        assert options.generated is not None
+        generated = FolderSource(options.generated, count)
+    return Inputs(generated, references, training)
+
+
+def _pictures(options: Options, session: Session, dataset: Any, inputs: Inputs) -> list[Metric]:
+    protocol = session.protocol.images
+    if protocol is None:
+        return []
+    if options.detector is None:
+        return skipped_pictures("no detector was given (--detector FILE or FOLDER)")
+    if not isinstance(inputs.generated, NetworkSource) or dataset is None:
+        return skipped_pictures("pictures are compared for a network and a dataset alone")
+    from metrics.features import load_detector
+
+    source = inputs.generated
+    detector = load_detector(options.detector, options.detector_hash, source.device, protocol.resize)
+    resolution = min(source.generator.config.data.resolution, dataset.resolution)
+    law = dataset.camera_law
+    real = real_features(dataset, options.split, protocol.count, resolution, detector, session.real)
+    fake = generated_features(
+        source, lambda rows: law.sample(0, rows), protocol, resolution, detector, session.own, repr(law)
+    )
+    return picture_metrics(real, fake, detector)
+
+
+def _progress(quiet: bool) -> ProgressBar:
+    def bar(what: str, total: int) -> AbstractContextManager:
+        return progress_bar(what, total, quiet=quiet)
+
+    return bar
+
+
+def _report(
+    options: Options,
+    protocol: Protocol,
+    dataset: Any,
+    inputs: Inputs,
+    found: Found,
+    nimg: int | None,
+    start: float,
+) -> Report:
+    network = inputs.generated if isinstance(inputs.generated, NetworkSource) else None
+    rows = list(found.baselines)
+    if dataset is not None:
+        rows += published_rows(dataset.category, protocol, len(found.references.ids))
+    notes = list(found.notes)
+    if isinstance(inputs.generated, FolderSource) and len(inputs.generated.formats) > 1:
+        notes.append(f"the generated meshes are of several formats: {', '.join(inputs.generated.formats)}")
+    return Report(
+        run=Run(
+            generated=inputs.generated.label,
+            references=inputs.references.label,
+            training=inputs.training.label if inputs.training else "",
+            network=network.path.name if network else "",
+            network_sha256=network.sha256 if network else "",
+            nimg=nimg,
+            dataset=options.data.name if options.data else "",
+            dataset_hash=dataset.hash() if dataset is not None else "",
+            num_generated=len(found.generated.ids),
+            num_references=len(found.references.ids),
+            num_training=len(found.training.ids) if found.training else 0,
+            commit=code_version(),
+            seconds=time.monotonic() - start,
+            notes=notes,
+        ),
+        protocol=protocol.model_dump(mode="json"),
+        metrics=found.metrics,
+        baselines=rows,
+    )
+
+
+def write(report: Report, out: Path) -> None:
+    """report.json, report.md and report.html."""
+    out.mkdir(parents=True, exist_ok=True)
+    save_json(report, out / "report.json")
+    write_text(out / "report.md", markdown(report))
+    write_text(out / "report.html", html(report, out))
+    click.echo(f"{out / 'report.html'} (also report.md and report.json)")
+    for name in ("mmd_cd", "cov_cd", "one_nna_cd", "fid"):
+        metric = report.metric(name)
+        if metric is not None and metric.value is not None:
+            click.echo(f"  {metric.title} {metric.value:.4g} {metric.unit}")

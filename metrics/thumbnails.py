@@ -1,0 +1,73 @@
+"""Small pictures of shapes by our own renderer."""
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geometry.mesh import Mesh
+from metrics.shapes import ShapeSource
+from metrics.sources import DatasetSource, NetworkSource
+from rendering.render import composite, rasterize_mesh, visible_faces
+from rendering.shade import linear_to_srgb
+from sampling.generate import render_styles, styles
+from sampling.sheet import SHEET_AZIMUTH_DEG, orbit_cameras
+
+SIDE_PX = 160
+# Clay: the share of light that comes from everywhere, and the direction of the rest (towards the camera's upper left).
+AMBIENT = 0.35
+LIGHT = (0.35, 0.75, 0.55)
+ClayColour = (0.62, 0.66, 0.72)
+Picture = NDArray[np.uint8]
+
+
+@torch.no_grad()
+def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
+    """One mesh (a batch of one) in flat-shaded clay, scaled to fill the picture, transparent around it: RGBA."""
+    low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
+    scale = 0.8 / (high - low).max().clamp_min(1e-9)
+    fitted = mesh.replace(vertices=((mesh.vertices - (low + high) / 2) * scale).float())
+    raster = rasterize_mesh(fitted, orbit_cameras([SHEET_AZIMUTH_DEG]), side_px, supersample=2)
+    corners = fitted.vertices[fitted.faces.long()]
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = torch.nn.functional.normalize(normals, dim=1)
+    direction = torch.tensor(LIGHT) / math.sqrt(sum(c * c for c in LIGHT))
+    # Meshes of other systems are wound either way: light both sides.
+    strength = AMBIENT + (1 - AMBIENT) * (normals @ direction).abs()
+    colours = (strength[:, None] * torch.tensor(ClayColour))[visible_faces(raster)]
+    rgb, mask = composite(raster, colours)
+    return _rgba(rgb[0], mask[0])
+
+
+def _rgba(premultiplied: Tensor, mask: Tensor) -> Picture:
+    colour = linear_to_srgb((premultiplied / mask.clamp_min(1e-6)).clamp(0, 1))
+    picture = torch.cat([colour * (mask > 0), mask]).permute(1, 2, 0)
+    return (picture * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture | None:
+    """A picture [side, side, 3 or 4] of one shape: a network's render, a dataset's view, else clay; None if empty."""
+    if isinstance(source, NetworkSource):
+        w_geo, w_tex = styles(source.generator, [source.seed(row)], source.truncation, source.device)
+        if bool(source.generator.mesh(w_geo).empty[0]):
+            return None
+        return _shown(source.generator, w_geo, w_tex, side_px)
+    if isinstance(source, DatasetSource):
+        return dataset_view(source.dataset, source.ids[row])
+    mesh = source.shapes([row])[0].mesh
+    return None if mesh is None else clay_picture(mesh, side_px)
+
+
+def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Picture:
+    return render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side_px)[0, 0]
+
+
+def dataset_view(dataset: Any, shape_id: str) -> Picture:
+    """The stored view whose azimuth is nearest to that of sample sheets, as stored: RGBA."""
+    views = range(dataset.views(shape_id))
+    azimuth = dataset.cameras([shape_id] * len(views), list(views)).azimuth_rad()
+    distance = torch.cos(azimuth - math.radians(SHEET_AZIMUTH_DEG))
+    return dataset.load(shape_id, int(distance.argmax()))
