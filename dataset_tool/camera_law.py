@@ -119,11 +119,8 @@ class CameraLaw(BaseModel):
         radius = self.radius.draw(unit[:, 2], order)
         fov = np.radians(self.fov_y_deg.draw(unit[:, 3], order))
         roll = np.radians(self.roll_deg.draw(unit[:, 4], order))
-        cameras = Cameras.orbit(
-            *(torch.from_numpy(np.ascontiguousarray(value)) for value in (azimuth, elevation, radius, fov)),
-            near=self.near,
-            far=self.far,
-        )
+        angles = [torch.from_numpy(np.ascontiguousarray(value)) for value in (azimuth, elevation, radius, fov)]
+        cameras = Cameras.orbit(angles[0], angles[1], angles[2], angles[3], self.near, self.far)
         pose = cameras.camera_to_world
         if np.any(roll):
             pose = pose @ _roll(torch.from_numpy(roll))

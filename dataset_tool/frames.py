@@ -43,12 +43,12 @@ def parse_frames(data: bytes, source: str) -> Frames:
     images, masks, poses, focal, principal = zip(*rows, strict=True)
     pose = np.asarray(poses, np.float32)
     rotation = pose[:, :3, :3].astype(np.float64)
-    error = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
-    bad = np.flatnonzero((error > 1e-3) | (np.linalg.det(rotation) < 0))
+    skew = np.abs(rotation @ rotation.transpose(0, 2, 1) - np.eye(3)).max((1, 2))
+    bad = np.flatnonzero((skew > 1e-3) | (np.linalg.det(rotation) < 0))
     if len(bad):
         raise UserError(
             f"{source}: frame {bad[0]}: transform_matrix is not a rigid camera-to-world matrix (rotation off by "
-            f"{error[bad[0]]:.2g})"
+            f"{skew[bad[0]]:.2g})"
         )
     return Frames(images, masks, pose, np.asarray(focal, np.float32), np.asarray(principal, np.float32))
 

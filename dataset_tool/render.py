@@ -76,7 +76,10 @@ def render_dataset(
         if on_shape is not None:
             on_shape(report)
     name = FAILURES if shard[1] == 1 else f"failures-{shard[0]}-of-{shard[1]}.json"
-    write_json(root / name, dict(sorted(result.failures.items())))
+    if result.failures:
+        write_json(root / name, dict(sorted(result.failures.items())))
+    else:
+        (root / name).unlink(missing_ok=True)
     if not result.rendered and not result.skipped and mine:
         first = next(iter(result.failures.values()))
         raise UserError(f"none of {len(mine)} shapes could be rendered; the first: {first}")

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from torch_utils.errors import UserError
-from torch_utils.ops import antialias as antialias_op
-from torch_utils.ops import interpolate as interpolate_op
 from torch_utils.ops import loading
-from torch_utils.ops import rasterize as rasterize_op
+from torch_utils.ops.antialias import antialias as native_antialias
+from torch_utils.ops.interpolate import interpolate as native_interpolate
+from torch_utils.ops.rasterize import rasterize as native_rasterize
 
 BACKENDS = ("auto", "native", "nvdiffrast", "reference")
 
@@ -25,7 +25,7 @@ BACKENDS = ("auto", "native", "nvdiffrast", "reference")
 class Rasterizer:
     """The three functions of a backend.
 
-    rasterize(positions, faces, face_offsets, resolution, derivatives=False) -> (rast, rast_db or None).
+    rasterize(positions, faces, face_offsets, resolution, derivatives=False, previous=None) -> (rast, rast_db or None).
     interpolate(attributes, rast, faces, rast_db=None) -> (values, derivatives or None).
     antialias(colour, rast, positions, faces, neighbours=None) -> colour.
     """
@@ -40,7 +40,7 @@ class Rasterizer:
 def rasterizer(backend: str = "auto") -> Rasterizer:
     """The backend of that name: one of `BACKENDS`. UserError where it is unknown or not installed."""
     if backend == "auto":
-        return Rasterizer("auto", rasterize_op.rasterize, interpolate_op.interpolate, antialias_op.antialias)
+        return Rasterizer("auto", native_rasterize, native_interpolate, native_antialias)
     if backend == "native":
         if not loading.available():
             raise UserError(
@@ -66,21 +66,21 @@ def _in_mode(name: str, mode: str) -> Rasterizer:
 
         return run
 
-    return Rasterizer(
-        name, fixed(rasterize_op.rasterize), fixed(interpolate_op.interpolate), fixed(antialias_op.antialias)
-    )
+    return Rasterizer(name, fixed(native_rasterize), fixed(native_interpolate), fixed(native_antialias))
 
 
 def _nvdiffrast() -> Rasterizer:
     if importlib.util.find_spec("nvdiffrast") is None or not torch.cuda.is_available():
         raise UserError(
             "rendering.backend nvdiffrast: expected the package nvdiffrast and a CUDA device; "
-            "set rendering.backend=native (its licence is commercial-friendly, too)"
+            "set rendering.backend=native"
         )
     dr = importlib.import_module("nvdiffrast.torch")
     contexts: dict[torch.device, object] = {}
 
-    def rasterize(positions, faces, face_offsets, resolution, derivatives=False):
+    def rasterize(positions, faces, face_offsets, resolution, derivatives=False, previous=None):
+        if previous is not None:
+            raise UserError("rendering.backend nvdiffrast: see-through materials need rendering.backend=native")
         context = contexts.get(positions.device)
         if context is None:
             context = contexts[positions.device] = dr.RasterizeCudaContext(positions.device)

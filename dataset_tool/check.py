@@ -1,0 +1,170 @@
+"""Whether a dataset is whole and fit for training."""
+
+import hashlib
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from dataset_tool.dataset import ViewDataset
+from dataset_tool.header import digest
+from dataset_tool.storage import join
+from torch_utils.errors import UserError
+
+Level = Literal["error", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong ("error") or worth a look ("warning"). kind: a few words, the same for the like."""
+
+    level: Level
+    kind: str
+    where: str
+    detail: str = ""
+
+
+def check_dataset(dataset: ViewDataset, on_shape: Callable[[], None] | None = None) -> list[Finding]:
+    """Everything that is wrong with a dataset: errors first, in the order of the shapes."""
+    findings = list(_splits(dataset))
+    shape_ids = dataset.shape_ids()
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        reports = pool.map(lambda shape_id: _shape(dataset, shape_id), shape_ids)
+        metas: dict[str, dict[str, Any]] = {}
+        for shape_id, (shape_findings, meta) in zip(shape_ids, reports, strict=True):
+            findings += shape_findings
+            metas[shape_id] = meta
+            if on_shape is not None:
+                on_shape()
+    findings += _duplicates(dataset, metas)
+    findings += _content(dataset)
+    return sorted(findings, key=lambda finding: finding.level)
+
+
+def _splits(dataset: ViewDataset) -> Iterator[Finding]:
+    present = set(dataset.storage.shape_ids())
+    owner: dict[str, str] = {}
+    for name, ids in dataset.splits.items():
+        if not ids:
+            yield Finding("warning", "empty split", name)
+        for shape_id in ids:
+            if shape_id in owner:
+                yield Finding("error", "shape in two splits", shape_id, f"{owner[shape_id]} and {name}")
+            owner[shape_id] = name
+            if shape_id not in present:
+                yield Finding("error", "shape is missing", shape_id, f"listed in {name}")
+    unused = sorted(present - set(owner))
+    if unused:
+        yield Finding("warning", "shapes in no split", unused[0], f"{len(unused)} in all")
+
+
+def _shape(dataset: ViewDataset, shape_id: str) -> tuple[list[Finding], dict[str, Any]]:
+    """What is wrong with one shape, and its meta.json ({} where that cannot be read)."""
+    findings: list[Finding] = []
+    meta: dict[str, Any] = {}
+
+    def attempt(kind: str, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except UserError as error:
+            findings.append(Finding("error", kind, shape_id, str(error)))
+            return None
+
+    if dataset.storage.exists(f"shapes/{shape_id}/meta.json"):
+        meta = attempt("meta.json", lambda: dataset.meta(shape_id)) or {}
+        findings += [Finding("warning", "source", shape_id, str(text)) for text in meta.get("warnings", ())]
+        attempt("changed file", lambda: _hashes(dataset, shape_id, meta))
+    else:
+        findings.append(Finding("warning", "no meta.json", shape_id))
+    frames = attempt("cameras", lambda: dataset.frames(shape_id))
+    if frames is not None:
+        if len(frames) != dataset.header.views:
+            findings.append(
+                Finding("warning", "number of views", shape_id, f"{len(frames)}, not {dataset.header.views}")
+            )
+        findings += _cameras(dataset, shape_id)
+        findings += _images(dataset, shape_id)
+    if dataset.has_points(shape_id):
+        points = attempt("points", lambda: dataset.points(shape_id))
+        if points is not None and np.abs(points).max(initial=0) > 0.75:
+            findings.append(Finding("warning", "points far out", shape_id, f"up to {np.abs(points).max():.2f}"))
+    else:
+        findings.append(Finding("warning", "no surface points", shape_id, "3D metrics cannot use it"))
+    return findings, meta
+
+
+def _hashes(dataset: ViewDataset, shape_id: str, meta: dict[str, Any]) -> None:
+    for name, expected in meta.get("files", {}).items():
+        data = dataset.storage.read(join(f"shapes/{shape_id}", name))
+        if hashlib.sha256(data).hexdigest() != expected:
+            raise UserError(
+                f"shapes/{shape_id}/{name}: its SHA-256 is not the one in meta.json; render the shape again"
+            )
+
+
+def _cameras(dataset: ViewDataset, shape_id: str) -> Iterator[Finding]:
+    law = dataset.camera_law
+    cameras = dataset.cameras([shape_id] * dataset.views(shape_id), range(dataset.views(shape_id)))
+    low, high = law.elevation_deg.bounds()
+    elevation = cameras.elevation_rad().rad2deg()
+    slack = 0.1 + 60 * law.target_jitter
+    outside = int(((elevation < low - slack) | (elevation > high + slack)).sum())
+    if outside:
+        yield Finding(
+            "warning", "cameras outside the law", shape_id, f"{outside} views, elevation beyond {low}–{high}°"
+        )
+
+
+def _images(dataset: ViewDataset, shape_id: str) -> Iterator[Finding]:
+    blank, clipped, opaque = [], [], []
+    for view in range(dataset.views(shape_id)):
+        try:
+            alpha = dataset.load(shape_id, view)[..., 3]
+        except UserError as error:
+            yield Finding("error", "image", shape_id, str(error))
+            continue
+        if not alpha.any():
+            blank.append(view)
+        elif alpha.min() == 255:
+            opaque.append(view)
+        elif max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 127:
+            clipped.append(view)
+    for level, kind, views in (
+        ("error", "blank views", blank),
+        ("warning", "no mask (opaque views)", opaque),
+        ("warning", "object cut by the frame", clipped),
+    ):
+        if views:
+            yield Finding(level, kind, shape_id, "views " + ", ".join(map(str, views)))  # type: ignore[arg-type]
+
+
+def _duplicates(dataset: ViewDataset, metas: dict[str, dict[str, Any]]) -> Iterator[Finding]:
+    """Shapes of one geometry in different splits: the test set would hold what was trained on."""
+    owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
+    groups: dict[str, list[str]] = defaultdict(list)
+    for shape_id, meta in metas.items():
+        if meta.get("geometry_sha256"):
+            groups[meta["geometry_sha256"]].append(shape_id)
+    for group in groups.values():
+        names = {owner[shape_id] for shape_id in group}
+        if len(names) > 1:
+            others = ", ".join(f"{shape_id} ({owner[shape_id]})" for shape_id in group[1:])
+            yield Finding("warning", "same geometry in two splits", group[0], f"({owner[group[0]]}) and {others}")
+
+
+def _content(dataset: ViewDataset) -> Iterator[Finding]:
+    if not dataset.header.content:
+        return
+    hashes = {}
+    for shape_id in dataset.storage.shape_ids():
+        name = f"shapes/{shape_id}/meta.json"
+        if dataset.storage.exists(name):
+            hashes[shape_id] = hashlib.sha256(dataset.storage.read(name)).hexdigest()
+    if digest(hashes) != dataset.header.content:
+        yield Finding(
+            "error", "content hash", "dataset.json", "shapes were added, removed or changed since it was written"
+        )

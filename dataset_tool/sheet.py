@@ -1,0 +1,89 @@
+"""Contact sheets: what is in a dataset, at a glance. A PNG, or one HTML file that needs nothing else."""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from dataset_tool.dataset import ViewDataset
+from torch_utils.errors import UserError
+from torch_utils.files import replacing, write_text
+
+BACKGROUND = 235  # light grey: white and black objects both stand out
+
+
+def choose(dataset: ViewDataset, split: str | None, count: int) -> list[str]:
+    """`count` ids spread evenly over a split (all splits where None)."""
+    ids = dataset.shape_ids() if split is None else dataset.splits[split]
+    if not ids:
+        raise UserError(f"{dataset.path}: split {split} has no shapes")
+    if len(ids) <= count:
+        return ids
+    return [ids[round(i * (len(ids) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int) -> list[np.ndarray]:
+    """Evenly chosen views of a shape, RGB uint8, at the whole fraction of the stored size next above `side`."""
+    total = dataset.views(shape_id)
+    factor = max(1, dataset.resolution // side)
+    while dataset.resolution % factor:
+        factor -= 1
+    pictures = []
+    for i in range(min(views, total)):
+        view = round(i * (total - 1) / max(views - 1, 1))
+        rgba = dataset.load_premultiplied(shape_id, view, dataset.resolution // factor).astype(np.uint16)
+        picture = rgba[..., :3] + (255 - rgba[..., 3:]) * BACKGROUND // 255
+        pictures.append(picture.clip(max=255).astype(np.uint8))
+    return pictures
+
+
+def write_png_sheet(dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int) -> None:
+    """One row a shape."""
+    rows = [thumbnails(dataset, shape_id, views, side) for shape_id in shape_ids]
+    columns = max(len(row) for row in rows)
+    blank = np.full_like(rows[0][0], BACKGROUND)
+    picture = np.concatenate([np.concatenate([*row, *[blank] * (columns - len(row))], 1) for row in rows])
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def write_html_sheet(dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int) -> None:
+    """Pictures with id, split, caption and warnings; everything inside the one file."""
+    owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
+    blocks = []
+    for shape_id in shape_ids:
+        images = "".join(_image_tag(picture) for picture in thumbnails(dataset, shape_id, views, side))
+        has_meta = dataset.storage.exists(f"shapes/{shape_id}/meta.json")
+        meta = dataset.meta(shape_id) if has_meta else {}
+        notes = "".join(f"<p class=warn>{html.escape(str(text))}</p>" for text in meta.get("warnings", ()))
+        caption = html.escape(str(meta.get("caption", "")))
+        facts = f"{owner.get(shape_id, 'no split')}" + (f", {meta['faces']} faces" if "faces" in meta else "")
+        blocks.append(
+            f"<section><h2>{html.escape(shape_id)}</h2><p>{html.escape(facts)}</p><p>{caption}</p>{notes}"
+            f"<div>{images}</div></section>"
+        )
+    counts = ", ".join(f"{name} {len(ids)}" for name, ids in dataset.splits.items())
+    title = html.escape(f"{dataset.category}: {dataset.path.name}")
+    write_text(
+        path,
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{STYLE}</style>"
+        f"<h1>{title}</h1><p>{dataset.resolution} px, {counts}</p>{''.join(blocks)}</html>\n",
+    )
+
+
+def _image_tag(picture: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG")
+    data = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="" width={picture.shape[1]} height={picture.shape[0]} src="data:image/png;base64,{data}">'
+
+
+STYLE = (
+    "body{font:14px system-ui,sans-serif;margin:2em;background:#ebebeb;color:#222}"
+    "section{border-top:1px solid #bbb;padding:.5em 0}h2{font-size:1em;margin:.2em 0;font-family:monospace}"
+    "p{margin:.2em 0}.warn{color:#a03000}img{margin-right:2px}"
+)
