@@ -12,15 +12,23 @@ from geometry.mesh_io.mtl import ObjMaterials
 from geometry.mesh_io.polygons import triangulate
 from geometry.mesh_io.source import Part
 
+# Faces written alike throughout, as nearly all are, with the columns (v, vt, vn) that each form fills.
+CORNER_FORMS = (
+    (re.compile(r"(?:\d++ )*+", re.ASCII), [0]),
+    (re.compile(r"(?:\d++/\d++ )*+", re.ASCII), [0, 1]),
+    (re.compile(r"(?:\d++//\d++ )*+", re.ASCII), [0, 2]),
+    (re.compile(r"(?:\d++/\d++/\d++ )*+", re.ASCII), [0, 1, 2]),
+)
+
 
 @dataclass
 class ObjLines:
-    """The statements of an OBJ file. `faces` are the words after `f`; `face_material` indexes `materials`."""
+    """The statements of an OBJ file, without their keywords. `face_material` indexes `materials` for every face."""
 
     vertices: list[str] = field(default_factory=list)
     uvs: list[str] = field(default_factory=list)
     normals: list[str] = field(default_factory=list)
-    faces: list[list[str]] = field(default_factory=list)
+    faces: list[str] = field(default_factory=list)
     face_material: list[int] = field(default_factory=list)
     materials: list[str] = field(default_factory=lambda: [""])
     libraries: list[str] = field(default_factory=list)
@@ -35,41 +43,41 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[Part]:
     positions, colours = _positions(files, lines.vertices)
     uvs = _table(files, lines.uvs, 2, "vt")
     normals = _table(files, lines.normals, 3, "vn")
-    corner_ids, keys = _corners(files, lines.faces)
+    keys, counts = _corners(files, lines.faces)
     _check_range(files, keys, (len(positions), len(uvs), len(normals)))
-    counts = np.array([len(words) for words in lines.faces], dtype=np.int64)
     with np.errstate(all="ignore"):
-        triangles, owner = triangulate(positions, keys[corner_ids, 0], counts)
-    corners = corner_ids[triangles]
+        triangles, owner = triangulate(positions, keys[:, 0], counts)
     material_of = np.array(lines.face_material)[owner]
     library = ObjMaterials(files, textures)
     for statement in lines.libraries:
         library.load(statement)
     return [
-        _part(library, lines.materials[index], corners[material_of == index], keys, positions, colours, uvs, normals)
+        _part(library, lines.materials[index], keys[triangles[material_of == index]], positions, colours, uvs, normals)
         for index in dict.fromkeys(lines.face_material)
     ]
 
 
 def _sort_lines(files: SourceFiles, text: str) -> ObjLines:
-    lines = ObjLines()
     if "\\" in text:
         text = re.sub(r"\\[ \t]*\r?\n", " ", text)
+    if "\t" in text:
+        text = text.replace("\t", " ")
+    lines = ObjLines()
     material, ids = 0, {"": 0}
-    vertices, uvs, normals, faces, face_material = (
-        lines.vertices, lines.uvs, lines.normals, lines.faces, lines.face_material,
-    )  # fmt: skip
+    vertices, uvs, normals, faces = lines.vertices, lines.uvs, lines.normals, lines.faces
     for line in text.splitlines():
-        keyword, _, rest = line.replace("\t", " ").strip().partition(" ")
-        if keyword == "v":
-            vertices.append(rest)
-        elif keyword == "f":
-            words = rest.split("#")[0].split()
+        keyword, _, rest = line.partition(" ")
+        if keyword == "":  # a blank line, or an indented statement
+            keyword, _, rest = line.lstrip().partition(" ")
+        if keyword == "f":
+            if "#" in rest:
+                rest = rest.partition("#")[0]
             if "-" in rest:
-                words = _absolute(files, words, (len(vertices), len(uvs), len(normals)))
-            if len(words) >= 3:
-                faces.append(words)
-                face_material.append(material)
+                rest = _absolute(files, rest, (len(vertices), len(uvs), len(normals)))
+            faces.append(rest)
+            lines.face_material.append(material)
+        elif keyword == "v":
+            vertices.append(rest)
         elif keyword == "vt":
             uvs.append(rest)
         elif keyword == "vn":
@@ -85,10 +93,10 @@ def _sort_lines(files: SourceFiles, text: str) -> ObjLines:
     return lines
 
 
-def _absolute(files: SourceFiles, words: list[str], counts: tuple[int, int, int]) -> list[str]:
-    """Face words with negative indices (−1 = the newest so far) made absolute."""
+def _absolute(files: SourceFiles, rest: str, counts: tuple[int, int, int]) -> str:
+    """A face with negative indices (−1 = the newest so far) made absolute."""
     result = []
-    for word in words:
+    for word in rest.split():
         indices = word.split("/")
         for place, index in enumerate(indices[:3]):
             if index.startswith("-"):
@@ -97,7 +105,7 @@ def _absolute(files: SourceFiles, words: list[str], counts: tuple[int, int, int]
                     raise files.error(f"face index {index} is out of range: there are {counts[place]} so far")
                 indices[place] = str(value)
         result.append("/".join(indices))
-    return result
+    return " ".join(result)
 
 
 def _integer(files: SourceFiles, word: str) -> int:
@@ -107,35 +115,36 @@ def _integer(files: SourceFiles, word: str) -> int:
         raise files.error(f"face corner {word[:40]!r} is not made of whole numbers") from None
 
 
-def _corners(files: SourceFiles, faces: list[list[str]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each corner's id [ΣN] and what the ids mean: keys [K, 3] = 0-based (v, vt, vn), −1 where there is none."""
+def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Corners [ΣN, 3] = 0-based (v, vt, vn), −1 where there is none, and the corners of each face [G].
+
+    Faces with fewer than three corners keep their place and are skipped by the triangulation.
+    """
+    words, counts = _words(faces)
+    text = " ".join(words) + " "
+    for pattern, columns in CORNER_FORMS:
+        if pattern.fullmatch(text):
+            values = np.fromstring(text.replace("/", " "), dtype=np.int64, sep=" ").reshape(-1, len(columns))
+            keys = np.zeros((len(values), 3), np.int64)
+            keys[:, columns] = values
+            return keys - 1, counts
+    # Mixed or unusual forms (a/b/, one face with uvs and one without): each distinct word once.
     ids: dict[str, int] = {}
-    flat = np.fromiter(
-        (ids.setdefault(word, len(ids)) for words in faces for word in words),
-        dtype=np.int64,
-        count=sum(map(len, faces)),
-    )
-    words = list(ids)
-    if not any("/" in word for word in words):
-        joined = "/0/0 ".join(words) + "/0/0"
-    else:
-        joined = " ".join(_three(word) for word in words)
-    try:
-        values = np.array(joined.replace("/", " ").split(), dtype=np.float64)
-    except ValueError:
-        for word in words:
-            for index in word.split("/"):
-                _integer(files, index or "0")
-        raise
-    if len(values) != 3 * len(words) or not (np.abs(values) < 2**52).all() or (values != np.floor(values)).any():
-        raise files.error("a face corner is not made of whole numbers")
-    return flat, values.astype(np.int64).reshape(-1, 3) - 1
+    flat = np.fromiter((ids.setdefault(word, len(ids)) for word in words), dtype=np.int64, count=len(words))
+    distinct = [[_integer(files, index or "0") for index in [*word.split("/"), "", ""][:3]] for word in ids]
+    if any(abs(index) >= 2**52 for row in distinct for index in row):
+        raise files.error("a face index is far out of range")
+    return np.array(distinct, dtype=np.int64).reshape(-1, 3)[flat] - 1, counts
 
 
-def _three(word: str) -> str:
-    """v, v/t, v//n, v/t/n and forms with trailing slashes as v/t/n, 0 where there is none."""
-    parts = [part or "0" for part in word.split("/")[:3]]
-    return "/".join(parts + ["0"] * (3 - len(parts)))
+def _words(lines: list[str]) -> tuple[list[str], NDArray[np.int64]]:
+    """All words of `lines` in a row, and how many each line has."""
+    words = " ".join(lines).split()
+    spaces = lines[0].count(" ") if lines else 0
+    # Lines with equally many spaces have at most one word more each; all of them do if the total says so.
+    if len(words) == len(lines) * (spaces + 1) and all(line.count(" ") == spaces for line in lines):
+        return words, np.full(len(lines), spaces + 1, np.int64)
+    return words, np.array([len(line.split()) for line in lines], dtype=np.int64)
 
 
 def _check_range(files: SourceFiles, keys: NDArray[np.int64], counts: tuple[int, int, int]) -> None:
@@ -149,43 +158,52 @@ def _check_range(files: SourceFiles, keys: NDArray[np.int64], counts: tuple[int,
 
 def _positions(files: SourceFiles, lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
     """Positions [V, 3] and, where every v has six numbers or more, colours [V, 3]."""
-    words = [line.split() for line in lines]
-    widths = {len(row) for row in words}
-    if widths and min(widths) < 3:
-        raise files.error(f"a v line has {min(widths)} numbers, expected at least 3")
-    width = 6 if widths and min(widths) >= 6 else 3
-    if widths != {width}:
-        words = [row[:width] for row in words]
-    values = _floats(files, words, width, "v")
+    words, counts = _words(lines)
+    if len(counts) and counts.min() < 3:
+        raise files.error(f"a v line has {counts.min()} numbers, expected at least 3")
+    width = 6 if len(counts) and counts.min() >= 6 else 3
+    values = _floats(files, words, counts, width, "v")
     return values[:, :3], values[:, 3:] if width == 6 else None
 
 
 def _table(files: SourceFiles, lines: list[str], width: int, name: str) -> NDArray[np.float64]:
     """Rows [N, width]; missing trailing numbers are 0 (a one-dimensional vt)."""
-    words = [(line.split() + ["0"] * width)[:width] for line in lines]
-    return _floats(files, words, width, name)
+    words, counts = _words(lines)
+    if len(counts) and counts.min() < width:
+        words, counts = _words([f"{line} 0 0 0" for line in lines])
+    return _floats(files, words, counts, width, name)
 
 
-def _floats(files: SourceFiles, words: list[list[str]], width: int, name: str) -> NDArray[np.float64]:
+def _floats(
+    files: SourceFiles, words: list[str], counts: NDArray[np.int64], width: int, name: str
+) -> NDArray[np.float64]:
+    """The first `width` numbers of every line [N, width]."""
+    if len(counts) and (counts == counts[0]).all():
+        chosen = words if counts[0] == width else [words[i] for i in _first_words(counts, width)]
+    else:
+        chosen = [words[i] for i in _first_words(counts, width)]
     try:
-        return np.array([word for row in words for word in row], dtype=np.float64).reshape(-1, width)
+        return np.array(chosen, dtype=np.float64).reshape(-1, width)
     except ValueError as error:
         raise files.error(f"a {name} line holds no number ({error})") from None
+
+
+def _first_words(counts: NDArray[np.int64], width: int) -> list[int]:
+    starts = np.cumsum(counts) - counts
+    return (starts[:, None] + np.arange(width)).reshape(-1).tolist()
 
 
 def _part(
     library: ObjMaterials,
     name: str,
     corners: NDArray[np.int64],
-    keys: NDArray[np.int64],
     positions: NDArray[np.float64],
     colours: NDArray[np.float64] | None,
     uvs: NDArray[np.float64],
     normals: NDArray[np.float64],
 ) -> Part:
     """The part of one material: a vertex for every distinct (v, vt, vn) that its triangles use."""
-    used, faces = np.unique(corners, return_inverse=True)
-    key = keys[used]
+    key, faces = _distinct(corners.reshape(-1, 3))
     material, layout = library.material(name)
     part_uvs = None
     if len(uvs) and (key[:, 1] >= 0).any():
@@ -203,6 +221,14 @@ def _part(
         normals=normals[key[:, 2]].astype(np.float32) if has_normals else None,
         name=name,
     )
+
+
+def _distinct(corners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The distinct rows of (v, vt, vn) [K, 3] and each corner's row."""
+    _, uv_span, normal_span = (corners.max(0) + 2).tolist()
+    packed = ((corners[:, 0] + 1) * uv_span + corners[:, 1] + 1) * normal_span + corners[:, 2] + 1
+    _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
+    return corners[first], inverse
 
 
 def _rgba(colours: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -9,23 +9,22 @@ MATERIAL = "surface"
 
 
 def obj_text(surface: Surface, name: str, stem: str) -> str:
-    """OBJ text; `stem` names the MTL. uvs are flipped: OBJ has v upward."""
+    """OBJ text; `stem` names the MTL. uvs are flipped: OBJ has v upward. Nine digits hold a float32 exactly."""
     lines = [f"o {name}"]
     if surface.base_colour is not None:
         lines.insert(0, f"mtllib {stem}.mtl")
-    lines.append(_rows("v {} {} {}", surface.vertices))
+    lines.append(_rows("v %.9g %.9g %.9g", surface.vertices))
     if surface.uvs is not None:
-        lines.append(_rows("vt {} {}", np.stack([surface.uvs[:, 0], 1 - surface.uvs[:, 1]], axis=1)))
+        lines.append(_rows("vt %.9g %.9g", np.stack([surface.uvs[:, 0], 1 - surface.uvs[:, 1]], axis=1)))
     if surface.normals is not None:
-        lines.append(_rows("vn {} {} {}", surface.normals))
+        lines.append(_rows("vn %.7g %.7g %.7g", surface.normals))
     if surface.base_colour is not None:
         lines.append(f"usemtl {MATERIAL}")
-    corner = "{0}"
+    corner = ["%d"]
     if surface.uvs is not None or surface.normals is not None:
-        corner += "/" + ("{0}" if surface.uvs is not None else "") + ("/{0}" if surface.normals is not None else "")
-    faces = (surface.faces.astype(np.int64) + 1).tolist()
-    written = [corner.format(index) for index in range(len(surface.vertices) + 1)]
-    lines.append("\n".join([f"f {written[a]} {written[b]} {written[c]}" for a, b, c in faces]))
+        corner = ["%d", "%d" if surface.uvs is not None else "", *(["%d"] if surface.normals is not None else [])]
+    numbers = np.repeat(surface.faces.astype(np.int64) + 1, sum(word == "%d" for word in corner), axis=1)
+    lines.append(_rows("f " + " ".join(["/".join(corner)] * 3), numbers))
     return "\n".join(lines) + "\n"
 
 
@@ -37,6 +36,6 @@ def mtl_text(stem: str, transparent: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rows(form: str, values: NDArray[np.float32]) -> str:
-    """One line a row; repr of a float32 is the shortest text that reads back as the same number."""
-    return "\n".join([form.format(*[str(number) for number in row]) for row in np.asarray(values, np.float32)])
+def _rows(form: str, values: NDArray) -> str:
+    """One line a row, formatted in one go."""
+    return ("\n".join([form] * len(values))) % tuple(values.reshape(-1).tolist())

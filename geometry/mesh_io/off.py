@@ -81,12 +81,10 @@ def _parts(
     if len(corners) and (corners.min() < 0 or corners.max() >= len(positions)):
         wrong = corners[(corners < 0) | (corners >= len(positions))][0]
         raise files.error(f"face index {int(wrong)} is out of range: there are {len(positions)} vertices")
-    solid = counts >= 3
-    corners = corners[np.repeat(solid, counts)]
-    triangles, owner = triangulate(positions, corners, counts[solid])
+    triangles, owner = triangulate(positions, corners, counts)
     faces = corners[triangles].reshape(-1, 3)
     if colours is None:
-        face_colours = _face_colours([row for row, keep in zip(rows, solid, strict=True) if keep], counts[solid])
+        face_colours = _face_colours(rows, counts)
         if face_colours is not None and len(faces):
             spread = np.repeat(face_colours[owner][:, None], 3, axis=1)
             old, split, (colours,) = split_vertices(faces, [spread])

@@ -60,12 +60,8 @@ def _triangles(
         raise files.error("its faces have no vertex_indices")
     counts, corners = lists[0][0], lists[0][1].astype(np.int64)
     _check(files, corners, len(positions))
-    solid = np.flatnonzero(counts >= 3)
-    starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
-    slots = np.repeat(starts[solid] - np.concatenate([[0], np.cumsum(counts[solid])])[:-1], counts[solid])
-    slots = slots + np.arange(len(slots))
-    triangles, owner = triangulate(positions, corners[slots], counts[solid])
-    return corners, solid[owner], slots[triangles].reshape(-1, 3)
+    triangles, owner = triangulate(positions, corners, counts)
+    return corners, owner, triangles
 
 
 def _check(files: SourceFiles, corners: NDArray[np.int64], count: int) -> None:

@@ -11,13 +11,14 @@ def triangulate(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Triangles of polygons.
 
-    points [P, 3]. corners [ΣN]: point ids of all polygons in a row; counts [G]: corners of each polygon (≥ 3).
+    points [P, 3]. corners [ΣN]: point ids of all polygons in a row; counts [G]: corners of each polygon; those
+    with fewer than three give no triangle.
     Returns triangles [T, 3] as positions in `corners` (so that per-corner attributes follow) and the polygon that each
     belongs to [T]. The winding is kept. Polygons are taken in order.
     """
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     triangles, owners = [], []
-    for count in np.unique(counts):
+    for count in np.unique(counts[counts >= 3]):
         which = np.flatnonzero(counts == count)
         slots = starts[which][:, None] + np.arange(count)
         shape = fan(int(count))

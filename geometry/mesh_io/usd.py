@@ -88,12 +88,7 @@ def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[
         raise files.error(f"{name}: its face counts do not add up to its {len(corners)} indices")
     if len(corners) and (corners.min() < 0 or corners.max() >= len(points)):
         raise files.error(f"{name}: face index {int(corners.max())} is out of range: there are {len(points)} vertices")
-    starts = np.cumsum(counts) - counts
-    solid = np.flatnonzero(counts >= 3)
-    slots = np.repeat(starts[solid] - (np.cumsum(counts[solid]) - counts[solid]), counts[solid])
-    slots = slots + np.arange(len(slots))
-    triangles, owner = triangulate(points, corners[slots], counts[solid])
-    triangles, owner = slots[triangles].reshape(-1, 3), solid[owner]
+    triangles, owner = triangulate(points, corners, counts)
     if mesh.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded:
         triangles = triangles[:, ::-1]
     parts = []
