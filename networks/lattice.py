@@ -29,12 +29,18 @@ def lattice_head(planes: Tensor, head: PointHead, w: Tensor, grid: TetGrid, box:
     planes = planes @ hidden[:, None, None]
     parts = []
     for block in grid.blocks:
-        weights = _interpolation(block, box, planes.shape[2]).to(planes.device)
-        # Rows run along a plane's second axis and columns along its first: [B, plane, first, second, hidden].
-        sides = torch.einsum("ic,jr,bprch->bpijh", weights, weights, planes)
+        sides = _resample(planes, _interpolation(block, box, planes.shape[2]).to(planes.device))
         values = lattice_mlp(sides[:, 0] + first.bias, sides[:, 1], sides[:, 2], output)
         parts.append(values.flatten(1))
     return torch.cat(parts, 1) + last.bias
+
+
+def _resample(planes: Tensor, weights: Tensor) -> Tensor:
+    """Planes [B, 3, R, R, H] (rows: second axis, columns: first) at lattice coordinates: [B, 3, first, second, H]."""
+    batch, _, size, _, hidden = planes.shape
+    rows = weights @ planes.reshape(batch * 3, size, size * hidden)
+    both = weights @ rows.reshape(-1, size, hidden)
+    return both.view(batch, 3, len(weights), len(weights), hidden).transpose(2, 3)
 
 
 @lru_cache(maxsize=16)

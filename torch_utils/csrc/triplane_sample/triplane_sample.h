@@ -13,20 +13,20 @@ TETRAGAN_HD int plane_height_axis(int plane) { return plane == 0 ? 1 : 2; }
 
 template <class T>
 struct AxisLookup {
-  int64_t low, high;  // texels on both sides
+  int32_t low, high;  // texels on both sides
   T fraction;         // weight of `high`
   T slope;            // d(position)/d(coordinate), 0 where clamped
 };
 
 template <class T>
-TETRAGAN_HD AxisLookup<T> look_up_axis(T coordinate, int64_t size) {
+TETRAGAN_HD AxisLookup<T> look_up_axis(T coordinate, int32_t size) {
   const T position = ((coordinate + 1) * static_cast<T>(size) - 1) / 2;
   const T last = static_cast<T>(size - 1);
   AxisLookup<T> result;
   // A NaN fails both comparisons of `inside` and lands on texel 0, with its weight NaN.
   const bool inside = position > 0 && position < last;
   const T clamped = position >= last ? last : (position > 0 ? position : T(0));
-  result.low = static_cast<int64_t>(clamped);
+  result.low = static_cast<int32_t>(clamped);
   if (result.low > size - 2 && size > 1) result.low = size - 2;
   result.high = result.low + (size > 1 ? 1 : 0);
   result.fraction = position == position ? clamped - static_cast<T>(result.low) : position;

@@ -1,8 +1,8 @@
 // CPU kernel of `triplane_sample`: all planes and channels of a point in one pass, forward and backward.
 //
 // Points are cut into pieces for the forward and for their own gradient. The planes' gradient is owned: one task adds one
-// plane of one sample, in the points' order (16 channels of it where there are few samples), so it is bitwise the same for
-// any number of threads, without atomics or buffers.
+// sample's, in the points' order (16 channels of one plane where there are few samples), so it is bitwise the same for any
+// number of threads, without atomics or buffers.
 #include "triplane_sample/triplane_sample.h"
 
 #include "common/cpu.h"
@@ -13,8 +13,8 @@
   TETRAGAN_DECLARE(void, triplane_forward_##suffix, (const T*, PlaneStrides, int64_t, const T*, int64_t, T*))              \
   TETRAGAN_DECLARE(void, triplane_backward_points_##suffix,                                                                \
                    (const T*, PlaneStrides, int64_t, const T*, int64_t, const T*, T*))                                     \
-  TETRAGAN_DECLARE(void, triplane_backward_plane_##suffix,                                                                 \
-                   (PlaneStrides, int64_t, int64_t, int, const T*, int64_t, const T*, T*))
+  TETRAGAN_DECLARE(void, triplane_backward_planes_##suffix,                                                                 \
+                   (PlaneStrides, int64_t, int64_t, int, int, const T*, int64_t, const T*, T*))
 TETRAGAN_DECLARE_TRIPLANE(f32, float)
 TETRAGAN_DECLARE_TRIPLANE(f64, double)
 
@@ -24,7 +24,7 @@ namespace {
 
 constexpr int64_t kPiece = 2048;      // points of a task
 constexpr int64_t kPart = 16;         // channels of a task where samples alone are too few
-constexpr int64_t kManySamples = 16;  // enough to keep the threads busy with one task a plane and sample
+constexpr int64_t kManySamples = 16;  // enough to keep the threads busy with one task a sample
 
 struct Piece {
   int64_t sample, first, last;
@@ -71,17 +71,19 @@ Tensor triplane_sample(const Tensor& planes, const Tensor& points, const Tensor&
 template <class T>
 void add_planes(const PlaneStrides& strides, int64_t samples, int64_t channels, const T* points, const int64_t* bounds,
                 const T* grad, T* grad_planes) {
-  const int64_t part = samples >= kManySamples ? channels : std::min(channels, kPart);
-  const int64_t parts = (channels + part - 1) / part;
-  parallel_tasks(samples * 3 * parts, [&](int64_t task) {
-    const int64_t sample = task / (3 * parts), plane = task / parts % 3, first = task % parts * part;
+  const bool many = samples >= kManySamples;
+  const int64_t part = many ? channels : std::min(channels, kPart), parts = (channels + part - 1) / part;
+  const int64_t groups = many ? 1 : 3;
+  parallel_tasks(samples * groups * parts, [&](int64_t task) {
+    const int64_t sample = task / (groups * parts), group = task / parts % groups, first = task % parts * part;
     const int64_t start = bounds[sample], count = bounds[sample + 1] - start, width = std::min(part, channels - first);
-    T* target = grad_planes + sample * strides.sample + plane * strides.plane + first;
-    const T* g = grad + start * channels + first;
+    const int low = many ? 0 : static_cast<int>(group), high = many ? 3 : low + 1;
+    T* target = grad_planes + sample * strides.sample + first;
+    const T *g = grad + start * channels + first, *at = points + 3 * start;
     if constexpr (std::is_same_v<T, float>) {
-      TETRAGAN_CALL(triplane_backward_plane_f32, (strides, channels, width, plane, points + 3 * start, count, g, target));
+      TETRAGAN_CALL(triplane_backward_planes_f32, (strides, channels, width, low, high, at, count, g, target));
     } else {
-      TETRAGAN_CALL(triplane_backward_plane_f64, (strides, channels, width, plane, points + 3 * start, count, g, target));
+      TETRAGAN_CALL(triplane_backward_planes_f64, (strides, channels, width, low, high, at, count, g, target));
     }
   });
 }
