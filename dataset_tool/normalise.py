@@ -29,14 +29,23 @@ def axis_name(text: str) -> str:
 
 def parse_front(value: str | float) -> str | float:
     """A front as an axis name or, for a number, the turn about the up axis in degrees that brings it to +Z."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return axis_name(value)
-    if not math.isfinite(value):
+    try:
+        degrees = float(value)
+    except ValueError:
+        return axis_name(str(value))
+    if not math.isfinite(degrees):
         raise UserError(f"front {value!r}: expected an axis such as -Z, or a turn in degrees")
-    return float(value)
+    return degrees
+
+
+def source_axes(up: str | None, front: str | float | None, file_up: str | None = None) -> tuple[str, str | float]:
+    """The axes of a source where they may be left open: (up, front).
+
+    up None: `file_up`, which the mesh file itself says, else +Y. front None: +Z, or −Y where Z is up (as modellers with
+    Z up have it).
+    """
+    up = axis_name(up or file_up or "+Y")
+    return up, parse_front(front) if front is not None else "-Y" if up.endswith("Z") else "+Z"
 
 
 def orientation(up: str, front: str | float) -> NDArray[np.float64]:
@@ -71,19 +80,20 @@ def _shortest_turn(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDAr
 
 
 def normalise(
-    mesh: SourceMesh, up: str = "+Y", front: str | float = "+Z", scale: float = 1.0
+    mesh: SourceMesh, up: str | None = None, front: str | float | None = None, scale: float = 1.0
 ) -> tuple[SourceMesh, NDArray[np.float64]]:
     """The mesh in the world's convention, and the affine map that took it there.
 
-    up, front: the source's axes (see `orientation`). scale: length of the longest side of the box afterwards, in world
-    units, in (0, 1]. The result has +Y up, its front towards +Z and its box centred at the origin.
-    Returns (mesh, source_to_world [4, 4] float64, column vectors): world = source_to_world @ (x, y, z, 1). Everything is
+    up, front: the source's axes (see `orientation`); None = as the file says (see `source_axes`). scale: length of the
+    longest side of the box afterwards, in world units, in (0, 1]. The result has +Y up, its front towards +Z and its
+    box centred at the origin.
+    Returns (mesh, source_to_world [4, 4] float64, column vectors): world = source_to_world @ (x, y, z, 1). All of it is
     computed in float64 around the box's centre, so files in millimetres or far from the origin lose nothing.
     Raises UserError where the mesh has no extent.
     """
     if not 0 < scale <= 1:
         raise UserError(f"scale {scale}: expected a longest side above 0 and at most 1")
-    rotation = orientation(up, front)
+    rotation = orientation(*source_axes(up, front, mesh.up))
     low, high = mesh.bounds()
     centre = low / 2 + high / 2
     # Centred before it is turned: the turn then rounds at the size of the object, not at its distance.

@@ -89,11 +89,7 @@ def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
 def render_shape(source: ShapeSource, settings: RenderSettings) -> tuple[ShapeRecord, SourceMesh]:
     """The record of one shape, and its mesh in world units. Depends on the file and the settings alone."""
     mesh = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
-    up = mesh.up if mesh.up is not None and source.kind != "manifest" else source.up
-    front = source.front
-    if up == "+Z" and front == "+Z":
-        front = "-Y"
-    mesh, source_to_world = normalise(mesh, up, front, settings.scale)
+    mesh, source_to_world = normalise(mesh, source.up, source.front, settings.scale)
     seed = shape_seed(settings.seed, source.id)
     cameras = settings.law.sample(seed, range(settings.views))
     views = render_views(

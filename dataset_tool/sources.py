@@ -24,7 +24,6 @@ SHAPENET_MESHES = (
 )
 FOUND_MANIFESTS = ("manifest.csv", "manifest.json", "metadata.json", "annotations.json", "annotations.json.gz")
 IGNORED_FOLDERS = ("__MACOSX", "node_modules")
-UP_OF_SUFFIX = {".stl": "+Z"}  # printers' files; every other format here is +Y, or says so itself
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,9 @@ class ShapeSource:
     """One shape to render.
 
     id: unique within the source, letters, digits, dot, dash, underscore. path: the mesh file. root: the source folder,
-    which the mesh may read textures from. class_name: "" where unknown. up: axis name. front: axis name, or degrees of
-    the turn about the up axis that brings the front to +Z. kind: shapenet-v1, shapenet-v2, folder or manifest.
+    which the mesh may read textures from. class_name: "" where unknown. up: axis name, None = as the mesh file says.
+    front: axis name, or degrees of the turn about the up axis that brings the front to +Z; None = the usual one of the
+    up axis. `normalise` takes both as they are. kind: shapenet-v1, shapenet-v2, folder or manifest.
     split: train, val or test where lists were given.
     """
 
@@ -44,8 +44,8 @@ class ShapeSource:
     class_name: str = ""
     synset: str = ""
     attributes: dict[str, Any] = field(default_factory=dict)
-    up: str = "+Y"
-    front: str | float = "+Z"
+    up: str | None = None
+    front: str | float | None = None
     kind: str = "folder"
     split: str | None = None
 
@@ -141,6 +141,7 @@ def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeSource]:
                     root=root,
                     class_name=synset_name(offset),
                     synset=offset,
+                    up="+Y",
                     front=front,
                     kind=kind,
                 )
@@ -164,8 +165,8 @@ def _with_meta(shape: ShapeSource, path: Path) -> ShapeSource:
         caption=str(meta.get("caption", "")),
         attributes=attributes if isinstance(attributes, dict) else {},
         class_name=str(meta.get("class", shape.class_name)),
-        up=axis_name(str(meta.get("up", shape.up))),
-        front=parse_front(meta.get("front", shape.front)),
+        up=axis_name(str(meta["up"])) if "up" in meta else shape.up,
+        front=parse_front(meta["front"]) if "front" in meta else shape.front,
     )
 
 
@@ -179,13 +180,10 @@ def _mesh_files(folder: Path) -> Iterator[Path]:
 
 
 def _file_shape(root: Path, path: Path) -> ShapeSource:
-    suffix = path.suffix.lower()
-    up = UP_OF_SUFFIX.get(suffix, "+Y")
     relative = path.relative_to(root).with_suffix("")
     # A shape's class is the folder it lies in, where there is one: chairs/oak.glb.
     class_name = relative.parts[0] if len(relative.parts) > 1 else ""
-    front = "-Y" if up == "+Z" else "+Z"
-    return ShapeSource(clean_id("_".join(relative.parts)), path, root, class_name=class_name, up=up, front=front)
+    return ShapeSource(clean_id("_".join(relative.parts)), path, root, class_name=class_name)
 
 
 def clean_id(text: str) -> str:

@@ -27,10 +27,10 @@ def read_usd(files: SourceFiles, textures: TextureCache) -> list[Part]:
     if read_bytes(files.path)[:4] == b"PK\x03\x04":
         _check_archive(files)
     try:
+        _check_layers(files)
         stage = Usd.Stage.Open(str(files.path))
     except Tf.ErrorException as error:
         raise files.error(f"USD cannot open it ({str(error).splitlines()[-1].strip()[:100]})") from None
-    _check_layers(files, stage)
     materials = UsdMaterials(files, textures)
     places = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
     parts = []
@@ -66,12 +66,21 @@ def _check_archive(files: SourceFiles) -> None:
             raise files.error(f"its entry {entry.filename!r} leaves the archive")
 
 
-def _check_layers(files: SourceFiles, stage: Any) -> None:
-    """Every file that the stage is composed of lies where it may be read from."""
-    for layer in stage.GetUsedLayers():
-        real = layer.realPath.partition("[")[0]
-        if real and not files.allowed(Path(real)):
-            raise files.error(f"refers to {real!r} outside the source folder; add --allow-outside to read it")
+def _check_layers(files: SourceFiles) -> None:
+    """Every layer that the stage would be composed of lies where it may be read from; asked before it is composed."""
+    from pxr import Sdf
+
+    waiting, seen = [str(files.path)], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if not files.allowed(Path(name.partition("[")[0])):
+            raise files.error(f"refers to {name!r} outside the source folder; add --allow-outside to read it")
+        layer = Sdf.Layer.FindOrOpen(name)
+        if layer:
+            waiting += [layer.ComputeAbsolutePath(below) for below in layer.GetCompositionAssetDependencies()]
 
 
 def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[Part]:
