@@ -7,15 +7,31 @@ import numpy as np
 
 from dataset_tool.procedural.chair import SYNSET as CHAIR
 from dataset_tool.procedural.chair import make_chair
+from dataset_tool.procedural.lamp import SYNSET as LAMP
+from dataset_tool.procedural.lamp import make_lamp
+from dataset_tool.procedural.mug import SYNSET as MUG
+from dataset_tool.procedural.mug import make_mug
 from dataset_tool.procedural.shape import ProceduralShape
+from dataset_tool.procedural.table import SYNSET as TABLE
+from dataset_tool.procedural.table import make_table
 from torch_utils.errors import UserError
 from torch_utils.seeding import sample_rng
 
 VERSION = 1
 """Part of every id: raised when the same (category, seed, index) begins to give another shape."""
 
-CATEGORIES: dict[str, Callable[[np.random.Generator], ProceduralShape]] = {"chair": make_chair}
-SYNSETS: dict[str, str] = {"chair": CHAIR}
+CATEGORIES: dict[str, Callable[[np.random.Generator], ProceduralShape]] = {
+    "chair": make_chair,
+    "table": make_table,
+    "lamp": make_lamp,
+    "mug": make_mug,
+}
+SYNSETS: dict[str, str] = {
+    "chair": CHAIR,
+    "table": TABLE,
+    "lamp": LAMP,
+    "mug": MUG,
+}
 
 
 def check_category(category: str) -> None:

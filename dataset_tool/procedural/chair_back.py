@@ -160,13 +160,21 @@ def pad_surface(frame: BackFrame, low: float, exponent: float, width: float = 1.
     return frame.at(s, np.broadcast_to(t, s.shape))
 
 
-def pad(frame: BackFrame, low: float, thickness: float, material: str, exponent: float, soft: float) -> Part:
-    """An upholstered or wooden panel; soft: how much thinner its rim is, as a share."""
+def pad(
+    frame: BackFrame,
+    low: float,
+    thickness: float,
+    material: str,
+    exponent: float,
+    soft: float,
+    along_x: bool = False,
+) -> Part:
+    """An upholstered or wooden panel; soft: how much thinner its rim is, as a share; along_x: grain."""
     surface = pad_surface(frame, low, exponent, 1.04)
     rows, columns = surface.shape[:2]
     v, s = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)[None]
     profile = thickness * (1 - soft * s**6) * (1 - soft * v**6)
-    return sheet(surface, profile, material, end_reach=0.2)
+    return sheet(surface, profile, material, end_reach=0.2, flip_grain=along_x)
 
 
 def _panel(plan: ChairPlan, frame: BackFrame) -> list[Part]:
@@ -177,7 +185,7 @@ def _panel(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     carried = plan.posts or plan.legs == "cantilever"
     low = 0.24 if carried else (plan.gap if plan.gap else -0.5 * plan.seat_thickness / frame.rise)
     material = "pad" if upholstered else "back"
-    parts = [pad(frame, low, thickness, material, exponent, 0.4 if upholstered else 0.0)]
+    parts = [pad(frame, low, thickness, material, exponent, 0.4 if upholstered else 0.0, plan.seats > 1)]
     if carried or not plan.gap:
         return parts
     if plan.spine and plan.seats == 1:

@@ -6,20 +6,16 @@ from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural.chair_back import BackFrame
 from dataset_tool.procedural.chair_plan import FOUR_LEGGED, ChairPlan
 from dataset_tool.procedural.chair_seat import rear_half_width, seat_outline
-from dataset_tool.procedural.primitives import ellipsoid, lathe, ring_tube, slab, sweep
+from dataset_tool.procedural.primitives import ring_tube, slab, sweep
 from dataset_tool.procedural.shape import Array, Part, with_mirror
-
-TURNINGS = (
-    # (share of the height from the floor, radius over the leg's half thickness)
-    ((0, 0.62), (0.06, 0.8), (0.1, 0.66), (0.3, 0.86), (0.55, 1.05), (0.62, 0.72), (0.66, 1.0), (0.7, 0.74), (1, 0.96)),
-    ((0, 0.7), (0.08, 0.66), (0.3, 1.1), (0.42, 0.74), (0.46, 1.02), (0.5, 0.74), (0.75, 1.08), (1, 0.86)),
-    ((0, 0.74), (0.1, 1.0), (0.18, 0.7), (0.24, 0.98), (0.3, 0.7), (0.72, 1.08), (0.8, 0.72), (0.85, 1.0), (1, 1.0)),
+from dataset_tool.procedural.supports import (
+    bar_section,
+    disc_base,
+    star_base,
+    straight_leg,
+    trumpet_base,
+    turned_leg,
 )
-
-
-def bar_section(plan: ChairPlan) -> Array:
-    """The section of the chair's bars: round or square with eased corners."""
-    return ol.round_section(10) if plan.round_bars else ol.box_section(0.22, 2)
 
 
 def leg_tops(plan: ChairPlan) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -50,16 +46,14 @@ def _feet(plan: ChairPlan) -> tuple[Array, Array]:
 
 
 def _leg(plan: ChairPlan, foot: Array, top: Array) -> Part:
-    half = plan.bar / 2
     if plan.legs == "turned":
-        table = np.array(TURNINGS[plan.members % len(TURNINGS)])
-        at = np.linspace(0, 1, 18)
-        radii = half * 1.08 * np.interp(at, table[:, 0], table[:, 1])
-        path = foot + (top - foot) * at[:, None]
-        return sweep(path, np.stack([radii, radii], axis=1), ol.round_section(12), "frame", reference=(1, 0, 0))
-    taper = max(plan.leg_taper, 0.8 * plan.thin / plan.bar)
-    sizes = np.array([[half * taper] * 2, [half] * 2])
-    return sweep(np.stack([foot, top]), sizes, bar_section(plan), "frame", reference=(1, 0, 0))
+        return turned_leg(foot, top, plan.bar / 2, plan.members)
+    return straight_leg(foot, top, plan.bar / 2, _taper(plan), plan.round_bars)
+
+
+def _taper(plan: ChairPlan) -> float:
+    """A leg's foot over its top, no thinner than a lattice can hold."""
+    return max(plan.leg_taper, 0.8 * plan.thin / plan.bar)
 
 
 def _rear_post(plan: ChairPlan, frame: BackFrame, foot: Array) -> Part:
@@ -68,12 +62,12 @@ def _rear_post(plan: ChairPlan, frame: BackFrame, foot: Array) -> Part:
     above = frame.at(np.ones(4), np.linspace(0.04, 1.0, 4))
     knee = frame.at(np.ones(1), np.zeros(1))
     path = np.concatenate([foot[None], (foot[None] * 0.35 + knee * 0.65), knee, above])
-    taper = max(plan.leg_taper, 0.8 * plan.thin / plan.bar)
+    taper = _taper(plan)
     scale = np.interp(np.arange(len(path)), [0, 1.5, 3, len(path) - 1], [taper, 1, 1, max(0.85, taper)])
     if plan.round_bars and plan.legs == "turned":
         scale[1] = 1.08
     sizes = np.stack([half * scale] * 2, axis=1)
-    return sweep(path, sizes, bar_section(plan), "frame", reference=(1, 0, 0), bevel=0.006)
+    return sweep(path, sizes, bar_section(plan.round_bars), "frame", reference=(1, 0, 0), bevel=0.006)
 
 
 def four_legs(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
@@ -159,14 +153,14 @@ def sled(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
     else:
         corners.append((x, top, rear_z))
     path = ol.rounded_path(corners, 0.07, 4)
-    runner = sweep(path, half, bar_section(plan), "frame", reference=(1, 0, 0))
+    runner = sweep(path, half, bar_section(plan.round_bars), "frame", reference=(1, 0, 0))
     parts = with_mirror([runner])
     height = plan.seat_height - plan.seat_thickness - half * 0.6 + 0.004
     if plan.seat == "shell":
         return parts + _mount(plan, np.array([(x, top, front_z), (x, top, rear_z)]))
     for z in (front_z, rear_z):
         path = ol.line((-front_x, height, z), (front_x, height, z))
-        parts.append(sweep(path, half * 0.9, bar_section(plan), "frame", reference=(0, 1, 0)))
+        parts.append(sweep(path, half * 0.9, bar_section(plan.round_bars), "frame", reference=(0, 1, 0)))
     return parts
 
 
@@ -198,10 +192,13 @@ def pedestal(plan: ChairPlan) -> list[Part]:
     reach = float(np.clip(0.5 * max(plan.width, plan.depth), 0.2, 0.3)) + (0.02 if plan.kind != "stool" else 0)
     plate = slab(ol.superellipse(0.2, 0.2, 4, 16), top - plan.thin * 0.9, plan.thin, "frame", bevel=0.006)
     parts = [plate]
-    if plan.legs == "disc":
-        parts += _disc(plan, reach, radius, top)
+    edge = max(0.55 * plan.thin, 0.016)
+    if plan.legs == "star":
+        parts += star_base(reach, radius, top, plan.thin, plan.members, plan.style == "office")
+    elif plan.spine:
+        parts += trumpet_base(reach, radius, top, edge)
     else:
-        parts += _star(plan, reach, radius, top)
+        parts += disc_base(reach, radius, top, edge)
     if plan.kind == "stool" and plan.seat_height > 0.58:
         height, ring = 0.36 * plan.seat_height, 0.62 * reach
         parts.append(
@@ -210,47 +207,6 @@ def pedestal(plan: ChairPlan) -> list[Part]:
         for angle in (0.5, 0.5 + np.pi * 2 / 3, 0.5 + np.pi * 4 / 3):
             tip = (ring * np.cos(angle), height, ring * np.sin(angle))
             parts.append(sweep(ol.line((0, height, 0), tip), 0.4 * plan.thin, ol.round_section(8), "frame"))
-    return parts
-
-
-def _disc(plan: ChairPlan, reach: float, radius: float, top: float) -> list[Part]:
-    edge = max(0.55 * plan.thin, 0.016)
-    if plan.spine:
-        flare = np.linspace(0, 1, 9)
-        curve = radius * 1.1 + (reach - radius * 1.1) * (1 - flare) ** 3.2
-        rise = edge + (top - edge) * flare**0.9
-        profile = [(reach * 0.96, 0.0), (reach, 0.006), *zip(curve, rise, strict=True)]
-        return [lathe(profile, "frame", segments=24, flat_bands=(1, 0))]
-    plate = [
-        (reach - 0.006, 0.0),
-        (reach, 0.006),
-        (reach, edge),
-        (reach * 0.94, edge + 0.008),
-        (radius * 2.2, edge + 0.016),
-    ]
-    column = [(radius * 1.3, edge), (radius * 1.3, top * 0.45), (radius, top * 0.46), (radius, top)]
-    return [
-        lathe(plate, "frame", segments=24, flat_bands=(1, 2)),
-        lathe(column, "frame", segments=14),
-    ]
-
-
-def _star(plan: ChairPlan, reach: float, radius: float, top: float) -> list[Part]:
-    wheels = plan.style == "office"
-    foot = 0.05 if wheels else plan.thin * 0.5
-    arm_height = foot + (0.6 * plan.thin if wheels else 0)
-    column = [(radius * 1.45, foot), (radius * 1.45, top * 0.5), (radius, top * 0.51), (radius, top)]
-    parts = [lathe(column, "frame", segments=14)]
-    sizes = np.array([[0.5, 0.62], [0.44, 0.5]]) * plan.thin
-    hub = arm_height + 0.045
-    for k in range(plan.members):
-        angle = 2 * np.pi * k / plan.members + np.pi / 2
-        out = np.array([np.cos(angle), 0, np.sin(angle)])
-        path = np.array([out * 0.01 + (0, hub, 0), out * reach + (0, arm_height, 0)])
-        parts.append(sweep(path, sizes, ol.box_section(0.35, 1), "frame", reference=np.cross(out, (0, 1, 0)).tolist()))
-        if wheels:
-            centre = out * (reach - 0.012) + (0, 0.029, 0)
-            parts.append(ellipsoid(centre.tolist(), (0.026, 0.029, 0.026), "accent", segments=10, square=0.8))
     return parts
 
 
@@ -268,7 +224,7 @@ def lounge_legs(plan: ChairPlan) -> list[Part]:
         sweep(
             np.array([(x + run, 0, sign * (z + run)), (x, base + 0.02, sign * z)]),
             sizes,
-            bar_section(plan),
+            bar_section(plan.round_bars),
             "frame",
             reference=(1, 0, 0),
         )

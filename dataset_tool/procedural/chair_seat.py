@@ -146,7 +146,7 @@ def build_shell(plan: ChairPlan) -> list[Part]:
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], axis=1)
     curl = plan.bow * (0.45 + 0.55 * np.exp(-(((along - 0.55) / 0.2) ** 2)))
     if plan.arms == "shell":
-        curl = curl + 0.15 * np.exp(-(((along - 0.42) / 0.13) ** 2))
+        curl = curl + 0.13 * np.exp(-(((along - 0.45) / 0.19) ** 2))
         half = half * (1 + 0.12 * np.exp(-(((along - 0.42) / 0.16) ** 2)))
     lift = curl[:, None] * np.abs(across)[None] ** (2.0 if plan.arms == "none" else 3.0)
     grid = np.empty((len(along), len(across), 3))

@@ -65,6 +65,7 @@ def loft(
     caps: str = "fan",
     anchor: int | None = None,
     grain_around: bool = False,
+    even_columns: bool = False,
 ) -> Part:
     """The closed surface through rings [S, K, 3].
 
@@ -73,6 +74,7 @@ def loft(
     tips: the fan's apex at either end (the ring's centroid where None). caps: "fan", "strip" (rings made by `sheet`)
     or "none" (the last ring meets the first). anchor: the column where u = 0 (half-way round where None).
     grain_around: swap u and v of the unrolled bands, for grain that runs around the rings.
+    even_columns: one u for a whole column (its mean), so that grain does not spiral where rings grow fast.
     """
     rings = np.asarray(rings, float)
     num_rings, columns, _ = rings.shape
@@ -83,6 +85,8 @@ def loft(
         around = np.concatenate([around, around[:1]])
     step = np.linalg.norm(np.diff(around, axis=1), axis=2)
     u = np.concatenate([np.zeros((len(around), 1)), np.cumsum(step, axis=1)], axis=1)
+    if even_columns:
+        u = np.broadcast_to(u.mean(axis=0), u.shape)
     u = u - u[:, [columns // 2 if anchor is None else anchor]]
     v = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(around, axis=0), axis=2).mean(axis=1))])
     unrolled = (np.broadcast_to(v[:, None], u.shape), u) if grain_around else (u, np.broadcast_to(v[:, None], u.shape))
@@ -289,7 +293,7 @@ def lathe(
     height = np.broadcast_to(table[:, None, 1], plan.shape[:2])
     axes = (np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
     rings = np.stack([plan[..., 0], height, plan[..., 1]], axis=-1)
-    return loft(rings, material, planar=flat_bands, axes=axes)
+    return loft(rings, material, planar=flat_bands, axes=axes, even_columns=True)
 
 
 def sheet(
