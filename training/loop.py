@@ -3,6 +3,7 @@
 import resource
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -219,6 +220,9 @@ def peak_memory_mb(ranks: Ranks) -> int:
 def stop_requests() -> Iterator[list[int]]:
     """Collects SIGINT and SIGTERM, so that a step is never torn; a second one stops at once."""
     received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may handle signals
+        return
 
     def note(number: int, _frame: object) -> None:
         if received:

@@ -1,0 +1,146 @@
+"""A whole step: what it changes, what it leaves alone, and that ranks do not matter."""
+
+import math
+import multiprocessing
+import os
+import socket
+
+import pytest
+import torch
+
+from tests.training import tiny
+from torch_utils import distributed
+from torch_utils.distributed import Ranks
+from torch_utils.errors import UserError
+from torch_utils.statistics import Statistics
+from training.setup import MinibatchSource, build_trainee, check_batch, state_parts
+from training.step import training_step
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def step_once(settings, poison=None):
+    """One step from the start: (weights before, trainee after, norms)."""
+    trainee = build_trainee(settings, Ranks())
+    before = {name: value.clone() for name, value in tiny.tensors_of(trainee).items()}
+    batch = MinibatchSource(settings, tiny.data(settings), Ranks()).draw(0, 0)
+    if poison:
+        poison(trainee, batch)
+    norms = training_step(trainee, batch, settings, Ranks(), Statistics())
+    return before, trainee, norms
+
+
+def test_a_step_changes_every_weight():
+    before, trainee, norms = step_once(tiny.config())
+    for name, value in tiny.tensors_of(trainee).items():
+        moved = not torch.equal(before[name], value)
+        # The average at nimg = 0 has a half-life of zero: it follows at once.
+        assert moved or "deformation" in name, f"{name} did not change"
+    assert all(torch.isfinite(values).all() for values in norms.values())
+    for name, value in trainee.average.state_dict().items():
+        assert torch.allclose(value, trainee.generator.state_dict()[name], atol=1e-7)
+    assert all(p.requires_grad for d in trainee.discriminators.values() for p in d.parameters())
+
+
+def test_non_finite_gradients_leave_the_networks_alone():
+    def poison(trainee, batch):
+        batch.reals.rgb[0, 0, 0, 0] = math.nan
+
+    before, trainee, norms = step_once(tiny.config(), poison)
+    assert not torch.isfinite(norms["discriminators"]).all()
+    after = tiny.tensors_of(trainee)
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith(("rgb/", "mask/")))
+    assert torch.isfinite(norms["generator"]).all(), "the generator's step does not see the reals"
+    assert all(torch.isfinite(value).all() for value in after.values())
+
+
+def test_gamma_and_mask_weight_reach_their_networks():
+    """γ = 0 removes R1's pull; mask_weight = 0 silences the mask in the generator."""
+    torch.manual_seed(0)
+    with_r1 = step_once(tiny.config(loss={"gamma": 100.0}))[1]
+    without = step_once(tiny.config(loss={"gamma": 0.0}))[1]
+    assert not torch.equal(with_r1.discriminators["rgb"].entry.weight, without.discriminators["rgb"].entry.weight)
+    only_rgb = step_once(tiny.config(loss={"mask_weight": 0.0}))[1]
+    assert not torch.equal(only_rgb.generator.backbone.constant, without.generator.backbone.constant)
+
+
+def test_two_views_a_shape_and_augmentation_and_classes():
+    settings = tiny.config(
+        data={"resolution": 16, "views_per_shape": 2}, augment={"mode": "ada", "probability": 0.5}
+    ).model_copy(update={"classes": 3})
+    trainee, means = tiny.run_steps(settings, 4)
+    assert means["augment/probability"] != 0.5
+    assert all(math.isfinite(value) for value in means.values())
+    assert "augment/probability" in {
+        f"{part}/{name}" for part, member in state_parts(trainee).items() for name in member.state_dict()
+    }
+
+
+def test_statistics_of_a_step():
+    _, means = tiny.run_steps(tiny.config(), 3)
+    heads = ("rgb", "mask")
+    expected = {f"{kind}_{head}" for head in heads for kind in ("loss/discriminator", "loss/generator")}
+    expected |= {
+        f"{kind}_{head}" for head in heads for kind in ("logits/real", "logits/fake", "sign/real", "sign/fake")
+    }
+    expected |= {"r1/rgb", "r1/mask", "loss/generator", "loss/sdf_sign", "loss/repair"}
+    expected |= {"coverage/real", "coverage/fake", "geometry/empty", "geometry/faces"}
+    expected |= {"gradient/generator", "gradient/discriminators"}
+    assert expected == set(means)
+    assert 0 < means["coverage/fake"] < 1 and means["geometry/faces"] > 10
+
+
+def test_batches_that_ranks_cannot_share_are_refused():
+    check_batch(tiny.config(), Ranks(0, 2))
+    with pytest.raises(UserError, match=r"expected a multiple of 12 .* got 8; try --set training.batch=12"):
+        check_batch(tiny.config(), Ranks(0, 3))
+
+
+def _worker(rank: int, port: int, folder: str) -> None:
+    os.environ |= {
+        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    ranks = distributed.start("cpu")
+    trainee, means = tiny.run_steps(_shared_config(), 4, ranks)
+    torch.save({"weights": tiny.tensors_of(trainee), "means": means}, f"{folder}/rank{rank}.pt")
+    distributed.stop(ranks)
+
+
+def _shared_config():
+    # Adam divides by the gradient's size, so a weight whose gradient is rounding noise moves at full speed in a
+    # direction that the noise decides. The learning rate is small so that this stays with the few weights concerned.
+    return tiny.config(
+        data={"resolution": 16, "views_per_shape": 2},
+        training={"batch": 16, "lr_generator": 1e-4, "lr_discriminator": 1e-4},
+        augment={"mode": "ada", "probability": 0.3},
+    )
+
+
+def test_two_ranks_are_one_rank(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_worker, args=(rank, port, str(tmp_path))) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    trainee, means = tiny.run_steps(_shared_config(), 4)
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    results = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
+    start = tiny.tensors_of(build_trainee(_shared_config(), Ranks()))
+    for name, value in tiny.tensors_of(trainee).items():
+        assert torch.equal(results[0]["weights"][name], results[1]["weights"][name]), f"ranks differ in {name}"
+        moved = (value - start[name]).norm()
+        error = (results[0]["weights"][name] - value).norm()
+        assert error <= 0.1 * moved + 1e-6, f"{name}: moved {moved:.2e}, two ranks differ by {error:.2e}"
+    for name, mean in means.items():
+        assert results[0]["means"][name] == pytest.approx(mean, rel=1e-3, abs=1e-5), name

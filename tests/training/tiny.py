@@ -1,0 +1,95 @@
+"""A run small enough for tests: 16² pictures of coloured discs, a lattice of 6 cells, few weights."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from configs.loader import build_config, dump_config
+from configs.schema import Config
+from dataset_tool.camera_law import LAWS
+from dataset_tool.header import Header
+from dataset_tool.writer import ShapeRecord, content_hash, write_header, write_shape
+from torch_utils.distributed import Ranks
+from torch_utils.statistics import Statistics
+from training.benchmark import RandomViews
+from training.setup import Data, MinibatchSource, build_trainee
+from training.step import training_step
+
+SETTINGS = {
+    "data": {"resolution": 16},
+    "mapping": {"z_dim": 8, "w_dim": 8, "layers": 2, "lr_multiplier": 0.1},
+    "backbone": {"plane_resolution": 8, "plane_channels": 4, "channel_base": 64, "channel_max": 8},
+    "geometry": {"cells": 6, "hidden": 8, "box": 1.0},
+    "texture": {"hidden": 8, "features": 4},
+    "rendering": {"supersample": 1},
+    "discriminator": {"channel_base": 64, "channel_max": 8, "mask_channel_base": 64, "mapping_layers": 1},
+    "loss": {"gamma": 1.0, "r1_interval": 3},
+    "training": {
+        "batch": 8, "total_kimg": 0.08, "log_kimg": 0.016, "state_kimg": 0.032, "snapshot_kimg": 0.064,
+        "precision": "fp32", "threads": 1, "seed": 3,
+    },
+}  # fmt: skip
+
+
+def config(**sections: dict) -> Config:
+    """The tiny configuration with some sections' settings changed."""
+    values = {name: dict(section) for name, section in SETTINGS.items()}
+    for name, section in sections.items():
+        values[name] = {**values.get(name, {}), **section}
+    return build_config(values, "tiny")
+
+
+def data(settings: Config) -> Data:
+    """Discs in memory."""
+    law = LAWS["chair"]
+    return Data(RandomViews(settings.data.resolution, law, count=20), law, "discs", "hash")
+
+
+def run_steps(settings: Config, count: int, ranks: Ranks | None = None):
+    """Train for `count` minibatches from the start: (trainee, the statistics' means)."""
+    ranks = ranks or Ranks()
+    trainee = build_trainee(settings, ranks)
+    source, statistics = MinibatchSource(settings, data(settings), ranks), Statistics()
+    for number in range(count):
+        batch = source.draw(number * settings.training.batch, number)
+        training_step(trainee, batch, settings, ranks, statistics)
+    return trainee, {name: mean for name, (mean, _) in statistics.read(ranks).items()}
+
+
+def write_dataset(root: Path, resolution: int = 16, shapes: int = 6, views: int = 4, classes: int = 0) -> Path:
+    """A data set on disk: discs of different sizes and colours."""
+    rng = np.random.default_rng(0)
+    axis = np.linspace(-1, 1, resolution)
+    law, ids = LAWS["chair"], [f"shape{i}" for i in range(shapes)]
+    for i, shape_id in enumerate(ids):
+        disc = axis[:, None] ** 2 + axis**2 < rng.uniform(0.2, 0.6)
+        image = np.zeros((views, resolution, resolution, 4), np.uint8)
+        image[:, disc, :3] = rng.integers(50, 255, 3)
+        image[:, disc, 3] = 255
+        points = rng.standard_normal((2048, 3)).astype(np.float32) * 0.2
+        write_shape(root, ShapeRecord(shape_id, image, law.sample(i, range(views)), points, None, {"caption": "disc"}))
+    header = Header(
+        category="disc",
+        camera_law=law,
+        resolution=resolution,
+        views=views,
+        classes=tuple(f"class{i}" for i in range(classes)),
+        labels={shape_id: i % classes for i, shape_id in enumerate(ids)} if classes else {},
+        splits={"train": tuple(ids)},
+        content=content_hash(root, ids),
+    )
+    write_header(root, header)
+    return root
+
+
+def write_config(path: Path, **sections: dict) -> Path:
+    """The tiny configuration as a file for --config."""
+    path.write_text(dump_config(config(**sections)))
+    return path
+
+
+def tensors_of(trainee) -> dict[str, torch.Tensor]:
+    """Every weight of a trainee."""
+    modules = {"generator": trainee.generator, "average": trainee.average, **trainee.discriminators}
+    return {f"{part}/{name}": value for part, module in modules.items() for name, value in module.state_dict().items()}
