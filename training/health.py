@@ -21,10 +21,14 @@ PATIENCE = 3  # lines in a row
 
 @dataclass(frozen=True)
 class Symptom:
-    """One failure: when it shows, and what to say. `shows` gets the line and the largest diversity so far."""
+    """One failure: when it shows, and what to say.
+
+    `shows` gets the line with two figures more: "new/skipped", steps left out since the line before, and
+    "best/diversity", the largest spread between shapes so far.
+    """
 
     name: str
-    shows: Callable[[Line, float], bool]
+    shows: Callable[[Line], bool]
     says: str
     patience: int = PATIENCE
 
@@ -37,13 +41,13 @@ def _saturated(line: Line, head: str) -> bool:
 SYMPTOMS = (
     Symptom(
         "non-finite gradients",
-        lambda line, best: line.get("skipped_steps", 0.0) > 0,
+        lambda line: line["new/skipped"] > 0,
         "steps were left out because a gradient was not finite; lower the learning rates if it goes on",
         patience=1,
     ),
     Symptom(
         "vanishing surface",
-        lambda line, best: (
+        lambda line: (
             line["nimg"] > WARM_UP_KIMG * 1000
             and (
                 line.get("geometry/empty", 0.0) > EMPTY_SHARE
@@ -54,18 +58,21 @@ SYMPTOMS = (
     ),
     Symptom(
         "floaters",
-        lambda line, best: line["nimg"] > WARM_UP_KIMG * 1000 and line.get("probe/components", 0.0) > COMPONENTS,
+        lambda line: line["nimg"] > WARM_UP_KIMG * 1000 and line.get("probe/components", 0.0) > COMPONENTS,
         "shapes fall into many parts; raise loss.sdf_regulariser or lower loss.gamma",
     ),
     Symptom(
         "saturated discriminator",
-        lambda line, best: _saturated(line, "rgb") or _saturated(line, "mask"),
+        lambda line: _saturated(line, "rgb") or _saturated(line, "mask"),
         "a discriminator is right about nearly every image, so the generator learns nothing; raise loss.gamma, "
         "augment a small data set (augment.mode=ada), and check that reals and fakes have the same cameras",
     ),
     Symptom(
         "collapse",
-        lambda line, best: best > DIVERSITY_MIN and line.get("probe/diversity", best) < DIVERSITY_SHARE * best,
+        lambda line: (
+            line["best/diversity"] > DIVERSITY_MIN
+            and line.get("probe/diversity", 1.0) < DIVERSITY_SHARE * line["best/diversity"]
+        ),
         "different latents give nearly the same shape; go back to an earlier network with --init and raise loss.gamma",
     ),
 )
@@ -78,13 +85,17 @@ class Health:
         self._counts = {symptom.name: 0 for symptom in SYMPTOMS}
         self._active: set[str] = set()
         self._best_diversity = 0.0
+        self._skipped = 0.0
 
     def observe(self, line: Line) -> list[str]:
         """Messages that a new line of statistics gives rise to."""
         messages = []
         self._best_diversity = max(self._best_diversity, line.get("probe/diversity", 0.0))
+        skipped = line.get("skipped_steps", 0.0)
+        line = {**line, "best/diversity": self._best_diversity, "new/skipped": skipped - self._skipped}
+        self._skipped = skipped
         for symptom in SYMPTOMS:
-            shows = symptom.shows(line, self._best_diversity)
+            shows = symptom.shows(line)
             self._counts[symptom.name] = self._counts[symptom.name] + 1 if shows else 0
             if symptom.name not in self._active and self._counts[symptom.name] >= symptom.patience:
                 self._active.add(symptom.name)

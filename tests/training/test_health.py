@@ -1,0 +1,66 @@
+"""Signs of failure are named when they show, once, and taken back when they go."""
+
+import json
+
+import pytest
+
+from training.health import PATIENCE, Health
+from training.logs import duration, truncate_stats
+from training.loop import due
+
+HEALTHY = {
+    "nimg": 20000.0, "skipped_steps": 0, "geometry/empty": 0.0, "coverage/fake": 0.2, "coverage/real": 0.22,
+    "probe/components": 1.1, "probe/diversity": 0.15, "sign/real_rgb": 0.4, "sign/fake_rgb": -0.4,
+    "sign/real_mask": 0.2, "sign/fake_mask": -0.3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("vanishing surface", {"geometry/empty": 0.1}),
+        ("vanishing surface", {"coverage/fake": 0.05}),
+        ("floaters", {"probe/components": 9.0}),
+        ("saturated discriminator", {"sign/real_rgb": 0.99, "sign/fake_rgb": -0.99}),
+        ("saturated discriminator", {"sign/real_mask": 0.99, "sign/fake_mask": -0.99}),
+        ("collapse", {"probe/diversity": 0.01}),
+    ],
+)
+def test_a_symptom_is_named_once_after_some_lines_and_taken_back(name, change):
+    health = Health()
+    assert health.observe(HEALTHY) == []
+    said = [health.observe(HEALTHY | change) for _ in range(PATIENCE + 2)]
+    assert [bool(messages) for messages in said] == [False] * (PATIENCE - 1) + [True, False, False]
+    assert said[PATIENCE - 1][0].startswith(f"Sign of failure, {name}: ") and health.active == [name]
+    assert health.observe(HEALTHY) == [f"Recovered: {name}."] and health.active == []
+
+
+def test_skipped_steps_are_named_at_once_and_only_while_new_ones_come():
+    health = Health()
+    assert "non-finite gradients" in health.observe(HEALTHY | {"skipped_steps": 1})[0]
+    assert health.observe(HEALTHY | {"skipped_steps": 1}) == ["Recovered: non-finite gradients."]
+
+
+def test_the_start_is_no_failure():
+    health = Health()
+    for nimg in range(500, 3000, 500):
+        start = {"nimg": nimg, "geometry/empty": 0.2, "probe/components": 8.0, "probe/diversity": 0.0}
+        assert health.observe(HEALTHY | start) == []
+
+
+def test_due_at_multiples_of_the_interval():
+    assert [nimg for nimg in range(8, 100, 8) if due(nimg - 8, nimg, 0.02)] == [24, 40, 64, 80]
+
+
+def test_durations():
+    assert [duration(s) for s in (5, 65, 3700, 100000)] == ["5s", "1m 05s", "1h 01m", "1d 03h"]
+
+
+def test_lines_past_the_state_and_torn_ones_go(tmp_path):
+    path = tmp_path / "stats.jsonl"
+    path.write_text("".join(json.dumps({"nimg": nimg}) + "\n" for nimg in (10, 20, 30)) + '{"nimg": 4')
+    truncate_stats(path, 20)
+    assert path.read_text() == '{"nimg": 10}\n{"nimg": 20}\n'
+    path.write_text('{"nimg": 10}\n{"ni')
+    truncate_stats(path, 100)
+    assert path.read_text() == '{"nimg": 10}\n'
