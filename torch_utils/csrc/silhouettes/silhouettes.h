@@ -1,0 +1,61 @@
+// Coverage of one triangle in one orthographic view, for host and device.
+//
+// Screen coordinates are pixels: the centre of pixel (row, column) is at (column + ½, row + ½). A row belongs to a triangle
+// when lowest y ≤ centre < highest y, a column when left ≤ centre < right: the rule of `rasterize`, so that triangles that
+// share an edge never both cover a pixel and never leave one out.
+#pragma once
+#include "common/host_device.h"
+
+namespace tetragan::silhouettes {
+
+struct Point {
+  double x, y;
+};
+
+// The first pixel whose centre is at `coordinate` or beyond, clamped to [0, side].
+TETRAGAN_HD int32_t first_centre(double coordinate, int32_t side) {
+  const double pixel = ceil(coordinate - 0.5);
+  return pixel <= 0 ? 0 : pixel >= side ? side : static_cast<int32_t>(pixel);
+}
+
+TETRAGAN_HD void swap_if_higher(Point& a, Point& b) {
+  if (b.y < a.y) {
+    const Point t = a;
+    a = b;
+    b = t;
+  }
+}
+
+// Sorted by y, with the slopes of its sides. rows [begin, end) are those it covers; empty where it has no height, no area,
+// or a coordinate that is not finite.
+struct Triangle {
+  Point a, b, c;
+  double long_slope, first_slope, second_slope;
+  bool long_is_left;
+  int32_t begin, end;
+
+  TETRAGAN_HD Triangle(Point p, Point q, Point r, int32_t side) : a(p), b(q), c(r), begin(0), end(0) {
+    swap_if_higher(a, b);
+    swap_if_higher(b, c);
+    swap_if_higher(a, b);
+    const double area = (b.x - a.x) * (c.y - a.y) - (c.x - a.x) * (b.y - a.y);
+    if (!(area < 0 || area > 0) || !(c.y > a.y)) return;
+    long_slope = (c.x - a.x) / (c.y - a.y);
+    first_slope = b.y > a.y ? (b.x - a.x) / (b.y - a.y) : 0;
+    second_slope = c.y > b.y ? (c.x - b.x) / (c.y - b.y) : 0;
+    long_is_left = area > 0;
+    begin = first_centre(a.y, side);
+    end = first_centre(c.y, side);
+  }
+
+  // Columns [left, right) of a row in [begin, end).
+  TETRAGAN_HD void span(int32_t row, int32_t side, int32_t& left, int32_t& right) const {
+    const double y = row + 0.5;
+    const double on_long = a.x + (y - a.y) * long_slope;
+    const double on_short = y < b.y ? a.x + (y - a.y) * first_slope : b.x + (y - b.y) * second_slope;
+    left = first_centre(long_is_left ? on_long : on_short, side);
+    right = first_centre(long_is_left ? on_short : on_long, side);
+  }
+};
+
+}  // namespace tetragan::silhouettes
