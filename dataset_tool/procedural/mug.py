@@ -69,22 +69,29 @@ def draw_plan(rng: np.random.Generator) -> MugPlan:
     )
 
 
+def _outline_share(plan: MugPlan, at: Array) -> Array:
+    """The body's radius at heights `at` in [0, 1] relative to an arbitrary unit."""
+    bulge = plan.bulge
+    return np.asarray(
+        {
+            "cylinder": 1 - 0.0 * at,
+            "square": 1 - 0.0 * at,
+            "tapered": 1 - bulge * 1.2 * (1 - at),
+            "conical": 1 - bulge * 1.6 * at,
+            "barrel": 1 - 1.2 * bulge * (2 * at - 1) ** 2,
+            "tulip": 1 - bulge + bulge * np.sin(np.pi * (1.25 * at + 0.2)) + 0.6 * bulge * at**4,
+            "bowl": 1 - 0.55 * (1 - at) ** 3,
+            "waisted": 1 - bulge * np.sin(np.pi * at),
+        }[plan.body]
+    )
+
+
 def body_radius(plan: MugPlan, at: Array) -> Array:
     """Outer radius at heights `at` in [0, 1] of the body, metres."""
-    bulge = plan.bulge
-    shape = {
-        "cylinder": 1 - 0.0 * at,
-        "square": 1 - 0.0 * at,
-        "tapered": 1 - bulge * 1.2 * (1 - at),
-        "conical": 1 - bulge * 1.6 * at,
-        "barrel": 1 - 1.2 * bulge * (2 * at - 1) ** 2,
-        "tulip": 1 - bulge + bulge * np.sin(np.pi * (1.25 * at + 0.2)) + 0.6 * bulge * at**4,
-        "bowl": 1 - 0.55 * (1 - at) ** 3,
-        "waisted": 1 - bulge * np.sin(np.pi * at),
-    }[plan.body]
+    widest = float(_outline_share(plan, np.linspace(0, 1, 41)).max())
     corner = 0.05 + 0.012 * (plan.variant % 6)
     rounding = 1 - 0.16 * np.clip(1 - at / corner, 0, 1) ** 2
-    return np.asarray(plan.radius * shape / shape.max() * rounding)
+    return np.asarray(plan.radius * _outline_share(plan, at) / widest * rounding)
 
 
 def _body(plan: MugPlan) -> tuple[Part, Array]:
