@@ -13,7 +13,7 @@ from geometry.regularisers import repair_loss
 from geometry.tetgrid import TetGrid, flipped_share, tet_grid
 from networks.backbone import TriPlaneBackbone
 from networks.heads import GeometryHeads, TextureHead
-from networks.lattice import lattice_head
+from networks.lattice import is_separable, lattice_head
 from networks.layers import compute_dtype
 from networks.mapping import Mapping
 from rendering.camera import Cameras
@@ -159,7 +159,7 @@ class Generator(nn.Module):
     def sdf_grid(self, geometry_planes: Tensor, w_geo: Tensor) -> Tensor:
         """SDF at every grid vertex [B, V], no gradient: by lattice blocks where the head allows it, else densely."""
         w = w_geo[:, self.backbone.num_ws_geo :]
-        if len(self.geometry.sdf.layers) != 2:
+        if not is_separable(self.geometry.sdf):
             return self.sdf_dense(geometry_planes, w_geo)
         network = lattice_head(geometry_planes, self.geometry.sdf, w, self.grid, self.config.geometry.box)
         return self._sdf(self.grid.positions, network)

@@ -1,12 +1,14 @@
 """Point heads: from tri-plane features to signed distance, deformation and colour."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from configs.schema import GeometryConfig, TextureConfig
 from networks.layers import ModulatedPointLayer
+from torch_utils.ops.point_mlp import point_mlp
 
 # Standard deviation of the output weights at the start: the surface begins as a sphere with dents of about a cell.
 OUTPUT_INIT = 0.1
@@ -16,21 +18,24 @@ class PointHead(nn.Module):
     """A modulated MLP on packed points: features [P, in], w [B, layers, w_dim], point_offsets [B + 1] → [P, out].
 
     Hidden layers are demodulated leaky ReLU layers, the last one is linear. w: one style a layer; a shorter w repeats
-    its last style.
+    its last style. output_init: standard deviation of the last layer's weights at the start.
     """
 
     def __init__(self, widths: list[int], w_dim: int, output_init: float = 1.0) -> None:
         super().__init__()
         last = len(widths) - 2
         self.layers = nn.ModuleList(
-            ModulatedPointLayer(i, o, w_dim, "linear" if k == last else "lrelu", output_init if k == last else 1.0)
+            ModulatedPointLayer(i, o, w_dim, demodulate=k != last, weight_init=output_init if k == last else 1.0)
             for k, (i, o) in enumerate(pairwise(widths))
         )
 
+    def weights(self, w: Tensor) -> list[Tensor]:
+        """Every layer's matrices [B, in, out] under the styles w."""
+        return [layer(w[:, min(k, w.shape[1] - 1)]) for k, layer in enumerate(self.layers)]
+
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
-        for k, layer in enumerate(self.layers):
-            features = layer(features, w[:, min(k, w.shape[1] - 1)], point_offsets)
-        return features
+        biases = [cast(ModulatedPointLayer, layer).bias for layer in self.layers]
+        return point_mlp(features, self.weights(w), biases, point_offsets)
 
 
 class GeometryHeads(nn.Module):
@@ -51,9 +56,7 @@ class TextureHead(nn.Module):
 
     def __init__(self, config: TextureConfig, plane_channels: int, w_dim: int) -> None:
         super().__init__()
-        self.features = PointHead([plane_channels, config.hidden, config.features], w_dim)
-        self.to_rgb = PointHead([config.features, 3], w_dim)
+        self.rgb = PointHead([plane_channels, config.hidden, config.features, 3], w_dim)
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
-        features = self.features(features, w, point_offsets)
-        return torch.sigmoid(self.to_rgb(features, w[:, -1:], point_offsets))
+        return torch.sigmoid(self.rgb(features, w, point_offsets))

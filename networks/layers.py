@@ -176,66 +176,26 @@ class ModulatedPlaneHead(nn.Module):
 
 
 class ModulatedPointLayer(nn.Module):
-    """Modulated fully connected layer on packed points: one set of weights a sample.
+    """A modulated fully connected layer's matrices, one a sample: w [B, w_dim] → [B, in, out].
 
-    `weights(w)` [B, in, out] are the modulated (and, for a hidden layer, demodulated) weights.
+    demodulate: scale each output to unit norm (hidden layers). weight_init: standard deviation of the stored weights.
     """
 
     def __init__(
-        self, in_features: int, out_features: int, w_dim: int, activation: Activation, weight_init: float = 1.0
+        self, in_features: int, out_features: int, w_dim: int, demodulate: bool, weight_init: float = 1.0
     ) -> None:
         super().__init__()
         self.affine = FullyConnected(w_dim, in_features, bias_init=1.0)
         self.weight = nn.Parameter(torch.randn(out_features, in_features) * weight_init)
         self.bias = nn.Parameter(torch.zeros(out_features))
-        self.activation: Activation = activation
+        self.demodulate = demodulate
         self.weight_gain = 1 / math.sqrt(in_features)
 
-    def weights(self, w: Tensor) -> Tensor:
+    def forward(self, w: Tensor) -> Tensor:
         styles = self.affine(w)
         weight = self.weight * self.weight_gain
         modulated = styles[:, :, None] * weight.T
-        if self.activation == "linear":
-            return modulated
-        return modulated * demodulation(weight, styles)[:, None]
-
-    def forward(self, x: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
-        x = segment_linear(x, self.weights(w), point_offsets)
-        return bias_act(x, self.bias, dim=-1, activation=self.activation)
-
-
-def segment_linear(x: Tensor, weights: Tensor, point_offsets: Tensor) -> Tensor:
-    """Each segment's rows times its matrix: x [P, in], weights [B, in, out], point_offsets [B + 1] CPU → [P, out]."""
-    return _SegmentLinear.apply(x, weights, point_offsets)
-
-
-class _SegmentLinear(torch.autograd.Function):
-    """One matrix product a segment, written in place: neither padded nor gathered."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weights: Tensor, point_offsets: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weights)
-        ctx.bounds = point_offsets.tolist()
-        out = x.new_empty(x.shape[0], weights.shape[2])
-        for matrix, first, last in zip(weights, ctx.bounds, ctx.bounds[1:], strict=False):
-            if last > first:
-                torch.mm(x[first:last], matrix, out=out[first:last])
-        return out
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad: Tensor):
-        x, weights = ctx.saved_tensors
-        grad_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        grad_weights = torch.zeros_like(weights) if ctx.needs_input_grad[1] else None
-        for index, (first, last) in enumerate(zip(ctx.bounds, ctx.bounds[1:], strict=False)):
-            if last == first:
-                continue
-            if grad_x is not None:
-                torch.mm(grad[first:last], weights[index].T, out=grad_x[first:last])
-            if grad_weights is not None:
-                torch.mm(x[first:last].T, grad[first:last], out=grad_weights[index])
-        return grad_x, grad_weights, None
+        return modulated * demodulation(weight, styles)[:, None] if self.demodulate else modulated
 
 
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:

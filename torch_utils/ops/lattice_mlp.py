@@ -1,11 +1,16 @@
-"""`lattice_mlp`: a network with one hidden layer on a lattice whose first layer separates over three planes.
+"""`lattice_mlp`: tri-plane features and a network with one hidden layer, at every point of a cubic lattice.
 
-    lattice_mlp(xy [B, X, Y, H], yz [B, Y, Z, H], xz [B, X, Z, H], weight [B, H], *, alpha=0.2) → [B, X, Y, Z]
-    out[b, i, j, k] = Σ_h weight[b, h] · lrelu(xy[b, i, j, h] + yz[b, j, k, h] + xz[b, i, k, h])
+    lattice_mlp(planes [B, 3, R, R, C], hidden [B, C, H], bias [H], output [B, H], coordinates [n], *, alpha=0.2)
+        → [B, n, n, n]
+    out[b, i, j, k] = output_b · lrelu(hidden_bᵀ f_b(c_i, c_j, c_k) + bias), f = `triplane_sample`, c = coordinates
 
-All float32 or all float64. alpha in [0, 1]: the slope of the leaky ReLU below zero. The hidden layer is never stored.
-No gradient: the op finds where a surface lies; values that need one are computed at single points (`triplane_sample`).
-Bitwise repeatable for any number of threads, and on CUDA. Errors: TypeError, ValueError "lattice_mlp(): expected …, got …".
+The first layer is linear, so on a lattice it separates over the planes: it is applied to each plane once, not to each
+point, and the hidden layer of a point is never stored. planes as `triplane_sample` takes them; coordinates in [−1, 1].
+All float32 or all float64. alpha in [0, 1]: the slope of the leaky ReLU below zero.
+
+No gradient: the op finds where a surface lies; values that need one are computed at single points. Bitwise repeatable
+for any number of threads. There is no CUDA kernel: there the reference's separable form in plain PyTorch runs.
+Errors: TypeError, ValueError "lattice_mlp(): expected …, got …".
 """
 
 import torch
@@ -16,34 +21,62 @@ from torch_utils.ops.checks import FLOATING, check_tensor
 from torch_utils.ops.loading import use_kernel
 
 
-def lattice_mlp(xy: Tensor, yz: Tensor, xz: Tensor, weight: Tensor, *, alpha: float = 0.2) -> Tensor:
+def lattice_mlp(
+    planes: Tensor, hidden: Tensor, bias: Tensor, output: Tensor, coordinates: Tensor, *, alpha: float = 0.2
+) -> Tensor:
     """See the module's text."""
+    _check(planes, hidden, bias, output, coordinates, alpha)
+    if planes.stride(4) != 1:
+        planes = planes.contiguous()
+    others = [tensor.detach().contiguous() for tensor in (hidden, bias, output, coordinates)]
+    if planes.numel() == 0 or planes.device.type != "cpu" or not use_kernel("cpu", "lattice_mlp"):
+        return lattice_mlp_reference(planes.detach(), *others, alpha=alpha)
+    return torch.ops.tetragan.lattice_mlp(planes.detach(), *others, alpha)
+
+
+def _check(planes: Tensor, hidden: Tensor, bias: Tensor, output: Tensor, coordinates: Tensor, alpha: float) -> None:
     op = "lattice_mlp"
-    check_tensor(op, "xy", xy, ("B", "X", "Y", "H"), FLOATING)
-    batch, x, y, hidden = xy.shape
-    check_tensor(op, "yz", yz, (batch, y, "Z", hidden), (xy.dtype,), xy.device)
-    check_tensor(op, "xz", xz, (batch, x, yz.shape[2], hidden), (xy.dtype,), xy.device)
-    check_tensor(op, "weight", weight, (batch, hidden), (xy.dtype,), xy.device)
+    check_tensor(op, "planes", planes, ("B", 3, "R", "R", "C"), FLOATING)
+    if planes.shape[2] != planes.shape[3] or planes.shape[2] == 0:
+        raise ValueError(f"{op}(): expected square planes [B, 3, R, R, C], got {list(planes.shape)}")
+    dtypes, device = (planes.dtype,), planes.device
+    check_tensor(op, "hidden", hidden, (planes.shape[0], planes.shape[4], "H"), dtypes, device)
+    check_tensor(op, "bias", bias, (hidden.shape[2],), dtypes, device)
+    check_tensor(op, "output", output, (planes.shape[0], hidden.shape[2]), dtypes, device)
+    check_tensor(op, "coordinates", coordinates, ("n",), dtypes, device)
     if not 0 <= alpha <= 1:
         raise ValueError(f"{op}(): expected alpha in [0, 1], got {alpha}")
-    sides = [tensor.detach().contiguous() for tensor in (xy, yz, xz, weight)]
-    if xy.numel() == 0 or not use_kernel(xy.device.type, op):
-        return lattice_mlp_reference(*sides, alpha=alpha)
-    return torch.ops.tetragan.lattice_mlp(*sides, alpha)
 
 
-def lattice_mlp_reference(xy: Tensor, yz: Tensor, xz: Tensor, weight: Tensor, *, alpha: float = 0.2) -> Tensor:
+def lattice_mlp_reference(
+    planes: Tensor, hidden: Tensor, bias: Tensor, output: Tensor, coordinates: Tensor, *, alpha: float = 0.2
+) -> Tensor:
     """The same in plain PyTorch, sample by sample to bound its memory."""
-    results = [xy.new_zeros(0, *xy.shape[1:3], yz.shape[2])]
-    for a, b, c, w in zip(xy, yz, xz, weight, strict=True):
-        hidden = functional.leaky_relu(a[:, :, None] + b[None] + c[:, None], alpha)
-        results.append((hidden @ w)[None])
+    weights = _interpolation(coordinates, planes.shape[2])
+    results = [planes.new_zeros(0, *[len(coordinates)] * 3)]
+    for entry, matrix, row in zip(planes, hidden, output, strict=True):
+        # Rows run along a plane's second axis and columns along its first: [plane, first, second, hidden].
+        features = torch.einsum("prih,jr->pijh", torch.einsum("prch,ic->prih", entry, weights), weights)
+        xy, yz, xz = features @ matrix
+        values = functional.leaky_relu(xy[:, :, None] + yz[None] + xz[:, None] + bias, alpha)
+        results.append((values @ row)[None])
     return torch.cat(results)
 
 
-torch.library.define("tetragan::lattice_mlp", "(Tensor xy, Tensor yz, Tensor xz, Tensor weight, float alpha) -> Tensor")
+def _interpolation(coordinates: Tensor, size: int) -> Tensor:
+    """Bilinear weights [n, R] of texels at coordinates in [−1, 1], clamped at the border."""
+    texel = ((coordinates + 1) * size / 2 - 0.5).clamp(0, size - 1)
+    distance = (texel[:, None] - torch.arange(size, dtype=texel.dtype, device=texel.device)).abs()
+    return (1 - distance).clamp(min=0)
+
+
+torch.library.define(
+    "tetragan::lattice_mlp",
+    "(Tensor planes, Tensor hidden, Tensor bias, Tensor output, Tensor coordinates, float alpha) -> Tensor",
+)
 
 
 @torch.library.register_fake("tetragan::lattice_mlp")
-def _fake(xy, yz, xz, weight, alpha):
-    return xy.new_empty(*xy.shape[:3], yz.shape[2])
+def _fake(planes, hidden, bias, output, coordinates, alpha):
+    side = coordinates.shape[0]
+    return planes.new_empty(planes.shape[0], side, side, side)
