@@ -25,8 +25,9 @@ def assert_close(
     worst = int(error.argmax())
     index = tuple(int(i) for i in torch.unravel_index(torch.tensor(worst), error.shape))
     raise AssertionError(
-        f"{name}: {int(wrong.sum())} of {error.numel()} values differ (allowed {allowed_share:.2%}); the worst at {index}:"
-        f" got {a.flatten()[worst]:.9g}, expected {e.flatten()[worst]:.9g}, relative error {error.max():.3g} > {tolerance:g}"
+        f"{name}: {int(wrong.sum())} of {error.numel()} values differ (allowed {allowed_share:.2%}); worst at {index}:"
+        f" got {a.flatten()[worst]:.9g}, expected {e.flatten()[worst]:.9g},"
+        f" relative error {error.max():.3g} > {tolerance:g}"
     )
 
 

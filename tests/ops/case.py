@@ -25,9 +25,9 @@ class Case:
     """One op. `tests/ops/test_generic.py` runs every case through the same tests.
 
     name: the op's name in the namespace `tetragan`, and of its public function.
-    function, reference: take the keyword arguments that `make` returns, and return a tensor or a tuple (None allowed).
-    make(batch, width, dtype): fresh arguments from a fixed seed. batch may be 0; width (1, 7, 17, 33) is the size of the
-    op that vectorised loops run over. They must lie away from places where the op jumps.
+    function, reference: take the keyword arguments of `make`, and return a tensor or a tuple (None allowed).
+    make(batch, width, dtype): fresh arguments from a fixed seed. batch may be 0; width (1, 7, 17, 33) is the size that
+    vectorised loops run over. They must lie away from places where the op jumps.
     gradients: names of the arguments that get a gradient.
     overloads(arguments): pairs (torch.ops overload, positional arguments) for `torch.library.opcheck`.
     """

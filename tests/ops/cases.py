@@ -1,5 +1,6 @@
 """Every op once. A group of ops has its own file; add it to `CASES`."""
 
+from tests.ops.cases_metrics import METRIC_CASES
 from tests.ops.cases_raster import RASTER_CASES
 
-CASES = [*RASTER_CASES]
+CASES = [*METRIC_CASES, *RASTER_CASES]
