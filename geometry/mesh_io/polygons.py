@@ -24,9 +24,11 @@ def triangulate(
         shape = fan(int(count))
         local = np.broadcast_to(shape, (len(which), *shape.shape)).copy()
         if count > 3:
-            for row in np.flatnonzero(is_concave(points[corners[slots]])):
+            polygons = points[corners[slots]]
+            local = (local + _first_corner(polygons)[:, None, None]) % count
+            for row in np.flatnonzero(is_concave(polygons)):
                 if count <= MAX_CLIPPED:
-                    local[row] = clip_ears(points[corners[slots[row]]])
+                    local[row] = _clip_canonically(polygons[row])
         triangles.append(np.take_along_axis(slots[:, :, None], local.reshape(len(which), -1, 1), 1).reshape(-1, 3))
         owners.append(np.repeat(which, len(shape)))
     if not triangles:
@@ -40,6 +42,24 @@ def fan(count: int) -> NDArray[np.int64]:
     """[count − 2, 3]: the triangles of a convex polygon, from its first corner."""
     second = np.arange(1, count - 1)
     return np.stack([np.zeros_like(second), second, second + 1], axis=1)
+
+
+def _first_corner(polygons: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A corner of each polygon [G, N, 3] chosen by place alone.
+
+    A face and its doubled copy, wound the other way and listed from another corner, then give the same triangles, which
+    can be recognised as copies.
+    """
+    return (polygons @ np.array([0.42, 0.31, 0.85])).argmin(1)
+
+
+def _clip_canonically(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
+    """`clip_ears` from a corner and in a direction that depend on places alone, like `_first_corner`."""
+    order = np.roll(np.arange(len(polygon)), -int(_first_corner(polygon[None])[0]))
+    if tuple(polygon[order[1]]) <= tuple(polygon[order[-1]]):
+        return order[clip_ears(polygon[order])]
+    backward = np.roll(order[::-1], 1)
+    return backward[clip_ears(polygon[backward])][:, ::-1]
 
 
 def polygon_normals(polygons: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -22,6 +22,8 @@ def read_stl(files: SourceFiles, textures: TextureCache) -> list[Part]:
     triangles = _text(files, data) if _is_text(data) else _binary(files, data)
     if not len(triangles):
         return []
+    if not np.isfinite(triangles).all():
+        raise files.error("has vertices with NaN or infinite coordinates")
     vertices, ids = np.unique(triangles.reshape(-1, 3), axis=0, return_inverse=True)
     return [Part(vertices.astype(np.float64), ids.reshape(-1, 3).astype(np.int32))]
 
