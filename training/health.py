@@ -16,6 +16,7 @@ SIGN_ACCURACY = 0.98  # images that a discriminator tells right
 DIVERSITY_SHARE = 0.3  # of the largest spread between shapes seen so far
 DIVERSITY_MIN = 0.02  # spread below which nothing has been learnt yet: no collapse can be told
 WARM_UP_KIMG = 3.0  # the sphere must become something first
+FLOATERS_KIMG = 15.0  # until then, parts that are not joined yet are no failure
 PATIENCE = 3  # lines in a row
 
 
@@ -24,7 +25,7 @@ class Symptom:
     """One failure: when it shows, and what to say.
 
     `shows` gets the line with two figures more: "new/skipped", steps left out since the line before, and
-    "best/diversity", the largest spread between shapes so far.
+    "best/diversity", the largest spread between shapes so far (after the warm-up).
     """
 
     name: str
@@ -58,7 +59,7 @@ SYMPTOMS = (
     ),
     Symptom(
         "floaters",
-        lambda line: line["nimg"] > WARM_UP_KIMG * 1000 and line.get("probe/components", 0.0) > COMPONENTS,
+        lambda line: line["nimg"] > FLOATERS_KIMG * 1000 and line.get("probe/components", 0.0) > COMPONENTS,
         "shapes fall into many parts; raise loss.sdf_regulariser or lower loss.gamma",
     ),
     Symptom(
@@ -90,7 +91,8 @@ class Health:
     def observe(self, line: Line) -> list[str]:
         """Messages that a new line of statistics gives rise to."""
         messages = []
-        self._best_diversity = max(self._best_diversity, line.get("probe/diversity", 0.0))
+        if line["nimg"] > WARM_UP_KIMG * 1000:  # before, shapes are wild rather than various
+            self._best_diversity = max(self._best_diversity, line.get("probe/diversity", 0.0))
         skipped = line.get("skipped_steps", 0.0)
         line = {**line, "best/diversity": self._best_diversity, "new/skipped": skipped - self._skipped}
         self._skipped = skipped
