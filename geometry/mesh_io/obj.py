@@ -37,9 +37,6 @@ class ObjLines:
 def read_obj(files: SourceFiles, textures: TextureCache) -> list[Part]:
     """One part a material, in order of first use. v may carry colours (sRGB values) after x y z."""
     lines = _sort_lines(files, decode_text(read_bytes(files.path)))
-    if not lines.faces:
-        # Vertices alone still tell "only points" from an empty file.
-        return [Part(np.zeros((len(lines.vertices), 3)), np.zeros((0, 3), np.int32))]
     positions, colours = _positions(files, lines.vertices)
     uvs = _table(files, lines.uvs, 2, "vt")
     normals = _table(files, lines.normals, 3, "vn")
@@ -51,10 +48,12 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[Part]:
     library = ObjMaterials(files, textures)
     for statement in lines.libraries:
         library.load(statement)
-    return [
-        _part(library, lines.materials[index], keys[triangles[material_of == index]], positions, colours, uvs, normals)
-        for index in dict.fromkeys(lines.face_material)
-    ]
+    parts = [Part(positions, np.zeros((0, 3), np.int32))]  # tells "only points" from an empty file
+    for index in dict.fromkeys(lines.face_material):
+        chosen = triangles[material_of == index]
+        if len(chosen):
+            parts.append(_part(library, lines.materials[index], keys[chosen], positions, colours, uvs, normals))
+    return parts
 
 
 def _sort_lines(files: SourceFiles, text: str) -> ObjLines:
