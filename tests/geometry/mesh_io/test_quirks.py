@@ -109,7 +109,7 @@ def test_colours_are_the_right_ones(quirks):
     assert {part.material.alpha_cutoff for part in modes} == {0.25, 0.5, 0.75}
     spider = read_mesh(quirks / "obj/spider/spider.obj").parts
     assert {part.material.image_name for part in spider} == {
-        ".\\SpiderTex.jpg", ".\\wal67ar_small.jpg", ".\\drkwood2.jpg", ".\\wal69ar_small.jpg",
+        ".\\SpiderTex.jpg", ".\\wal67ar_small.jpg", ".\\drkwood2.jpg", ".\\engineflare1.jpg",
     }  # fmt: skip
 
 
