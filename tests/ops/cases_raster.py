@@ -8,6 +8,7 @@ from torch_utils.ops.antialias import antialias, antialias_reference
 from torch_utils.ops.face_neighbours import face_neighbours, face_neighbours_reference
 from torch_utils.ops.interpolate import interpolate, interpolate_reference
 from torch_utils.ops.rasterize import rasterize, rasterize_reference
+from torch_utils.ops.texture import mip_levels, texture, texture_reference
 
 
 def triangle_soup(batch: int, faces: int, dtype: torch.dtype, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,6 +73,38 @@ def _face_neighbours(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     patches = [grid_faces(width, 3) + n * (width + 1) * 4 for n in range(batch)]
     extra = torch.tensor([[0, 1, 4], [5, 5, 6]], dtype=torch.int32)  # a third face on an edge, and a degenerate one
     return {"faces": torch.cat([*patches, extra]) if batch else torch.zeros(0, 3, dtype=torch.int32)}
+
+
+def _texture(batch: int, width: int, dtype: torch.dtype, boundary: str = "wrap") -> Arguments:
+    """Footprints from a tenth of a texel to many; coordinates off the texel grid, where the slope jumps."""
+    generator = torch.Generator().manual_seed(4)
+    height, columns = 6, 9
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+    cell = torch.randint(-12, 40, (batch, 5, 4, 2), generator=generator)
+    offset = 0.1 + 0.3 * uniform(batch, 5, 4, 2)  # off half texels too: they are edges of the coarser levels
+    uv = (cell + offset) / torch.tensor([2 * columns, 2 * height])
+    uv_db = torch.randn(batch, 5, 4, 4, generator=generator, dtype=torch.float64) * 10 ** (
+        2 * uniform(batch, 5, 4, 1) - 2
+    )
+    return {
+        "image": torch.randn(batch, height, columns, width, generator=generator, dtype=torch.float64).to(dtype),
+        "uv": uv.to(dtype),
+        "uv_db": uv_db.to(dtype),
+        "boundary": boundary,
+    }
+
+
+def _texture_overloads(a: Arguments) -> list:
+    levels = mip_levels(a["image"])
+    texels = torch.cat([level.flatten(1, 2) for level in levels], 1).detach().requires_grad_()
+    size = a["image"].shape[1:3]
+    return [
+        (torch.ops.tetragan.texture.default, (texels, a["uv"], a["uv_db"], *size, len(levels), 2, 0)),
+        (torch.ops.tetragan.texture.default, (texels, a["uv"], None, *size, 1, 1, 1)),
+    ]
 
 
 def _set(name: str, value):
@@ -155,6 +188,24 @@ RASTER_CASES = [
             BadInput("mixed", _set("positions", lambda p: p.float()), "expected positions of type float64", TypeError),
             BadInput("index", _set("positions", lambda p: p[:3]), "expected faces in [0, 3)"),
             BadInput("neighbours", _set("neighbours", lambda n: n[:1]), "expected neighbours of shape"),
+        ),
+    ),
+    Case(
+        name="texture",
+        function=texture,
+        reference=texture_reference,
+        make=_texture,
+        gradients=("image", "uv", "uv_db"),
+        overloads=_texture_overloads,
+        half=("image",),
+        tolerance={torch.float32: 2e-4, torch.float64: 1e-10},
+        bad_inputs=(
+            BadInput("rank", _set("uv", lambda x: x[0]), "texture(): expected uv of shape [N, h, w, 2]"),
+            BadInput("batch", _set("image", lambda x: torch.cat([x, x])), "expected image of batch 1 or 2, got 4"),
+            BadInput("mixed", _set("image", lambda x: x.float()), "expected image of type", TypeError),
+            BadInput("no texels", _set("image", lambda x: x[:, :0]), "expected image sides in [1, "),
+            BadInput("uv_db", _set("uv_db", lambda x: x[..., :2]), "expected uv_db of shape"),
+            BadInput("boundary", _set("boundary", lambda x: "mirror"), "expected boundary to be one of wrap, clamp"),
         ),
     ),
 ]

@@ -23,7 +23,7 @@ MODELS = (
     "vehicle",
 )
 SIZE = 128
-# Pixels whose centre lies nearer to an edge than this (in barycentric weight) are not counted: single precision decides.
+# Pixels whose centre lies nearer to an edge than this (a barycentric weight) are not counted: rounding decides.
 EDGE = 1e-3
 
 
