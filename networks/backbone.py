@@ -3,6 +3,8 @@
 Convolutions and geometry heads take w_geo, texture heads take w_tex, so a change of w_tex leaves the geometry alone.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,7 +16,10 @@ START_RESOLUTION = 4
 
 
 class BackboneBlock(nn.Module):
-    """One resolution: convolutions (the first one upsamples) and a head for each kind of plane."""
+    """One resolution: convolutions (the first one upsamples) and a head for each kind of plane.
+
+    Its slots of w_geo are the styles of its convolutions and of its geometry head, in this order.
+    """
 
     def __init__(self, in_channels: int, channels: int, head_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -27,6 +32,13 @@ class BackboneBlock(nn.Module):
     def num_convolutions(self) -> int:
         return 1 if self.upsampling is None else 2
 
+    def forward(self, x: Tensor, slots: Sequence[Tensor], w_tex: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features and what this resolution adds to the geometry and texture planes."""
+        if self.upsampling is not None:
+            x = self.upsampling(x, slots[0])
+        x = self.convolution(x, slots[-2])
+        return x, self.to_geometry(x, slots[-1]), self.to_texture(x, w_tex)
+
 
 class TriPlaneBackbone(nn.Module):
     """w_geo [B, num_ws_geo, w_dim], w_tex [B, num_ws_tex, w_dim] → two tri-planes [B, 3, R, R, C], fp32.
@@ -34,6 +46,8 @@ class TriPlaneBackbone(nn.Module):
     Slots of w_geo: the convolutions and geometry heads in order of resolution; of w_tex: the texture heads.
     The planes are views of channels-last pictures [B, R, R, 3·C]; planes are (x, y), (y, z), (x, z).
     """
+
+    filter: Tensor
 
     def __init__(self, config: BackboneConfig, w_dim: int) -> None:
         super().__init__()
@@ -43,33 +57,31 @@ class TriPlaneBackbone(nn.Module):
             sizes.append(2 * sizes[-1])
         widths = [channels_at(size, config.channel_base, config.channel_max) for size in sizes]
         self.constant = nn.Parameter(torch.randn(widths[0], START_RESOLUTION, START_RESOLUTION))
-        self.blocks = nn.ModuleList(
+        blocks = [
             BackboneBlock(below, width, 3 * config.plane_channels, w_dim)
             for below, width in zip([0, *widths], widths, strict=False)
-        )
-        self.num_ws_geo = sum(block.num_convolutions + 1 for block in self.blocks)
-        self.num_ws_tex = len(self.blocks)
+        ]
+        self.blocks = nn.ModuleList(blocks)
+        self.slots_of_blocks = [block.num_convolutions + 1 for block in blocks]
+        self.num_ws_geo = sum(self.slots_of_blocks)
+        self.num_ws_tex = len(blocks)
         self.register_buffer("filter", resample_filter(), persistent=False)
 
     def forward(self, w_geo: Tensor, w_tex: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """dtype: of the convolutions; the planes are summed in fp32."""
         batch = w_geo.shape[0]
         x = self.constant.to(dtype)[None].expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        geometry = texture = None
-        slots = iter(w_geo.unbind(1))
-        for block, w_texture in zip(self.blocks, w_tex.unbind(1), strict=True):
-            if block.upsampling is not None:
-                x = block.upsampling(x, next(slots))
-            x = block.convolution(x, next(slots))
-            geometry = self._add(geometry, block.to_geometry(x, next(slots)))
-            texture = self._add(texture, block.to_texture(x, w_texture))
+        styles, geometry, texture = w_geo.unbind(1), None, None
+        for block, count, w_texture in zip(self.blocks, self.slots_of_blocks, w_tex.unbind(1), strict=True):
+            x, add_geometry, add_texture = block(x, styles[:count], w_texture)
+            styles = styles[count:]
+            geometry = add_geometry if geometry is None else add_geometry + self._upsample(geometry)
+            texture = add_texture if texture is None else add_texture + self._upsample(texture)
+        assert geometry is not None and texture is not None, "a backbone has at least one block"
         return self._split(geometry), self._split(texture)
 
-    def _add(self, below: Tensor | None, planes: Tensor) -> Tensor:
-        """The planes so far, upsampled, plus those of this resolution."""
-        if below is None:
-            return planes
-        return planes + upfirdn2d(below, self.filter, up=2, padding=(2, 1, 2, 1), gain=4)
+    def _upsample(self, planes: Tensor) -> Tensor:
+        return upfirdn2d(planes, self.filter, up=2, padding=(2, 1, 2, 1), gain=4)
 
     def _split(self, planes: Tensor) -> Tensor:
         """[B, 3·C, R, R] → [B, 3, R, R, C], without a copy where it is channels-last."""

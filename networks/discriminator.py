@@ -48,7 +48,7 @@ class Discriminator(nn.Module):
         self.channels = channels
         self.classes = config.classes
         self.resolution = config.data.resolution
-        self.precision = config.training.precision
+        self.precision: str = config.training.precision
         self.stddev_group = options.stddev_group
         self.divisor = options.mask_resolution_divisor if channels == 1 else 1
         base = options.mask_channel_base if channels == 1 else options.channel_base

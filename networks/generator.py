@@ -60,7 +60,7 @@ class Generator(nn.Module):
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.config = config
-        self.precision = config.training.precision
+        self.precision: str = config.training.precision
         mapping, planes = config.mapping, config.backbone
         sizes = (mapping.z_dim, mapping.w_dim, mapping.layers, mapping.lr_multiplier, config.classes)
         self.mapping_geo = Mapping(*sizes)

@@ -85,6 +85,8 @@ class Conv2d(nn.Module):
     pixels evenly). Computes in x's type; the weights are stored in fp32. `gain` multiplies the activation's own gain.
     """
 
+    filter: Tensor
+
     def __init__(
         self,
         in_channels: int,
@@ -131,6 +133,8 @@ class ModulatedConv(nn.Module):
 
     The affine layer that turns w into a style starts at one. Demodulated, then bias and leaky ReLU.
     """
+
+    filter: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, kernel: int = 3, up: int = 1) -> None:
         super().__init__()

@@ -215,8 +215,8 @@ def _second(ctx, of_x, of_bias, of_scale):
     if wants_x and of_scale.numel():
         grad_x = (times_slope(grad) * of_scale.reshape(of_scale.shape[0], *shape[1:])).to(grad.dtype)
     if wants_scale and scale is not None:
-        product = (times_slope(grad) * of_x).transpose(1, dim).flatten(2) if grad.dim() > 2 else times_slope(grad) * of_x
-        grad_scale = (product.to(scale.dtype).sum(2) if product.dim() > 2 else product).to(scale.dtype)
+        product = (times_slope(grad) * of_x).to(scale.dtype).transpose(1, dim)
+        grad_scale = product.flatten(2).sum(2) if product.dim() > 2 else product
     return of_grad, grad_x, None, grad_scale, *[None] * 6
 
 

@@ -2,15 +2,15 @@
 
     triplane_sample(planes [B, 3, R, R, C], points [ΣP, 3], point_offsets [B + 1]) → [ΣP, C]
 
-planes: (x, y), (y, z), (x, z) of each sample; in a plane (a, b) the coordinate a runs along the width (dimension 3) and b
-along the height (dimension 2). float32 or float64 (half is computed in float32); any memory format with adjacent channels
-is taken without a copy, a view of [B, R, R, 3, C] for instance. points: in [−1, 1], of the planes' type; beyond, the border
-holds. Texel centres lie at half-integers, so ±1 are the outer edges of the border texels (`align_corners=False`).
-point_offsets: int64, on the CPU; sample b owns points point_offsets[b] : point_offsets[b + 1].
+planes: (x, y), (y, z), (x, z) of each sample; in a plane (a, b) the coordinate a runs along the width (dimension 3) and
+b along the height (dimension 2). float32 or float64 (half is computed in float32); any memory format with adjacent
+channels is taken without a copy, a view of [B, R, R, 3, C] for instance. points: in [−1, 1], of the planes' type;
+beyond, the border holds. Texel centres lie at half-integers, so ±1 are the outer edges of the border texels
+(`align_corners=False`). point_offsets: int64, on the CPU; sample b owns points point_offsets[b] : point_offsets[b + 1].
 
 Gradients to planes and points, once; a point beyond the outermost texel centres gets none along that axis.
-The CPU kernel is bitwise repeatable for any number of threads; the CUDA kernel's forward is, its backward adds to the planes
-with atomics and refuses under `torch.use_deterministic_algorithms(True)`.
+The CPU kernel is bitwise repeatable for any number of threads; the CUDA kernel's forward is, its backward adds to the
+planes with atomics and refuses under `torch.use_deterministic_algorithms(True)`.
 Errors: TypeError, ValueError "triplane_sample(): expected …, got …".
 """
 
@@ -33,9 +33,7 @@ def triplane_sample(planes: Tensor, points: Tensor, point_offsets: Tensor) -> Te
     if dtype in HALF:
         planes = planes.float()
     points = points.to(planes.dtype)
-    if planes.device.type == "meta":
-        features = planes.new_empty(points.shape[0], planes.shape[4])
-    elif not use_kernel(planes.device.type, "triplane_sample"):
+    if not use_kernel(planes.device.type, "triplane_sample"):
         features = triplane_sample_reference(planes, points, point_offsets)
     else:
         planes = planes if planes.stride(4) == 1 and _is_dense(planes) else planes.contiguous()

@@ -4,9 +4,9 @@
     H' = (H·up + top + bottom − T) // down + 1, W' likewise
 
 x: float32, float64, float16 or bfloat16; contiguous and channels-last memory are both fast, and the output keeps the
-format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32; it is convolved, that is, flipped against
-the picture. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled picture; negative
-ones crop. gain: factor on the output. H', W' must be at least 1.
+format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32; it is convolved, that is, flipped
+against the picture. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled
+picture; negative ones crop. gain: factor on the output. H', W' must be at least 1.
 
 Gradient to x, of any order; none to the filter. Bitwise repeatable for any number of threads, and on CUDA.
 A filter [T_y, T_x] always runs the reference (a depthwise convolution).

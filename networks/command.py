@@ -1,0 +1,47 @@
+"""`tetragan info`: what a preset, a configuration or a network file holds."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("name")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="change a setting of a preset")
+@click.option("--layers/--no-layers", default=True, show_default=True, help="print one line for each layer")
+def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
+    """Parts, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
+    from configs.loader import build_config, load_config
+    from networks.describe import describe, training_bytes
+
+    path = Path(name)
+    if name.endswith(".safetensors") or path.is_dir():
+        from torch_utils.checkpoint import load_network
+
+        if overrides:
+            raise click.UsageError(f"--set {overrides[0]}: a network file's configuration is fixed")
+        file = load_network(path / "model.safetensors" if path.is_dir() else path)
+        config = build_config(file.config, name)
+        click.echo(f"{name}: network of {config.category}, {file.nimg / 1000:g} kimg, written by {file.commit}")
+    else:
+        config = load_config(name, overrides)
+        click.echo(f"{name}: {config.category} at {config.data.resolution} px")
+    parts = describe(config)
+    for part in parts:
+        click.echo(f"\n{part.name}: {_millions(part.parameters)} parameters, {_giga(part.multiply_adds)} multiply-adds")
+        for layer in part.layers if layers else []:
+            shape = " × ".join(map(str, layer.shape)) or "1"
+            columns = f"{_millions(layer.parameters):>11}  {_giga(layer.multiply_adds):>11}"
+            click.echo(f"  {layer.name:<34} {shape:>18}  {columns}")
+    click.echo(f"\ngenerator: {_millions(sum(p.parameters for p in parts[:2]))} parameters")
+    click.echo(f"discriminators: {_millions(sum(p.parameters for p in parts[2:]))} parameters")
+    gib = training_bytes(parts, config) / 2**30
+    click.echo(f"memory of training at batch {config.training.batch}: about {gib:.1f} GiB (without raster and points)")
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e8 else f"{count / 1e6:.2f} M" if count >= 1e4 else f"{count:,}"
