@@ -62,7 +62,11 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 @click.option("--camera", default="chair", show_default=True, help="A published law or a YAML file.")
 @click.option("--shading", type=click.Choice(["albedo", "soft"]), default="albedo", show_default=True)
 @click.option("--supersample", type=click.Choice(["1", "2", "4"]), default="2", show_default=True)
-@click.option("--scale", type=float, help="Longest side of a shape, world units.  [default: by --camera]")
+@click.option(
+    "--scale",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Longest side of a shape, world units.  [default: by --camera]",
+)
 @click.option("--category", help="Name of what the data show.  [default: by --camera]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
 @click.option("--format", "image_format", type=click.Choice(["png", "webp"]), default="png", show_default=True)

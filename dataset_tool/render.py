@@ -218,13 +218,20 @@ def _in_processes(
             yield ShapeReport(source.id, failure=f"{source.path}: {cause}")
 
 
+def _context() -> multiprocessing.context.BaseContext:
+    """Processes forked from a server that has imported everything once and has no threads, so no locks to copy."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dataset_tool.shape_job"])
+    return context
+
+
 def _pool(
     todo: Sequence[ShapeSource], settings: RenderSettings, root: Path, workers: int, running: list[ShapeSource]
 ) -> Iterator[ShapeReport]:
     """Render in `workers` processes; on BrokenProcessPool `running` gains the shapes that were under way."""
-    # "spawn": a fork would copy locks held by torch's threads.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker)
     pending: dict[Future[ShapeReport], ShapeSource] = {}
     queue = iter(todo)
     try:
