@@ -39,16 +39,21 @@ class RunFolder:
             raise UserError(f"--out {self.path}: already holds a run; continue it with --resume or give another folder")
 
     def resumed_config(self, given: str | None, overrides: Sequence[str]) -> Config:
-        """The configuration to go on with: the run's own, or `given` (a preset or file), changed by `overrides`.
+        """The configuration to go on with: the run's own, changed by `overrides`.
 
-        UserError where it differs in anything that decides what is learnt.
+        given: a preset or file that must agree with it. UserError where that or an override differs in anything that
+        decides what is learnt; how long to go on and how often to write stay as they are unless overridden.
         """
         latest_state(self.path)
-        stored = str(self.path / CONFIG)
-        config = load_config(given or stored, overrides)
-        difference = first_difference(load_config(stored).model_dump(), config.model_dump())
-        if difference:
-            raise UserError(f"--resume: the run in {self.path} has {difference}; start another run with --init instead")
+        stored = load_config(str(self.path / CONFIG))
+        config = load_config(str(self.path / CONFIG), overrides)
+        for other in (config, load_config(given, overrides) if given else config):
+            difference = first_difference(stored.model_dump(), other.model_dump())
+            if difference:
+                raise UserError(
+                    f"--resume: the run in {self.path} has {difference}; leave out --config and --set to go on as it "
+                    "was, or start another run with --init"
+                )
         return config
 
     def check_data(self, data: Data) -> None:

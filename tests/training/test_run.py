@@ -219,9 +219,22 @@ def test_wrong_checkpoints_are_refused(finished, data, config, tmp_path):
     assert not out.exists()
 
 
+def test_a_complete_run_resumes_to_itself(finished, data, config):
+    """Also with --config, whose length does not count: the run keeps its own."""
+    longer = config.parent / "longer.yaml"
+    longer.write_text(config.read_text().replace("total_kimg: 0.08", "total_kimg: 9.0"))
+    before = state_tensors(finished)
+    outcome = run("train", "--config", longer, "--data", data, "--out", finished, "--resume")
+    assert outcome.status == 0, outcome.stderr
+    assert all(torch.equal(value, before[name]) for name, value in state_tensors(finished).items())
+    assert lines(finished)[-1]["nimg"] == 80
+
+
 def test_resume_refuses_what_would_not_be_the_same_run(finished, data, config, tmp_path):
     base = ("train", "--out", finished, "--resume")
     assert_refused(run(*base, "--data", data, "--set", "loss.gamma=5"), "loss.gamma = 1.0", "--init")
+    changed = tiny.write_config(tmp_path / "changed.yaml", loss={"gamma": 7.0})
+    assert_refused(run(*base, "--data", data, "--config", changed), "loss.gamma = 1.0", "leave out --config")
     other = tiny.write_dataset(tmp_path / "other", shapes=5)
     assert_refused(run(*base, "--data", other), "other data")
     out = tmp_path / "out"
