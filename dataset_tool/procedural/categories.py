@@ -5,12 +5,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dataset_tool.procedural.car import SYNSET as CAR
+from dataset_tool.procedural.car import make_car
 from dataset_tool.procedural.chair import SYNSET as CHAIR
 from dataset_tool.procedural.chair import make_chair
 from dataset_tool.procedural.lamp import SYNSET as LAMP
 from dataset_tool.procedural.lamp import make_lamp
 from dataset_tool.procedural.mug import SYNSET as MUG
 from dataset_tool.procedural.mug import make_mug
+from dataset_tool.procedural.plane import SYNSET as PLANE
+from dataset_tool.procedural.plane import make_plane
 from dataset_tool.procedural.shape import ProceduralShape
 from dataset_tool.procedural.table import SYNSET as TABLE
 from dataset_tool.procedural.table import make_table
@@ -25,12 +29,16 @@ CATEGORIES: dict[str, Callable[[np.random.Generator], ProceduralShape]] = {
     "table": make_table,
     "lamp": make_lamp,
     "mug": make_mug,
+    "car": make_car,
+    "plane": make_plane,
 }
 SYNSETS: dict[str, str] = {
     "chair": CHAIR,
     "table": TABLE,
     "lamp": LAMP,
     "mug": MUG,
+    "car": CAR,
+    "plane": PLANE,
 }
 
 
