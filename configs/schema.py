@@ -147,7 +147,15 @@ class Config(Section):
                 f"training.batch: expected a multiple of data.views_per_shape = {self.data.views_per_shape}, "
                 f"got {self.training.batch}"
             )
-        resolution = self.backbone.plane_resolution
-        if resolution < 4 or resolution & (resolution - 1):
-            raise ValueError(f"backbone.plane_resolution: expected a power of two of at least 4, got {resolution}")
+        planes, views = self.backbone.plane_resolution, self.data.resolution
+        if planes < 4 or planes & (planes - 1):
+            raise ValueError(f"backbone.plane_resolution: expected a power of two of at least 4, got {planes}")
+        if views & (views - 1):
+            raise ValueError(f"data.resolution: expected a power of two (the discriminators halve it), got {views}")
+        divisor = self.discriminator.mask_resolution_divisor
+        if divisor & (divisor - 1) or views // (divisor * self.discriminator.entry_stride) < 4:
+            raise ValueError(
+                f"discriminator.mask_resolution_divisor: expected a power of two that leaves the mask discriminator at "
+                f"least 4 px after its first convolution, got {divisor}"
+            )
         return self

@@ -20,7 +20,7 @@ FP32_BYTES = 4
 
 @dataclass(frozen=True)
 class Layer:
-    """One row of the table. shape: the output's, batch left out. multiply_adds: of one sample, or one point of a head."""
+    """One row of the table. shape: the output's without batch. multiply_adds: of one sample, or one point of a head."""
 
     name: str
     shape: tuple[int, ...]

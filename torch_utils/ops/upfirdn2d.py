@@ -4,8 +4,8 @@
     H' = (H·up + top + bottom − T) // down + 1, W' likewise
 
 x: float32, float64, float16 or bfloat16; contiguous and channels-last memory are both fast, and the output keeps the
-format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32; it is convolved, that is, flipped
-against the picture. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled
+format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32 or float64; it is convolved, that is,
+flipped against the picture. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled
 picture; negative ones crop. gain: factor on the output. H', W' must be at least 1.
 
 Gradient to x, of any order; none to the filter. Bitwise repeatable for any number of threads, and on CUDA.
@@ -44,7 +44,7 @@ def _check(x: Tensor, filter: Tensor, up: int, down: int, padding: Padding) -> N
     if not isinstance(filter, Tensor) or filter.dim() not in (1, 2) or filter.numel() == 0:
         got = list(filter.shape) if isinstance(filter, Tensor) else type(filter).__name__
         raise ValueError(f"{op}(): expected filter of shape [T] or [T_y, T_x], got {got}")
-    check_tensor(op, "filter", filter, filter.shape, (torch.float32,), x.device)
+    check_tensor(op, "filter", filter, filter.shape, FLOATING, x.device)
     for name, value in (("up", up), ("down", down)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"{op}(): expected {name} to be an integer of at least 1, got {value!r}")

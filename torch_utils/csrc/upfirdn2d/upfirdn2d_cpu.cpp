@@ -51,7 +51,10 @@ Plan<A> plan_axis(const ResampleAxis& axis, int64_t outputs, const std::vector<d
 std::vector<double> ordered_taps(const Tensor& filter, bool flip, double gain) {
   const int64_t count = filter.size(0);
   std::vector<double> taps(count);
-  for (int64_t t = 0; t < count; ++t) taps[t] = gain * data<float>(filter)[flip ? t : count - 1 - t];
+  dispatch_floating(filter, "upfirdn2d", [&](auto zero) {
+    const auto* values = data<decltype(zero)>(filter);
+    for (int64_t t = 0; t < count; ++t) taps[t] = gain * values[flip ? t : count - 1 - t];
+  });
   return taps;
 }
 

@@ -1,0 +1,211 @@
+"""The generator: separation of styles, batching, gradients, the sparse path, errors."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from configs.loader import load_config
+from networks.generator import Generator
+from networks.heads import PointHead
+from tests.compare import assert_close
+from tests.networks.helpers import cameras, latents, tiny_config
+
+
+def make(seed: int = 0, **sections) -> Generator:
+    torch.manual_seed(seed)
+    return Generator(tiny_config(**sections))
+
+
+def test_slots_of_the_published_sizes() -> None:
+    with torch.device("meta"):
+        generator = Generator(load_config("car-get3d"))
+    assert (generator.num_ws_geo, generator.num_ws_tex) == (22, 9)
+    z = torch.empty(2, 512, device="meta")
+    w_geo, w_tex = generator.map(z, z)
+    geometry, texture = generator.planes(w_geo, w_tex)
+    assert geometry.shape == texture.shape == (2, 3, 256, 256, 32)
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    generator = make()
+    rendered = generator.render(*generator.map(*latents(generator.config, 3)), cameras(6))
+    torch.manual_seed(1)
+    loss = (rendered.rgb * torch.randn_like(rendered.rgb)).mean() + (
+        rendered.mask * torch.randn_like(rendered.mask)
+    ).mean()
+    loss.backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    groups = generator.parameter_groups()
+    ids = [id(parameter) for group in groups.values() for parameter in group]
+    assert sorted(ids) == sorted(map(id, generator.parameters()))
+    assert all(groups.values())
+
+
+def test_a_batch_equals_single_samples() -> None:
+    generator = make().eval()
+    w_geo, w_tex = generator.map(*latents(generator.config, 8))
+    seen = cameras(8)
+    with torch.no_grad():
+        together = generator.render(w_geo, w_tex, seen)
+        for n in range(8):
+            alone = generator.render(w_geo[n : n + 1], w_tex[n : n + 1], seen[n])
+            assert_close(alone.surface.mesh.vertices, together.surface.mesh[n].vertices, 1e-5, name="vertices")
+            assert torch.equal(alone.surface.mesh.faces, together.surface.mesh[n].faces)
+            assert_close(alone.rgb[0], together.rgb[n], 1e-4, name="rgb")
+            assert_close(alone.mask[0], together.mask[n], 1e-4, name="mask")
+
+
+def test_texture_leaves_geometry_alone_and_geometry_changes_it() -> None:
+    generator = make()
+    w_geo, w_tex = generator.map(*latents(generator.config, 2))
+    other_geo, other_tex = generator.map(*latents(generator.config, 2, seed=5))
+    first, second = generator.render(w_geo, w_tex, cameras(2)), generator.render(w_geo, other_tex, cameras(2))
+    for field in ("vertices", "faces"):
+        assert torch.equal(getattr(first.surface.mesh, field), getattr(second.surface.mesh, field))
+    assert torch.equal(first.surface.sdf_a, second.surface.sdf_a)
+    planes = [generator.planes(w_geo, w)[0] for w in (w_tex, other_tex)]
+    assert torch.equal(generator.sdf_grid(planes[0], w_geo), generator.sdf_grid(planes[1], w_geo))
+    assert (first.rgb - second.rgb).abs().max() > 0.01
+    assert torch.equal(generator.mesh(w_geo).mesh.vertices, first.surface.mesh.vertices)
+    changed = generator.mesh(other_geo).mesh.vertices
+    assert changed.shape != first.surface.mesh.vertices.shape or not torch.equal(changed, first.surface.mesh.vertices)
+
+
+@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
+def test_lattice_evaluation_equals_plane_lookups(lattice: str) -> None:
+    generator = make(geometry={"lattice": lattice, "box": 0.8})
+    w_geo, w_tex = generator.map(*latents(generator.config, 3))
+    planes, _ = generator.planes(w_geo, w_tex)
+    assert_close(generator.sdf_grid(planes, w_geo), generator.sdf_dense(planes, w_geo), 1e-5, name="SDF")
+
+
+def test_two_hidden_layers_take_the_dense_path_and_work() -> None:
+    generator = make(geometry={"hidden_layers": 2})
+    w_geo, w_tex = generator.map(*latents(generator.config, 2))
+    assert generator.num_ws_geo == generator.backbone.num_ws_geo + 3
+    planes, _ = generator.planes(w_geo, w_tex)
+    assert torch.equal(generator.sdf_grid(planes, w_geo), generator.sdf_dense(planes, w_geo))
+    assert generator.mesh(w_geo).mesh.faces.shape[0] > 0
+
+
+def test_sparse_gradient_equals_the_dense_one() -> None:
+    """The sparse path's gradient of the crossing values is that of the dense evaluation at the same vertices."""
+    generator = make()
+    w_geo, w_tex = (w.detach() for w in generator.map(*latents(generator.config, 2)))
+    planes, _ = (p.detach().requires_grad_() for p in generator.planes(w_geo, w_tex))
+    surface = generator.surface(planes, w_geo)
+    (sparse,) = torch.autograd.grad(surface.sdf_a.sum(), planes)
+    dense = generator.sdf_dense(planes, w_geo).reshape(-1)
+    crossing = _first_ends(generator, planes, w_geo)
+    assert_close(surface.sdf_a, dense[crossing], 1e-5, name="SDF")
+    (expected,) = torch.autograd.grad(dense[crossing].sum(), planes)
+    assert expected.abs().max() > 0
+    assert_close(sparse, expected, 1e-4, name="gradient")
+
+
+def _first_ends(generator: Generator, planes: torch.Tensor, w_geo: torch.Tensor) -> torch.Tensor:
+    from geometry.extraction import find_surface
+
+    found = find_surface(generator.sdf_grid(planes, w_geo), generator.grid)
+    assert not found.replaced.any()
+    return found.topology.edge_vertices[:, 0]
+
+
+def test_starts_as_a_sphere_and_deforms_within_its_bound() -> None:
+    config = load_config("chair")
+    torch.manual_seed(0)
+    generator = Generator(config)
+    surface = generator.mesh(generator.map(*latents(config, 2))[0])
+    radii = surface.mesh.vertices.detach().norm(dim=1)
+    cell = generator.grid.cell
+    assert abs(float(radii.mean()) - config.geometry.sphere_radius) < cell
+    assert float(radii.std()) < 1.5 * cell
+    assert not surface.empty.any() and float(surface.repair_loss) == 0
+    w_geo, w_tex = generator.map(*latents(config, 1))
+    assert not generator.flipped_share(generator.planes(w_geo, w_tex)[0], w_geo).any()
+
+
+def test_an_empty_sample_is_repaired_alone_and_led_back() -> None:
+    generator = make()
+    with torch.no_grad():
+        head: PointHead = generator.geometry.sdf
+        head.layers[-1].bias.fill_(50.0)  # everything outside
+    w_geo, _ = generator.map(*latents(generator.config, 2))
+    surface = generator.mesh(w_geo)
+    assert surface.empty.tolist() == [True, True]
+    assert surface.mesh.face_offsets.diff().min() > 0
+    surface.repair_loss.backward()
+    assert head.layers[-1].bias.grad.item() > 0  # descent lowers the SDF
+
+
+def test_cameras_get_gradients() -> None:
+    generator = make()
+    seen = cameras(2)
+    pose = seen.camera_to_world.clone().requires_grad_()
+    rendered = generator.render(
+        *generator.map(*latents(generator.config, 2)), dataclasses.replace(seen, camera_to_world=pose)
+    )
+    rendered.mask.sum().backward()
+    assert pose.grad is not None and pose.grad.abs().sum() > 0
+
+
+def test_views_share_a_shape_and_background_shows_behind_it() -> None:
+    generator = make().eval()
+    w_geo, w_tex = generator.map(*latents(generator.config, 2))
+    seen = cameras(4)
+    with torch.no_grad():
+        both = generator.render(w_geo, w_tex, seen, background=1.0)
+        one = generator.render(w_geo[1:], w_tex[1:], seen[2:], background=1.0)
+    assert both.rgb.shape == (4, 3, 16, 16) and both.mask.shape == (4, 1, 16, 16)
+    assert_close(both.rgb[2:], one.rgb, 1e-5, name="rgb")
+    corner = both.mask[:, 0, 0, 0] == 0
+    assert corner.any() and (both.rgb[corner][:, :, 0, 0] == 1).all()
+    assert generator.render(w_geo, w_tex, seen, resolution=20).rgb.shape == (4, 3, 20, 20)
+
+
+@pytest.mark.parametrize("mode", ["none", "silhouette", "full"])
+def test_rgb_gradient_to_geometry_follows_the_setting(mode: str) -> None:
+    generator = make(geometry={"rgb_gradient": mode})
+    w_geo, w_tex = generator.map(*latents(generator.config, 2))
+    rendered = generator.render(w_geo, w_tex, cameras(2))
+    head = generator.geometry.sdf.layers[-1].weight
+    (of_rgb,) = torch.autograd.grad(rendered.rgb.square().sum(), head, retain_graph=True, allow_unused=True)
+    (of_mask,) = torch.autograd.grad(rendered.mask.square().sum(), head)
+    assert of_mask.abs().sum() > 0
+    assert (of_rgb is None or not of_rgb.any()) == (mode == "none")
+
+
+def test_truncation_and_the_running_average() -> None:
+    generator = make(mapping={"w_average_beta": 0.5})
+    z = latents(generator.config, 64)
+    w_geo, w_tex = generator.map(*z)
+    generator.update_w_average(w_geo[:, 0], w_tex[:, 0])
+    assert torch.allclose(generator.w_average_geo, w_geo[:, 0].mean(0) / 2, atol=1e-6)
+    half, _ = generator.map(*z, truncation=0.5)
+    assert torch.allclose(half[:, 0], (generator.w_average_geo + w_geo[:, 0]) / 2, atol=1e-6)
+    none, _ = generator.map(*z, truncation=0.0)
+    assert torch.equal(none, generator.w_average_geo.expand_as(none))
+
+
+def test_labels_condition_both_mappings_and_are_demanded() -> None:
+    generator = make(classes=3)
+    z = latents(generator.config, 2)
+    first = generator.map(*z, labels=torch.tensor([0, 1]))
+    second = generator.map(*z, labels=torch.tensor([0, 2]))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a[0], b[0]) and not torch.equal(a[1], b[1])
+    with pytest.raises(ValueError, match=r"map\(\): expected labels of 3 classes, got none"):
+        generator.map(*z)
+
+
+def test_bf16_planes_stay_near_fp32() -> None:
+    generator = make()
+    w_geo, w_tex = generator.map(*latents(generator.config, 2))
+    full = generator.planes(w_geo, w_tex)[0]
+    generator.precision = "bf16"
+    half = generator.planes(w_geo, w_tex)[0]
+    assert half.dtype == torch.float32
+    error = float((half - full).norm() / full.norm())
+    assert 0 < error < 0.03

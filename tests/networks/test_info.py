@@ -1,0 +1,59 @@
+"""`tetragan info` and the published sizes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from configs.loader import load_config
+from networks.describe import describe, training_bytes
+from networks.generator import Generator
+from networks.pretrained import save_pretrained
+from tests.command_line import run
+from tests.networks.helpers import tiny_config
+
+
+def test_car_get3d_has_the_published_sizes() -> None:
+    backbone, rest, rgb, mask = describe(load_config("car-get3d"))
+    assert backbone.parameters == pytest.approx(30.0e6, rel=0.02)
+    assert backbone.multiply_adds == pytest.approx(48.0e9, rel=0.02)
+    assert rgb.parameters + mask.parameters == pytest.approx(60.3e6, rel=0.02)
+    for part in (backbone, rgb, mask):
+        assert sum(layer.parameters for layer in part.layers) == part.parameters
+    shapes = {layer.name: layer.shape for layer in backbone.layers}
+    assert shapes["blocks.6.convolution"] == (128, 256, 256)
+    assert shapes["blocks.5.to_texture"] == (96, 128, 128)
+    assert sum(layer.parameters for layer in rest.layers) == rest.parameters
+
+
+def test_the_memory_estimate_counts_what_is_saved() -> None:
+    small, large = (tiny_config(training={"batch": n, "precision": "fp32"}) for n in (4, 8))
+    parts = describe(small)
+    difference = training_bytes(parts, large) - training_bytes(parts, small)
+    assert difference == 4 * parts[0].saved_bytes + 8 * (parts[2].saved_bytes + parts[3].saved_bytes)
+    # The first convolution's output alone is kept: [16, 4, 4] floats.
+    assert parts[0].saved_bytes > 16 * 16 * 4
+
+
+@pytest.mark.parametrize("preset", ["car-get3d", "chair", "chair-128"])
+def test_info_of_a_preset(preset: str) -> None:
+    outcome = run("info", preset)
+    assert outcome.status == 0, outcome.stderr
+    assert "blocks.1.upsampling" in outcome.stdout
+    assert "backbone: " in outcome.stdout and "discriminators: " in outcome.stdout
+    assert len(run("info", preset, "--no-layers").stdout.splitlines()) < 15
+
+
+def test_info_of_a_network_file(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_pretrained(Generator(tiny_config()), tmp_path / "model", nimg=12000)
+    for path in (tmp_path / "model", tmp_path / "model" / "model.safetensors"):
+        outcome = run("info", path)
+        assert outcome.status == 0 and "12 kimg" in outcome.stdout
+    assert run("info", path, "--set", "loss.gamma=1").status == 2
+
+
+@pytest.mark.parametrize("argument", ["chiar", "nothing.safetensors", "nothing.yaml"])
+def test_info_of_nothing(argument: str) -> None:
+    outcome = run("info", argument)
+    assert outcome.status == 2 and "Error" in outcome.stderr

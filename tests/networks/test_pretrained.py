@@ -1,0 +1,58 @@
+"""Networks to and from files."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from networks.generator import Generator
+from networks.pretrained import from_pretrained, load_generator, save_pretrained
+from tests.networks.helpers import latents, tiny_config
+from torch_utils.checkpoint import save_network
+from torch_utils.errors import UserError
+
+
+@pytest.fixture
+def generator() -> Generator:
+    torch.manual_seed(0)
+    network = Generator(tiny_config())
+    network.w_average_geo.normal_()
+    return network
+
+
+def test_a_network_comes_back_bit_for_bit(generator: Generator, tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    save_network(path, generator, generator.config.model_dump(mode="json"), 3000)
+    loaded = load_generator(path)
+    assert loaded.config == generator.config and not loaded.training and loaded.precision == "fp32"
+    state = loaded.state_dict()
+    assert state.keys() == generator.state_dict().keys()
+    assert all(torch.equal(value, state[name]) for name, value in generator.state_dict().items())
+    w_geo = generator.map(*latents(generator.config, 1))[0]
+    assert torch.equal(generator.mesh(w_geo).mesh.vertices, loaded.mesh(w_geo).mesh.vertices)
+
+
+def test_the_folder_form_comes_back_and_must_agree_with_itself(generator: Generator, tmp_path: Path) -> None:
+    save_pretrained(generator, tmp_path / "model", nimg=5000)
+    loaded = from_pretrained(tmp_path / "model")
+    assert torch.equal(loaded.w_average_geo, generator.w_average_geo)
+    assert load_generator(tmp_path / "model").config == generator.config
+    config = tmp_path / "model" / "config.json"
+    values = json.loads(config.read_text())
+    assert values["nimg"] == 5000 and values["model_type"] == "tetragan"
+    values["config"]["geometry"]["cells"] = 9
+    config.write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"config.json and model.safetensors disagree"):
+        from_pretrained(tmp_path / "model")
+    config.unlink()
+    with pytest.raises(UserError, match=r"expected config.json and model.safetensors"):
+        from_pretrained(tmp_path / "model")
+
+
+def test_weights_of_another_configuration_are_refused(generator: Generator, tmp_path: Path) -> None:
+    path = tmp_path / "network.safetensors"
+    other = tiny_config(texture={"hidden": 7})
+    save_network(path, generator, other.model_dump(mode="json"), 0)
+    with pytest.raises(UserError, match=r"network.safetensors: expected texture_head"):
+        load_generator(path)
