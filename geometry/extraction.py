@@ -16,6 +16,11 @@ from geometry.tetgrid import TetGrid
 from torch_utils.ops.marching_tets import Topology, edge_crossings, marching_tets_topology
 
 
+# Least |SDF| of a grid vertex, lattice cells: no crossing coincides with a grid vertex, so there are no triangles of
+# (nearly) no area and no gradients out of all proportion. Signs never change; the surface moves by less than this.
+MARGIN_CELLS = 1e-3
+
+
 @dataclass(frozen=True)
 class FoundSurface:
     """Where the surfaces of a batch lie; no gradient.
@@ -69,6 +74,8 @@ def find_surface(sdf: Tensor, grid: TetGrid, *, seal: bool = True, repair: bool 
     empty = empty_samples(raw)
     values = used.reshape(-1)[topology.active]
     replaced = values != raw.reshape(-1)[topology.active]
+    margin = MARGIN_CELLS * grid.cell
+    values = torch.where(values < 0, values.clamp(max=-margin), values.clamp(min=margin))
     stray = empty[topology.active // grid.num_vertices]
     return FoundSurface(topology, values, replaced, stray, empty)
 

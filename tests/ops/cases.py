@@ -1,6 +1,7 @@
 """Every op once. A group of ops has its own file; add it to `CASES`."""
 
+from tests.ops.cases_geometry import GEOMETRY_CASES
 from tests.ops.cases_metrics import METRIC_CASES
 from tests.ops.cases_raster import RASTER_CASES
 
-CASES = [*METRIC_CASES, *RASTER_CASES]
+CASES = [*GEOMETRY_CASES, *METRIC_CASES, *RASTER_CASES]

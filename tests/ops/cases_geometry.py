@@ -1,0 +1,137 @@
+"""Sample inputs of marching_tets_topology and edge_crossings."""
+
+from dataclasses import astuple
+
+import torch
+from torch import Tensor
+
+from geometry.tetgrid import tet_grid
+from tests.ops.case import Arguments, BadInput, Case
+from torch_utils.ops.marching_tets import (
+    edge_crossings,
+    edge_crossings_reference,
+    marching_tets_topology,
+    marching_tets_topology_reference,
+)
+
+
+def signed_noise(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    """Values of either sign, between 0.25 and 1.25 in size."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(*shape, generator=generator, dtype=torch.float64) * 2 - 1
+    return (noise + 0.25 * torch.where(noise < 0, -1.0, 1.0)).float().to(dtype)
+
+
+def _topology(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    grid = tet_grid("bcc" if width % 2 else "kuhn", 1 + width // 8)
+    sdf = signed_noise(batch, grid.num_vertices, dtype=dtype)
+    return {
+        "sdf": sdf,
+        "tets": grid.tets.clone(),
+        "edges": grid.edges.clone(),
+        "tet_edges": grid.tet_edges.clone(),
+    }
+
+
+def _topology_parts(**arguments) -> tuple:
+    parts = astuple(marching_tets_topology(**arguments))
+    return (*parts[:4], torch.stack(parts[4:]))
+
+
+def _topology_reference(**arguments) -> tuple:
+    *parts, offsets = marching_tets_topology_reference(**arguments)
+    return (*parts, offsets[:3])
+
+
+def _topology_overloads(arguments: Arguments) -> list:
+    return [(torch.ops.tetragan.marching_tets_topology.default, tuple(arguments.values()))]
+
+
+def _crossings(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    count = 2 * batch * width
+    generator = torch.Generator().manual_seed(1)
+    sdf = signed_noise(count, dtype=dtype).abs() * torch.tensor([-1.0, 1.0]).repeat(batch * width).to(dtype)
+    positions = torch.rand(count, 3, generator=generator, dtype=torch.float64).float().to(dtype)
+    ends = torch.randint(max(count // 2, 1), (3 * batch * width, 2), generator=generator) * 2
+    pairs = ends + torch.tensor([0, 1])
+    flip = torch.rand(len(pairs), generator=generator) < 0.5
+    return {"sdf": sdf, "positions": positions, "pairs": torch.where(flip[:, None], pairs.flip(1), pairs)}
+
+
+def _crossings_overloads(arguments: Arguments) -> list:
+    values = tuple(arguments.values())
+    grad = torch.ones(arguments["pairs"].shape[0], 3)
+    detached = tuple(value.detach() for value in values)
+    return [
+        (torch.ops.tetragan.edge_crossings.default, values),
+        (torch.ops.tetragan.edge_crossings_backward.default, (grad, *detached, True)),
+    ]
+
+
+def _set(name: str, value):
+    def change(arguments: Arguments) -> None:
+        arguments[name] = value(arguments[name])
+
+    return change
+
+
+def _first_row(value: int):
+    def change(tensor: Tensor) -> Tensor:
+        tensor[0] = value
+        return tensor
+
+    return change
+
+
+GEOMETRY_CASES = [
+    Case(
+        name="marching_tets_topology",
+        function=_topology_parts,
+        reference=_topology_reference,
+        make=_topology,
+        overloads=_topology_overloads,
+        half=("sdf",),
+        bad_inputs=(
+            BadInput("rank", _set("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
+            BadInput("type", _set("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
+            BadInput("tets", _set("tets", lambda x: x[:, :3]), "expected tets of shape [T, 4], got [12, 3]"),
+            BadInput("table type", _set("edges", lambda x: x.float()), "expected edges of type int32", TypeError),
+            BadInput(
+                "table size", _set("tet_edges", lambda x: x[1:]), "expected tet_edges of shape [12, 6], got [11, 6]"
+            ),
+            BadInput("tets range", _set("tets", _first_row(9)), "expected tets in [0, V)"),
+            BadInput("tets below", _set("tets", _first_row(-1)), "expected tets in [0, V)"),
+            BadInput("edges range", _set("edges", _first_row(9)), "expected edges in [0, V)"),
+            BadInput(
+                "wide range", _set("edges", lambda x: x.long() + 2**32), "expected edges in [0, 9), got 4294967304"
+            ),
+            BadInput("tet_edges range", _set("tet_edges", lambda x: x + 26), "expected tet_edges to name the edges"),
+            BadInput("tet_edges wrong", _set("tet_edges", lambda x: x.flip(1)), "expected tet_edges to name the edges"),
+        ),
+    ),
+    Case(
+        name="edge_crossings",
+        function=edge_crossings,
+        reference=edge_crossings_reference,
+        make=_crossings,
+        gradients=("sdf", "positions"),
+        overloads=_crossings_overloads,
+        half=("sdf", "positions"),
+        bad_inputs=(
+            BadInput("rank", _set("sdf", lambda x: x[None]), "expected sdf of shape [M], got [1, 20]"),
+            BadInput(
+                "positions", _set("positions", lambda x: x[:, :2]), "expected positions of shape [M, 3], got [20, 2]"
+            ),
+            BadInput("types", _set("positions", lambda x: x.float()), "expected positions of type float64", TypeError),
+            BadInput("rows", _set("positions", lambda x: x[:7]), "expected 20 positions or a divisor of that, got 7"),
+            BadInput(
+                "no rows", _set("positions", lambda x: x[:0]), "expected 20 positions or a divisor of that, got 0"
+            ),
+            BadInput(
+                "pair type", _set("pairs", lambda x: x.int()), "expected pairs of type int64, got int32", TypeError
+            ),
+            BadInput("pair range", _set("pairs", _first_row(20)), "expected pairs in [0, 20), got 20"),
+            BadInput("pair below", _set("pairs", _first_row(-1)), "expected pairs in [0, 20), got -1"),
+        ),
+    ),
+]
