@@ -11,7 +11,7 @@ from networks.layers import ModulatedPointLayer
 from torch_utils.ops.point_mlp import point_mlp
 
 # Standard deviation of the output weights at the start: the surface begins as a sphere with dents of about a cell.
-OUTPUT_INIT = 0.1
+OUTPUT_INIT = 0.03
 
 
 class PointHead(nn.Module):

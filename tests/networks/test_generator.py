@@ -122,7 +122,7 @@ def test_starts_as_a_sphere_and_deforms_within_its_bound() -> None:
     cell = generator.grid.cell
     assert abs(float(radii.mean()) - config.geometry.sphere_radius) < cell
     assert float(radii.std()) < 1.5 * cell
-    assert not surface.empty.any() and float(surface.repair_loss) == 0
+    assert not surface.empty.any() and surface.repair_loss.item() == 0
     w_geo, w_tex = generator.map(*latents(config, 1))
     assert not generator.flipped_share(generator.planes(w_geo, w_tex)[0], w_geo).any()
 
@@ -207,5 +207,5 @@ def test_bf16_planes_stay_near_fp32() -> None:
     generator.precision = "bf16"
     half = generator.planes(w_geo, w_tex)[0]
     assert half.dtype == torch.float32
-    error = float((half - full).norm() / full.norm())
+    error = ((half - full).norm() / full.norm()).item()
     assert 0 < error < 0.03
