@@ -1,0 +1,103 @@
+"""One line of the table: an op, its peer, the bytes it must move."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a row times. Both sides do the same work on the same data.
+
+    ours, peer: one run each; None as `peer`: there is none here, `peer_absent` says why.
+    moved_bytes: what the op must at least read and write, each number once.
+    """
+
+    ours: Work
+    peer: Work | None
+    moved_bytes: int
+    peer_absent: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A benchmark. `make(device)` builds it; `least` is the ratio peer / ours that it must reach (None: no demand)."""
+
+    op: str
+    size: str
+    peer: str
+    make: Callable[[torch.device], Job]
+    least: float | None = None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Result:
+    """Medians in milliseconds; share of the copy bandwidth."""
+
+    op: str
+    size: str
+    peer: str
+    ours_ms: float
+    peer_ms: float | None
+    ratio: float | None
+    least: float | None
+    moved_mb: float
+    bandwidth_share: float
+    note: str
+
+
+def tensor_bytes(*tensors: torch.Tensor | None) -> int:
+    """Bytes that the tensors hold."""
+    return sum(t.numel() * t.element_size() for t in tensors if t is not None)
+
+
+def _once(work: Work, device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    start = time.perf_counter()
+    work()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - start
+
+
+def time_both(job: Job, device: torch.device, seconds: float) -> tuple[float, float | None]:
+    """Median seconds of ours and of the peer, run in turns so that a busy machine hurts both alike."""
+    sides = [work for work in (job.ours, job.peer) if work is not None]
+    warm = [max(_once(work, device) for _ in range(2)) for work in sides]
+    rounds = min(100, max(5, round(seconds / max(sum(warm), 1e-6))))
+    times = [[_once(work, device) for work in sides] for _ in range(rounds)]
+    medians = [statistics.median(column) for column in zip(*times, strict=True)]
+    return medians[0], medians[1] if job.peer is not None else None
+
+
+def copy_bandwidth(device: torch.device) -> float:
+    """Bytes per second that a copy of 256 MB reads and writes."""
+    source = torch.ones(64 * 2**20, device=device)
+    target = torch.empty_like(source)
+    seconds = statistics.median([_once(lambda: target.copy_(source), device) for _ in range(7)])
+    return 2 * tensor_bytes(source) / seconds
+
+
+def measure(row: Row, device: torch.device, bandwidth: float, seconds: float) -> Result:
+    """Time one row."""
+    job = row.make(device)
+    ours, peer = time_both(job, device, seconds)
+    return Result(
+        op=row.op,
+        size=row.size,
+        peer=row.peer,
+        ours_ms=round(ours * 1e3, 3),
+        peer_ms=None if peer is None else round(peer * 1e3, 3),
+        ratio=None if peer is None else round(peer / ours, 2),
+        least=row.least,
+        moved_mb=round(job.moved_bytes / 1e6, 1),
+        bandwidth_share=round(job.moved_bytes / ours / bandwidth, 3),
+        note=job.peer_absent,
+    )

@@ -1,0 +1,175 @@
+"""Rows of rasterize, interpolate, antialias, face_neighbours and texture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from benchmarks.row import Job, Row, tensor_bytes
+from rendering.camera import Cameras
+from torch_utils.ops.antialias import antialias, antialias_reference
+from torch_utils.ops.face_neighbours import face_neighbours, face_neighbours_reference
+from torch_utils.ops.interpolate import interpolate
+from torch_utils.ops.rasterize import rasterize
+from torch_utils.ops.texture import texture
+
+
+def bumpy_sphere(num_faces: int) -> tuple[Tensor, Tensor]:
+    """A closed surface with hidden folds: vertices [V, 3], faces [F, 3] int32, F ≤ num_faces."""
+    rows = int((num_faces / 4) ** 0.5)
+    columns = 2 * rows
+    polar = torch.linspace(0.01, torch.pi - 0.01, rows + 1)[:, None]
+    azimuth = torch.arange(columns) * 2 * torch.pi / columns
+    radius = 0.42 + 0.06 * torch.sin(7 * azimuth) * torch.sin(5 * polar)
+    x, y, z = polar.sin() * azimuth.cos(), polar.cos().expand(-1, columns), polar.sin() * azimuth.sin()
+    vertices = (torch.stack([x, y, z], -1) * radius[..., None]).reshape(-1, 3)
+    i, j = torch.arange(rows)[:, None] * columns, torch.arange(columns)
+    k = (j + 1) % columns
+    upper = torch.stack([i + j, i + k, i + columns + j], -1).reshape(-1, 3)
+    lower = torch.stack([i + k, i + columns + k, i + columns + j], -1).reshape(-1, 3)
+    return vertices, torch.cat([upper, lower]).int()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One mesh seen by N cameras, packed as the ops take it."""
+
+    vertices: Tensor
+    faces_of_one: Tensor
+    world_to_clip: Tensor
+    positions: Tensor
+    faces: Tensor
+    face_offsets: Tensor
+    attributes: Tensor
+    size: int
+
+
+def scene(views: int, size: int, num_faces: int, device: torch.device) -> Scene:
+    vertices, faces = bumpy_sphere(num_faces)
+    cameras = Cameras.orbit(torch.linspace(0, 6, views), torch.linspace(-0.3, 0.5, views), 1.5, 0.9)
+    matrices = cameras.world_to_clip()
+    points = functional.pad(vertices, (0, 1), value=1.0)
+    positions = torch.einsum("nij,vj->nvi", matrices, points).reshape(-1, 4)
+    shift = torch.arange(views, dtype=torch.int32)[:, None, None] * vertices.shape[0]
+    packed = (faces[None] + shift).reshape(-1, 3).to(device)
+    offsets = torch.arange(views + 1) * faces.shape[0]
+    attributes = (vertices + 0.5).repeat(views, 1).to(device)
+    return Scene(vertices, faces, matrices, positions.to(device), packed, offsets, attributes, size)
+
+
+def draw(s: Scene, positions: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
+    rast, _ = rasterize(positions, s.faces, s.face_offsets, (s.size, s.size))
+    return rast, interpolate(attributes, rast, s.faces)[0]
+
+
+def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
+    """The same two pictures by moderngl: (u, v, z/w, id) and the attribute, float, read back; or why there is none."""
+    try:
+        import moderngl
+
+        context = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
+    except Exception as error:  # noqa: BLE001  (whatever keeps GL from starting, the row says it)
+        return None, f"no OpenGL here: {error}"
+    program = context.program(
+        vertex_shader="""#version 330
+            uniform mat4 matrix; in vec3 position; in vec3 colour; in vec2 weight; out vec3 c; out vec2 b;
+            void main() { gl_Position = matrix * vec4(position, 1); c = colour; b = weight; }""",
+        fragment_shader="""#version 330
+            in vec3 c; in vec2 b; layout(location = 0) out vec4 rast; layout(location = 1) out vec4 value;
+            void main() { rast = vec4(b, gl_FragCoord.z, gl_PrimitiveID + 1); value = vec4(c, 1); }""",
+    )
+    weights = np.tile(np.array([[1, 0], [0, 1], [0, 0]], np.float32), (s.faces_of_one.shape[0], 1))
+    corners = s.vertices.numpy()[s.faces_of_one.numpy()].reshape(-1, 3)
+    buffer = context.buffer(np.concatenate([corners, corners + 0.5, weights], 1).astype("f4").tobytes())
+    array = context.vertex_array(program, [(buffer, "3f 3f 2f", "position", "colour", "weight")])
+    targets = [context.texture((s.size, s.size), 4, dtype="f4") for _ in range(2)]
+    frame = context.framebuffer(targets, context.depth_texture((s.size, s.size)))
+    frame.use()
+    context.enable(moderngl.DEPTH_TEST)
+    uniform = program["matrix"]
+    assert isinstance(uniform, moderngl.Uniform)
+    matrices = [np.ascontiguousarray(m.numpy().T).tobytes() for m in s.world_to_clip]
+    memory = [np.empty((s.size, s.size, 4), np.float32) for _ in range(2)]
+
+    def run() -> None:
+        for matrix in matrices:
+            frame.clear()
+            uniform.write(matrix)
+            array.render()
+            for k, target in enumerate(memory):
+                frame.read_into(target, components=4, attachment=k, dtype="f4")
+
+    return run, context.info["GL_RENDERER"]
+
+
+def drawing(device: torch.device) -> Job:
+    s = scene(8, 256, 20000, device)
+    rast, values = draw(s, s.positions, s.attributes)
+    peer, note = opengl_peer(s) if device.type == "cpu" else (None, "no peer on this device")
+    moved = tensor_bytes(s.positions, s.faces, rast, rast, s.attributes, values)
+    return Job(lambda: draw(s, s.positions, s.attributes), peer, moved, "" if peer else note)
+
+
+def drawing_and_gradient(device: torch.device) -> Job:
+    s = scene(16, 128, 4000, device)
+    positions, attributes = s.positions.requires_grad_(), s.attributes.requires_grad_()
+
+    def run() -> None:
+        _, values = draw(s, positions, attributes)
+        torch.autograd.grad(values, (positions, attributes), torch.ones_like(values))
+
+    pixels = 16 * 128 * 128
+    return Job(run, None, 2 * tensor_bytes(positions, attributes, s.faces) + pixels * 4 * (4 * 4 + 3 * 3), "no peer")
+
+
+def antialiasing(device: torch.device) -> Job:
+    s = scene(16, 128, 4000, device)
+    positions = s.positions.requires_grad_()
+    rast, _ = rasterize(positions.detach(), s.faces, s.face_offsets, (s.size, s.size))
+    neighbours = face_neighbours(s.faces)
+    colour = torch.rand(*rast.shape[:3], 4, device=device, requires_grad=True)
+
+    def run(function: Callable[..., Tensor]) -> None:
+        out = function(colour, rast, positions, s.faces, neighbours)
+        torch.autograd.grad(out, (colour, positions), torch.ones_like(out))
+
+    moved = 5 * tensor_bytes(colour) + tensor_bytes(rast, positions, positions, s.faces, neighbours)
+    return Job(lambda: run(antialias), lambda: run(antialias_reference), moved)
+
+
+def neighbours(device: torch.device) -> Job:
+    faces = scene(16, 8, 4000, device).faces
+    ours, peer = (lambda: face_neighbours(faces)), (lambda: face_neighbours_reference(faces))
+    return Job(ours, peer, 2 * tensor_bytes(faces))
+
+
+def texturing(device: torch.device) -> Job:
+    """Bilinear, border held, forward and backward; the peer has its picture in the layout it likes."""
+    generator = torch.Generator().manual_seed(0)
+    image = torch.rand(1, 1024, 1024, 3, generator=generator).to(device).requires_grad_()
+    base = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 256)] * 2, indexing="xy"), -1)
+    uv = (base + 0.002 * torch.randn(8, 256, 256, 2, generator=generator)).to(device).requires_grad_()
+    planes = image.detach().permute(0, 3, 1, 2).contiguous().requires_grad_()
+
+    def ours() -> None:
+        out = texture(image, uv, boundary="clamp")
+        torch.autograd.grad(out, (image, uv), torch.ones_like(out))
+
+    def peer() -> None:
+        grid, pictures = 2 * uv - 1, planes.expand(8, -1, -1, -1)
+        out = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+        torch.autograd.grad(out, (planes, uv), torch.ones_like(out))
+
+    return Job(ours, peer, 3 * tensor_bytes(image) + 2 * tensor_bytes(uv) + 2 * 4 * 3 * uv.numel() // 2)
+
+
+RASTER_ROWS = [
+    Row("rasterize + interpolate", "20k triangles, 8 × 256²", "moderngl on llvmpipe", drawing, 2.0),
+    Row("rasterize + interpolate, with gradient", "4k triangles, 16 × 128²", "–", drawing_and_gradient),
+    Row("antialias, with gradient", "4k triangles, 16 × 128² × 4", "own reference", antialiasing),
+    Row("face_neighbours", "64k triangles", "own reference (sort)", neighbours),
+    Row("texture, with gradient", "1024² × 3 at 8 × 256²", "grid_sample", texturing),
+]
