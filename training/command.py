@@ -1,5 +1,6 @@
 """`tetragan train`."""
 
+import shlex
 import sys
 from pathlib import Path
 
@@ -89,7 +90,7 @@ def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, quie
     except NonFiniteError as error:
         raise UserError(f"training stopped: {error}") from None
     if ranks.first and not complete:
-        again = f"tetragan train --data {data} --out {folder.path} --resume"
+        again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(folder.path))} --resume"
         click.echo(f"Stopped; the state is saved. Go on with: {again}", err=True)
     elif ranks.first and not quiet:
         network = folder.path / "network.safetensors"

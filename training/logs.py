@@ -2,6 +2,8 @@
 
 import json
 import sys
+import time
+from collections import deque
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -10,6 +12,8 @@ import click
 import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+
+_RATE_STEPS = 64  # minibatches over which the progress bar's rate is taken
 
 
 def duration(seconds: float) -> str:
@@ -56,6 +60,7 @@ class RunLog:
 
             truncate_stats(folder / "stats.jsonl", nimg)
             self._board = SummaryWriter(str(folder), purge_step=nimg + 1 if nimg else None)
+        self._recent: deque[tuple[float, int]] = deque(maxlen=_RATE_STEPS)
         columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
         console = Console(stderr=True)
         live = console.is_terminal and not self._quiet
@@ -89,10 +94,15 @@ class RunLog:
             click.echo(text, err=True)
             sys.stderr.flush()
 
-    def advance(self, nimg: int, images_per_second: float) -> None:
-        """Move the progress bar."""
-        if self._progress and self._task is not None:
-            text = _rate(nimg, self._total, images_per_second)
+    def advance(self, nimg: int) -> None:
+        """Move the progress bar; the rate is that of the last seconds."""
+        if self._progress is None or self._task is None:
+            return
+        now = time.perf_counter()
+        self._recent.append((now, nimg))
+        then, before = self._recent[0]
+        if now > then:
+            text = _rate(nimg, self._total, (nimg - before) / (now - then))
             self._progress.update(self._task, completed=nimg, text=text)
 
     def record(self, line: dict[str, Any]) -> None:

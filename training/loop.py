@@ -125,6 +125,7 @@ def _loop(run: Run) -> bool:
             state.nimg += training.batch
             state.number += 1
             state.skipped += guard.check(norms)
+            run.log.advance(state.nimg)
             if _asked_to_stop(stop, state.number, run.ranks):
                 complete = False
                 break
