@@ -156,6 +156,10 @@ LAWS = {
         "table": 30,
     }.items()
 }
+# For the procedural categories that nobody published a law for: mugs from above, planes from all around.
+LAWS["lamp"] = _published("lamp", 30)
+LAWS["mug"] = CameraLaw(name="mug", elevation_deg=Distribution(uniform=(5, 50)))
+LAWS["plane"] = CameraLaw(name="plane", elevation_deg=Distribution(uniform=(-20, 40)))
 
 
 def camera_law(name_or_path: str | Path) -> CameraLaw:

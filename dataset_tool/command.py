@@ -200,14 +200,19 @@ def info(data: Path) -> None:
 @click.option("--shapes", type=click.IntRange(1), default=24, show_default=True, help="Shapes shown.")
 @click.option("--views", type=click.IntRange(1), default=8, show_default=True, help="Views of each.")
 @click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of a picture, px.")
-def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, side: int) -> None:
+@click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Shapes in a row of a PNG.")
+def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, side: int, columns: int) -> None:
     """A contact sheet of DATA."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.sheet import choose, write_html_sheet, write_png_sheet
 
-    writers = {".html": write_html_sheet, ".htm": write_html_sheet, ".png": write_png_sheet}
-    if out.suffix.lower() not in writers:
+    kind = out.suffix.lower()
+    if kind not in (".html", ".htm", ".png"):
         raise click.UsageError(f"--out: expected a name ending in .html or .png, got {out}")
     opened = open_dataset(data)
-    writers[out.suffix.lower()](opened, choose(opened, split, shapes), out, views=views, side=side)
+    chosen = choose(opened, split, shapes)
+    if kind == ".png":
+        write_png_sheet(opened, chosen, out, views=views, side=side, columns=columns)
+    else:
+        write_html_sheet(opened, chosen, out, views=views, side=side)
     click.echo(f"sheet: {out}")

@@ -22,6 +22,7 @@ from torch_utils.files import write_json
 
 # Longest side of a shape, world units: the published object scales.
 SCALES = {"car": 0.9, "motorbike": 0.9, "chair": 0.7, "table": 0.7, "animal": 0.7, "human": 0.9, "house": 0.8}
+SCALES |= {"lamp": 0.8, "mug": 0.7, "plane": 0.75}  # the procedural categories without a published scale
 DEFAULT_SCALE = 0.7
 FAILURES = "failures.json"
 # Fields that two runs into one folder must agree on.

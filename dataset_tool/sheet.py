@@ -41,12 +41,15 @@ def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int) -> li
     return pictures
 
 
-def write_png_sheet(dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int) -> None:
-    """One row a shape."""
-    rows = [thumbnails(dataset, shape_id, views, side) for shape_id in shape_ids]
-    columns = max(len(row) for row in rows)
+def write_png_sheet(
+    dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int, columns: int = 1
+) -> None:
+    """`columns` shapes a row, each with its views side by side."""
+    shapes = [thumbnails(dataset, shape_id, views, side) for shape_id in shape_ids]
+    rows = [[picture for shape in shapes[i : i + columns] for picture in shape] for i in range(0, len(shapes), columns)]
+    widest = max(len(row) for row in rows)
     blank = np.full_like(rows[0][0], BACKGROUND)
-    picture = np.concatenate([np.concatenate([*row, *[blank] * (columns - len(row))], 1) for row in rows])
+    picture = np.concatenate([np.concatenate([*row, *[blank] * (widest - len(row))], 1) for row in rows])
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
 

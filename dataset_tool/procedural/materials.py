@@ -28,8 +28,8 @@ WOODS: dict[str, WoodTone] = {
     "teak": WoodTone((132, 78, 38), (190, 128, 72), "brown"),
     "cherry": WoodTone((124, 58, 34), (180, 100, 64), "reddish brown"),
     "mahogany": WoodTone((78, 30, 20), (134, 62, 42), "reddish brown"),
-    "wenge": WoodTone((38, 27, 22), (78, 58, 47), "dark brown"),
-    "black stained wood": WoodTone((22, 21, 22), (56, 53, 52), "black"),
+    "wenge": WoodTone((48, 35, 29), (90, 69, 56), "dark brown"),
+    "black stained wood": WoodTone((36, 35, 36), (72, 69, 67), "black"),
     "grey ash": WoodTone((116, 108, 98), (172, 164, 152), "grey"),
     "whitewashed wood": WoodTone((198, 190, 176), (238, 233, 223), "white"),
 }
@@ -48,7 +48,7 @@ COLOURS: dict[str, tuple[Rgb, ...]] = {
     "teal": ((32, 110, 112), (44, 124, 122)),
     "sky blue": ((124, 170, 200), (140, 182, 208)),
     "blue": ((48, 88, 150), (58, 100, 164)),
-    "navy": ((34, 46, 82), (42, 54, 92)),
+    "navy": ((38, 50, 90), (46, 60, 100)),
     "purple": ((94, 66, 116), (108, 76, 126)),
     "pink": ((214, 154, 156), (222, 170, 166)),
     "brown": ((110, 78, 56), (124, 90, 66)),
@@ -57,8 +57,8 @@ COLOURS: dict[str, tuple[Rgb, ...]] = {
     "white": ((236, 234, 228), (228, 226, 220)),
     "light grey": ((186, 186, 184), (174, 176, 178)),
     "grey": ((130, 132, 134), (118, 120, 124)),
-    "charcoal": ((68, 70, 74), (60, 62, 68)),
-    "black": ((36, 36, 38), (44, 44, 46)),
+    "charcoal": ((74, 76, 80), (66, 68, 74)),
+    "black": ((46, 46, 48), (54, 54, 57)),
 }
 
 VIVID = ("red", "orange", "mustard", "yellow", "green", "teal", "sky blue", "blue", "pink", "purple")
@@ -108,7 +108,7 @@ METALS: dict[str, tuple[Rgb, Rgb, str]] = {
     "brushed steel": ((140, 142, 144), (196, 198, 200), "silver"),
     "brass": ((160, 118, 52), (214, 174, 96), "gold"),
     "copper": ((146, 84, 58), (206, 136, 100), "copper"),
-    "black metal": ((28, 28, 30), (52, 52, 55), "black"),
+    "black metal": ((42, 42, 45), (68, 68, 71), "black"),
     "dark bronze": ((58, 46, 38), (96, 80, 66), "dark brown"),
 }
 
@@ -152,7 +152,7 @@ def marble(rng: np.random.Generator, colour: str) -> Material:
 
 
 LEATHERS: dict[str, Rgb] = {
-    "black": (42, 40, 40),
+    "black": (56, 53, 52),
     "dark brown": (74, 50, 38),
     "brown": (122, 80, 52),
     "cognac": (168, 100, 54),
