@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
 .PHONY: help install test lint demo wheel clean
@@ -41,8 +42,22 @@ test: .venv/.installed-dev
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+# The main job, as the commands one would type. Run again, finished parts are kept and the training goes on.
+DEMO := out/demo
+DEMO_KIMG ?= 25
 demo: install
-	@$(BIN)/python -m benchmarks.demo --out out/demo
+	$(TETRAGAN) dataset procedural --category chair --count 400 --seed 0 --out $(DEMO)/shapes
+	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
+	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
+	  $(if $(wildcard $(DEMO)/run/latest.json),--resume,--set training.total_kimg=$(DEMO_KIMG))
+	$(TETRAGAN) generate --network $(DEMO)/run/network-latest.safetensors --seeds 0-15 --out $(DEMO)
+	$(TETRAGAN) evaluate --network $(DEMO)/run/network-latest.safetensors --data $(DEMO)/dataset --out $(DEMO)/report
+	@echo
+	@echo "Samples       $(DEMO)/samples.png"
+	@echo "Meshes        $(DEMO)/seed0000.glb … seed0015.glb (open them in Blender or a browser)"
+	@echo "Report        $(DEMO)/report/report.html"
+	@echo "Training      $(DEMO)/run (curves: .venv/bin/tensorboard --logdir $(DEMO)/run)"
+	@echo "Next          source .venv/bin/activate; tetragan dataset render YOUR_MESHES --out data/mine --camera chair"
 
 wheel: .venv/.installed
 	$(BIN)/python -m torch_utils.build --cuda
