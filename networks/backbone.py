@@ -75,8 +75,8 @@ class TriPlaneBackbone(nn.Module):
         for block, count, w_texture in zip(self.blocks, self.slots_of_blocks, w_tex.unbind(1), strict=True):
             x, add_geometry, add_texture = block(x, styles[:count], w_texture)
             styles = styles[count:]
-            geometry = add_geometry if geometry is None else add_geometry + self._upsample(geometry)
-            texture = add_texture if texture is None else add_texture + self._upsample(texture)
+            geometry = add_geometry.float() if geometry is None else self._upsample(geometry) + add_geometry
+            texture = add_texture.float() if texture is None else self._upsample(texture) + add_texture
         assert geometry is not None and texture is not None, "a backbone has at least one block"
         return self._split(geometry), self._split(texture)
 

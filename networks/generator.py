@@ -121,10 +121,8 @@ class Generator(nn.Module):
         """Geometry and texture planes [B, 3, R, R, C], fp32."""
         dtype = compute_dtype(self.precision, self.device)
         with phase("planes"):
-            geometry, texture = self.backbone(
-                w_geo[:, : self.backbone.num_ws_geo], w_tex[:, : self.backbone.num_ws_tex], dtype
-            )
-        return geometry, texture * self.config.texture.plane_gain
+            slots = self.backbone.num_ws_geo, self.backbone.num_ws_tex
+            return self.backbone(w_geo[:, : slots[0]], w_tex[:, : slots[1]], dtype)
 
     def mesh(self, w_geo: Tensor, w_tex: Tensor | None = None) -> GeneratedMesh:
         """The surfaces of a batch of geometry styles [B, num_ws_geo, w_dim]. w_tex changes nothing in them."""

@@ -18,11 +18,13 @@ class PointHead(nn.Module):
     """A modulated MLP on packed points: features [P, in], w [B, layers, w_dim], point_offsets [B + 1] → [P, out].
 
     Hidden layers are demodulated leaky ReLU layers, the last one is linear. w: one style a layer; a shorter w repeats
-    its last style. output_init: standard deviation of the last layer's weights at the start.
+    its last style. output_init: standard deviation of the last layer's weights at the start. input_gain: factor on the
+    features.
     """
 
-    def __init__(self, widths: list[int], w_dim: int, output_init: float = 1.0) -> None:
+    def __init__(self, widths: list[int], w_dim: int, output_init: float = 1.0, input_gain: float = 1.0) -> None:
         super().__init__()
+        self.input_gain = input_gain
         last = len(widths) - 2
         self.layers = nn.ModuleList(
             ModulatedPointLayer(i, o, w_dim, demodulate=k != last, weight_init=output_init if k == last else 1.0)
@@ -31,7 +33,8 @@ class PointHead(nn.Module):
 
     def weights(self, w: Tensor) -> list[Tensor]:
         """Every layer's matrices [B, in, out] under the styles w."""
-        return [layer(w[:, min(k, w.shape[1] - 1)]) for k, layer in enumerate(self.layers)]
+        matrices = [layer(w[:, min(k, w.shape[1] - 1)]) for k, layer in enumerate(self.layers)]
+        return matrices if self.input_gain == 1 else [matrices[0] * self.input_gain, *matrices[1:]]
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
         biases = [cast(ModulatedPointLayer, layer).bias for layer in self.layers]
@@ -56,7 +59,9 @@ class TextureHead(nn.Module):
 
     def __init__(self, config: TextureConfig, plane_channels: int, w_dim: int) -> None:
         super().__init__()
-        self.rgb = PointHead([plane_channels, config.hidden, config.features, 3], w_dim)
+        widths = [plane_channels, config.hidden, config.features, 3]
+        # A factor on the planes, taken where it costs nothing: on the first layer's weights.
+        self.rgb = PointHead(widths, w_dim, input_gain=config.plane_gain)
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
         return torch.sigmoid(self.rgb(features, w, point_offsets))

@@ -161,7 +161,7 @@ class ModulatedConv(nn.Module):
 
 
 class ModulatedPlaneHead(nn.Module):
-    """Modulated 1 × 1 projection of features to planes: x [B, C, H, W], w [B, w_dim] → [B, out, H, W] fp32."""
+    """Modulated 1 × 1 projection of features to planes: x [B, C, H, W], w [B, w_dim] → [B, out, H, W] in x's type."""
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class ModulatedPlaneHead(nn.Module):
         styles = self.affine(w) * self.weight_gain
         weight = (styles[:, :, None] * self.weight.T).to(x.dtype)
         rows = x.permute(0, 2, 3, 1).reshape(batch, height * width, channels)
-        planes = torch.bmm(rows, weight).float() + self.bias
+        planes = torch.baddbmm(self.bias.to(x.dtype), rows, weight)
         return planes.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
