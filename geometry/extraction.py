@@ -15,7 +15,6 @@ from geometry.repair import empty_samples, repair_empty, seal_boundary
 from geometry.tetgrid import TetGrid
 from torch_utils.ops.marching_tets import Topology, edge_crossings, marching_tets_topology
 
-
 # Least |SDF| of a grid vertex, lattice cells: no crossing coincides with a grid vertex, so there are no triangles of
 # (nearly) no area and no gradients out of all proportion. Signs never change; the surface moves by less than this.
 MARGIN_CELLS = 1e-3
@@ -87,13 +86,16 @@ def build_surface(
 
     sdf_active [ΣA]: the network's SDF at `found.active`. It passes the gradient (none where a value was replaced, none
     for a sample without a surface); the values are `found.values`, so that a rounding difference between the two
-    evaluations cannot turn a sign. deformation_active [ΣA, 3]: movement of the same vertices, world units.
+    evaluations cannot turn a sign. deformation_active [ΣA, 3]: movement of the same vertices, world units; boundary
+    vertices stay on the box's surface, whatever it says.
     """
     topology = found.topology
     values = _Substitute.apply(sdf_active, found.values, ~(found.replaced | found.stray))
-    positions = grid.positions[found.active % grid.num_vertices].to(values.dtype)
+    vertex = found.active % grid.num_vertices
+    positions = grid.positions[vertex].to(values.dtype)
     if deformation_active is not None:
-        positions = positions + torch.where(found.stray[:, None], deformation_active.detach(), deformation_active)
+        movement = torch.where(found.stray[:, None], deformation_active.detach(), deformation_active)
+        positions = positions + movement * grid.free[vertex]
     vertices = edge_crossings(values, positions, topology.edge_active)
     mesh = Mesh(vertices, topology.faces, topology.vertex_offsets, topology.face_offsets)
     sdf_a, sdf_b = values[topology.edge_active].unbind(-1)

@@ -32,8 +32,12 @@ class TetGrid:
 
     positions [V, 3] float32, world units. tets [T, 4] int32, positively oriented: det(v1 − v0, v2 − v0, v3 − v0) > 0.
     edges [E, 2] int32, smaller vertex first, sorted. tet_edges [T, 6] int32: the edges 01, 02, 03, 12, 13, 23 of each
-    tetrahedron. boundary [V] bool: on the cube's surface. centre: the vertex at (or nearest to) the origin.
-    cell: side of a lattice cell, world units. blocks: the lattices that make up the vertices, in order.
+    tetrahedron. boundary [V] bool: on the cube's surface. free [V, 3] bool: axes along which a vertex may be moved; a
+    boundary vertex slides on the cube's surface, so that the grid fills the cube however it is deformed.
+    centre: the vertex at (or nearest to) the origin. cell: side of a lattice cell, world units. blocks: the lattices
+    that make up the vertices, in order.
+
+    On "bcc" no movement of up to 0.25 cell along each free axis turns a tetrahedron over.
     """
 
     positions: Tensor
@@ -41,6 +45,7 @@ class TetGrid:
     edges: Tensor
     tet_edges: Tensor
     boundary: Tensor
+    free: Tensor
     centre: int
     cell: float
     blocks: tuple[LatticeBlock, ...] = ()
@@ -61,7 +66,7 @@ class TetGrid:
         """The grid on `device`; the same object where it is there already."""
         if self.positions.device == torch.device(device):
             return self
-        names = ("positions", "tets", "edges", "tet_edges", "boundary")
+        names = ("positions", "tets", "edges", "tet_edges", "boundary", "free")
         return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
@@ -113,8 +118,12 @@ def tet_volumes(positions: Tensor, tets: Tensor) -> Tensor:
 
 
 def flipped_share(grid: TetGrid, positions: Tensor) -> Tensor:
-    """Share of tetrahedra whose orientation is lost (volume ≤ 0) under moved positions [B, V, 3]: [B], no gradient."""
-    return (tet_volumes(positions.detach(), grid.tets) <= 0).to(positions.dtype).mean(-1)
+    """Share of tetrahedra that lose their orientation (volume ≤ 0) under moved positions [B, V, 3]: [B], no gradient.
+
+    Only free coordinates count as moved.
+    """
+    moved = torch.where(grid.free, positions.detach(), grid.positions.to(positions.dtype))
+    return (tet_volumes(moved, grid.tets) <= 0).to(positions.dtype).mean(-1)
 
 
 def _bcc(cells: int) -> tuple[np.ndarray, np.ndarray]:
@@ -176,6 +185,7 @@ def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, cent
     # (h − cells) · box / (2 · cells) rounds symmetrically: mirrored vertices have exactly mirrored coordinates.
     positions = ((points - cells) * (box / (2 * cells))).astype(np.float32)
     cell = box / cells
+    free = (points > 0) & (points < 2 * cells)
     blocks = [LatticeBlock(0, cells + 1, -box / 2, cell)]
     if centres:
         blocks.append(LatticeBlock((cells + 1) ** 3, cells, (cell - box) / 2, cell))
@@ -184,7 +194,8 @@ def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, cent
         tets=torch.from_numpy(tets.astype(np.int32)),
         edges=torch.from_numpy(edges),
         tet_edges=torch.from_numpy(tet_edges),
-        boundary=torch.from_numpy(((points == 0) | (points == 2 * cells)).any(1)),
+        boundary=torch.from_numpy(~free.all(1)),
+        free=torch.from_numpy(free),
         centre=int(np.square(points - cells).sum(1).argmin()),
         cell=cell,
         blocks=tuple(blocks),

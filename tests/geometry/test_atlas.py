@@ -1,0 +1,124 @@
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+
+from geometry.atlas import unwrap
+from geometry.extraction import extract
+from geometry.mesh import Mesh
+from geometry.tetgrid import tet_grid
+from tests.geometry.fields import torus
+
+
+@pytest.fixture(scope="module")
+def mesh() -> Mesh:
+    grid = tet_grid("bcc", 12)
+    return extract(torus(grid.positions)[None], grid).mesh
+
+
+@pytest.fixture(scope="module")
+def atlas(mesh: Mesh):
+    return unwrap(mesh.vertices, mesh.faces, 512)
+
+
+def areas(points: torch.Tensor) -> torch.Tensor:
+    """Areas [F] of triangles [F, 3, 2 or 3]."""
+    points = torch.nn.functional.pad(points.double(), (0, 3 - points.shape[-1]))
+    a, b, c = points.unbind(1)
+    return torch.linalg.cross(b - a, c - a).norm(dim=1) / 2
+
+
+def test_the_mesh_stays_the_same_mesh(mesh: Mesh, atlas) -> None:
+    uvs, vertex_map, faces = atlas
+    assert (uvs.dtype, vertex_map.dtype, faces.dtype) == (torch.float32, torch.int64, torch.int32)
+    assert torch.equal(vertex_map[faces.long()], mesh.faces.long())
+    assert len(uvs) == len(vertex_map) == len(faces.unique())
+    assert uvs.min() >= 0
+    assert uvs.max() <= 1
+
+
+def test_charts_use_the_image_evenly_without_overlap(mesh: Mesh, atlas) -> None:
+    uvs, _, faces = atlas
+    flat, curved = areas(uvs[faces]), areas(mesh.vertices[mesh.faces])
+    assert flat.sum() > 0.25
+    stretch = (flat / curved) / (flat.sum() / curved.sum())
+    assert torch.quantile(stretch, 0.02) > 0.5
+    assert torch.quantile(stretch, 0.98) < 2
+    # Each texel centre lies in at most one triangle: as many as the area says, none twice.
+    hits = np.zeros((512, 512), int)
+    for a, b, c in uvs[faces].double().numpy() * 512:
+        low, high = (
+            np.floor(np.minimum(np.minimum(a, b), c)).astype(int),
+            np.ceil(np.maximum(np.maximum(a, b), c)).astype(int),
+        )
+        x, y = np.meshgrid(np.arange(low[0], high[0]) + 0.5, np.arange(low[1], high[1]) + 0.5)
+        sides = [(q[0] - p[0]) * (y - p[1]) - (q[1] - p[1]) * (x - p[0]) for p, q in ((a, b), (b, c), (c, a))]
+        within = (np.min(sides, 0) > 1e-6) | (np.max(sides, 0) < -1e-6)
+        hits[low[1] : high[1], low[0] : high[0]] += within
+    assert hits.max() == 1
+    assert abs(hits.sum() / 512**2 / flat.sum().item() - 1) < 0.02
+
+
+def test_every_chart_has_eight_pixels_to_itself(atlas) -> None:
+    uvs, _, faces = atlas
+    pixels = uvs.numpy() * 512
+    assert pixels.min() >= 8
+    assert pixels.max() <= 512 - 8
+    ids = faces.numpy().astype(np.int64)
+    graph = coo_matrix((np.ones(ids.size), (ids.ravel(), np.roll(ids, 1, 1).ravel())), shape=(len(uvs), len(uvs)))
+    charts, labels = connected_components(graph, directed=False)
+    assert charts > 1
+    steps = np.linspace(0, 1, 9)
+    weights = np.array([(i, j, 1 - i - j) for i in steps for j in steps if i + j <= 1 + 1e-9])
+    points = np.einsum("wk,fkd->fwd", weights, pixels[ids]).reshape(-1, 2)
+    chart_of = np.repeat(labels[ids[:, 0]], len(weights))
+    for chart in range(charts):
+        inside = chart_of == chart
+        assert cKDTree(points[inside]).query(points[~inside])[0].min() >= 16
+
+
+def test_repeatable(mesh: Mesh, atlas) -> None:
+    for a, b in zip(unwrap(mesh.vertices, mesh.faces, 512), atlas, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_small_textures_give_way_on_padding_but_work(mesh: Mesh) -> None:
+    uvs, vertex_map, faces = unwrap(mesh.vertices, mesh.faces, 64)
+    assert uvs.min() >= 0
+    assert uvs.max() <= 1
+    assert areas(uvs[faces]).sum() > 0.02
+    assert torch.equal(vertex_map[faces.long()], mesh.faces.long())
+
+
+def test_tiny_and_huge_meshes_are_charted_alike(mesh: Mesh) -> None:
+    for scale in (1e-4, 1e3):
+        uvs, _, faces = unwrap(mesh.vertices * scale, mesh.faces, 256)
+        assert (areas(uvs[faces]) > 0).all()
+
+
+def test_parts_and_degenerate_faces() -> None:
+    corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    faces = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3], [0, 0, 1]])
+    pair = Mesh.pack([Mesh.single(corners, faces), Mesh.single(corners + 3, faces)])
+    uvs, vertex_map, charted = unwrap(pair.vertices, pair.faces, 128)
+    assert torch.equal(vertex_map[charted.long()], pair.faces.long())
+    assert (areas(uvs[charted])[[0, 1, 2, 3, 5, 6, 7, 8]] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("vertices", "faces", "size", "text"),
+    [
+        (torch.zeros(3, 2), torch.zeros(1, 3, dtype=torch.int32), 64, "expected vertices [V, 3], got shape [3, 2]"),
+        (torch.zeros(3, 3), torch.zeros(0, 3, dtype=torch.int32), 64, "expected faces [F, 3] with at least one face"),
+        (torch.full((3, 3), torch.nan), torch.tensor([[0, 1, 2]]), 64, "expected finite vertices"),
+        (torch.zeros(3, 3), torch.tensor([[0, 1, 3]]), 64, "expected faces in [0, 3), got 3"),
+        (torch.zeros(3, 3), torch.tensor([[0, 1, -1]]), 64, "expected faces in [0, 3), got -1"),
+        (torch.eye(3), torch.tensor([[0, 1, 2]]), 8, "expected a texture of at least 16 px, got 8"),
+    ],
+)
+def test_errors(vertices: torch.Tensor, faces: torch.Tensor, size: int, text: str) -> None:
+    with pytest.raises(ValueError, match=r"unwrap\(\): expected") as caught:
+        unwrap(vertices, faces, size)
+    assert text in str(caught.value)

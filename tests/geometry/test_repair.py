@@ -1,0 +1,81 @@
+import torch
+import torch.nn.functional as F
+
+from geometry.regularisers import sdf_sign_loss
+from geometry.repair import empty_samples, repair_empty, seal_boundary
+from geometry.tetgrid import tet_grid
+from tests.geometry.fields import sphere
+
+GRID = tet_grid("bcc", 5)
+
+
+def batch() -> torch.Tensor:
+    """All outside, all inside, a sphere, all zero (outside)."""
+    size = GRID.num_vertices
+    return torch.stack([torch.ones(size), -torch.ones(size), sphere(GRID.positions), torch.zeros(size)])
+
+
+def test_empty_samples() -> None:
+    assert empty_samples(batch()).tolist() == [True, True, False, True]
+
+
+def test_repair_touches_only_the_samples_and_vertices_concerned() -> None:
+    before = batch()
+    after, empty = repair_empty(before, GRID)
+    assert empty.tolist() == [True, True, False, True]
+    assert torch.equal(after[2], before[2])
+    push = 0.5 * GRID.cell
+    for b in (0, 3):
+        assert after[b, GRID.centre] == -push
+        assert int((after[b] != before[b]).sum()) == 1
+    assert (after[1][GRID.boundary] == push).all()
+    assert torch.equal(after[1][~GRID.boundary], before[1][~GRID.boundary])
+    assert not empty_samples(after).any()
+
+
+def test_repair_detaches_only_the_samples_concerned() -> None:
+    sdf = batch().requires_grad_()
+    repair_empty(sdf, GRID)[0].sum().backward()
+    assert sdf.grad is not None
+    assert sdf.grad.any(1).tolist() == [False, False, True, False]
+    assert (sdf.grad[2] == 1).all()
+
+
+def test_repair_does_not_depend_on_the_batch() -> None:
+    for b in range(4):
+        assert torch.equal(repair_empty(batch(), GRID)[0][b], repair_empty(batch()[b : b + 1], GRID)[0][0])
+
+
+def test_seal_raises_the_boundary_alone() -> None:
+    sealed = seal_boundary(-torch.ones(1, GRID.num_vertices), GRID)[0]
+    assert torch.allclose(sealed[GRID.boundary], torch.tensor(0.05 * GRID.cell))
+    assert (sealed[~GRID.boundary] == -1).all()
+    assert torch.equal(seal_boundary(batch()[2:3], GRID), batch()[2:3])
+
+
+def test_sign_loss_is_the_cross_entropy_with_the_other_sign() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a, b = torch.randn(2, 64, generator=generator, dtype=torch.float64)
+    b = torch.where(a < 0, b.abs(), -b.abs())
+    expected = 0.0
+    for x, y in ((a, b), (b, a)):
+        p = torch.sigmoid(x)
+        expected += -torch.where(y >= 0, p.log(), (1 - p).log()).mean()
+    assert torch.allclose(sdf_sign_loss(a, b), expected)
+    assert torch.allclose(sdf_sign_loss(b, a), expected)
+
+
+def test_sign_loss_draws_both_ends_to_the_other_side() -> None:
+    a, b = torch.tensor([-0.1]).requires_grad_(), torch.tensor([0.2]).requires_grad_()
+    sdf_sign_loss(a, b).backward()
+    assert a.grad is not None
+    assert b.grad is not None
+    assert a.grad < 0 < b.grad
+
+
+def test_sign_loss_of_nothing_is_zero_and_differentiable() -> None:
+    nothing = torch.zeros(0, requires_grad=True)
+    loss = sdf_sign_loss(nothing, nothing)
+    loss.backward()
+    assert loss == 0
+    assert F.mse_loss(loss, torch.tensor(0.0)) == 0
