@@ -216,3 +216,94 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
     else:
         write_html_sheet(opened, chosen, out, views=views, side=side)
     click.echo(f"sheet: {out}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="The zip.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def pack(data: Path, out: Path, quiet: bool) -> None:
+    """Pack DATA into one uncompressed zip, which every command reads."""
+    from dataset_tool.archive import pack as write_zip
+    from dataset_tool.dataset import open_dataset
+    from torch_utils.progress import progress_bar
+
+    opened = open_dataset(data)
+    with progress_bar("packing", len(opened.shape_ids()), quiet=quiet) as advance:
+        write_zip(opened, out, advance)
+    click.echo(f"{len(opened.shape_ids())} shapes packed into {out}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="A new folder; files are linked where possible.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def merge(data: tuple[Path, ...], out: Path, quiet: bool) -> None:
+    """Join datasets rendered alike; every shape keeps its split."""
+    from dataset_tool.archive import merge as join_datasets
+    from dataset_tool.dataset import open_dataset
+    from torch_utils.progress import progress_bar
+
+    opened = [open_dataset(path) for path in data]
+    with progress_bar("merging", sum(len(part.shape_ids()) for part in opened), quiet=quiet) as advance:
+        header = join_datasets(opened, out, advance)
+    click.echo(f"{_counts(header)} in {out}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--lists", type=FOLDER, help="Folder with train.txt, val.txt, test.txt.  [default: by hash of the ids]")
+def split(data: Path, lists: Path | None) -> None:
+    """Give DATA (a folder) other splits; no image is touched."""
+    from dataset_tool.archive import resplit
+    from dataset_tool.sources import read_split_lists
+
+    header = resplit(data, None if lists is None else read_split_lists(lists))
+    click.echo(f"{_counts(header)} in {data}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="A new folder; files are linked where possible.")
+@click.option("--split", "splits", type=click.Choice(["train", "val", "test"]), multiple=True, help="Only these.")
+@click.option("--ids", type=FOLDER, help="Text file with one id a line.")
+@click.option("--class", "class_name", help="Only shapes of this class.")
+@click.option("--count", type=click.IntRange(1), help="At most so many of each split.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def subset(data: Path, out: Path, ids: Path | None, quiet: bool, **conditions) -> None:
+    """Copy some shapes of DATA into a new dataset; every shape keeps its split."""
+    from dataset_tool.archive import subset as copy_some
+    from dataset_tool.dataset import open_dataset
+    from dataset_tool.sources import read_split_lists
+    from torch_utils.progress import progress_bar
+
+    opened = open_dataset(data)
+    wanted = None if ids is None else [name for part in read_split_lists(ids).values() for name in part]
+    with progress_bar("copying", len(opened.shape_ids()), quiet=quiet) as advance:
+        header = copy_some(opened, out, ids=wanted, on_shape=advance, **conditions)
+    click.echo(f"{_counts(header)} in {out}")
+
+
+def _counts(header) -> str:
+    parts = ", ".join(f"{name} {len(ids)}" for name, ids in header.splits.items())
+    return f"{sum(len(ids) for ids in header.splits.values())} shapes ({parts})"
+
+
+@dataset.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--layout", type=click.Choice(["get3d", "nerf", "eg3d"]), help="[default: found out]")
+@click.option("--category", default="object", show_default=True, help="Name of what the data show.")
+@click.option("--up", help="Up axis of its world, where it is not the usual one.")
+@click.option("--front", help="Front of its world: an axis, or degrees.")
+@click.option(
+    "--world-scale", type=click.FloatRange(0, min_open=True), help="Its units to ours.  [default: by framing]"
+)
+def convert(folder: Path, **options) -> None:
+    """Make FOLDER, a dataset of GET3D, NeRF, nerfstudio or EG3D, readable in place; no image is copied."""
+    from dataset_tool.foreign import convert as convert_folder
+    from dataset_tool.normalise import parse_front
+
+    front = options.pop("front")
+    header = convert_folder(folder, front=None if front is None else parse_front(front), **options)
+    click.echo(f"{_counts(header)} of {header.views} views, {header.resolution} px, layout {header.renderer['layout']}")
+    click.echo(f"next: tetragan dataset check {folder}")

@@ -24,7 +24,7 @@ class Header(BaseModel):
     camera_law: CameraLaw = Field(CameraLaw(), description="the law that the cameras were drawn from")
     resolution: PositiveInt = Field(description="side of the stored views, px")
     views: PositiveInt = Field(description="views a shape")
-    image_format: Literal["png", "webp"] = "png"
+    image_format: Literal["png", "webp", "other"] = "png"
     renderer: dict[str, Any] = Field({}, description="name and settings of what made the views")
     seed: int = 0
     splits: dict[str, tuple[str, ...]] = Field({}, description="shape ids of train, val and test")
