@@ -13,7 +13,7 @@ from metrics.shapes import ShapeSource
 from metrics.sources import DatasetSource, NetworkSource
 from rendering.render import composite, rasterize_mesh, visible_faces
 from rendering.shade import linear_to_srgb
-from sampling.generate import render_styles, styles
+from sampling.generate import styles
 from sampling.sheet import SHEET_AZIMUTH_DEG, orbit_cameras
 
 SIDE_PX = 160
@@ -28,7 +28,7 @@ Picture = NDArray[np.uint8]
 def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
     """One mesh (a batch of one) in flat-shaded clay, scaled to fill the picture, transparent around it: RGBA."""
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    scale = 0.8 / (high - low).max().clamp_min(1e-9)
+    scale = 0.72 / (high - low).max().clamp_min(1e-9)
     fitted = mesh.replace(vertices=((mesh.vertices - (low + high) / 2) * scale).float())
     raster = rasterize_mesh(fitted, orbit_cameras([SHEET_AZIMUTH_DEG]), side_px, supersample=2)
     corners = fitted.vertices[fitted.faces.long()]
@@ -43,7 +43,10 @@ def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
 
 
 def _rgba(premultiplied: Tensor, mask: Tensor) -> Picture:
-    colour = linear_to_srgb((premultiplied / mask.clamp_min(1e-6)).clamp(0, 1))
+    return _straight(linear_to_srgb((premultiplied / mask.clamp_min(1e-6)).clamp(0, 1)), mask)
+
+
+def _straight(colour: Tensor, mask: Tensor) -> Picture:
     picture = torch.cat([colour * (mask > 0), mask]).permute(1, 2, 0)
     return (picture * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
@@ -61,8 +64,13 @@ def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture 
     return None if mesh is None else clay_picture(mesh, side_px)
 
 
+@torch.no_grad()
 def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Picture:
-    return render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side_px)[0, 0]
+    camera = orbit_cameras([SHEET_AZIMUTH_DEG]).to(w_geo.device)
+    rendered = generator.render(w_geo, w_tex, camera, resolution=side_px)
+    rgb, mask = (image[0].float().cpu() for image in (rendered.rgb, rendered.mask))
+    # On black the colours are premultiplied by the coverage.
+    return _straight(((rgb + 1) / 2 / mask.clamp_min(1e-6)).clamp(0, 1), mask)
 
 
 def dataset_view(dataset: Any, shape_id: str) -> Picture:

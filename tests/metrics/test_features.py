@@ -1,0 +1,172 @@
+"""Fréchet and kernel distances, precision/recall and density/coverage against other packages."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from prdc import compute_prdc
+from torch import Tensor
+from torchmetrics.image.kid import poly_mmd
+
+from metrics.features import clean_resize, load_detector, to_uint8
+from metrics.frechet import (
+    RunningGaussian,
+    fit,
+    frechet_distance,
+    frechet_distance_of_features,
+    frechet_infinity,
+)
+from metrics.kernels import clip_mmd, kernel_distance, polynomial_mmd
+from metrics.manifold import manifold_scores
+from metrics.store import file_hash
+from metrics.text import attribute_accuracy, clip_score, r_precision
+from torch_utils.errors import UserError
+
+
+def features(count: int, size: int, seed: int, shift: float = 0.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    mix = torch.randn(size, size, generator=torch.Generator().manual_seed(99), dtype=torch.float64) / size**0.5
+    return torch.randn(count, size, generator=generator, dtype=torch.float64) @ mix + shift
+
+
+def scipy_frechet(a: Tensor, b: Tensor) -> float:
+    ca, cb = (np.cov(x.numpy(), rowvar=False, bias=True) for x in (a, b))
+    root = scipy.linalg.sqrtm(ca @ cb)
+    return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(ca + cb - 2 * root.real))
+
+
+def test_frechet_distance_against_scipy() -> None:
+    a, b = features(200, 24, 0), features(150, 24, 1, shift=0.3) * 1.4
+    assert frechet_distance(fit(a), fit(b)) == pytest.approx(scipy_frechet(a, b), rel=1e-8)
+
+
+def test_frechet_distance_of_known_gaussians() -> None:
+    a, b = torch.diag(torch.tensor([4.0, 9.0])), torch.diag(torch.tensor([1.0, 25.0]))
+    one, two = fit(_with_covariance(a)), fit(_with_covariance(b) + torch.tensor([3.0, 0.0]))
+    assert frechet_distance(one, two) == pytest.approx(9 + (2 - 1) ** 2 + (3 - 5) ** 2, rel=1e-9)
+
+
+def _with_covariance(covariance: Tensor) -> Tensor:
+    corners = torch.tensor([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]], dtype=torch.float64)
+    return corners @ covariance.double().sqrt()
+
+
+def test_frechet_distance_is_stable_on_rank_deficient_sets() -> None:
+    a, b = features(20, 64, 0), features(30, 64, 1, shift=0.2)
+    direct = frechet_distance(fit(a), fit(b))
+    assert frechet_distance_of_features(a, b) == pytest.approx(direct, rel=1e-6)
+    assert frechet_distance_of_features(a, a) == pytest.approx(0, abs=1e-9)
+    assert frechet_distance(fit(a), fit(a)) == pytest.approx(0, abs=1e-5)
+    flat = torch.zeros(10, 64, dtype=torch.float64)
+    assert frechet_distance_of_features(flat, flat) == 0
+
+
+def test_running_gaussian_equals_all_at_once_and_refuses_nan() -> None:
+    rows = features(50, 8, 0, shift=5.0)
+    running = RunningGaussian(8)
+    for part in rows.split(7):
+        running.add(part)
+    expected = fit(rows)
+    torch.testing.assert_close(running.gaussian().mean, expected.mean)
+    torch.testing.assert_close(running.gaussian().covariance, expected.covariance)
+    with pytest.raises(ValueError, match="finite"):
+        running.add(torch.full((1, 8), torch.nan))
+    with pytest.raises(ValueError, match=r"features \[N, 8\]"):
+        running.add(torch.zeros(1, 9))
+
+
+def test_frechet_distance_refuses_features_of_another_size() -> None:
+    with pytest.raises(ValueError, match="features of one size, got 8 and 9"):
+        frechet_distance(fit(features(20, 8, 0)), fit(features(20, 9, 0)))
+
+
+def test_frechet_infinity_removes_the_bias_of_few_samples() -> None:
+    real = features(4000, 8, 0)
+    fake = features(400, 8, 1)
+    biased = frechet_distance_of_features(real, fake)
+    assert abs(frechet_infinity(real, fake)) < biased / 2
+
+
+def test_kernel_distance_against_torchmetrics() -> None:
+    a, b = features(60, 16, 0), features(60, 16, 1, shift=0.5)
+    expected = float(poly_mmd(a, b))
+    assert polynomial_mmd(a, b) == pytest.approx(expected, rel=1e-6)
+    assert kernel_distance(a, b) == (polynomial_mmd(a, b), 0.0)
+    mean, deviation = kernel_distance(a, b, subsets=50, size=40)
+    assert mean == pytest.approx(expected, abs=4 * deviation)
+
+
+def test_clip_mmd_against_its_formula() -> None:
+    a, b = features(9, 6, 0), features(13, 6, 1, shift=1.0)
+    unit_a, unit_b = (x / x.norm(dim=1, keepdim=True) for x in (a, b))
+
+    def mean(x: Tensor, y: Tensor) -> float:
+        return float(np.mean([np.exp(-float((p - q).square().sum()) / 200) for p in x for q in y]))
+
+    expected = 1000 * (mean(unit_a, unit_a) + mean(unit_b, unit_b) - 2 * mean(unit_a, unit_b))
+    assert clip_mmd(a, b) == pytest.approx(expected, rel=1e-6)
+    assert clip_mmd(a, a) == pytest.approx(0, abs=1e-9)
+
+
+def test_manifold_scores_against_prdc() -> None:
+    real, fake = features(80, 6, 0), features(70, 6, 1, shift=0.6)
+    for k in (3, 5):
+        expected = compute_prdc(real.numpy(), fake.numpy(), nearest_k=k)
+        found = manifold_scores(real, fake, k=k, k_density=k)
+        for name, value in expected.items():
+            assert getattr(found, name) == pytest.approx(float(value), abs=1e-6), name
+    with pytest.raises(ValueError, match="more than 5 features"):
+        manifold_scores(real[:5], fake)
+
+
+def test_text_scores() -> None:
+    pictures = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])
+    captions = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
+    assert clip_score(pictures, captions) == pytest.approx(100 * (1 + 1 + 0) / 3)
+    assert r_precision(pictures, captions) == pytest.approx(2 / 3)
+    distractor = torch.tensor([[0.0, 1.0]])
+    assert r_precision(pictures, captions, distractor) == pytest.approx(1 / 3)  # a tie is a miss
+    found = attribute_accuracy(
+        [{"legs": "4", "arms": "yes"}, {"legs": "3"}], [{"legs": "4"}, {"legs": "4", "arms": "no"}]
+    )
+    assert found == {"legs": 0.5, "arms": 0.0}
+
+
+class Tiny(torch.nn.Module):
+    """Mean colour of a picture, as a stand-in for a detector."""
+
+    def forward(self, pictures: Tensor, return_features: bool = False) -> Tensor:
+        means = pictures.float().mean(dim=(2, 3))
+        return means if return_features else means.sum(1, keepdim=True)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_torchscript_detector_is_loaded_only_with_its_hash(tmp_path) -> None:
+    path = tmp_path / "detector.pt"
+    torch.jit.script(Tiny()).save(str(path))
+    with pytest.raises(UserError, match=f"needs --detector-hash.*{file_hash(path)}"):
+        load_detector(path, None)
+    with pytest.raises(UserError, match="its SHA-256 is"):
+        load_detector(path, "0" * 64)
+    detector = load_detector(path, file_hash(path))
+    pictures = torch.full((2, 3, 8, 8), 7, dtype=torch.uint8)
+    torch.testing.assert_close(detector.features(pictures), torch.full((2, 3), 7.0))
+    path.write_bytes(b"not a module")
+    with pytest.raises(UserError, match="is not a TorchScript file"):
+        load_detector(path, file_hash(path))
+    with pytest.raises(UserError, match="no such file"):
+        load_detector(tmp_path / "nothing.pt", None)
+
+
+def test_clean_resize_is_antialiased() -> None:
+    stripes = torch.zeros(1, 3, 8, 64, dtype=torch.uint8)
+    stripes[..., ::2] = 255
+    small = clean_resize(stripes, 8).float()
+    assert small.shape == (1, 3, 8, 8)
+    assert (small - 127.5).abs().max() < 20
+    same = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8)
+    assert torch.equal(clean_resize(same, 8), same)
+
+
+def test_to_uint8_is_the_published_rounding() -> None:
+    assert to_uint8(torch.tensor([-1.0, 0.0, 1.0, 2.0])).tolist() == [0, 128, 255, 255]

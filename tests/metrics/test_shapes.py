@@ -1,0 +1,195 @@
+"""JSD, EMD, F-score, validity, normalisation and sources of shapes."""
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from geometry.mesh import Mesh
+from metrics.clouds import shape_table
+from metrics.earth_mover import approximate, exact, exact_matrix
+from metrics.normalisation import normalise
+from metrics.occupancy import cell_centres, common_cube, f_score, jensen_shannon, occupancy
+from metrics.protocols import load_protocol, protocol_names
+from metrics.shapes import FolderSource, surface_points, usable
+from metrics.store import ChunkStore
+from metrics.validity import Validity, mesh_validity
+from torch_utils.errors import UserError
+
+
+def random_points(*shape: int, seed: int = 0) -> Tensor:
+    return torch.rand(*shape, 3, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def tetrahedron() -> Mesh:
+    vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    return Mesh.single(vertices, torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]))
+
+
+def test_emd_against_all_permutations() -> None:
+    x, y = random_points(5), random_points(5, seed=1)
+    cost = (x[:, None] - y).norm(dim=-1)
+    best = min(sum(cost[i, j] for i, j in enumerate(p)) for p in itertools.permutations(range(5))) / 5
+    assert exact(x, y) == pytest.approx(float(best))
+    assert exact(x, x[torch.randperm(5, generator=torch.Generator().manual_seed(0))]) == pytest.approx(0, abs=1e-12)
+    assert exact(torch.full((5, 3), torch.nan), y) == float("inf")
+    with pytest.raises(ValueError, match="of one size"):
+        exact(x, y[:4])
+    assert exact_matrix(torch.stack([x, y, y]), torch.stack([y, x])).argmin(1).tolist() == [1, 0, 0]
+
+
+def test_approximate_emd_moves_all_mass_and_overestimates_a_little() -> None:
+    x, y = random_points(2, 128), random_points(2, 128, seed=1)
+    for a, b, found in zip(x, y, approximate(x, y), strict=True):
+        assert exact(a, b) < float(found) < 1.5 * exact(a, b)
+
+
+def test_occupancy_against_brute_force() -> None:
+    points = (random_points(2, 150) - 0.5) * 1.1
+    centres = cell_centres()
+    counts = torch.zeros(len(centres), dtype=torch.float64)
+    for point in points.reshape(-1, 3):
+        counts[int((centres - point).norm(dim=1).argmin())] += 1
+    torch.testing.assert_close(occupancy(points), counts / counts.sum())
+    step = 1 / 27
+    assert len(centres) == sum(
+        np.sqrt(sum((i * step - 0.5) ** 2 for i in cell)) <= 0.5 for cell in itertools.product(range(28), repeat=3)
+    )
+
+
+def test_jensen_shannon() -> None:
+    p = torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64)
+    q = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
+    assert jensen_shannon(p, p) == 0
+    assert jensen_shannon(p, q) == pytest.approx(1)
+    r = torch.tensor([0.25, 0.25, 0.5], dtype=torch.float64)
+    m = (p + r) / 2
+    expected = sum(a * np.log2(a / b) / 2 for x in (p, r) for a, b in zip(x.tolist(), m.tolist(), strict=True) if a > 0)
+    assert jensen_shannon(p, r) == pytest.approx(expected)
+
+
+def test_common_cube_keeps_the_sets_in_place_to_each_other() -> None:
+    references = random_points(3, 50) * torch.tensor([4.0, 2.0, 2.0]) + 9
+    generated = references + torch.tensor([1.0, 0.0, 0.0])
+    real, fake = common_cube(references, generated)
+    assert float(real.amax()) == pytest.approx(0.5, abs=1e-6)
+    extent = float((references.reshape(-1, 3).amax(0) - references.reshape(-1, 3).amin(0)).max())
+    torch.testing.assert_close(fake - real, torch.tensor([1.0 / extent, 0.0, 0.0]).double().expand_as(real))
+
+
+def test_f_score_against_brute_force() -> None:
+    x, y = random_points(1, 30), random_points(1, 20, seed=1)
+    d = (x[0][:, None] - y[0]).norm(dim=-1)
+    recall, precision = (d.min(1).values <= 0.2).double().mean(), (d.min(0).values <= 0.2).double().mean()
+    expected = float(2 * precision * recall / (precision + recall))
+    assert float(f_score(x, y, 0.2)) == pytest.approx(expected)
+    assert 0 < expected < 1
+    assert float(f_score(x, x, 1e-9)) == pytest.approx(1)
+
+
+def test_validity_of_known_meshes() -> None:
+    whole = mesh_validity(tetrahedron())
+    assert whole.watertight
+    assert (whole.components, whole.boundary_edges, whole.non_manifold_edges, whole.degenerate_faces) == (1, 0, 0, 0)
+    mesh = tetrahedron()
+    opened = mesh_validity(Mesh.single(mesh.vertices, mesh.faces[1:]))
+    assert (opened.watertight, opened.boundary_edges) == (False, 3)
+    # A vertex split at a seam is one corner; a second part, a fin on an edge and a sliver are found.
+    split = torch.cat([mesh.vertices, mesh.vertices[:1]])
+    faces = mesh.faces.clone()
+    faces[0, 0] = 4
+    assert mesh_validity(Mesh.single(split, faces)).watertight
+    apart = Mesh.single(torch.cat([mesh.vertices, mesh.vertices + 5]), torch.cat([mesh.faces, mesh.faces + 4]))
+    assert mesh_validity(apart).components == 2
+    fin = Mesh.single(torch.cat([mesh.vertices, torch.tensor([[9.0, 9, 9]])]), torch.cat([mesh.faces, mesh.faces[:1]]))
+    fin.faces[4, 2] = 4
+    assert mesh_validity(fin).non_manifold_edges == 1
+    sliver = torch.cat([mesh.faces, torch.tensor([[0, 0, 1]], dtype=torch.int32)])
+    assert mesh_validity(Mesh.single(mesh.vertices, sliver)).degenerate_faces == 1
+    assert Validity.from_row(whole.row()) == whole
+
+
+@pytest.mark.parametrize("how", ["none", "longest_side", "reference_mean_std", "unit_box"])
+def test_normalisation(how) -> None:
+    clouds = random_points(2, 60) * torch.tensor([4.0, 2.0, 1.0]) + 3
+    found = normalise(clouds, how, clouds)
+    side = found.amax(1) - found.amin(1)
+    centre = (found.amax(1) + found.amin(1)) / 2
+    if how == "none":
+        assert torch.equal(found, clouds)
+    elif how == "reference_mean_std":
+        torch.testing.assert_close(found.reshape(-1, 3).mean(0), torch.zeros(3).double(), atol=1e-9, rtol=0)
+        assert float((found[0] - found[1]).norm() / (clouds[0] - clouds[1]).norm()) == pytest.approx(
+            1 / float(clouds.std(correction=0))
+        )
+    else:
+        torch.testing.assert_close(side.amax(1), torch.ones(2).double())
+        assert bool((centre.abs() < 1e-6).all()) == (how == "unit_box")
+
+
+def test_protocols_are_complete_and_refuse_unknown_fields(tmp_path: Path) -> None:
+    assert protocol_names() == ["get3d-2022", "lion-box", "pointflow", "quick"]
+    for name in protocol_names():
+        assert load_protocol(name).name == name
+    assert load_protocol("get3d-2022").generated_per_reference == 5
+    with pytest.raises(UserError, match="did you mean pointflow"):
+        load_protocol("pointflov")
+    file = tmp_path / "own.yaml"
+    file.write_text("name: own\nversion: 1\ndescription: x\ncolour: red\n", encoding="utf-8")
+    with pytest.raises(UserError, match="colour"):
+        load_protocol(str(file))
+    with pytest.raises(UserError, match="cannot be read"):
+        load_protocol(str(tmp_path / "none.yaml"))
+
+
+OBJ = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
+
+
+def test_a_folder_of_mixed_formats_keeps_bad_files_in_their_place(tmp_path: Path) -> None:
+    (tmp_path / "a.obj").write_text(OBJ, encoding="utf-8")
+    (tmp_path / "b.obj").write_text("v 0 0 0\n", encoding="utf-8")
+    (tmp_path / "c.ply").write_bytes(b"not a mesh")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "d.obj").write_text(OBJ.replace("v 1", "v 2"), encoding="utf-8")
+    source = FolderSource(tmp_path)
+    assert source.ids == ["a.obj", "b.obj", "c.ply", "sub/d.obj"]
+    assert source.formats == [".obj", ".ply"]
+    table = shape_table(source, ChunkStore(tmp_path / "cache"), points=64, meshes=True, light_fields=False)
+    assert table.usable.tolist() == [True, False, False, True]
+    assert table.problems[0] == "" and all(table.problems[1:3])
+    assert table.validity[0] is not None and table.validity[0].watertight and table.validity[1] is None
+    key = source.key
+    (tmp_path / "a.obj").write_text(OBJ.replace("v 1", "v 3"), encoding="utf-8")
+    assert FolderSource(tmp_path).key != key
+    with pytest.raises(UserError, match="no such folder"):
+        FolderSource(tmp_path / "nothing")
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(UserError, match="holds no mesh file"):
+        FolderSource(tmp_path / "bare")
+
+
+def test_points_depend_on_the_shape_alone() -> None:
+    shape = usable(tetrahedron())
+    assert torch.equal(surface_points(shape, "a", 32), surface_points(shape, "a", 32))
+    assert not torch.equal(surface_points(shape, "a", 32), surface_points(shape, "b", 32))
+    broken = tetrahedron()
+    broken.vertices[1] = torch.inf
+    assert usable(broken).problem == "vertices that are not finite"
+    assert surface_points(usable(broken), "a", 8).isnan().all()
+
+
+def test_published_rows_are_marked() -> None:
+    from metrics.published import published_rows
+
+    quick, own = load_protocol("quick"), load_protocol("get3d-2022")
+    assert not any(row.comparable for row in published_rows("chair", quick, 1131))
+    assert all(row.comparable for row in published_rows("chair", own, 1131))
+    assert not any(row.comparable for row in published_rows("chair", own, 60))
+    assert published_rows("teapot", own, 5) == []
+    row = next(r for r in published_rows("chair", own, 1131) if r.name == "GET3D")
+    assert row.values == {"cov_lfd": 69.08, "cov_cd": 69.91, "mmd_lfd": 3167.0, "mmd_cd": 3.72, "fid": 23.28}
+    assert json.dumps(row.model_dump())
