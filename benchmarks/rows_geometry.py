@@ -1,0 +1,99 @@
+"""Rows of marching_tets."""
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from benchmarks.row import Job, Row, tensor_bytes
+from geometry.tetgrid import TetGrid, tet_grid
+from torch_utils.ops.loading import use_mode
+from torch_utils.ops.marching_tets import marching_tets, marching_tets_topology
+
+BATCH, CELLS = 16, 26
+# kaolin/ops/conversions/tetmesh.py of a checkout of kaolin (Apache-2.0); the file needs nothing but torch.
+PEER_FILE = "TETRAGAN_KAOLIN_TETMESH"
+
+
+def ball_unions(grid: TetGrid, batch: int) -> Tensor:
+    """SDFs [batch, V] of unions of six balls: about 2.5 % of the edges cross."""
+    generator = torch.Generator().manual_seed(0)
+    centres = (torch.rand(batch, 6, 3, generator=generator) - 0.5) * 0.5
+    radii = torch.rand(batch, 6, generator=generator) * 0.12 + 0.1
+    return torch.stack(
+        [((grid.positions[:, None] - c).norm(dim=-1) - r).amin(-1) for c, r in zip(centres, radii, strict=True)]
+    )
+
+
+def _kaolin() -> Callable | str:
+    """kaolin's `marching_tetrahedra`, or why it is not here."""
+    path = os.environ.get(PEER_FILE)
+    if path:
+        spec = importlib.util.spec_from_file_location("kaolin_tetmesh", Path(path))
+        if spec is None or spec.loader is None:
+            return f"{PEER_FILE} is no Python file"
+        module: ModuleType = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.marching_tetrahedra
+    if importlib.util.find_spec("kaolin") is None:
+        return f"kaolin is not installed (or set {PEER_FILE})"
+    return importlib.import_module("kaolin.ops.conversions").marching_tetrahedra
+
+
+def _inputs(device: torch.device) -> tuple[TetGrid, Tensor, Tensor]:
+    grid = tet_grid("bcc", CELLS)
+    sdf = ball_unions(grid, BATCH)
+    moved = torch.randn(BATCH, grid.num_vertices, 3, generator=torch.Generator().manual_seed(1)) * 0.002
+    positions = grid.positions + moved
+    return grid.to(device), sdf.to(device).requires_grad_(), positions.to(device).requires_grad_()
+
+
+def _forward_backward(extract: Callable[[], Tensor], leaves: tuple[Tensor, Tensor]) -> Callable[[], object]:
+    def work() -> object:
+        vertices = extract()
+        return torch.autograd.grad(vertices, leaves, torch.ones_like(vertices))
+
+    return work
+
+
+def _jobs(device: torch.device, peer: str) -> Job:
+    grid, sdf, positions = _inputs(device)
+    tables = (grid.tets, grid.edges, grid.tet_edges)
+
+    def ours() -> Tensor:
+        return marching_tets(sdf, positions, *tables)[0]
+
+    def reference() -> Tensor:
+        with use_mode("reference"):
+            return marching_tets(sdf, positions, *tables)[0]
+
+    found = marching_tets_topology(sdf, *tables)
+    outputs = (found.faces, found.edge_vertices, found.active, found.edge_active)
+    # Tables and SDF once, outputs once, positions and gradients of the vertices' ends, the two dense gradients.
+    moved = tensor_bytes(*tables, sdf, *outputs, sdf, positions) + found.edge_vertices.shape[0] * (
+        12 + 2 * 16 + 12 + 2 * 16
+    )
+    if peer == "reference":
+        return Job(_forward_backward(ours, (sdf, positions)), _forward_backward(reference, (sdf, positions)), moved)
+    marching_tetrahedra = _kaolin()
+    if isinstance(marching_tetrahedra, str):
+        return Job(_forward_backward(ours, (sdf, positions)), None, moved, marching_tetrahedra)
+    tets = grid.tets.long()
+    peer_function = marching_tetrahedra
+
+    def theirs() -> Tensor:
+        return torch.cat(peer_function(positions, tets, -sdf)[0])
+
+    return Job(_forward_backward(ours, (sdf, positions)), _forward_backward(theirs, (sdf, positions)), moved)
+
+
+_SIZE = f"{BATCH} × {CELLS} cells, forward + backward"
+GEOMETRY_ROWS = [
+    Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 15.0, ("cpu",)),
+    Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 10.0, ("cuda",)),
+    Row("marching_tets", _SIZE, "our reference", lambda d: _jobs(d, "reference"), 15.0, ("cpu",)),
+]
