@@ -212,10 +212,22 @@ def find_nvcc() -> str | None:
     return next(filter(None, map(shutil.which, [*candidates, "nvcc", "/usr/local/cuda/bin/nvcc"])), None)
 
 
+def find_in_toolkit(nvcc: str, name: str) -> Path:
+    """The folder of a file of nvcc's own toolkit. nvcc may be a wrapper: it says itself where it lives."""
+    command = [nvcc, "-dryrun", "-x", "cu", "-c", os.devnull, "-o", os.devnull]
+    words = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    top = re.search(r"^#\$ TOP=(.+)$", words, re.MULTILINE)
+    root = Path(top.group(1).strip() if top else Path(nvcc).resolve().parent.parent).resolve()
+    found = next((path for pattern in (f"*/{name}", f"targets/*/*/{name}") for path in root.glob(pattern)), None)
+    if found is None:
+        raise BuildError(f"{name} not found in the CUDA toolkit at {root}: install its development files")
+    return found.parent
+
+
 def cuda_units(objects: Path, nvcc: str) -> list[Unit]:
     """The compilations of the CUDA library: kernels by nvcc (no torch headers), bindings by the host compiler."""
     includes, _, version = torch_paths()
-    cuda_include = Path(nvcc).resolve().parent.parent / "include"
+    cuda_include = find_in_toolkit(nvcc, "cuda_runtime.h")
     architectures = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES]
     kernel_flags = ["-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", *architectures]
     units = []
@@ -239,9 +251,7 @@ def build_cuda(libraries: Path = LIBRARIES, objects: Path | None = None) -> Path
     objects = objects or libraries / "objects"
     with _lock(objects):
         to_link, _ = compile_all(cuda_units(objects, nvcc), keep_going=False)
-        runtime = next(Path(nvcc).resolve().parent.parent.glob("**/libcudart_static.a"), None)
-        if runtime is None:
-            raise BuildError(f"libcudart_static.a not found beside {nvcc}: install the CUDA toolkit's runtime library")
+        runtime = find_in_toolkit(nvcc, "libcudart_static.a") / "libcudart_static.a"
         library = libraries / CUDA_LIBRARY
         # The CUDA shims of the stable ABI live in libtorch_cuda, which a CPU torch lacks: resolved when loaded.
         link(to_link, library, [str(runtime), "-ldl", "-lrt", "-lpthread"])

@@ -1,0 +1,257 @@
+// CUDA kernels of `rasterize`: a 64-bit z-buffer of (ordered depth bits << 32 | id) filled by atomic minimum, which is
+// deterministic and gives equal depths to the lowest id; then one thread a pixel for the weights.
+//
+// A group of lanes draws a triangle, a row each. Triangles with a large box go to a list instead, which a second kernel
+// draws with a whole block each.
+#include "common/cuda_launch.h"
+#include "rasterize/rasterize.h"
+#include "rasterize/rasterize_cuda.h"
+
+namespace tetragan {
+namespace {
+
+using raster::ClipVertex;
+using raster::ScreenVertex;
+using raster::Spans;
+
+constexpr int kLanes = 8;
+constexpr int64_t kLargeBox = 4096;  // pixels
+constexpr unsigned kLargeBlocks = 512;
+constexpr unsigned long long kEmpty = ~0ull;
+
+// Floats ordered as unsigned integers; −0 counts as 0.
+__device__ uint32_t ordered_bits(float depth) {
+  const uint32_t bits = __float_as_uint(depth + 0.0f);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ float depth_of(unsigned long long key) {
+  const uint32_t bits = static_cast<uint32_t>(key >> 32);
+  return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+}
+
+template <class T>
+struct Scene {
+  const T* positions;
+  const int32_t* faces;
+  const int64_t* face_offsets;
+  const T* previous;
+  RasterSize size;
+  const ScreenVertex* screen;
+  unsigned long long* keys;
+  int32_t* large;  // [0]: how many, then the faces
+};
+
+template <class T>
+__device__ void load_face(const T* positions, const int32_t* face, ClipVertex* out) {
+  for (int k = 0; k < 3; ++k) {
+    const T* p = positions + 4 * static_cast<int64_t>(face[k]);
+    out[k] = {static_cast<double>(p[0]), static_cast<double>(p[1]), static_cast<double>(p[2]), static_cast<double>(p[3])};
+  }
+}
+
+template <class T>
+__global__ void project_kernel(Scene<T> s, ScreenVertex* screen) {
+  TETRAGAN_EACH(i, s.size.vertices) {
+    const T* p = s.positions + 4 * i;
+    screen[i] = raster::project({static_cast<double>(p[0]), static_cast<double>(p[1]), static_cast<double>(p[2]),
+                                 static_cast<double>(p[3])}, s.size.height, s.size.width);
+  }
+}
+
+// The image that shows a face: the last with offset ≤ face.
+__device__ int64_t image_of(const int64_t* offsets, int64_t images, int64_t face) {
+  int64_t low = 0, high = images;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (offsets[middle] <= face) low = middle; else high = middle;
+  }
+  return low;
+}
+
+template <class T>
+__device__ void draw_pixel(const Scene<T>& s, const Spans& t, double of_row, int64_t image, int32_t row, int32_t column,
+                           int32_t id) {
+  const float z = static_cast<float>(raster::depth_at(t, of_row, column));
+  if (!(z <= 1.0f)) return;
+  const int64_t pixel = (image * s.size.height + row) * s.size.width + column;
+  if (s.previous != nullptr) {
+    const float front = static_cast<float>(s.previous[4 * pixel + 2]);
+    const T front_id = s.previous[4 * pixel + 3];
+    if (!(front_id > 0 && (z > front || (z == front && static_cast<T>(id) > front_id)))) return;
+  }
+  const unsigned long long key = static_cast<unsigned long long>(ordered_bits(z)) << 32 | static_cast<uint32_t>(id);
+  if (key < s.keys[pixel]) atomicMin(s.keys + pixel, key);
+}
+
+// The pieces of a face on the screen: 1, after clipping up to 3, or none. False for faces with bad ids or vertices.
+template <class T>
+__device__ int pieces_of(const Scene<T>& s, int64_t face, ScreenVertex* corners) {
+  const int32_t* f = s.faces + 3 * face;
+  for (int k = 0; k < 3; ++k) {
+    if (f[k] < 0 || f[k] >= s.size.vertices) return 0;
+  }
+  for (int k = 0; k < 3; ++k) corners[k] = s.screen[f[k]];
+  const int32_t codes = corners[0].code | corners[1].code | corners[2].code;
+  if (codes & raster::kBad) return 0;
+  if (codes == raster::kVisible) return 3;
+  ClipVertex triangle[3], polygon[5];
+  load_face(s.positions, f, triangle);
+  const int count = raster::clip(triangle, polygon);
+  for (int k = 0; k < count; ++k) corners[k] = raster::project(polygon[k], s.size.height, s.size.width);
+  return count;
+}
+
+template <class T>
+__global__ void draw_small_kernel(Scene<T> s) {
+  const int lane = threadIdx.x % kLanes;
+  TETRAGAN_EACH(thread, s.size.faces * kLanes) {
+    const int64_t face = thread / kLanes;
+    if (face < s.face_offsets[0] || face >= s.face_offsets[s.size.images]) continue;
+    ScreenVertex corners[5];
+    const int count = pieces_of(s, face, corners);
+    bool large = false;
+    for (int pass = 0; pass < 2 && !large; ++pass) {  // first look, then draw: a face is drawn here or listed, not both
+      for (int k = 2; k < count; ++k) {
+        Spans t;
+        if (!raster::prepare(corners[0], corners[k - 1], corners[k], s.size.height, s.size.width, t)) continue;
+        if (pass == 0) {
+          const double low = fmax(0.0, fmin(corners[0].x, fmin(corners[k - 1].x, corners[k].x)));
+          const double high = fmin(static_cast<double>(s.size.width), fmax(corners[0].x, fmax(corners[k - 1].x, corners[k].x)));
+          large |= (high - low) * (t.row_end - t.row_begin) > kLargeBox;
+          continue;
+        }
+        const int64_t image = image_of(s.face_offsets, s.size.images, face);
+        for (int32_t row = t.row_begin + lane; row < t.row_end; row += kLanes) {
+          int32_t begin, end;
+          raster::span(t, row, s.size.width, begin, end);
+          const double of_row = raster::row_depth(t, row);
+          for (int32_t column = begin; column < end; ++column) {
+            draw_pixel(s, t, of_row, image, row, column, static_cast<int32_t>(face + 1));
+          }
+        }
+      }
+    }
+    if (large && lane == 0) s.large[1 + atomicAdd(s.large, 1)] = static_cast<int32_t>(face);
+  }
+}
+
+// A block draws a listed face: a warp a row, a lane a column.
+template <class T>
+__global__ void draw_large_kernel(Scene<T> s) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+  const int32_t listed = s.large[0];
+  for (int32_t item = blockIdx.x; item < listed; item += gridDim.x) {
+    const int64_t face = s.large[1 + item];
+    const int64_t image = image_of(s.face_offsets, s.size.images, face);
+    ScreenVertex corners[5];
+    const int count = pieces_of(s, face, corners);
+    for (int k = 2; k < count; ++k) {
+      Spans t;
+      if (!raster::prepare(corners[0], corners[k - 1], corners[k], s.size.height, s.size.width, t)) continue;
+      for (int32_t row = t.row_begin + warp; row < t.row_end; row += warps) {
+        int32_t begin, end;
+        raster::span(t, row, s.size.width, begin, end);
+        const double of_row = raster::row_depth(t, row);
+        for (int32_t column = begin + lane; column < end; column += 32) {
+          draw_pixel(s, t, of_row, image, row, column, static_cast<int32_t>(face + 1));
+        }
+      }
+    }
+  }
+}
+
+template <class T>
+__global__ void resolve_kernel(Scene<T> s, T* rast, T* rast_db) {
+  TETRAGAN_EACH(pixel, s.size.images * s.size.height * s.size.width) {
+    const unsigned long long key = s.keys[pixel];
+    T values[4] = {0, 0, 0, 0};
+    double db[4] = {0, 0, 0, 0};
+    if (key != kEmpty) {
+      const int64_t id = static_cast<int64_t>(key & 0xffffffffull);
+      const int32_t column = static_cast<int32_t>(pixel % s.size.width);
+      const int32_t row = static_cast<int32_t>(pixel / s.size.width % s.size.height);
+      ClipVertex p[3];
+      load_face(s.positions, s.faces + 3 * (id - 1), p);
+      raster::Weights w = raster::weights_at(p, row, column, s.size.height, s.size.width);
+      values[0] = static_cast<T>(w.u);
+      values[1] = static_cast<T>(w.v);
+      values[2] = static_cast<T>(depth_of(key));
+      values[3] = static_cast<T>(id);
+      if (rast_db != nullptr) raster::derivatives_at(w, s.size.height, s.size.width, db);
+    }
+    for (int k = 0; k < 4; ++k) rast[4 * pixel + k] = values[k];
+    for (int k = 0; rast_db != nullptr && k < 4; ++k) rast_db[4 * pixel + k] = static_cast<T>(db[k]);
+  }
+}
+
+template <class T>
+__global__ void backward_kernel(const T* grad_rast, const T* grad_db, const T* positions, const int32_t* faces, const T* rast,
+                                RasterSize size, T* grad_positions) {
+  TETRAGAN_EACH(pixel, size.images * size.height * size.width) {
+    const int64_t id = device_face_id(rast[4 * pixel + 3], size.faces);
+    if (id == 0) continue;
+    double of_rast[3], of_db[4] = {0, 0, 0, 0}, sum[12] = {};
+    bool any = false;
+    for (int k = 0; k < 3; ++k) any |= (of_rast[k] = grad_rast[4 * pixel + k]) != 0;
+    for (int k = 0; grad_db != nullptr && k < 4; ++k) any |= (of_db[k] = grad_db[4 * pixel + k]) != 0;
+    if (!any) continue;
+    const int32_t* face = faces + 3 * (id - 1);
+    const int32_t column = static_cast<int32_t>(pixel % size.width);
+    const int32_t row = static_cast<int32_t>(pixel / size.width % size.height);
+    ClipVertex p[3];
+    load_face(positions, face, p);
+    raster::pixel_gradient(p, row, column, size.height, size.width, of_rast, grad_db != nullptr ? of_db : nullptr, sum);
+    for (int k = 0; k < 12; ++k) atomicAdd(grad_positions + 4 * static_cast<int64_t>(face[k / 4]) + k % 4, static_cast<T>(sum[k]));
+  }
+}
+
+int64_t pixels_of(const RasterSize& size) { return size.images * size.height * size.width; }
+int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
+
+}  // namespace
+
+int64_t rasterize_cuda_scratch(const RasterSize& size) {
+  return aligned(8 * pixels_of(size)) + aligned(static_cast<int64_t>(sizeof(ScreenVertex)) * size.vertices) +
+         aligned(4 * (size.faces + 1));
+}
+
+template <class T>
+void rasterize_cuda(const T* positions, const int32_t* faces, const int64_t* face_offsets, const T* previous,
+                    const RasterSize& size, void* scratch, T* rast, T* rast_db, cudaStream_t stream) {
+  if (pixels_of(size) == 0) return;
+  char* memory = static_cast<char*>(scratch);
+  auto* keys = reinterpret_cast<unsigned long long*>(memory);
+  memory += aligned(8 * pixels_of(size));
+  auto* screen = reinterpret_cast<ScreenVertex*>(memory);
+  memory += aligned(static_cast<int64_t>(sizeof(ScreenVertex)) * size.vertices);
+  auto* large = reinterpret_cast<int32_t*>(memory);
+  const Scene<T> s{positions, faces, face_offsets, previous, size, screen, keys, large};
+  cudaMemsetAsync(keys, 0xff, 8 * pixels_of(size), stream);
+  cudaMemsetAsync(large, 0, 4, stream);
+  if (size.vertices > 0 && size.faces > 0) {
+    project_kernel<<<blocks_for(size.vertices), kBlock, 0, stream>>>(s, screen);
+    draw_small_kernel<<<blocks_for(size.faces * kLanes), kBlock, 0, stream>>>(s);
+    draw_large_kernel<<<kLargeBlocks, kBlock, 0, stream>>>(s);
+  }
+  resolve_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(s, rast, rast_db);
+}
+
+template <class T>
+void rasterize_backward_cuda(const T* grad_rast, const T* grad_db, const T* positions, const int32_t* faces, const T* rast,
+                             const RasterSize& size, T* grad_positions, cudaStream_t stream) {
+  if (pixels_of(size) == 0 || size.faces == 0) return;
+  backward_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad_rast, grad_db, positions, faces, rast, size,
+                                                                       grad_positions);
+}
+
+template void rasterize_cuda(const float*, const int32_t*, const int64_t*, const float*, const RasterSize&, void*, float*,
+                             float*, cudaStream_t);
+template void rasterize_cuda(const double*, const int32_t*, const int64_t*, const double*, const RasterSize&, void*, double*,
+                             double*, cudaStream_t);
+template void rasterize_backward_cuda(const float*, const float*, const float*, const int32_t*, const float*,
+                                      const RasterSize&, float*, cudaStream_t);
+template void rasterize_backward_cuda(const double*, const double*, const double*, const int32_t*, const double*,
+                                      const RasterSize&, double*, cudaStream_t);
+
+}  // namespace tetragan
