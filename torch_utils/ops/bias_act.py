@@ -50,6 +50,8 @@ def bias_act(
     dtype = x.dtype
     if dtype == torch.float16 and x.device.type == "cpu":
         x = x.float()
+    bias = None if bias is None else bias.contiguous()
+    scale = None if scale is None else scale.contiguous()
     y = torch.ops.tetragan.bias_act(
         dense(x, dim), bias, scale, dim, slope, gain, _NO_CLAMP if clamp is None else float(clamp)
     )
