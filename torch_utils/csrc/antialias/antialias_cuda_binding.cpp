@@ -1,0 +1,54 @@
+// Binding of the CUDA kernels of `antialias`.
+#include "antialias/antialias_cuda.h"
+#include "common/cuda.h"
+
+namespace tetragan {
+namespace {
+
+AntialiasSize size_of(const Tensor& colour, const Tensor& positions, const Tensor& faces) {
+  return {colour.size(0), colour.size(1), colour.size(2), colour.size(3), faces.size(0), positions.size(0)};
+}
+
+std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& colour, const Tensor& rast, const Tensor& positions,
+                                             const Tensor& faces, const Tensor& neighbours) {
+  const OnDevice device(colour);
+  const AntialiasSize size = size_of(colour, positions, faces);
+  Tensor out = empty_like_of(colour, {size.images, size.height, size.width, size.channels});
+  Tensor slots = empty_like_of(faces, {size.images, size.height, size.width, 2});
+  Tensor blends = empty_like_of(colour, {size.images, size.height, size.width, 2});
+  Tensor scratch = empty_like_of(colour, {antialias_cuda_scratch(size)}, ScalarType::Byte);
+  dispatch_floating(colour, "antialias", [&](auto zero) {
+    using T = decltype(zero);
+    antialias_cuda<T>(data<T>(colour), data<T>(rast), data<T>(positions), data<int32_t>(faces), data<int32_t>(neighbours),
+                      size, scratch.data_ptr(), mutable_data<T>(out), mutable_data<int32_t>(slots), mutable_data<T>(blends),
+                      device.stream);
+  });
+  check_launch("antialias");
+  return {out, slots, blends};
+}
+
+std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tensor& colour, const Tensor& positions,
+                                              const Tensor& faces, const Tensor& slots, const Tensor& blends,
+                                              bool of_positions) {
+  const OnDevice device(colour);
+  const AntialiasSize size = size_of(colour, positions, faces);
+  Tensor grad_colour = empty_like_of(colour, {size.images, size.height, size.width, size.channels});
+  Tensor grad_positions = zeros_like_of(positions, {of_positions ? positions.size(0) : 0, 4});
+  dispatch_floating(colour, "antialias", [&](auto zero) {
+    using T = decltype(zero);
+    antialias_backward_cuda<T>(data<T>(grad_out), data<T>(colour), data<T>(positions), data<int32_t>(faces),
+                               data<int32_t>(slots), data<T>(blends), size, mutable_data<T>(grad_colour),
+                               of_positions ? mutable_data<T>(grad_positions) : nullptr, device.stream);
+  });
+  check_launch("antialias");
+  return {grad_colour, grad_positions};
+}
+
+}  // namespace
+
+STABLE_TORCH_LIBRARY_IMPL(tetragan, CUDA, m) {
+  m.impl("antialias", TORCH_BOX(&antialias));
+  m.impl("antialias_backward", TORCH_BOX(&antialias_backward));
+}
+
+}  // namespace tetragan
