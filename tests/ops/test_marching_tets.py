@@ -204,3 +204,27 @@ def test_all_instruction_sets_agree_bitwise(instruction_set: str) -> None:
         check=True,
     )
     assert result.stdout.strip() == topology_digest()
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("batch", [1, 3, 70])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cuda_kernel_equals_the_cpu_kernel(batch: int, dtype: torch.dtype) -> None:
+    grid = tet_grid("bcc", 7)
+    sdf = torch.randn(batch, grid.num_vertices, generator=torch.Generator().manual_seed(batch)).to(dtype)
+    sdf = sdf + 0.1 * sdf.sign()
+    positions = grid.positions.to(dtype)
+    on_device = grid.to("cuda")
+    results = []
+    with use_mode("require"):
+        for place, tables in (("cpu", grid), ("cuda", on_device)):
+            s, p = sdf.to(place).requires_grad_(), positions.to(place).requires_grad_()
+            found = topology_of(s, tables)
+            points = edge_crossings(s.reshape(-1), p, found.edge_vertices)
+            gradients = torch.autograd.grad(points.square().sum(), (s, p))
+            moved = {field.name: getattr(found, field.name).cpu() for field in fields(Topology)}
+            results.append((Topology(**moved), points.cpu(), *(g.cpu() for g in gradients)))
+    assert_same(results[0][0], results[1][0])
+    assert_close(results[1][1], results[0][1], 1e-6)
+    for actual, expected in zip(results[1][2:], results[0][2:], strict=True):
+        assert_gradient_close(actual, expected, 1e-4)

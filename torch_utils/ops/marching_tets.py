@@ -14,9 +14,9 @@ Gradient: once, from `edge_crossings` to `sdf` and `positions` (`surface_vertice
 order); the topology has none. The CPU kernels are bitwise repeatable for any number of threads. On CUDA the forward
 passes are repeatable; the backward pass adds with atomics and runs as PyTorch's deterministic scatter under
 `torch.use_deterministic_algorithms(True)`. One host synchronisation on CUDA, for the counts.
-Errors: TypeError, ValueError "marching_tets_topology(): expected …, got …", also for tables with ids out of range or
-`tet_edges` that do not match `tets` where the surface passes; ids in `pairs` out of range raise on the CPU and give
-zeros on CUDA.
+Errors: TypeError, ValueError "marching_tets_topology(): expected …, got …", also for `tets` and `edges` with ids out of
+range and, on the CPU, `tet_edges` that do not match `tets` where the surface passes. Ids in `pairs` out of range raise
+on the CPU and give zeros on CUDA.
 """
 
 from dataclasses import dataclass
@@ -112,7 +112,9 @@ def edge_crossings(sdf: Tensor, positions: Tensor, pairs: Tensor) -> Tensor:
     _check_crossings(op, sdf, positions, pairs)
     if sdf.dtype in HALF:
         sdf, positions = sdf.float(), positions.float()
-    if not use_kernel(sdf.device.type, op):
+    # The CUDA kernel's backward adds with atomics.
+    atomics = sdf.device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
+    if atomics or not use_kernel(sdf.device.type, op):
         return edge_crossings_reference(sdf, positions, pairs)
     return torch.ops.tetragan.edge_crossings(sdf.contiguous(), positions.contiguous(), pairs.contiguous())
 
