@@ -1,8 +1,8 @@
 """The numbers of the report that come from distances between shapes."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -142,17 +142,18 @@ def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
         return 100 * _accuracy(matrices, r, g).overall
 
     spread = subsample(overall, references, generated, value=100 * accuracy.overall, draws=50)
-    pool, target = references + generated, 50.0
-    # With unequal counts, labels drawn by chance agree more often than half of the time.
-    if references != generated:
-        share = references / pool
-        target = 100 * (share * (references - 1) / (pool - 1) + (1 - share) * (generated - 1) / (pool - 1))
-    common = {"unit": "%", "direction": "target", "target": target, "n": pool}
+    # What labels drawn by chance give: half, where both sets are of one size.
+    pool = references + generated
+    of_references, of_generated = (100 * (count - 1) / (pool - 1) for count in (references, generated))
+    overall_target = (references * of_references + generated * of_generated) / pool
+    equal = references == generated
+    common: dict[str, Any] = {"unit": "%", "direction": "target", "n": pool}
     return [
         Metric(
             name=f"one_nna_{kind}",
             title=f"1-NNA-{name}",
             value=100 * accuracy.overall,
+            target=50.0 if equal else overall_target,
             interval=clipped(record(spread), 0, 100),
             reason=f"permutation p-value {p_value:.3g}",
             seconds=time.perf_counter() - start,
@@ -162,18 +163,14 @@ def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
             name=f"one_nna_{kind}_references",
             title=f"1-NNA-{name}, references",
             value=100 * accuracy.references,
+            target=50.0 if equal else of_references,
             **common,
         ),
         Metric(
             name=f"one_nna_{kind}_generated",
             title=f"1-NNA-{name}, generated",
             value=100 * accuracy.generated,
+            target=50.0 if equal else of_generated,
             **common,
         ),
     ]
-
-
-def timed(function: Callable[[], Tensor]) -> tuple[Tensor, float]:
-    """A result and the seconds that it took."""
-    start = time.perf_counter()
-    return function(), time.perf_counter() - start

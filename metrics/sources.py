@@ -85,6 +85,11 @@ class DatasetSource:
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
         clouds = []
         for row in rows:
+            if not self.dataset.has_points(self.ids[row]):
+                raise UserError(
+                    f"{self.dataset.path}: {self.ids[row]} has no surface points; shape scores need a dataset that was "
+                    "rendered from meshes (tetragan dataset render)"
+                )
             points = torch.as_tensor(np.asarray(self.dataset.points(self.ids[row])), dtype=torch.float32)
             if points.ndim != 2 or points.shape[1] != 3 or points.shape[0] < count:
                 raise UserError(
@@ -102,6 +107,8 @@ class DatasetSource:
         path = self._mesh_path(meta)
         if path is None:
             return Shape(None, "its source mesh is not at hand; name its folder with --meshes")
+        if "sha256" in meta and file_hash(path) != meta["sha256"]:
+            return Shape(None, f"{path.name} is not the mesh that was rendered")
         try:
             source = read_mesh(path)
         except UserError as error:

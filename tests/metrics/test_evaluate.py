@@ -1,0 +1,246 @@
+"""`tetragan evaluate` as a whole: a tiny network, folders of meshes, resuming, requirements, the report's schema."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import tetragan
+from dataset_tool.camera_law import LAWS
+from dataset_tool.header import Header
+from dataset_tool.writer import ShapeRecord, content_hash, write_header, write_shape
+from metrics.html import html
+from metrics.report import Report, load_report, markdown
+from metrics.requirements import comparison, parse_requirement, unmet
+from metrics.run import Options, run
+from metrics.store import file_hash
+from networks.generator import Generator
+from tests.training.tiny import config
+from torch_utils.checkpoint import save_network
+from torch_utils.errors import UserError
+
+BOX = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+
+
+def write_boxes(folder: Path, count: int, seed: int) -> Path:
+    """OBJ boxes of random sides."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        sides = rng.uniform(0.3, 0.9, 3)
+        lines = [f"v {' '.join(f'{(c - 0.5) * s:.6f}' for c, s in zip(corner, sides, strict=True))}" for corner in BOX]
+        lines += [f"f {' '.join(str(k + 1) for k in quad)}" for quad in QUADS]
+        (folder / f"box{i}.obj").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("dataset")
+    rng, law = np.random.default_rng(0), LAWS["chair"]
+    ids = [f"shape{i:02d}" for i in range(12)]
+    for i, shape_id in enumerate(ids):
+        images = rng.integers(0, 255, (3, 16, 16, 4), dtype=np.uint8)
+        points = (rng.random((2048, 3)) - 0.5).astype(np.float32) * rng.uniform(0.3, 0.9, 3).astype(np.float32)
+        write_shape(root, ShapeRecord(shape_id, images, law.sample(i, range(3)), points, None, {"caption": "box"}))
+    splits = {"train": tuple(ids[:8]), "test": tuple(ids[8:])}
+    content = content_hash(root, ids)
+    write_header(root, Header(category="chair", camera_law=law, resolution=16, views=3, splits=splits, content=content))
+    return root
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    settings = config()
+    path = tmp_path_factory.mktemp("network") / "net.safetensors"
+    save_network(path, Generator(settings), settings.model_dump(mode="json"), 4000)
+    return path
+
+
+@pytest.fixture(scope="module")
+def evaluated(network: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
+    base = tmp_path_factory.mktemp("evaluation")
+    options = Options(network, None, dataset, None, base / "out", cache=base / "cache", device="cpu", quiet=True)
+    return run(options), base
+
+
+def test_the_report_is_whole_and_checked(evaluated: tuple[Report, Path], network: Path) -> None:
+    report, base = evaluated
+    assert load_report(base / "out" / "report.json") == report
+    assert report.schema_version == 1
+    assert report.run.network_sha256 == file_hash(network)
+    assert (report.run.num_generated, report.run.num_references, report.run.num_training) == (4, 4, 8)
+    for name in ("mmd_cd", "cov_cd", "one_nna_cd", "one_nna_cd_references", "one_nna_cd_generated", "mesh_empty"):
+        metric = report.metric(name)
+        assert metric is not None and metric.status == "ok" and metric.value is not None, name
+    fid = report.metric("fid")
+    assert fid is not None and (fid.status, fid.value) == ("skipped", None) and "--detector" in fid.reason
+    assert [row.name for row in report.baselines][:2] == [
+        "training shapes (the floor)",
+        "best single training shape, repeated",
+    ]
+    assert all(row.comparable for row in report.baselines[:2])
+    assert report.baselines[2:] and not any(row.comparable for row in report.baselines[2:])
+    assert report.baselines[1].values["cov_cd"] == 25
+
+
+def test_the_best_single_shape_is_the_one_with_the_lowest_mmd(evaluated: tuple[Report, Path], dataset: Path) -> None:
+    from dataset_tool.dataset import open_dataset
+    from torch_utils.ops.chamfer import chamfer_matrix
+
+    opened = open_dataset(dataset)
+    clouds = {s: torch.stack([torch.from_numpy(opened.points(i)) for i in opened.splits[s]]) for s in ("train", "test")}
+    each = [float(chamfer_matrix(clouds["test"], t[None]).mean()) for t in clouds["train"]]
+    assert evaluated[0].baselines[1].values["mmd_cd"] == pytest.approx(1000 * min(each), rel=1e-5)
+    assert opened.splits["train"][int(np.argmin(each))] in evaluated[0].baselines[1].note
+
+
+def test_markdown_and_html_show_every_number(evaluated: tuple[Report, Path]) -> None:
+    report, base = evaluated
+    text = (base / "out" / "report.md").read_text(encoding="utf-8")
+    page = (base / "out" / "report.html").read_text(encoding="utf-8")
+    assert text == markdown(report) and page == html(report, base / "out")
+    for metric in report.metrics:
+        assert metric.title in text
+    assert "http" not in page.replace("http-equiv", "")
+    assert page.count("data:image/png;base64,") >= 4
+    for item in report.galleries["Random samples (seeded, not picked)"]:
+        assert (base / "out" / item.mesh).is_file() and f'href="{item.mesh}"' in page
+
+
+def test_running_again_reuses_everything(evaluated: tuple[Report, Path], network: Path, dataset: Path) -> None:
+    report, base = evaluated
+    before = {path: path.stat().st_mtime_ns for path in (base / "out" / "cache").iterdir()}
+    options = Options(network, None, dataset, None, base / "out", cache=base / "cache", device="cpu", quiet=True)
+    again = run(options)
+    assert {path: path.stat().st_mtime_ns for path in (base / "out" / "cache").iterdir()} == before
+    assert [m.value for m in again.metrics] == [m.value for m in report.metrics]
+
+
+def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path) -> None:
+    generated, references = write_boxes(tmp_path / "g", 5, 0), write_boxes(tmp_path / "r", 6, 1)
+    (generated / "box9.obj").write_text("v 0 0 0\n", encoding="utf-8")
+    options = Options(None, generated, None, references, tmp_path / "out", cache=tmp_path / "cache", quiet=True)
+    report = run(options)
+    empty = report.metric("mesh_empty")
+    assert empty is not None and empty.value == pytest.approx(100 / 6)
+    assert [item.id for item in report.failures] == ["box9.obj"]
+    watertight = report.metric("mesh_watertight")
+    assert watertight is not None and watertight.value == 100
+    assert "box9.obj" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+
+
+def test_identical_folders_score_perfectly_with_lfd_and_cd(tmp_path: Path) -> None:
+    generated, references = write_boxes(tmp_path / "g", 4, 0), write_boxes(tmp_path / "r", 4, 0)
+    protocol = tmp_path / "own.yaml"
+    protocol.write_text("name: own\nversion: 1\ndescription: LFD\ndistances: [lfd]\n", encoding="utf-8")
+    options = Options(None, generated, None, references, tmp_path / "out", protocol=str(protocol), cache=tmp_path / "c")
+    report = run(options)
+    values = {m.name: m.value for m in report.metrics}
+    assert (values["mmd_lfd"], values["cov_lfd"], values["one_nna_lfd"]) == (0, 100, 0)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_picture_scores_with_a_detector(network: Path, dataset: Path, tmp_path: Path) -> None:
+    from tests.metrics.test_features import Tiny
+
+    detector = tmp_path / "tiny.pt"
+    torch.jit.script(Tiny()).save(str(detector))
+    protocol = tmp_path / "own.yaml"
+    protocol.write_text(
+        "name: own\nversion: 1\ndescription: pictures\npoints: 64\nimages: {count: 12}\n", encoding="utf-8"
+    )
+    options = Options(
+        network, None, dataset, None, tmp_path / "out", protocol=str(protocol), detector=detector,
+        detector_hash=file_hash(detector), cache=tmp_path / "cache", device="cpu", quiet=True,
+    )  # fmt: skip
+    report = run(options)
+    for name in ("fid", "kid", "precision", "coverage", "fid_infinity"):
+        metric = report.metric(name)
+        assert metric is not None and metric.status == "ok", name
+        assert "12 real, 12 generated" in metric.reason
+    assert report.metric("fid").value > 100  # type: ignore[union-attr]
+
+
+def test_requirements(evaluated: tuple[Report, Path]) -> None:
+    report, _ = evaluated
+    assert unmet(report, [parse_requirement("cov_cd>=0"), parse_requirement("mmd_cd < 1e9")]) == []
+    assert unmet(report, [parse_requirement("cov_cd>100")])[0].startswith("cov_cd>100: it is ")
+    assert "not measured" in unmet(report, [parse_requirement("fid<20")])[0]
+    with pytest.raises(UserError, match="did you mean cov_cd"):
+        unmet(report, [parse_requirement("cov_cdd>1")])
+    for text in ("cov_cd", "cov_cd=4", "cov_cd>x", "cov_cd>1.2.3"):
+        with pytest.raises(UserError, match="expected a metric"):
+            parse_requirement(text)
+
+
+def test_compare_says_what_differs(evaluated: tuple[Report, Path]) -> None:
+    report, _ = evaluated
+    assert "Not comparable" not in comparison(report, report, ("a", "b"))
+    other = report.model_copy(update={"protocol": {**report.protocol, "name": "other"}})
+    text = comparison(report, other, ("a", "b"))
+    assert text.startswith("Not comparable: the protocols differ (quick v1; other v1).")
+    assert "| COV-CD | ↑ |" in text and "| overlap |" in text
+
+
+def test_a_damaged_report_is_refused(evaluated: tuple[Report, Path], tmp_path: Path) -> None:
+    values = json.loads((evaluated[1] / "out" / "report.json").read_text(encoding="utf-8"))
+    values["metrics"][0]["direction"] = "sideways"
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(UserError, match=r"metrics\.0\.direction"):
+        load_report(path)
+    with pytest.raises(UserError, match="cannot be read"):
+        load_report(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give one of --network FILE and --meshes FOLDER"),
+        (["--meshes", "x"], "give --data DATASET or --reference-meshes FOLDER"),
+        (["--meshes", "x", "--data", "y"], "give --out FOLDER"),
+        (["--meshes", "x", "--reference-meshes", "y", "--out", "z", "--protocol", "quik"], "did you mean quick"),
+        (["--meshes", "nowhere", "--reference-meshes", "nowhere", "--out", "z"], "nowhere: no such folder"),
+        (["--network", "none.safetensors", "--reference-meshes", "y", "--out", "z"], "none.safetensors: no such file"),
+        (["--require", "fid", "--meshes", "x"], "expected a metric"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(
+    arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["tetragan", "evaluate", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        tetragan.main()
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and "Traceback" not in error
+    assert not (tmp_path / "z" / "report.json").exists()
+
+
+def test_an_unmet_requirement_sets_status_1(evaluated: tuple[Report, Path]) -> None:
+    path = str(evaluated[1] / "out" / "report.json")
+    command = tetragan.cli
+    kept = CliRunner().invoke(command, ["evaluate", "--compare", path, path, "--require", "cov_cd>=0"])
+    assert kept.exit_code == 0 and "| COV-CD |" in kept.output
+    broken = CliRunner().invoke(command, ["evaluate", "--compare", path, path, "--require", "cov_cd>100"])
+    assert broken.exit_code == 1 and "Requirement not met: cov_cd>100" in broken.output
+
+
+def test_a_dataset_without_points_is_refused(tmp_path: Path, network: Path) -> None:
+    law = LAWS["chair"]
+    root = tmp_path / "photographs"
+    image = np.zeros((1, 16, 16, 4), np.uint8)
+    write_shape(root, ShapeRecord("a", image, law.sample(0, range(1)), None, None, {}))
+    content, splits = content_hash(root, ["a"]), {"test": ("a",)}
+    write_header(root, Header(camera_law=law, resolution=16, views=1, splits=splits, content=content))
+    options = Options(network, None, root, None, tmp_path / "out", cache=tmp_path / "c", device="cpu", quiet=True)
+    with pytest.raises(UserError, match="surface points"):
+        run(options)
