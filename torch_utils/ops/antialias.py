@@ -22,7 +22,7 @@ Errors: TypeError, ValueError "antialias(): expected …, got …".
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
 from torch_utils.ops.face_neighbours import face_neighbours
 from torch_utils.ops.loading import use_kernel
@@ -208,6 +208,8 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad, grad_slots, grad_blends):
     of_positions = ctx.needs_input_grad[2]
+    if of_positions:
+        refuse_atomics_when_deterministic("antialias", ctx.saved_tensors[0].device)
     grad_colour, grad_positions = torch.ops.tetragan.antialias_backward(
         grad.contiguous(), *ctx.saved_tensors, of_positions
     )

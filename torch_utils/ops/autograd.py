@@ -1,5 +1,7 @@
 """Autograd helpers shared by the ops."""
 
+import warnings
+
 import torch
 
 
@@ -13,3 +15,16 @@ def refuse_second_derivative(backward_op: str, op: str) -> None:
         raise RuntimeError(f"{op}(): expected to be differentiated once, got a second derivative; it has none")
 
     torch.library.register_autograd(backward_op, refuse)
+
+
+def refuse_atomics_when_deterministic(op: str, device: torch.device) -> None:
+    """Raise (or warn, with `warn_only`) where this op's CUDA backward, which adds with atomics, may not run."""
+    if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
+        return
+    message = (
+        f"{op}(): expected torch.use_deterministic_algorithms(False) for the backward on CUDA, which adds with atomics;"
+        " the CPU kernel is repeatable"
+    )
+    if not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError(message)
+    warnings.warn(message, RuntimeWarning, stacklevel=2)

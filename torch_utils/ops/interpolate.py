@@ -16,7 +16,7 @@ Errors: TypeError, ValueError "interpolate(): expected …, got …"; an id in `
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -100,6 +100,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad_values, grad_values_db):
     attributes, rast, faces, rast_db = ctx.saved_tensors
     of_attributes = ctx.needs_input_grad[0]
+    if of_attributes:
+        refuse_atomics_when_deterministic("interpolate", ctx.saved_tensors[0].device)
     grad_attributes, grad_rast, grad_rast_db = torch.ops.tetragan.interpolate_backward(
         grad_values.contiguous(),
         None if rast_db is None else grad_values_db.contiguous(),

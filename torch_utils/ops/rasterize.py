@@ -25,7 +25,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_offsets, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -277,6 +277,7 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad_rast, grad_rast_db):
     positions, faces, rast = ctx.saved_tensors
+    refuse_atomics_when_deterministic("rasterize", positions.device)
     grad_db = grad_rast_db.contiguous() if ctx.derivatives else None
     grad = torch.ops.tetragan.rasterize_backward(grad_rast.contiguous(), grad_db, positions, faces, rast)
     return grad, None, None, None, None, None, None

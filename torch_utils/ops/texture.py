@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
 from torch_utils.ops.checks import FLOATING, HALF, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -185,6 +185,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad):
     texels, uv, uv_db = ctx.saved_tensors
     of_texels = ctx.needs_input_grad[0]
+    if of_texels:
+        refuse_atomics_when_deterministic("texture", ctx.saved_tensors[0].device)
     grad_texels, grad_uv, grad_db = torch.ops.tetragan.texture_backward(
         grad.contiguous(), texels, uv, uv_db, *ctx.settings, of_texels
     )

@@ -60,13 +60,20 @@ struct Pair {
 TETRAGAN_HD int next_corner(int k) { return k == 2 ? 0 : k + 1; }
 TETRAGAN_HD int last_corner(int k) { return k == 0 ? 2 : k - 1; }
 
-// points: of all vertices. `face`, `target`: the triangles of the nearer and the farther pixel (target −1: background).
+TETRAGAN_HD bool known_vertices(const int32_t* face, int64_t num_vertices) {
+  return face[0] >= 0 && face[0] < num_vertices && face[1] >= 0 && face[1] < num_vertices && face[2] >= 0 &&
+         face[2] < num_vertices;
+}
+
+// points: of all `num_vertices` vertices; triangles with other ids end the walk. `face`, `target`: the triangles of the nearer and the farther pixel (target −1: background).
 TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces, const int32_t* neighbours,
-                                       int32_t num_faces, const Pair& pair, int32_t face, int32_t target) {
+                                       int32_t num_faces, int64_t num_vertices, const Pair& pair, int32_t face,
+                                       int32_t target) {
   const Silhouette none = {-1, 0.0};
   int entry = -1;
   for (int step = 0; step < kMaxSteps; ++step) {
     const int32_t* f = faces + 3 * static_cast<int64_t>(face);
+    if (!known_vertices(f, num_vertices)) return none;
     const Point p[3] = {points[f[0]], points[f[1]], points[f[2]]};
     if (!(p[0].usable && p[1].usable && p[2].usable)) return none;
     int exit = -1;
@@ -91,6 +98,7 @@ TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces
     int next_entry = -1;
     if (!silhouette) {
       const int32_t* g = faces + 3 * static_cast<int64_t>(next);
+      if (!known_vertices(g, num_vertices)) return none;
       const int32_t va = f[next_corner(exit)], vb = f[last_corner(exit)];
       for (int k = 0; k < 3; ++k) {
         const int32_t ga = g[next_corner(k)], gb = g[last_corner(k)];

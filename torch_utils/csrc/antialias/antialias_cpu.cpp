@@ -65,8 +65,9 @@ void find_row(const Grid& grid, const T* rast, const std::vector<Point>& points,
       if (here == there) continue;
       const bool self = there < 0 || (here >= 0 && rast[4 * pixel + 2] <= rast[4 * partner + 2]);
       const Pair pair = pair_at(row, column, direction, self);
-      const Silhouette s = edges::find_silhouette(points.data(), faces, neighbours, static_cast<int32_t>(num_faces), pair,
-                                                  self ? here : there, self ? there : here);
+      const Silhouette s = edges::find_silhouette(points.data(), faces, neighbours, static_cast<int32_t>(num_faces),
+                                                  static_cast<int64_t>(points.size()), pair, self ? here : there,
+                                                  self ? there : here);
       if (s.slot < 0) continue;
       slots[2 * pixel + direction] = self ? s.slot + 1 : -(s.slot + 1);
       blends[2 * pixel + direction] = static_cast<T>(s.d - 0.5);

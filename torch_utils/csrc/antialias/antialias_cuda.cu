@@ -42,7 +42,7 @@ __global__ void find_kernel(const T* rast, const Point* points, const int32_t* f
     if (here == there) continue;
     const bool self = there < 0 || (here >= 0 && rast[4 * pixel + 2] <= rast[4 * partner + 2]);
     const Pair pair = pair_at(row, column, direction, self);
-    const Silhouette found = edges::find_silhouette(points, faces, neighbours, static_cast<int32_t>(s.faces), pair,
+    const Silhouette found = edges::find_silhouette(points, faces, neighbours, static_cast<int32_t>(s.faces), s.vertices, pair,
                                                     self ? here : there, self ? there : here);
     if (found.slot < 0) continue;
     slots[item] = self ? found.slot + 1 : -(found.slot + 1);
