@@ -176,7 +176,10 @@ def generator_step(
             statistics.add(f"loss/generator_{head}", loss)
             terms.append(loss * weights[head])
         surface = rendered.surface
-        sign_loss = sdf_sign_loss(surface.sdf_a, surface.sdf_b)
+        # In cells, so that the weight means the same on every lattice: in world units the cross-entropy is flat, and
+        # at the published weight thin parts grow holes in the pattern of the lattice.
+        cells = config.geometry.cells / config.geometry.box
+        sign_loss = sdf_sign_loss(surface.sdf_a * cells, surface.sdf_b * cells)
         statistics.add("loss/sdf_sign", sign_loss)
         statistics.add("loss/repair", surface.repair_loss)
         share = share_of_mean(surface.sdf_a.shape[0], ranks)
