@@ -91,7 +91,9 @@ class LossConfig(Section):
     mask_weight: NonNegative = Field(1.0, description="weight of the mask discriminator's loss against RGB's in G")
     r1_interval: PositiveInt = Field(16, description="minibatches between two R1 steps (lazy regularisation)")
     style_mixing: Fraction = Field(0.9, description="probability of mixing two latents in a sample")
-    sdf_regulariser: NonNegative = Field(0.01, description="weight of the sign cross-entropy over crossing edges (SDF in cells)")
+    sdf_regulariser: NonNegative = Field(
+        0.01, description="weight of the sign cross-entropy over crossing edges, the SDF in cells"
+    )
 
 
 class TrainingConfig(Section):
