@@ -75,7 +75,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     folder = tmp_path_factory.mktemp("emulation")
     (folder / "on_device.h").write_text(ON_DEVICE)
     includes = build.torch_paths()[0]
-    compiler = [*build.host_compiler().split(), "-std=c++17", "-O1", "-fPIC", "-ffp-contract=off", build.STABLE_ABI]
+    compiler = [*build.host_compiler().split(), "-std=c++17", "-O0", "-fPIC", "-ffp-contract=off", build.STABLE_ABI]
     compiler += [f"-I{folder}", f"-I{EMULATION}", f"-I{build.SOURCES}", *includes]
     sources = [source for op in EMULATED for source in _emulated_source(op, folder)]
 
@@ -154,6 +154,6 @@ def test_emulated_rasteriser_clips_lists_large_triangles_and_peels(
         expected = layers()
         monkeypatch.setattr(torch.ops, "tetragan", torch.ops.tetragan_emulated)
         actual = layers()
-    assert [(layer[..., 3] > 0).float().mean().item() > 0.2 for layer in expected] == [True, True]
+    assert all((layer[..., 3] > 0).float().mean() > 0.05 for layer in expected)
     for a, e in zip(actual, expected, strict=True):
         assert_close(a, e, 0.0, name="layer")
