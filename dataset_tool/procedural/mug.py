@@ -130,9 +130,10 @@ def _handle(plan: MugPlan) -> Part:
     reach = {"ear": 0.6, "loop": 0.62, "square": 0.55, "ring": 0.5, "large": 0.78}[plan.handle] * plan.radius + 0.008
 
     def wall_at(y: float) -> float:
-        share = np.array([(y - plan.foot) / (plan.height - plan.foot)])
-        squarer = 0.94 if plan.body == "square" else 1.0
-        return float(body_radius(plan, share)[0]) * squarer - 0.55 * plan.wall
+        """x inside the wall at height y, for a bar that must not show in a leaning wall's hollow."""
+        share = (np.array([y - thick, y, y + thick]) - plan.foot) / (plan.height - plan.foot)
+        outer = body_radius(plan, share) * (0.94 if plan.body == "square" else 1.0)
+        return float(min(outer.max() - 0.75 * plan.wall, outer[1] - 0.2 * plan.wall))
 
     if plan.handle == "ear":
         low -= 0.02 * height

@@ -104,13 +104,22 @@ def write_shape(shape: ProceduralShape, folder: Path, source: dict[str, str | in
     """Writes one shape as `folder` (its last name is the id), all or nothing. source: goes into meta.json."""
     partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
-    (partial / "models").mkdir(parents=True)
-    images = _save_textures(shape, partial / "images")
+    try:
+        _write_files(shape, partial, folder.name, source)
+        partial.rename(folder)
+    except OSError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def _write_files(shape: ProceduralShape, folder: Path, name: str, source: dict[str, str | int]) -> None:
+    (folder / "models").mkdir(parents=True)
+    images = _save_textures(shape, folder / "images")
     low, high = shape.bounds()
     centroid = _vertex_mean(shape.parts)
     scale = 1.0 / float(np.linalg.norm(high - low))
     record = {
-        "id": folder.name,
+        "id": name,
         "max": high.tolist(),
         "min": low.tolist(),
         "centroid": centroid.tolist(),
@@ -122,19 +131,23 @@ def write_shape(shape: ProceduralShape, folder: Path, source: dict[str, str | in
         "class": shape.class_name,
         "source": source,
     }
-    models = partial / "models"
+    models = folder / "models"
     (models / "model_normalized.obj").write_text(obj_text(shape, centroid, scale), encoding="utf-8")
     (models / "model_normalized.mtl").write_text(mtl_text(shape, images), encoding="utf-8")
     (models / "model_normalized.json").write_text(json.dumps(record), encoding="utf-8")
-    (partial / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-    partial.rename(folder)
+    (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def _own(path: Path) -> bool:
+    """Whether a run that was killed before its marker stood may have left this."""
+    return path.name.startswith(f".{MARKER}{PARTIAL}")
 
 
 def _read_marker(out: Path) -> dict[str, int]:
     """Category → seed of what the folder holds; {} for a new one. Raises UserError for a foreign folder."""
     path = out / MARKER
     if not path.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or any(not _own(path) for path in out.iterdir())):
             raise UserError(f"--out {out}: not empty and not made by this command; give a new folder with --out")
         return {}
     try:
@@ -159,10 +172,11 @@ def _claim(out: Path, category: str, seed: int) -> Path:
         )
     folder = out / SYNSETS[category]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
         partial = out / f".{MARKER}{PARTIAL}{os.getpid()}"
         partial.write_text(json.dumps({"version": VERSION, "seeds": seeds}) + "\n", encoding="utf-8")
         partial.replace(out / MARKER)
+        folder.mkdir(exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror}); give another folder with --out") from error
     for left in folder.glob(f".*{PARTIAL}*"):
@@ -178,7 +192,12 @@ def _write_task(task: _Task) -> int:
         "seed": task.seed,
         "index": task.index,
     }
-    write_shape(make_shape(task.category, task.seed, task.index), task.folder, source)
+    shape = make_shape(task.category, task.seed, task.index)
+    try:
+        write_shape(shape, task.folder, source)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise UserError(f"{task.folder}: cannot be written ({reason}); make room or give another --out") from error
     return task.index
 
 

@@ -242,3 +242,25 @@ def test_bad_arguments_are_named(category: str, count: int, seed: int, word: str
     with pytest.raises(UserError, match=word):
         write_shapes(category, count, seed, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_category_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UserError, match="sofa: expected one of chair, "):
+        make_shape("sofa", 0, 0)
+
+
+def test_a_failed_write_is_one_line_and_leaves_no_half_shape(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        with pytest.raises(UserError, match="No space left on device"):
+            write_shapes("mug", 1, 0, tmp_path / "out")
+    assert list((tmp_path / "out" / SYNSETS["mug"]).iterdir()) == []
+    assert write_shapes("mug", 1, 0, tmp_path / "out").written == 1
+
+
+def test_a_run_killed_before_its_marker_stood_can_be_repeated(tmp_path: Path) -> None:
+    (tmp_path / ".procedural.json.partial-17").write_text("{")
+    assert write_shapes("mug", 1, 0, tmp_path).written == 1
