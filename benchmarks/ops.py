@@ -12,9 +12,10 @@ import torch
 
 from benchmarks.row import Result, copy_bandwidth, measure
 from benchmarks.rows_geometry import GEOMETRY_ROWS
+from benchmarks.rows_networks import NETWORK_ROWS
 from benchmarks.rows_raster import RASTER_ROWS
 
-ROWS = [*GEOMETRY_ROWS, *RASTER_ROWS]
+ROWS = [*GEOMETRY_ROWS, *NETWORK_ROWS, *RASTER_ROWS]
 
 
 def machine(device: torch.device) -> dict[str, object]:

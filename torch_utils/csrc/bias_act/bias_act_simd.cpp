@@ -57,27 +57,29 @@ inline void backward(const T* __restrict grad, const T* __restrict x, const T* _
   }
 }
 
-// The sums run over eight lanes, so that they vectorise and do not depend on the instruction set's width.
-template <class T, class A>
+// The sums run over sixteen lanes, so that they vectorise and do not depend on the instruction set's width.
+template <bool kScaled, class T, class A>
 inline void backward_plane(const T* __restrict grad, const T* __restrict x, const T* __restrict y, A scale, int64_t count,
                            BiasAct<A> act, T* __restrict grad_x, A* grad_bias, A* grad_scale) {
-  A bias_sums[8] = {}, scale_sums[8] = {};
+  constexpr int kLanes = 16;
+  A bias_sums[kLanes] = {}, scale_sums[kLanes] = {};
   int64_t i = 0;
-  for (; i + 8 <= count; i += 8) {
-    for (int k = 0; k < 8; ++k) {
-      const A t = load_value(grad[i + k]) * bias_act_slope<A>(load_value(y[i + k]), act);
-      store_value(grad_x[i + k], t * scale);
-      bias_sums[k] += t;
-      if (x != nullptr) scale_sums[k] += t * load_value(x[i + k]);
+  for (; i + kLanes <= count; i += kLanes) {
+    A t[kLanes];
+    for (int k = 0; k < kLanes; ++k) t[k] = load_value(grad[i + k]) * bias_act_slope<A>(load_value(y[i + k]), act);
+    for (int k = 0; k < kLanes; ++k) store_value(grad_x[i + k], t[k] * scale);
+    for (int k = 0; k < kLanes; ++k) bias_sums[k] += t[k];
+    if constexpr (kScaled) {
+      for (int k = 0; k < kLanes; ++k) scale_sums[k] += t[k] * load_value(x[i + k]);
     }
   }
   for (; i < count; ++i) {
     const A t = load_value(grad[i]) * bias_act_slope<A>(load_value(y[i]), act);
     store_value(grad_x[i], t * scale);
     bias_sums[0] += t;
-    if (x != nullptr) scale_sums[0] += t * load_value(x[i]);
+    if constexpr (kScaled) scale_sums[0] += t * load_value(x[i]);
   }
-  for (int k = 0; k < 8; ++k) {
+  for (int k = 0; k < kLanes; ++k) {
     *grad_bias += bias_sums[k];
     *grad_scale += scale_sums[k];
   }
@@ -100,7 +102,11 @@ inline void backward_plane(const T* __restrict grad, const T* __restrict x, cons
   }                                                                                                                      \
   void bias_act_backward_plane_##suffix(const T* grad, const T* x, const T* y, A scale, int64_t count, BiasAct<A> act,   \
                                         T* grad_x, A* grad_bias, A* grad_scale) {                                        \
-    backward_plane<T, A>(grad, x, y, scale, count, act, grad_x, grad_bias, grad_scale);                                  \
+    if (x != nullptr) {                                                                                                  \
+      backward_plane<true, T, A>(grad, x, y, scale, count, act, grad_x, grad_bias, grad_scale);                          \
+    } else {                                                                                                             \
+      backward_plane<false, T, A>(grad, x, y, scale, count, act, grad_x, grad_bias, grad_scale);                         \
+    }                                                                                                                    \
   }
 TETRAGAN_BIAS_ACT(f32, float, float)
 TETRAGAN_BIAS_ACT(f64, double, double)

@@ -20,6 +20,24 @@ TETRAGAN_HD int64_t first_input(const ResampleAxis& axis, int64_t o, int64_t& ta
   return input;
 }
 
+// How many inputs an output can see.
 TETRAGAN_HD int64_t most_inputs(const ResampleAxis& axis) { return (axis.taps + axis.up - 1) / axis.up; }
+
+// For each output `count` inputs and their weights; what lies outside has weight 0.
+template <class A>
+struct Taps {
+  const int64_t* index;
+  const A* weight;
+  int64_t count;
+};
+
+// The same for a row of one channel with `lead` zeros before and `tail` zeros after it. Outputs of a phase (o mod up) see
+// `count` inputs from first[phase] + down · (o / up) on, with weight[phase][count]; count is 1, 2 or 4, up or down is 1.
+template <class A>
+struct Line {
+  const int64_t* first;
+  const A* weight;
+  int64_t count, up, down, lead, tail;
+};
 
 }  // namespace tetragan

@@ -10,8 +10,8 @@
 
 #define TETRAGAN_DECLARE_UPFIRDN2D(suffix, T, A)                                                                     \
   TETRAGAN_DECLARE(void, upfirdn2d_##suffix,                                                                         \
-                   (const T*, int64_t, int64_t, int64_t, int64_t, int64_t, const int64_t*, const A*, int64_t,        \
-                    const int64_t*, const A*, int64_t, A*, T*))
+                   (const T*, int64_t, int64_t, int64_t, int64_t, int64_t, const Taps<A>&, const Taps<A>&,           \
+                    const Line<A>*, A*, T*))
 TETRAGAN_DECLARE_UPFIRDN2D(f32, float, float)
 TETRAGAN_DECLARE_UPFIRDN2D(f64, double, double)
 TETRAGAN_DECLARE_UPFIRDN2D(bf16, Bfloat16, float)
@@ -28,6 +28,7 @@ struct Plan {
   std::vector<int64_t> index;
   std::vector<A> weight;
   int64_t count;
+  Taps<A> taps() const { return {index.data(), weight.data(), count}; }
 };
 
 template <class A>
@@ -46,6 +47,34 @@ Plan<A> plan_axis(const ResampleAxis& axis, int64_t outputs, const std::vector<d
   }
   return plan;
 }
+
+// The Line of an axis with its memory, where there is one: up or down is 1, and at most four inputs an output.
+template <class A>
+struct LinePlan {
+  std::vector<int64_t> first;
+  std::vector<A> weight;
+  Line<A> line{};
+  bool possible = false;
+
+  LinePlan(const ResampleAxis& axis, int64_t outputs, const std::vector<double>& taps) {
+    const int64_t inputs = most_inputs(axis), count = inputs == 3 ? 4 : inputs;
+    possible = (axis.up == 1 || axis.down == 1) && count <= 4;
+    if (!possible) return;
+    int64_t lowest = 0, highest = axis.size - 1;
+    for (int64_t phase = 0; phase < std::min(axis.up, outputs); ++phase) {
+      int64_t tap;
+      first.push_back(first_input(axis, phase, tap));
+      for (int64_t i = 0; i < count; ++i, tap += axis.up) weight.push_back(tap < axis.taps ? static_cast<A>(taps[tap]) : A(0));
+      const int64_t last_output = (outputs - 1 - phase) / axis.up;
+      lowest = std::min(lowest, first.back());
+      highest = std::max(highest, first.back() + axis.down * last_output + count - 1);
+    }
+    line = {nullptr, nullptr, count, axis.up, axis.down, -lowest, highest - (axis.size - 1)};
+    for (int64_t& start : first) start -= lowest;
+    line.first = first.data();
+    line.weight = weight.data();
+  }
+};
 
 // The taps in the order in which they meet the picture (a convolution flips them), times the gain of one axis.
 std::vector<double> ordered_taps(const Tensor& filter, bool flip, double gain) {
@@ -74,22 +103,24 @@ Tensor upfirdn2d(const Tensor& x, const Tensor& filter, int64_t up, int64_t down
     using A = typename Accumulate<T>::type;
     const Plan<A> row_plan = plan_axis<A>(rows, out_height, down_the_rows);
     const Plan<A> column_plan = plan_axis<A>(columns, out_width, along);
+    const LinePlan<A> line_plan(columns, out_width, along);
+    const Line<A>* line = planar && line_plan.possible ? &line_plan.line : nullptr;
+    const Taps<A> of_rows = row_plan.taps(), of_columns = column_plan.taps();
     const T* in = data<T>(x);
     T* out = mutable_data<T>(y);
     const int64_t step = std::max<int64_t>(1, kPiece / (out_width * channels));
     const int64_t bands = (out_height + step - 1) / step;
     parallel_tasks(pictures * bands, [&](int64_t task) {
       const int64_t picture = task / bands, first = task % bands * step;
-      std::vector<A> scratch(width * channels);
+      std::vector<A> scratch(width * channels + (line ? line->lead + line->tail + out_width : 0));
       kernel(in + picture * height * width * channels, width, channels, first, std::min(out_height, first + step), out_width,
-             row_plan.index.data(), row_plan.weight.data(), row_plan.count, column_plan.index.data(),
-             column_plan.weight.data(), column_plan.count, scratch.data(), out + picture * out_height * out_width * channels);
+             of_rows, of_columns, line, scratch.data(), out + picture * out_height * out_width * channels);
     });
   };
   switch (x.scalar_type()) {
-    case ScalarType::Float: run(float{}, [](auto... a) { TETRAGAN_CALL(upfirdn2d_f32, (a...)); }); break;
-    case ScalarType::Double: run(double{}, [](auto... a) { TETRAGAN_CALL(upfirdn2d_f64, (a...)); }); break;
-    case ScalarType::BFloat16: run(Bfloat16{}, [](auto... a) { TETRAGAN_CALL(upfirdn2d_bf16, (a...)); }); break;
+    case ScalarType::Float: run(float{}, [](auto&&... a) { TETRAGAN_CALL(upfirdn2d_f32, (a...)); }); break;
+    case ScalarType::Double: run(double{}, [](auto&&... a) { TETRAGAN_CALL(upfirdn2d_f64, (a...)); }); break;
+    case ScalarType::BFloat16: run(Bfloat16{}, [](auto&&... a) { TETRAGAN_CALL(upfirdn2d_bf16, (a...)); }); break;
     default: STD_TORCH_CHECK(false, "upfirdn2d(): expected float32, float64 or bfloat16, got another type");
   }
   // Channels-last memory under the logical shape [B, C, H, W].

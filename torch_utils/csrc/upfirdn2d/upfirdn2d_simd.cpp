@@ -6,6 +6,7 @@
 
 #include "common/bfloat16.h"
 #include "common/isa.h"
+#include "upfirdn2d/upfirdn2d.h"
 
 namespace tetragan::TETRAGAN_ISA {
 
@@ -61,40 +62,93 @@ inline void sum_any_pixels(const A* __restrict row, int64_t channels, const int6
   }
 }
 
+// One channel, so that neighbours in memory are neighbours in the picture: `line` is the row with zeros around it. Each of
+// the `up` phases is a convolution of its own, over whole vectors where nothing is left out (down = 1).
+template <int kCount, class T, class A>
+inline void sum_line(const A* __restrict line, const Line<A>& plan, int64_t phase, int64_t outputs, A* __restrict sums,
+                     T* __restrict out) {
+  const A* start = line + plan.first[phase];
+  const A* w = plan.weight + phase * plan.count;
+  if (plan.down == 1) {
+    for (int64_t k = 0; k < outputs; ++k) {
+      A sum = w[0] * start[k];
+      for (int i = 1; i < kCount; ++i) sum += w[i] * start[k + i];
+      sums[k] = sum;
+    }
+  } else if (plan.down == 2) {
+    for (int64_t k = 0; k < outputs; ++k) {
+      A sum = w[0] * start[2 * k];
+      for (int i = 1; i < kCount; ++i) sum += w[i] * start[2 * k + i];
+      sums[k] = sum;
+    }
+  } else {
+    for (int64_t k = 0; k < outputs; ++k) {
+      A sum = w[0] * start[plan.down * k];
+      for (int i = 1; i < kCount; ++i) sum += w[i] * start[plan.down * k + i];
+      sums[k] = sum;
+    }
+  }
+  if (plan.up == 1) {
+    for (int64_t k = 0; k < outputs; ++k) store_value(out[k], sums[k]);
+  } else if (plan.up == 2) {
+    for (int64_t k = 0; k < outputs; ++k) store_value(out[2 * k + phase], sums[k]);
+  } else {
+    for (int64_t k = 0; k < outputs; ++k) store_value(out[plan.up * k + phase], sums[k]);
+  }
+}
+
+template <class T, class A>
+inline void sum_lines(const A* line, const Line<A>& plan, int64_t width, A* sums, T* out) {
+  for (int64_t phase = 0; phase < plan.up && phase < width; ++phase) {
+    const int64_t outputs = (width - phase + plan.up - 1) / plan.up;
+    switch (plan.count) {
+      case 1: sum_line<1>(line, plan, phase, outputs, sums, out); break;
+      case 2: sum_line<2>(line, plan, phase, outputs, sums, out); break;
+      default: sum_line<4>(line, plan, phase, outputs, sums, out);
+    }
+  }
+}
+
 template <class T, class A>
 inline void resample(const T* x, int64_t width, int64_t channels, int64_t first, int64_t last, int64_t out_width,
-                     const int64_t* row_index, const A* row_weight, int64_t row_count, const int64_t* column_index,
-                     const A* column_weight, int64_t column_count, A* scratch, T* out) {
+                     const Taps<A>& rows, const Taps<A>& columns, const Line<A>* line, A* scratch, T* out) {
   const int64_t length = width * channels;
+  A* row = line != nullptr ? scratch + line->lead : scratch;
+  if (line != nullptr) {
+    for (int64_t i = 0; i < line->lead; ++i) scratch[i] = 0;
+    for (int64_t i = 0; i < line->tail; ++i) row[width + i] = 0;
+  }
   for (int64_t o = first; o < last; ++o) {
-    const int64_t* index = row_index + o * row_count;
-    const A* weight = row_weight + o * row_count;
-    switch (row_count) {
-      case 1: sum_rows<1>(x, length, index, weight, scratch); break;
-      case 2: sum_rows<2>(x, length, index, weight, scratch); break;
-      case 4: sum_rows<4>(x, length, index, weight, scratch); break;
-      default: sum_any_rows(x, length, index, weight, row_count, scratch);
+    const int64_t* index = rows.index + o * rows.count;
+    const A* weight = rows.weight + o * rows.count;
+    switch (rows.count) {
+      case 1: sum_rows<1>(x, length, index, weight, row); break;
+      case 2: sum_rows<2>(x, length, index, weight, row); break;
+      case 4: sum_rows<4>(x, length, index, weight, row); break;
+      default: sum_any_rows(x, length, index, weight, rows.count, row);
     }
     T* target = out + o * out_width * channels;
-    switch (column_count) {
-      case 1: sum_pixels<1>(scratch, channels, column_index, column_weight, out_width, target); break;
-      case 2: sum_pixels<2>(scratch, channels, column_index, column_weight, out_width, target); break;
-      case 4: sum_pixels<4>(scratch, channels, column_index, column_weight, out_width, target); break;
-      default: sum_any_pixels(scratch, channels, column_index, column_weight, column_count, out_width, target);
+    if (line != nullptr) {
+      sum_lines<T, A>(scratch, *line, out_width, row + width + line->tail, target);
+      continue;
+    }
+    switch (columns.count) {
+      case 1: sum_pixels<1>(row, channels, columns.index, columns.weight, out_width, target); break;
+      case 2: sum_pixels<2>(row, channels, columns.index, columns.weight, out_width, target); break;
+      case 4: sum_pixels<4>(row, channels, columns.index, columns.weight, out_width, target); break;
+      default: sum_any_pixels(row, channels, columns.index, columns.weight, columns.count, out_width, target);
     }
   }
 }
 
 }  // namespace
 
-// Output rows [first, last) of one picture [height][width][channels]. For each output row (column) `count` input rows
-// (columns) and their weights. scratch: width × channels.
+// Output rows [first, last) of one picture [height][width][channels]. line: for one channel, or null.
+// scratch: width × channels, and with a line its lead, its tail and out_width more.
 #define TETRAGAN_UPFIRDN2D(suffix, T, A)                                                                                 \
   void upfirdn2d_##suffix(const T* x, int64_t width, int64_t channels, int64_t first, int64_t last, int64_t out_width,   \
-                          const int64_t* row_index, const A* row_weight, int64_t row_count, const int64_t* column_index, \
-                          const A* column_weight, int64_t column_count, A* scratch, T* out) {                            \
-    resample<T, A>(x, width, channels, first, last, out_width, row_index, row_weight, row_count, column_index,           \
-                   column_weight, column_count, scratch, out);                                                           \
+                          const Taps<A>& rows, const Taps<A>& columns, const Line<A>* line, A* scratch, T* out) {        \
+    resample<T, A>(x, width, channels, first, last, out_width, rows, columns, line, scratch, out);                       \
   }
 TETRAGAN_UPFIRDN2D(f32, float, float)
 TETRAGAN_UPFIRDN2D(f64, double, double)
