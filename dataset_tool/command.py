@@ -111,17 +111,22 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
     names = ("manifest", "split_lists", "up", "front", "class_name")
     sources = find_shapes(source, **{name: options[name] for name in names})
     shard = options["shard"] or (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     total = len(sources[shard[0] :: shard[1]])
-    with progress_bar("rendering", total, quiet=quiet) as advance:
-        result = render_dataset(
-            sources,
-            out,
-            settings,
-            category=category,
-            workers=workers or os.cpu_count() or 1,
-            shard=shard,
-            on_shape=lambda _: advance(),
-        )
+    try:
+        with progress_bar("rendering", total, quiet=quiet) as advance:
+            result = render_dataset(
+                sources,
+                out,
+                settings,
+                category=category,
+                workers=workers or cores,
+                shard=shard,
+                on_shape=lambda _: advance(),
+            )
+    except KeyboardInterrupt:
+        click.echo(f"stopped; the shapes in {out} are whole: run the same command to continue", err=True)
+        raise
     _report(result, out)
 
 

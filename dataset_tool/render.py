@@ -112,13 +112,18 @@ def _prepare(root: Path, header: Header) -> None:
     if path.is_file():
         _check_same(root, parse_header(path.read_bytes(), str(path)), header)
         return
-    if root.exists() and (not root.is_dir() or any(root.iterdir())):
+    if root.exists() and (not root.is_dir() or any(not _is_ours(entry.name) for entry in root.iterdir())):
         raise UserError(f"--out {root}: is not empty and holds no dataset; name a new folder")
     try:
-        (root / "shapes").mkdir(parents=True)
+        (root / "shapes").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"--out {root}: cannot be made ({error.strerror})") from None
     write_header(root, header)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether another shard, started at the same moment, made this before its dataset.json was there."""
+    return name == "shapes" or name.startswith(".dataset.json.")
 
 
 def _check_same(root: Path, old: Header, new: Header) -> None:

@@ -189,6 +189,15 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(source, expect
     assert tree(tmp_path / "data") == expected
 
 
+def test_shards_may_start_at_the_same_moment(source, expected, tmp_path):
+    """What the other shard has made before its dataset.json is there does not count as somebody's data."""
+    (tmp_path / "data/shapes").mkdir(parents=True)
+    (tmp_path / "data/.dataset.json.123.tmp").write_text("{")
+    render(source, tmp_path / "data")
+    (tmp_path / "data/.dataset.json.123.tmp").unlink()
+    assert tree(tmp_path / "data") == expected
+
+
 def test_a_full_disk_stops_the_job_and_leaves_no_half_shape(source, expected, tmp_path, monkeypatch):
     write, count = Path.write_bytes, 0
 
