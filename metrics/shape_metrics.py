@@ -81,7 +81,6 @@ def validity_metrics(validity: Sequence[Validity | None], count: int) -> list[Me
             [100.0 * v.degenerate_faces / max(v.faces, 1) for v in meshes],
             "%",
         ),
-        mean("mesh_faces", "Faces a mesh", [float(v.faces) for v in meshes], direction="higher"),
     ]
     looked = [float(v.self_intersections) for v in meshes if v.self_intersections >= 0]
     if looked:
