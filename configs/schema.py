@@ -113,6 +113,9 @@ class TrainingConfig(Section):
     snapshot_kimg: Positive = Field(200.0, description="kimg between network snapshots and sheets")
     state_kimg: Positive = Field(50.0, description="kimg between training states")
     log_kimg: Positive = Field(1.0, description="kimg between lines of stats.jsonl")
+    generator_delay_kimg: NonNegative = Field(
+        0.0, description="kimg at the start in which the discriminators learn alone, for --init from a network file"
+    )
     max_skipped_steps: PositiveInt = Field(
         20, description="steps in a row with non-finite gradients before the run stops"
     )

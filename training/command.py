@@ -1,5 +1,6 @@
 """`tetragan train`."""
 
+import errno
 import shlex
 import sys
 from pathlib import Path
@@ -89,6 +90,11 @@ def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, quie
         complete = run_training(config, opened, folder, ranks, resume=resume, init=init, quiet=quiet)
     except NonFiniteError as error:
         raise UserError(f"training stopped: {error}") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        advice = "the last state is whole: mend that and go on with --resume"
+        raise UserError(f"--out {folder.path}: cannot be written ({error.strerror}); {advice}") from None
     if ranks.first and not complete:
         again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(folder.path))} --resume"
         click.echo(f"Stopped; the state is saved. Go on with: {again}", err=True)

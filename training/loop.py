@@ -90,7 +90,8 @@ def train(
             )
     elif init is not None:
         fresh = initialise_from(trainee, init)
-        notes.append(f"Started from {init}" + (f"; {len(fresh)} tensors anew, first {fresh[0]}" if fresh else "") + ".")
+        new = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more tensors" if len(fresh) > 3 else "")
+        notes.append(f"Started from {init}" + (f"; new: {new}." if fresh else "."))
     distributed.barrier(ranks)
     if ranks.first:
         folder.create(config, data)

@@ -132,8 +132,8 @@ def state_parts(trainee: Trainee) -> dict[str, Stateful]:
 def initialise_from(trainee: Trainee, path: Path) -> list[str]:
     """Start from a network file, or from a training state (then the discriminators come along too).
 
-    Tensors are taken by name where their shapes agree; returns the names that were not, because the new configuration
-    (resolution, classes) has another shape for them. UserError where nothing fits.
+    Tensors are taken by name where their shapes agree. Returns what starts anew: tensors that have another shape in the
+    new configuration (resolution, classes), and "discriminators" after a network file. UserError where nothing fits.
     """
     tensors, header = load_tensors(path)
     if header.get("kind") == "training-state":
@@ -146,7 +146,8 @@ def initialise_from(trainee: Trainee, path: Path) -> list[str]:
         sources = {"": (trainee.generator, "")}
     else:
         raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
-    fresh, taken = [], 0
+    fresh = ["the discriminators"] if header.get("kind") == "network" else []
+    taken = 0
     for label, (module, prefix) in sources.items():
         for name, value in module.state_dict().items():
             stored = tensors.get(prefix + name)

@@ -87,8 +87,10 @@ def training_step(
     if batch.number % config.loss.r1_interval == 0:
         with phase("R1"):
             norms["discriminators"] = norms["discriminators"] + r1_step(trainee, reals, config, statistics)
-    norms["generator"] = generator_step(trainee, rendered, fakes, config, ranks, statistics)
     training = config.training
+    if batch.nimg < training.generator_delay_kimg * 1000:
+        return norms
+    norms["generator"] = generator_step(trainee, rendered, fakes, config, ranks, statistics)
     with phase("average"):
         beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
         update_average(trainee.average, trainee.generator, beta)

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from configs.schema import Config
 from networks.discriminator import Discriminator
 from tests.training import tiny
 from torch_utils.distributed import Ranks
@@ -138,8 +137,3 @@ def test_guard_counts_a_step_late_and_stops_with_the_cause():
     assert guard.check({"generator": bad}) == 1
     with pytest.raises(NonFiniteError, match="3 steps in a row: generator: b"):
         guard.settle()
-
-
-def test_default_config_scales_r1():
-    """γ of the mask follows γ unless it is given."""
-    assert Config().loss.gamma_mask is None

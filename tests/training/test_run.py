@@ -1,5 +1,6 @@
 """Whole runs by the command line: files, schedule, exact resume, interruption, and what is refused."""
 
+import errno
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import torch
 from tests.command_line import assert_refused, run
 from tests.training import tiny
 from torch_utils.checkpoint import load_network, load_tensors, save_tensors
+from training import loop
 from training.step import training_step
 
 ROOT = Path(__file__).parents[2]
@@ -161,7 +163,7 @@ def test_init_takes_what_fits_at_another_resolution(finished, data, tmp_path):
         "--init", finished / "network.safetensors",
     )  # fmt: skip
     assert outcome.status == 0, outcome.stderr
-    assert "Started from" in outcome.stderr and "tensors anew" in outcome.stderr
+    assert "Started from" in outcome.stderr and "new: the discriminators, backbone" in outcome.stderr
     source = load_network(finished / "network.safetensors").state
     network = load_network(tmp_path / "out" / "network.safetensors").state
     same = [name for name, value in source.items() if value.shape == network[name].shape and "w_average" not in name]
@@ -177,7 +179,7 @@ def test_init_from_a_state_brings_the_discriminators(finished, data, config, tmp
         "--set", "training.total_kimg=0.008", "--set", "training.lr_generator=1e-9",
         "--set", "training.lr_discriminator=1e-9",
     )  # fmt: skip
-    assert outcome.status == 0 and "anew" not in outcome.stderr
+    assert outcome.status == 0 and "new:" not in outcome.stderr
     old, new = state_tensors(finished), state_tensors(tmp_path / "out")
     torch.testing.assert_close(new["discriminator_rgb/entry.weight"], old["discriminator_rgb/entry.weight"])
     torch.testing.assert_close(new["generator/backbone.constant"], old["average/backbone.constant"])
@@ -254,6 +256,19 @@ def test_a_run_of_nan_stops_with_the_cause(data, config, tmp_path):
         "--set", "loss.r1_interval=1", "--set", "training.max_skipped_steps=4",
     )  # fmt: skip
     assert_refused(outcome, "not finite for 4 steps in a row", "discriminators")
+
+
+def test_a_full_disk_leaves_the_last_state(data, config, tmp_path, monkeypatch):
+    out, save = tmp_path / "out", loop.save_state
+
+    def full(folder, parts, nimg, *rest):
+        if nimg > 32:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(folder, parts, nimg, *rest)
+
+    monkeypatch.setattr(loop, "save_state", full)
+    assert_refused(run("train", "--config", config, "--data", data, "--out", out), "No space left", "--resume")
+    assert json.loads((out / "latest.json").read_text())["nimg"] == 32
 
 
 def test_quiet_says_nothing(data, config, tmp_path):

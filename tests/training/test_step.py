@@ -58,6 +58,16 @@ def test_non_finite_gradients_leave_the_networks_alone():
     assert all(torch.isfinite(value).all() for value in after.values())
 
 
+def test_the_generator_waits_where_the_discriminators_learn_first():
+    before, trainee, norms = step_once(tiny.config(training={"generator_delay_kimg": 0.001}))
+    after = tiny.tensors_of(trainee)
+    moved = {name.split("/")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"rgb", "mask", "generator"} and set(norms) == {"discriminators"}
+    assert all(
+        torch.equal(before[name], after[name]) for name in before if "w_average" not in name and "generator" in name
+    )
+
+
 def test_gamma_and_mask_weight_reach_their_networks():
     """γ = 0 removes R1's pull; mask_weight = 0 silences the mask in the generator."""
     torch.manual_seed(0)
