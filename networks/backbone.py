@@ -75,13 +75,16 @@ class TriPlaneBackbone(nn.Module):
         for block, count, w_texture in zip(self.blocks, self.slots_of_blocks, w_tex.unbind(1), strict=True):
             x, add_geometry, add_texture = block(x, styles[:count], w_texture)
             styles = styles[count:]
-            geometry = add_geometry.float() if geometry is None else self._upsample(geometry) + add_geometry
-            texture = add_texture.float() if texture is None else self._upsample(texture) + add_texture
+            geometry = self._join(geometry, add_geometry)
+            texture = self._join(texture, add_texture)
         assert geometry is not None and texture is not None, "a backbone has at least one block"
         return self._split(geometry), self._split(texture)
 
-    def _upsample(self, planes: Tensor) -> Tensor:
-        return upfirdn2d(planes, self.filter, up=2, padding=(2, 1, 2, 1), gain=4)
+    def _join(self, below: Tensor | None, planes: Tensor) -> Tensor:
+        """The planes so far, upsampled, plus those of this resolution; fp32."""
+        if below is None:
+            return planes.to(self.filter.dtype)
+        return upfirdn2d(below, self.filter, up=2, padding=(2, 1, 2, 1), gain=4.0, add=planes)
 
     def _split(self, planes: Tensor) -> Tensor:
         """[B, 3·C, R, R] → [B, 3, R, R, C], without a copy where it is channels-last."""

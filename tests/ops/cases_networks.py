@@ -1,5 +1,6 @@
 """Sample inputs of bias_act, upfirdn2d, triplane_sample, point_mlp and lattice_mlp."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -89,7 +90,8 @@ def _upfirdn2d_reference(filter: Tensor, x: Tensor, **options) -> Tensor:
 
 def _upfirdn2d_overloads(arguments: Arguments) -> list:
     options = (arguments["up"], arguments["down"], *arguments["padding"], False, 1.3)
-    return [(torch.ops.tetragan.upfirdn2d.default, (arguments["x"], arguments["filter"], *options))]
+    add = arguments.get("add")
+    return [(torch.ops.tetragan.upfirdn2d.default, (arguments["x"], arguments["filter"], add, *options))]
 
 
 _UPFIRDN2D_MISTAKES = (
@@ -101,6 +103,20 @@ _UPFIRDN2D_MISTAKES = (
     BadInput("padding", _set("padding", lambda p: p[:2]), "expected padding (left, right, top, bottom)"),
     BadInput("too small", _set("padding", lambda p: (-9, -9, 0, 0)), "expected a padded picture no smaller than"),
 )
+
+
+def _skip_sum(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    """Channels vary, and a picture is added."""
+    last = torch.channels_last
+    return {
+        "x": _normal(batch, width, 4, 5, dtype=dtype, seed=0).contiguous(memory_format=last),
+        "filter": torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8,
+        "up": 2,
+        "down": 1,
+        "padding": (2, 1, 2, 1),
+        "gain": 4.0,
+        "add": _normal(batch, width, 8, 10, dtype=dtype, seed=2).contiguous(memory_format=last),
+    }
 
 
 def _resample_case(make: Callable) -> Case:
@@ -209,6 +225,12 @@ NETWORK_CASES = [
     _resample_case(_resample(1, 1, 4, (2, 2, 2, 2), channels_last=True)),
     _resample_case(_resample(3, 2, 5, (2, 3, 1, -1), channels_last=False)),
     _resample_case(_resample(1, 2, 4, (2, 2, 1, 1), channels_last=False)),
+    dataclasses.replace(
+        _resample_case(_skip_sum),
+        gradients=("x", "add"),
+        half=("x", "add"),
+        bad_inputs=(BadInput("add", _set("add", lambda a: a[:, :, 1:]), "expected add of shape [2, 5, 8, 10], got"),),
+    ),
     Case(
         name="triplane_sample",
         function=triplane_sample,

@@ -1,14 +1,15 @@
 """`upfirdn2d`: insert zeros, pad, filter and keep every so many pixels, in one pass.
 
-    upfirdn2d(x [B, C, H, W], filter, *, up=1, down=1, padding=(0, 0, 0, 0), gain=1.0) → [B, C, H', W']
+    upfirdn2d(x [B, C, H, W], filter, *, up=1, down=1, padding=(0, 0, 0, 0), gain=1.0, add=None) → [B, C, H', W']
     H' = (H·up + top + bottom − T) // down + 1, W' likewise
 
 x: float32, float64, float16 or bfloat16; contiguous and channels-last memory are both fast, and the output keeps the
 format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32 or float64; it is convolved, that is,
 flipped against the picture. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled
-picture; negative ones crop. gain: factor on the output. H', W' must be at least 1.
+picture; negative ones crop. gain: factor on the output. H', W' must be at least 1. add [B, C, H', W'], of x's type or
+bfloat16: added to the output in the same pass.
 
-Gradient to x, of any order; none to the filter. Bitwise repeatable for any number of threads, and on CUDA.
+Gradients to x and add, of any order; none to the filter. Bitwise repeatable for any number of threads, and on CUDA.
 A filter [T_y, T_x] always runs the reference (a depthwise convolution).
 Errors: TypeError, ValueError "upfirdn2d(): expected …, got …".
 """
@@ -25,20 +26,34 @@ Padding = tuple[int, int, int, int]
 
 
 def upfirdn2d(
-    x: Tensor, filter: Tensor, *, up: int = 1, down: int = 1, padding: Padding = (0, 0, 0, 0), gain: float = 1.0
+    x: Tensor,
+    filter: Tensor,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = (0, 0, 0, 0),
+    gain: float = 1.0,
+    add: Tensor | None = None,
 ) -> Tensor:
     """See the module's text."""
-    _check(x, filter, up, down, padding)
+    _check(x, filter, up, down, padding, add)
     if filter.dim() == 2 or x.numel() == 0 or not use_kernel(x.device.type, "upfirdn2d"):
-        return upfirdn2d_reference(x, filter, up=up, down=down, padding=padding, gain=gain)
+        return upfirdn2d_reference(x, filter, up=up, down=down, padding=padding, gain=gain, add=add)
     dtype = x.dtype
     if dtype == torch.float16 and x.device.type == "cpu":
-        x = x.float()
-    y = torch.ops.tetragan.upfirdn2d(dense(x), filter.contiguous(), up, down, *padding, False, gain)
+        x, add = x.float(), add if add is None else add.float()
+    x = dense(x)
+    # One pass for channels-last pictures on the CPU, the format of the networks; two elsewhere.
+    fused = add if add is not None and not x.is_contiguous() and x.device.type == "cpu" else None
+    if fused is not None:
+        fused = fused.contiguous(memory_format=torch.channels_last)
+    y = torch.ops.tetragan.upfirdn2d(x, filter.contiguous(), fused, up, down, *padding, False, gain)
+    if add is not None and fused is None:
+        y = y + add.to(y.dtype)
     return y if y.dtype == dtype else y.to(dtype)
 
 
-def _check(x: Tensor, filter: Tensor, up: int, down: int, padding: Padding) -> None:
+def _check(x: Tensor, filter: Tensor, up: int, down: int, padding: Padding, add: Tensor | None) -> None:
     op = "upfirdn2d"
     check_tensor(op, "x", x, ("B", "C", "H", "W"), (*FLOATING, *HALF))
     if not isinstance(filter, Tensor) or filter.dim() not in (1, 2) or filter.numel() == 0:
@@ -58,13 +73,23 @@ def _check(x: Tensor, filter: Tensor, up: int, down: int, padding: Padding) -> N
             f"{op}(): expected a padded picture no smaller than the filter {list(filter.shape)}, "
             f"got [{height + filter.shape[0]}, {width + filter.shape[-1]}]"
         )
+    if add is not None:
+        shape = (*x.shape[:2], height // down + 1, width // down + 1)
+        check_tensor(op, "add", add, shape, (x.dtype, torch.bfloat16), x.device)
 
 
 # ---------------------------------------------------------------------------------------------------------- reference
 
 
 def upfirdn2d_reference(
-    x: Tensor, filter: Tensor, *, up: int = 1, down: int = 1, padding: Padding = (0, 0, 0, 0), gain: float = 1.0
+    x: Tensor,
+    filter: Tensor,
+    *,
+    up: int = 1,
+    down: int = 1,
+    padding: Padding = (0, 0, 0, 0),
+    gain: float = 1.0,
+    add: Tensor | None = None,
 ) -> Tensor:
     """The same by zero insertion, padding and a depthwise convolution; differentiable to any order."""
     batch, channels, height, width = x.shape
@@ -74,20 +99,21 @@ def upfirdn2d_reference(
         x = x.reshape(batch, channels, height * up, width * up)
     x = functional.pad(x, padding)
     kernel = (taps.flip((0, 1)) * gain).to(x.dtype)[None, None].expand(channels, 1, *taps.shape)
-    return functional.conv2d(x, kernel, stride=down, groups=channels)
+    y = functional.conv2d(x, kernel, stride=down, groups=channels)
+    return y if add is None else y + add.to(y.dtype)
 
 
 # ------------------------------------------------------------------------------------------------- schema and autograd
 
 torch.library.define(
     "tetragan::upfirdn2d",
-    "(Tensor x, Tensor filter, int up, int down, int left, int right, int top, int bottom, bool flip, float gain)"
-    " -> Tensor",
+    "(Tensor x, Tensor filter, Tensor? add, int up, int down, int left, int right, int top, int bottom, bool flip,"
+    " float gain) -> Tensor",
 )
 
 
 @torch.library.register_fake("tetragan::upfirdn2d")
-def _fake(x, filter, up, down, left, right, top, bottom, flip, gain):
+def _fake(x, filter, add, up, down, left, right, top, bottom, flip, gain):
     taps = filter.shape[0]
     height = (x.shape[2] * up + top + bottom - taps) // down + 1
     width = (x.shape[3] * up + left + right - taps) // down + 1
@@ -97,7 +123,8 @@ def _fake(x, filter, up, down, left, right, top, bottom, flip, gain):
 
 
 def _setup_context(ctx, inputs, output):
-    x, filter, *ctx.options = inputs
+    x, filter, add, *ctx.options = inputs
+    ctx.add_type = None if add is None else add.dtype
     ctx.save_for_backward(filter)
     ctx.sizes = x.shape[2], x.shape[3], output.shape[2], output.shape[3]
 
@@ -105,6 +132,9 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad):
     """The adjoint swaps up and down, flips the filter and pads what the filter reaches beyond the input."""
     (filter,) = ctx.saved_tensors
+    grad_add = grad.to(ctx.add_type) if ctx.needs_input_grad[2] else None
+    if not ctx.needs_input_grad[0]:
+        return None, None, grad_add, *[None] * 8
     up, down, left, _, top, _, flip, gain = ctx.options
     height, width, out_height, out_width = ctx.sizes
     taps = filter.shape[0]
@@ -112,9 +142,9 @@ def _backward(ctx, grad):
     right = width * up - out_width * down + left - up + 1
     bottom = height * up - out_height * down + top - up + 1
     grad_x = torch.ops.tetragan.upfirdn2d(
-        dense(grad), filter, down, up, before[0], right, before[1], bottom, not flip, gain
+        dense(grad), filter, None, down, up, before[0], right, before[1], bottom, not flip, gain
     )
-    return grad_x, *[None] * 9
+    return grad_x, None, grad_add, *[None] * 8
 
 
 torch.library.register_autograd("tetragan::upfirdn2d", _backward, setup_context=_setup_context)

@@ -11,7 +11,7 @@
 #define TETRAGAN_DECLARE_UPFIRDN2D(suffix, T, A)                                                                     \
   TETRAGAN_DECLARE(void, upfirdn2d_##suffix,                                                                         \
                    (const T*, int64_t, int64_t, int64_t, int64_t, int64_t, const Taps<A>&, const Taps<A>&,           \
-                    const Line<A>*, A*, T*))
+                    const Line<A>*, const T*, const Bfloat16*, A*, T*))
 TETRAGAN_DECLARE_UPFIRDN2D(f32, float, float)
 TETRAGAN_DECLARE_UPFIRDN2D(f64, double, double)
 TETRAGAN_DECLARE_UPFIRDN2D(bf16, Bfloat16, float)
@@ -87,7 +87,7 @@ std::vector<double> ordered_taps(const Tensor& filter, bool flip, double gain) {
   return taps;
 }
 
-Tensor upfirdn2d(const Tensor& x, const Tensor& filter, int64_t up, int64_t down, int64_t left, int64_t right, int64_t top,
+Tensor upfirdn2d(const Tensor& x, const Tensor& filter, const std::optional<Tensor>& add, int64_t up, int64_t down, int64_t left, int64_t right, int64_t top,
                  int64_t bottom, bool flip, double gain) {
   const bool planar = x.is_contiguous();
   const int64_t channels = planar ? 1 : x.size(1), pictures = planar ? x.size(0) * x.size(1) : x.size(0);
@@ -108,13 +108,17 @@ Tensor upfirdn2d(const Tensor& x, const Tensor& filter, int64_t up, int64_t down
     const Taps<A> of_rows = row_plan.taps(), of_columns = column_plan.taps();
     const T* in = data<T>(x);
     T* out = mutable_data<T>(y);
+    const bool narrow = add && add->scalar_type() != x.scalar_type();
+    const T* other = add && !narrow ? data<T>(*add) : nullptr;
+    const Bfloat16* narrow_other = narrow ? data<Bfloat16>(*add) : nullptr;
     const int64_t step = std::max<int64_t>(1, kPiece / (out_width * channels));
-    const int64_t bands = (out_height + step - 1) / step;
+    const int64_t bands = (out_height + step - 1) / step, size = out_height * out_width * channels;
     parallel_tasks(pictures * bands, [&](int64_t task) {
       const int64_t picture = task / bands, first = task % bands * step;
       std::vector<A> scratch(width * channels + (line ? line->lead + line->tail + out_width : 0));
       kernel(in + picture * height * width * channels, width, channels, first, std::min(out_height, first + step), out_width,
-             of_rows, of_columns, line, scratch.data(), out + picture * out_height * out_width * channels);
+             of_rows, of_columns, line, other ? other + picture * size : nullptr,
+             narrow_other ? narrow_other + picture * size : nullptr, scratch.data(), out + picture * size);
     });
   };
   switch (x.scalar_type()) {

@@ -34,31 +34,59 @@ inline void sum_any_rows(const T* __restrict x, int64_t length, const int64_t* i
   }
 }
 
-template <int kCount, class T, class A>
+// What joins the output of a pixel before it is stored.
+struct Nothing {};
+template <class A>
+TETRAGAN_HD A joined(A sum, const Nothing*, int64_t) {
+  return sum;
+}
+template <class A, class S>
+TETRAGAN_HD A joined(A sum, const S* add, int64_t i) {
+  return sum + load_value(add[i]);
+}
+
+TETRAGAN_HD const Nothing* offset(const Nothing* add, int64_t) { return add; }
+template <class S>
+TETRAGAN_HD const S* offset(const S* add, int64_t i) {
+  return add + i;
+}
+
+template <int kCount, class T, class A, class S>
 inline void sum_pixels(const A* __restrict row, int64_t channels, const int64_t* index, const A* weight, int64_t width,
-                       T* __restrict out) {
+                       const S* __restrict add, T* __restrict out) {
   for (int64_t o = 0; o < width; ++o) {
     const A* pixels[kCount];
     A w[kCount];
     for (int i = 0; i < kCount; ++i) pixels[i] = row + index[o * kCount + i] * channels, w[i] = weight[o * kCount + i];
     T* target = out + o * channels;
+    const S* other = offset(add, o * channels);
     for (int64_t c = 0; c < channels; ++c) {
       A sum = w[0] * pixels[0][c];
       for (int i = 1; i < kCount; ++i) sum += w[i] * pixels[i][c];
-      store_value(target[c], sum);
+      store_value(target[c], joined(sum, other, c));
     }
   }
 }
 
-template <class T, class A>
+template <class T, class A, class S>
 inline void sum_any_pixels(const A* __restrict row, int64_t channels, const int64_t* index, const A* weight, int64_t count,
-                           int64_t width, T* __restrict out) {
+                           int64_t width, const S* __restrict add, T* __restrict out) {
   for (int64_t o = 0; o < width; ++o) {
     for (int64_t c = 0; c < channels; ++c) {
       A sum = 0;
       for (int64_t i = 0; i < count; ++i) sum += weight[o * count + i] * row[index[o * count + i] * channels + c];
-      store_value(out[o * channels + c], sum);
+      store_value(out[o * channels + c], joined(sum, add, o * channels + c));
     }
+  }
+}
+
+template <class T, class A, class S>
+inline void sum_columns(const A* row, int64_t channels, const Taps<A>& columns, int64_t width, const S* add, T* out) {
+  switch (columns.count) {
+    case 1: sum_pixels<1>(row, channels, columns.index, columns.weight, width, add, out); break;
+    case 2: sum_pixels<2>(row, channels, columns.index, columns.weight, width, add, out); break;
+    case 4: sum_pixels<4>(row, channels, columns.index, columns.weight, width, add, out); break;
+    default: sum_any_pixels(row, channels, columns.index, columns.weight, columns.count, width, add, out);
   }
 }
 
@@ -111,7 +139,8 @@ inline void sum_lines(const A* line, const Line<A>& plan, int64_t width, A* sums
 
 template <class T, class A>
 inline void resample(const T* x, int64_t width, int64_t channels, int64_t first, int64_t last, int64_t out_width,
-                     const Taps<A>& rows, const Taps<A>& columns, const Line<A>* line, A* scratch, T* out) {
+                     const Taps<A>& rows, const Taps<A>& columns, const Line<A>* line, const T* add,
+                     const Bfloat16* narrow_add, A* scratch, T* out) {
   const int64_t length = width * channels;
   A* row = line != nullptr ? scratch + line->lead : scratch;
   if (line != nullptr) {
@@ -132,23 +161,26 @@ inline void resample(const T* x, int64_t width, int64_t channels, int64_t first,
       sum_lines<T, A>(scratch, *line, out_width, row + width + line->tail, target);
       continue;
     }
-    switch (columns.count) {
-      case 1: sum_pixels<1>(row, channels, columns.index, columns.weight, out_width, target); break;
-      case 2: sum_pixels<2>(row, channels, columns.index, columns.weight, out_width, target); break;
-      case 4: sum_pixels<4>(row, channels, columns.index, columns.weight, out_width, target); break;
-      default: sum_any_pixels(row, channels, columns.index, columns.weight, columns.count, out_width, target);
+    if (add != nullptr) {
+      sum_columns(row, channels, columns, out_width, add + o * out_width * channels, target);
+    } else if (narrow_add != nullptr) {
+      sum_columns(row, channels, columns, out_width, narrow_add + o * out_width * channels, target);
+    } else {
+      sum_columns(row, channels, columns, out_width, static_cast<const Nothing*>(nullptr), target);
     }
   }
 }
 
 }  // namespace
 
-// Output rows [first, last) of one picture [height][width][channels]. line: for one channel, or null.
+// Output rows [first, last) of one picture [height][width][channels]. line: for one channel, or null. add, narrow_add: a
+// picture of the output's size that is added to it (not to lines), or null.
 // scratch: width × channels, and with a line its lead, its tail and out_width more.
 #define TETRAGAN_UPFIRDN2D(suffix, T, A)                                                                                 \
   void upfirdn2d_##suffix(const T* x, int64_t width, int64_t channels, int64_t first, int64_t last, int64_t out_width,   \
-                          const Taps<A>& rows, const Taps<A>& columns, const Line<A>* line, A* scratch, T* out) {        \
-    resample<T, A>(x, width, channels, first, last, out_width, rows, columns, line, scratch, out);                       \
+                          const Taps<A>& rows, const Taps<A>& columns, const Line<A>* line, const T* add,                \
+                          const Bfloat16* narrow_add, A* scratch, T* out) {                                              \
+    resample<T, A>(x, width, channels, first, last, out_width, rows, columns, line, add, narrow_add, scratch, out);      \
   }
 TETRAGAN_UPFIRDN2D(f32, float, float)
 TETRAGAN_UPFIRDN2D(f64, double, double)
