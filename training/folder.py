@@ -18,7 +18,7 @@ from training.state import first_difference, latest_state
 CONFIG = "config.yaml"
 RUN = "run.json"
 STATS = "stats.jsonl"
-_TRACES = (CONFIG, RUN, STATS, "latest.json", "state-*.safetensors", "network*.safetensors")
+_RESULTS = (STATS, "latest.json", "state-*.safetensors", "network*.safetensors")
 
 
 class RunFolder:
@@ -28,8 +28,10 @@ class RunFolder:
         self.path = path
 
     def holds_run(self) -> bool:
-        """Whether a run has been here."""
-        return any(next(self.path.glob(pattern), None) is not None for pattern in _TRACES)
+        """Whether there is something of a run to lose; one killed before its first state left nothing that counts."""
+        if any(next(self.path.glob(pattern), None) is not None for pattern in _RESULTS):
+            return True
+        return (self.path / CONFIG).exists() and not (self.path / RUN).exists()
 
     def refuse_run(self) -> None:
         """UserError where the folder already holds a run, or is no folder."""
@@ -74,7 +76,6 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"--out {self.path}: cannot be made ({error.strerror})") from None
-        write_text(self.path / CONFIG, dump_config(config))
         write_json(
             self.path / RUN,
             {
@@ -86,6 +87,7 @@ class RunFolder:
                 "threads": torch.get_num_threads(),
             },
         )
+        write_text(self.path / CONFIG, dump_config(config))
 
     def stats(self) -> list[dict[str, Any]]:
         """The lines of stats.jsonl, a torn last one left out."""

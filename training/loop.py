@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -77,6 +78,7 @@ def train(
 ) -> bool:
     """Train until `training.total_kimg`. Returns False where it was interrupted; the state is saved then."""
     check_batch(config, ranks)
+    distributed.refuse_difference("--data", [len(data.bank), zlib.crc32(data.hash.encode())], ranks)
     trainee = build_trainee(config, ranks)
     progress = Progress()
     notes = []

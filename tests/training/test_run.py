@@ -205,6 +205,19 @@ def test_mistakes_are_one_line(finished, data, config, tmp_path):
     assert not out.exists(), "a refused command left something behind"
 
 
+def test_a_start_that_was_killed_at_once_can_be_made_again(finished, data, config, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("config.yaml", "run.json"):
+        (out / name).write_bytes((finished / name).read_bytes())
+    base = ("train", "--config", config, "--data", data, "--out", out, "--set", "training.total_kimg=0.008")
+    assert_refused(run(*base, "--resume"), "no state to resume", "start without --resume")
+    assert run(*base).status == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.yaml").write_text("my: file")
+    assert_refused(run("train", "--config", config, "--data", data, "--out", tmp_path / "mine"), "already holds a run")
+
+
 def test_wrong_checkpoints_are_refused(finished, data, config, tmp_path):
     out = tmp_path / "out"
     base = ("train", "--config", config, "--data", data, "--out", out, "--init")
