@@ -12,7 +12,7 @@ Attributes = dict[str, NDArray]
 
 
 def read_primitive(document: Document, primitive: dict[str, Any]) -> tuple[Attributes, NDArray[np.int64]] | None:
-    """Attributes by name and triangles [F, 3], or None for points and lines. Indices are checked."""
+    """Attributes by name and triangles [F, 3], or None for points and lines."""
     mode = primitive.get("mode", 4)
     if mode in (0, 1, 2, 3):
         return None
@@ -33,8 +33,6 @@ def read_primitive(document: Document, primitive: dict[str, Any]) -> tuple[Attri
     short = [name for name, values in attributes.items() if len(values) != count]
     if short:
         raise document.files.error(f"attribute {short[0]} has {len(attributes[short[0]])} elements, POSITION {count}")
-    if indices.size and int(indices.max()) >= count:
-        raise document.files.error(f"face index {int(indices.max())} is out of range: there are {count} vertices")
     return attributes, triangles(indices, mode)
 
 

@@ -38,6 +38,13 @@ def test_binary_ply(tmp_path, order, faces):
     np.testing.assert_array_equal(mesh.bounds(), [POINTS[used].min(0), POINTS[used].max(0)])
 
 
+def test_binary_ply_with_lists_of_which_one_is_uneven(tmp_path):
+    faces = "property list uchar int vertex_indices|property list uchar float texcoord"
+    body = POINTS.tobytes() + struct.pack("<B3iB6f", 3, 0, 1, 2, 6, *range(6)) + struct.pack("<B3iB", 3, 0, 2, 3, 0)
+    mesh = read(tmp_path, ply("binary_little_endian", faces=faces, rows=body))
+    assert mesh.num_faces == 2 and mesh.num_vertices == 4 and mesh.parts[0].uvs is None
+
+
 def text_rows(*parts):
     return "\n".join(" ".join(map(str, row)) for part in parts for row in part).encode() + b"\n"
 

@@ -170,6 +170,13 @@ def test_textures_are_found(tmp_path, reference, place):
     assert mesh.parts[0].material.image is not None and mesh.warnings == ()
 
 
+def test_exact_name_wins_over_another_case(tmp_path):
+    save_image(tmp_path / "textures" / "OAK.png", np.zeros((1, 1, 3), np.uint8))
+    save_image(tmp_path / "textures" / "oak.png")
+    mesh = read_mesh(obj_square(tmp_path / "a.obj", "newmtl paint\nmap_Kd gone/oak.png\n"))
+    assert mesh.parts[0].material.image.shape == (2, 2, 3)
+
+
 def test_texture_outside_the_tree(tmp_path):
     save_image(tmp_path / "secret.png")
     file = obj_square(tmp_path / "tree" / "shape" / "a.obj", "newmtl paint\nmap_Kd ../../secret.png\n")
