@@ -83,7 +83,7 @@ def train(
     progress = Progress()
     notes = []
     if resume:
-        header = load_state(folder.path, state_parts(trainee), config.model_dump(mode="json"))
+        header = load_state(folder.path, state_parts(trainee), config)
         progress = Progress(**header["counters"])
         if header["threads"] != torch.get_num_threads():
             notes.append(

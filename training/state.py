@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from configs.loader import build_config
+from configs.schema import Config
 from torch_utils.checkpoint import load_tensors, save_tensors
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
@@ -53,14 +55,16 @@ def save_state(
     return path
 
 
-def load_state(folder: Path, parts: Mapping[str, Stateful], config: Mapping[str, Any]) -> dict[str, Any]:
+def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> dict[str, Any]:
     """Load the newest state of `folder` into `parts` and return its header (nimg, counters, threads, …).
 
-    UserError where there is none, or where it belongs to another configuration.
+    UserError where there is none, or where it belongs to another configuration. A setting that did not exist yet when
+    the state was written counts as its default.
     """
     path = latest_state(folder)
     tensors, header = load_tensors(path, kind="training-state")
-    difference = first_difference(header.get("config", {}), config)
+    written = build_config(header.get("config", {}), str(path))
+    difference = first_difference(written.model_dump(), config.model_dump())
     if difference:
         raise UserError(f"{path}: was written with {difference}; train --init starts a new run from its weights")
     for part, member in parts.items():

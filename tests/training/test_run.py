@@ -245,6 +245,22 @@ def test_a_complete_run_resumes_to_itself(finished, data, config):
     assert lines(finished)[-1]["nimg"] == 80
 
 
+def test_a_state_from_before_a_setting_existed_resumes(finished, data, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    tensors, header = load_tensors(finished / "state-000000064.safetensors")
+    del header["config"]["training"]["generator_delay_kimg"]
+    save_tensors(out / "state-000000064.safetensors", tensors, header)
+    (out / "latest.json").write_text('{"state": "state-000000064.safetensors", "nimg": 64}')
+    (out / "config.yaml").write_text(
+        (finished / "config.yaml").read_text().replace("  generator_delay_kimg: 0.0\n", "")
+    )
+    outcome = run("train", "--out", out, "--resume", "--data", data)
+    assert outcome.status == 0, outcome.stderr
+    expected = state_tensors(finished)
+    assert all(torch.equal(value, expected[name]) for name, value in state_tensors(out).items())
+
+
 def test_resume_refuses_what_would_not_be_the_same_run(finished, data, config, tmp_path):
     base = ("train", "--out", finished, "--resume")
     assert_refused(run(*base, "--data", data, "--set", "loss.gamma=5"), "loss.gamma = 1.0", "--init")
