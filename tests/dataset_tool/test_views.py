@@ -160,18 +160,25 @@ def test_wrapping(wrap, expected):
 
 
 def test_levels_follow_the_footprint():
-    """Level l holds the average over 2^l texels; between two levels the look-up is linear in the logarithm."""
+    """Level l holds the average over 2^l texels; a sample of 2^½ texels is read at level 0, one of 2^1½ at level 1."""
     image = np.zeros((8, 8, 3), np.uint8)
     image[:, ::2] = 255
     pyramid = build_pyramid(image)
-    assert pyramid.sizes == ((8, 8), (4, 4), (2, 2), (1, 1))
+    assert [tuple(level.shape[1:3]) for level in pyramid.levels] == [(8, 8), (4, 4), (2, 2), (1, 1)]
     uv = torch.tensor([[0.5 / 8, 0.5]]).repeat(4, 1)
-    steps = torch.tensor([0.5, 1.0, 2**0.5, 2.0])[:, None, None] / 8 * torch.eye(2)
+    steps = torch.tensor([0.5, 2**0.5, 2.0, 2**1.5])[:, None, None] / 8 * torch.eye(2)
     got = sample(pyramid, uv, steps, Material(image=image))[:, 0]
     torch.testing.assert_close(got, torch.tensor([1.0, 1.0, 0.75, 0.5]), atol=1e-5, rtol=0)
-    # Odd sizes keep every texel's share.
-    odd = build_pyramid(np.arange(5 * 3, dtype=np.uint8).reshape(5, 3, 1).repeat(3, 2) * 10)
-    assert odd.sizes == ((5, 3), (2, 1), (1, 1))
+
+
+def test_axes_may_wrap_differently():
+    """u repeats, v is clamped: above the upper edge the first row goes on."""
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[0, :, 0] = [0, 60, 120, 180]
+    image[3] = 255
+    uv = torch.tensor([[1 + 1.5 / 4, -0.4], [-1 + 2.5 / 4, 0.0], [0.5, 1.7]])
+    got = sample(build_pyramid(image), uv, torch.zeros(3, 2, 2), Material(image=image, wrap=("repeat", "clamp")))[:, 0]
+    torch.testing.assert_close(got, srgb_to_linear(torch.tensor([60, 120, 255]) / 255))
 
 
 def test_cut_out_texels_show_what_lies_behind():

@@ -1,13 +1,15 @@
 """`texture`: pictures looked up at texture coordinates, with mip maps.
 
-    texture(image [N or 1, H, W, C], uv [N, h, w, 2], uv_db=None, *, filter=None, boundary="wrap") → [N, h, w, C]
+    texture(image [N or 1, H, W, C], uv [N, h, w, 2], uv_db=None, *, filter=None, boundary="wrap", levels=None)
+        → [N, h, w, C]
 
 image: float32 or float64, one picture for all (1) or one each (N); half is computed in the type of `uv` and returned as
 half. uv: (u, v), the picture spans [0, 1]²; texel centres lie at half-integers, v = 0 is the upper border of row 0.
 uv_db [N, h, w, 4] = (du/dX, du/dY, dv/dX, dv/dY): what `interpolate` returns for uv with `rast_db`.
 filter: "nearest", "bilinear", or "trilinear" between the two mip levels around the footprint's longer axis (needs
 `uv_db`); None: trilinear with `uv_db`, else bilinear. Level l has max(1, size >> l) texels, each the mean of those it
-covers. boundary: "wrap" repeats the picture, "clamp" holds its border texels.
+covers. boundary: "wrap" repeats the picture, "clamp" holds its border texels. levels: `mip_levels(image)`, where the
+caller looks up the same picture often and keeps them.
 
 Gradient: once, to `image`, `uv` (not for "nearest") and `uv_db`. NaN coordinates give NaN. The CPU kernel is bitwise
 repeatable for any number of threads; the CUDA kernel's gradient to `image` adds with atomics and refuses under
@@ -15,6 +17,7 @@ repeatable for any number of threads; the CUDA kernel's gradient to `image` adds
 Errors: TypeError, ValueError "texture(): expected …, got …".
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -39,6 +42,7 @@ def texture(
     *,
     filter: Filter | None = None,
     boundary: Boundary = "wrap",
+    levels: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """See the module's text."""
     filter = filter or ("bilinear" if uv_db is None else "trilinear")
@@ -47,9 +51,12 @@ def texture(
     image = image.to(uv.dtype)
     if not use_kernel(uv.device.type, "texture"):
         return texture_reference(image, uv, uv_db, filter=filter, boundary=boundary).to(dtype)
-    levels = mip_levels(image) if filter == "trilinear" else [image]
+    if filter != "trilinear":
+        levels = [image]
+    elif levels is None:
+        levels = mip_levels(image)
     out = torch.ops.tetragan.texture(
-        torch.cat([level.flatten(1, 2) for level in levels], 1).contiguous(),
+        torch.cat([level.to(uv.dtype).flatten(1, 2) for level in levels], 1).contiguous(),
         uv.contiguous(),
         uv_db.contiguous() if uv_db is not None and filter == "trilinear" else None,
         *image.shape[1:3],
