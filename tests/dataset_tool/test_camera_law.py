@@ -60,7 +60,9 @@ def test_distributions():
     assert 30 <= fov.min() < 31
     assert 49 < fov.max() <= 50
     # Turned by 10° about the viewing axis: the right axis leaves the horizon by sin 10°·cos e.
-    tilt = cameras.camera_to_world[:, 1, 0]
+    rotation = cameras.camera_to_world[:, :3, :3]
+    torch.testing.assert_close(rotation @ rotation.mT, torch.eye(3).expand(3000, 3, 3), atol=1e-5, rtol=0)
+    tilt = rotation[:, 1, 0]
     torch.testing.assert_close(tilt, math.sin(math.radians(10)) * cameras.elevation_rad().cos(), atol=1e-5, rtol=0)
 
 
