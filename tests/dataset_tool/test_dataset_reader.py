@@ -63,6 +63,11 @@ def test_everything_written_is_read_back(data, tmp_path, kind):
     assert dataset.hash() == open_dataset(data).hash()
 
 
+def test_a_render_under_way_is_no_shape(copy):
+    (copy / "shapes/.half.tmp").mkdir()
+    assert open_dataset(copy).storage.shape_ids() == [f"s{i}" for i in range(6)]
+
+
 def test_webp_is_lossless_and_keeps_hidden_colours(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "webp", count=2, image_format="webp"))
     assert (tmp_path / "webp/shapes/s0/000.webp").is_file()
