@@ -69,13 +69,15 @@ def test_the_generator_waits_where_the_discriminators_learn_first():
 
 
 def test_gamma_and_mask_weight_reach_their_networks():
-    """γ = 0 removes R1's pull; mask_weight = 0 silences the mask in the generator."""
-    torch.manual_seed(0)
-    with_r1 = step_once(tiny.config(loss={"gamma": 100.0}))[1]
-    without = step_once(tiny.config(loss={"gamma": 0.0}))[1]
-    assert not torch.equal(with_r1.discriminators["rgb"].entry.weight, without.discriminators["rgb"].entry.weight)
-    only_rgb = step_once(tiny.config(loss={"mask_weight": 0.0}))[1]
-    assert not torch.equal(only_rgb.generator.backbone.constant, without.generator.backbone.constant)
+    usual = step_once(tiny.config())[1]
+    strong = step_once(tiny.config(loss={"gamma": 100.0}))[1]
+    assert not torch.equal(strong.discriminators["rgb"].entry.weight, usual.discriminators["rgb"].entry.weight)
+    only_mask = step_once(tiny.config(loss={"gamma_mask": 100.0}))[1]
+    assert torch.equal(only_mask.discriminators["rgb"].entry.weight, usual.discriminators["rgb"].entry.weight)
+    assert torch.equal(only_mask.discriminators["mask"].entry.weight, strong.discriminators["mask"].entry.weight)
+    silent = step_once(tiny.config(loss={"mask_weight": 0.0}))[1]
+    assert not torch.equal(silent.generator.backbone.constant, usual.generator.backbone.constant)
+    assert torch.equal(silent.discriminators["mask"].entry.weight, usual.discriminators["mask"].entry.weight)
 
 
 def test_two_views_a_shape_and_augmentation_and_classes():
