@@ -5,6 +5,7 @@
 // broadcast. A block of the other cloud is passed over when the gap between the boxes exceeds the block's worst distance.
 #include <cmath>
 #include <cstdint>
+#include <initializer_list>
 
 #include "common/isa.h"
 
@@ -87,9 +88,10 @@ TETRAGAN_INLINE uint32_t at_most<float>(const float* gap, float bound) {
 }
 #endif
 
-// Squared gaps between the box (low, high) and each of 16 boxes; the arithmetic of squared_distance in chamfer.h.
+// Squared gaps between the box (low, high) and each of 16 boxes, by the arithmetic of squared_distance in chamfer.h; `least`
+// keeps the smallest of each lane.
 template <class T>
-TETRAGAN_INLINE void gaps(const T* box, const T* boxes, int64_t stride, T* out) {
+TETRAGAN_INLINE void gaps(const T* box, const T* boxes, int64_t stride, T* out, typename Register<T>::Values* least) {
   using Values = typename Register<T>::Values;
   for (int part = 0; part < kParts<T>; ++part) {
     Values squares[3];
@@ -104,6 +106,7 @@ TETRAGAN_INLINE void gaps(const T* box, const T* boxes, int64_t stride, T* out) 
     }
     const Values sum = (squares[0] + squares[1]) + squares[2];
     __builtin_memcpy(out + part * kLanes<T>, &sum, sizeof sum);
+    *least = sum < *least ? sum : *least;
   }
 }
 
@@ -154,18 +157,33 @@ TETRAGAN_INLINE void nearest(const T* points, const T* boxes, int64_t blocks, in
     Search<T, kIndices> search(points + block * 3 * kBlock);
     T box[6];
     for (int side = 0; side < 6; ++side) box[side] = boxes[side * stride + block];
-    for (int64_t start = 0; start < other_blocks; start += kBlock) gaps<T>(box, other_boxes + start, other_stride, gap + start);
+    using Values = typename Register<T>::Values;
+    Values low = Values{} + static_cast<T>(INFINITY);
+    for (int64_t start = 0; start < other_blocks; start += kBlock) {
+      gaps<T>(box, other_boxes + start, other_stride, gap + start, &low);
+    }
+    T least = low[0];
+    for (int lane = 1; lane < kLanes<T>; ++lane) least = low[lane] < least ? low[lane] : least;
     int64_t first = 0;
-    for (int64_t j = 1; j < other_blocks; ++j) first = gap[j] < gap[first] ? j : first;
+    for (int64_t start = 0; start < other_blocks; start += kBlock) {
+      if (const uint32_t near = at_most<T>(gap + start, least)) {
+        first = start + __builtin_ctz(near);
+        break;
+      }
+    }
     if (other_blocks > 0) search.tile(other + first * 3 * kBlock, other_ids + first * kBlock);
     T bound = largest<T>(search.best);
     if (other_blocks > 0) gap[first] = NAN;  // done: no bound lets it in again
-    for (int64_t start = 0; start < other_blocks; start += kBlock) {
-      for (uint32_t near = at_most<T>(gap + start, bound); near != 0; near &= near - 1) {
-        const int64_t j = start + __builtin_ctz(near);
-        if (gap[j] > bound) continue;
-        search.tile(other + j * 3 * kBlock, other_ids + j * kBlock);
-        bound = largest<T>(search.best);
+    // Near blocks first, so that the bound is small before the rest is looked at.
+    for (T share : {static_cast<T>(0.1), static_cast<T>(0.4), static_cast<T>(1)}) {
+      for (int64_t start = 0; start < other_blocks; start += kBlock) {
+        for (uint32_t near = at_most<T>(gap + start, share * bound); near != 0; near &= near - 1) {
+          const int64_t j = start + __builtin_ctz(near);
+          if (gap[j] > bound) continue;
+          search.tile(other + j * 3 * kBlock, other_ids + j * kBlock);
+          gap[j] = NAN;
+          bound = largest<T>(search.best);
+        }
       }
     }
     __builtin_memcpy(best + block * kBlock, search.best, sizeof search.best);
