@@ -48,7 +48,7 @@ def bias_act(
         )
     slope = {"linear": 1.0, "relu": 0.0, "lrelu": alpha}[activation]
     dtype = x.dtype
-    if dtype == torch.float16 and x.device.type == "cpu":
+    if dtype == torch.float16:
         x = x.float()
     bias = None if bias is None else bias.contiguous()
     scale = None if scale is None else scale.contiguous()

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
 from torch_utils.ops.checks import FLOATING, HALF, check_offsets, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -37,7 +37,9 @@ def triplane_sample(planes: Tensor, points: Tensor, point_offsets: Tensor) -> Te
         features = triplane_sample_reference(planes, points, point_offsets)
     else:
         planes = planes if planes.stride(4) == 1 and _is_dense(planes) else planes.contiguous()
-        features = torch.ops.tetragan.triplane_sample(planes, points.contiguous(), point_offsets)
+        # The CUDA kernel reads the offsets where it runs; copying them there waits for nothing.
+        offsets = point_offsets.contiguous().to(planes.device, non_blocking=True)
+        features = torch.ops.tetragan.triplane_sample(planes, points.contiguous(), offsets)
     return features.to(dtype)
 
 
@@ -110,6 +112,8 @@ def _setup_context(ctx, inputs, output):
 def _backward(ctx, grad):
     planes, points, point_offsets = ctx.saved_tensors
     with_planes, with_points, _ = ctx.needs_input_grad
+    if with_planes:
+        refuse_atomics_when_deterministic("triplane_sample", planes.device)
     grad_planes, grad_points = torch.ops.tetragan.triplane_sample_backward(
         grad.contiguous(), planes, points, point_offsets, with_planes, with_points
     )

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.bias_act import dense
+from torch_utils.ops.bias_act import dense, dense_like
 from torch_utils.ops.checks import FLOATING, HALF, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -40,13 +40,11 @@ def upfirdn2d(
     if filter.dim() == 2 or x.numel() == 0 or not use_kernel(x.device.type, "upfirdn2d"):
         return upfirdn2d_reference(x, filter, up=up, down=down, padding=padding, gain=gain, add=add)
     dtype = x.dtype
-    if dtype == torch.float16 and x.device.type == "cpu":
+    if dtype == torch.float16:
         x, add = x.float(), add if add is None else add.float()
     x = dense(x)
-    # One pass for channels-last pictures on the CPU, the format of the networks; two elsewhere.
-    fused = add if add is not None and not x.is_contiguous() and x.device.type == "cpu" else None
-    if fused is not None:
-        fused = fused.contiguous(memory_format=torch.channels_last)
+    # One pass, but for planar pictures on the CPU: the networks' format is channels-last.
+    fused = None if add is None or (x.is_contiguous() and x.device.type == "cpu") else dense_like(add, x)
     y = torch.ops.tetragan.upfirdn2d(x, filter.contiguous(), fused, up, down, *padding, False, gain)
     if add is not None and fused is None:
         y = y + add.to(y.dtype)
