@@ -168,9 +168,13 @@ def pad(
     exponent: float,
     soft: float,
     along_x: bool = False,
+    width: float = 1.04,
 ) -> Part:
-    """An upholstered or wooden panel; soft: how much thinner its rim is, as a share; along_x: grain."""
-    surface = pad_surface(frame, low, exponent, 1.04)
+    """An upholstered or wooden panel; soft: how much thinner its rim is, as a share; along_x: grain.
+
+    width: half of it over the uprights' distance from the middle.
+    """
+    surface = pad_surface(frame, low, exponent, width)
     rows, columns = surface.shape[:2]
     v, s = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)[None]
     profile = thickness * (1 - soft * s**6) * (1 - soft * v**6)
@@ -184,8 +188,10 @@ def _panel(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     exponent = 4.0 + 2.0 * (plan.members % 3)
     carried = plan.posts or plan.legs == "cantilever"
     low = 0.24 if carried else (plan.gap if plan.gap else -0.5 * plan.seat_thickness / frame.rise)
+    # Between uprights its edges end inside them; else it stands free.
+    width = 0.98 if carried else 1.04
     material = "pad" if upholstered else "back"
-    parts = [pad(frame, low, thickness, material, exponent, 0.4 if upholstered else 0.0, plan.seats > 1)]
+    parts = [pad(frame, low, thickness, material, exponent, 0.4 if upholstered else 0.0, plan.seats > 1, width)]
     if carried or not plan.gap:
         return parts
     if plan.spine and plan.seats == 1:

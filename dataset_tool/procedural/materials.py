@@ -210,5 +210,5 @@ def companion(rng: np.random.Generator, colour: str, base: tuple[float, float, f
 def glass(rng: np.random.Generator, colour: str) -> Material:
     """Opal glass, lit evenly; opaque, as a lamp's globe looks."""
     base = tone(rng, colour)
-    image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.97), tx.tinted(base, 1.25))
+    image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.98), tx.tinted(base, 1.1))
     return Material(image, (0.3, 0.3), "glass", colour, f"{colour} glass", 0.5)

@@ -344,11 +344,9 @@ def ellipsoid(
     points = ring[None] * scale + np.stack([0 * tilt, power(np.sin(tilt)), 0 * tilt], axis=-1)[:, None]
     size, middle = np.asarray(half, float), np.asarray(centre, float)
     up = np.array([0, size[1], 0])
-    bands = max(len(tilt) // 3, 1)
     return loft(
         points * size + middle,
         material,
-        planar=(bands, bands),
-        axes=(np.array([1.0, 0, 0]), np.array([0, 0, 1.0])),
+        even_columns=True,
         tips=(middle - up, middle + up),
     )
