@@ -184,7 +184,7 @@ def test_axes_may_wrap_differently():
 def test_cut_out_texels_show_what_lies_behind():
     image = np.full((8, 8, 4), 255, np.uint8)
     image[..., 1:3] = 0
-    image[:, 4:, 3] = 0
+    image[:, :4, 3], image[:, 4:, 3] = 200, 100  # either side of the cut-off: there wholly, or not at all
     mask = plane(Material(image=image, alpha_mode="MASK", nearest=True), depth=0.2)
     behind = plane(Material(base_colour=(0, 0, 1, 1)), depth=-0.2, side=0.6)
     got = pictures(mask, behind)[0]
