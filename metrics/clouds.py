@@ -49,10 +49,13 @@ def shape_table(
     points: int,
     meshes: bool,
     light_fields: bool,
-    intersections: bool = False,
+    intersections: int = 0,
     progress: Callable[[], None] | None = None,
 ) -> ShapeTable:
-    """The table of a source. meshes: measure validity too; light_fields: descriptors too (both need the meshes)."""
+    """The table of a source. meshes: measure validity too; light_fields: descriptors too (both need the meshes).
+
+    intersections: look for crossing faces in the first so many shapes, which takes longer than all else.
+    """
     key = content_key(
         {"source": source.key, "points": points, "meshes": meshes, "lfd": light_fields, "cross": intersections}
     )
@@ -73,7 +76,7 @@ def shape_table(
 
 
 def _chunk(
-    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: bool
+    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int
 ) -> Tensors:
     stored = source.stored_points(rows, points)
     shapes = source.shapes(rows) if stored is None or meshes or light_fields else []
@@ -85,7 +88,7 @@ def _chunk(
     validity = torch.full((len(rows), COLUMNS), -1)
     for i, shape in enumerate(shapes):
         if meshes and shape.mesh is not None:
-            validity[i] = mesh_validity(shape.mesh, intersections=intersections).row()
+            validity[i] = mesh_validity(shape.mesh, intersections=rows[i] < intersections).row()
     for i, cloud in enumerate(stored):
         if not problems[i] and not torch.isfinite(cloud).all():
             problems[i] = "no surface points could be drawn"

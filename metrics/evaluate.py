@@ -84,6 +84,7 @@ def _tables(inputs: Inputs, session: Session) -> Found:
                 points=protocol.points,
                 meshes=meshes,
                 light_fields=light_fields,
+                intersections=protocol.crossing_shapes if meshes else 0,
                 progress=advance,
             )
 

@@ -47,6 +47,9 @@ class Protocol(_Section):
     distances: tuple[Distance, ...] = ("cd",)
     emd_points: PositiveInt = Field(512, description="points of a cloud that the exact assignment takes")
     shape_metrics: tuple[ShapeMetric, ...] = ()
+    crossing_shapes: Annotated[int, Field(ge=0)] = Field(
+        20, description="shapes in which crossing faces are looked for"
+    )
     images: ImageProtocol | None = None
     first_seed: Annotated[int, Field(ge=0)] = Field(0, description="seeds first_seed, first_seed + 1, … are generated")
 

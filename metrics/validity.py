@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geometry.mesh import Mesh
+from metrics.intersections import count_self_intersections
 
 # A face counts as degenerate when its area is below this share of its longest edge squared.
 DEGENERATE_SHAPE = 1e-6
@@ -70,8 +71,6 @@ def mesh_validity(mesh: Mesh, *, intersections: bool = False) -> Validity:
     _, uses = np.unique(edges, axis=0, return_counts=True)
     crossings = -1
     if intersections:
-        from metrics.intersections import count_self_intersections
-
         crossings = count_self_intersections(corners, faces)
     return Validity(
         _components(faces),

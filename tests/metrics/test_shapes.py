@@ -12,6 +12,7 @@ from torch import Tensor
 from geometry.mesh import Mesh
 from metrics.clouds import shape_table
 from metrics.earth_mover import approximate, exact, exact_matrix
+from metrics.intersections import _edges_pierce
 from metrics.normalisation import normalise
 from metrics.occupancy import cell_centres, common_cube, f_score, jensen_shannon, occupancy
 from metrics.protocols import load_protocol, protocol_names
@@ -111,6 +112,22 @@ def test_validity_of_known_meshes() -> None:
     sliver = torch.cat([mesh.faces, torch.tensor([[0, 0, 1]], dtype=torch.int32)])
     assert mesh_validity(Mesh.single(mesh.vertices, sliver)).degenerate_faces == 1
     assert Validity.from_row(whole.row()) == whole
+
+
+def test_crossing_faces_are_counted_and_touching_ones_are_not() -> None:
+    mesh = tetrahedron()
+    assert mesh_validity(mesh, intersections=True).self_intersections == 0
+    pierced = torch.tensor([[0.2, 0.2, -1.0], [0.25, 0.2, 2.0], [0.2, 0.3, 2.0]])  # through the floor and the slope
+    both = Mesh.single(torch.cat([mesh.vertices, pierced]), torch.cat([mesh.faces, torch.tensor([[4, 5, 6]]).int()]))
+    assert mesh_validity(both, intersections=True).self_intersections == 2
+    resting = Mesh.single(torch.cat([mesh.vertices, pierced + 1.5]), both.faces)
+    assert mesh_validity(resting, intersections=True).self_intersections == 0
+    soup = torch.rand(60, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    faces = torch.arange(180).reshape(-1, 3)
+    found = mesh_validity(Mesh.single(soup.reshape(-1, 3), faces), intersections=True).self_intersections
+    pairs = [(i, j) for i in range(60) for j in range(i)]
+    sides = [np.stack([soup[p[k]].numpy() for p in pairs]) for k in (0, 1)]
+    assert found == int((_edges_pierce(*sides) | _edges_pierce(*sides[::-1])).sum()) > 50
 
 
 @pytest.mark.parametrize("how", ["none", "longest_side", "reference_mean_std", "unit_box"])
