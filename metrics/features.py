@@ -88,7 +88,7 @@ def _load_transformers(path: Path, device: torch.device | str) -> Detector:
             f"--detector {path}: reading a model folder needs transformers; install it with pip install transformers"
         ) from None
     try:
-        processor = AutoImageProcessor.from_pretrained(str(path), local_files_only=True, use_fast=False)
+        processor = AutoImageProcessor.from_pretrained(str(path), local_files_only=True)
         model = AutoModel.from_pretrained(str(path), local_files_only=True).to(device).eval()
     except (OSError, ValueError, KeyError) as error:
         raise UserError(
