@@ -83,6 +83,13 @@ def test_image_modes(mode, channels):
     assert (pixels == 255).all()
 
 
+def test_sixteen_bits_become_eight():
+    from PIL import Image
+
+    pixels = images.to_uint8(Image.new("I;16", (1, 1), 100 * 257 + 3))
+    assert pixels.tolist() == [[[100, 100, 100]]]
+
+
 def test_textures_may_be_left_undecoded(tmp_path):
     save_image(tmp_path / "wood.png")
     mesh = read_mesh(obj_square(tmp_path / "a.obj", "newmtl paint\nmap_Kd wood.png\n"), textures=False)

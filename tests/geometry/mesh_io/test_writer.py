@@ -72,7 +72,7 @@ def test_round_trip(tmp_path, write, request):
 
 
 def test_glb_structure(tmp_path):
-    mesh = textured()
+    mesh = textured(faces=91)  # 546 bytes of indices: what follows must be padded
     write_glb(tmp_path / "a.glb", mesh, name="chair 3")
     document, binary = parsed(tmp_path / "a.glb")
     assert document["nodes"] == [{"mesh": 0, "name": "chair 3"}] and "extensionsUsed" not in document
@@ -139,6 +139,7 @@ def test_plain_mesh_and_leftovers(tmp_path):
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["a.glb", "a.obj"]
     document, _ = parsed(tmp_path / "deep" / "a.glb")
     assert document["accessors"][0]["max"] == [1, 1, 0]
+    assert document["accessors"][document["meshes"][0]["primitives"][0]["indices"]]["count"] == 3
 
 
 def test_obj_names_its_files_without_spaces(tmp_path):
