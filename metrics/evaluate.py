@@ -64,7 +64,8 @@ def evaluate_shapes(inputs: Inputs, session: Session) -> Found:
     for kind in protocol.distances:
         known = _light_field_sides(sides) if kind == "lfd" else sides
         if "references" not in known:
-            found.metrics += _skipped_sets(kind, f"{inputs.references.label}: source meshes are not at hand (--meshes)")
+            reason = f"{inputs.references.label}: source meshes are not at hand (--reference-meshes)"
+            found.metrics += _skipped_sets(kind, reason)
             continue
         found.metrics += _scores_of(kind, known, found, session)
     found.metrics += shape_metrics(found, protocol)

@@ -106,7 +106,7 @@ class DatasetSource:
         meta = self.dataset.meta(shape_id)
         path = self._mesh_path(meta)
         if path is None:
-            return Shape(None, "its source mesh is not at hand; name its folder with --meshes")
+            return Shape(None, "its source mesh is not at hand; name its folder with --reference-meshes")
         if "sha256" in meta and file_hash(path) != meta["sha256"]:
             return Shape(None, f"{path.name} is not the mesh that was rendered")
         try:
