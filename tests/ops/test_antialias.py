@@ -151,17 +151,13 @@ def test_inner_edges_are_left_alone_and_folds_are_not() -> None:
     one, nil = torch.ones(144, 1), torch.zeros(144, 1)
     flat = picture(torch.cat([points, nil, one], 1), faces, size, colour)
     assert torch.equal(flat, colour[0])
-    fold = points[:, 0] > 0.21  # the right part turns back, underneath
-    folded = torch.where(fold, 0.42 - points[:, 0], points[:, 0])
-    depth = torch.where(fold, 0.5 + 0 * folded, 0 * folded)
-    rast, _ = rasterize(
-        torch.stack([folded, points[:, 1], depth, one[:, 0]], 1), faces, torch.tensor([0, 242]), (size, size)
-    )
-    changed = picture(torch.stack([folded, points[:, 1], depth, one[:, 0]], 1), faces, size, colour) != colour[0]
-    columns = changed.any(-1).any(0).nonzero()[:, 0]
-    edge = int((rast[0, ..., 3] > 0).any(0).nonzero().max())
-    assert columns.numel() > 0
-    assert (columns - edge).abs().max() <= 3
+    line = x[0, 7].item()  # the columns to the right turn back, underneath
+    folded = torch.stack([torch.minimum(x, 2 * line - x), y, 0.5 * (x > line)], -1).reshape(-1, 3)
+    mask = picture(torch.cat([folded, one], 1), faces, size)[..., 0]
+    edge = (line + 1) * size / 2
+    share = (edge - torch.arange(size)).clamp(0, 1)
+    assert 0.1 < share[int(edge)] < 0.9
+    assert_close(mask, share.expand(size, size), 1e-4, name="coverage at the fold")
 
 
 def test_blend_is_the_covered_share_of_the_pixel() -> None:
