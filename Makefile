@@ -50,8 +50,8 @@ demo: install
 	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
 	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
 	  $(if $(wildcard $(DEMO)/run/latest.json),--resume,--set training.total_kimg=$(DEMO_KIMG))
-	$(TETRAGAN) generate --network $(DEMO)/run/network-latest.safetensors --seeds 0-15 --out $(DEMO)
-	$(TETRAGAN) evaluate --network $(DEMO)/run/network-latest.safetensors --data $(DEMO)/dataset --out $(DEMO)/report
+	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
+	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report
 	@echo
 	@echo "Samples       $(DEMO)/samples.png"
 	@echo "Meshes        $(DEMO)/seed0000.glb … seed0015.glb (open them in Blender or a browser)"

@@ -29,7 +29,9 @@ device_option = click.option("--device", default="auto", show_default=True, help
 @seeds_option("0-15")
 @truncation_option
 @out_option
-@click.option("--format", "file_format", type=click.Choice(["glb", "obj", "none"]), default="glb", show_default=True)
+@click.option(
+    "--format", "file_format", type=click.Choice(["glb", "obj", "usdz", "none"]), default="glb", show_default=True
+)
 @click.option(
     "--texture-size", type=click.IntRange(64, 8192), default=1024, show_default=True, help="Texture side, px."
 )
@@ -47,8 +49,8 @@ def generate(
     resolution: int | None,
     device: str,
 ) -> None:
-    """Sample textured meshes: `samples.png` and one GLB (or OBJ) a seed."""
-    from networks.pretrained import load_generator
+    """Sample textured meshes: `samples.png` and one mesh a seed."""
+    from networks.pretrained import load_generator_file
     from sampling.generate import export_meshes, render_styles, styles
     from sampling.latents import parse_seeds
     from sampling.sheet import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
@@ -57,7 +59,7 @@ def generate(
 
     seed_list = parse_seeds(seeds)
     target = pick_device(device)
-    generator = load_generator(network, target)
+    generator, file = load_generator_file(Path(network), target)
     out.mkdir(parents=True, exist_ok=True)
     w_geo, w_tex = styles(generator, seed_list, truncation, target)
     side = resolution or 2 * generator.config.data.resolution
@@ -74,6 +76,7 @@ def generate(
             out,
             file_format=file_format,
             texture_size_px=texture_size,
+            unlit=file.header.get("shading", "albedo") != "albedo",
             progress=advance,
         )
     click.echo(f"{out}: {len(files)} textured meshes ({file_format})")

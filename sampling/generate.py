@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from geometry.mesh_io.writer import write_glb, write_obj
+from geometry.mesh_io.writer import write_glb, write_obj, write_usdz
 from networks.generator import Generator
 from rendering.camera import Cameras
 from sampling.bake import bake
@@ -56,6 +56,14 @@ def textured_mesh(generator: Generator, w_geo: Tensor, w_tex: Tensor, texture_si
     return bake(surface.mesh, colour_field, texture_size_px)
 
 
+def write_mesh(path: Path, mesh: Mesh, *, unlit: bool) -> None:
+    """Write a mesh in the format of the ending: glb, obj or usdz. Only GLB can say that a mesh is unlit."""
+    if path.suffix == ".glb":
+        write_glb(path, mesh, unlit=unlit)
+    else:
+        {".obj": write_obj, ".usdz": write_usdz}[path.suffix](path, mesh)
+
+
 def export_meshes(
     generator: Generator,
     seeds: Sequence[int],
@@ -64,12 +72,14 @@ def export_meshes(
     *,
     file_format: str = "glb",
     texture_size_px: int = 1024,
-    unlit: bool = True,
+    unlit: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[list[Path], list[int]]:
-    """Write one textured mesh a seed: (files, seeds whose surface was empty)."""
+    """Write one textured mesh a seed: (files, seeds whose surface was empty).
+
+    unlit: the colours hold light already (a network trained on shaded views), so viewers must not light them again.
+    """
     files, empty = [], []
-    write = {"glb": write_glb, "obj": write_obj}[file_format]
     w_geo, w_tex = styles(generator, seeds, truncation, generator.device)
     for i, seed in enumerate(seeds):
         mesh = textured_mesh(generator, w_geo[i : i + 1], w_tex[i : i + 1], texture_size_px)
@@ -77,7 +87,7 @@ def export_meshes(
             empty.append(seed)
         else:
             path = out / f"seed{seed:04d}.{file_format}"
-            write(path, mesh, unlit=unlit)
+            write_mesh(path, mesh, unlit=unlit)
             files.append(path)
         progress()
     return files, empty

@@ -57,11 +57,12 @@ def commands(root: Path, out: Path) -> dict[str, list[object]]:
         ],
         "train": ["train", "--config", root / "config.yaml", "--data", dataset, "--out", out, "--quiet"],
         "generate": ["generate", "--network", network, "--seeds", "0", "--texture-size", 64, "--out", out],
+        "generate obj": ["generate", "--network", network, "--seeds", "1", "--format", "obj", "--out", out],
         "evaluate": ["evaluate", "--network", network, "--data", dataset, "--out", out, "--split", "train", "--quiet"],
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", ["check", "render", "train", "generate"])
+@pytest.mark.parametrize("verb", ["check", "render", "train", "generate", "generate obj"])
 def test_the_valid_files_are_accepted(verb: str, valid: Path, tmp_path: Path) -> None:
     outcome = run(*commands(valid, tmp_path / "out")[verb])
     assert outcome.status == 0, outcome.stderr

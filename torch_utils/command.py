@@ -72,7 +72,7 @@ def _report_torch() -> None:
 
 
 def _report_kernels() -> None:
-    from torch_utils.ops import loading
+    import torch_utils.ops.loading as loading
 
     click.echo(f"kernel mode: {loading.kernels_mode()} (environment variable TETRAGAN_OPS: auto, require or reference)")
     if loading.available():

@@ -196,7 +196,12 @@ def _snapshot(run: Run, probe: Probe) -> None:
     if not run.ranks.first:
         return
     state, folder = run.progress, run.folder.path
-    extra = {"data": run.data.name, "data_hash": run.data.hash, "seconds": round(state.seconds, 1)}
+    extra = {
+        "data": run.data.name,
+        "data_hash": run.data.hash,
+        "shading": run.data.shading,
+        "seconds": round(state.seconds, 1),
+    }
     for name in (f"network-{state.nimg:09d}.safetensors", "network.safetensors"):
         save_network(folder / name, run.trainee.average, run.config.model_dump(mode="json"), state.nimg, extra=extra)
     picture = probe.sheet()

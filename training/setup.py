@@ -41,12 +41,16 @@ class RealViews(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a run: real views, the law that their cameras follow, and what identifies the data set."""
+    """The data of a run: real views, the law that their cameras follow, and what identifies the data set.
+
+    shading: "albedo" where the views show base colours; anything else says that light is baked into them.
+    """
 
     bank: RealViews
     law: CameraLaw
     name: str
     hash: str
+    shading: str = "albedo"
 
 
 def open_data(path: Path, config: Config, progress: Callable[[int, int], None] | None = None) -> Data:
@@ -56,7 +60,8 @@ def open_data(path: Path, config: Config, progress: Callable[[int, int], None] |
     if config.classes and config.classes != classes:
         raise UserError(f"{path}: has {classes} classes, but classes = {config.classes}; add --set classes={classes}")
     bank = ImageBank(dataset, "train", config.data.resolution, progress=progress)
-    return Data(bank, dataset.camera_law, Path(path).resolve().name, dataset.hash())
+    shading = str(dataset.header.renderer.get("shading", "unknown"))
+    return Data(bank, dataset.camera_law, Path(path).resolve().name, dataset.hash(), shading)
 
 
 def check_batch(config: Config, ranks: Ranks) -> None:
