@@ -86,11 +86,12 @@ def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
     """Replace every parameter's gradient by its mean over the ranks, in one flat all-reduce."""
     if ranks.world == 1:
         return
-    parameters = list(parameters)
-    flat = torch.cat([p.grad.reshape(-1) for p in parameters if p.grad is not None])
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     sum_over_ranks(flat, ranks).div_(ranks.world)
-    for parameter, gradient in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
-        parameter.grad = gradient.view_as(parameter)
+    for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        # Into the old tensor: the fused optimiser needs the parameter's own memory layout (channels last).
+        gradient.copy_(mean.view_as(gradient))
 
 
 def share_of_mean(count: int, ranks: Ranks) -> Tensor | float:

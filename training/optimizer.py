@@ -58,6 +58,9 @@ class GuardedAdam:
         for parameter in self.parameters.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
+            elif parameter.grad.stride() != parameter.stride():
+                # The fused kernel walks through memory: a gradient laid out otherwise would move the wrong weights.
+                parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         average_gradients(self.parameters.values(), self.ranks)
         norms = torch.stack(torch._foreach_norm([p.grad for p in self.parameters.values()]))  # type: ignore[misc]
         # The fused kernel takes these two as attributes (the interface that torch.amp.GradScaler uses).

@@ -129,6 +129,20 @@ def test_adam_is_adam_and_skips_what_is_not_finite():
             torch.testing.assert_close(a, b)
 
 
+def test_adam_does_not_mind_the_memory_layout():
+    torch.manual_seed(0)
+    value, gradient = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
+    results = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        parameter = nn.Parameter(value.contiguous(memory_format=layout))
+        adam = GuardedAdam("generator", {"weight": parameter}, AdamSettings(0.1, 0.0, 0.99), Ranks())
+        for scale in (1.0, -3.0):
+            parameter.grad = scale * gradient.contiguous(memory_format=torch.contiguous_format)
+            adam.step()
+        results.append(parameter.detach())
+    torch.testing.assert_close(results[0], results[1])
+
+
 def test_guard_counts_a_step_late_and_stops_with_the_cause():
     guard = SkipGuard(3, {"generator": ["a", "b"]})
     good, bad = torch.tensor([1.0, 2.0]), torch.tensor([1.0, math.nan])

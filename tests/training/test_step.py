@@ -120,17 +120,20 @@ def _worker(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     ranks = distributed.start("cpu")
-    trainee, means = tiny.run_steps(_shared_config(), 4, ranks)
+    trainee, means = tiny.run_steps(_shared_config(), 4, ranks, EPS)
     torch.save({"weights": tiny.tensors_of(trainee), "means": means}, f"{folder}/rank{rank}.pt")
     distributed.stop(ranks)
 
 
+# Adam divides by the gradient's size, so a weight whose gradient is rounding noise would move at full speed in a
+# direction that the noise decides. With this in the divisor such weights stay where they are.
+EPS = 0.01
+
+
 def _shared_config():
-    # Adam divides by the gradient's size, so a weight whose gradient is rounding noise moves at full speed in a
-    # direction that the noise decides. The learning rate is small so that this stays with the few weights concerned.
     return tiny.config(
         data={"resolution": 16, "views_per_shape": 2},
-        training={"batch": 16, "lr_generator": 1e-4, "lr_discriminator": 1e-4},
+        training={"batch": 16},
         augment={"mode": "ada", "probability": 0.3},
     )
 
@@ -143,7 +146,7 @@ def test_two_ranks_are_one_rank(tmp_path):
     workers = [context.Process(target=_worker, args=(rank, port, str(tmp_path))) for rank in (0, 1)]
     for worker in workers:
         worker.start()
-    trainee, means = tiny.run_steps(_shared_config(), 4)
+    trainee, means = tiny.run_steps(_shared_config(), 4, eps=EPS)
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
@@ -153,6 +156,6 @@ def test_two_ranks_are_one_rank(tmp_path):
         assert torch.equal(results[0]["weights"][name], results[1]["weights"][name]), f"ranks differ in {name}"
         moved = (value - start[name]).norm()
         error = (results[0]["weights"][name] - value).norm()
-        assert error <= 0.1 * moved + 1e-6, f"{name}: moved {moved:.2e}, two ranks differ by {error:.2e}"
+        assert error <= 1e-3 * moved + 1e-7, f"{name}: moved {moved:.2e}, two ranks differ by {error:.2e}"
     for name, mean in means.items():
-        assert results[0]["means"][name] == pytest.approx(mean, rel=1e-3, abs=1e-5), name
+        assert results[0]["means"][name] == pytest.approx(mean, rel=1e-4, abs=1e-6), name

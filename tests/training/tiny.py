@@ -46,10 +46,12 @@ def data(settings: Config) -> Data:
     return Data(RandomViews(settings.data.resolution, law, count=20), law, "discs", "hash")
 
 
-def run_steps(settings: Config, count: int, ranks: Ranks | None = None):
-    """Train for `count` minibatches from the start: (trainee, the statistics' means)."""
+def run_steps(settings: Config, count: int, ranks: Ranks | None = None, eps: float = 1e-8):
+    """Train for `count` minibatches from the start: (trainee, the statistics' means). eps: Adam's."""
     ranks = ranks or Ranks()
     trainee = build_trainee(settings, ranks)
+    for optimiser in (trainee.generator_adam, trainee.discriminator_adam):
+        optimiser.adam.param_groups[0]["eps"] = eps
     source, statistics = MinibatchSource(settings, data(settings), ranks), Statistics()
     for number in range(count):
         batch = source.draw(number * settings.training.batch, number)
