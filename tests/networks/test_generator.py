@@ -200,6 +200,15 @@ def test_labels_condition_both_mappings_and_are_demanded() -> None:
         generator.map(*z)
 
 
+def test_hidden_layers_of_heads_are_normalised_and_output_layers_are_not() -> None:
+    generator = make(texture={"plane_gain": 0.5})
+    w = 4 * torch.randn(3, 2, generator.config.mapping.w_dim, generator=torch.Generator().manual_seed(0))
+    hidden, features, rgb = generator.texture_head.rgb.weights(w)
+    assert torch.allclose(hidden.norm(dim=1), torch.tensor(0.5), atol=1e-4)  # times the planes' gain
+    assert torch.allclose(features.norm(dim=1), torch.tensor(1.0), atol=1e-4)
+    assert rgb.norm(dim=1).std() > 0.1
+
+
 def test_bf16_planes_stay_near_fp32() -> None:
     generator = make()
     w_geo, w_tex = generator.map(*latents(generator.config, 2))
