@@ -46,6 +46,7 @@ def test_a_packed_dataset_is_the_same_dataset(data, tmp_path):
     assert check_dataset(packed) == []
     with zipfile.ZipFile(tmp_path / "data.zip") as archive:
         assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
     pack(packed, tmp_path / "again.zip")
     assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "data.zip").read_bytes()
     with pytest.raises(UserError, match="exists already"):

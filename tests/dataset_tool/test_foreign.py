@@ -168,6 +168,8 @@ def test_eg3d(tmp_path):
     expected = torch.tensor([0.0, 90.0, 0.0])
     torch.testing.assert_close(cameras.azimuth_rad().rad2deg(), expected, atol=1e-3, rtol=0)
     assert (pixel(cameras, (0.0, 0.0, 0.0)).abs() < 1e-5).all()
+    assert ((cameras.position() * cameras.camera_to_world[:, :3, 2]).sum(1) > 2).all(), "they look at the origin"
+    assert (cameras.camera_to_world[:, 1, 1] > 0.9).all(), "and stand upright"
     assert (pixel(cameras, (0.0, 0.3, 0.0))[:, 1] < 0).all()
     assert cameras.focal[0].tolist() == pytest.approx([2.4, 2.4])
 

@@ -1,0 +1,47 @@
+"""Surface points and the fingerprint of a geometry."""
+
+import numpy as np
+import pytest
+
+from dataset_tool.points import geometry_hash, surface_points
+from geometry.mesh_io.source import Part, SourceMesh
+from tests.dataset_tool.shapes import box
+from torch_utils.errors import UserError
+
+CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 0, 0], [5, 0, 3], [5, 1, 0], [9, 9, 9]], float)
+# A triangle of area ½, one of area 1½ in the plane x = 5, and one without area.
+FACES = np.array([[0, 1, 2], [3, 6, 6], [3, 5, 4]], np.int32)
+
+
+def mesh(vertices, faces) -> SourceMesh:
+    return SourceMesh("test", (Part(np.asarray(vertices, float), np.asarray(faces, np.int32)),))
+
+
+def test_points_are_uniform_over_the_area():
+    points, normals = surface_points(mesh(CORNERS, FACES), 20000, np.random.default_rng(0))
+    assert points.dtype == normals.dtype == np.float32
+    second = points[:, 0] > 2
+    assert second.mean() == pytest.approx(0.75, abs=0.01)
+    assert (normals[~second] == [0, 0, 1]).all()
+    assert (normals[second] == [1, 0, 0]).all()
+    first = points[~second]
+    assert first[:, :2].min() >= 0
+    assert (first[:, 0] + first[:, 1]).max() <= 1 + 1e-6
+    # Uniform over a triangle: the mean is the centroid, and half of the area lies within x + y < 1/√2.
+    assert np.abs(first.mean(0) - [1 / 3, 1 / 3, 0]).max() < 0.01
+    assert (first[:, 0] + first[:, 1] < 0.5**0.5).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_mesh_without_area_is_refused():
+    with pytest.raises(UserError, match="no area"):
+        surface_points(mesh(CORNERS, FACES[1:2]), 10, np.random.default_rng(0))
+
+
+def test_fingerprints_know_the_shape_and_nothing_else():
+    vertices, faces = box((-0.3, -0.2, -0.1), (0.3, 0.2, 0.1))
+    expected = geometry_hash(mesh(vertices, faces))
+    assert geometry_hash(mesh(vertices[::-1], 7 - faces)) == expected, "another order of the vertices"
+    split = mesh(vertices[faces].reshape(-1, 3), np.arange(36).reshape(-1, 3))
+    assert geometry_hash(split) == expected, "corners not shared"
+    assert geometry_hash(mesh(vertices + 1e-6, faces)) == expected, "rounding"
+    assert geometry_hash(mesh(vertices * [1, 1, 1.05], faces)) != expected
