@@ -191,11 +191,17 @@ def test_the_nearer_surface_blends_over_the_farther() -> None:
 
 
 def test_bad_vertices_do_no_harm() -> None:
-    positions = torch.tensor([[-1.0, -1, 0, 1], [1, -1, 0, 1], [0, 1, 0, 1], [float("nan")] * 4, [0, 0, 0, -1]])
+    """The right edge leads to a triangle behind the camera: nothing is blended there. The left edge is open."""
+    positions = torch.tensor([[-0.9, -1, 0, 1], [0.9, -1, 0, 1], [0, 1, 0, 1], [float("nan")] * 4, [0, 0, 0, -1]])
     faces = torch.tensor([[0, 1, 2], [1, 0, 3], [2, 1, 4]], dtype=torch.int32)
     leaf = positions.clone().requires_grad_()
-    out = picture(leaf, faces, 16)
+    rast, _ = rasterize(positions, faces, torch.tensor([0, 3]), (16, 16))
+    assert (rast[..., 3] == 3).any(), "the clipped triangle is seen beside the first"
+    out = picture(leaf, faces, 16, (rast[..., 3:] == 1).float())
     assert out.isfinite().all()
+    partial = (out > 0) & (out < 1)
+    assert partial[:, :8].sum() >= 8
+    assert not partial[:, 8:].any()
     out.sum().backward()
     assert leaf.grad is not None
     assert leaf.grad.isfinite().all()
