@@ -53,10 +53,10 @@ def _descriptors(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     def draw(count: int) -> Tensor:
         return torch.randint(256, (count, 10, 10, VIEW_BYTES), generator=generator, dtype=torch.uint8)
 
-    a, b = draw(batch), draw(width) // 5
+    a, b = draw(batch), draw(width // 8 + 1)
     if batch:
         a[0] = 255  # so far from everything that 16 bits do not hold the distance
-        b[0] = 0
+        b[0] = 0  # (the all-zero descriptor is that of an empty shape)
     return {"a": a, "b": b}
 
 

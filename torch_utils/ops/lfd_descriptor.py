@@ -2,11 +2,11 @@
 
     lfd_descriptor(silhouettes [L, V, S, S / 8] uint8) -> [L, V, 47] uint8
 
-L light fields of V views; silhouettes as `silhouettes` packs them (row 0 at the bottom, bit k of byte j is column 8j + k).
-The 47 bytes of a view: 35 magnitudes of angular radial transform coefficients (0,1), (0,2), (1,0) … (11,2), 10 magnitudes of
-the contour's Fourier coefficients, circularity, eccentricity. All views of a light field share one radius. An empty view is
-all zeros. S: a multiple of 64. Integers in and out, no gradient, deterministic. CPU kernel alone: silhouettes on another
-device go through the CPU. Errors: ValueError or TypeError for shape and type.
+L light fields of V views; silhouettes as `silhouettes` packs them (row 0 at the bottom, bit k of byte j is column
+8j + k). The 47 bytes of a view: 35 magnitudes of angular radial transform coefficients (0,1), (0,2), (1,0) … (11,2),
+10 magnitudes of the contour's Fourier coefficients, circularity, eccentricity. All views of a light field share one
+radius. An empty view is all zeros. S: a multiple of 64. Integers in and out, no gradient, deterministic. CPU kernel
+alone: silhouettes on another device go through the CPU. Errors: ValueError or TypeError for shape and type.
 
 Sources: Chen et al. 2003 (light field descriptor), Bober 2001 (MPEG-7 shape descriptors).
 """
@@ -44,7 +44,8 @@ def lfd_descriptor(silhouettes: Tensor) -> Tensor:
     side = silhouettes.shape[2]
     if side == 0 or side % 64 or silhouettes.shape[3] * 8 != side:
         raise ValueError(
-            f"lfd_descriptor(): expected silhouettes [L, V, S, S / 8], S a multiple of 64, got {list(silhouettes.shape)}"
+            "lfd_descriptor(): expected silhouettes [L, V, S, S / 8], S a multiple of 64, "
+            f"got {list(silhouettes.shape)}"
         )
     host = silhouettes.cpu().contiguous()
     if not use_kernel("cpu", "lfd_descriptor"):

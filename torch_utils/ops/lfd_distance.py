@@ -3,10 +3,10 @@
     lfd_distance(a [M, 10, 10, 47] uint8, b [N, 10, 10, 47] uint8) -> [M, N] int32
 
 A descriptor (`lfd_descriptor`) holds 10 light fields of 10 views of 47 bytes: 35 region coefficients (R), 10 contour
-coefficients (C), circularity (K), eccentricity (E). The distance is the least, over the 10 × 10 pairs of light fields and
-the 60 rotations of the dodecahedron that the views lie on, of Σ over views of Σ|ΔR| + 2 Σ|ΔC| + 2 |ΔK| + |ΔE|
-(Chen et al. 2003). Symmetric, zero between equal shapes. No gradient. Deterministic; exact integers, so the kernels equal
-the reference. Errors: ValueError or TypeError for shape, type and device.
+coefficients (C), circularity (K), eccentricity (E). The distance is the least, over the 10 × 10 pairs of light fields
+and the 60 rotations of the dodecahedron that the views lie on, of Σ over views of Σ|ΔR| + 2 Σ|ΔC| + 2 |ΔK| + |ΔE|
+(Chen et al. 2003). Symmetric, zero between equal shapes. No gradient. Deterministic; exact integers, so the kernels
+equal the reference. Errors: ValueError or TypeError for shape, type and device.
 """
 
 from functools import cache
