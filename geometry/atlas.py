@@ -68,7 +68,7 @@ def _chart(points: NDArray[np.float32], triangles: NDArray[np.uint32], size: int
     atlas.add_mesh(points / (edge or 1.0), triangles)
     options = xatlas.PackOptions()
     options.resolution = size
-    options.padding = 2  # charts that touch would count as one in the next packing
+    options.padding = 2  # charts that touch could be taken for one in the next packing
     atlas.generate(pack_options=options)
     vertex_map, faces, uvs = atlas[0]
     return vertex_map, faces, uvs * np.array([atlas.width, atlas.height], np.float32)

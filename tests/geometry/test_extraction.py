@@ -101,6 +101,8 @@ def test_sparse_and_dense_paths_agree_bitwise(mode: str) -> None:
         sparse.mesh.vertices.square().sum().backward()
     assert torch.equal(dense.mesh.vertices, sparse.mesh.vertices)
     assert torch.equal(dense.mesh.faces, sparse.mesh.faces)
+    for ends, column in ((dense.sdf_a, 0), (dense.sdf_b, 1)):
+        assert torch.equal(ends, found.values[found.topology.edge_active[:, column]])
     assert torch.equal(dense.sdf_a, sparse.sdf_a)
     assert s.grad is not None
     assert d.grad is not None
