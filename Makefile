@@ -51,7 +51,8 @@ demo: install
 	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
 	  $(if $(wildcard $(DEMO)/run/latest.json),--resume,--set training.total_kimg=$(DEMO_KIMG))
 	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
-	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report
+	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \
+	  --cache $(DEMO)/cache
 	@echo
 	@echo "Samples       $(DEMO)/samples.png"
 	@echo "Meshes        $(DEMO)/seed0000.glb … seed0015.glb (open them in Blender or a browser)"
@@ -60,8 +61,7 @@ demo: install
 	@echo "Next          source .venv/bin/activate; tetragan dataset render YOUR_MESHES --out data/mine --camera chair"
 
 wheel: .venv/.installed
-	$(BIN)/python -m torch_utils.build --cuda
-	$(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
+	TETRAGAN_BUILD_CUDA=1 $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
 	@ls dist/*.whl
 
 clean:
