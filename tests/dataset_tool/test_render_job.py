@@ -236,11 +236,12 @@ def dying_run_shape(source, given, root):
 def test_given_splits_are_kept_and_new_shapes_find_theirs(source, tmp_path):
     lists = tmp_path / "lists"
     lists.mkdir()
-    (lists / "train.txt").write_text("shape_1\nshape_4\n")
+    (lists / "train.txt").write_text("shape_1\n")
+    (lists / "val.txt").write_text("shape_4\n")
     (lists / "test.txt").write_text("# held out\n02958343/shape_0\n")
     sources = find_shapes(source, split_lists=lists)
     render_dataset(sources, tmp_path / "data", settings(), category="blocks")
-    assert open_dataset(tmp_path / "data").splits == {"train": ["shape_1", "shape_4"], "val": [], "test": ["shape_0"]}
+    assert open_dataset(tmp_path / "data").splits == {"train": ["shape_1"], "val": ["shape_4"], "test": ["shape_0"]}
 
 
 def test_classes_become_labels(tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from dataset_tool.camera_law import camera_law
 from dataset_tool.scene import build_scene
 from dataset_tool.shape_job import render_shape, shape_seed
 from dataset_tool.sources import find_shapes
@@ -74,14 +75,20 @@ def test_both_layouts_give_the_same_picture(tmp_path):
 
 
 def test_shapes_depend_on_file_and_settings_alone(tmp_path):
-    assert shape_seed(0, "a") == shape_seed(0, "a") != shape_seed(1, "a") != shape_seed(0, "b")
-    source = find_shapes(write_blocks(tmp_path / "a.obj").parent)[0]
-    first, second = (render_shape(source, settings())[0] for _ in range(2))
+    assert len({shape_seed(seed, name) for seed in (0, 1) for name in ("a", "b")}) == 4
+    for name in ("a.obj", "b.obj"):
+        write_blocks(tmp_path / name)
+    given = settings(law=camera_law("chair"))
+    first, second = (render_shape(find_shapes(tmp_path)[0], given)[0] for _ in range(2))
     assert (first.images == second.images).all()
     assert (first.points == second.points).all()
+    assert (first.cameras.camera_to_world == second.cameras.camera_to_world).all()
     assert json.dumps(first.meta) == json.dumps(second.meta)
-    other = render_shape(source, settings(seed=1))[0]
-    assert not (first.points == other.points).all()
+    neighbour = render_shape(find_shapes(tmp_path)[1], given)[0]
+    reseeded = render_shape(find_shapes(tmp_path)[0], settings(law=camera_law("chair"), seed=1))[0]
+    for other in (neighbour, reseeded):
+        assert not (first.points == other.points).all()
+        assert not (first.cameras.camera_to_world == other.cameras.camera_to_world).all()
 
 
 def test_masks_are_silhouettes():
