@@ -44,7 +44,7 @@ test: .venv/.installed-dev
 
 # The main job, as the commands one would type. Run again, finished parts are kept and the training goes on.
 DEMO := out/demo
-DEMO_KIMG ?= 25
+DEMO_KIMG ?= 20
 demo: install
 	$(TETRAGAN) dataset procedural --category chair --count 400 --seed 0 --out $(DEMO)/shapes
 	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
