@@ -44,12 +44,12 @@ test: .venv/.installed-dev
 
 # The main job, as the commands one would type. Run again, finished parts are kept and the training goes on.
 DEMO := out/demo
-DEMO_KIMG ?= 20
+DEMO_KIMG ?= 30
 demo: install
 	$(TETRAGAN) dataset procedural --category chair --count 400 --seed 0 --out $(DEMO)/shapes
 	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
 	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
-	  $(if $(wildcard $(DEMO)/run/latest.json),--resume,--set training.total_kimg=$(DEMO_KIMG))
+	  --set training.total_kimg=$(DEMO_KIMG) $(if $(wildcard $(DEMO)/run/latest.json),--resume)
 	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
 	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \
 	  --cache $(DEMO)/cache
