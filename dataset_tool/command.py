@@ -28,7 +28,7 @@ def dataset() -> None:
 
 
 @dataset.command()
-@click.option("--category", default="chair", show_default=True, help="What to make.")
+@click.option("--category", default="chair", show_default=True, help="chair, table, car, lamp, mug or plane.")
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of shapes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other shapes.")
 @click.option("--out", type=FOLDER, required=True, help="Folder for the meshes, in ShapeNet's layout.")
@@ -59,9 +59,21 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 @click.option("--out", type=FOLDER, required=True, help="Folder of the dataset; a killed run continues.")
 @click.option("--resolution", type=click.IntRange(16, 4096), default=64, show_default=True, help="Side of a view, px.")
 @click.option("--views", type=click.IntRange(1, 1000), default=24, show_default=True, help="Views a shape.")
-@click.option("--camera", default="chair", show_default=True, help="A published law or a YAML file.")
-@click.option("--shading", type=click.Choice(["albedo", "soft"]), default="albedo", show_default=True)
-@click.option("--supersample", type=click.Choice(["1", "2", "4"]), default="2", show_default=True)
+@click.option("--camera", default="chair", show_default=True, help="A law's name (chair, car, …) or a YAML file.")
+@click.option(
+    "--shading",
+    type=click.Choice(["albedo", "soft"]),
+    default="albedo",
+    show_default=True,
+    help="Base colours, or a studio's light.",
+)
+@click.option(
+    "--supersample",
+    type=click.Choice(["1", "2", "4"]),
+    default="2",
+    show_default=True,
+    help="Raster samples along each side of a pixel.",
+)
 @click.option(
     "--scale",
     type=click.FloatRange(0, 1, min_open=True),
@@ -69,8 +81,21 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 )
 @click.option("--category", help="Name of what the data show.  [default: by --camera]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
-@click.option("--format", "image_format", type=click.Choice(["png", "webp"]), default="png", show_default=True)
-@click.option("--extra", "extras", type=click.Choice(["depth", "normal", "mask"]), multiple=True, help="Store too.")
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(["png", "webp"]),
+    default="png",
+    show_default=True,
+    help="Of the views; both lossless.",
+)
+@click.option(
+    "--extra",
+    "extras",
+    type=click.Choice(["depth", "normal", "mask"]),
+    multiple=True,
+    help="Arrays to store too; may be repeated.",
+)
 @click.option("--manifest", type=FOLDER, help="CSV or JSON that names shapes, captions, classes, axes.")
 @click.option("--split-lists", type=FOLDER, help="Folder with train.txt, val.txt, test.txt.")
 @click.option("--up", help="Up axis of the sources, e.g. +Z.")
@@ -78,7 +103,13 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 @click.option("--class", "class_name", help="Class of all shapes.")
 @click.option("--workers", type=click.IntRange(0), default=0, help="Processes of one thread each; 0 = one a core.")
 @click.option("--shard", type=Shard(), help="Only every n-th shape from the i-th on; torchrun sets it.")
-@click.option("--backend", type=click.Choice(["auto", "native", "reference"]), default="auto", show_default=True)
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "native", "reference"]),
+    default="auto",
+    show_default=True,
+    help="Rasteriser.",
+)
 @click.option("--allow-outside", is_flag=True, help="Meshes may name textures outside SOURCE.")
 @click.option("--quiet", is_flag=True, help="No progress.")
 def render(source: Path, out: Path, camera: str, supersample: str, workers: int, quiet: bool, **options) -> None:

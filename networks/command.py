@@ -7,8 +7,8 @@ import click
 
 @click.command()
 @click.argument("name")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="change a setting of a preset")
-@click.option("--layers/--no-layers", default=True, show_default=True, help="print one line for each layer")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a setting of a preset.")
+@click.option("--layers/--no-layers", default=True, show_default=True, help="Print one line for each layer.")
 def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     """Parts, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
     from configs.loader import build_config, load_config

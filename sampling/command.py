@@ -10,7 +10,7 @@ def seeds_option(default: str):
     return click.option("--seeds", default=default, show_default=True, help="Numbers and ranges, e.g. 0-15,20.")
 
 
-network_option = click.option("--network", required=True, help="A network file, or the name of a shipped network.")
+network_option = click.option("--network", required=True, help="A network file, or a folder that holds one.")
 truncation_option = click.option(
     "--truncation",
     type=click.FloatRange(0, 2),
@@ -30,7 +30,12 @@ device_option = click.option("--device", default="auto", show_default=True, help
 @truncation_option
 @out_option
 @click.option(
-    "--format", "file_format", type=click.Choice(["glb", "obj", "usdz", "none"]), default="glb", show_default=True
+    "--format",
+    "file_format",
+    type=click.Choice(["glb", "obj", "usdz", "none"]),
+    default="glb",
+    show_default=True,
+    help="Of the meshes.",
 )
 @click.option(
     "--texture-size", type=click.IntRange(64, 8192), default=1024, show_default=True, help="Texture side, px."

@@ -27,7 +27,7 @@ OPTIONAL = {
     "nvdiffrast": "another CUDA rasteriser (non-commercial licence)",
     "kaolin": "a peer in benchmarks",
     "transformers": "CLIP and other image models for metrics",
-    "usd-core": "USDZ files: pip install -c constraints.txt 'tetragan[usd]'",
+    "usd-core": "USD files: pip install -c constraints.txt usd-core",
 }
 
 

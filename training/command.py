@@ -12,7 +12,7 @@ import click
 @click.option(
     "--config", "config_name", help="A preset (chair, chair-128) or a YAML file; with --resume the run's own."
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Data set: a folder or zip of `tetragan dataset render`.")
+@click.option("--data", type=click.Path(path_type=Path), help="Dataset: a folder or zip of `tetragan dataset render`.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a setting, e.g. loss.gamma=10.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
@@ -35,7 +35,7 @@ def train(
     device: str,
     quiet: bool,
 ) -> None:
-    """Train a generator on a data set of views.
+    """Train a generator on a dataset of views.
 
     Several processes (GPUs, nodes): torchrun --nproc-per-node N -m tetragan train …
     """
