@@ -10,6 +10,7 @@ VERBS = {
     "dataset": ("dataset_tool.command", "dataset", "Make, render, pack, check and look at datasets of views."),
     "train": ("training.command", "train", "Train a generator on a dataset."),
     "generate": ("sampling.command", "generate", "Sample textured meshes and a sheet from a network."),
+    "interpolate": ("sampling.command", "interpolate", "Walk between samples: a strip of pictures."),
     "evaluate": ("metrics.command", "evaluate", "Measure a network or a folder of meshes against a dataset."),
     "info": ("networks.command", "info", "Parts, parameters, multiply-adds and memory of a preset or a network file."),
     "doctor": (
