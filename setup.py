@@ -60,7 +60,6 @@ setup(
         "configs": ["presets/*.yaml"],
         "dataset_tool": ["FORMAT.md"],
         "metrics": ["protocols/*.yaml", "*.yaml", "*.css"],
-        "": ["py.typed"],
     },
     # A name for the step only: setuptools would otherwise take the wheel for a pure Python one.
     ext_modules=[Extension("torch_utils.lib.kernels", sources=[])],

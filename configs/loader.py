@@ -111,7 +111,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
     *sections, field = path.split(".")
     target = values
     for section in sections:
-        target = target.setdefault(section, {})
+        if target.get(section) is None:  # absent, or an empty section of a YAML file
+            target[section] = {}
+        target = target[section]
+        if not isinstance(target, dict):
+            raise UsageError(f"--set {path}: {section} is no section in the configuration file")
     target[field] = value
 
 

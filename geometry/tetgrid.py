@@ -93,6 +93,12 @@ def tet_grid(lattice: str, cells: int, box: float = 1.0) -> TetGrid:
     return _assemble(points, tets, cells, box, centres=lattice == "bcc")
 
 
+@lru_cache(maxsize=8)
+def tet_grid_on(lattice: str, cells: int, box: float, device: torch.device) -> TetGrid:
+    """`tet_grid` on a device; cached, so the copy is made once."""
+    return tet_grid(lattice, cells, box).to(device)
+
+
 def connect(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
     """Edges [E, 2] (smaller vertex first, sorted) and tet_edges [T, 6], both int32, of tetrahedra [T, 4]."""
     # Sorting 64-bit keys is several times faster than numpy.unique, which hashes.

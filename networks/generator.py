@@ -10,7 +10,7 @@ from configs.schema import Config
 from geometry.extraction import Surface, build_surface, find_surface
 from geometry.mesh import Mesh
 from geometry.regularisers import repair_loss
-from geometry.tetgrid import TetGrid, flipped_share, tet_grid
+from geometry.tetgrid import TetGrid, flipped_share, tet_grid_on
 from networks.backbone import TriPlaneBackbone
 from networks.heads import GeometryHeads, TextureHead
 from networks.lattice import is_separable, lattice_head
@@ -81,7 +81,7 @@ class Generator(nn.Module):
     def grid(self) -> TetGrid:
         """The tetrahedral grid on the network's device."""
         geometry = self.config.geometry
-        return tet_grid(geometry.lattice, geometry.cells, geometry.box).to(self.device)
+        return tet_grid_on(geometry.lattice, geometry.cells, geometry.box, self.device)
 
     # -- styles ------------------------------------------------------------------------------------------------------
 

@@ -28,13 +28,13 @@ def lattice_head(planes: Tensor, head: PointHead, w: Tensor, grid: TetGrid, box:
     output = output[..., 0] * DEFAULT_GAIN["lrelu"]
     parts = []
     for block in grid.blocks:
-        coordinates = _coordinates(block, box).to(planes.device)
+        coordinates = _coordinates(block, box, planes.device)
         parts.append(lattice_mlp(planes, hidden, first.bias, output, coordinates).flatten(1))
     return torch.cat(parts, 1) + last.bias
 
 
 @lru_cache(maxsize=16)
-def _coordinates(block: LatticeBlock, box: float) -> Tensor:
-    """A block's coordinates along each axis [side] in [−1, 1]."""
+def _coordinates(block: LatticeBlock, box: float, device: torch.device) -> Tensor:
+    """A block's coordinates along each axis [side] in [−1, 1], on the device; cached."""
     steps = torch.arange(block.side, dtype=torch.float64)
-    return ((block.first + block.step * steps) * (2 / box)).float()
+    return ((block.first + block.step * steps) * (2 / box)).float().to(device)

@@ -15,6 +15,8 @@ from torch_utils.ops.rasterize import rasterize
 
 # Texels are sampled this many times a side and averaged: a 1024² image of a field with fine detail would alias.
 BAKE_SUPERSAMPLE = 2
+# Points that go through the colour field together: bounds the memory of large textures.
+POINTS_PER_CALL = 1 << 20
 
 ColourField = Callable[[Tensor], Tensor]
 
@@ -35,7 +37,8 @@ def bake(mesh: Mesh, colour_field: ColourField, texture_size_px: int = 1024) -> 
     charted = Mesh.single(mesh.vertices[vertex_map], faces, normals=normals[vertex_map], uvs=uvs)
     points, covered = atlas_points(charted, texture_size_px * BAKE_SUPERSAMPLE)
     colours = torch.zeros(*covered.shape, 3)
-    colours[covered] = colour_field(points).detach().float().cpu()
+    parts = [colour_field(part).detach().float().cpu() for part in points.split(POINTS_PER_CALL)]
+    colours[covered] = torch.cat(parts)
     image = fill_outside(*reduce_covered(colours, covered, BAKE_SUPERSAMPLE))
     return charted.replace(textures={"base_color": image})
 

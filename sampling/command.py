@@ -118,11 +118,15 @@ def interpolate(
     generator = load_generator(network, target)
     z_geo, z_tex = latents(seed_list, generator.config.mapping.z_dim, target)
     pairs = range(len(seed_list) - 1)
+    classes = generator.config.classes
+    # A conditional network stays in the class of the first seed: between two classes there is no path.
+    labels = torch.full((len(pairs) * steps,), seed_list[0] % classes, device=target) if classes else None
     with torch.no_grad():
         w_geo, w_tex = generator.map(
             torch.cat([spherical_path(z_geo[i], z_geo[i + 1], steps) for i in pairs]),
             torch.cat([spherical_path(z_tex[i], z_tex[i + 1], steps) for i in pairs]),
             truncation=truncation,
+            labels=labels,
         )
     side = resolution or 2 * generator.config.data.resolution
     pictures = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)

@@ -37,9 +37,14 @@ def render_styles(
 def styles(
     generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learnt distribution, 0 = its mean)."""
+    """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learnt distribution, 0 = its mean).
+
+    A conditional network shows its classes in turn: seed modulo the number of classes.
+    """
     z_geo, z_tex = latents(seeds, generator.config.mapping.z_dim, device)
-    return generator.map(z_geo, z_tex, truncation=truncation)
+    classes = generator.config.classes
+    labels = torch.tensor([seed % classes for seed in seeds], device=device) if classes else None
+    return generator.map(z_geo, z_tex, truncation=truncation, labels=labels)
 
 
 @torch.no_grad()

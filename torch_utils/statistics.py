@@ -23,7 +23,8 @@ class Statistics:
         names = sorted(self._values)
         if not names:
             return {}
-        moments = torch.stack([_moments(torch.cat(self._values[name])) for name in names])
+        # Counts of meshes live on the host, everything else on the device.
+        moments = torch.stack([_moments(torch.cat(self._values[name])).to(ranks.device) for name in names])
         self._values.clear()
         count, total, squares = sum_over_ranks(moments, ranks).cpu().unbind(1)
         mean = total / count

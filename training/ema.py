@@ -1,5 +1,7 @@
 """The running average of the generator's weights, which is what is sampled from and shipped."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -14,7 +16,7 @@ def ema_beta(nimg: int, batch: int, halflife_kimg: float, rampup: float) -> floa
     halflife = halflife_kimg * 1000
     if rampup > 0:
         halflife = min(halflife, nimg * rampup)
-    return 0.5 ** (batch / max(halflife, 1e-8))
+    return math.exp2(-batch / halflife) if halflife > 0 else 0.0
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from geometry.mesh_io.writer import write_glb
 from networks.generator import Generator
 from sampling.bake import atlas_points, bake, fill_outside, reduce_covered
 from sampling.generate import export_meshes, render_styles, styles
+from sampling.latents import latents
 from sampling.sheet import orbit_cameras
 from tests.training import tiny
 
@@ -99,3 +100,14 @@ def test_a_glb_keeps_counts_and_picture(tmp_path: Path) -> None:
     read = read_mesh(tmp_path / "triangle.glb")
     assert len(read.parts) == 1
     assert read.parts[0].faces.shape == (1, 3)
+
+
+def test_a_conditional_network_shows_its_classes_in_turn() -> None:
+    torch.manual_seed(0)
+    conditional = Generator(tiny.config().model_copy(update={"classes": 3})).eval().requires_grad_(False)
+    w_geo, _ = styles(conditional, [0, 3, 1], 1.0)
+    z_geo, z_tex = latents([0, 3, 1], conditional.config.mapping.z_dim)
+    expected, _ = conditional.map(z_geo, z_tex, labels=torch.tensor([0, 0, 1]))
+    torch.testing.assert_close(w_geo, expected)
+    other, _ = conditional.map(z_geo, z_tex, labels=torch.tensor([0, 1, 1]))
+    assert not torch.equal(w_geo[1], other[1])
