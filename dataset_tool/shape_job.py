@@ -76,7 +76,10 @@ def run_shape(source: ShapeSource, settings: RenderSettings, root: Path) -> Shap
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             return ShapeReport(source.id, failure=f"{root}: {error.strerror}", fatal=True)
         return ShapeReport(source.id, failure=f"{source.path}: {error.strerror or error}")
-    except MemoryError:
+    except (MemoryError, RuntimeError) as error:
+        # torch says "not enough memory" on the CPU and "out of memory" on CUDA, both as RuntimeError.
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
         return ShapeReport(source.id, failure=f"{source.path}: not enough memory for this mesh or its textures")
     return ShapeReport(source.id, mesh.num_faces, _warnings(mesh))
 

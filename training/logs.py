@@ -13,6 +13,8 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from torch_utils.files import write_text
+
 _RATE_STEPS = 64  # minibatches over which the progress bar's rate is taken
 
 
@@ -39,7 +41,7 @@ def truncate_stats(path: Path, nimg: int) -> None:
         except (ValueError, KeyError, TypeError):
             break
         kept.append(line + "\n")
-    path.write_text("".join(kept), encoding="utf-8")
+    write_text(path, "".join(kept))
 
 
 class RunLog:

@@ -265,3 +265,20 @@ def test_extras_are_stored(source, tmp_path):
         assert depth["depth"].max() < 1.8
     with np.load(folder / "normal.npz") as normal:
         assert normal["normal"].shape == (3, 32, 32, 3)
+
+
+def test_a_shape_that_torch_has_no_memory_for_is_listed(source, tmp_path, monkeypatch):
+    def exhausted(*_):
+        raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 byte")
+
+    monkeypatch.setattr(dataset_tool.shape_job, "render_shape", exhausted)
+    shape = next(iter(find_shapes(source)))
+    report = dataset_tool.shape_job.run_shape(shape, settings(), tmp_path)
+    assert report.failure is not None and "not enough memory" in report.failure
+
+    def broken(*_):
+        raise RuntimeError("shape mismatch")
+
+    monkeypatch.setattr(dataset_tool.shape_job, "render_shape", broken)
+    with pytest.raises(RuntimeError, match="shape mismatch"):
+        dataset_tool.shape_job.run_shape(shape, settings(), tmp_path)
