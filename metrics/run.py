@@ -84,11 +84,14 @@ def resolved_protocol(options: Options) -> Protocol:
     """The protocol with the command line's changes; a changed protocol says so in its name."""
     protocol = load_protocol(options.protocol)
     changes: dict[str, Any] = {}
-    if options.count is not None:
-        changes["max_references"] = min(options.count, protocol.max_references or options.count)
+    name = protocol.name
+    if options.count is not None and (protocol.max_references is None or options.count < protocol.max_references):
+        changes["max_references"] = options.count
+        name += f", at most {options.count} references"
     if options.truncation is not None and options.truncation != protocol.truncation:
         changes["truncation"] = options.truncation
-        changes["name"] = f"{protocol.name}, ψ {options.truncation:g}"
+        name += f", ψ {options.truncation:g}"
+    changes["name"] = name
     return protocol.model_copy(update=changes)
 
 

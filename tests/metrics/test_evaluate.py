@@ -16,7 +16,7 @@ from dataset_tool.writer import ShapeRecord, content_hash, write_header, write_s
 from metrics.html import html
 from metrics.report import Report, load_report, markdown
 from metrics.requirements import comparison, parse_requirement, unmet
-from metrics.run import Options, run
+from metrics.run import Options, resolved_protocol, run
 from metrics.store import file_hash
 from networks.generator import Generator
 from tests.training.tiny import config
@@ -244,3 +244,14 @@ def test_a_dataset_without_points_is_refused(tmp_path: Path, network: Path) -> N
     options = Options(network, None, root, None, tmp_path / "out", cache=tmp_path / "c", device="cpu", quiet=True)
     with pytest.raises(UserError, match="surface points"):
         run(options)
+
+
+def test_a_changed_protocol_says_so_in_its_name(tmp_path: Path) -> None:
+    def name(**changes) -> str:
+        options = Options(None, None, None, None, tmp_path, protocol="quick", **changes)
+        return resolved_protocol(options).name
+
+    assert name() == "quick"
+    assert name(count=50) == "quick, at most 50 references"
+    assert name(count=50, truncation=0.5) == "quick, at most 50 references, ψ 0.5"
+    assert name(count=5000) == "quick"
