@@ -7,6 +7,7 @@ each side of a pixel; `composite` antialiases colours and coverage together at t
 The only host synchronisation is the number of visible samples of each shape.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -299,20 +300,27 @@ class _Scatter(torch.autograd.Function):
 
 
 class _Resolve(torch.autograd.Function):
-    """Block average; the gradient is spread evenly."""
+    """Block average; the gradient is spread evenly. Whole rows are added and copied, which memory likes best."""
 
     @staticmethod
     def forward(ctx, image: Tensor, factor: int) -> Tensor:
         ctx.factor = factor
-        total = image[:, ::factor, ::factor].clone()
-        for offset in range(1, factor * factor):
-            total.add_(image[:, offset // factor :: factor, offset % factor :: factor])
-        return total.mul_(1 / factor**2)
+        count, height, width, channels = image.shape
+        rows = image.reshape(count, height // factor, factor, width * channels).unbind(2)
+        pixels = _sum(rows).view(count, height // factor, width // factor, factor, channels).unbind(3)
+        return _sum(pixels).mul_(1 / factor**2)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         factor = ctx.factor
         count, height, width, channels = grad.shape
-        grad = (grad / factor**2).view(count, height, 1, width, 1, channels)
-        grad = grad.expand(count, height, factor, width, factor, channels)
-        return grad.reshape(count, height * factor, width * factor, channels), None
+        rows = torch.cat([grad / factor**2] * factor, 3).view(count, height, 1, width * factor * channels)
+        return torch.cat([rows] * factor, 2).view(count, height * factor, width * factor, channels), None
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of at least two tensors, as a new one."""
+    total = parts[0] + parts[1]
+    for part in parts[2:]:
+        total.add_(part)
+    return total

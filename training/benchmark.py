@@ -24,8 +24,7 @@ from training.setup import (
     initialise_from,
     open_data,
     parameter_counts,
-    use_determinism,
-    use_threads,
+    prepare_process,
 )
 from training.step import Trainee, training_step
 
@@ -103,8 +102,7 @@ def dry_run_report(config: Config, data: Path | None, init: Path | None, ranks: 
 def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None = None):
     """Data, networks and a function that does minibatch `number`."""
     check_batch(config, ranks)
-    use_threads(config)
-    use_determinism(ranks.device)
+    prepare_process(config, ranks.device)
     if data is None:
         law = CameraLaw()
         opened = Data(RandomViews(config.data.resolution, law), law, "random discs", "")
@@ -120,7 +118,8 @@ def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None 
             batch = source.draw(number * config.training.batch, number)
         with phase("rest"):
             training_step(trainee, batch, config, ranks, statistics)
-        statistics.read(ranks)
+        if number % config.loss.r1_interval == 0:
+            statistics.read(ranks)  # as a run does once a kimg or so
 
     return opened, trainee, step
 

@@ -79,10 +79,9 @@ def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, quie
     from torch_utils.errors import UserError
     from training.loop import train as run_training
     from training.optimizer import NonFiniteError
-    from training.setup import open_data, use_determinism, use_threads
+    from training.setup import open_data, prepare_process
 
-    use_threads(config)
-    use_determinism(ranks.device)
+    prepare_process(config, ranks.device)
     opened = open_data(data, config)
     if resume:
         folder.check_data(opened)

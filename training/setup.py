@@ -20,6 +20,7 @@ from rendering.camera import Cameras
 from torch_utils.checkpoint import load_tensors
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
+from torch_utils.process import forget_long_lived_objects, keep_freed_memory
 from training.augment import Adaptation
 from training.batch import draw_latents, real_order, shape_indices
 from training.optimizer import AdamSettings, GuardedAdam
@@ -72,6 +73,14 @@ def check_batch(config: Config, ranks: Ranks) -> None:
             f"training.batch: expected a multiple of {ranks.world * block} (ranks × stddev_group × views_per_shape), "
             f"got {config.training.batch}; try --set training.batch={ranks.world * block}"
         )
+
+
+def prepare_process(config: Config, device: torch.device) -> None:
+    """Threads, determinism and memory as training wants them."""
+    use_threads(config)
+    use_determinism(device)
+    keep_freed_memory()
+    forget_long_lived_objects()
 
 
 def use_threads(config: Config) -> int:

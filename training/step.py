@@ -99,14 +99,9 @@ def training_step(
 
 def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Rendered, Views]:
     """Pictures of new shapes, and the same as the discriminators see them, with gradient."""
-    generator, latents, labels = trainee.generator, batch.latents, batch.shape_labels
+    generator, labels = trainee.generator, batch.shape_labels
     with phase("mapping"):
-        w_geo, w_tex = generator.map(latents.geometry, latents.texture, labels=labels)
-        generator.update_w_average(_global_mean(w_geo[:, 0], ranks), _global_mean(w_tex[:, 0], ranks))
-        if config.loss.style_mixing > 0:
-            other_geo, other_tex = generator.map(latents.mixing_geometry, latents.mixing_texture, labels=labels)
-            w_geo = mix_styles(w_geo, other_geo, latents.mixing[:, :2], config.loss.style_mixing)
-            w_tex = mix_styles(w_tex, other_tex, latents.mixing[:, 2:], config.loss.style_mixing)
+        w_geo, w_tex = _styles(trainee, batch, config, ranks)
     with phase("generator"):
         rendered = generator.render(w_geo, w_tex, batch.fake_cameras)
     views = config.data.views_per_shape
@@ -116,6 +111,22 @@ def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -
     order = spread_views(len(batch.indices), views, config.discriminator.stddev_group).to(rendered.rgb.device)
     labels = None if labels is None else labels[order]
     return rendered, Views(rendered.rgb[order], rendered.mask[order], batch.fake_cameras[order], labels)
+
+
+def _styles(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Tensor, Tensor]:
+    """Styles of the minibatch's shapes, some mixed from two latents; moves the generator's average style."""
+    generator, latents, labels = trainee.generator, batch.latents, batch.shape_labels
+    z_geo, z_tex, count = latents.geometry, latents.texture, latents.geometry.shape[0]
+    mixing = config.loss.style_mixing
+    if mixing > 0:  # the second latents go through the mapping in the same pass
+        z_geo, z_tex = torch.cat([z_geo, latents.mixing_geometry]), torch.cat([z_tex, latents.mixing_texture])
+        labels = None if labels is None else torch.cat([labels, labels])
+    w_geo, w_tex = generator.map(z_geo, z_tex, labels=labels)
+    generator.update_w_average(_global_mean(w_geo[:count, 0], ranks), _global_mean(w_tex[:count, 0], ranks))
+    if mixing > 0:
+        w_geo = mix_styles(w_geo[:count], w_geo[count:], latents.mixing[:, :2], mixing)
+        w_tex = mix_styles(w_tex[:count], w_tex[count:], latents.mixing[:, 2:], mixing)
+    return w_geo, w_tex
 
 
 def discriminator_step(
