@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from metrics.model_folder import load_model_folder
 from metrics.store import file_hash
 from torch_utils.errors import UserError
 
@@ -81,33 +82,19 @@ def _call(module: nn.Module, images: Tensor) -> Any:
 
 
 def _load_transformers(path: Path, device: torch.device | str) -> Detector:
-    try:
-        from transformers import AutoImageProcessor, AutoModel
-    except ImportError:
-        raise UserError(
-            f"--detector {path}: reading a model folder needs transformers; install it with pip install transformers"
-        ) from None
-    try:
-        processor = AutoImageProcessor.from_pretrained(str(path), local_files_only=True)
-        model = AutoModel.from_pretrained(str(path), local_files_only=True).to(device).eval()
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"--detector {path}: is not a transformers image model ({str(error).splitlines()[0]})"
-        ) from None
+    folder = load_model_folder("--detector", path, "AutoModel", device, may_lack="pooler.")
+    model = folder.model
 
     @torch.no_grad()
     def features(pictures: Tensor) -> Tensor:
-        images = [Image.fromarray(p) for p in pictures.permute(0, 2, 3, 1).cpu().numpy()]
-        inputs = processor(images=images, return_tensors="pt").to(device)
         if hasattr(model, "get_image_features"):
-            return _as_features(model.get_image_features(**inputs), path)
-        output = model(**inputs)
-        pooled = getattr(output, "pooler_output", None)
+            return _as_features(model.get_image_features(**folder.inputs(pictures)), path)
+        output = model(**folder.inputs(pictures))
+        # A pooling layer that the folder does not hold would be random: its class token stands for the picture then.
+        pooled = None if folder.missing else getattr(output, "pooler_output", None)
         return _as_features(output.last_hidden_state[:, 0] if pooled is None else pooled, path)
 
-    weights = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".bin", ".json"))
-    key = "/".join(file_hash(p)[:16] for p in weights)
-    return Detector(path.name, key, features, clip=model if hasattr(model, "get_text_features") else None)
+    return Detector(path.name, folder.key, features, clip=model if hasattr(model, "get_text_features") else None)
 
 
 def _as_features(output: Any, path: Path) -> Tensor:

@@ -16,11 +16,12 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
 
     path = Path(name)
     if name.endswith(".safetensors") or path.is_dir():
+        from networks.pretrained import network_file
         from torch_utils.checkpoint import load_network
 
         if overrides:
             raise click.UsageError(f"--set {overrides[0]}: a network file's configuration is fixed")
-        file = load_network(path / "model.safetensors" if path.is_dir() else path)
+        file = load_network(network_file(path))
         config = build_config(file.config, name)
         click.echo(f"{name}: network of {config.category}, {file.nimg / 1000:g} kimg, written by {file.commit}")
     else:

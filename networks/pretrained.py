@@ -21,14 +21,19 @@ def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Gene
 
     UserError where the file is missing, damaged, foreign or of another configuration.
     """
-    generator, _ = load_generator_file(Path(path), device)
+    generator, _ = load_generator_file(path, device)
     return generator
 
 
-def load_generator_file(path: Path, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:
+def network_file(path: Path | str) -> Path:
+    """The file that `--network` means: a file itself, or that of a folder written by `save_pretrained`."""
+    path = Path(path)
+    return path / WEIGHTS_NAME if path.is_dir() else path
+
+
+def load_generator_file(path: Path | str, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:
     """`load_generator` with everything else that the file holds (images shown, commit, header)."""
-    if path.is_dir():
-        path = path / WEIGHTS_NAME
+    path = network_file(path)
     file = load_network(path)
     generator = Generator(_config(file.config, path))
     load_strictly(generator, file.state, path)
