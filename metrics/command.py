@@ -9,7 +9,7 @@ folder_or_file = click.Path(path_type=Path, exists=False)
 
 
 @click.command()
-@click.option("--network", type=folder_or_file, help="A network file to sample.")
+@click.option("--network", type=folder_or_file, help="A network file, or a shipped network's name, to sample.")
 @click.option("--meshes", "generated", type=folder_or_file, help="A folder of meshes to measure instead of a network.")
 @click.option("--data", type=folder_or_file, help="The dataset to measure against.")
 @click.option(

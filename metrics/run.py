@@ -129,8 +129,11 @@ def make_inputs(options: Options, protocol: Protocol, dataset: Any, generator: A
     count = len(references.ids) * protocol.generated_per_reference
     generated: ShapeSource
     if options.network is not None:
-        network_file = options.network / "model.safetensors" if options.network.is_dir() else options.network
-        generated = NetworkSource(network_file, generator, count, protocol.truncation, protocol.first_seed)
+        from networks.pretrained import network_file
+
+        generated = NetworkSource(
+            network_file(options.network), generator, count, protocol.truncation, protocol.first_seed
+        )
     else:
         assert options.generated is not None
         generated = FolderSource(options.generated, count)

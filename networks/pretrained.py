@@ -1,5 +1,6 @@
 """Generators from and to files: one `.safetensors` file, or a folder in the Hugging Face form."""
 
+import difflib
 import json
 from pathlib import Path
 
@@ -14,21 +15,40 @@ from torch_utils.files import replacing
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+SHIPPED = Path(__file__).resolve().parent / "shipped"
+
+
+def shipped_networks() -> list[str]:
+    """Names of the networks that come with the project, such as "chair-64"."""
+    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+
+
+def network_file(network: Path | str) -> Path:
+    """The file that the user means: a file, a folder written by `save_pretrained`, or the name of a shipped network.
+
+    A file or folder of that name comes first. UserError for a bare name that is neither.
+    """
+    path = Path(network)
+    if path.is_dir():
+        return path / WEIGHTS_NAME
+    if path.exists() or path.suffix or path.name != str(network):
+        return path
+    shipped = SHIPPED / f"{path.name}.safetensors"
+    if shipped.is_file():
+        return shipped
+    names = shipped_networks()
+    close = difflib.get_close_matches(path.name, names, 1, cutoff=0.4)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    raise UserError(f"{network}: no such file, and no shipped network{hint} (shipped: {', '.join(names) or 'none'})")
 
 
 def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Generator:
-    """The generator of a network file (or of a folder written by `save_pretrained`), in evaluation mode, fp32.
+    """The generator that `network_file(path)` names, in evaluation mode, fp32.
 
     UserError where the file is missing, damaged, foreign or of another configuration.
     """
     generator, _ = load_generator_file(path, device)
     return generator
-
-
-def network_file(path: Path | str) -> Path:
-    """The file that `--network` means: a file itself, or that of a folder written by `save_pretrained`."""
-    path = Path(path)
-    return path / WEIGHTS_NAME if path.is_dir() else path
 
 
 def load_generator_file(path: Path | str, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:

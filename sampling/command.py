@@ -10,7 +10,9 @@ def seeds_option(default: str):
     return click.option("--seeds", default=default, show_default=True, help="Numbers and ranges, e.g. 0-15,20.")
 
 
-network_option = click.option("--network", required=True, help="A network file, or a folder that holds one.")
+network_option = click.option(
+    "--network", required=True, help="A network file, a folder that holds one, or a shipped one's name."
+)
 truncation_option = click.option(
     "--truncation",
     type=click.FloatRange(0, 2),
@@ -64,7 +66,7 @@ def generate(
 
     seed_list = parse_seeds(seeds)
     target = pick_device(device)
-    generator, file = load_generator_file(Path(network), target)
+    generator, file = load_generator_file(network, target)
     out.mkdir(parents=True, exist_ok=True)
     w_geo, w_tex = styles(generator, seed_list, truncation, target)
     side = resolution or 2 * generator.config.data.resolution

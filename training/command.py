@@ -17,7 +17,9 @@ import click
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a setting, e.g. loss.gamma=10.")
 @click.option("--resume", is_flag=True, help="Go on with the run in --out.")
 @click.option(
-    "--init", type=click.Path(path_type=Path), help="Start from the weights of a network file or training state."
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Start from a network file, a shipped network's name, or a training state.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, do a few steps, say time and memory; write nothing.")
 @click.option("--benchmark", is_flag=True, help="Images a second and the share of each phase; write nothing.")

@@ -16,6 +16,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.image_bank import ImageBank
 from networks.discriminator import Discriminator
 from networks.generator import Generator
+from networks.pretrained import network_file
 from rendering.camera import Cameras
 from torch_utils.checkpoint import load_tensors
 from torch_utils.distributed import Ranks
@@ -149,7 +150,7 @@ def initialise_from(trainee: Trainee, path: Path) -> list[str]:
     Tensors are taken by name where their shapes agree. Returns what starts anew: tensors that have another shape in the
     new configuration (resolution, classes), and "discriminators" after a network file. UserError where nothing fits.
     """
-    tensors, header = load_tensors(path)
+    tensors, header = load_tensors(network_file(path))
     if header.get("kind") == "training-state":
         sources = {
             "": (trainee.generator, "average/"),

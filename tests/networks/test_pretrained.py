@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from networks import pretrained
 from networks.generator import Generator
 from networks.pretrained import from_pretrained, load_generator, save_pretrained
 from tests.networks.helpers import latents, tiny_config
@@ -57,3 +58,24 @@ def test_weights_of_another_configuration_are_refused(generator: Generator, tmp_
     save_network(path, generator, other.model_dump(mode="json"), 0)
     with pytest.raises(UserError, match=r"network.safetensors: expected texture_head"):
         load_generator(path)
+
+
+def test_a_shipped_network_is_found_by_its_name_and_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    shipped = tmp_path / "shipped"
+    shipped.mkdir()
+    (shipped / "stool-64.safetensors").write_bytes(b"")
+    monkeypatch.setattr(pretrained, "SHIPPED", shipped)
+    monkeypatch.chdir(tmp_path)
+    assert pretrained.network_file("stool-64") == shipped / "stool-64.safetensors"
+    (tmp_path / "stool-64").write_bytes(b"")
+    assert pretrained.network_file("stool-64") == Path("stool-64")
+    (tmp_path / "run").mkdir()
+    assert pretrained.network_file("run") == Path("run/model.safetensors")
+    assert pretrained.network_file("./stool-65") == Path("./stool-65")
+
+
+def test_an_unknown_name_is_told_the_nearest_shipped_one(tmp_path, monkeypatch):
+    (tmp_path / "stool-64.safetensors").write_bytes(b"")
+    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    with pytest.raises(UserError, match=r"did you mean 'stool-64'.*shipped: stool-64"):
+        pretrained.network_file("stol-64")
