@@ -1,5 +1,6 @@
 """All views of a split, decoded once into memory."""
 
+import functools
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ from torch import Tensor
 from dataset_tool import pixels
 from dataset_tool.dataset import ViewDataset
 from rendering.camera import Cameras
+from torch_utils.devices import upload
 from torch_utils.errors import UserError
 
 
@@ -67,9 +69,8 @@ class ImageBank:
         """
         index = torch.as_tensor(indices, dtype=torch.int64)
         images = self._decode(index.tolist()) if self._images is None else self._images.index_select(0, index)
-        values = images.to(device, non_blocking=True).to(torch.float32)
-        scale = torch.tensor([2 / 255, 2 / 255, 2 / 255, 1 / 255], device=values.device)
-        shift = torch.tensor([-1.0, -1.0, -1.0, 0.0], device=values.device)
+        values = upload(images, device).to(torch.float32)
+        scale, shift = _ranges(values.device)
         values = values.mul_(scale).add_(shift)
         return values.permute(0, 3, 1, 2), self.cameras[index].to(device)
 
@@ -92,3 +93,10 @@ class ImageBank:
                 if progress is not None and (done % 256 == 0 or done == len(indices)):
                     progress(done, len(indices))
         return torch.from_numpy(images)
+
+
+@functools.cache
+def _ranges(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Factor and offset [4] that take RGB from 0–255 to [−1, 1] and coverage to [0, 1]."""
+    scale = torch.tensor([2 / 255, 2 / 255, 2 / 255, 1 / 255], device=device)
+    return scale, torch.tensor([-1.0, -1.0, -1.0, 0.0], device=device)

@@ -28,7 +28,7 @@ class GeneratedMesh:
 
     mesh: packed, world units. sdf_a, sdf_b [ΣV]: SDF at the two ends of every mesh vertex's grid edge, with gradient.
     empty [B] bool: samples that had no surface and were given one. repair_loss: scalar, world units, that leads such
-    samples back (0 where there are none).
+    samples back: a mean over `replaced` [] grid vertices (0 where there are none).
     """
 
     mesh: Mesh
@@ -36,6 +36,7 @@ class GeneratedMesh:
     sdf_b: Tensor
     empty: Tensor
     repair_loss: Tensor
+    replaced: Tensor
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,8 @@ class Generator(nn.Module):
             deformation = self._deformation(features, w, found.active_offsets)
         with phase("extraction"):
             surface: Surface = build_surface(found, grid, sdf, deformation)
-        return GeneratedMesh(
-            surface.mesh, surface.sdf_a, surface.sdf_b, surface.empty, repair_loss(sdf, found.values, found.replaced)
-        )
+        repair = repair_loss(sdf, found.values, found.replaced)
+        return GeneratedMesh(surface.mesh, surface.sdf_a, surface.sdf_b, surface.empty, repair, found.replaced.sum())
 
     @torch.no_grad()
     def sdf_grid(self, geometry_planes: Tensor, w_geo: Tensor) -> Tensor:

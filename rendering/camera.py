@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from torch_utils.devices import upload
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,8 @@ class Cameras:
 
     def to(self, device: torch.device | str) -> "Cameras":
         """A copy on `device`."""
-        return Cameras(
-            self.camera_to_world.to(device), self.focal.to(device), self.principal.to(device), self.near, self.far
-        )
+        pose, focal, principal = (upload(part, device) for part in (self.camera_to_world, self.focal, self.principal))
+        return Cameras(pose, focal, principal, self.near, self.far)
 
     def azimuth_rad(self) -> Tensor:
         """Azimuth of the camera's position [N], in (−π, π]: the inverse of `orbit`."""
@@ -99,7 +99,8 @@ class Cameras:
         """World to camera [N, 4, 4] (column vectors: p_camera = view @ p_world)."""
         rotation = self.camera_to_world[:, :3, :3].transpose(1, 2)
         translation = -(rotation @ self.camera_to_world[:, :3, 3:])
-        bottom = torch.tensor([0, 0, 0, 1], dtype=rotation.dtype, device=rotation.device).expand(len(self), 1, 4)
+        bottom = torch.zeros(len(self), 1, 4, dtype=rotation.dtype, device=rotation.device)
+        bottom[:, :, 3] = 1
         return torch.cat([torch.cat([rotation, translation], 2), bottom], 1)
 
     def projection(self) -> Tensor:
@@ -116,11 +117,6 @@ class Cameras:
     def world_to_clip(self) -> Tensor:
         """World to clip [N, 4, 4]."""
         return self.projection() @ self.view()
-
-    def transform(self, vertices: Tensor, camera_index: Tensor) -> Tensor:
-        """Clip-space positions [ΣV, 4] of vertices [ΣV, 3], each seen by camera `camera_index` [ΣV] int64."""
-        matrices = self.world_to_clip()[camera_index]
-        return torch.einsum("vij,vj->vi", matrices, F.pad(vertices, (0, 1), value=1.0))
 
     def transform_packed(self, vertices: Tensor, vertex_offsets: Tensor) -> Tensor:
         """Clip-space positions of a packed batch of B shapes, each seen by N / B cameras in a row.

@@ -18,6 +18,7 @@ from torch.nn import functional
 from geometry.mesh import Mesh
 from rendering.camera import Cameras
 from rendering.rasterizer import Rasterizer, rasterizer
+from torch_utils.devices import upload
 from torch_utils.ops.face_neighbours import face_neighbours
 
 RgbGradient = Literal["none", "silhouette", "full"]
@@ -248,7 +249,9 @@ def _repeat_faces(rows: Tensor, mesh: Mesh, views: int) -> Tensor:
 def _per_face(shift: Tensor, mesh: Mesh, views: int) -> Tensor:
     """A number for each image [N], spread over its faces [ΣF·views, 1] int32."""
     counts = mesh.face_offsets.diff().repeat_interleave(views)
-    return torch.repeat_interleave(shift.to(torch.int32), counts)[:, None].to(mesh.faces.device, non_blocking=True)
+    device, total = mesh.faces.device, mesh.faces.shape[0] * views  # with the total known, nothing waits for the device
+    shift = upload(shift.to(torch.int32), device)
+    return torch.repeat_interleave(shift, upload(counts, device), output_size=total)[:, None]
 
 
 def _faces_of_views(mesh: Mesh, views: int) -> tuple[Tensor, Tensor, Tensor]:

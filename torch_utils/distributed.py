@@ -94,14 +94,15 @@ def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def share_of_mean(count: int, ranks: Ranks) -> Tensor | float:
+def share_of_mean(count: int | Tensor, ranks: Ranks) -> Tensor | float:
     """The factor that turns this rank's mean over `count` items into its part of the mean over all ranks' items.
 
     Averaged over the ranks (as gradients are), factor · local mean is the mean over the union: count · world / Σ count.
+    count: on the host, or [] on the device.
     """
     if ranks.world == 1:
         return 1.0
-    total = sum_over_ranks(torch.tensor(float(count), device=ranks.device), ranks)
+    total = sum_over_ranks(torch.ones((), device=ranks.device) * count, ranks)
     return count * ranks.world / total.clamp(min=1)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torch_utils import seeding
+from torch_utils.devices import upload
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Latents:
 
     def to(self, device: torch.device) -> "Latents":
         """A copy on `device`."""
-        return Latents(**{member.name: getattr(self, member.name).to(device) for member in fields(self)})
+        return Latents(**{member.name: upload(getattr(self, member.name), device) for member in fields(self)})
 
 
 def shape_indices(nimg: int, images: slice, views: int) -> range:
@@ -77,13 +78,13 @@ def mix_styles(w: Tensor, mixing_w: Tensor, uniform: Tensor, probability: float)
     return torch.where(mixed[:, :, None], mixing_w, w)
 
 
-def spread_views(count: int, views: int, group: int) -> Tensor:
+def spread_views(count: int, views: int, group: int, device: torch.device | str = "cpu") -> Tensor:
     """An order [count] of views that come shape by shape, in which neighbours in a stddev group are different shapes.
 
     Within each block of group · views images the order is: first view of each shape, second view of each, and so on.
     Otherwise a group of fakes would hold fewer shapes than a group of reals, which the discriminator would notice.
     """
-    order = torch.arange(count)
+    order = torch.arange(count, device=device)
     block = group * views
     whole = count // block * block
     if views == 1 or whole == 0:

@@ -11,6 +11,7 @@ from configs.schema import Config
 from dataset_tool.camera_law import CameraLaw
 from networks.layers import compute_dtype
 from rendering.camera import Cameras
+from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, barrier
 from torch_utils.statistics import Statistics
 from torch_utils.timing import phase, recording
@@ -48,7 +49,7 @@ class RandomViews:
 
     def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
         """As ImageBank's."""
-        return self.images[list(indices)].to(device), self.cameras[list(indices)].to(device)
+        return upload(self.images[list(indices)], device), self.cameras[list(indices)].to(device)
 
     def class_labels(self, indices: Sequence[int]) -> Tensor:
         """All of class 0."""

@@ -21,7 +21,12 @@ def ema_beta(nimg: int, batch: int, halflife_kimg: float, rampup: float) -> floa
 
 @torch.no_grad()
 def update_average(average: nn.Module, live: nn.Module, beta: float) -> None:
-    """average ← β·average + (1 − β)·live for parameters; buffers (running averages themselves) are copied."""
+    """average ← β·average + (1 − β)·live for parameters; buffers (running averages themselves) are copied.
+
+    Buffers that a network file does not hold are constants (resampling filters), the same in both: they stay.
+    """
     torch._foreach_lerp_(list(average.parameters()), list(live.parameters()), 1 - beta)
-    for target, source in zip(average.buffers(), live.buffers(), strict=True):
-        target.copy_(source)
+    saved = live.state_dict()
+    for name, target in average.named_buffers():
+        if name in saved:
+            target.copy_(saved[name])

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from torch_utils.devices import Download
 from torch_utils.distributed import Ranks, average_gradients
 
 
@@ -89,7 +90,10 @@ class NonFiniteError(RuntimeError):
 
 
 class SkipGuard:
-    """Counts steps left out, reading each step's gradient norms only when the next step is under way."""
+    """Counts steps left out, reading each step's gradient norms only when the next step is under way.
+
+    The norms start for the host right behind their step, so reading them does not wait for the step queued since.
+    """
 
     def __init__(self, limit: int, names: Mapping[str, Sequence[str]], in_a_row: int = 0) -> None:
         """limit: steps in a row at which NonFiniteError is raised. names: of the parameters, by network.
@@ -99,12 +103,13 @@ class SkipGuard:
         self.limit = limit
         self.in_a_row = in_a_row
         self._names = names
-        self._pending: Mapping[str, Tensor] = {}
+        self._pending: Mapping[str, Download] = {}
 
     def check(self, norms: Mapping[str, Tensor]) -> int:
         """Note this step's norms by network, each [parameters], and judge the step before: 1 if left out, else 0."""
+        downloads = {network: Download(values) for network, values in norms.items()}
         skipped = self.settle()
-        self._pending = norms
+        self._pending = downloads
         return skipped
 
     def settle(self) -> int:
@@ -112,10 +117,11 @@ class SkipGuard:
         pending, self._pending = self._pending, {}
         if not pending:
             return 0
-        blamed = [network for network, norms in pending.items() if not torch.isfinite(norms).all().item()]
+        norms = {network: download.read() for network, download in pending.items()}
+        blamed = [network for network, values in norms.items() if not torch.isfinite(values).all().item()]
         self.in_a_row = self.in_a_row + 1 if blamed else 0
         if self.in_a_row >= self.limit:
-            where = "; ".join(self._describe(network, pending[network]) for network in blamed)
+            where = "; ".join(self._describe(network, norms[network]) for network in blamed)
             raise NonFiniteError(
                 f"gradients were not finite for {self.in_a_row} steps in a row: {where}. The last state is good: "
                 "start a run from it with --init and lower learning rates or training.precision=fp32"

@@ -19,6 +19,7 @@ from networks.generator import Generator
 from networks.pretrained import network_file
 from rendering.camera import Cameras
 from torch_utils.checkpoint import load_tensors
+from torch_utils.devices import upload
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.process import forget_long_lived_objects, keep_freed_memory
@@ -190,7 +191,7 @@ class MinibatchSource:
         seed, views = config.training.seed, config.data.views_per_shape
         order = real_order(seed, nimg, self.slice, len(self.data.bank))
         images, cameras = self.data.bank.batch(order, device)
-        labels = self.data.bank.class_labels(order).to(device) if config.classes else None
+        labels = upload(self.data.bank.class_labels(order), device) if config.classes else None
         shapes = shape_indices(nimg, self.slice, views)
         latents = draw_latents(seed, shapes, config.mapping.z_dim).to(device)
         indices = range(nimg + self.slice.start, nimg + self.slice.stop)

@@ -16,6 +16,7 @@ from geometry.regularisers import sdf_sign_loss
 from networks.discriminator import Discriminator
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
+from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, share_of_mean, sum_over_ranks
 from torch_utils.statistics import Statistics
 from torch_utils.timing import phase
@@ -77,7 +78,10 @@ def training_step(
     Returns the norms of the gradients of each network's parameters [parameters], by network, on the device; where one
     of them is not finite, that update was left out.
     """
-    rendered, fakes = generate(trainee, batch, config, ranks)
+    training = config.training
+    generator_learns = batch.nimg >= training.generator_delay_kimg * 1000
+    with torch.set_grad_enabled(generator_learns):
+        rendered, fakes = generate(trainee, batch, config, ranks)
     reals = batch.reals
     if config.augment.mode != "none":
         reals = _augmented(reals, batch, trainee, "real", config.training.seed)
@@ -87,8 +91,7 @@ def training_step(
     if batch.number % config.loss.r1_interval == 0:
         with phase("R1"):
             norms["discriminators"] = norms["discriminators"] + r1_step(trainee, reals, config, statistics)
-    training = config.training
-    if batch.nimg < training.generator_delay_kimg * 1000:
+    if not generator_learns:
         return norms
     norms["generator"] = generator_step(trainee, rendered, fakes, config, ranks, statistics)
     with phase("average"):
@@ -98,7 +101,7 @@ def training_step(
 
 
 def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Rendered, Views]:
-    """Pictures of new shapes, and the same as the discriminators see them, with gradient."""
+    """Pictures of new shapes, and the same as the discriminators see them; with gradient where that is enabled."""
     generator, labels = trainee.generator, batch.shape_labels
     with phase("mapping"):
         w_geo, w_tex = _styles(trainee, batch, config, ranks)
@@ -108,7 +111,7 @@ def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -
     labels = None if labels is None else labels.repeat_interleave(views)
     if views == 1:
         return rendered, Views(rendered.rgb, rendered.mask, batch.fake_cameras, labels)
-    order = spread_views(len(batch.indices), views, config.discriminator.stddev_group).to(rendered.rgb.device)
+    order = spread_views(len(batch.indices), views, config.discriminator.stddev_group, rendered.rgb.device)
     labels = None if labels is None else labels[order]
     return rendered, Views(rendered.rgb[order], rendered.mask[order], batch.fake_cameras[order], labels)
 
@@ -193,10 +196,11 @@ def generator_step(
         # at the published weight thin parts grow holes in the pattern of the lattice.
         cells = config.geometry.cells / config.geometry.box
         sign_loss = sdf_sign_loss(surface.sdf_a * cells, surface.sdf_b * cells)
+        sign_loss = sign_loss * share_of_mean(surface.sdf_a.shape[0], ranks)
+        repair_loss = surface.repair_loss * share_of_mean(surface.replaced, ranks)
         statistics.add("loss/sdf_sign", sign_loss)
-        statistics.add("loss/repair", surface.repair_loss)
-        share = share_of_mean(surface.sdf_a.shape[0], ranks)
-        terms += [sign_loss * share * config.loss.sdf_regulariser, surface.repair_loss * REPAIR_WEIGHT]
+        statistics.add("loss/repair", repair_loss)
+        terms += [sign_loss * config.loss.sdf_regulariser, repair_loss * REPAIR_WEIGHT]
         total = torch.stack(terms).sum()
         statistics.add("loss/generator", total)
         with phase("D and G backward"):
@@ -235,7 +239,7 @@ def _judge(discriminator: Discriminator, head: str, reals: Views, fakes: Views) 
 
 
 def _augmented(views: Views, batch: Minibatch, trainee: Trainee, stream: str, seed: int) -> Views:
-    uniforms = draw(seed, batch.indices, stream).to(views.rgb.device)
+    uniforms = upload(draw(seed, batch.indices, stream), views.rgb.device)
     rgb, mask = augment(views.rgb, views.mask, uniforms, trainee.adaptation.probability)
     return Views(rgb, mask, views.cameras, views.labels)
 

@@ -13,6 +13,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.foreign import HALF_HEIGHT, convert
 from rendering.camera import Cameras
 from tests.dataset_tool.test_dataset_command import invoke
+from tests.rendering.scenes import clip_positions
 from torch_utils.errors import UserError
 
 
@@ -28,7 +29,7 @@ def picture(path, seed, size=(16, 16), mode="RGBA"):
 def pixel(cameras, point):
     """NDC of a world point in each camera [N, 2]."""
     points = torch.tensor(point, dtype=torch.float32).expand(len(cameras), 3)
-    clip = cameras.transform(points, torch.arange(len(cameras)))
+    clip = clip_positions(cameras, points, torch.arange(len(cameras)))
     return clip[:, :2] / clip[:, 3:]
 
 

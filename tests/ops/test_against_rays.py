@@ -8,6 +8,7 @@ import torch
 import trimesh
 
 from rendering.camera import Cameras
+from tests.rendering.scenes import clip_positions
 from torch_utils.ops.rasterize import rasterize
 
 MODELS = (
@@ -52,7 +53,7 @@ def test_triangle_ids_agree(shared_data: Path, index: int) -> None:
     vertices, faces = load(path)
     camera = Cameras.orbit(torch.tensor([0.7 + index]), torch.tensor([0.35]), 1.6, 0.7, near=0.1, far=10.0)
     points = torch.from_numpy(vertices).double()
-    positions = camera.transform(points.float(), torch.zeros(len(points), dtype=torch.int64))
+    positions = clip_positions(camera, points.float(), torch.zeros(len(points), dtype=torch.int64))
     rast, _ = rasterize(positions, torch.from_numpy(faces), torch.tensor([0, len(faces)]), (SIZE, SIZE))
 
     ndc = (2 * np.arange(SIZE) + 1) / SIZE - 1

@@ -43,6 +43,12 @@ def sphere(radius: float, rings: int = 12, dtype: torch.dtype = torch.float32) -
     return Mesh.single(torch.tensor(points, dtype=dtype), torch.tensor(faces))
 
 
+def clip_positions(cameras: Cameras, points: torch.Tensor, camera_index: torch.Tensor) -> torch.Tensor:
+    """Clip-space positions [P, 4] of points [P, 3], point i seen by camera `camera_index[i]`: the plain definition."""
+    homogeneous = torch.nn.functional.pad(points, (0, 1), value=1.0)
+    return torch.einsum("pij,pj->pi", cameras.world_to_clip()[camera_index], homogeneous)
+
+
 def orbit(azimuth_deg: list[float], elevation_deg: float = 0.0, dtype: torch.dtype = torch.float32) -> Cameras:
     """Cameras at distance 2 with a field of view of 2·atan(1/2): the plane z = 0 of the front view is 2 units wide."""
     azimuth = torch.tensor(azimuth_deg, dtype=dtype).deg2rad()

@@ -8,6 +8,7 @@ import torch
 
 from dataset_tool.frames import frames_json, parse_frames
 from rendering.camera import Cameras, fov_from_sensor
+from tests.rendering.scenes import clip_positions
 
 
 def orbit(azimuth_deg, elevation_deg, radius=1.2, fov_deg=49.13):
@@ -18,7 +19,7 @@ def orbit(azimuth_deg, elevation_deg, radius=1.2, fov_deg=49.13):
 
 def pixel(cameras, point, resolution):
     """Column and row (continuous, 0 = the outer edge of the first pixel) of a world point in the first camera."""
-    clip = cameras.transform(torch.tensor([point], dtype=torch.float64), torch.zeros(1, dtype=torch.int64))[0]
+    clip = clip_positions(cameras, torch.tensor([point], dtype=torch.float64), torch.zeros(1, dtype=torch.int64))[0]
     ndc = clip[:3] / clip[3]
     return ((ndc[:2] + 1) / 2 * resolution).tolist()
 
@@ -78,7 +79,7 @@ def test_principal_point_moves_the_picture_right_and_down():
 def test_depth_runs_from_near_to_far():
     front = orbit([0.0], [0.0], radius=2.0)
     points = torch.tensor([[0, 0, 2 - 0.1], [0, 0, 2 - 10.0]], dtype=torch.float64)
-    clip = front.transform(points, torch.zeros(2, dtype=torch.int64))
+    clip = clip_positions(front, points, torch.zeros(2, dtype=torch.int64))
     torch.testing.assert_close(clip[:, 2] / clip[:, 3], torch.tensor([-1.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(clip[:, 3], torch.tensor([0.1, 10.0], dtype=torch.float64))
 
@@ -94,12 +95,12 @@ def test_moving_camera_and_mesh_together_changes_nothing():
     moved = Cameras(motion @ camera.camera_to_world, camera.focal, camera.principal)
     index = torch.zeros(20, dtype=torch.int64)
     torch.testing.assert_close(
-        moved.transform(points @ rotation.T + motion[:3, 3], index), camera.transform(points, index)
+        clip_positions(moved, points @ rotation.T + motion[:3, 3], index), clip_positions(camera, points, index)
     )
 
 
 @pytest.mark.parametrize("views", [1, 3])
-def test_transform_packed_agrees_with_transform(views):
+def test_transform_packed_is_every_vertex_by_its_camera(views):
     """Shapes of unequal size, one of them empty; values and gradients."""
     counts = torch.tensor([5, 0, 9])
     offsets = torch.tensor([0, 5, 5, 14])
@@ -108,7 +109,7 @@ def test_transform_packed_agrees_with_transform(views):
     parts = vertices.split(counts.tolist())
     repeated = torch.cat([parts[n // views] for n in range(3 * views)])
     image = torch.repeat_interleave(torch.arange(3 * views), counts.repeat_interleave(views))
-    expected = cameras.transform(repeated, image)
+    expected = clip_positions(cameras, repeated, image)
     got = cameras.transform_packed(vertices, offsets)
     torch.testing.assert_close(got, expected)
     weight = torch.randn(got.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)

@@ -16,7 +16,7 @@ from rendering.render import (
     visible_faces,
     visible_points,
 )
-from tests.rendering.scenes import orbit, quad, sphere
+from tests.rendering.scenes import clip_positions, orbit, quad, sphere
 from torch_utils.errors import UserError
 
 
@@ -56,7 +56,7 @@ def test_visible_points_project_onto_their_own_pixels():
     raster = rasterize_mesh(sphere(0.6), cameras, 32, supersample=2)
     points = visible_points(raster)
     image, row, column = raster.pixels // 64**2, raster.pixels // 64 % 64, raster.pixels % 64
-    clip = cameras.transform(points, image)
+    clip = clip_positions(cameras, points, image)
     ndc = clip[:, :2] / clip[:, 3:]
     expected = torch.stack([(2 * column + 1) / 64 - 1, (2 * row + 1) / 64 - 1], 1)
     torch.testing.assert_close(ndc, expected, atol=2e-5, rtol=0)

@@ -90,11 +90,14 @@ def test_update_average_is_the_equation():
     for parameter in (*average.parameters(), *live.parameters()):
         nn.init.normal_(parameter)
     live.running_mean.fill_(3.0)
+    for module, value in ((average, 1.0), (live, 2.0)):
+        module.register_buffer("constant", torch.tensor(value), persistent=False)
     expected = [0.7 * a + 0.3 * b for a, b in zip(average.parameters(), live.parameters(), strict=True)]
     update_average(average, live, 0.7)
     for parameter, value in zip(average.parameters(), expected, strict=True):
         assert torch.allclose(parameter, value)
     assert torch.equal(average.running_mean, live.running_mean)
+    assert average.constant == 1, "what is not saved is a constant: nothing to copy"
 
 
 def test_lazy_regularisation_keeps_the_decay_per_minibatch():

@@ -14,7 +14,7 @@ from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.statistics import Statistics
 from training.setup import MinibatchSource, build_trainee, check_batch, state_parts
-from training.step import training_step
+from training.step import discriminator_step, training_step
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,31 @@ def test_the_generator_waits_where_the_discriminators_learn_first():
     assert all(
         torch.equal(before[name], after[name]) for name in before if "w_average" not in name and "generator" in name
     )
+
+
+def test_nothing_is_kept_for_a_generator_that_waits(monkeypatch):
+    """While the discriminators learn alone, fakes carry no graph; what they learn is the same."""
+
+    def fakes_of(delay_kimg):
+        seen = []
+
+        def spy(trainee, reals, fakes, *rest):
+            seen.append(fakes)
+            return discriminator_step(trainee, reals, fakes, *rest)
+
+        monkeypatch.setattr("training.step.discriminator_step", spy)
+        trainee = step_once(tiny.config(training={"generator_delay_kimg": delay_kimg}))[1]
+        return seen[0], trainee
+
+    (learning, usual), (waiting, delayed) = fakes_of(0.0), fakes_of(1.0)
+    assert learning.rgb.requires_grad and learning.mask.requires_grad
+    assert not waiting.rgb.requires_grad and not waiting.mask.requires_grad
+    assert torch.equal(learning.rgb, waiting.rgb) and torch.equal(learning.mask, waiting.mask)
+    for head in usual.discriminators:
+        for mine, other in zip(
+            usual.discriminators[head].parameters(), delayed.discriminators[head].parameters(), strict=True
+        ):
+            assert torch.equal(mine, other)
 
 
 def test_gamma_and_mask_weight_reach_their_networks():
@@ -120,8 +145,9 @@ def _worker(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     ranks = distributed.start("cpu")
-    trainee, means = tiny.run_steps(_shared_config(), 4, ranks, EPS)
-    torch.save({"weights": tiny.tensors_of(trainee), "means": means}, f"{folder}/rank{rank}.pt")
+    for case in CASES:
+        trainee, means = tiny.run_steps(_shared_config(case), 4, ranks, EPS)
+        torch.save({"weights": tiny.tensors_of(trainee), "means": means}, f"{folder}/{case}{rank}.pt")
     distributed.stop(ranks)
 
 
@@ -130,28 +156,42 @@ def _worker(rank: int, port: int, folder: str) -> None:
 EPS = 0.01
 
 
-def _shared_config():
+# Wild: shapes that leave the box to different extents, so that samples of one rank need more repairs.
+CASES = {"usual": {}, "wild": {"sdf_scale": 8.0, "sphere_radius": 0.45}}
+
+
+def _shared_config(case: str):
     return tiny.config(
         data={"resolution": 16, "views_per_shape": 2},
         training={"batch": 16},
         augment={"mode": "ada", "probability": 0.3},
+        geometry=CASES[case],
     )
 
 
-def test_two_ranks_are_one_rank(tmp_path):
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """Folder with <case>0.pt and <case>1.pt: what two ranks learnt."""
+    folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_worker, args=(rank, port, str(tmp_path))) for rank in (0, 1)]
+    workers = [context.Process(target=_worker, args=(rank, port, str(folder))) for rank in (0, 1)]
     for worker in workers:
         worker.start()
-    trainee, means = tiny.run_steps(_shared_config(), 4, eps=EPS)
     for worker in workers:
         worker.join(60)
         assert worker.exitcode == 0
-    results = [torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]
-    start = tiny.tensors_of(build_trainee(_shared_config(), Ranks()))
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_are_one_rank(two_ranks, case):
+    trainee, means = tiny.run_steps(_shared_config(case), 4, eps=EPS)
+    assert (means["loss/repair"] > 0) == (case == "wild")
+    results = [torch.load(two_ranks / f"{case}{rank}.pt", weights_only=True) for rank in (0, 1)]
+    start = tiny.tensors_of(build_trainee(_shared_config(case), Ranks()))
     for name, value in tiny.tensors_of(trainee).items():
         assert torch.equal(results[0]["weights"][name], results[1]["weights"][name]), f"ranks differ in {name}"
         moved = (value - start[name]).norm()

@@ -1,0 +1,77 @@
+"""How often a training step waits for the device, or makes it wait for the host."""
+
+import traceback
+import warnings
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.training import tiny
+from torch_utils.distributed import Ranks
+from torch_utils.statistics import Statistics
+from training.optimizer import SkipGuard
+from training.setup import MinibatchSource, build_trainee
+from training.step import Minibatch, training_step
+
+
+class Waits(TorchDispatchMode):
+    """Notes what would make a step wait on CUDA and can be seen on the CPU: tables of Python numbers made within it
+    (copies from pageable memory) and outputs whose size depends on values. Random numbers are drawn on the host.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function.overloadpacket.__name__
+        if name in ("nonzero", "masked_select", "_unique2") or (name == "lift_fresh" and args[0].dim() > 0):
+            frames = [frame for frame in traceback.extract_stack() if "/torch/" not in frame.filename]
+            if not frames[-2].filename.endswith("torch_utils/seeding.py"):
+                self.seen.append(f"{name} at {frames[-2].filename}:{frames[-2].lineno}")
+        return function(*args, **(kwargs or {}))
+
+
+def stepper(ranks: Ranks):
+    """Two functions: one draws a minibatch by number, one does its step and notes its gradients' norms."""
+    settings = tiny.config(
+        data={"resolution": 16, "views_per_shape": 2}, augment={"mode": "ada"}, loss={"r1_interval": 1}
+    ).model_copy(update={"classes": 2})
+    trainee = build_trainee(settings, ranks)
+    names = {adam.name: list(adam.parameters) for adam in (trainee.generator_adam, trainee.discriminator_adam)}
+    source, statistics, guard = MinibatchSource(settings, tiny.data(settings), ranks), Statistics(), SkipGuard(3, names)
+
+    def draw(number: int) -> Minibatch:
+        return source.draw(number * settings.training.batch, number)
+
+    def step(batch: Minibatch) -> None:
+        guard.check(training_step(trainee, batch, settings, ranks, statistics))
+
+    return draw, step
+
+
+def test_a_step_makes_no_tables_and_no_sizes_of_its_own():
+    draw, step = stepper(Ranks())
+    step(draw(0))  # what is made once and kept is made here
+    batch = draw(1)
+    with Waits() as waits:
+        step(batch)
+    assert waits.seen == []
+
+
+@pytest.mark.cuda
+def test_a_cuda_step_waits_twice():
+    """For the counts of vertices and faces, and for the number of visible samples."""
+    draw, step = stepper(Ranks(device=torch.device("cuda", 0)))
+    for number in range(3):
+        step(draw(number))
+    torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            step(draw(3))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    waits = [f"{note.filename}:{note.lineno}" for note in seen if "synchronizing" in str(note.message)]
+    assert len(waits) <= 2, waits
