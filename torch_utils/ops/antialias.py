@@ -22,7 +22,7 @@ Errors: TypeError, ValueError "antialias(): expected …, got …".
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
+from torch_utils.ops.autograd import differentiable, differentiable_once, refuse_atomics_when_deterministic
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
 from torch_utils.ops.face_neighbours import face_neighbours
 from torch_utils.ops.loading import use_kernel
@@ -52,7 +52,7 @@ def antialias(
     colour, positions = colour.to(rast.dtype), positions.to(rast.dtype)
     if use_kernel(rast.device.type, op):
         tensors = (colour, rast.detach(), positions, faces, neighbours)
-        out, _, _ = torch.ops.tetragan.antialias(*(t.contiguous() for t in tensors))
+        out, _, _ = _antialias(*(t.contiguous() for t in tensors))
     else:
         out = antialias_reference(colour, rast, positions, faces, neighbours)
     return out.to(dtype)
@@ -203,18 +203,19 @@ def _setup_context(ctx, inputs, output):
     colour, _, positions, faces, _ = inputs
     _, slots, blends = output
     ctx.mark_non_differentiable(slots, blends)
+    ctx.set_materialize_grads(False)  # else zeros for slots and blends, each backward
     ctx.save_for_backward(colour, positions, faces, slots, blends)
 
 
 def _backward(ctx, grad, grad_slots, grad_blends):
+    if grad is None:
+        return None, None, None, None, None
     of_positions = ctx.needs_input_grad[2]
     if of_positions:
         refuse_atomics_when_deterministic("antialias", ctx.saved_tensors[0].device)
-    grad_colour, grad_positions = torch.ops.tetragan.antialias_backward(
-        grad.contiguous(), *ctx.saved_tensors, of_positions
-    )
+    grad_colour, grad_positions = _antialias_backward(grad.contiguous(), *ctx.saved_tensors, of_positions)
     return grad_colour, None, grad_positions if of_positions else None, None, None
 
 
-torch.library.register_autograd("tetragan::antialias", _backward, setup_context=_setup_context)
-refuse_second_derivative("tetragan::antialias_backward", "antialias")
+_antialias = differentiable("antialias", _backward, _setup_context)
+_antialias_backward = differentiable_once("antialias_backward", "antialias")

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from torch_utils.ops.autograd import differentiable
 from torch_utils.ops.checks import FLOATING, HALF, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -52,9 +53,7 @@ def bias_act(
         x = x.float()
     bias = None if bias is None else bias.contiguous()
     scale = None if scale is None else scale.contiguous()
-    y = torch.ops.tetragan.bias_act(
-        dense(x, dim), bias, scale, dim, slope, gain, _NO_CLAMP if clamp is None else float(clamp)
-    )
+    y = _bias_act(dense(x, dim), bias, scale, dim, slope, gain, _NO_CLAMP if clamp is None else float(clamp))
     return y if y.dtype == dtype else y.to(dtype)
 
 
@@ -179,7 +178,7 @@ def _backward(ctx, grad):
     x, scale, y = ctx.saved_tensors
     grad = dense_like(grad, x if y is None else y) if y is not None or x is not None else dense(grad, ctx.options[0])
     _, with_bias, with_scale, *_ = ctx.needs_input_grad
-    grad_x, grad_bias, grad_scale = torch.ops.tetragan.bias_act_backward(
+    grad_x, grad_bias, grad_scale = _bias_act_backward(
         grad, x, grad if y is None else y, scale, *ctx.options, with_bias, with_scale
     )
     return grad_x, grad_bias if with_bias else None, grad_scale if with_scale else None, None, None, None, None
@@ -202,7 +201,7 @@ def _second(ctx, of_x, of_bias, of_scale):
 
     def times_slope(value: Tensor) -> Tensor:
         value = dense_like(value.to(grad.dtype), grad)
-        return torch.ops.tetragan.bias_act_backward(value, None, y, None, *ctx.options, False, False)[0]
+        return _bias_act_backward(value, None, y, None, *ctx.options, False, False)[0]
 
     wants_grad, wants_x, _, wants_scale, *_ = ctx.needs_input_grad
     of_grad = grad_x = grad_scale = None
@@ -222,5 +221,5 @@ def _second(ctx, of_x, of_bias, of_scale):
     return of_grad, grad_x, None, grad_scale, *[None] * 6
 
 
-torch.library.register_autograd("tetragan::bias_act", _backward, setup_context=_setup_context)
-torch.library.register_autograd("tetragan::bias_act_backward", _second, setup_context=_setup_second)
+_bias_act = differentiable("bias_act", _backward, _setup_context)
+_bias_act_backward = differentiable("bias_act_backward", _second, _setup_second)

@@ -19,6 +19,7 @@ under `torch.use_deterministic_algorithms`. Errors: ValueError or TypeError for 
 import torch
 from torch import Tensor
 
+from torch_utils.ops.autograd import differentiable
 from torch_utils.ops.checks import FLOATING, HALF, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -30,7 +31,7 @@ def chamfer(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(f"chamfer(): expected x and y of one batch size, got {x.shape[0]} and {y.shape[0]}")
     if not use_kernel(x.device.type, "chamfer"):
         return chamfer_reference(x, y)
-    return torch.ops.tetragan.chamfer(x.contiguous(), y.contiguous())[:2]
+    return _chamfer(x.contiguous(), y.contiguous())[:2]
 
 
 def chamfer_matrix(x: Tensor, y: Tensor) -> Tensor:
@@ -133,4 +134,4 @@ def _backward(ctx, grad_xy, grad_yx, _grad_nearest_xy, _grad_nearest_yx):
     return x_own + x_other, y_own + y_other
 
 
-torch.library.register_autograd("tetragan::chamfer", _backward, setup_context=_setup_context)
+_chamfer = differentiable("chamfer", _backward, _setup_context)

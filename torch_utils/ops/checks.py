@@ -24,9 +24,7 @@ def check_tensor(
     """
     if not isinstance(value, Tensor):
         raise TypeError(f"{op}(): expected {name} to be a tensor, got {type(value).__name__}")
-    wrong = value.dim() != len(shape)
-    wrong = wrong or any(isinstance(n, int) and n != m for n, m in zip(shape, value.shape, strict=True))
-    if wrong:
+    if not _has_shape(value, shape):
         wanted = ", ".join("·" if n is None else str(n) for n in shape)
         raise ValueError(f"{op}(): expected {name} of shape [{wanted}], got {list(value.shape)}")
     if value.dtype not in dtypes:
@@ -34,6 +32,17 @@ def check_tensor(
         raise TypeError(f"{op}(): expected {name} of type {wanted}, got {str(value.dtype).removeprefix('torch.')}")
     if device is not None and value.device != device:
         raise ValueError(f"{op}(): expected {name} on {device}, got {value.device}")
+
+
+def _has_shape(value: Tensor, shape: Sequence[int | str | None]) -> bool:
+    sizes = value.shape
+    if len(sizes) != len(shape):
+        return False
+    # A plain loop: every op comes here several times a call, and a generator costs more than the comparisons.
+    for size, wanted in zip(sizes, shape, strict=True):  # noqa: SIM110
+        if size != wanted and isinstance(wanted, int):
+            return False
+    return True
 
 
 def check_index_range(op: str, name: str, value: Tensor, size: int) -> None:

@@ -16,7 +16,7 @@ Errors: TypeError, ValueError "interpolate(): expected …, got …"; an id in `
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
+from torch_utils.ops.autograd import differentiable, differentiable_once, refuse_atomics_when_deterministic
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -37,7 +37,7 @@ def interpolate(
     if use_kernel(rast.device.type, op):
         db = None if rast_db is None else rast_db.contiguous()
         arguments = (attributes.contiguous(), rast.contiguous(), faces.contiguous(), db)
-        values, values_db = torch.ops.tetragan.interpolate(*arguments)
+        values, values_db = _interpolate(*arguments)
     else:
         values, values_db = interpolate_reference(attributes, rast, faces, rast_db)
     return values.to(dtype), None if rast_db is None else values_db.to(dtype)
@@ -102,7 +102,7 @@ def _backward(ctx, grad_values, grad_values_db):
     of_attributes = ctx.needs_input_grad[0]
     if of_attributes:
         refuse_atomics_when_deterministic("interpolate", ctx.saved_tensors[0].device)
-    grad_attributes, grad_rast, grad_rast_db = torch.ops.tetragan.interpolate_backward(
+    grad_attributes, grad_rast, grad_rast_db = _interpolate_backward(
         grad_values.contiguous(),
         None if rast_db is None else grad_values_db.contiguous(),
         attributes,
@@ -114,5 +114,5 @@ def _backward(ctx, grad_values, grad_values_db):
     return grad_attributes if of_attributes else None, grad_rast, None, None if rast_db is None else grad_rast_db
 
 
-torch.library.register_autograd("tetragan::interpolate", _backward, setup_context=_setup_context)
-refuse_second_derivative("tetragan::interpolate_backward", "interpolate")
+_interpolate = differentiable("interpolate", _backward, _setup_context)
+_interpolate_backward = differentiable_once("interpolate_backward", "interpolate")

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.autograd import differentiable, differentiable_once
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -96,9 +96,10 @@ def marching_tets_topology(sdf: Tensor, tets: Tensor, edges: Tensor, tet_edges: 
     else:
         parts = marching_tets_topology_reference(sdf, tets, edges, tet_edges)
     faces, edge_vertices, active, edge_active, offsets = parts
-    vertex_offsets, face_offsets, active_offsets, (flaws, *_) = offsets.unbind()
-    if flaws:
-        raise ValueError(f"{op}(): expected {'; '.join(text for bit, text in FLAWS.items() if int(flaws) & bit)}")
+    vertex_offsets, face_offsets, active_offsets, flaws = offsets.unbind()
+    found = int(flaws[0])
+    if found:
+        raise ValueError(f"{op}(): expected {'; '.join(text for bit, text in FLAWS.items() if found & bit)}")
     return Topology(faces, edge_vertices, active, edge_active, vertex_offsets, face_offsets, active_offsets)
 
 
@@ -116,7 +117,7 @@ def edge_crossings(sdf: Tensor, positions: Tensor, pairs: Tensor) -> Tensor:
     atomics = sdf.device.type == "cuda" and torch.are_deterministic_algorithms_enabled()
     if atomics or not use_kernel(sdf.device.type, op):
         return edge_crossings_reference(sdf, positions, pairs)
-    return torch.ops.tetragan.edge_crossings(sdf.contiguous(), positions.contiguous(), pairs.contiguous())
+    return _edge_crossings(sdf.contiguous(), positions.contiguous(), pairs.contiguous())
 
 
 def marching_tets(
@@ -264,11 +265,9 @@ def _crossings_context(ctx, inputs, output):
 
 def _crossings_backward(ctx, grad):
     to_positions = ctx.needs_input_grad[1]
-    grad_sdf, grad_positions = torch.ops.tetragan.edge_crossings_backward(
-        grad.contiguous(), *ctx.saved_tensors, to_positions
-    )
+    grad_sdf, grad_positions = _edge_crossings_backward(grad.contiguous(), *ctx.saved_tensors, to_positions)
     return grad_sdf, grad_positions if to_positions else None, None
 
 
-torch.library.register_autograd("tetragan::edge_crossings", _crossings_backward, setup_context=_crossings_context)
-refuse_second_derivative("tetragan::edge_crossings_backward", "edge_crossings")
+_edge_crossings = differentiable("edge_crossings", _crossings_backward, _crossings_context)
+_edge_crossings_backward = differentiable_once("edge_crossings_backward", "edge_crossings")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.autograd import refuse_second_derivative
+from torch_utils.ops.autograd import differentiable, differentiable_once
 from torch_utils.ops.checks import FLOATING, HALF, check_offsets, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -44,9 +44,7 @@ def point_mlp(
     if x.device.type != "cpu" or not use_kernel("cpu", "point_mlp"):
         return point_mlp_reference(x, weights, biases, point_offsets, alpha=alpha, gain=gain).to(dtype)
     packed = torch.cat([w.flatten(1) for w in weights], 1)
-    y = torch.ops.tetragan.point_mlp(
-        x.contiguous(), packed, torch.cat(list(biases)), point_offsets.contiguous(), widths, alpha, gain
-    )
+    y = _point_mlp(x.contiguous(), packed, torch.cat(list(biases)), point_offsets.contiguous(), widths, alpha, gain)
     return y.to(dtype)
 
 
@@ -119,9 +117,7 @@ def _setup_context(ctx, inputs, output):
 
 def _backward(ctx, grad):
     with_x, with_weights, with_biases, *_ = ctx.needs_input_grad
-    grad_x, grad_weights, grad_biases = torch.ops.tetragan.point_mlp_backward(
-        grad.contiguous(), *ctx.saved_tensors, *ctx.options, with_x
-    )
+    grad_x, grad_weights, grad_biases = _point_mlp_backward(grad.contiguous(), *ctx.saved_tensors, *ctx.options, with_x)
     return (
         grad_x if with_x else None,
         grad_weights if with_weights else None,
@@ -133,5 +129,5 @@ def _backward(ctx, grad):
     )
 
 
-torch.library.register_autograd("tetragan::point_mlp", _backward, setup_context=_setup_context)
-refuse_second_derivative("tetragan::point_mlp_backward", "point_mlp")
+_point_mlp = differentiable("point_mlp", _backward, _setup_context)
+_point_mlp_backward = differentiable_once("point_mlp_backward", "point_mlp")

@@ -25,7 +25,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
+from torch_utils.ops.autograd import differentiable, differentiable_once, refuse_atomics_when_deterministic
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_offsets, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -56,7 +56,7 @@ def rasterize(
         return rasterize_reference(
             positions, faces, face_offsets, resolution, derivatives=derivatives, previous=previous
         )
-    rast, rast_db = torch.ops.tetragan.rasterize(
+    rast, rast_db = _rasterize(
         positions.contiguous(), faces.contiguous(), face_offsets.contiguous(), *resolution, derivatives, previous
     )
     return rast, rast_db if derivatives else None
@@ -279,9 +279,9 @@ def _backward(ctx, grad_rast, grad_rast_db):
     positions, faces, rast = ctx.saved_tensors
     refuse_atomics_when_deterministic("rasterize", positions.device)
     grad_db = grad_rast_db.contiguous() if ctx.derivatives else None
-    grad = torch.ops.tetragan.rasterize_backward(grad_rast.contiguous(), grad_db, positions, faces, rast)
+    grad = _rasterize_backward(grad_rast.contiguous(), grad_db, positions, faces, rast)
     return grad, None, None, None, None, None, None
 
 
-torch.library.register_autograd("tetragan::rasterize", _backward, setup_context=_setup_context)
-refuse_second_derivative("tetragan::rasterize_backward", "rasterize")
+_rasterize = differentiable("rasterize", _backward, _setup_context)
+_rasterize_backward = differentiable_once("rasterize_backward", "rasterize")

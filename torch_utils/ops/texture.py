@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
+from torch_utils.ops.autograd import differentiable, differentiable_once, refuse_atomics_when_deterministic
 from torch_utils.ops.checks import FLOATING, HALF, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -55,7 +55,7 @@ def texture(
         levels = [image]
     elif levels is None:
         levels = mip_levels(image)
-    out = torch.ops.tetragan.texture(
+    out = _texture(
         torch.cat([level.to(uv.dtype).flatten(1, 2) for level in levels], 1).contiguous(),
         uv.contiguous(),
         uv_db.contiguous() if uv_db is not None and filter == "trilinear" else None,
@@ -194,12 +194,10 @@ def _backward(ctx, grad):
     of_texels = ctx.needs_input_grad[0]
     if of_texels:
         refuse_atomics_when_deterministic("texture", ctx.saved_tensors[0].device)
-    grad_texels, grad_uv, grad_db = torch.ops.tetragan.texture_backward(
-        grad.contiguous(), texels, uv, uv_db, *ctx.settings, of_texels
-    )
+    grad_texels, grad_uv, grad_db = _texture_backward(grad.contiguous(), texels, uv, uv_db, *ctx.settings, of_texels)
     grads = (grad_texels if of_texels else None, grad_uv, None if uv_db is None else grad_db)
     return *grads, None, None, None, None, None
 
 
-torch.library.register_autograd("tetragan::texture", _backward, setup_context=_setup_context)
-refuse_second_derivative("tetragan::texture_backward", "texture")
+_texture = differentiable("texture", _backward, _setup_context)
+_texture_backward = differentiable_once("texture_backward", "texture")

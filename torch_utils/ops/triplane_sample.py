@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.autograd import refuse_atomics_when_deterministic, refuse_second_derivative
+from torch_utils.ops.autograd import differentiable, differentiable_once, refuse_atomics_when_deterministic
 from torch_utils.ops.checks import FLOATING, HALF, check_offsets, check_tensor
 from torch_utils.ops.loading import use_kernel
 
@@ -39,7 +39,7 @@ def triplane_sample(planes: Tensor, points: Tensor, point_offsets: Tensor) -> Te
         planes = planes if planes.stride(4) == 1 and _is_dense(planes) else planes.contiguous()
         # The CUDA kernel reads the offsets where it runs; copying them there waits for nothing.
         offsets = point_offsets.contiguous().to(planes.device, non_blocking=True)
-        features = torch.ops.tetragan.triplane_sample(planes, points.contiguous(), offsets)
+        features = _triplane_sample(planes, points.contiguous(), offsets)
     return features.to(dtype)
 
 
@@ -114,11 +114,11 @@ def _backward(ctx, grad):
     with_planes, with_points, _ = ctx.needs_input_grad
     if with_planes:
         refuse_atomics_when_deterministic("triplane_sample", planes.device)
-    grad_planes, grad_points = torch.ops.tetragan.triplane_sample_backward(
+    grad_planes, grad_points = _triplane_sample_backward(
         grad.contiguous(), planes, points, point_offsets, with_planes, with_points
     )
     return grad_planes if with_planes else None, grad_points if with_points else None, None
 
 
-torch.library.register_autograd("tetragan::triplane_sample", _backward, setup_context=_setup_context)
-refuse_second_derivative("tetragan::triplane_sample_backward", "triplane_sample")
+_triplane_sample = differentiable("triplane_sample", _backward, _setup_context)
+_triplane_sample_backward = differentiable_once("triplane_sample_backward", "triplane_sample")

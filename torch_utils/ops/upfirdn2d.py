@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from torch_utils.ops.autograd import differentiable
 from torch_utils.ops.bias_act import dense, dense_like
 from torch_utils.ops.checks import FLOATING, HALF, check_tensor
 from torch_utils.ops.loading import use_kernel
@@ -45,7 +46,7 @@ def upfirdn2d(
     x = dense(x)
     # One pass, but for planar pictures on the CPU: the networks' format is channels-last.
     fused = None if add is None or (x.is_contiguous() and x.device.type == "cpu") else dense_like(add, x)
-    y = torch.ops.tetragan.upfirdn2d(x, filter.contiguous(), fused, up, down, *padding, False, gain)
+    y = _upfirdn2d(x, filter.contiguous(), fused, up, down, *padding, False, gain)
     if add is not None and fused is None:
         y = y + add.to(y.dtype)
     return y if y.dtype == dtype else y.to(dtype)
@@ -139,10 +140,8 @@ def _backward(ctx, grad):
     before = (taps - 1 - left, taps - 1 - top)
     right = width * up - out_width * down + left - up + 1
     bottom = height * up - out_height * down + top - up + 1
-    grad_x = torch.ops.tetragan.upfirdn2d(
-        dense(grad), filter, None, down, up, before[0], right, before[1], bottom, not flip, gain
-    )
+    grad_x = _upfirdn2d(dense(grad), filter, None, down, up, before[0], right, before[1], bottom, not flip, gain)
     return grad_x, None, grad_add, *[None] * 8
 
 
-torch.library.register_autograd("tetragan::upfirdn2d", _backward, setup_context=_setup_context)
+_upfirdn2d = differentiable("upfirdn2d", _backward, _setup_context)
