@@ -107,6 +107,10 @@ class RunLog:
             text = _rate(nimg, self._total, (nimg - before) / (now - then))
             self._progress.update(self._task, completed=nimg, text=text)
 
+    def restart_rate(self) -> None:
+        """Forget the last seconds: they held more than training."""
+        self._recent.clear()
+
     def record(self, line: dict[str, Any]) -> None:
         """One line of statistics: {"nimg": …, "images_per_second": …, name: mean, …} (docs/troubleshooting.md)."""
         if self._stats:

@@ -22,7 +22,7 @@ from torch_utils.distributed import Ranks
 from torch_utils.statistics import Statistics
 from training.folder import RunFolder
 from training.health import Health
-from training.logs import RunLog
+from training.logs import RunLog, duration
 from training.optimizer import SkipGuard
 from training.probe import COLUMNS, SHAPES, Probe
 from training.setup import Data, MinibatchSource, build_trainee, check_batch, initialise_from, state_parts
@@ -35,14 +35,16 @@ _STOP_INTERVAL = 8
 
 @dataclass
 class Progress:
-    """Where a run stands. nimg: images shown. number: minibatches done. seconds: of training, resumed ones included.
+    """Where a run stands, resumed parts included. nimg: images shown. number: minibatches done.
 
+    seconds: of training alone. other_seconds: of log lines, sheets, networks and states.
     skipped, skipped_in_a_row: minibatches left out for a gradient that was not finite.
     """
 
     nimg: int = 0
     number: int = 0
     seconds: float = 0.0
+    other_seconds: float = 0.0
     skipped: int = 0
     skipped_in_a_row: int = 0
 
@@ -106,7 +108,19 @@ def train(
     with log:
         for note in notes:
             log.warn(note)
-        return _loop(run)
+        complete = _loop(run)
+        log.say(summary(progress))
+    return complete
+
+
+def summary(progress: Progress) -> str:
+    """How long a run took, and what of that was training."""
+    rate = progress.nimg / max(progress.seconds, 1e-9)
+    return (
+        f"{progress.nimg / 1000:g} kimg in {duration(progress.seconds + progress.other_seconds)}: "
+        f"{duration(progress.seconds)} of training ({rate:.1f} img/s), "
+        f"{duration(progress.other_seconds)} of log lines, sheets, networks and states"
+    )
 
 
 def _loop(run: Run) -> bool:
@@ -116,10 +130,11 @@ def _loop(run: Run) -> bool:
     guard = SkipGuard(run.config.training.max_skipped_steps, names, run.progress.skipped_in_a_row)
     training = run.config.training
     state = run.progress
+    saved_nimg, drawn_nimg, complete = state.nimg, -1, True
     if state.nimg == 0:
-        _begin(run, probe, guard)
-    tick, saved_nimg = time.perf_counter(), state.nimg
-    tick_nimg, complete = state.nimg, True
+        with _apart(run):
+            _begin(run, probe, guard)
+    tick, tick_nimg = time.perf_counter(), state.nimg
     with stop_requests() as stop:
         while state.nimg < run.total_nimg:
             norms = training_step(
@@ -134,34 +149,53 @@ def _loop(run: Run) -> bool:
                 break
             if due(state.nimg - training.batch, state.nimg, training.log_kimg) or state.nimg >= run.total_nimg:
                 state.skipped += guard.settle()
-                tick = _log_line(run, probe, tick, tick_nimg)
-                if due(tick_nimg, state.nimg, training.state_kimg):
-                    _save_state(run, guard)
-                    saved_nimg = state.nimg
-                if due(tick_nimg, state.nimg, training.snapshot_kimg):
-                    _snapshot(run, probe)
-                tick_nimg = state.nimg
+                _log_line(run, probe, tick, tick_nimg)
+                with _apart(run):
+                    if due(tick_nimg, state.nimg, training.snapshot_kimg):
+                        _snapshot(run, probe)
+                        drawn_nimg = state.nimg
+                    if due(tick_nimg, state.nimg, training.state_kimg):
+                        _save_state(run, guard)
+                        saved_nimg = state.nimg
+                tick, tick_nimg = time.perf_counter(), state.nimg
         state.skipped += guard.settle()
         if not complete and state.nimg > tick_nimg:
             _log_line(run, probe, tick, tick_nimg)
-        if saved_nimg != state.nimg:
-            _save_state(run, guard)
-        _snapshot(run, probe)
+        with _apart(run):
+            if drawn_nimg != state.nimg:
+                _snapshot(run, probe)
+            if saved_nimg != state.nimg:
+                _save_state(run, guard)
     return complete
 
 
-def _log_line(run: Run, probe: Probe, tick: float, tick_nimg: int) -> float:
-    """Read the statistics since the last line and write them; returns the time from which the next line counts."""
-    state = run.progress
+@contextmanager
+def _apart(run: Run) -> Iterator[None]:
+    """Work beside the training: its time counts in `other_seconds` alone, and not in any rate."""
+    start = time.perf_counter()
+    yield
+    run.progress.other_seconds += time.perf_counter() - start
+    run.log.restart_rate()
+
+
+def _log_line(run: Run, probe: Probe, tick: float, tick_nimg: int) -> None:
+    """Write the statistics since the last line, which was at the time `tick` and `tick_nimg` images."""
+    values = run.statistics.read(run.ranks)  # waits for the device: what was queued is done
     now = time.perf_counter()
-    values = run.statistics.read(run.ranks)
-    state.seconds += now - tick
+    run.progress.seconds += now - tick
+    with _apart(run):
+        _write_line(run, probe, values, (run.progress.nimg - tick_nimg) / max(now - tick, 1e-9))
+
+
+def _write_line(run: Run, probe: Probe, values: dict[str, tuple[float, float]], images_per_second: float) -> None:
+    state = run.progress
     if run.ranks.first:
         line: dict[str, Any] = {
             "nimg": state.nimg,
             "minibatches": state.number,
             "seconds": round(state.seconds, 3),
-            "images_per_second": round((state.nimg - tick_nimg) / max(now - tick, 1e-9), 2),
+            "other_seconds": round(state.other_seconds, 3),
+            "images_per_second": round(images_per_second, 2),
             "skipped_steps": state.skipped,
             "memory_peak_mb": peak_memory_mb(run.ranks),
         }
@@ -171,7 +205,6 @@ def _log_line(run: Run, probe: Probe, tick: float, tick_nimg: int) -> float:
         run.log.record(line)
         for message in run.health.observe(line):
             run.log.warn(message)
-    return time.perf_counter()
 
 
 def _begin(run: Run, probe: Probe, guard: SkipGuard) -> None:

@@ -15,6 +15,7 @@ from tests.command_line import assert_refused, run
 from tests.training import tiny
 from torch_utils.checkpoint import load_network, load_tensors, save_tensors
 from training import loop
+from training.probe import Probe
 from training.step import training_step
 
 ROOT = Path(__file__).parents[2]
@@ -50,7 +51,7 @@ def lines(folder: Path) -> list[dict]:
 
 def learnt(folder: Path) -> list[dict]:
     """The lines of stats.jsonl without what depends on the machine."""
-    timed = {"seconds", "images_per_second", "memory_peak_mb"}
+    timed = {"seconds", "other_seconds", "images_per_second", "memory_peak_mb"}
     return [{key: value for key, value in line.items() if key not in timed} for line in lines(folder)]
 
 
@@ -77,6 +78,48 @@ def test_schema_of_the_statistics(finished):
         assert {"loss/generator", "logits/real_rgb", "logits/real_rgb/deviation", "coverage/fake"} <= line.keys()
         assert line["probe/components"] >= 1 and line["probe/diversity"] >= 0
         assert all(isinstance(value, int | float) for value in line.values())
+
+
+def test_time_beside_the_training_counts_apart(data, config, tmp_path, monkeypatch):
+    """On a clock that only a step (1 s), the probe (10 s), a network (100 s) and a state (1000 s) move."""
+    clock, networks = [0.0], []
+
+    def lasting(seconds, function):
+        def wrapped(*args, **options):
+            clock[0] += seconds
+            return function(*args, **options)
+
+        return wrapped
+
+    def save_network(path, *rest, **options):
+        networks.append(path.name)
+
+    monkeypatch.setattr("training.loop.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("training.loop.training_step", lasting(1, training_step))
+    monkeypatch.setattr("training.loop.Probe.figures", lasting(10, Probe.figures))
+    monkeypatch.setattr("training.loop.save_network", lasting(100, save_network))
+    monkeypatch.setattr("training.loop.save_state", lasting(1000, loop.save_state))
+    out = tmp_path / "out"
+    outcome = run("train", "--config", config, "--data", data, "--out", out)
+    assert outcome.status == 0, outcome.stderr
+    # Eight images a step; states at 0, 32, 64 and 80 images, networks (under two names) at 64 and 80.
+    assert [line["images_per_second"] for line in lines(out)] == [8.0] * 5
+    assert [line["seconds"] for line in lines(out)] == [2, 4, 6, 8, 10]
+    assert [line["other_seconds"] for line in lines(out)] == [1000, 1010, 2020, 2030, 3240]
+    assert networks == [
+        "network-000000064.safetensors", "network.safetensors", "network-000000080.safetensors", "network.safetensors",
+    ]  # fmt: skip
+    assert "0.08 kimg in 1h 14m: 10s of training (8.0 img/s), 1h 14m of log lines" in outcome.stderr
+
+
+def test_the_last_network_is_written_once(data, config, tmp_path, monkeypatch):
+    """Also where the run's end is the moment for a snapshot anyway."""
+    networks = []
+    monkeypatch.setattr("training.loop.save_network", lambda path, *_, **options: networks.append(path.name))
+    length = ("--set", "training.total_kimg=0.064")
+    outcome = run("train", "--config", config, "--data", data, "--out", tmp_path / "out", *length)
+    assert outcome.status == 0, outcome.stderr
+    assert networks == ["network-000000064.safetensors", "network.safetensors"]
 
 
 # The command, killing itself in the seventh minibatch: after the state at 32 images and the line at 48.
