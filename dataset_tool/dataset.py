@@ -160,10 +160,10 @@ class ViewDataset:
         return values
 
 
-def open_dataset(path: str | Path, *, allow_outside: bool = False) -> ViewDataset:
+def open_dataset(path: str | Path) -> ViewDataset:
     """Open a dataset; reads `dataset.json` alone. UserError where there is none or its render was not finished."""
     path = Path(path)
-    storage = open_storage(path, allow_outside)
+    storage = open_storage(path)
     if not storage.exists("dataset.json"):
         raise UserError(
             f"{path}: no dataset.json in it; make a dataset with: tetragan dataset render SOURCE --out {path}"

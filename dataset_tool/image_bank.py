@@ -3,7 +3,7 @@
 import functools
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -20,8 +20,9 @@ class ImageBank:
     """The views of a split at one resolution, as premultiplied uint8 RGBA in memory.
 
     Image i is view `view_of[i]` of shape `shape_of[i]` (an index into `shape_ids`). Where the images would take more
-    than `memory_limit` bytes they are decoded on demand instead. Averaging down by a whole number is done in
-    premultiplied alpha; a resolution that does not divide the stored one is refused.
+    than `memory_limit` bytes (of the processes that torchrun started on this machine together) they are decoded on
+    demand instead; `prefetch` then decodes the next batch in the background. Averaging down by a whole number is done
+    in premultiplied alpha; a resolution that does not divide the stored one is refused.
     """
 
     def __init__(
@@ -50,16 +51,14 @@ class ImageBank:
         self.cameras = dataset.cameras([self.shape_ids[s] for s in self.shape_of.tolist()], self.view_of.tolist())
         self.labels = torch.tensor([dataset.label(shape_id) for shape_id in self.shape_ids])
         self._images: Tensor | None = None
-        if len(self) * resolution * resolution * 4 <= memory_limit:
+        self._background = ThreadPoolExecutor(1)
+        self._ahead: tuple[list[int], Future[Tensor]] | None = None
+        share = memory_limit / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        if len(self) * resolution * resolution * 4 <= share:
             self._images = self._decode(range(len(self)), progress)
 
     def __len__(self) -> int:
         return self.shape_of.shape[0]
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the images are held decoded."""
-        return self._images is not None
 
     def batch(self, indices: Tensor | Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
         """Images [B, 4, R, R] float32 and their cameras.
@@ -68,11 +67,21 @@ class ImageBank:
         Channels-last in memory.
         """
         index = torch.as_tensor(indices, dtype=torch.int64)
-        images = self._decode(index.tolist()) if self._images is None else self._images.index_select(0, index)
+        images = self._on_demand(index.tolist()) if self._images is None else self._images.index_select(0, index)
         values = upload(images, device).to(torch.float32)
         scale, shift = _ranges(values.device)
         values = values.mul_(scale).add_(shift)
         return values.permute(0, 3, 1, 2), self.cameras[index].to(device)
+
+    def prefetch(self, indices: Tensor | Sequence[int]) -> None:
+        """Say which batch comes next: it is decoded in the background where images are decoded on demand."""
+        if self._images is None:
+            wanted = torch.as_tensor(indices, dtype=torch.int64).tolist()
+            self._ahead = (wanted, self._background.submit(self._decode, wanted))
+
+    def _on_demand(self, indices: list[int]) -> Tensor:
+        ahead, self._ahead = self._ahead, None
+        return ahead[1].result() if ahead is not None and ahead[0] == indices else self._decode(indices)
 
     def class_labels(self, indices: Tensor | Sequence[int]) -> Tensor:
         """Class of each image's shape [B] int64."""
@@ -81,12 +90,11 @@ class ImageBank:
     def _decode(self, indices: Sequence[int], progress: Callable[[int, int], None] | None = None) -> Tensor:
         """Premultiplied uint8 [len(indices), R, R, 4]."""
         images = np.empty((len(indices), self.resolution, self.resolution, 4), np.uint8)
-        shapes, views = self.shape_of.tolist(), self.view_of.tolist()
+        wanted = torch.as_tensor(indices, dtype=torch.int64)
+        shapes, views = self.shape_of[wanted].tolist(), self.view_of[wanted].tolist()
 
         def one(row: int) -> None:
-            index = indices[row]
-            shape_id = self.shape_ids[shapes[index]]
-            images[row] = self.dataset.load_premultiplied(shape_id, views[index], self.resolution)
+            images[row] = self.dataset.load_premultiplied(self.shape_ids[shapes[row]], views[row], self.resolution)
 
         with ThreadPoolExecutor(self._workers) as pool:
             for done, _ in enumerate(pool.map(one, range(len(indices)), chunksize=1), 1):

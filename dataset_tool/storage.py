@@ -25,10 +25,10 @@ class Storage(Protocol):
         """Names of the folders under shapes/ that are whole, sorted."""
 
 
-def open_storage(path: Path, allow_outside: bool = False) -> Storage:
+def open_storage(path: Path) -> Storage:
     """The folder or zip at `path`; UserError where there is none."""
     if path.is_dir():
-        return FolderStorage(path, allow_outside)
+        return FolderStorage(path)
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipStorage(path)
     if path.is_file():
@@ -42,15 +42,16 @@ def join(folder: str, name: str) -> str:
 
 
 class FolderStorage:
-    """A dataset in a folder. Paths that lead out of it are refused unless `allow_outside`."""
+    """A dataset in a folder. Paths that lead out of it are refused."""
 
-    def __init__(self, path: Path, allow_outside: bool = False):
+    def __init__(self, path: Path):
         self.path = path
-        self._allow_outside = allow_outside
 
     def _locate(self, name: str) -> Path:
-        if not self._allow_outside and (name.startswith(("..", "/")) or (os.name == "nt" and ":" in name)):
-            raise UserError(f"{self.path}: {name} lies outside the dataset; allow it with --allow-outside")
+        if name.startswith(("..", "/")) or (os.name == "nt" and ":" in name):
+            raise UserError(
+                f"{self.path}: {name} lies outside the dataset, where nothing is read; move it into the folder"
+            )
         return self.path / name
 
     def read(self, name: str) -> bytes:

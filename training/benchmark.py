@@ -51,6 +51,9 @@ class RandomViews:
         """As ImageBank's."""
         return upload(self.images[list(indices)], device), self.cameras[list(indices)].to(device)
 
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """Nothing to do: the images are there."""
+
     def class_labels(self, indices: Sequence[int]) -> Tensor:
         """All of class 0."""
         return torch.zeros(len(indices), dtype=torch.int64)

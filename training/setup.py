@@ -38,6 +38,9 @@ class RealViews(Protocol):
     def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
         """Views [B, 4, R, R] (RGB in [−1, 1] over black, mask in [0, 1]) and their cameras."""
 
+    def prefetch(self, indices: Sequence[int]) -> None:
+        """The batch that will be asked for next."""
+
     def class_labels(self, indices: Sequence[int]) -> Tensor:
         """Class of each view's shape [B] int64."""
 
@@ -191,6 +194,7 @@ class MinibatchSource:
         seed, views = config.training.seed, config.data.views_per_shape
         order = real_order(seed, nimg, self.slice, len(self.data.bank))
         images, cameras = self.data.bank.batch(order, device)
+        self.data.bank.prefetch(real_order(seed, nimg + config.training.batch, self.slice, len(self.data.bank)))
         labels = upload(self.data.bank.class_labels(order), device) if config.classes else None
         shapes = shape_indices(nimg, self.slice, views)
         latents = draw_latents(seed, shapes, config.mapping.z_dim).to(device)

@@ -27,6 +27,18 @@ def test_published_laws(name, highest):
     )
 
 
+@pytest.mark.parametrize(("name", "low", "high"), [("lamp", 0, 30), ("mug", 5, 50), ("plane", -20, 40)])
+def test_laws_of_the_procedural_categories(name, low, high):
+    """The published cameras but for the elevation: from below too where an object shows its belly."""
+    cameras, published = camera_law(name).sample(0, range(2000)), camera_law("car").sample(0, range(2000))
+    elevation = cameras.elevation_rad().rad2deg()
+    assert low - 1e-3 < elevation.min() < low + 1
+    assert high - 1 < elevation.max() < high + 1e-3
+    torch.testing.assert_close(cameras.azimuth_rad(), published.azimuth_rad())
+    torch.testing.assert_close(cameras.focal, published.focal)
+    torch.testing.assert_close(cameras.position().norm(dim=1), torch.full((2000,), 1.2))
+
+
 def test_a_camera_depends_on_seed_and_index_alone():
     law = camera_law("chair")
     forward, shuffled = law.sample(5, [0, 1, 2, 3]), law.sample(5, [3, 1, 0])

@@ -103,7 +103,9 @@ def test_downsampling_agrees_with_exact_averages(factor):
 def test_image_bank_batches(data, in_memory):
     dataset = open_dataset(data)
     bank = ImageBank(dataset, ["s3", "s1"], 8, memory_limit=1e9 if in_memory else 0)
-    assert bank.in_memory == in_memory
+    if not in_memory:
+        assert bank._images is None
+        bank.prefetch([5, 0])
     assert len(bank) == 6
     images, cameras = bank.batch([5, 0])
     assert images.shape == (2, 4, 8, 8)
@@ -114,6 +116,28 @@ def test_image_bank_batches(data, in_memory):
         torch.testing.assert_close(images[row, :3], torch.from_numpy(expected[:3] / 127.5 - 1))
         torch.testing.assert_close(images[row, 3], torch.from_numpy(expected[3] / 255))
         assert (cameras.camera_to_world[row] == dataset.cameras([f"s{index}"], [view]).camera_to_world[0]).all()
+
+
+def test_what_was_decoded_ahead_is_used_and_nothing_else(data, monkeypatch):
+    bank = ImageBank(open_dataset(data), "train", memory_limit=0)
+    expected = [bank.batch(indices)[0] for indices in ([1, 0], [2, 3])]
+    bank.prefetch([1, 0])
+    assert bank._ahead is not None
+    bank._ahead[1].result()
+    monkeypatch.setattr(bank, "_decode", lambda _: pytest.fail("decoded again"))
+    assert torch.equal(bank.batch(torch.tensor([1, 0]))[0], expected[0])
+    monkeypatch.undo()
+    bank.prefetch([1, 0])
+    assert torch.equal(bank.batch([2, 3])[0], expected[1])
+
+
+def test_ranks_on_one_machine_share_the_memory_limit(data, monkeypatch):
+    dataset = open_dataset(data)
+    size = 4 * 16 * 16 * len(ImageBank(dataset, "train"))
+    assert ImageBank(dataset, "train", memory_limit=size)._images is not None
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    assert ImageBank(dataset, "train", memory_limit=size)._images is None
+    assert ImageBank(dataset, "train", memory_limit=2 * size)._images is not None
 
 
 def test_image_bank_takes_a_split_and_index_tensors(data):
@@ -207,9 +231,8 @@ def test_images_elsewhere_in_the_dataset_but_never_outside(copy):
     assert (open_dataset(copy).load("s0", 0) == expected_image(0, 0)).all()
     shutil.move(copy / "picture.png", copy.parent / "picture.png")
     spoil_cameras(copy, lambda v: v["frames"][0].update(file_path="../../../picture.png"))
-    with pytest.raises(UserError, match="outside the dataset; allow it with --allow-outside"):
+    with pytest.raises(UserError, match="outside the dataset, where nothing is read; move it into the folder"):
         open_dataset(copy).load("s0", 0)
-    assert (open_dataset(copy, allow_outside=True).load("s0", 0) == expected_image(0, 0)).all()
 
 
 def truncate(path):

@@ -71,6 +71,28 @@ def test_get3d(tmp_path):
     assert (open_dataset(tmp_path / "data.zip").load("car1", 1) == expected).all()
 
 
+def test_get3ds_cameras_are_those_of_its_blender_scene(tmp_path):
+    """The published scene, multiplied out: a camera at (0, 1.2, 0) whose parent turns by elevation about X, then by
+    rotation about Z; the OBJ imported with its Y up and its −Z along Blender's +Y. A ShapeNet v1 model faces +X.
+    """
+    root = get3d(tmp_path / "data")
+    convert(root)
+    cameras = open_dataset(root).cameras(["car2"] * 2, [0, 1])
+    for view, (rotation, elevation) in enumerate(np.radians([[0.0, 10.0], [92.0, 20.0]])):
+        c, s = math.cos(rotation), math.sin(rotation)
+        about_z = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]])
+        c, s = math.cos(elevation), math.sin(elevation)
+        about_x = np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+        pose = look_at(about_z @ about_x @ [0, 1.2, 0], [0, 0, 1])
+        for front, up, side in ((0.4, 0.1, 0.2), (0.0, -0.3, 0.0)):
+            # Along the model's front (+X), up (+Y) and left (−Z, that is +Y in Blender); ours: +Z, +Y, +X.
+            local = np.linalg.inv(pose) @ [front, side, up, 1]
+            focal = 35 / 16
+            expected = focal * local[0] / -local[2], -focal * local[1] / -local[2]
+            got = pixel(cameras, (side, up, front))[view]
+            assert got.tolist() == pytest.approx(expected, abs=1e-5)
+
+
 def look_at(position, up):
     """OpenGL camera-to-world of a camera at `position` that looks at the origin."""
     backward = np.asarray(position, float) / np.linalg.norm(position)

@@ -81,6 +81,13 @@ def test_two_hundred_chairs_are_distinct_and_varied() -> None:
     assert all(250 <= chair.num_faces() <= 5000 for chair in chairs)
 
 
+@pytest.mark.parametrize("category", [name for name in NAMES if name != "chair"])
+def test_shapes_of_every_category_are_distinct(category: str) -> None:
+    made = [make_shape(category, 11, index) for index in range(16)]
+    assert len({shape.geometry_hash() for shape in made}) == 16
+    assert len({shape.caption for shape in made}) > 10
+
+
 @pytest.mark.parametrize("category", NAMES)
 def test_parts_are_closed_outward_and_the_object_is_one_piece(
     category: str, shapes: dict[str, list[ProceduralShape]]
