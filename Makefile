@@ -1,13 +1,14 @@
 # Two commands do everything on a machine with Python ≥ 3.11 and g++:
 #   make demo   chairs → views → training → meshes → report, in out/demo
 #   make test   all that CI checks
+#   make blender   an environment for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
-.PHONY: help install test lint demo wheel clean
+.PHONY: help install test lint demo blender wheel clean
 .DEFAULT_GOAL := help
 
 help:
@@ -59,6 +60,17 @@ demo: install
 	@echo "Report        $(DEMO)/report/report.html"
 	@echo "Training      $(DEMO)/run (curves: .venv/bin/tensorboard --logdir $(DEMO)/run)"
 	@echo "Next          source .venv/bin/activate; tetragan dataset render YOUR_MESHES --out data/mine --camera chair"
+
+# Blender's module wants Python 3.11 and an older NumPy: its own environment, never mixed with ours.
+BLENDER_PYTHON ?= python3.11
+blender: .venv-blender/.installed
+.venv-blender/.installed: constraints-blender.txt
+	@command -v $(BLENDER_PYTHON) > /dev/null || \
+	  { echo "Blender 4.5 needs Python 3.11. Try: make blender BLENDER_PYTHON=path/to/python3.11"; exit 2; }
+	$(BLENDER_PYTHON) -m venv .venv-blender
+	.venv-blender/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-blender.txt
+	@.venv-blender/bin/python -c 'import bpy; print("Blender", bpy.app.version_string)'
+	@touch $@
 
 wheel: .venv/.installed
 	TETRAGAN_BUILD_CUDA=1 $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

@@ -65,8 +65,25 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.Choice(["albedo", "soft"]),
     default="albedo",
     show_default=True,
-    help="Base colours, or a studio's light.",
+    help="Base colours, or in a light.",
 )
+@click.option(
+    "--light",
+    type=click.Choice(["studio", "sky"]),
+    default="studio",
+    show_default=True,
+    help="Of soft shading: area lamps, or an overcast sky.",
+)
+@click.option("--occlusion", is_flag=True, help="Soft shading darkens corners (ambient occlusion).")
+@click.option(
+    "--renderer",
+    type=click.Choice(["built-in", "blender"]),
+    default="built-in",
+    show_default=True,
+    help="Blender's Cycles needs an environment of its own: make blender.",
+)
+@click.option("--samples", type=click.IntRange(1, 4096), default=32, show_default=True, help="Of Cycles, a pixel.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
 @click.option(
     "--supersample",
     type=click.Choice(["1", "2", "4"]),
@@ -79,6 +96,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.FloatRange(0, 1, min_open=True),
     help="Longest side of a shape, world units.  [default: by --camera]",
 )
+@click.option("--fit", is_flag=True, help="Make shapes smaller that the pictures would cut.")
 @click.option("--category", help="Name of what the data show.  [default: by --camera]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
 @click.option(
@@ -126,21 +144,18 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
 
     law = camera_law(camera)
     category = options["category"] or (law.name if law.name in SCALES else "object")
+    names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "device", "fit", "seed"]
+    names += ["image_format", "backend", "allow_outside"]
     settings = RenderSettings(
-        resolution=options["resolution"],
-        views=options["views"],
         law=law,
         scale=options["scale"] or SCALES.get(law.name, DEFAULT_SCALE),
-        shading=options["shading"],
         supersample=int(supersample),
-        seed=options["seed"],
-        image_format=options["image_format"],
-        backend=options["backend"],
         extras=tuple(sorted(set(options["extras"]))),
-        allow_outside=options["allow_outside"],
+        **{name: options[name] for name in names},
     )
-    names = ("manifest", "split_lists", "up", "front", "class_name")
-    sources = find_shapes(source, **{name: options[name] for name in names})
+    settings.check()
+    described = ("manifest", "split_lists", "up", "front", "class_name")
+    sources = find_shapes(source, **{name: options[name] for name in described})
     shard = options["shard"] or (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     total = len(sources[shard[0] :: shard[1]])
@@ -177,16 +192,15 @@ def _report(result, out: Path) -> None:
 @dataset.command()
 @click.argument("data", type=FOLDER)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
-@click.option("--allow-outside", is_flag=True, help="Images may lie outside the dataset's folder.")
 @click.option("--quiet", is_flag=True, help="No progress.")
-def check(data: Path, strict: bool, allow_outside: bool, quiet: bool) -> None:
+def check(data: Path, strict: bool, quiet: bool) -> None:
     """Verify every image, camera, split and hash of DATA; exit status 2 on errors."""
     from dataset_tool.check import check_dataset
     from dataset_tool.dataset import open_dataset
     from torch_utils.errors import UserError
     from torch_utils.progress import progress_bar
 
-    opened = open_dataset(data, allow_outside=allow_outside)
+    opened = open_dataset(data)
     with progress_bar("checking", len(opened.shape_ids()), quiet=quiet) as advance:
         findings = check_dataset(opened, advance)
     kinds: dict[tuple[str, str], list] = {}

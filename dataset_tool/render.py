@@ -2,7 +2,7 @@
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -96,13 +96,7 @@ def _header(settings: RenderSettings, category: str) -> Header:
         views=settings.views,
         image_format=settings.image_format,
         seed=settings.seed,
-        renderer={
-            "name": "built-in",
-            "shading": settings.shading,
-            "supersample": settings.supersample,
-            "scale": settings.scale,
-            "extras": list(settings.extras),
-        },
+        renderer=settings.facts(),
     )
 
 
@@ -251,6 +245,9 @@ def _pool(
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             yield from _results(finished, pending)
     except BrokenProcessPool:
+        # Shapes that were finished before the process died are finished.
+        whole = [future for future in pending if future.done() and future.exception() is None]
+        yield from _results(whole, pending)
         running.extend(pending.values())
         raise
     finally:
@@ -260,7 +257,7 @@ def _pool(
 
 
 def _results(
-    finished: set[Future[ShapeReport]], pending: dict[Future[ShapeReport], ShapeSource]
+    finished: Iterable[Future[ShapeReport]], pending: dict[Future[ShapeReport], ShapeSource]
 ) -> Iterator[ShapeReport]:
     for future in finished:
         report = future.result()

@@ -1,6 +1,8 @@
 """A `SourceMesh` made ready for the rasteriser: one packed mesh, a material for each face."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,9 @@ from geometry.mesh import Mesh
 from geometry.mesh_io.source import Material, Part, SourceMesh
 from rendering.shade import srgb_to_linear
 from torch_utils.ops.face_neighbours import face_neighbours
+
+# The tensors of a scene that lie on the renderer's device; `textures` is read on the host.
+TENSORS = ("face_part", "factors", "uvs", "colours", "normals", "smooth", "face_normals", "neighbours")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,15 @@ class Scene:
     pyramids: tuple[Pyramid, ...]
     neighbours: Tensor
 
+    def to(self, device: torch.device | str) -> "Scene":
+        """A copy on `device`."""
+
+        moved: dict[str, Any] = {
+            name: tensor.to(device) for name in TENSORS if (tensor := getattr(self, name)) is not None
+        }
+        pyramids = tuple(Pyramid(tuple(level.to(device) for level in p.levels)) for p in self.pyramids)
+        return replace(self, **moved, mesh=self.mesh.to(device), pyramids=pyramids)
+
     @property
     def see_through(self) -> bool:
         """Whether some surface may show what lies behind it."""
@@ -49,8 +63,7 @@ def build_scene(source: SourceMesh) -> Scene:
     mesh = Mesh.single(positions, torch.from_numpy(faces))
     parts = source.parts
     materials = tuple(part.material for part in parts)
-    factors = torch.tensor([material.base_colour for material in materials], dtype=torch.float32)
-    factors[:, :3] = srgb_to_linear(factors[:, :3])
+    factors = linear_factors(materials)
     textures, pyramids = _pyramids(parts)
     colours = _stack(parts, "vertex_colours", 4, 1.0)
     if colours is not None:
@@ -71,6 +84,13 @@ def build_scene(source: SourceMesh) -> Scene:
         pyramids,
         face_neighbours(mesh.faces),
     )
+
+
+def linear_factors(materials: Sequence[Material]) -> Tensor:
+    """Base colours of K materials in linear light, with their alpha [K, 4]."""
+    factors = torch.tensor([material.base_colour for material in materials], dtype=torch.float32)
+    factors[:, :3] = srgb_to_linear(factors[:, :3])
+    return factors
 
 
 def _pyramids(parts: tuple[Part, ...]) -> tuple[Tensor, tuple[Pyramid, ...]]:

@@ -10,6 +10,7 @@ from torch.nn import functional
 from dataset_tool.scene import Scene
 from dataset_tool.texturing import sample
 from rendering.camera import Cameras
+from rendering.occlusion import SkyMaps, sky_maps, sky_visibility
 from rendering.render import (
     Raster,
     composite,
@@ -21,7 +22,7 @@ from rendering.render import (
     visible_attributes_with_slopes,
     visible_faces,
 )
-from rendering.shade import Shading, facing, linear_to_srgb, reflected
+from rendering.shade import LIGHTINGS, Lighting, LightName, Shading, facing, linear_to_srgb, reflected
 
 # Samples rasterised in one call: bounds the memory to some 300 MB whatever the resolution and the number of views.
 SAMPLES_PER_CALL = 1 << 21
@@ -41,6 +42,15 @@ class Views:
     normals: np.ndarray | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How surfaces are shaded: base colours alone, or in a light, dimmed where `sky` says that it is blocked."""
+
+    shading: Shading
+    lighting: Lighting
+    sky: SkyMaps | None
+
+
 @torch.no_grad()
 def render_views(
     scene: Scene,
@@ -49,13 +59,19 @@ def render_views(
     *,
     supersample: int = 2,
     shading: Shading = "albedo",
+    light: LightName = "studio",
+    occlusion: bool = False,
     backend: str = "auto",
+    device: torch.device | str = "cpu",
     geometry: bool = False,
 ) -> Views:
-    """The shape through each camera. geometry: also depth and normals.
+    """The shape through each camera. light, occlusion: of "soft" shading. geometry: also depth and normals.
 
     All views go through the rasteriser together, as many at a time as memory allows.
     """
+    scene, cameras = scene.to(device), cameras.to(device)
+    sky = sky_maps(scene.mesh, backend=backend) if occlusion and shading == "soft" else None
+    look = Look(shading, LIGHTINGS[light], sky)
     samples = (resolution * supersample) ** 2
     faces = max(1, int(scene.mesh.faces.shape[0]))
     chunk = max(1, min(SAMPLES_PER_CALL // samples, FACES_PER_CALL // faces))
@@ -71,11 +87,10 @@ def render_views(
             derivatives=bool(scene.pyramids),
         )
         if scene.see_through:
-            image, rast = _peel(scene, raster, view, shading)
+            image, rast = _peel(scene, raster, view, look)
             rgb, mask = composite_image(raster, image, neighbours=scene.neighbours, rast=rast)
         else:
-            base = base_colours(scene, raster)[:, :3]
-            colours = linear_to_srgb(reflected(base, _lit_normals(scene, raster, view, shading), shading))
+            colours = linear_to_srgb(_lit(base_colours(scene, raster), scene, raster, view, look))
             rgb, mask = composite(raster, colours, neighbours=scene.neighbours)
         extra = _geometry(scene, raster, view) if geometry else (None, None)
         parts.append((_to_bytes(rgb, mask), *extra))
@@ -98,43 +113,53 @@ def base_colours(scene: Scene, raster: Raster) -> Tensor:
             texture = int(scene.textures[index])
             if texture < 0:
                 continue
-            rows = (part == index).nonzero().squeeze(1) if len(scene.materials) > 1 else torch.arange(len(part))
+            one = len(scene.materials) == 1
+            rows = torch.arange(len(part), device=part.device) if one else (part == index).nonzero().squeeze(1)
             if len(rows):
                 texel = sample(scene.pyramids[texture], uv[rows], slopes[rows], material)
                 colours[rows, : texel.shape[1]] *= texel
     return colours
 
 
-def _lit_normals(scene: Scene, raster: Raster, cameras: Cameras, shading: Shading) -> Tensor | None:
-    return _normals(scene, raster, cameras) if shading == "soft" else None
+def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> Tensor:
+    """Linear light [P, 3] that leaves the visible samples of base colour [P, 3 or more]."""
+    if look.shading == "albedo":
+        return base[:, :3]
+    normals = _normals(scene, raster, cameras)
+    visibility = None
+    if look.sky is not None:
+        visibility = sky_visibility(look.sky, visible_attributes(raster, scene.mesh.vertices), normals)
+    return reflected(base[:, :3], normals, look.shading, look.lighting, visibility)
 
 
 def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
-    """Unit normals [P, 3] of the visible samples, towards the camera: the file's own, else the face's."""
+    """Unit normals [P, 3] of the visible samples, on the camera's side of the face: the file's own, else the face's."""
     faces = visible_faces(raster)
-    normals = scene.face_normals[faces]
-    if scene.normals is not None:
-        smooth = functional.normalize(visible_attributes(raster, scene.normals), dim=1)
-        usable = scene.smooth[scene.face_part[faces]] & (smooth.square().sum(1) > 0.5)
-        normals = torch.where(usable[:, None], smooth, normals)
     points = visible_attributes(raster, scene.mesh.vertices)
     samples = raster.rast.shape[1] * raster.rast.shape[2]
     eyes = cameras.position().to(points)[raster.pixels // samples]
-    return facing(normals, points, eyes)
+    flat = facing(scene.face_normals[faces], points, eyes)
+    if scene.normals is None:
+        return flat
+    smooth = functional.normalize(visible_attributes(raster, scene.normals), dim=1)
+    usable = scene.smooth[scene.face_part[faces]] & (smooth.square().sum(1) > 0.5)
+    # The face decides the side: near a silhouette a smooth normal may well look past the camera.
+    smooth = torch.where((smooth * flat).sum(1, keepdim=True) < 0, -smooth, smooth)
+    return torch.where(usable[:, None], smooth, flat)
 
 
-def _peel(scene: Scene, raster: Raster, cameras: Cameras, shading: Shading) -> tuple[Tensor, Tensor]:
+def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[Tensor, Tensor]:
     """Front-to-back layers of a scene with see-through surfaces.
 
     Returns premultiplied sRGB colours and opacity [N, H·S, W·S, 4], and the raster of the first surface that shows at
     each sample: cut-out texels do not count.
     """
-    shape = raster.rast.shape
-    total = torch.zeros(shape[0] * shape[1] * shape[2], 4)
-    through = torch.ones(len(total), 1)
-    shown = torch.zeros(len(total), 4)
-    cutoffs = torch.tensor([m.alpha_cutoff if m.alpha_mode == "MASK" else -1.0 for m in scene.materials])
-    opaque = torch.tensor([m.alpha_mode == "OPAQUE" for m in scene.materials])
+    shape, factors = raster.rast.shape, scene.factors
+    total = factors.new_zeros(shape[0] * shape[1] * shape[2], 4)
+    through = factors.new_ones(len(total), 1)
+    shown = factors.new_zeros(len(total), 4)
+    cutoffs = factors.new_tensor([m.alpha_cutoff if m.alpha_mode == "MASK" else -1.0 for m in scene.materials])
+    opaque = torch.tensor([m.alpha_mode == "OPAQUE" for m in scene.materials], device=factors.device)
     layer = raster
     for depth in range(MAX_LAYERS):
         if depth:
@@ -147,7 +172,7 @@ def _peel(scene: Scene, raster: Raster, cameras: Cameras, shading: Shading) -> t
         cutoff = cutoffs[part][:, None]
         alpha = torch.where(cutoff >= 0, (alpha >= cutoff).to(alpha.dtype), alpha)
         alpha = torch.where(opaque[part][:, None], torch.ones_like(alpha), alpha)
-        lit = reflected(colours[:, :3], _lit_normals(scene, layer, cameras, shading), shading)
+        lit = _lit(colours, scene, layer, cameras, look)
         pixels = layer.pixels
         weight = through[pixels] * alpha
         total[pixels] += weight * functional.pad(lit, (0, 1), value=1.0)
@@ -169,13 +194,13 @@ def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarra
     pose = cameras.camera_to_world.to(points)[raster.pixels // samples]
     depth = -((points - pose[:, :3, 3]) * pose[:, :3, 2]).sum(1, keepdim=True)
     layers = torch.cat([depth, _normals(scene, raster, cameras), torch.ones_like(depth)], 1)
-    image = torch.zeros(raster.rast[..., 0].numel(), 5)
+    image = layers.new_zeros(raster.rast[..., 0].numel(), 5)
     image[raster.pixels] = layers
     image = resolve(image.view(*raster.rast.shape[:3], 5), raster.supersample)
     count = image[..., 4:]
     depth_map = image[..., 0] / count[..., 0].clamp(min=1e-9)
     normals = functional.normalize(image[..., 1:4], dim=-1)
-    return depth_map.numpy(), normals.to(torch.float16).numpy()
+    return depth_map.cpu().numpy(), normals.to(torch.float16).cpu().numpy()
 
 
 def _to_bytes(rgb: Tensor, mask: Tensor) -> np.ndarray:
@@ -183,4 +208,4 @@ def _to_bytes(rgb: Tensor, mask: Tensor) -> np.ndarray:
     alpha = (mask.clamp(0, 1) * 255).round()
     colour = (rgb / mask.clamp(min=1e-6)).clamp(0, 1) * 255
     colour = torch.where(alpha > 0, colour.round(), torch.zeros_like(colour))
-    return torch.cat([colour, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return torch.cat([colour, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

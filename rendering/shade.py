@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 Shading = Literal["albedo", "soft"]
+LightName = Literal["studio", "sky"]
 Vector = tuple[float, float, float]
 
 
@@ -65,11 +66,21 @@ STUDIO = Lighting(
     ground=0.22,
 )
 
+# No lamps: an overcast sky over a grey floor.
+SKY = Lighting(lights=(), sky=0.98, ground=0.3)
+LIGHTINGS: dict[LightName, Lighting] = {"studio": STUDIO, "sky": SKY}
 
-def irradiance(normals: Tensor, lighting: Lighting = STUDIO) -> Tensor:
-    """Light that arrives at surfaces with unit normals [P, 3], linear [P, 1]; no shadows are cast."""
+
+def irradiance(normals: Tensor, lighting: Lighting = STUDIO, visibility: Tensor | None = None) -> Tensor:
+    """Light that arrives at surfaces with unit normals [P, 3], linear [P, 1]; no shadows are cast.
+
+    visibility [P, 1]: the share of the hemisphere that nothing blocks (`rendering/occlusion.py`); it dims the
+    hemisphere's light, not the lamps'.
+    """
     height = normals[:, 1:2]
     total = lighting.ground + (lighting.sky - lighting.ground) * (0.5 + 0.5 * height)
+    if visibility is not None:
+        total = total * visibility
     for light in lighting.lights:
         towards = functional.normalize(normals.new_tensor(light.towards), dim=0)
         cosine = (normals @ towards)[:, None]
@@ -84,12 +95,18 @@ def facing(normals: Tensor, points: Tensor, eyes: Tensor) -> Tensor:
     return torch.where(away, -normals, normals)
 
 
-def reflected(base_linear: Tensor, normals: Tensor | None, shading: Shading) -> Tensor:
+def reflected(
+    base_linear: Tensor,
+    normals: Tensor | None,
+    shading: Shading,
+    lighting: Lighting = STUDIO,
+    visibility: Tensor | None = None,
+) -> Tensor:
     """Linear light [P, 3] that leaves surfaces of linear base colour [P, 3]: the base colour itself ("albedo"), or
-    that in the studio's light ("soft"), at most 1.
+    that in a light ("soft", see `irradiance`), at most 1.
     """
     if shading == "albedo":
         return base_linear
     if normals is None:
         raise ValueError("reflected(): expected normals for soft shading, got None")
-    return (base_linear * irradiance(normals)).clamp(max=1)
+    return (base_linear * irradiance(normals, lighting, visibility)).clamp(max=1)

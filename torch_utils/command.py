@@ -7,6 +7,8 @@ import shutil
 
 import click
 
+from torch_utils.external import blender_python
+
 # package → what it is needed for. A missing required package is an error, a missing optional one a remark.
 REQUIRED = [
     "torch",
@@ -44,6 +46,7 @@ def doctor() -> None:
     for tool, purpose in {"g++": "builds the CPU kernels", "nvcc": "builds the CUDA kernels"}.items():
         path = shutil.which(tool)
         click.echo(f"{tool}: {path or f'not found ({purpose})'}")
+    _report_blender()
     if missing:
         raise click.ClickException(f"missing: {', '.join(missing)}; try: pip install -c constraints.txt -e .")
 
@@ -55,6 +58,11 @@ def _report_package(name: str, remedy: str) -> bool:
         click.echo(f"{name}: not installed ({remedy})")
         return False
     return True
+
+
+def _report_blender() -> None:
+    python = blender_python()
+    click.echo(f"Blender: {python or 'no environment (optional: dataset render --renderer blender): make blender'}")
 
 
 def _report_torch() -> None:

@@ -55,6 +55,11 @@ def test_render_check_info_sheet(tmp_path):
         invoke("sheet", out, "--out", tmp_path / name, "--views", 2, "--side", 16)
     with Image.open(tmp_path / "sheet.png") as picture:
         assert picture.size == (32, 48)
+    invoke("sheet", out, "--out", tmp_path / "wide.png", "--views", 2, "--side", 16, "--columns", 2)
+    with Image.open(tmp_path / "wide.png") as wide, Image.open(tmp_path / "sheet.png") as tall:
+        assert wide.size == (64, 32), "two shapes of two views in a row; one shape and blanks in the second"
+        assert wide.crop((32, 0, 64, 16)).tobytes() == tall.crop((0, 16, 32, 32)).tobytes()
+        assert set(wide.crop((32, 16, 64, 32)).tobytes()) == {235}
     page = (tmp_path / "sheet.html").read_text()
     assert page.count("data:image/png;base64,") == 6
     assert "http" not in page, "the page must need nothing from elsewhere"

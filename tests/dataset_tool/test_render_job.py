@@ -226,6 +226,29 @@ def test_a_worker_that_dies_costs_one_shape(source, expected, tmp_path, monkeypa
     assert len(result.rendered) == 4
 
 
+def test_a_worker_that_dies_after_its_shape_costs_nothing(source, expected, tmp_path, monkeypatch):
+    """The shape is whole and its report is lost with the process: it is taken from the folder, warnings and all."""
+    plain = tmp_path / "plain"
+    shutil.copytree(source, plain)
+    for path in plain.glob("*.mtl"):
+        path.unlink()
+    monkeypatch.setattr("dataset_tool.render.run_shape", finishing_then_dying)
+    reports = []
+    result = render(plain, tmp_path / "data", workers=2, on_shape=reports.append)
+    assert (len(result.rendered), result.failures) == (5, {})
+    assert set(result.warnings) == {f"shape_{i}" for i in range(5)}
+    assert {report.faces for report in reports} == {48}
+    assert len(reports) == 5
+
+
+def finishing_then_dying(source, given, root):
+    there = (root / "shapes" / source.id).is_dir()
+    report = dataset_tool.shape_job.run_shape(source, given, root)
+    if source.id == "shape_2" and not there:
+        os._exit(9)
+    return report
+
+
 def dying_run_shape(source, given, root):
     if source.id == "shape_2":
         time.sleep(0.2)

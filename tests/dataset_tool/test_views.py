@@ -262,3 +262,28 @@ def test_many_views_are_rendered_in_pieces(monkeypatch):
     whole = render_views(scene, cameras, 16).images
     monkeypatch.setattr(module, "SAMPLES_PER_CALL", 2 * 32 * 32)
     assert (render_views(scene, cameras, 16).images == whole).all()
+
+
+def test_near_a_silhouette_smooth_normals_stay_on_their_side():
+    """Seen from below, a wall whose vertex normals look up, away from the camera: lit from above all the same."""
+    bent = np.array([[0, 0.96, 0.28]] * 4, np.float32)
+    got = pictures(plane(Material(), normals=bent), cameras=orbit([0.0], -60.0), shading="soft", light="sky")[0]
+    assert got[16, 16, 0] > 240
+
+
+def test_occlusion_darkens_a_corner_and_nothing_else():
+    floor = plane(Material())
+    floor = Part(floor.vertices[:, [0, 2, 1]] * [1, 1, -1], floor.faces, floor.material)
+    wall = plane(Material(), depth=-0.5)
+    wall = Part(wall.vertices + np.array([0, 0.5, 0]), wall.faces, wall.material)
+    cameras = orbit([0.0], 45.0)
+    plain, dim = (
+        pictures(floor, wall, resolution=64, cameras=cameras, shading="soft", light="sky", occlusion=o)[0].astype(int)
+        for o in (False, True)
+    )
+    assert (plain[..., 3] == dim[..., 3]).all()
+    points = torch.tensor([[0.0, 0.02, -0.45], [0.0, 0.0, 0.45]])  # in the corner; far from the wall
+    clip = cameras.transform(points, torch.zeros(2, dtype=torch.int64))
+    (x0, y0), (x1, y1) = ((clip[:, :2] / clip[:, 3:] + 1) * 32).long().tolist()
+    assert dim[y0, x0, 0] < plain[y0, x0, 0] - 40
+    assert abs(dim[y1, x1, 0] - plain[y1, x1, 0]) < 12

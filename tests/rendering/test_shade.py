@@ -1,8 +1,9 @@
 """sRGB and light."""
 
+import pytest
 import torch
 
-from rendering.shade import STUDIO, facing, irradiance, linear_table, linear_to_srgb, reflected, srgb_to_linear
+from rendering.shade import SKY, STUDIO, facing, irradiance, linear_table, linear_to_srgb, reflected, srgb_to_linear
 
 
 def test_srgb_known_values_and_round_trip():
@@ -44,3 +45,18 @@ def test_normals_are_turned_to_the_eye():
     normals = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
     eyes = torch.tensor([[0.5, 0.0, 2.0]]).expand(2, 3)
     assert (facing(normals, torch.zeros(2, 3), eyes) == torch.tensor([0.0, 0.0, 1.0])).all()
+
+
+def test_the_sky_lights_by_height_alone_and_occlusion_dims_the_hemisphere_not_the_lamps():
+    normals = torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0], [0, -1, 0]])
+    up, front, side, down = irradiance(normals, SKY).squeeze(1).tolist()
+    assert (up, front, down) == pytest.approx((SKY.sky, (SKY.sky + SKY.ground) / 2, SKY.ground))
+    assert front == side
+    half = torch.full((4, 1), 0.5)
+    torch.testing.assert_close(irradiance(normals, SKY, half), irradiance(normals, SKY) / 2)
+    dark = irradiance(normals, STUDIO, 0 * half)
+    assert (dark[:2] > 0.3).all(), "the key light still falls on the top and the front"
+    grey = torch.full((4, 3), 0.5)
+    torch.testing.assert_close(
+        reflected(grey, normals, "soft", STUDIO, half), irradiance(normals, STUDIO, half).expand(4, 3) / 2
+    )

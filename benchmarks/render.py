@@ -1,0 +1,169 @@
+"""How fast the dataset's views are made, beside Blender's Cycles.
+
+python -m benchmarks.render               # needs a few idle minutes; Blender is left out where it is missing
+python -m benchmarks.render --no-blender
+"""
+
+import contextlib
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+
+from benchmarks.rows_raster import bumpy_sphere
+from dataset_tool.blender import blender_views, find_blender
+from dataset_tool.camera_law import camera_law
+from dataset_tool.render import render_dataset
+from dataset_tool.scene import build_scene
+from dataset_tool.shape_job import RenderSettings
+from dataset_tool.sources import find_shapes
+from dataset_tool.views import render_views
+from geometry.mesh import Mesh
+from geometry.mesh_io.reader import read_mesh
+from geometry.mesh_io.writer import write_glb
+from torch_utils.errors import UserError
+
+VIEWS = 24
+SAMPLES = 16
+FACES = 20000
+MANY = 5000
+
+
+def write_textured(path: Path, faces: int, texture_side: int = 1024) -> None:
+    """A bumpy sphere of that many triangles, with a texture of coloured noise, as GLB."""
+    vertices, triangles = bumpy_sphere(faces)
+    direction = torch.nn.functional.normalize(vertices, dim=1)
+    uvs = torch.stack([torch.atan2(direction[:, 2], direction[:, 0]) / (2 * torch.pi) + 0.5, direction[:, 1].acos()], 1)
+    coarse = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(faces))
+    picture = torch.nn.functional.interpolate(coarse, (texture_side, texture_side), mode="bicubic").clamp(0, 1)[0]
+    uvs[:, 1] /= torch.pi
+    textures = {"base_color": picture.permute(1, 2, 0).contiguous()}
+    write_glb(path, Mesh.single(vertices, triangles, uvs=uvs, textures=textures))
+
+
+def settings(resolution: int, views: int = VIEWS) -> RenderSettings:
+    return RenderSettings(resolution=resolution, views=views, law=camera_law("chair"), scale=0.7)
+
+
+def shapes_a_minute(folder: Path, resolution: int, shapes: int, workers: int) -> float:
+    """Whole path from files to files, after the first shape of each worker (their start is not counted)."""
+    source = folder / "source"
+    source.mkdir(exist_ok=True)
+    for index in range(shapes + workers):
+        if not (source / f"{index}.glb").exists():
+            write_textured(source / f"{index}.glb", FACES)
+    finished: list[float] = []
+    render_dataset(
+        find_shapes(source)[: shapes + workers],
+        folder / f"views-{resolution}",
+        settings(resolution),
+        category="sphere",
+        workers=workers,
+        on_shape=lambda _: finished.append(time.perf_counter()),
+    )
+    return 60 * shapes / (finished[-1] - finished[workers - 1])
+
+
+def against_blender(folder: Path, resolution: int, views: int) -> list[str]:
+    """Seconds a view of both, one thread each, in turns."""
+    write_textured(folder / "one.glb", FACES)
+    mesh = read_mesh(folder / "one.glb")
+    cameras = camera_law("chair").sample(0, range(VIEWS))
+    lines = []
+    for shading, what in (("soft", "GET3D's light, denoised"), ("albedo", "base colours alone")):
+        start = time.perf_counter()
+        render_views(build_scene(mesh), cameras, resolution, shading=shading)  # type: ignore[arg-type]
+        ours = (time.perf_counter() - start) / VIEWS
+        cycles = blender_views(mesh, cameras[:views], resolution, shading=shading, samples=SAMPLES)  # type: ignore[arg-type]
+        theirs = float(np.median(cycles.seconds[1:] if views > 1 else cycles.seconds))
+        lines.append(
+            f"{resolution}², {shading}: built-in {ours:.3f} s a view ({VIEWS} views), Cycles {cycles.version} with "
+            f"{SAMPLES} samples ({what}) {theirs:.2f} s ({views} views): {theirs / ours:.1f} ×"
+        )
+    return lines
+
+
+def first_of_many(folder: Path, workers: int) -> float:
+    """Seconds from the call to the first finished shape of a folder of 5,000."""
+    source = folder / "many"
+    source.mkdir()
+    text = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
+    for index in range(MANY):
+        (source / f"{index}.obj").write_text(text)
+
+    class Enough(Exception):
+        pass
+
+    def stop(_: object) -> None:
+        raise Enough
+
+    start = time.perf_counter()
+    with contextlib.suppress(Enough):
+        render_dataset(
+            find_shapes(source), folder / "first", settings(64, 4), category="t", workers=workers, on_shape=stop
+        )
+    return time.perf_counter() - start
+
+
+def resident_mb() -> float:
+    """Memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def memory_by_shapes(folder: Path, shapes: int) -> tuple[float, float]:
+    """Resident MB of this process after the first third of the shapes and after all of them."""
+    source = find_shapes(folder / "source")
+    seen: list[float] = []
+    sources = [type(source[0])(f"m{i}", source[i % len(source)].path, source[0].root) for i in range(shapes)]
+    render_dataset(
+        sources, folder / "memory", settings(128, 8), category="t", on_shape=lambda _: seen.append(resident_mb())
+    )
+    return seen[shapes // 3], seen[-1]
+
+
+def large_mesh(folder: Path) -> str:
+    """A mesh of 600k faces, whole path but for writing."""
+    write_textured(folder / "large.glb", 600_000)
+    start = time.perf_counter()
+    mesh = read_mesh(folder / "large.glb")
+    render_views(build_scene(mesh), camera_law("chair").sample(0, range(VIEWS)), 512)
+    return f"{mesh.num_faces} faces, {VIEWS} views at 512²: {time.perf_counter() - start:.1f} s in one process"
+
+
+@click.command()
+@click.option("--shapes", default=8, show_default=True, help="Timed at each resolution.")
+@click.option("--blender/--no-blender", default=True)
+@click.option("--blender-views", default=3, show_default=True, help="The first is not counted.")
+def main(shapes: int, blender: bool, blender_views: int) -> None:
+    workers = os.cpu_count() or 1
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for resolution, count in ((512, shapes), (1024, max(workers, shapes // 2))):
+            rate = shapes_a_minute(folder, resolution, count, workers)
+            what = f"{VIEWS} views at {resolution}², {FACES} triangles, 1024² texture"
+            print(f"built-in, {what}: {rate:.1f} shapes a minute ({count} shapes, {workers} processes)", flush=True)
+        print(f"a folder of {MANY} shapes: the first is there after {first_of_many(folder, workers):.1f} s", flush=True)
+        torch.set_num_threads(1)
+        early, late = memory_by_shapes(folder, 3 * shapes)
+        print(
+            f"memory of a process: {early:.0f} MB after {shapes} shapes, {late:.0f} MB after {3 * shapes}", flush=True
+        )
+        print(large_mesh(folder), flush=True)
+        if not blender:
+            return
+        try:
+            find_blender()
+        except UserError as error:
+            print(f"Blender left out: {error}")
+            return
+        for resolution in (256, 512):
+            for line in against_blender(folder, resolution, blender_views):
+                print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()

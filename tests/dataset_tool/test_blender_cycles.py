@@ -1,0 +1,78 @@
+"""The real Blender, where its environment is (make blender): the same pictures as ours, its light, its end."""
+
+import json
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from dataset_tool import blender
+from dataset_tool.blender import blender_views, find_blender
+from dataset_tool.camera_law import camera_law
+from dataset_tool.normalise import normalise
+from dataset_tool.scene import build_scene
+from dataset_tool.views import render_views
+from geometry.mesh_io.reader import read_mesh
+from geometry.mesh_io.source import Material, SourceMesh
+from tests.dataset_tool.shapes import write_blocks
+from tests.dataset_tool.test_views import plane
+from torch_utils.errors import UserError
+
+
+@pytest.fixture
+def real_blender():
+    try:
+        return find_blender()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
+    """Blocks, a cut-out and glass before them, a texture with wrapped axes: same silhouettes, same base colours."""
+    mesh, _ = normalise(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
+    picture = np.random.default_rng(0).integers(0, 256, (6, 8, 4), dtype=np.uint8)
+    picture = picture.repeat(8, 0).repeat(8, 1)
+    glass = plane(Material(base_colour=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.4, side=0.3)
+    leaf = plane(Material(image=picture, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.4, side=0.8)
+    assert leaf.uvs is not None
+    leaf = replace(leaf, uvs=leaf.uvs * np.float32(1.7) - np.float32(0.3))
+    mesh = SourceMesh(mesh.path, (*mesh.parts, glass, leaf))
+    cameras = camera_law("chair").sample(1, range(2))
+    ours = render_views(build_scene(mesh), cameras, 128, supersample=4).images.astype(float) / 255
+    theirs = blender_views(mesh, cameras, 128, supersample=4, samples=64).images.astype(float) / 255
+    both = np.minimum(ours[..., 3], theirs[..., 3]).sum() / np.maximum(ours[..., 3], theirs[..., 3]).sum()
+    assert both > 0.99
+    union = (ours[..., 3] > 0) | (theirs[..., 3] > 0)
+    error = (ours[..., :3] * ours[..., 3:] - theirs[..., :3] * theirs[..., 3:])[union]
+    assert -10 * np.log10(np.square(error).mean()) > 28
+
+
+def test_blenders_light_comes_from_above(real_blender, tmp_path):
+    mesh, _ = normalise(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
+    grey = SourceMesh(mesh.path, tuple(replace(part, material=Material()) for part in mesh.parts))
+    law = camera_law("chair")
+    above, below = (
+        law.model_copy(update={"elevation_deg": law.elevation_deg.model_copy(update={"uniform": None, "fixed": e})})
+        for e in (80.0, -80.0)
+    )
+    bright, dark = (
+        blender_views(grey, part.sample(0, range(1)), 32, shading="soft", samples=4).images[0, 16, 16, 0]
+        for part in (above, below)
+    )
+    assert bright > 200
+    assert dark < 120
+
+
+def test_it_ends_with_its_parent(real_blender, tmp_path):
+    """A closed pipe ends it in the middle of a job of an hour."""
+    mesh, _ = normalise(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
+    job = blender._job(mesh, camera_law("chair").sample(0, range(500)), tmp_path)
+    job |= {"resolution": 256, "samples": 64, "denoise": False, "shading": "albedo", "light": "studio"}
+    (tmp_path / "job.json").write_text(json.dumps(job | {"device": "cpu", "threads": 1}))
+    command = [str(real_blender), "-I", str(blender.SCRIPT), str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert process.wait(timeout=60) == 1
+    assert not (tmp_path / "result.json").exists()

@@ -1,0 +1,68 @@
+"""Shapes as large as their cameras allow."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dataset_tool.camera_law import CameraLaw, Distribution, camera_law
+from dataset_tool.dataset import open_dataset
+from dataset_tool.framing import MARGIN, fitting_scale
+from dataset_tool.normalise import normalise
+from geometry.mesh_io.source import Material, Part, SourceMesh
+from tests.dataset_tool.shapes import box
+from tests.dataset_tool.test_dataset_command import invoke, kinds
+
+
+def block(sides) -> SourceMesh:
+    corners, faces = box((0, 0, 0), sides)
+    return SourceMesh("block.obj", (Part(corners, faces.astype(np.int32), Material()),))
+
+
+def outermost(mesh: SourceMesh, cameras) -> float:
+    """Largest |NDC| of any vertex in any picture."""
+    points = torch.from_numpy(mesh.parts[0].vertices).float()
+    index = torch.arange(len(cameras)).repeat_interleave(len(points))
+    clip = cameras.transform(points.repeat(len(cameras), 1), index)
+    assert (clip[:, 3] > 0).all()
+    return float((clip[:, :2].abs() / clip[:, 3:]).max())
+
+
+SIDEWAYS = CameraLaw(
+    radius=Distribution(uniform=(0.9, 1.5)), target_jitter=0.05, roll_deg=Distribution(uniform=(-20, 20))
+)
+
+
+@pytest.mark.parametrize("law", [camera_law("chair"), SIDEWAYS])
+def test_a_cube_is_made_as_small_as_needed_and_no_smaller(law):
+    cameras = law.sample(0, range(50))
+    cameras = replace(cameras, principal=cameras.principal + torch.tensor([0.02, -0.03]))
+    mesh, _ = normalise(block((1, 1, 1)), scale=0.9)
+    assert outermost(mesh, cameras) > 1
+    scale = fitting_scale(mesh, cameras, 0.9)
+    fitted, _ = normalise(block((1, 1, 1)), scale=scale)
+    assert outermost(fitted, cameras) == pytest.approx(MARGIN, abs=1e-4)
+
+
+def test_what_fits_keeps_its_scale():
+    mesh, _ = normalise(block((1, 0.2, 0.2)), scale=0.7)
+    assert fitting_scale(mesh, camera_law("chair").sample(0, range(20)), 0.7) == 0.7
+
+
+def test_fit_mends_what_check_finds(tmp_path):
+    """A cube at the published chair scale leaves the pictures; with --fit it does not, and the scale is noted."""
+    corners, faces = box((0, 0, 0), (1, 1, 1))
+    text = "".join(f"v {x} {y} {z}\n" for x, y, z in corners) + "".join(f"f {a} {b} {c}\n" for a, b, c in faces + 1)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/cube.obj").write_text(text)
+    options = ("--resolution", 64, "--views", 12, "--workers", 1, "--quiet")
+    invoke("render", tmp_path / "source", "--out", tmp_path / "cut", *options)
+    assert ("warning", "object cut by the frame") in kinds(tmp_path / "cut")
+    invoke("render", tmp_path / "source", "--out", tmp_path / "whole", "--fit", *options)
+    assert ("warning", "object cut by the frame") not in kinds(tmp_path / "whole")
+    dataset = open_dataset(tmp_path / "whole")
+    meta = dataset.meta("cube")
+    assert 0.5 < meta["scale"] < 0.69
+    assert np.linalg.norm(meta["source_to_world"][0][:3]) == pytest.approx(meta["scale"])
+    assert (dataset.header.renderer["fit"], dataset.header.renderer["scale"]) == (True, 0.7)
