@@ -283,7 +283,7 @@ def test_occlusion_darkens_a_corner_and_nothing_else():
     )
     assert (plain[..., 3] == dim[..., 3]).all()
     points = torch.tensor([[0.0, 0.02, -0.45], [0.0, 0.0, 0.45]])  # in the corner; far from the wall
-    clip = cameras.transform(points, torch.zeros(2, dtype=torch.int64))
+    clip = cameras.transform_packed(points, torch.tensor([0, 2]))
     (x0, y0), (x1, y1) = ((clip[:, :2] / clip[:, 3:] + 1) * 32).long().tolist()
     assert dim[y0, x0, 0] < plain[y0, x0, 0] - 40
     assert abs(dim[y1, x1, 0] - plain[y1, x1, 0]) < 12
