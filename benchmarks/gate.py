@@ -31,7 +31,7 @@ from metrics.shapes import Shape
 from metrics.sources import GENERATOR_BATCH, DatasetSource, NetworkSource
 from metrics.store import ChunkStore, content_key
 from networks.generator import Generator
-from networks.pretrained import load_generator_file
+from networks.pretrained import load_generator_file, network_file
 from sampling.generate import styles
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
@@ -156,11 +156,11 @@ def untrained(network: Generator, path: Path) -> Generator:
     return load_generator_file(path)[0]
 
 
-def examine(network: Path, exam: Examination, out: Path) -> tuple[dict[str, Figures], Floor]:
+def examine(network: str, exam: Examination, out: Path) -> tuple[dict[str, Figures], Floor]:
     """The figures of the network, of its start, and of one seed repeated."""
-    generator, _ = load_generator_file(network)
+    file = network_file(network)
+    generator, _ = load_generator_file(file)
     count = len(exam.references.ids)
-    file = network / "model.safetensors" if network.is_dir() else network
     training = DatasetSource(exam.dataset, "train", MAX_TRAINING)
     start = out / "untrained.safetensors"
     figures = {}
@@ -192,7 +192,7 @@ def write(out: Path, figures: dict[str, Figures], floor: Floor, exam: Examinatio
 
 
 @click.command(cls=PlainErrors)
-@click.option("--network", type=click.Path(path_type=Path), required=True, help="A network file, or a folder with one.")
+@click.option("--network", required=True, help="A network file, a folder with one, or a shipped network's name.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset of procedural chairs.")
 @click.option(
     "--classifier",
@@ -202,7 +202,7 @@ def write(out: Path, figures: dict[str, Figures], floor: Floor, exam: Examinatio
 )
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report; goes on there.")
 @click.option("--count", default=SHAPES, show_default=True, help="Held-out chairs, and as many samples.")
-def main(network: Path, data: Path, classifier: Path, out: Path, count: int) -> None:
+def main(network: str, data: Path, classifier: Path, out: Path, count: int) -> None:
     """Hold a network against the demands on those that are shipped."""
     dataset = open_dataset(data)
     rules, views = load_rules(classifier)

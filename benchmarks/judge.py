@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
+from metrics.classifier import attribute_and_value
 from torch_utils.errors import UserError
 from torch_utils.files import replacing, write_json
 
@@ -93,14 +94,15 @@ class Judge:
         """The outputs that belong to each attribute."""
         found: dict[str, list[int]] = {}
         for column, label in enumerate(self.labels):
-            found.setdefault(label.partition("=")[0], []).append(column)
+            found.setdefault(attribute_and_value(label)[0], []).append(column)
         return found
 
     @property
     def values(self) -> dict[str, tuple[str, ...]]:
         """The values of each attribute, in the order of its outputs."""
         return {
-            name: tuple(self.labels[c].partition("=")[2] for c in columns) for name, columns in self.columns.items()
+            name: tuple(attribute_and_value(self.labels[c])[1] for c in columns)
+            for name, columns in self.columns.items()
         }
 
     @torch.no_grad()

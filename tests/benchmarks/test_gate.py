@@ -11,7 +11,15 @@ from click.testing import CliRunner
 from benchmarks import gate
 from benchmarks.chair_types import TYPES, TypeRule, make_rule, occurring, threshold_of, type_probabilities
 from benchmarks.classifier import RULES, augmented, balanced_weights, load_rules, train_judge
-from benchmarks.classifier_data import CATEGORY, UNKNOWN, Pictures, attribute_values, chair_attributes, gather
+from benchmarks.classifier_data import (
+    CATEGORY,
+    UNKNOWN,
+    Pictures,
+    attribute_values,
+    chair_attributes,
+    gather,
+    load_views,
+)
 from benchmarks.gate_rules import Figures, Floor, judged, passes
 from benchmarks.judge import Judge, Network, inputs, labels_of, load_judge, save_judge
 from dataset_tool.camera_law import LAWS
@@ -20,6 +28,7 @@ from dataset_tool.procedural.write import write_shapes
 from dataset_tool.render import render_dataset
 from dataset_tool.shape_job import RenderSettings
 from dataset_tool.sources import find_shapes
+from metrics.classifier import load_classifier
 from networks.generator import Generator
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
@@ -107,10 +116,12 @@ def test_a_judge_comes_back_from_its_folder(tmp_path: Path) -> None:
     for name, found in back.probabilities(pictures).items():
         assert torch.equal(found, judge.probabilities(pictures)[name])
         assert found.sum(1) == pytest.approx(torch.ones(3))
-    # The names that transformers' ResNet has.
-    assert "resnet.encoder.stages.1.layers.0.shortcut.convolution.weight" in judge.network.state_dict()
-    config = json.loads((tmp_path / "config.json").read_text())
-    assert config["model_type"] == "resnet" and config["label2id"]["legs=disc"] == 4
+    # `evaluate` reads the same folder through transformers and sees the same.
+    read = load_classifier(tmp_path)
+    assert read.values == back.values
+    small = pictures[:, :, :64, :64]
+    for name, found in read.probabilities(small).items():
+        assert found == pytest.approx(judge.probabilities(small)[name], abs=1e-5)
     with pytest.raises(UserError, match="multiple of 64"):
         inputs(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "a=b"}}))
@@ -132,7 +143,7 @@ def test_the_classifier_learns() -> None:
     data = Pictures(images, targets, [{}] * 40, 1)
     weights = balanced_weights(data, values)
     assert weights[:20].sum() == pytest.approx(0.5) and weights.sum() == pytest.approx(1)
-    judge = train_judge(data, values, steps=25)
+    judge = train_judge(data, values, steps=16)
     assert judge.probabilities(images)[CATEGORY].argmax(1).tolist() == targets[CATEGORY].tolist()
     changed = augmented(images, torch.Generator().manual_seed(0))
     assert changed.min() == -1 and changed.max() <= 1 and changed[:, :, 0, 0].max() == -1  # black stays black
@@ -162,6 +173,17 @@ def test_pictures_keep_their_labels(chairs: ViewDataset) -> None:
     assert set(data.targets["legs"][half:].tolist()) == {UNKNOWN}
     assert data.targets[CATEGORY][0] == values[CATEGORY].index("chair")
     assert data.targets[CATEGORY][-1] == values[CATEGORY].index("table")
+
+
+def test_the_shipped_classifier_knows_chairs(chairs: ViewDataset) -> None:
+    judge = load_judge(gate.CLASSIFIER)
+    rules, views = load_rules(gate.CLASSIFIER)
+    assert {rule.name for rule in rules} <= set(TYPES) and len(rules) >= 10 and views > 1
+    ids = chairs.shape_ids()
+    found = judge.probabilities(load_views(chairs, ids, 2))
+    kinds = [judge.values["type"][i] for i in found["type"].argmax(1)[::2]]
+    assert (found[CATEGORY].argmax(1) == judge.values[CATEGORY].index("chair")).double().mean() > 0.9
+    assert sum(kind == one["type"] for kind, one in zip(kinds, chair_attributes(chairs, ids), strict=True)) >= 11
 
 
 def test_a_gate_from_end_to_end(chairs: ViewDataset, tmp_path: Path) -> None:
