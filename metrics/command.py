@@ -24,6 +24,15 @@ folder_or_file = click.Path(path_type=Path, exists=False)
 @click.option("--truncation", type=click.FloatRange(0, 2), help="ψ of the generator; default: the protocol's.")
 @click.option("--detector", type=folder_or_file, help="TorchScript file or transformers folder, for picture scores.")
 @click.option("--detector-hash", help="SHA-256 of the TorchScript file.")
+@click.option("--normals", is_flag=True, help="Also compare pictures of normals (shading FID); needs a detector.")
+@click.option("--clip", type=folder_or_file, help="A transformers CLIP folder, for CMMD, CLIP score and R-precision.")
+@click.option(
+    "--classifier", type=folder_or_file, help="A transformers classifier folder, for attributes of the shapes."
+)
+@click.option("--caption", default="", help="What all generated shapes were asked to be, for --clip.")
+@click.option(
+    "--attribute", "attributes", multiple=True, metavar="NAME=VALUE", help="What they were asked for, for --classifier."
+)
 @click.option("--require", "requirements", multiple=True, help="E.g. 'cov_cd>40'; unmet ones set exit status 1.")
 @click.option("--compare", type=folder_or_file, nargs=2, help="Two report.json files side by side; measures nothing.")
 @click.option("--cache", type=click.Path(path_type=Path), help="Where statistics of real data are kept.")

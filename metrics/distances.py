@@ -10,6 +10,7 @@ from metrics.point_sets import DistanceMatrix
 from metrics.protocols import Distance
 from metrics.store import ChunkStore, Tensors, content_key
 from torch_utils.ops.chamfer import chamfer_matrix
+from torch_utils.ops.loading import available
 
 # Rows of one block on disk.
 BLOCK = 32
@@ -35,12 +36,28 @@ class Side:
     def __len__(self) -> int:
         return self.points.shape[0]
 
+    def part(self, rows: Tensor) -> "Side":
+        """Some of the shapes; rows [n] int64."""
+        if len(rows) == len(self) and bool((rows == torch.arange(len(self))).all()):
+            return self
+        key = content_key({"of": self.key, "rows": rows.tolist()})
+        return Side(key, self.points[rows], None if self.descriptors is None else self.descriptors[rows])
 
-def block_function(distance: Distance, emd_points: int) -> Callable[[Side, slice, Side, slice], Tensor]:
-    """distances(rows' side, rows, columns' side, columns) -> [rows, columns] for a kind of distance."""
+
+def distance_device(device: torch.device) -> torch.device:
+    """Where CD and LFD are computed: the CUDA device where its kernels are built, else the CPU, whose kernels are far
+    faster than the references that would run on the device. EMD and the LFD features always are the CPU's.
+    """
+    return device if device.type == "cuda" and available("cuda") else torch.device("cpu")
+
+
+def block_function(
+    distance: Distance, emd_points: int, device: torch.device | str = "cpu"
+) -> Callable[[Side, slice, Side, slice], Tensor]:
+    """distances(rows' side, rows, columns' side, columns) -> [rows, columns] on the CPU for a kind of distance."""
 
     def chamfer(a: Side, rows: slice, b: Side, columns: slice) -> Tensor:
-        return chamfer_matrix(a.points[rows], b.points[columns])
+        return chamfer_matrix(a.points[rows].to(device), b.points[columns].to(device)).cpu()
 
     def earth_mover(a: Side, rows: slice, b: Side, columns: slice) -> Tensor:
         from metrics.earth_mover import approximate_matrix, exact_matrix
@@ -52,7 +69,7 @@ def block_function(distance: Distance, emd_points: int) -> Callable[[Side, slice
         from torch_utils.ops.lfd_distance import lfd_distance
 
         assert a.descriptors is not None and b.descriptors is not None, "LFD needs descriptors on both sides"
-        return lfd_distance(a.descriptors[rows], b.descriptors[columns]).float()
+        return lfd_distance(a.descriptors[rows].to(device), b.descriptors[columns].to(device)).float().cpu()
 
     return {"cd": chamfer, "emd": earth_mover, "emd_approx": earth_mover, "lfd": light_field}[distance]
 
@@ -64,10 +81,11 @@ def between(
     store: ChunkStore,
     *,
     emd_points: int = 512,
+    device: torch.device | str = "cpu",
     progress: Callable[[], None] | None = None,
 ) -> DistanceMatrix:
     """Distances of every reference (row) and every generated shape (column); +inf where either is empty."""
-    function = block_function(distance, emd_points)
+    function = block_function(distance, emd_points, device)
 
     def compute(rows: range) -> Tensors:
         return {"d": function(references, slice(rows.start, rows.stop), generated, slice(0, len(generated)))}
@@ -82,10 +100,11 @@ def within(
     store: ChunkStore,
     *,
     emd_points: int = 512,
+    device: torch.device | str = "cpu",
     progress: Callable[[], None] | None = None,
 ) -> Tensor:
     """Distances inside one set [N, N], symmetric; each pair is computed once; +inf where either is empty."""
-    function = block_function(distance, emd_points)
+    function = block_function(distance, emd_points, device)
 
     def compute(rows: range) -> Tensors:
         block = torch.zeros(len(rows), len(side))

@@ -4,7 +4,8 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,16 +38,25 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Session:
-    """Where results are kept (own: of this network; real: of the data, shared by evaluations) and who is told."""
+    """Where results are kept (own: of this network; real: of the data, shared by evaluations) and who is told.
+
+    device: where distances are computed (`metrics.distances.distance_device`).
+    """
 
     protocol: Protocol
     own: ChunkStore
     real: ChunkStore
     progress: ProgressBar
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def blocks(self, rows: int) -> int:
-        """Blocks of a distance matrix that this rank computes at most."""
-        every = math.ceil(rows / BLOCK)
+    @property
+    def computing(self) -> dict[str, Any]:
+        """How distances are computed."""
+        return {"emd_points": self.protocol.emd_points, "device": self.device}
+
+    def blocks(self, rows: int, size: int = BLOCK) -> int:
+        """Blocks of `size` rows (of a distance matrix, if not said otherwise) that this rank computes at most."""
+        every = math.ceil(rows / size)
         return math.ceil(every / self.own.ranks.world)
 
 
@@ -148,39 +158,59 @@ def _skipped_sets(kind: Distance, reason: str) -> list[Metric]:
 def _scores_of(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
     """Scores of one kind of distance; adds the baselines' values and (for the first kind) the memorisation."""
     start = time.perf_counter()
-    matrices = _matrices(kind, sides["references"], sides["generated"], session, session.own)
+    matrices = _matrices(kind, sides["references"], sides["generated"], session)
     metrics = set_metrics(kind, matrices, time.perf_counter() - start)
     found.matrices[kind] = matrices
     if "training" not in sides:
         return metrics
     _add_training_rows(kind, sides, found, session)
-    if "memorisation" in session.protocol.shape_metrics and found.memorisation is None:
+    if _remembers(kind, found, session):
         metrics += _memorisation_metrics(kind, sides, found, session)
     return metrics
 
 
-def _matrices(kind: Distance, references: Side, generated: Side, session: Session, store: ChunkStore) -> Matrices:
-    name, points = SCALES[kind].name, session.protocol.emd_points
+def _remembers(kind: Distance, found: Found, session: Session) -> bool:
+    """Whether this kind of distance is the one that memorisation is measured with: the protocol's first."""
+    return "memorisation" in session.protocol.shape_metrics and found.memorisation is None
+
+
+def _within_training(kind: Distance, training: Side, session: Session) -> Tensor:
+    with session.progress(f"{SCALES[kind].name} inside the training shapes", session.blocks(len(training))) as advance:
+        return distances.within(kind, training, session.real, progress=advance, **session.computing)
+
+
+def _matrices(kind: Distance, references: Side, generated: Side, session: Session) -> Matrices:
+    name, store = SCALES[kind].name, session.own
     with session.progress(f"{name} references × generated", session.blocks(len(references))) as advance:
-        cross = distances.between(kind, references, generated, store, emd_points=points, progress=advance)
+        cross = distances.between(kind, references, generated, store, progress=advance, **session.computing)
     with session.progress(f"{name} inside the references", session.blocks(len(references))) as advance:
-        inside_r = distances.within(kind, references, session.real, emd_points=points, progress=advance)
+        inside_r = distances.within(kind, references, session.real, progress=advance, **session.computing)
     with session.progress(f"{name} inside the generated", session.blocks(len(generated))) as advance:
-        inside_g = distances.within(kind, generated, store, emd_points=points, progress=advance)
+        inside_g = distances.within(kind, generated, store, progress=advance, **session.computing)
     return Matrices(cross, inside_r, inside_g)
 
 
 def _add_training_rows(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> None:
-    """The floor (training shapes against the references) and the best single training shape, repeated."""
+    """The floor (training shapes against the references) and the best single training shape, repeated.
+
+    Distances to all training shapes are needed for the best one; those inside the training set only for the floor's.
+    """
     references, training = sides["references"], sides["training"]
     count = min(len(training), len(sides["generated"]))
-    every = _matrices(kind, references, training, session, session.real)
+    name = SCALES[kind].name
+    with session.progress(f"{name} references × training", session.blocks(len(references))) as advance:
+        every = distances.between(kind, references, training, session.real, progress=advance, **session.computing)
     part = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:count].sort().values
-    floor = Matrices(every.between.select(generated=part), every.references, every.generated[part][:, part])
+    if _remembers(kind, found, session):
+        # All of them are needed below, and are then the same for every evaluation of these data.
+        inside = _within_training(kind, training, session)[part][:, part]
+    else:
+        inside = _within_training(kind, training.part(part), session)
+    floor = Matrices(every.select(generated=part), found.matrices[kind].references, inside)
     short = "" if count == len(sides["generated"]) else f"only {count} training shapes"
     _merge(found, "training shapes (the floor)", set_values(kind, floor), short)
-    best = int(every.between.values.double().mean(0).argmin())
-    alone = DistanceMatrix(every.between.values[:, best : best + 1])
+    best = int(every.values.double().mean(0).argmin())
+    alone = DistanceMatrix(every.values[:, best : best + 1])
     assert found.training is not None
     usable_ids = [i for i, ok in zip(found.training.ids, found.training.usable.tolist(), strict=True) if ok]
     _merge(found, "best single training shape, repeated", point_values(kind, alone), f"for {kind}: {usable_ids[best]}")
@@ -204,9 +234,8 @@ def _memorisation_metrics(kind: Distance, sides: dict[str, Side], found: Found, 
     if len(training) < 2:
         return [_skipped("auth_pct", "AuthPct", "needs at least two training shapes")]
     with session.progress(f"{scale.name} training × generated", session.blocks(len(training))) as advance:
-        points = session.protocol.emd_points
-        cross = distances.between(kind, training, generated, session.own, emd_points=points, progress=advance)
-    inside = distances.within(kind, training, session.real, emd_points=session.protocol.emd_points)
+        cross = distances.between(kind, training, generated, session.own, progress=advance, **session.computing)
+    inside = _within_training(kind, training, session)
     result = found.memorisation = memorisation(cross, inside)
     seconds = time.perf_counter() - start
     near = result.nearest[torch.isfinite(result.nearest)]

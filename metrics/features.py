@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from metrics.model_folder import load_model_folder
+from metrics.model_folder import ModelFolder, load_model_folder
 from metrics.store import file_hash
 from torch_utils.errors import UserError
 
@@ -26,13 +26,15 @@ CLEAN_SIZE = 299
 class Detector:
     """features(pictures [B, 3, H, W] uint8) -> [B, D] float32 on the CPU.
 
-    label: for the report. key: changes with the weights. clip: the model where it has a text tower too, else None.
+    label: for the report. key: changes with the weights. inception: a TorchScript file, as FID is defined with; else a
+    `transformers` model. clip: it has a text tower too.
     """
 
     label: str
     key: str
     features: Callable[[Tensor], Tensor]
-    clip: Any = None
+    inception: bool = False
+    clip: bool = False
 
 
 def load_detector(
@@ -68,9 +70,14 @@ def _load_torchscript(
     @torch.no_grad()
     def features(pictures: Tensor) -> Tensor:
         images = clean_resize(pictures, CLEAN_SIZE) if resize == "clean" else pictures
-        return _as_features(_call(module, images.to(device)), path)
+        try:
+            output = _call(module, images.to(device))
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"--detector {path}: fails on pictures {list(images.shape)} uint8 ({reason})") from None
+        return as_features(output, path)
 
-    return Detector(f"{path.name} ({resize})", f"{found}/{resize}", features)
+    return Detector(f"{path.name} ({resize})", f"{found}/{resize}", features, inception=True)
 
 
 def _call(module: nn.Module, images: Tensor) -> Any:
@@ -83,21 +90,27 @@ def _call(module: nn.Module, images: Tensor) -> Any:
 
 def _load_transformers(path: Path, device: torch.device | str) -> Detector:
     folder = load_model_folder("--detector", path, "AutoModel", device, may_lack="pooler.")
+    features = folder_features(folder)
+    return Detector(path.name, folder.key, features, clip=hasattr(folder.model, "get_text_features"))
+
+
+def folder_features(folder: ModelFolder) -> Callable[[Tensor], Tensor]:
+    """features(pictures) of a model folder: a CLIP's projected features, else the pooled output or the class token."""
     model = folder.model
 
     @torch.no_grad()
     def features(pictures: Tensor) -> Tensor:
         if hasattr(model, "get_image_features"):
-            return _as_features(model.get_image_features(**folder.inputs(pictures)), path)
+            return as_features(model.get_image_features(**folder.inputs(pictures)), folder.path)
         output = model(**folder.inputs(pictures))
         # A pooling layer that the folder does not hold would be random: its class token stands for the picture then.
         pooled = None if folder.missing else getattr(output, "pooler_output", None)
-        return _as_features(output.last_hidden_state[:, 0] if pooled is None else pooled, path)
+        return as_features(output.last_hidden_state[:, 0] if pooled is None else pooled, folder.path)
 
-    return Detector(path.name, folder.key, features, clip=model if hasattr(model, "get_text_features") else None)
+    return features
 
 
-def _as_features(output: Any, path: Path) -> Tensor:
+def as_features(output: Any, path: Path) -> Tensor:
     tensor = output[0] if isinstance(output, (tuple, list)) else getattr(output, "pooler_output", output)
     if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
         raise UserError(f"--detector {path}: expected features [B, D] from pictures, got {type(output).__name__}")
@@ -124,14 +137,20 @@ def to_uint8(rgb: Tensor) -> Tensor:
     return (rgb * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 
 
-def all_features(detector: Detector, batches: Any, expected: int | None = None) -> Tensor:
-    """Features [N, D] of batches of pictures. expected: the size D that other features have; UserError if not that."""
+def all_features(detector: Detector, batches: Any) -> Tensor:
+    """Features [N, D] of batches of pictures; UserError for none, for sizes that differ, for values not finite."""
     parts = [detector.features(pictures) for pictures in batches]
     if not parts:
         raise UserError(f"{detector.label}: no pictures to look at")
+    same_size(detector.label, *parts)
     features = torch.cat(parts)
-    if expected is not None and features.shape[1] != expected:
-        raise UserError(f"{detector.label}: features of {features.shape[1]} numbers, the others have {expected}")
     if not torch.isfinite(features).all():
         raise UserError(f"{detector.label}: gave features that are not finite")
     return features
+
+
+def same_size(label: str, *features: Tensor) -> None:
+    """UserError unless all features [N, D] have one size D."""
+    sizes = list(dict.fromkeys(part.shape[1] for part in features))
+    if len(sizes) > 1:
+        raise UserError(f"{label}: features of {sizes[1]} numbers, the others have {sizes[0]}; is the file a detector?")

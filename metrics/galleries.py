@@ -1,5 +1,6 @@
 """Galleries of the report: which shapes are shown, and their pictures and mesh files on disk."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from metrics.evaluate import Inputs
 from metrics.found import Found
 from metrics.report import GalleryItem, Histogram
 from metrics.scores import SCALES
-from metrics.shapes import ShapeSource
+from metrics.shapes import FolderSource, ShapeSource
 from metrics.sources import NetworkSource
 from metrics.thumbnails import Picture, thumbnail
 from sampling.generate import export_meshes
@@ -62,6 +63,9 @@ class GalleryMaker:
         mesh = source.shapes([row])[0].mesh
         if mesh is None:
             return False
+        if isinstance(source, FolderSource) and source.path(row).suffix.lower() == ".glb":
+            shutil.copyfile(source.path(row), path)
+            return True
         write_glb(path, mesh, unlit=False)
         return True
 
@@ -126,6 +130,7 @@ def _matched(
             f"CD {factor * float(distance[row]):.3g}×10⁻³",
             other_id=inputs.references.ids[other],
             other_thumbnail=maker.picture(inputs.references, other, "reference"),
+            other_mesh=maker.mesh(inputs.references, other, "reference"),
         )
 
     middle = max(0, len(order) // 2 - OTHERS // 2)
@@ -160,9 +165,10 @@ def _uncovered(
                 id=inputs.references.ids[reference_rows[row]],
                 caption=f"nearest sample at CD {factor * float(distance[row]):.3g}×10⁻³",
                 thumbnail=maker.picture(inputs.references, reference_rows[row], "reference"),
+                mesh=maker.mesh(inputs.references, reference_rows[row], "reference"),
                 other_id=item.id,
                 other_thumbnail=item.thumbnail,
-                mesh=item.mesh,
+                other_mesh=item.mesh,
             )
         )
     return items
@@ -185,6 +191,7 @@ def _training_neighbours(
                 f"{float(near[row]):.3g}{copy}",
                 other_id=inputs.training.ids[other],
                 other_thumbnail=maker.picture(inputs.training, other, "training"),
+                other_mesh=maker.mesh(inputs.training, other, "training"),
             )
         )
     return items

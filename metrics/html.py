@@ -4,11 +4,21 @@ import base64
 from html import escape
 from pathlib import Path
 
-from metrics.report import GalleryItem, Histogram, Metric, Report, arrow, comparison_rows, number, shown_columns
+from metrics.report import (
+    GalleryItem,
+    Histogram,
+    Metric,
+    Report,
+    arrow,
+    comparison_rows,
+    measured,
+    number,
+    shown_columns,
+)
 
 STYLE = Path(__file__).parent / "report.css"
 # The numbers on top, where they were measured.
-HEADLINE = ("fid", "mmd_cd", "cov_cd", "one_nna_cd", "cov_lfd", "mesh_watertight", "mesh_empty", "auth_pct")
+HEADLINE = ("fid", "fd", "mmd_cd", "cov_cd", "one_nna_cd", "cov_lfd", "mesh_watertight", "mesh_empty", "auth_pct")
 
 
 def html(report: Report, folder: Path) -> str:
@@ -20,6 +30,7 @@ def html(report: Report, folder: Path) -> str:
             _cards(report),
             _scores(report),
             _comparison(report),
+            _attributes(report),
             _histograms(report.histograms),
             *[_gallery(title, items, folder) for title, items in report.galleries.items()],
             _failures(report),
@@ -75,8 +86,17 @@ def _interval(metric: Metric) -> str:
 
 
 def _scores(report: Report) -> str:
+    return _table("Scores", "score", measured(report))
+
+
+def _attributes(report: Report) -> str:
+    rows = measured(report, "attributes")
+    return _table("Attributes, by the classifier", "attribute", rows) if rows else ""
+
+
+def _table(title: str, what: str, metrics: list[Metric]) -> str:
     rows = []
-    for metric in (m for m in report.metrics if m.status == "ok"):
+    for metric in metrics:
         method = f' title="{escape(metric.interval.method, quote=True)}"' if metric.interval else ""
         rows.append(
             f"<tr><td>{escape(metric.title)} {arrow(metric)}</td><td>{number(metric.value)}</td>"
@@ -84,7 +104,7 @@ def _scores(report: Report) -> str:
             f"<td>{metric.seconds:.1f}</td><td class=text>{escape(metric.reason)}</td></tr>"
         )
     return (
-        "<h2>Scores</h2>\n<div class=scroll><table>\n<tr><th>score</th><th>value</th><th>unit</th>"
+        f"<h2>{title}</h2>\n<div class=scroll><table>\n<tr><th>{what}</th><th>value</th><th>unit</th>"
         f"<th>95 % interval</th><th>n</th><th>seconds</th><th class=text>how</th></tr>\n{''.join(rows)}\n</table></div>"
     )
 
@@ -143,13 +163,20 @@ def _gallery(title: str, items: list[GalleryItem], folder: Path) -> str:
 
 
 def _item(item: GalleryItem, folder: Path, pair: bool) -> str:
-    first = _picture(item.thumbnail, item.id, folder)
-    if item.mesh:
-        first = f'<a href="{escape(item.mesh, quote=True)}" title="open the mesh (GLB)">{first}</a>'
-    pictures = first + (_picture(item.other_thumbnail, item.other_id, folder) if pair else "")
+    pictures = _linked(item.thumbnail, item.id, item.mesh, folder)
+    if pair:
+        pictures += _linked(item.other_thumbnail, item.other_id, item.other_mesh, folder)
     names = escape(item.id) + (f" | {escape(item.other_id)}" if item.other_id else "")
     caption = f"<br>{escape(item.caption)}" if item.caption else ""
     return f"<figure><div class=pictures>{pictures}</div><figcaption>{names}{caption}</figcaption></figure>"
+
+
+def _linked(thumbnail: str, label: str, mesh: str, folder: Path) -> str:
+    """A picture that opens its own mesh, where there is one."""
+    picture = _picture(thumbnail, label, folder)
+    if not mesh:
+        return picture
+    return f'<a href="{escape(mesh, quote=True)}" title="open the mesh of {escape(label, quote=True)}">{picture}</a>'
 
 
 def _picture(name: str, label: str, folder: Path) -> str:

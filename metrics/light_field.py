@@ -50,7 +50,10 @@ def fit_to_views(vertices: Tensor, faces: Tensor) -> Tensor:
 
 
 def mesh_descriptor(mesh: Mesh) -> Tensor:
-    """The descriptor [10, 10, 47] uint8 of one mesh (a batch of one, with faces and finite vertices)."""
+    """The descriptor [10, 10, 47] uint8 of one mesh (a batch of one, with faces and finite vertices), on the CPU.
+
+    A mesh on another device is copied: tracing contours is the CPU's work, and drawing the silhouettes takes less.
+    """
     vertices = fit_to_views(mesh.vertices.detach().cpu(), mesh.faces.cpu())
     images = silhouettes(vertices, mesh.faces.cpu(), view_axes(), SIDE_PX)
     return lfd_descriptor(images.view(10, 10, SIDE_PX, SIDE_PX // 8))

@@ -71,7 +71,7 @@ def load_model_folder(
 
 
 def import_transformers(option: str, path: Path) -> Any:
-    """The package, without its progress bars; UserError that names the mending command where it is not installed."""
+    """The package, made silent; UserError that names the mending command where it is not installed."""
     try:
         import transformers
     except ImportError:
@@ -80,6 +80,7 @@ def import_transformers(option: str, path: Path) -> Any:
             "pip install -c constraints.txt transformers"
         ) from None
     transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
     return transformers
 
 

@@ -1,24 +1,20 @@
-"""Scores of pictures: a generator's renders against the dataset's views, through a detector."""
+"""Scores of pictures: those of the generated shapes against those of the references, through a detector."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from metrics.features import Detector, all_features, to_uint8
+from metrics.features import Detector, all_features, same_size
 from metrics.frechet import frechet_distance_of_features, frechet_infinity
-from metrics.kernels import clip_mmd, kernel_distance
+from metrics.kernels import kernel_distance
 from metrics.manifold import manifold_scores
-from metrics.protocols import ImageProtocol
+from metrics.renders import Pictures
 from metrics.report import IntervalRecord, Metric
-from metrics.sources import GENERATOR_BATCH, NetworkSource
 from metrics.store import ChunkStore, Tensors, content_key
-from rendering.camera import Cameras
-from sampling.generate import styles
 
 # Pictures of one chunk of features on disk.
 CHUNK = 256
@@ -26,16 +22,20 @@ CHUNK = 256
 SECTORS, SECTOR_LEAST = 8, 8
 # Neighbourhood scores hold all distances in memory, so they take at most this many pictures of either side.
 MANIFOLD_LIMIT = 10_000
-PICTURE_SCORES = (
+# The Fréchet and kernel distances are called FID and KID with an Inception file alone, FD and KD with another model.
+DISTANCE_SCORES = (
     ("fid", "FID"),
     ("fid_infinity", "FID∞"),
     ("kid", "KID"),
+    ("fid_view", "FID by view, mean of sectors"),
+)
+MANIFOLD_SCORES = (
     ("precision", "Precision"),
     ("recall", "Recall"),
     ("density", "Density"),
     ("coverage", "Coverage"),
-    ("fid_view", "FID by view, mean of sectors"),
 )
+NORMALS_SCORE = ("fid_normals", "Shading FID (normals)")
 
 
 @dataclass(frozen=True)
@@ -48,79 +48,62 @@ class Features:
 
 def skipped_pictures(reason: str) -> list[Metric]:
     """All picture scores, not measured for one reason."""
-    return [Metric(name=name, title=title, status="skipped", reason=reason) for name, title in PICTURE_SCORES]
+    return [skipped(name, title, reason) for name, title in (*DISTANCE_SCORES, *MANIFOLD_SCORES, NORMALS_SCORE)]
 
 
-def real_features(
-    dataset: Any, split: str, count: int, resolution: int, detector: Detector, store: ChunkStore
-) -> Features:
-    """Features of at most `count` views of a split, on black, spread evenly over all of its views."""
-    every = [(shape_id, view) for shape_id in dataset.splits[split] for view in range(dataset.views(shape_id))]
-    step = max(1.0, len(every) / count)
-    chosen = [every[int(i * step)] for i in range(min(count, len(every)))]
-
-    def pictures(part: range) -> Tensor:
-        images = [dataset.load_premultiplied(*chosen[i], resolution) for i in part]
-        return torch.from_numpy(np.stack(images))[..., :3].permute(0, 3, 1, 2).contiguous()
-
-    key = {"dataset": dataset.hash(), "split": split, "count": len(chosen), "side": resolution, "with": detector.key}
-    values = _stored_features(pictures, len(chosen), detector, key, store)
-    cameras = dataset.cameras([shape_id for shape_id, _ in chosen], [view for _, view in chosen])
-    return Features(values, cameras.azimuth_rad())
+def skipped(name: str, title: str, reason: str) -> Metric:
+    """One score, not measured."""
+    return Metric(name=name, title=title, status="skipped", reason=reason)
 
 
-def generated_features(
-    source: NetworkSource,
-    cameras: Callable[[Sequence[int]], Cameras],
-    protocol: ImageProtocol,
-    resolution: int,
+def features_of(
+    pictures: Pictures,
     detector: Detector,
     store: ChunkStore,
-    law_key: str,
+    progress: Callable[[], None] | None = None,
 ) -> Features:
-    """Features of protocol.count pictures, one view a latent. cameras(indices): the camera of each picture."""
+    """Features of all pictures, in chunks that are kept in `store`. progress is told after each chunk."""
 
-    def pictures(part: range) -> Tensor:
-        return torch.cat(list(render_batches(source, part, cameras(part), protocol.truncation, resolution)))
-
-    key = {"network": source.sha256, "psi": protocol.truncation, "side": resolution, "law": law_key}
-    key |= {"count": protocol.count, "first": source.first_seed, "with": detector.key}
-    values = _stored_features(pictures, protocol.count, detector, key, store)
-    return Features(values, cameras(range(protocol.count)).azimuth_rad())
-
-
-@torch.no_grad()
-def render_batches(
-    source: NetworkSource, rows: Sequence[int], cameras: Cameras, truncation: float, resolution: int
-) -> Iterator[Tensor]:
-    """Pictures [B, 3, R, R] uint8 on black of the seeds of `rows`, each through its own camera."""
-    for start in range(0, len(rows), GENERATOR_BATCH):
-        part = [source.seed(row) for row in rows[start : start + GENERATOR_BATCH]]
-        w_geo, w_tex = styles(source.generator, part, truncation, source.device)
-        seen = cameras[slice(start, start + len(part))].to(source.device)
-        yield to_uint8(source.generator.render(w_geo, w_tex, seen, resolution=resolution).rgb).cpu()
-
-
-def _stored_features(
-    pictures: Callable[[range], Tensor], count: int, detector: Detector, key: dict[str, Any], store: ChunkStore
-) -> Tensor:
     def compute(rows: range) -> Tensors:
-        return {"features": all_features(detector, pictures(rows).split(32))}
+        return {"features": all_features(detector, pictures.draw(rows).split(32))}
 
-    return store.rows("features", content_key(key), count, CHUNK, compute)["features"]
+    key = content_key({"pictures": pictures.key, "with": detector.key})
+    values = store.rows("features", key, len(pictures), CHUNK, compute, progress)["features"]
+    return Features(values, pictures.cameras.azimuth_rad())
 
 
-def picture_metrics(real: Features, fake: Features, detector: Detector) -> list[Metric]:
-    """FID, FID∞, KID, precision/recall, density/coverage, FID by view; CMMD where the detector is a CLIP."""
+def named(detector: Detector, name: str, title: str) -> dict[str, str]:
+    """A distance's name and title with this detector: FID and KID are those of an Inception file."""
+    if detector.inception:
+        return {"name": name, "title": title}
+    return {
+        "name": name.replace("fid", "fd").replace("kid", "kd"),
+        "title": title.replace("FID", "FD").replace("KID", "KD"),
+    }
+
+
+def normals_metric(real: Features, fake: Features, detector: Detector, note: str) -> Metric:
+    """The Fréchet distance of pictures of normals: geometry alone, whatever the colours."""
+    start = time.perf_counter()
+    return Metric(
+        **named(detector, *NORMALS_SCORE),
+        value=frechet_distance_of_features(real.values, fake.values),
+        n=len(fake.values),
+        reason=note,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def picture_metrics(real: Features, fake: Features, detector: Detector, note: str) -> list[Metric]:
+    """FID, FID∞, KID, precision/recall, density/coverage, FID by view. note: what they stand on."""
     a, b = real.values, fake.values
-    note = f"{detector.label}; {len(a)} real, {len(b)} generated pictures"
+    same_size(detector.label, a, b)
 
     def score(name: str, title: str, function: Callable[[], float], **more: Any) -> Metric:
         start = time.perf_counter()
         value = function()
         return Metric(
-            name=name,
-            title=title,
+            **named(detector, name, title),
             value=value,
             n=len(b),
             reason=note,
@@ -145,16 +128,15 @@ def picture_metrics(real: Features, fake: Features, detector: Detector) -> list[
         )
     )
     metrics += _manifold_metrics(a, b, score)
-    metrics.append(_view_metric(real, fake, note))
-    if detector.clip is not None:
-        metrics.append(score("cmmd", "CMMD", lambda: clip_mmd(a, b)))
+    view = _view_metric(real, fake, note)
+    metrics.append(view.model_copy(update=named(detector, view.name, view.title)))
     return metrics
 
 
 def _manifold_metrics(a: Tensor, b: Tensor, score: Callable[..., Metric]) -> list[Metric]:
     if min(len(a), len(b)) <= 5:
         reason = "needs more than five pictures on either side"
-        return [m.model_copy(update={"reason": reason}) for m in skipped_pictures(reason) if m.name in _MANIFOLD]
+        return [skipped(name, title, reason) for name, title in MANIFOLD_SCORES]
     found = manifold_scores(a[:MANIFOLD_LIMIT], b[:MANIFOLD_LIMIT])
     return [
         score("precision", "Precision", lambda: found.precision, direction="higher"),
@@ -162,9 +144,6 @@ def _manifold_metrics(a: Tensor, b: Tensor, score: Callable[..., Metric]) -> lis
         score("density", "Density", lambda: found.density, direction="higher"),
         score("coverage", "Coverage", lambda: found.coverage, direction="higher"),
     ]
-
-
-_MANIFOLD = ("precision", "recall", "density", "coverage")
 
 
 def _view_metric(real: Features, fake: Features, note: str) -> Metric:
@@ -179,7 +158,7 @@ def _view_metric(real: Features, fake: Features, note: str) -> Metric:
     title = "FID by view, mean of sectors"
     if not values:
         reason = f"no sector of azimuth has {SECTOR_LEAST} pictures on both sides"
-        return Metric(name="fid_view", title=title, status="skipped", reason=reason)
+        return skipped("fid_view", title, reason)
     parts = ", ".join(f"{360 * sector // SECTORS}°: {value:.4g}" for sector, value in values.items())
     return Metric(
         name="fid_view",

@@ -29,6 +29,7 @@ class Metric(_Section):
 
     name: stable, e.g. "mmd_cd". direction: which way is better; "target" means that `target` is ideal. n: how many
     shapes or pictures it stands on. status: "ok", "skipped" (not asked for or something is not at hand) or "failed".
+    group: "" for the scores, "attributes" for what a classifier says, which has a table of its own.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Metric(_Section):
     status: Literal["ok", "skipped", "failed"] = "ok"
     reason: str = ""
     seconds: float = 0.0
+    group: Literal["", "attributes"] = ""
 
 
 class Baseline(_Section):
@@ -73,7 +75,10 @@ class Run(_Section):
 
 
 class GalleryItem(_Section):
-    """One shape in a gallery. thumbnail, mesh: file names below the report's folder ("" if there is none)."""
+    """One shape in a gallery, and the shape beside it, if any.
+
+    thumbnail, mesh, other_thumbnail, other_mesh: file names below the report's folder ("" if there is none).
+    """
 
     id: str
     caption: str = ""
@@ -81,6 +86,7 @@ class GalleryItem(_Section):
     mesh: str = ""
     other_id: str = ""
     other_thumbnail: str = ""
+    other_mesh: str = ""
 
 
 class Histogram(_Section):
@@ -158,16 +164,30 @@ def markdown(report: Report) -> str:
         "",
         "| score | better | value | unit | 95 % interval | n | seconds |",
         "|---|---|---|---|---|---|---|",
+        *[f"{_score_cells(metric)} {metric.seconds:.1f} |" for metric in measured(report)],
     ]
-    for metric in (m for m in report.metrics if m.status == "ok"):
-        interval = metric.interval
-        spread = f"{number(interval.low)} … {number(interval.high)}" if interval else ""
-        lines.append(
-            f"| {metric.title} | {arrow(metric)} | {number(metric.value)} | {metric.unit} | {spread} | {metric.n} "
-            f"| {metric.seconds:.1f} |"
-        )
-    lines += _baseline_lines(report) + _skipped_lines(report) + _failure_lines(report)
+    lines += _baseline_lines(report) + _attribute_lines(report) + _skipped_lines(report) + _failure_lines(report)
     return "\n".join(lines) + "\n"
+
+
+def measured(report: Report, group: str = "") -> list[Metric]:
+    """The metrics of a group that have a value."""
+    return [metric for metric in report.metrics if metric.status == "ok" and metric.group == group]
+
+
+def _score_cells(metric: Metric) -> str:
+    interval = metric.interval
+    spread = f"{number(interval.low)} … {number(interval.high)}" if interval else ""
+    value = f"{number(metric.value)} | {metric.unit} | {spread} | {metric.n} |"
+    return f"| {metric.title} | {arrow(metric)} | {value}"
+
+
+def _attribute_lines(report: Report) -> list[str]:
+    rows = measured(report, "attributes")
+    if not rows:
+        return []
+    head = ["| attribute | better | value | unit | 95 % interval | n | how |", "|---|---|---|---|---|---|---|"]
+    return ["", "## Attributes, by the classifier", "", *head, *[f"{_score_cells(m)} {m.reason} |" for m in rows]]
 
 
 def shown_columns(report: Report) -> list[Metric]:

@@ -8,21 +8,24 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from dataset_tool.dataset import open_dataset
+from metrics.appearance import Judges, appearance, load_judges
+from metrics.distances import distance_device
 from metrics.evaluate import Inputs, ProgressBar, Session, evaluate_shapes
 from metrics.found import Found
 from metrics.galleries import histograms, make_galleries
 from metrics.html import html
-from metrics.pictures import generated_features, picture_metrics, real_features, skipped_pictures
-from metrics.protocols import Protocol, load_protocol
+from metrics.protocols import ImageProtocol, Protocol, load_protocol
 from metrics.published import published_rows
-from metrics.report import Metric, Report, Run, markdown, save_json
+from metrics.report import Report, Run, markdown, save_json
 from metrics.shapes import FolderSource, ShapeSource
 from metrics.sources import DatasetSource, NetworkSource
 from metrics.store import ChunkStore
 from torch_utils import distributed
 from torch_utils.checkpoint import code_version
+from torch_utils.devices import pick_device
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 from torch_utils.progress import progress_bar
@@ -46,6 +49,11 @@ class Options:
     cache: Path | None = None
     device: str = "auto"
     quiet: bool = False
+    clip: Path | None = None
+    classifier: Path | None = None
+    caption: str = ""
+    attributes: tuple[str, ...] = ()
+    normals: bool = False
 
 
 def run(options: Options) -> Report:
@@ -58,16 +66,19 @@ def run(options: Options) -> Report:
     ranks = distributed.start("cpu" if options.device == "cpu" else "auto")
     try:
         dataset = open_dataset(options.data) if options.data else None
-        network, nimg = _load_network(options, ranks)
+        device = ranks.device if ranks.world > 1 else pick_device(options.device)
+        judges = _load_judges(options, protocol, device)
+        network, nimg = _load_network(options, device)
         inputs = make_inputs(options, protocol, dataset, network)
         session = Session(
             protocol,
             ChunkStore(options.out / "cache", ranks),
             ChunkStore(options.cache or default_cache(), ranks),
             _progress(options.quiet or not ranks.first),
+            distance_device(device),
         )
         found = evaluate_shapes(inputs, session)
-        found.metrics += _pictures(options, session, dataset, inputs)
+        found.metrics += appearance(judges, inputs, session, dataset, options.split, options.reference_meshes, found)
         if not ranks.first:
             return _report(options, protocol, dataset, inputs, found, nimg, start)
         galleries, failures = make_galleries(inputs, found, options.out)
@@ -91,8 +102,21 @@ def resolved_protocol(options: Options) -> Protocol:
     if options.truncation is not None and options.truncation != protocol.truncation:
         changes["truncation"] = options.truncation
         name += f", ψ {options.truncation:g}"
+    images = _changed_pictures(options, protocol)
+    if images != protocol.images:
+        changes["images"] = images
     changes["name"] = name
     return protocol.model_copy(update=changes)
+
+
+def _changed_pictures(options: Options, protocol: Protocol) -> ImageProtocol | None:
+    """ψ goes for pictures as for shapes; `--normals` adds a score and changes none."""
+    if protocol.images is None:
+        return None
+    changes: dict[str, Any] = {"normals": protocol.images.normals or options.normals}
+    if options.truncation is not None:
+        changes["truncation"] = options.truncation
+    return protocol.images.model_copy(update=changes)
 
 
 def default_cache() -> Path:
@@ -101,13 +125,24 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tetragan" / "metrics"
 
 
-def _load_network(options: Options, ranks: distributed.Ranks) -> tuple[Any, int | None]:
+def _load_judges(options: Options, protocol: Protocol, device: torch.device) -> Judges:
+    return load_judges(
+        options.detector,
+        options.detector_hash,
+        options.clip,
+        options.classifier,
+        options.caption,
+        options.attributes,
+        protocol.images,
+        device,
+    )
+
+
+def _load_network(options: Options, device: torch.device) -> tuple[Any, int | None]:
     if options.network is None:
         return None, None
     from networks.pretrained import load_generator_file
-    from torch_utils.devices import pick_device
 
-    device = ranks.device if ranks.world > 1 else pick_device(options.device)
     generator, file = load_generator_file(options.network, device)
     return generator, file.nimg
 
@@ -138,27 +173,6 @@ def make_inputs(options: Options, protocol: Protocol, dataset: Any, generator: A
         assert options.generated is not None
         generated = FolderSource(options.generated, count)
     return Inputs(generated, references, training)
-
-
-def _pictures(options: Options, session: Session, dataset: Any, inputs: Inputs) -> list[Metric]:
-    protocol = session.protocol.images
-    if protocol is None:
-        return []
-    if options.detector is None:
-        return skipped_pictures("no detector was given (--detector FILE or FOLDER)")
-    if not isinstance(inputs.generated, NetworkSource) or dataset is None:
-        return skipped_pictures("pictures are compared for a network and a dataset alone")
-    from metrics.features import load_detector
-
-    source = inputs.generated
-    detector = load_detector(options.detector, options.detector_hash, source.device, protocol.resize)
-    resolution = min(source.generator.config.data.resolution, dataset.resolution)
-    law = dataset.camera_law
-    real = real_features(dataset, options.split, protocol.count, resolution, detector, session.real)
-    fake = generated_features(
-        source, lambda rows: law.sample(0, rows), protocol, resolution, detector, session.own, repr(law)
-    )
-    return picture_metrics(real, fake, detector)
 
 
 def _progress(quiet: bool) -> ProgressBar:

@@ -12,8 +12,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from dataset_tool.normalise import normalise
 from geometry.mesh import Mesh
 from geometry.mesh_io.reader import read_mesh
+from geometry.mesh_io.source import SourceMesh
 from geometry.surface import sample_surface
 from metrics.store import content_key, file_hash
 from torch_utils.errors import UserError
@@ -60,6 +62,12 @@ def usable(mesh: Mesh) -> Shape:
     return Shape(mesh)
 
 
+def single(source: SourceMesh) -> Shape:
+    """All parts of a mesh file as one shape, in the file's units."""
+    vertices, faces, _ = source.merged()
+    return usable(Mesh.single(torch.from_numpy(vertices).float(), torch.from_numpy(faces)))
+
+
 @dataclass
 class FolderSource:
     """The mesh files of a folder and its subfolders, in the order of their paths."""
@@ -95,10 +103,22 @@ class FolderSource:
 
     def _shape(self, path: Path) -> Shape:
         try:
-            vertices, faces, _ = read_mesh(path).merged()
+            return single(read_mesh(path))
         except UserError as error:
             return Shape(None, str(error))
-        return usable(Mesh.single(torch.from_numpy(vertices).float(), torch.from_numpy(faces)))
+
+    def placed(self, row: int, scale: float | None) -> SourceMesh | None:
+        """A file with its materials, for pictures; None where it has no usable surface.
+
+        scale: centre its box at the origin and make its longest side this long; None leaves it where it is.
+        """
+        try:
+            mesh = read_mesh(self._files[row])
+            if single(mesh).mesh is None:
+                return None
+            return mesh if scale is None else normalise(mesh, "+Y", "+Z", scale)[0]
+        except UserError:
+            return None
 
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
         return None

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.mesh import Mesh
 from geometry.mesh_io.reader import read_mesh
-from metrics.shapes import Shape, usable
+from metrics.shapes import Shape, single, usable
 from metrics.store import content_key, file_hash
 from sampling.generate import styles
 from torch_utils.errors import UserError
@@ -116,8 +115,7 @@ class DatasetSource:
         matrix = meta.get("source_to_world")
         if matrix is not None:
             source = source.transformed(np.asarray(matrix, np.float64))
-        vertices, faces, _ = source.merged()
-        return usable(Mesh.single(torch.from_numpy(vertices).float(), torch.from_numpy(faces)))
+        return single(source)
 
     def _mesh_path(self, meta: dict[str, Any]) -> Path | None:
         recorded = Path(str(meta.get("source", "")))

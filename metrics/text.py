@@ -10,26 +10,36 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def clip_score(pictures: Tensor, captions: Tensor) -> float:
-    """100 · the mean of max(0, cosine) of picture features [N, D] and their captions' [N, D] (Hessel et al. 2021)."""
-    _check("clip_score", pictures, captions)
-    cosine = (normalize(pictures.double(), dim=1) * normalize(captions.double(), dim=1)).sum(1)
-    return 100 * float(cosine.clamp_min(0).mean())
+def caption_cosines(pictures: Tensor, captions: Tensor) -> Tensor:
+    """max(0, cosine) of picture features [N, D] and their captions' [N, D]: [N]; 100 · its mean is the CLIP score.
 
-
-def r_precision(pictures: Tensor, captions: Tensor, distractors: Tensor | None = None) -> float:
-    """The share of pictures [N, D] whose own caption [N, D] has the highest cosine among all captions and distractors.
-
-    distractors [K, D]: captions of other things; None takes only the other pictures' captions. State which with the
-    number. A tie counts as a miss.
+    Source: Hessel et al. 2021.
     """
-    _check("r_precision", pictures, captions)
-    pool = captions if distractors is None else torch.cat([captions, distractors])
+    if pictures.ndim != 2 or pictures.shape != captions.shape or pictures.shape[0] == 0:
+        raise ValueError(
+            "caption_cosines(): expected picture and caption features [N, D], got "
+            f"{list(pictures.shape)}, {list(captions.shape)}"
+        )
+    cosine = (normalize(pictures.double(), dim=1) * normalize(captions.double(), dim=1)).sum(1)
+    return cosine.clamp_min(0)
+
+
+def retrieved(pictures: Tensor, pool: Tensor, own: Tensor) -> Tensor:
+    """Whether each picture's own caption has the highest cosine in a pool of different captions: [N] bool.
+
+    pictures [N, D], pool [K, D]. own [N] int64: the row of each picture's caption in the pool; the other rows are its
+    distractors. The mean is the R-precision; state the pool with the number. A tie counts as a miss.
+    """
+    if pictures.ndim != 2 or pool.ndim != 2 or pictures.shape[1] != pool.shape[1] or own.shape != pictures.shape[:1]:
+        raise ValueError(
+            "retrieved(): expected pictures [N, D], pool [K, D] and own [N], got "
+            f"{list(pictures.shape)}, {list(pool.shape)}, {list(own.shape)}"
+        )
     cosine = normalize(pictures.double(), dim=1) @ normalize(pool.double(), dim=1).T
-    own = cosine.diagonal()[: pictures.shape[0]].clone()
-    index = torch.arange(pictures.shape[0])
-    cosine[index, index] = -torch.inf
-    return float((own > cosine.max(1).values).double().mean())
+    index = torch.arange(len(pictures))
+    mine = cosine[index, own].clone()
+    cosine[index, own] = -torch.inf
+    return mine > cosine.max(1).values
 
 
 def attribute_accuracy(predicted: Sequence[Mapping[str, str]], wanted: Sequence[Mapping[str, str]]) -> dict[str, float]:
@@ -41,10 +51,3 @@ def attribute_accuracy(predicted: Sequence[Mapping[str, str]], wanted: Sequence[
         for name, value in target.items():
             hits.setdefault(name, []).append(found.get(name) == value)
     return {name: sum(values) / len(values) for name, values in hits.items()}
-
-
-def _check(op: str, pictures: Tensor, captions: Tensor) -> None:
-    if pictures.ndim != 2 or pictures.shape != captions.shape or pictures.shape[0] == 0:
-        raise ValueError(
-            f"{op}(): expected picture and caption features [N, D], got {list(pictures.shape)}, {list(captions.shape)}"
-        )

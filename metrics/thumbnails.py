@@ -8,15 +8,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dataset_tool.scene import build_scene
+from dataset_tool.views import render_views
 from geometry.mesh import Mesh
-from metrics.shapes import ShapeSource
+from metrics.shapes import FolderSource, ShapeSource
 from metrics.sources import DatasetSource, NetworkSource
 from rendering.render import composite, rasterize_mesh, visible_faces
-from rendering.shade import linear_to_srgb
+from rendering.shade import Shading, linear_to_srgb
 from sampling.generate import styles
 from sampling.sheet import SHEET_AZIMUTH_DEG, orbit_cameras
 
 SIDE_PX = 160
+# The longest side that fills a picture, world units.
+FILLING = 0.72
 # Clay: the share of light that comes from everywhere, and the direction of the rest (towards the camera's upper left).
 AMBIENT = 0.35
 LIGHT = (0.35, 0.75, 0.55)
@@ -28,7 +32,7 @@ Picture = NDArray[np.uint8]
 def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
     """One mesh (a batch of one) in flat-shaded clay, scaled to fill the picture, transparent around it: RGBA."""
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    scale = 0.72 / (high - low).max().clamp_min(1e-9)
+    scale = FILLING / (high - low).max().clamp_min(1e-9)
     fitted = mesh.replace(vertices=((mesh.vertices - (low + high) / 2) * scale).float())
     raster = rasterize_mesh(fitted, orbit_cameras([SHEET_AZIMUTH_DEG]), side_px, supersample=2)
     corners = fitted.vertices[fitted.faces.long()]
@@ -52,7 +56,10 @@ def _straight(colour: Tensor, mask: Tensor) -> Picture:
 
 
 def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture | None:
-    """A picture [side, side, 3 or 4] of one shape: a network's render, a dataset's view, else clay; None if empty."""
+    """A picture [side, side, 4] of one shape; None if it is empty.
+
+    A network's render, a dataset's view, a mesh file in its own colours, or in clay where it has none.
+    """
     if isinstance(source, NetworkSource):
         w_geo, w_tex = styles(source.generator, [source.seed(row)], source.truncation, source.device)
         if bool(source.generator.mesh(w_geo).empty[0]):
@@ -60,6 +67,10 @@ def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture 
         return _shown(source.generator, w_geo, w_tex, side_px)
     if isinstance(source, DatasetSource):
         return dataset_view(source.dataset, source.ids[row])
+    if isinstance(source, FolderSource) and (placed := source.placed(row, FILLING)) is not None and placed.coloured:
+        shading: Shading = "albedo" if all(part.material.unlit for part in placed.parts) else "soft"
+        camera = orbit_cameras([SHEET_AZIMUTH_DEG])
+        return render_views(build_scene(placed), camera, side_px, shading=shading).images[0]
     mesh = source.shapes([row])[0].mesh
     return None if mesh is None else clay_picture(mesh, side_px)
 

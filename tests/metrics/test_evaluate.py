@@ -19,24 +19,10 @@ from metrics.requirements import comparison, parse_requirement, unmet
 from metrics.run import Options, resolved_protocol, run
 from metrics.store import file_hash
 from networks.generator import Generator
+from tests.metrics.boxes import write_boxes
 from tests.training.tiny import config
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
-
-BOX = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
-QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
-
-
-def write_boxes(folder: Path, count: int, seed: int) -> Path:
-    """OBJ boxes of random sides."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    for i in range(count):
-        sides = rng.uniform(0.3, 0.9, 3)
-        lines = [f"v {' '.join(f'{(c - 0.5) * s:.6f}' for c, s in zip(corner, sides, strict=True))}" for corner in BOX]
-        lines += [f"f {' '.join(str(k + 1) for k in quad)}" for quad in QUADS]
-        (folder / f"box{i}.obj").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +85,32 @@ def test_the_best_single_shape_is_the_one_with_the_lowest_mmd(evaluated: tuple[R
     each = [float(chamfer_matrix(clouds["test"], t[None]).mean()) for t in clouds["train"]]
     assert evaluated[0].baselines[1].values["mmd_cd"] == pytest.approx(1000 * min(each), rel=1e-5)
     assert opened.splits["train"][int(np.argmin(each))] in evaluated[0].baselines[1].note
+
+
+def test_the_floor_needs_distances_inside_its_part_of_the_training_shapes_alone(
+    network: Path, dataset: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    floors = []
+    for memory in ("memorisation", ""):
+        protocol = tmp_path / f"own{memory}.yaml"
+        text = f"name: own\nversion: 1\ndescription: CD\npoints: 256\nshape_metrics: [{memory}]\n"
+        protocol.write_text(text, encoding="utf-8")
+        options = Options(
+            network, None, dataset, None, tmp_path / f"out{memory}", protocol=str(protocol), cache=tmp_path / memory,
+            device="cpu", quiet=True,
+        )  # fmt: skip
+        floors.append(run(options).baselines[:2])
+    assert floors[0] == floors[1] and "one_nna_cd" in floors[0][0].values
+
+    def squares(folder: Path) -> list[int]:
+        shapes = [tuple(load_file(path)["d"].shape) for path in folder.glob("distance-*")]
+        return sorted(rows for rows, columns in shapes if rows == columns)
+
+    # Four references; of the eight training shapes as many as there are samples, where nothing asks for all.
+    assert squares(tmp_path / "memorisation") == [4, 8]
+    assert squares(tmp_path) == [4, 4]
 
 
 def test_markdown_and_html_show_every_number(evaluated: tuple[Report, Path]) -> None:

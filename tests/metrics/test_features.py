@@ -8,7 +8,7 @@ from prdc import compute_prdc
 from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
-from metrics.features import clean_resize, load_detector, to_uint8
+from metrics.features import Detector, all_features, clean_resize, load_detector, to_uint8
 from metrics.frechet import (
     RunningGaussian,
     fit,
@@ -18,8 +18,9 @@ from metrics.frechet import (
 )
 from metrics.kernels import clip_mmd, kernel_distance, polynomial_mmd
 from metrics.manifold import manifold_scores
+from metrics.pictures import Features, picture_metrics
 from metrics.store import file_hash
-from metrics.text import attribute_accuracy, clip_score, r_precision
+from metrics.text import attribute_accuracy, caption_cosines, retrieved
 from torch_utils.errors import UserError
 
 
@@ -120,12 +121,19 @@ def test_manifold_scores_against_prdc() -> None:
 
 
 def test_text_scores() -> None:
-    pictures = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1]])
-    captions = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
-    assert clip_score(pictures, captions) == pytest.approx(100 * (1 + 1 + 0) / 3)
-    assert r_precision(pictures, captions) == pytest.approx(2 / 3)
-    distractor = torch.tensor([[0.0, 1.0]])
-    assert r_precision(pictures, captions, distractor) == pytest.approx(1 / 3)  # a tie is a miss
+    pictures = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [1.0, 0.1]])
+    pool = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
+    own = torch.tensor([0, 1, 2, 0])
+    cosine = caption_cosines(pictures, pool[own])
+    assert cosine[:3].tolist() == [1, 1, 0] and float(cosine[3]) == pytest.approx(1 / 1.01**0.5)
+    # Two pictures may share a caption: that is no distractor of its own.
+    assert retrieved(pictures, pool, own).tolist() == [True, True, False, True]
+    tied = torch.cat([pool, torch.tensor([[0.0, 1.0]])])
+    assert retrieved(pictures, tied, own).tolist() == [True, False, False, True]
+    with pytest.raises(ValueError, match=r"own \[N\]"):
+        retrieved(pictures, pool, own[:2])
+    with pytest.raises(ValueError, match=r"features \[N, D\]"):
+        caption_cosines(pictures, pool)
     found = attribute_accuracy(
         [{"legs": "4", "arms": "yes"}, {"legs": "3"}], [{"legs": "4"}, {"legs": "4", "arms": "no"}]
     )
@@ -138,6 +146,22 @@ class Tiny(torch.nn.Module):
     def forward(self, pictures: Tensor, return_features: bool = False) -> Tensor:
         means = pictures.float().mean(dim=(2, 3))
         return means if return_features else means.sum(1, keepdim=True)
+
+
+class Picky(torch.nn.Module):
+    """Takes no picture."""
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.float() @ torch.zeros(5, 7)
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_detector_that_fails_on_pictures_is_named(tmp_path) -> None:
+    path = tmp_path / "picky.pt"
+    torch.jit.script(Picky()).save(str(path))
+    detector = load_detector(path, file_hash(path))
+    with pytest.raises(UserError, match=r"picky\.pt: fails on pictures \[2, 3, 8, 8\] uint8"):
+        detector.features(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -156,6 +180,21 @@ def test_a_torchscript_detector_is_loaded_only_with_its_hash(tmp_path) -> None:
         load_detector(path, file_hash(path))
     with pytest.raises(UserError, match="no such file"):
         load_detector(tmp_path / "nothing.pt", None)
+
+
+def test_features_of_another_size_or_without_value_are_refused() -> None:
+    pictures = [torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 3, 4, 5, dtype=torch.uint8)]
+    flat = Detector("flat.pt", "key", lambda p: p.flatten(1).float())
+    assert tuple(all_features(flat, pictures[:1]).shape) == (2, 48)
+    with pytest.raises(UserError, match=r"flat\.pt: features of 60 numbers, the others have 48"):
+        all_features(flat, pictures)
+    with pytest.raises(UserError, match="no pictures"):
+        all_features(flat, [])
+    with pytest.raises(UserError, match="not finite"):
+        all_features(Detector("nan.pt", "key", lambda p: torch.full((len(p), 2), torch.nan)), pictures)
+    real, fake = (Features(torch.zeros(9, size), torch.zeros(9)) for size in (4, 5))
+    with pytest.raises(UserError, match="features of 5 numbers, the others have 4"):
+        picture_metrics(real, fake, flat, "note")
 
 
 def test_clean_resize_is_antialiased() -> None:

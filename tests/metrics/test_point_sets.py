@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from metrics import distances
 from metrics.distances import Side, between, within
 from metrics.intervals import bootstrap_mean, subsample
 from metrics.memorisation import memorisation
@@ -189,3 +190,11 @@ def test_subsampling_finds_the_spread_of_a_mean() -> None:
     expected = 2 * 1.96 * float(values.std()) / 200**0.5
     assert interval.high - interval.low == pytest.approx(expected, rel=0.15)
     assert subsample(lambda r, g: 0.0, 3, 200, value=0.0) is None
+
+
+def test_distances_run_on_cuda_only_where_its_kernels_are_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda", 0)
+    for built, expected in ((True, cuda), (False, torch.device("cpu"))):
+        monkeypatch.setattr(distances, "available", lambda device_type, built=built: built and device_type == "cuda")
+        assert distances.distance_device(cuda) == expected
+        assert distances.distance_device(torch.device("cpu")) == torch.device("cpu")

@@ -1,0 +1,66 @@
+"""Boxes as mesh files, and a dataset rendered from them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from dataset_tool.camera_law import LAWS
+from dataset_tool.header import Header
+from dataset_tool.normalise import normalise
+from dataset_tool.scene import build_scene
+from dataset_tool.views import render_views
+from dataset_tool.writer import ShapeRecord, content_hash, write_header, write_shape
+from geometry.mesh_io.reader import read_mesh
+from metrics.shapes import single, surface_points
+from metrics.store import file_hash
+
+BOX = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
+QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]
+
+
+def write_boxes(folder: Path, count: int, seed: int) -> Path:
+    """OBJ boxes of random sides, the longest 1."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        sides = rng.uniform(0.3, 0.9, 3)
+        sides /= sides.max()
+        lines = [f"v {' '.join(f'{(c - 0.5) * s:.6f}' for c, s in zip(corner, sides, strict=True))}" for corner in BOX]
+        lines += [f"f {' '.join(str(k + 1) for k in quad)}" for quad in QUADS]
+        (folder / f"box{i}.obj").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder
+
+
+def write_box_dataset(root: Path, meshes: Path, *, side: int = 16, views: int = 4, train: int = 4) -> Path:
+    """A dataset of the boxes of a folder: the first `train` to train, the others to test; shape i has the cameras of
+    seed i. Even shapes are chairs, odd ones stools; every third is red.
+    """
+    law = LAWS["chair"]
+    paths = sorted(meshes.glob("*.obj"))
+    for i, path in enumerate(paths):
+        placed, matrix = normalise(read_mesh(path))
+        cameras = law.sample(i, range(views))
+        images = render_views(build_scene(placed), cameras, side).images
+        kind, colour = ("chair", "stool")[i % 2], "red" if i % 3 == 0 else "blue"
+        meta = {
+            "caption": f"a {colour} {kind}",
+            "attributes": {"type": kind, "red": colour == "red"},
+            "source": path.name,
+            "sha256": file_hash(path),
+            "source_to_world": matrix.tolist(),
+        }
+        points = surface_points(single(placed), path.stem, 2048).numpy()
+        write_shape(root, ShapeRecord(path.stem, images, cameras, points, None, meta))
+    ids = [path.stem for path in paths]
+    splits = {"train": tuple(ids[:train]), "test": tuple(ids[train:])}
+    header = Header(
+        category="chair",
+        camera_law=law,
+        resolution=side,
+        views=views,
+        splits=splits,
+        content=content_hash(root, ids),
+        renderer={"name": "built-in", "shading": "albedo", "supersample": 2, "scale": 1.0},
+    )
+    write_header(root, header)
+    return root
