@@ -1,4 +1,4 @@
-"""Curves as plain SVG: panels side by side, one line a series."""
+"""Curves as plain SVG: panels in rows, one line a series."""
 
 import math
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#5
 WIDTH, HEIGHT = 300, 220  # of a panel, px
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 30  # around a panel's axes, px
 LEGEND_LINE = 16
+COLUMNS = 3
 
 
 @dataclass(frozen=True)
@@ -42,18 +43,23 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def svg(panels: Sequence[Panel], x_title: str) -> str:
-    """The picture: panels in a row, a legend below."""
+    """The picture: panels in rows of three, a legend below."""
     labels = {series.label: series.colour for panel in panels for series in panel.series}
-    width, height = WIDTH * max(len(panels), 1), HEIGHT + LEGEND_LINE * len(labels) + 8
+    below = HEIGHT * math.ceil(len(panels) / COLUMNS)
+    width, height = WIDTH * COLUMNS, below + LEGEND_LINE * len(labels) + 8
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11">',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
     ]
     for i, panel in enumerate(panels):
-        parts += [f'<g transform="translate({i * WIDTH},0)">', *_panel(panel, x_title), "</g>"]
+        parts += [
+            f'<g transform="translate({i % COLUMNS * WIDTH},{i // COLUMNS * HEIGHT})">',
+            *_panel(panel, x_title),
+            "</g>",
+        ]
     for i, (label, colour) in enumerate(labels.items()):
-        y = HEIGHT + LEGEND_LINE * i + 10
+        y = below + LEGEND_LINE * i + 10
         parts.append(f'<path d="M{LEFT} {y - 4}h22" stroke="{_colour(colour)}" stroke-width="2"/>')
         parts.append(f'<text x="{LEFT + 28}" y="{y}">{escape(label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"

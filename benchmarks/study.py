@@ -135,7 +135,7 @@ def group_panels(study: Study, group: str, out: Path, results: Mapping[str, Sequ
                 kept = tuple((x / 1000, y) for x, y in points if y is not None and math.isfinite(y))
                 if kept:
                     lines[title].append(Series(name, colour, kept))
-    return [Panel(title, tuple(series), y_from_zero=not title.startswith("G ")) for title, series in lines.items()]
+    return [Panel(title, tuple(series), y_from_zero="loss" not in title) for title, series in lines.items()]
 
 
 def write_results(study: Study, out: Path, failures: Mapping[str, str]) -> Path:
