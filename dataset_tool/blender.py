@@ -52,13 +52,14 @@ def blender_views(
     shading: Shading = "albedo",
     light: LightName = "studio",
     samples: int = SAMPLES,
+    denoise: bool = True,
     device: str = "cpu",
 ) -> BlenderViews:
     """The shape, in world units, through each camera.
 
     samples: of Cycles for each finished pixel; supersample: Cycles renders so many times larger, with samples /
     supersample² each, and the result is averaged down as the built-in renderer averages. "soft" in the light "studio"
-    is GET3D's lamp with its denoiser, in "sky" a white world. UserError where the environment is missing or Blender
+    is GET3D's lamp, in "sky" a white world; denoise: what is lit, as GET3D does. UserError where the environment is missing or Blender
     fails.
     """
     python = find_blender()
@@ -68,7 +69,7 @@ def blender_views(
         job |= {
             "resolution": resolution * supersample,
             "samples": max(1, round(samples / supersample**2)),
-            "denoise": shading != "albedo",
+            "denoise": denoise and shading != "albedo",
             "shading": shading,
             "light": light,
             "device": device,

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -198,7 +198,9 @@ def _start_worker() -> None:
 def _in_processes(
     todo: Sequence[ShapeSource], settings: RenderSettings, root: Path, workers: int
 ) -> Iterator[ShapeReport]:
-    """Reports in the order in which shapes finish. A shape on which a process dies is tried alone, once."""
+    """Reports in the order in which shapes finish. A shape on which a process dies is tried alone, once; what such a
+    process had finished is then read from its folder.
+    """
     suspects: list[ShapeSource] = []
     rest = list(todo)
     while rest:
@@ -245,9 +247,6 @@ def _pool(
             finished, _ = wait(pending, return_when=FIRST_COMPLETED)
             yield from _results(finished, pending)
     except BrokenProcessPool:
-        # Shapes that were finished before the process died are finished.
-        whole = [future for future in pending if future.done() and future.exception() is None]
-        yield from _results(whole, pending)
         running.extend(pending.values())
         raise
     finally:
@@ -257,7 +256,7 @@ def _pool(
 
 
 def _results(
-    finished: Iterable[Future[ShapeReport]], pending: dict[Future[ShapeReport], ShapeSource]
+    finished: set[Future[ShapeReport]], pending: dict[Future[ShapeReport], ShapeSource]
 ) -> Iterator[ShapeReport]:
     for future in finished:
         report = future.result()

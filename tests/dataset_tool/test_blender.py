@@ -89,7 +89,8 @@ def test_the_job_holds_linear_colours_and_textures_once(tmp_path, monkeypatch):
     textured = plane(Material(base_colour=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat")))
     cut = plane(Material(image=image, alpha_mode="MASK", alpha_cutoff=0.3, metallic=0.2, roughness=0.9), depth=0.1)
     mesh = SourceMesh(Path("two.glb"), (textured, cut))
-    blender_views(mesh, camera_law("car").sample(0, range(1)), 16, shading="soft")
+    images = blender_views(mesh, camera_law("car").sample(0, range(1)), 16, shading="soft").images
+    assert not images[images[..., 3] == 0].any(), "colours of empty pixels"
     first, second = json.loads(record.read_text())["parts"]
     assert first["factor"] == pytest.approx([0.21404] * 3 + [1], abs=1e-4)
     assert first["image"] == second["image"] == "image0.png"

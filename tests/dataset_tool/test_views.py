@@ -1,13 +1,14 @@
 """Pictures of meshes: colours where they belong, silhouettes, see-through surfaces, light."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from dataset_tool.camera_law import camera_law
-from dataset_tool.scene import build_scene
+from dataset_tool.scene import Scene, build_scene
 from dataset_tool.shape_job import render_shape, shape_seed
 from dataset_tool.sources import find_shapes
 from dataset_tool.texturing import build_pyramid, sample
@@ -287,3 +288,51 @@ def test_occlusion_darkens_a_corner_and_nothing_else():
     (x0, y0), (x1, y1) = ((clip[:, :2] / clip[:, 3:] + 1) * 32).long().tolist()
     assert dim[y0, x0, 0] < plain[y0, x0, 0] - 40
     assert abs(dim[y1, x1, 0] - plain[y1, x1, 0]) < 12
+
+
+def test_a_mesh_of_600_thousand_faces():
+    """A wavy sheet of 600,608 triangles: seen whole, its middle where it should be."""
+    side = 549
+    x, y = np.meshgrid(np.linspace(-0.5, 0.5, side), np.linspace(-0.5, 0.5, side))
+    vertices = np.stack([x, y, 0.01 * np.sin(40 * x)], -1).reshape(-1, 3)
+    corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).reshape(-1, 1)
+    faces = np.concatenate([corner + np.array(ends) for ends in ((0, 1, side), (1, side + 1, side))]).astype(np.int32)
+    sheet = Part(vertices, faces, Material(base_colour=(0, 1, 0, 1)))
+    assert len(faces) == 600_608
+    got = pictures(sheet, resolution=64)[0]
+    covered = got[..., 3] > 127
+    assert abs(int(covered.sum()) - 32 * 32) < 70
+    assert (got[covered][:, :3] == [0, 255, 0]).all()
+
+
+def looks() -> list[dict]:
+    return [{}, {"shading": "soft"}, {"shading": "soft", "light": "sky", "occlusion": True}]
+
+
+def glass_before_a_picture() -> Scene:
+    """Texture, glass and vertex normals: every branch of the renderer."""
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
+    bent = np.array([[-1, 1, 1], [1, 1, 1], [1, -1, 1], [-1, -1, 1]], np.float32) / 3**0.5
+    glass = plane(Material(base_colour=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.2, side=0.5, normals=bent)
+    leaf = plane(Material(image=image, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.2)
+    return build_scene(SourceMesh(Path("glass.glb"), (glass, leaf)))
+
+
+@pytest.mark.parametrize("look", looks())
+def test_the_device_is_an_argument(look):
+    scene, cameras = glass_before_a_picture(), orbit([0.0, 50.0])
+    first = render_views(scene, cameras, 32, geometry=True, **look)
+    again = render_views(scene, cameras, 32, geometry=True, device=torch.device("cpu"), **look)
+    assert (first.images == again.images).all()
+    assert (first.depth == again.depth).all()
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("look", looks())
+def test_cuda_draws_what_the_cpu_draws(look):
+    scene, cameras = glass_before_a_picture(), orbit([0.0, 50.0])
+    first = render_views(scene, cameras, 64, geometry=True, **look)
+    again = render_views(scene, cameras, 64, geometry=True, device="cuda", **look)
+    assert (np.abs(first.images.astype(int) - again.images.astype(int)).max(-1) > 2).mean() < 0.01
+    assert first.depth is not None
+    assert (np.abs(first.depth - again.depth) > 1e-3).mean() < 0.01
