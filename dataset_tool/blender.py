@@ -59,8 +59,8 @@ def blender_views(
 
     samples: of Cycles for each finished pixel; supersample: Cycles renders so many times larger, with samples /
     supersample² each, and the result is averaged down as the built-in renderer averages. "soft" in the light "studio"
-    is GET3D's lamp, in "sky" a white world; denoise: what is lit, as GET3D does. UserError where the environment is missing or Blender
-    fails.
+    is GET3D's lamp, in "sky" a white world; denoise: what is lit, as GET3D does. UserError where the environment is
+    missing or Blender fails.
     """
     python = find_blender()
     with tempfile.TemporaryDirectory(prefix="tetragan-blender-") as name:
