@@ -1,7 +1,9 @@
 """A run's folder: config.yaml, run.json, stats.jsonl, states, networks and sheets."""
 
 import json
+import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,8 @@ class RunFolder:
 
     def check_data(self, data: Data) -> None:
         """UserError where the run was made with other data."""
-        try:
-            known = json.loads((self.path / RUN).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return  # only a convenience: the state itself is checked
-        if isinstance(known, dict) and known.get("data_hash") not in (None, data.hash):
+        known = self._description()  # missing or torn, it is passed over: the state itself is checked
+        if known.get("data_hash") not in (None, data.hash):
             raise UserError(
                 f"--data: the run in {self.path} was trained on other data ({known.get('data')}, another hash); "
                 "give the same data set, or start another run with --init"
@@ -82,19 +81,44 @@ class RunFolder:
                 "data": data.name,
                 "data_hash": data.hash,
                 "views": len(data.bank),
-                "commit": code_version(),
-                "torch": torch.__version__,
-                "threads": torch.get_num_threads(),
+                **_session(),
             },
         )
         write_text(self.path / CONFIG, dump_config(config))
 
+    def note_resume(self, config: Config, data: Data, nimg: int) -> None:
+        """Add to run.json that the run goes on from `nimg` images; write the configuration, whose length may differ."""
+        if not self._description():
+            self.create(config, data)
+        known = self._description()
+        write_json(self.path / RUN, {**known, "resumed": [*known.get("resumed", []), {"nimg": nimg, **_session()}]})
+        write_text(self.path / CONFIG, dump_config(config))
+
+    def _description(self) -> dict[str, Any]:
+        """What run.json says; nothing where it is missing or cannot be read."""
+        try:
+            known = json.loads((self.path / RUN).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
     def stats(self) -> list[dict[str, Any]]:
-        """The lines of stats.jsonl, a torn last one left out."""
+        """The lines of stats.jsonl, a torn last one left out; null, which stands for what is not finite, as NaN."""
         path, lines = self.path / STATS, []
         for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
             try:
-                lines.append(json.loads(text))
+                line = json.loads(text)
             except ValueError:
                 break
+            lines.append({name: math.nan if value is None else value for name, value in line.items()})
         return lines
+
+
+def _session() -> dict[str, Any]:
+    """When, and by which code and libraries, a run or a part of it was made."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "commit": code_version(),
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+    }

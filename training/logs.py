@@ -1,6 +1,7 @@
 """What a run says: stats.jsonl, TensorBoard, and the terminal (a progress bar, or plain lines where there is none)."""
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -112,10 +113,14 @@ class RunLog:
         self._recent.clear()
 
     def record(self, line: dict[str, Any]) -> None:
-        """One line of statistics: {"nimg": …, "images_per_second": …, name: mean, …} (docs/troubleshooting.md)."""
+        """One line of statistics: {"nimg": …, "images_per_second": …, name: mean, …} (docs/troubleshooting.md).
+
+        In stats.jsonl a number that is not finite is null: JSON has no other word for it.
+        """
         if self._stats:
+            finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in line.items()}
             with self._stats.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json.dumps(finite, allow_nan=False) + "\n")
         if self._board:
             for name, value in line.items():
                 if isinstance(value, int | float) and name != "nimg":

@@ -98,7 +98,10 @@ def train(
         notes.append(f"Started from {init}" + (f"; new: {new}." if fresh else "."))
     distributed.barrier(ranks)
     if ranks.first:
-        folder.create(config, data)
+        if resume:
+            folder.note_resume(config, data, progress.nimg)
+        else:
+            folder.create(config, data)
     total_nimg = round(config.training.total_kimg * 1000)
     log_folder = folder.path if ranks.first else None
     log = RunLog(log_folder, total_nimg, progress.nimg, quiet=quiet, mute=not ranks.first)

@@ -1,11 +1,13 @@
 """Signs of failure are named when they show, once, and taken back when they go."""
 
 import json
+import math
 
 import pytest
 
+from training.folder import RunFolder
 from training.health import PATIENCE, Health
-from training.logs import duration, truncate_stats
+from training.logs import RunLog, duration, truncate_stats
 from training.loop import due
 
 HEALTHY = {
@@ -54,6 +56,15 @@ def test_due_at_multiples_of_the_interval():
 
 def test_durations():
     assert [duration(s) for s in (5, 65, 3700, 100000)] == ["5s", "1m 05s", "1h 01m", "1d 03h"]
+
+
+def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path):
+    with RunLog(tmp_path, 100, 0, quiet=True) as log:
+        log.record({"nimg": 10, "images_per_second": 1.0, "loss/a": math.nan, "loss/b": -math.inf, "loss/c": 0.5})
+    text = (tmp_path / "stats.jsonl").read_text()
+    assert text == '{"nimg": 10, "images_per_second": 1.0, "loss/a": null, "loss/b": null, "loss/c": 0.5}\n'
+    (line,) = RunFolder(tmp_path).stats()
+    assert math.isnan(line["loss/a"]) and math.isnan(line["loss/b"]) and line["loss/c"] == 0.5
 
 
 def test_lines_past_the_state_and_torn_ones_go(tmp_path):

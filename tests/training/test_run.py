@@ -49,6 +49,10 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
 
 
+def length(total_kimg: float) -> tuple[str, str]:
+    return "--set", f"training.total_kimg={total_kimg}"
+
+
 def learnt(folder: Path) -> list[dict]:
     """The lines of stats.jsonl without what depends on the machine."""
     timed = {"seconds", "other_seconds", "images_per_second", "memory_peak_mb"}
@@ -116,8 +120,7 @@ def test_the_last_network_is_written_once(data, config, tmp_path, monkeypatch):
     """Also where the run's end is the moment for a snapshot anyway."""
     networks = []
     monkeypatch.setattr("training.loop.save_network", lambda path, *_, **options: networks.append(path.name))
-    length = ("--set", "training.total_kimg=0.064")
-    outcome = run("train", "--config", config, "--data", data, "--out", tmp_path / "out", *length)
+    outcome = run("train", "--config", config, "--data", data, "--out", tmp_path / "out", *length(0.064))
     assert outcome.status == 0, outcome.stderr
     assert networks == ["network-000000064.safetensors", "network.safetensors"]
 
@@ -286,6 +289,24 @@ def test_a_complete_run_resumes_to_itself(finished, data, config):
     assert outcome.status == 0, outcome.stderr
     assert all(torch.equal(value, before[name]) for name, value in state_tensors(finished).items())
     assert lines(finished)[-1]["nimg"] == 80
+
+
+def test_run_json_keeps_the_history(data, config, tmp_path):
+    out = tmp_path / "out"
+    assert run("train", "--config", config, "--data", data, "--out", out, *length(0.016)).status == 0
+    first = json.loads((out / "run.json").read_text())
+    assert first.keys() == {"data", "data_hash", "views", "date", "commit", "torch", "threads"}
+    for total_kimg in (0.032, 0.048):
+        assert run("train", "--data", data, "--out", out, "--resume", *length(total_kimg)).status == 0
+    then = json.loads((out / "run.json").read_text())
+    resumed = then.pop("resumed")
+    assert then == first and [part["nimg"] for part in resumed] == [16, 32]
+    assert all(part.keys() == {"nimg", "date", "commit", "torch", "threads"} for part in resumed)
+    assert "total_kimg: 0.048" in (out / "config.yaml").read_text()
+    (out / "run.json").write_text("{")
+    assert run("train", "--data", data, "--out", out, "--resume", *length(0.056)).status == 0
+    again = json.loads((out / "run.json").read_text())
+    assert again["data_hash"] == first["data_hash"] and [part["nimg"] for part in again["resumed"]] == [48]
 
 
 def test_a_state_from_before_a_setting_existed_resumes(finished, data, tmp_path):
