@@ -4,6 +4,7 @@ Source: Karras et al., Progressive Growing of GANs, 2018 (equalised learning rat
 Quality of StyleGAN, 2020 (modulation and demodulation, minibatch standard deviation, residual discriminator).
 """
 
+import functools
 import math
 from typing import Literal
 
@@ -29,11 +30,6 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
     return min(channel_max, max(channel_base // resolution, 1))
 
 
-def normalise_second_moment(x: Tensor) -> Tensor:
-    """Rows scaled to a mean square of one."""
-    return x * (x.square().mean(-1, keepdim=True) + 1e-8).rsqrt()
-
-
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     """The type of convolutions: "fp32", "bf16", or "auto": bf16 where the device multiplies it in hardware."""
     if precision == "auto":
@@ -49,34 +45,37 @@ def _cpu_has_bf16() -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("amx_tile") or capabilities.get("avx512_bf16"))
 
 
-class FullyConnected(nn.Module):
-    """Equalised fully connected layer on the last dimension: [..., in] → [..., out], fp32.
+class EqualisedLinear(nn.Module):
+    """Linear layer on the last dimension: x [..., inputs] → [..., outputs], fp32; with "lrelu" the activation as well.
 
-    lr_multiplier: learning rate relative to the optimiser's. bias_init: the bias's value at the start.
+    lr_scale: how fast the layer learns, relative to the optimiser's rate. initial_bias: what is added at the start.
     """
 
     def __init__(
         self,
-        in_features: int,
-        out_features: int,
+        inputs: int,
+        outputs: int,
         activation: Literal["linear", "lrelu"] = "linear",
-        lr_multiplier: float = 1.0,
-        bias_init: float = 0.0,
-        weight_init: float = 1.0,
+        *,
+        lr_scale: float = 1.0,
+        initial_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(out_features, in_features) * (weight_init / lr_multiplier))
-        self.bias = nn.Parameter(torch.full((out_features,), bias_init / lr_multiplier))
-        self.activation = activation
-        self.weight_gain = lr_multiplier / math.sqrt(in_features)
-        self.bias_gain = lr_multiplier
+        # Adam moves stored values at one rate, whatever their size; what is stored larger therefore changes slower.
+        stored = 1 / lr_scale
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) * stored)
+        self.bias = nn.Parameter(torch.full((outputs,), initial_bias * stored))
+        # A positive factor commutes with leaky ReLU, so the activation's gain joins those of weight and bias.
+        gain = DEFAULT_GAIN[activation]
+        self.factors = lr_scale / math.sqrt(inputs) * gain, lr_scale * gain
+        self.activate = functools.partial(functional.leaky_relu, negative_slope=0.2) if activation == "lrelu" else None
 
     def forward(self, x: Tensor) -> Tensor:
-        # A positive factor commutes with leaky ReLU, so the activation's gain joins the weights'.
-        gain = 1.0 if self.activation == "linear" else DEFAULT_GAIN[self.activation]
-        bias = self.bias if self.bias_gain * gain == 1 else self.bias * (self.bias_gain * gain)
-        y = functional.linear(x, self.weight * (self.weight_gain * gain), bias)
-        return y if self.activation == "linear" else functional.leaky_relu(y, 0.2)
+        """x [..., inputs] → [..., outputs]."""
+        of_weight, of_bias = self.factors
+        bias = self.bias if of_bias == 1 else self.bias * of_bias
+        y = functional.linear(x, self.weight * of_weight, bias)
+        return y if self.activate is None else self.activate(y)
 
 
 class Conv2d(nn.Module):
@@ -123,10 +122,9 @@ class Conv2d(nn.Module):
             else:
                 x = upfirdn2d(x, self.filter, padding=(before, after, before, after))
                 x = functional.conv2d(x, weight, stride=self.down)
-        default = math.sqrt(2) if self.activation != "linear" else 1.0
         if self.bias is None and self.activation == "linear":
             return x if gain == 1 else x * gain
-        return bias_act(x, self.bias, activation=self.activation, gain=gain * default)
+        return bias_act(x, self.bias, activation=self.activation, gain=gain * DEFAULT_GAIN[self.activation])
 
 
 class ModulatedConv(nn.Module):
@@ -139,7 +137,7 @@ class ModulatedConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, kernel: int = 3, up: int = 1) -> None:
         super().__init__()
-        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        self.affine = EqualisedLinear(w_dim, in_channels, initial_bias=1.0)
         weight = torch.randn(out_channels, in_channels, kernel, kernel)
         self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -166,7 +164,7 @@ class ModulatedPlaneHead(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int) -> None:
         super().__init__()
-        self.affine = FullyConnected(w_dim, in_channels, bias_init=1.0)
+        self.affine = EqualisedLinear(w_dim, in_channels, initial_bias=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.weight_gain = 1 / math.sqrt(in_channels)
@@ -190,7 +188,7 @@ class ModulatedPointLayer(nn.Module):
         self, in_features: int, out_features: int, w_dim: int, demodulate: bool, weight_init: float = 1.0
     ) -> None:
         super().__init__()
-        self.affine = FullyConnected(w_dim, in_features, bias_init=1.0)
+        self.affine = EqualisedLinear(w_dim, in_features, initial_bias=1.0)
         self.weight = nn.Parameter(torch.randn(out_features, in_features) * weight_init)
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.demodulate = demodulate

@@ -4,8 +4,9 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from networks.layers import FullyConnected, normalise_second_moment
+from networks.layers import EqualisedLinear
 
 
 class Mapping(nn.Module):
@@ -17,15 +18,21 @@ class Mapping(nn.Module):
 
     def __init__(self, z_dim: int, w_dim: int, layers: int, lr_multiplier: float, condition_dim: int = 0) -> None:
         super().__init__()
-        self.embed = FullyConnected(condition_dim, w_dim) if condition_dim else None
+        self.embed = EqualisedLinear(condition_dim, w_dim) if condition_dim else None
         width = z_dim + (w_dim if condition_dim else 0)
         widths = [width] + [w_dim] * layers
-        self.layers = nn.Sequential(*(FullyConnected(i, o, "lrelu", lr_multiplier) for i, o in pairwise(widths)))
+        self.layers = nn.Sequential(
+            *(EqualisedLinear(i, o, "lrelu", lr_scale=lr_multiplier) for i, o in pairwise(widths))
+        )
 
     def forward(self, z: Tensor | None, condition: Tensor | None = None) -> Tensor:
-        parts = [] if z is None else [normalise_second_moment(z.float())]
+        parts = [] if z is None else [_unit_mean_square(z.float())]
         if self.embed is not None:
             if condition is None:
                 raise ValueError("Mapping(): expected a label for every sample, got none")
-            parts.append(normalise_second_moment(self.embed(condition)))
+            parts.append(_unit_mean_square(self.embed(condition)))
         return self.layers(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
+
+
+def _unit_mean_square(x: Tensor) -> Tensor:
+    return functional.rms_norm(x, x.shape[-1:], eps=1e-8)

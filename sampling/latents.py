@@ -49,9 +49,3 @@ def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
     else:
         directions = (torch.sin((1 - t) * angle) * a + torch.sin(t * angle) * b) / torch.sin(angle)
     return directions * norms[:, None]
-
-
-def linear_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
-    """Straight path between two style codes [...]: [steps, ...], both ends included; the natural one in w."""
-    t = torch.linspace(0, 1, steps, device=start.device).view(-1, *[1] * start.ndim)
-    return torch.lerp(start[None], end[None], t)

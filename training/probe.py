@@ -1,15 +1,12 @@
 """What the running-average generator draws at fixed latents: the sheet of a snapshot, and the figures of a log line."""
 
-import itertools
 import math
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
 from dataset_tool.camera_law import CameraLaw
-from geometry.mesh import Mesh
+from geometry.topology import components
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from sampling.latents import latents
@@ -49,7 +46,8 @@ class Probe:
         all look alike, about 0.15 for chairs.
         """
         rendered = self._render(1)
-        counts = component_counts(rendered.surface.mesh)
+        shapes = rendered.surface.mesh.to("cpu")
+        counts = [components(shapes[index]) for index in range(SHAPES)]
         spread = rendered.mask.float().std(0, unbiased=False).mean()
         return {"probe/components": float(np.mean(counts)), "probe/diversity": spread.item()}
 
@@ -64,16 +62,3 @@ class Probe:
         w_geo, w_tex = self.generator.map(self.z_geo, self.z_tex, labels=self.labels)
         cameras = Cameras.cat([self.cameras[:views]] * SHAPES)
         return self.generator.render(w_geo, w_tex, cameras)
-
-
-def component_counts(mesh: Mesh) -> list[int]:
-    """Connected parts of each mesh of a batch."""
-    total = mesh.vertices.shape[0]
-    if total == 0:
-        return [0] * len(mesh)
-    faces = mesh.faces.cpu().numpy()
-    links = np.concatenate([faces[:, :2], faces[:, 1:]])
-    graph = coo_matrix((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(total, total))
-    labels = connected_components(graph, directed=False)[1]
-    bounds = mesh.vertex_offsets.tolist()
-    return [len(np.unique(labels[a:b])) for a, b in itertools.pairwise(bounds)]

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sampling.latents import latents, linear_path, parse_seeds, spherical_path
+from sampling.latents import latents, parse_seeds, spherical_path
 from torch_utils.errors import UserError
 
 
@@ -38,9 +38,3 @@ def test_spherical_path_keeps_ends_and_norms() -> None:
 def test_spherical_path_between_equal_latents_stays() -> None:
     point = torch.ones(4)
     torch.testing.assert_close(spherical_path(point, point, 3), point.expand(3, 4))
-
-
-def test_linear_path_keeps_the_shape_of_styles() -> None:
-    path = linear_path(torch.zeros(3, 2), torch.ones(3, 2), 5)
-    assert path.shape == (5, 3, 2)
-    torch.testing.assert_close(path[1], torch.full((3, 2), 0.25))
