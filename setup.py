@@ -14,6 +14,7 @@ class BuildKernels(build_ext):
     """Runs torch_utils/build.py, which needs torch only while building."""
 
     def run(self) -> None:
+        """Compile the CPU kernels, and those for CUDA where TETRAGAN_BUILD_CUDA=1."""
         sys.path.insert(0, str(ROOT))
         try:
             from torch_utils.build import LIBRARIES, BuildError, build_cpu, build_cuda
@@ -34,6 +35,7 @@ class BuildKernels(build_ext):
             ) from error
 
     def get_outputs(self) -> list[str]:
+        """The libraries that were built, for the wheel."""
         names = ["libtetragan_cpu.so", "libtetragan_cuda.so"]
         folder = Path(self.build_lib) / "torch_utils" / "lib"
         return [str(folder / name) for name in names if (folder / name).exists()]

@@ -25,15 +25,18 @@ class LazyGroup(click.Group):
     """A click group whose commands are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order of the help text."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a verb's module and return its command; None where there is no such verb."""
         if name not in VERBS:
             return None
         module, attribute, _ = VERBS[name]
         return getattr(importlib.import_module(module), attribute)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs of --help, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl([(verb, text) for verb, (_, _, text) in VERBS.items()])
 

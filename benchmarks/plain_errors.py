@@ -15,6 +15,7 @@ class PlainErrors(click.Command):
     """Turns UserError into a line without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a user's mistake becomes one line and exit status 2."""
         try:
             return super().invoke(ctx)
         except UserError as error:

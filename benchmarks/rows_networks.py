@@ -25,6 +25,7 @@ def forward_and_backward(function: Callable[..., Tensor], leaves: list[Tensor]) 
 
 
 def image(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool, device: torch.device) -> Tensor:
+    """Normal numbers [B, C, H, W] of a type and memory layout, with gradient."""
     x = torch.randn(shape, device=device).to(dtype)
     return (x.contiguous(memory_format=torch.channels_last) if channels_last else x).requires_grad_()
 
@@ -51,6 +52,8 @@ def triplane_job(device: torch.device) -> Job:
 
 
 def bias_act_job(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> Callable[[torch.device], Job]:
+    """Forward and backward to picture and bias; the peer is the same in torch's own operators."""
+
     def make(device: torch.device) -> Job:
         x = image(shape, dtype, channels_last, device)
         bias = torch.randn(shape[1], device=device, requires_grad=True)
@@ -68,6 +71,8 @@ def bias_act_job(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool
 def upfirdn2d_job(
     shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool, **options
 ) -> Callable[[torch.device], Job]:
+    """Forward and backward to the picture, with `upfirdn2d`'s options; the peer is the plain reference."""
+
     def make(device: torch.device) -> Job:
         x, taps = image(shape, dtype, channels_last, device), FILTER.to(device)
         moved = 2 * tensor_bytes(x, upfirdn2d(x, taps, **options))
@@ -81,6 +86,8 @@ def upfirdn2d_job(
 
 
 def modulated_job(dtype: torch.dtype) -> Callable[[torch.device], Job]:
+    """Forward and backward of a 3 × 3 layer of the backbone; the peer is the plain reference."""
+
     def make(device: torch.device) -> Job:
         x = image((16, 64, 32, 32), dtype, True, device)
         weight = torch.randn(64, 64, 3, 3, device=device, requires_grad=True)

@@ -48,6 +48,7 @@ class Scene:
 
 
 def scene(views: int, size: int, num_faces: int, device: torch.device) -> Scene:
+    """A bumpy sphere of about `num_faces` triangles, seen by `views` cameras around it in pictures of `size`² px."""
     vertices, faces = bumpy_sphere(num_faces)
     cameras = Cameras.orbit(torch.linspace(0, 6, views), torch.linspace(-0.3, 0.5, views), 1.5, 0.9)
     matrices = cameras.world_to_clip()
@@ -61,6 +62,7 @@ def scene(views: int, size: int, num_faces: int, device: torch.device) -> Scene:
 
 
 def draw(s: Scene, positions: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
+    """Raster [N, H, W, 4] and one interpolated attribute [N, H, W, 3]."""
     rast, _ = rasterize(positions, s.faces, s.face_offsets, (s.size, s.size))
     return rast, interpolate(attributes, rast, s.faces)[0]
 
@@ -106,6 +108,7 @@ def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
 
 
 def drawing(device: torch.device) -> Job:
+    """Eight views of 20,000 triangles; the peer is OpenGL."""
     s = scene(8, 256, 20000, device)
     rast, values = draw(s, s.positions, s.attributes)
     peer, note = opengl_peer(s) if device.type == "cpu" else (None, "no peer on this device")
@@ -114,6 +117,7 @@ def drawing(device: torch.device) -> Job:
 
 
 def drawing_and_gradient(device: torch.device) -> Job:
+    """Sixteen small views, forward and backward to positions and attributes; no peer."""
     s = scene(16, 128, 4000, device)
     positions, attributes = s.positions.requires_grad_(), s.attributes.requires_grad_()
 
@@ -126,6 +130,7 @@ def drawing_and_gradient(device: torch.device) -> Job:
 
 
 def antialiasing(device: torch.device) -> Job:
+    """Sixteen small views, forward and backward to colour and positions; the peer is the plain reference."""
     s = scene(16, 128, 4000, device)
     positions = s.positions.requires_grad_()
     rast, _ = rasterize(positions.detach(), s.faces, s.face_offsets, (s.size, s.size))
@@ -141,6 +146,7 @@ def antialiasing(device: torch.device) -> Job:
 
 
 def neighbours(device: torch.device) -> Job:
+    """The neighbours of all faces of sixteen copies; the peer is the plain reference."""
     faces = scene(16, 8, 4000, device).faces
     ours, peer = (lambda: face_neighbours(faces)), (lambda: face_neighbours_reference(faces))
     return Job(ours, peer, 2 * tensor_bytes(faces))

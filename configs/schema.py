@@ -16,11 +16,15 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
+    """What is read from the dataset."""
+
     resolution: Annotated[int, Field(ge=16)] = Field(64, description="side of the views that the networks see, px")
     views_per_shape: PositiveInt = Field(1, description="views rendered of each generated shape in a step")
 
 
 class MappingConfig(Section):
+    """From latents to styles: both mapping networks."""
+
     z_dim: PositiveInt = Field(512, description="size of each latent z")
     w_dim: PositiveInt = Field(512, description="size of each style vector w")
     layers: PositiveInt = Field(8, description="fully connected layers of each mapping network")
@@ -29,6 +33,8 @@ class MappingConfig(Section):
 
 
 class BackboneConfig(Section):
+    """From styles to tri-planes."""
+
     plane_resolution: PositiveInt = Field(256, description="side of each of the three planes, texels; a power of two")
     plane_channels: PositiveInt = Field(32, description="channels of each plane, for geometry and for texture")
     channel_base: PositiveInt = Field(
@@ -38,6 +44,8 @@ class BackboneConfig(Section):
 
 
 class GeometryConfig(Section):
+    """From the geometry planes to a mesh."""
+
     lattice: Literal["bcc", "kuhn"] = Field("bcc", description="tetrahedral lattice: body-centred cubic or Kuhn")
     cells: Annotated[int, Field(ge=4)] = Field(26, description="lattice cells along the side of the box")
     box: Positive = Field(
@@ -56,12 +64,16 @@ class GeometryConfig(Section):
 
 
 class TextureConfig(Section):
+    """From the texture planes to colours."""
+
     hidden: PositiveInt = Field(32, description="hidden width of the texture head")
     features: PositiveInt = Field(16, description="texture features before the modulated projection to RGB")
     plane_gain: Positive = Field(1.0, description="factor on the texture planes; small values start less colourful")
 
 
 class RenderingConfig(Section):
+    """From a textured mesh to pictures."""
+
     supersample: Literal[1, 2, 4] = Field(
         2, description="raster samples along each side of a pixel, fakes and reals alike"
     )
@@ -69,6 +81,8 @@ class RenderingConfig(Section):
 
 
 class DiscriminatorConfig(Section):
+    """Both discriminators, RGB and mask."""
+
     channel_base: PositiveInt = Field(
         32768, description="channels at resolution r are min(channel_max, channel_base / r)"
     )
@@ -86,6 +100,8 @@ class DiscriminatorConfig(Section):
 
 
 class LossConfig(Section):
+    """Losses and regularisers."""
+
     gamma: NonNegative = Field(40.0, description="weight of R1 on the RGB discriminator")
     gamma_mask: NonNegative | None = Field(None, description="weight of R1 on the mask discriminator; null = gamma")
     mask_weight: NonNegative = Field(1.0, description="weight of the mask discriminator's loss against RGB's in G")
@@ -97,6 +113,8 @@ class LossConfig(Section):
 
 
 class TrainingConfig(Section):
+    """Length, optimisers, averages, and how often what is written."""
+
     total_kimg: Positive = Field(20000.0, description="length of the run, thousands of real images shown to D")
     batch: PositiveInt = Field(32, description="images in a global minibatch")
     lr_generator: Positive = Field(0.002, description="Adam learning rate of the generator")
@@ -122,6 +140,8 @@ class TrainingConfig(Section):
 
 
 class AugmentConfig(Section):
+    """Augmentation of what the discriminators see, for small datasets."""
+
     mode: Literal["none", "fixed", "ada"] = Field("none", description="augmentation of what the discriminators see")
     probability: Fraction = Field(0.0, description="strength in mode fixed; starting value in mode ada")
     ada_target: Fraction = Field(0.6, description="target of the overfitting statistic in mode ada")

@@ -156,18 +156,21 @@ def finish_material(tree, part, colour, alpha, shading):
 
 
 def rgb(tree, colour):
+    """Socket of a constant colour (r, g, b, …)."""
     node = tree.nodes.new("ShaderNodeRGB")
     node.outputs[0].default_value = (*colour[:3], 1)
     return node.outputs[0]
 
 
 def value(tree, number):
+    """Socket of a constant number."""
     node = tree.nodes.new("ShaderNodeValue")
     node.outputs[0].default_value = number
     return node.outputs[0]
 
 
 def arithmetic(tree, operation, first, second):
+    """Socket of a Math node's operation on two sockets."""
     node = tree.nodes.new("ShaderNodeMath")
     node.operation = operation
     tree.links.new(first, node.inputs[0])
@@ -176,6 +179,7 @@ def arithmetic(tree, operation, first, second):
 
 
 def multiply_colours(tree, first, second):
+    """Socket of the product of two colour sockets."""
     node = tree.nodes.new("ShaderNodeMix")
     node.data_type, node.blend_type = "RGBA", "MULTIPLY"
     node.inputs["Factor"].default_value = 1
@@ -245,6 +249,7 @@ def end_with_parent():
 
 
 def main():
+    """Render the job that the last argument's folder describes."""
     folder = Path(sys.argv[-1])
     threading.Thread(target=end_with_parent, daemon=True).start()
     job = json.loads((folder / "job.json").read_text())

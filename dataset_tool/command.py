@@ -14,6 +14,7 @@ class Shard(click.ParamType):
     name = "i/n"
 
     def convert(self, value, param, ctx):
+        """(i, n) from its text; a message of the option's where it is none."""
         if isinstance(value, tuple):
             return value
         index, _, count = value.partition("/")

@@ -55,15 +55,18 @@ class FolderStorage:
         return self.path / name
 
     def read(self, name: str) -> bytes:
+        """The content of a file; UserError where it cannot be read or lies outside."""
         try:
             return self._locate(name).read_bytes()
         except OSError as error:
             raise UserError(f"{self.path / name}: cannot be read ({error.strerror})") from None
 
     def exists(self, name: str) -> bool:
+        """Whether there is such a file; UserError where it lies outside."""
         return self._locate(name).is_file()
 
     def shape_ids(self) -> list[str]:
+        """Names of the folders under shapes/, sorted; hidden ones (unfinished) left out."""
         folder = self.path / "shapes"
         if not folder.is_dir():
             return []
@@ -93,6 +96,7 @@ class ZipStorage:
             return self._file
 
     def read(self, name: str) -> bytes:
+        """The content of a member; UserError where it is missing or damaged."""
         info = self._names.get(name)
         if info is None:
             raise UserError(f"{self.path}: {name} is missing from the zip")
@@ -102,9 +106,11 @@ class ZipStorage:
             raise UserError(f"{self.path}: {name} is damaged ({error})") from None
 
     def exists(self, name: str) -> bool:
+        """Whether there is such a member."""
         return name in self._names
 
     def shape_ids(self) -> list[str]:
+        """Names of the folders under shapes/, sorted; hidden ones left out."""
         parts = (name.split("/") for name in self._names)
         ids = {part[1] for part in parts if len(part) > 2 and part[0] == "shapes"}
         return sorted(name for name in ids if not name.startswith("."))

@@ -52,14 +52,17 @@ class TetGrid:
 
     @property
     def num_vertices(self) -> int:
+        """V."""
         return self.positions.shape[0]
 
     @property
     def num_tets(self) -> int:
+        """T."""
         return self.tets.shape[0]
 
     @property
     def num_edges(self) -> int:
+        """E."""
         return self.edges.shape[0]
 
     def to(self, device: torch.device | str) -> "TetGrid":

@@ -35,10 +35,12 @@ class DistanceMatrix:
 
     @property
     def num_references(self) -> int:
+        """R."""
         return self.values.shape[0]
 
     @property
     def num_generated(self) -> int:
+        """G."""
         return self.values.shape[1]
 
     def nearest_generated(self) -> tuple[Tensor, Tensor]:

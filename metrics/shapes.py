@@ -99,6 +99,7 @@ class FolderSource:
         return self._files[row]
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
+        """The meshes of these rows; a file that cannot be read gives a shape with the reason."""
         return [self._shape(self._files[row]) for row in rows]
 
     def _shape(self, path: Path) -> Shape:
@@ -121,6 +122,7 @@ class FolderSource:
             return None
 
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
+        """None: points are drawn from the meshes."""
         return None
 
 

@@ -47,10 +47,12 @@ class NetworkSource:
 
     @property
     def device(self) -> torch.device:
+        """Where the generator lives."""
         return next(self.generator.parameters()).device
 
     @torch.no_grad()
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
+        """The meshes of these rows, on the CPU; an empty surface gives a shape that says so."""
         found: list[Shape] = []
         for start in range(0, len(rows), GENERATOR_BATCH):
             seeds = [self.seed(row) for row in rows[start : start + GENERATOR_BATCH]]
@@ -62,6 +64,7 @@ class NetworkSource:
         return found
 
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
+        """None: points are drawn from the meshes."""
         return None
 
 
@@ -82,6 +85,7 @@ class DatasetSource:
         self._meshes = meshes
 
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
+        """The dataset's own surface points [rows, count, 3]; UserError where it holds fewer."""
         clouds = []
         for row in rows:
             if not self.dataset.has_points(self.ids[row]):
@@ -99,6 +103,7 @@ class DatasetSource:
         return torch.stack(clouds) if clouds else torch.empty(0, count, 3)
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
+        """The source meshes of these rows; one that is not at hand gives a shape with the reason."""
         return [self._shape(self.ids[row]) for row in rows]
 
     def _shape(self, shape_id: str) -> Shape:

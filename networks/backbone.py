@@ -30,6 +30,7 @@ class BackboneBlock(nn.Module):
 
     @property
     def num_convolutions(self) -> int:
+        """1 at the lowest resolution, else 2."""
         return 1 if self.upsampling is None else 2
 
     def forward(self, x: Tensor, slots: Sequence[Tensor], w_tex: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -39,6 +39,7 @@ class Part:
 
     @property
     def multiply_adds(self) -> int:
+        """Of one sample's forward pass, all layers."""
         return sum(layer.multiply_adds for layer in self.layers)
 
 

@@ -31,6 +31,7 @@ class ResidualBlock(nn.Module):
         self.skip = Conv2d(in_channels, out_channels, 1, "linear", down=2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H / 2, W / 2]."""
         skip = self.skip(x, gain=math.sqrt(0.5))
         return skip + self.second(self.first(x), gain=math.sqrt(0.5))
 
@@ -76,6 +77,7 @@ class Discriminator(nn.Module):
         )
 
     def forward(self, image: Tensor, cameras: Cameras, labels: Tensor | None = None) -> Tensor:
+        """Logits [B], fp32; labels [B] int64 where the network has classes. ValueError for another resolution."""
         expected = (self.channels, self.resolution, self.resolution)
         if image.dim() != 4 or tuple(image.shape[1:]) != expected:
             raise ValueError(f"Discriminator(): expected pictures [B, {expected}], got {tuple(image.shape)}")

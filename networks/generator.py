@@ -76,6 +76,7 @@ class Generator(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """Where the parameters live."""
         return self.w_average_geo.device
 
     @property
@@ -244,7 +245,11 @@ class Generator(nn.Module):
     # -- parameters --------------------------------------------------------------------------------------------------
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Every parameter once, by part: mapping_geo, mapping_tex, backbone.trunk, backbone.geometry, …"""
+        """Every parameter once, by part, to freeze parts or to give them learning rates of their own.
+
+        mapping_geo, mapping_tex, backbone.trunk, backbone.geometry, backbone.texture, sdf, deformation (none where it
+        is off), texture.
+        """
         groups: dict[str, list[nn.Parameter]] = {
             "mapping_geo": list(self.mapping_geo.parameters()),
             "mapping_tex": list(self.mapping_tex.parameters()),

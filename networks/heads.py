@@ -37,6 +37,7 @@ class PointHead(nn.Module):
         return matrices if self.input_gain == 1 else [matrices[0] * self.input_gain, *matrices[1:]]
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
+        """features [P, in], w [B, layers, w_dim], point_offsets [B + 1] int64 on the CPU → [P, out]."""
         biases = [cast(ModulatedPointLayer, layer).bias for layer in self.layers]
         return point_mlp(features, self.weights(w), biases, point_offsets)
 
@@ -64,4 +65,5 @@ class TextureHead(nn.Module):
         self.rgb = PointHead(widths, w_dim, input_gain=config.plane_gain)
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
+        """features [P, C], w [B, 2, w_dim], point_offsets [B + 1] int64 on the CPU → sRGB [P, 3] in [0, 1]."""
         return torch.sigmoid(self.rgb(features, w, point_offsets))

@@ -109,6 +109,7 @@ class Conv2d(nn.Module):
         self.register_buffer("filter", resample_filter(), persistent=False)
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H / down, W / down], times `gain`."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
         if self.down == 1:
             x = functional.conv2d(x, weight, stride=self.stride, padding=self.padding)
@@ -147,6 +148,7 @@ class ModulatedConv(nn.Module):
         self.register_buffer("filter", resample_filter(), persistent=False)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x [B, C_in, H, W], w [B, w_dim] → [B, C_out, H·up, W·up] in x's type."""
         return modulated_conv2d(
             x,
             self.weight * self.weight_gain,
@@ -170,6 +172,7 @@ class ModulatedPlaneHead(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_channels)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
+        """x [B, C, H, W], w [B, w_dim] → [B, out, H, W] in x's type."""
         batch, channels, height, width = x.shape
         styles = self.affine(w) * self.weight_gain
         weight = (styles[:, :, None] * self.weight.T).to(x.dtype)
@@ -195,6 +198,7 @@ class ModulatedPointLayer(nn.Module):
         self.weight_gain = 1 / math.sqrt(in_features)
 
     def forward(self, w: Tensor) -> Tensor:
+        """w [B, w_dim] → one matrix a sample [B, in, out]."""
         styles = self.affine(w)
         weight = self.weight * self.weight_gain
         modulated = styles[:, :, None] * weight.T

@@ -26,6 +26,7 @@ class Mapping(nn.Module):
         )
 
     def forward(self, z: Tensor | None, condition: Tensor | None = None) -> Tensor:
+        """z [B, z_dim] (None where z_dim is 0), condition [B, condition_dim] → w [B, w_dim]."""
         parts = [] if z is None else [_unit_mean_square(z.float())]
         if self.embed is not None:
             if condition is None:

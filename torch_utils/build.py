@@ -59,9 +59,11 @@ class Unit:
 
     @property
     def key_file(self) -> Path:
+        """Where the key of the last compilation is kept."""
         return self.object.with_suffix(".key")
 
     def is_fresh(self) -> bool:
+        """Whether the object is what a compilation would give now."""
         return self.object.exists() and self.key_file.exists() and self.key_file.read_text() == self.key
 
 

@@ -26,6 +26,7 @@ class RateColumn(ProgressColumn):
     """Items a second."""
 
     def render(self, task: Task) -> Text:
+        """The rate, or nothing before there is one."""
         return Text(f"{task.speed:.1f}/s" if task.speed else "", style="progress.data.speed")
 
 

@@ -26,8 +26,11 @@ KEPT = 2
 class Stateful(Protocol):
     """A part of the training state: a module, an optimiser."""
 
-    def state_dict(self) -> Any: ...
-    def load_state_dict(self, state: Any) -> Any: ...
+    def state_dict(self) -> Any:
+        """Tensors by name."""
+
+    def load_state_dict(self, state: Any) -> Any:
+        """Take back what `state_dict` gave."""
 
 
 def save_state(

@@ -28,6 +28,7 @@ class SourceFiles:
 
     @property
     def folder(self) -> Path:
+        """The folder that the file lies in: relative references start there."""
         return self.path.parent
 
     def warn(self, line: str) -> None:

@@ -71,10 +71,12 @@ class SourceMesh:
 
     @property
     def num_faces(self) -> int:
+        """Triangles of all parts."""
         return sum(len(part.faces) for part in self.parts)
 
     @property
     def num_vertices(self) -> int:
+        """Vertices of all parts."""
         return sum(len(part.vertices) for part in self.parts)
 
     @property
