@@ -11,6 +11,11 @@ VERBS = {
     "train": ("training.command", "train", "Train a generator on a dataset."),
     "generate": ("sampling.command", "generate", "Sample textured meshes and a sheet from a network."),
     "interpolate": ("sampling.command", "interpolate", "Walk between samples: a strip of pictures."),
+    "export": (
+        "networks.command",
+        "export",
+        "Copy a network to a file (also of half the size) or a folder.",
+    ),
     "evaluate": ("metrics.command", "evaluate", "Measure a network or a folder of meshes against a dataset."),
     "info": ("networks.command", "info", "Parts, parameters, multiply-adds and memory of a preset or a network file."),
     "doctor": (

@@ -1,4 +1,4 @@
-"""`tetragan info`: what a preset, a configuration or a network file holds."""
+"""`tetragan info` and `tetragan export`: what a configuration or a network file holds; networks to other places."""
 
 from pathlib import Path
 
@@ -38,6 +38,18 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     click.echo(f"discriminators: {_millions(sum(p.parameters for p in parts[2:]))} parameters")
     gib = training_bytes(parts, config) / 2**30
     click.echo(f"memory of training at batch {config.training.batch}: about {gib:.1f} GiB (without raster and points)")
+
+
+@click.command()
+@click.option("--network", required=True, help="A network file, a folder that holds one, or a shipped network's name.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="A .safetensors file, or a folder.")
+@click.option("--half", is_flag=True, help="Store 16-bit numbers: half the size, the same shapes to the eye.")
+def export(network: str, out: Path, half: bool) -> None:
+    """Copy a network to one file, or to a folder in the Hugging Face form (config.json, model.safetensors)."""
+    from networks.pretrained import export_network
+
+    weights = export_network(network, out, half=half)
+    click.echo(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB, {'fp16' if half else 'fp32'}")
 
 
 def _millions(count: int) -> str:

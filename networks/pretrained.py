@@ -9,7 +9,7 @@ import torch
 from configs.loader import build_config
 from configs.schema import Config
 from networks.generator import Generator
-from torch_utils.checkpoint import NetworkFile, load_network, load_strictly, save_network
+from torch_utils.checkpoint import NetworkFile, copy_network, load_network, load_strictly, save_network
 from torch_utils.errors import UserError
 from torch_utils.files import replacing
 
@@ -83,6 +83,27 @@ def save_pretrained(generator: Generator, folder: Path | str, nimg: int = 0, *, 
     folder.mkdir(parents=True, exist_ok=True)
     config = generator.config.model_dump(mode="json")
     save_network(folder / WEIGHTS_NAME, generator, config, nimg, half=half)
+    _write_config(folder, config, nimg)
+
+
+def export_network(network: Path | str, out: Path, *, half: bool = False) -> Path:
+    """Copy a network that `network_file` names to `out`: one file where that ends in .safetensors, else a folder.
+
+    The folder has the Hugging Face form. half: store float16. Returns the file of weights. UserError as
+    `load_generator`.
+    """
+    source = network_file(network)
+    load_generator_file(source)  # refuses what is not a whole generator
+    if out.suffix == ".safetensors":
+        copy_network(source, out, half=half)
+        return out
+    out.mkdir(parents=True, exist_ok=True)
+    file = copy_network(source, out / WEIGHTS_NAME, half=half)
+    _write_config(out, file.config, file.nimg)
+    return out / WEIGHTS_NAME
+
+
+def _write_config(folder: Path, config: dict, nimg: int) -> None:
     text = json.dumps({"model_type": "tetragan", "nimg": nimg, "config": config}, indent=2)
     with replacing(folder / CONFIG_NAME) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")

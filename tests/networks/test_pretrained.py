@@ -8,7 +8,8 @@ import torch
 
 from networks import pretrained
 from networks.generator import Generator
-from networks.pretrained import from_pretrained, load_generator, save_pretrained
+from networks.pretrained import from_pretrained, load_generator, load_generator_file, save_pretrained
+from tests.command_line import run
 from tests.networks.helpers import latents, tiny_config
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
@@ -79,3 +80,30 @@ def test_an_unknown_name_is_told_the_nearest_shipped_one(tmp_path, monkeypatch):
     monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
     with pytest.raises(UserError, match=r"did you mean 'stool-64'.*shipped: stool-64"):
         pretrained.network_file("stol-64")
+
+
+@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("target", ["copy.safetensors", "folder"])
+def test_an_exported_network_is_the_same_one_with_the_same_history(
+    generator: Generator, tmp_path: Path, target: str, half: bool
+) -> None:
+    source = tmp_path / "network.safetensors"
+    save_network(source, generator, generator.config.model_dump(mode="json"), 3000, extra={"shading": "soft"})
+    command = ["export", "--network", str(source), "--out", str(tmp_path / target), *(["--half"] if half else [])]
+    outcome = run(*command)
+    assert outcome.status == 0 and ("fp16" if half else "fp32") in outcome.stdout
+    copied, file = load_generator_file(tmp_path / target)
+    assert file.nimg == 3000 and file.header["shading"] == "soft"
+    assert file.header["precision"] == ("fp16" if half else "fp32")
+    for name, tensor in generator.state_dict().items():
+        expected = tensor.half().float() if half else tensor
+        assert torch.equal(copied.state_dict()[name], expected), name
+    if target == "folder":
+        assert from_pretrained(tmp_path / target).config == generator.config
+
+
+def test_only_generators_are_exported(tmp_path: Path) -> None:
+    (tmp_path / "foreign.safetensors").write_bytes(b"not a network")
+    outcome = run("export", "--network", str(tmp_path / "foreign.safetensors"), "--out", str(tmp_path / "out"))
+    assert outcome.status == 2 and "foreign.safetensors" in outcome.message
+    assert not (tmp_path / "out").exists()
