@@ -111,6 +111,7 @@ def folder_features(folder: ModelFolder) -> Callable[[Tensor], Tensor]:
 
 
 def as_features(output: Any, path: Path) -> Tensor:
+    """A model's output as features [B, D], float32 on the CPU; UserError where it is no floating tensor of a batch."""
     tensor = output[0] if isinstance(output, (tuple, list)) else getattr(output, "pooler_output", output)
     if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
         raise UserError(f"--detector {path}: expected features [B, D] from pictures, got {type(output).__name__}")
