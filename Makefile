@@ -53,7 +53,7 @@ demo: install
 	  --set training.total_kimg=$(DEMO_KIMG) $(if $(wildcard $(DEMO)/run/latest.json),--resume)
 	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
 	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \
-	  --cache $(DEMO)/cache
+	  --reference-meshes $(DEMO)/shapes --cache $(DEMO)/cache
 	@echo
 	@echo "Samples       $(DEMO)/samples.png"
 	@echo "Meshes        $(DEMO)/seed0000.glb … seed0015.glb (open them in Blender or a browser)"

@@ -14,6 +14,7 @@ from metrics.classifier import Classifier, load_classifier
 from metrics.clip import Clip, load_clip
 from metrics.evaluate import Inputs, Session
 from metrics.features import Detector, load_detector
+from metrics.fetch import fetched, is_url
 from metrics.found import Found
 from metrics.intervals import bootstrap_mean
 from metrics.kernels import clip_mmd
@@ -60,7 +61,7 @@ class Judges:
 
 
 def load_judges(
-    detector: Path | None,
+    detector: Path | str | None,
     detector_hash: str | None,
     clip: Path | None,
     classifier: Path | None,
@@ -68,10 +69,16 @@ def load_judges(
     attributes: Sequence[str],
     images: ImageProtocol | None,
     device: torch.device,
+    cache: Path,
 ) -> Judges:
-    """The judges that the options name; a CLIP that is given as the detector serves as both. UserError for mistakes."""
+    """The judges that the options name; a CLIP that is given as the detector serves as both. UserError for mistakes.
+
+    cache: where a detector from a URL is kept.
+    """
     if attributes and classifier is None:
         raise UserError("--attribute: judging attributes needs --classifier FOLDER")
+    if isinstance(detector, str):
+        detector = fetched(detector, detector_hash, cache) if is_url(detector) else Path(detector)
     seen = load_detector(detector, detector_hash, device, images.resize if images else "clean") if detector else None
     clip = clip or (detector if seen is not None and seen.clip else None)
     if caption and clip is None:
@@ -87,7 +94,7 @@ def load_judges(
 
 @dataclass(frozen=True)
 class _Sides:
-    """Where the pictures of both sides come from."""
+    """Where the pictures of both sides come from. usable [n] int64: references with a surface, for a folder of them."""
 
     inputs: Inputs
     session: Session
@@ -96,13 +103,14 @@ class _Sides:
     references: ShapeSource
     studio: Studio
     images: ImageProtocol
+    usable: Tensor
 
     def real(self, count: int) -> Pictures:
         """At most `count` pictures of references."""
         if self.dataset is not None:
             return dataset_pictures(self.dataset, self.split, count, self.studio)
         assert isinstance(self.references, FolderSource)
-        return folder_pictures(self.references, count, self.studio, REFERENCES)
+        return folder_pictures(self.references, self.usable.tolist(), count, self.studio, REFERENCES)
 
     def fake(self, count: int) -> Pictures:
         """`count` pictures of generated shapes."""
@@ -110,7 +118,7 @@ class _Sides:
         if isinstance(source, NetworkSource):
             return generated_pictures(source, count, self.images.truncation, self.studio)
         assert isinstance(source, FolderSource)
-        return folder_pictures(source, count, self.studio)
+        return folder_pictures(source, range(len(source.ids)), count, self.studio)
 
     def descriptions(self) -> list[Description]:
         """What every reference is said to be."""
@@ -137,7 +145,8 @@ def appearance(
     studio = make_studio(session.protocol, dataset, generator)
     # Pictures are of the whole split, however many shapes the protocol compares.
     every = inputs.references if dataset is None else DatasetSource(dataset, split, None, reference_meshes)
-    sides = _Sides(inputs, session, dataset, split, every, studio, images)
+    usable = found.references.usable.nonzero()[:, 0]
+    sides = _Sides(inputs, session, dataset, split, every, studio, images, usable)
     metrics = _detector_scores(judges.detector, sides)
     if judges.clip is not None:
         metrics += _clip_scores(judges.clip, judges, sides, found)
@@ -162,18 +171,22 @@ def _detector_scores(detector: Detector | None, sides: _Sides) -> list[Metric]:
         fake_features = features_of(fake, detector, session.own, advance)
     note = _note(detector.label, real, fake, sides)
     metrics = picture_metrics(real_features, fake_features, detector, note)
+    return [*metrics, _normals_score(detector, sides, real, fake, note)]
+
+
+def _normals_score(detector: Detector, sides: _Sides, real: Pictures, fake: Pictures, note: str) -> Metric:
     names = named(detector, *NORMALS_SCORE)
     if not sides.images.normals:
-        return [*metrics, skipped(names["name"], names["title"], "not asked for (--normals)")]
-    try:
-        shaded = normal_pictures(sides.references, real, sides.studio, strict=True)
-        real_normals = features_of(shaded, detector, session.real)
-    except UserError as error:
-        return [*metrics, skipped(names["name"], names["title"], f"references: {error}")]
-    fake_normals = features_of(
-        normal_pictures(sides.inputs.generated, fake, sides.studio, strict=False), detector, session.own
+        return skipped(names["name"], names["title"], "not asked for (--normals)")
+    if isinstance(sides.references, DatasetSource) and (missing := sides.references.missing_meshes(real.shapes)):
+        return skipped(names["name"], names["title"], f"references: {missing}")
+    shaded = (
+        normal_pictures(sides.references, real, sides.studio),
+        normal_pictures(sides.inputs.generated, fake, sides.studio),
     )
-    return [*metrics, normals_metric(real_normals, fake_normals, detector, note)]
+    a = features_of(shaded[0], detector, sides.session.real)
+    b = features_of(shaded[1], detector, sides.session.own)
+    return normals_metric(a, b, detector, note)
 
 
 def _clip_scores(clip: Clip, judges: Judges, sides: _Sides, found: Found) -> list[Metric]:

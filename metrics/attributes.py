@@ -102,7 +102,7 @@ def _shares(name: str, values: Sequence[str], found: Tensor, seen: Tensor, state
             title=f"{name}: distance of the shares",
             value=50 * float((share - target).abs().sum()),
             unit="%",
-            reason=f"half the sum of |share − share {source}|"
+            reason=f"half the sum of the differences to the shares {source}"
             + (f"; the classifier does not know {', '.join(unknown)}" if unknown else ""),
             **common,
         ),

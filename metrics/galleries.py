@@ -142,7 +142,7 @@ def _matched(
     shown = {title: [beside_reference(row) for row in rows] for title, rows in galleries.items()}
     shown["References that no sample covers"] = _uncovered(inputs, found, own, maker, reference_rows)
     if found.memorisation is not None and inputs.training is not None and found.training is not None:
-        shown["Nearest training shape of the random samples"] = _training_neighbours(inputs, found, own, maker, order)
+        shown["Samples nearest to a training shape, beside it"] = _training_neighbours(inputs, found, own, maker, order)
     return shown
 
 

@@ -25,7 +25,6 @@ from rendering.camera import Cameras
 from rendering.render import composite, rasterize_mesh, visible_faces, visible_points
 from rendering.shade import Shading, facing
 from sampling.generate import styles
-from torch_utils.errors import UserError
 
 # Where neither a dataset nor the protocol says otherwise.
 DEFAULT_LAW, DEFAULT_SIDE_PX = "chair", 256
@@ -144,12 +143,13 @@ def generated_pictures(source: NetworkSource, count: int, truncation: float, stu
     return Pictures(range(count), cameras, draw, key)
 
 
-def folder_pictures(source: FolderSource, count: int, studio: Studio, seed: int = GENERATED) -> Pictures:
-    """Renders of mesh files with their own materials: picture i shows file i·n // count of n, through its own camera.
-
-    A file without a usable surface gives pictures of nothing.
+def folder_pictures(
+    source: FolderSource, rows: Sequence[int], count: int, studio: Studio, seed: int = GENERATED
+) -> Pictures:
+    """Renders of mesh files with their own materials: picture i shows file i·n // count of the n files in `rows`,
+    through its own camera. A file without a usable surface gives pictures of nothing.
     """
-    shapes = [i * len(source.ids) // count for i in range(count)]
+    shapes = [rows[i * len(rows) // count] for i in range(count)]
     cameras = studio.law.sample(seed, range(count))
 
     def of_one_shape(row: int, seen: Cameras) -> Tensor:
@@ -163,7 +163,7 @@ def folder_pictures(source: FolderSource, count: int, studio: Studio, seed: int 
         factor = studio.stored // studio.side
         return _stacked([over(pixels.premultiplied(image, factor), studio.background) for image in images])
 
-    key = {"folder": source.key, "count": count, "seed": seed, "studio": studio.key}
+    key = {"folder": source.key, "rows": list(rows), "count": count, "seed": seed, "studio": studio.key}
     return Pictures(shapes, cameras, lambda part: _by_shape(shapes, cameras, part, of_one_shape), key)
 
 
@@ -174,11 +174,11 @@ def _by_shape(shapes: Sequence[int], cameras: Cameras, part: range, draw: Callab
     )
 
 
-def normal_pictures(source: ShapeSource, pictures: Pictures, studio: Studio, *, strict: bool) -> Pictures:
+def normal_pictures(source: ShapeSource, pictures: Pictures, studio: Studio) -> Pictures:
     """Pictures of surface normals, of the shapes and through the cameras of `pictures`.
 
-    Colour = (normal + 1) / 2, world axes, each face's own normal turned towards the camera, on black. strict: UserError
-    for a shape without a usable surface (references); else it gives a picture of nothing.
+    Colour = (normal + 1) / 2, world axes, each face's own normal turned towards the camera, on black. A shape without a
+    usable surface gives a picture of nothing.
     """
 
     def draw(part: range) -> Tensor:
@@ -186,12 +186,10 @@ def normal_pictures(source: ShapeSource, pictures: Pictures, studio: Studio, *, 
         shapes = dict(zip(rows, _placed_shapes(source, rows, studio), strict=True))
 
         def of_one_shape(row: int, seen: Cameras) -> Tensor:
-            shape = shapes[row]
-            if shape.mesh is None and strict:
-                raise UserError(f"{source.ids[row]}: {shape.problem}")
-            if shape.mesh is None:
+            mesh = shapes[row].mesh
+            if mesh is None:
                 return torch.zeros(len(seen), 3, studio.side, studio.side, dtype=torch.uint8)
-            return draw_normals(shape.mesh, seen, studio.side, studio.supersample)
+            return draw_normals(mesh, seen, studio.side, studio.supersample)
 
         return _by_shape(pictures.shapes, pictures.cameras, part, of_one_shape)
 

@@ -44,7 +44,7 @@ class Options:
     split: str = "test"
     count: int | None = None
     truncation: float | None = None
-    detector: Path | None = None
+    detector: Path | str | None = None
     detector_hash: str | None = None
     cache: Path | None = None
     device: str = "auto"
@@ -135,6 +135,7 @@ def _load_judges(options: Options, protocol: Protocol, device: torch.device) -> 
         options.attributes,
         protocol.images,
         device,
+        (options.cache or default_cache()) / "detectors",
     )
 
 
@@ -195,9 +196,7 @@ def _report(
     rows = list(found.baselines)
     if dataset is not None:
         rows += published_rows(dataset.category, protocol, len(found.references.ids))
-    notes = list(found.notes)
-    if isinstance(inputs.generated, FolderSource) and len(inputs.generated.formats) > 1:
-        notes.append(f"the generated meshes are of several formats: {', '.join(inputs.generated.formats)}")
+    notes = [*found.notes, *_folder_notes(inputs)]
     return Report(
         run=Run(
             generated=inputs.generated.label,
@@ -219,6 +218,18 @@ def _report(
         metrics=found.metrics,
         baselines=rows,
     )
+
+
+def _folder_notes(inputs: Inputs) -> list[str]:
+    """Mesh files that were passed over, and formats that were mixed."""
+    notes = []
+    for source in (inputs.references, inputs.generated):
+        if isinstance(source, FolderSource) and source.found > len(source.ids):
+            used, counts = len(source.ids), "the protocol's counts ask for no more"
+            notes.append(f"{source.folder.name}/: only the first {used} of {source.found} files, by name; {counts}")
+    if isinstance(inputs.generated, FolderSource) and len(inputs.generated.formats) > 1:
+        notes.append(f"the generated meshes are of several formats: {', '.join(inputs.generated.formats)}")
+    return notes
 
 
 def write(report: Report, out: Path) -> None:

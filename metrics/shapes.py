@@ -70,13 +70,17 @@ def single(source: SourceMesh) -> Shape:
 
 @dataclass
 class FolderSource:
-    """The mesh files of a folder and its subfolders, in the order of their paths."""
+    """The mesh files of a folder and its subfolders, in the order of their paths.
+
+    limit: only so many, from the first. found: how many there are.
+    """
 
     folder: Path
     limit: int | None = None
     label: str = field(init=False)
     ids: list[str] = field(init=False)
     key: str = field(init=False)
+    found: int = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
@@ -85,6 +89,7 @@ class FolderSource:
         if not files:
             raise UserError(f"{self.folder}: holds no mesh file; expected {', '.join(MESH_SUFFIXES)}")
         self._files = files[: self.limit]
+        self.found = len(files)
         self.label = f"{self.folder.name}/ ({len(self._files)} mesh files)"
         self.ids = [str(path.relative_to(self.folder)) for path in self._files]
         self.key = content_key({"folder": [(i, file_hash(p)) for i, p in zip(self.ids, self._files, strict=True)]})

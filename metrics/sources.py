@@ -106,13 +106,28 @@ class DatasetSource:
         """The source meshes of these rows; one that is not at hand gives a shape with the reason."""
         return [self._shape(self.ids[row]) for row in rows]
 
-    def _shape(self, shape_id: str) -> Shape:
-        meta = self.dataset.meta(shape_id)
+    def missing_meshes(self, rows: Sequence[int]) -> str:
+        """The first of some shapes whose source mesh is not at hand, and why; "" where all are."""
+        for row in dict.fromkeys(rows):
+            _, problem = self._mesh_file(self.dataset.meta(self.ids[row]))
+            if problem:
+                return f"{self.ids[row]}: {problem}"
+        return ""
+
+    def _mesh_file(self, meta: dict[str, Any]) -> tuple[Path, str]:
+        """The mesh that a shape was rendered from, and what is wrong with it ("" where nothing is)."""
         path = self._mesh_path(meta)
         if path is None:
-            return Shape(None, "its source mesh is not at hand; name its folder with --reference-meshes")
+            return Path(), "its source mesh is not at hand; name its folder with --reference-meshes"
         if "sha256" in meta and file_hash(path) != meta["sha256"]:
-            return Shape(None, f"{path.name} is not the mesh that was rendered")
+            return path, f"{path.name} is not the mesh that was rendered"
+        return path, ""
+
+    def _shape(self, shape_id: str) -> Shape:
+        meta = self.dataset.meta(shape_id)
+        path, problem = self._mesh_file(meta)
+        if problem:
+            return Shape(None, problem)
         try:
             source = read_mesh(path)
         except UserError as error:

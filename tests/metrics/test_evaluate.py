@@ -145,7 +145,30 @@ def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path) -> None:
     assert [item.id for item in report.failures] == ["box9.obj"]
     watertight = report.metric("mesh_watertight")
     assert watertight is not None and watertight.value == 100
+    for title, items in report.galleries.items():
+        # Every picture opens its own mesh: the reference's and the sample's where two stand side by side.
+        roles = ("reference", "generated") if title.startswith("References") else ("generated", "reference")
+        for item in items:
+            pair = ((item.id, item.mesh), (item.other_id, item.other_mesh))
+            for role, (shape_id, mesh) in zip(roles, pair, strict=True):
+                if shape_id:
+                    assert mesh == f"gallery/{role}-{shape_id}.glb", (title, item)
+                    assert (tmp_path / "out" / mesh).is_file()
     assert "box9.obj" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert report.run.notes == []
+
+
+def test_mesh_files_that_are_passed_over_are_noted(tmp_path: Path) -> None:
+    generated, references = write_boxes(tmp_path / "g", 5, 0), write_boxes(tmp_path / "r", 3, 1)
+    (generated / "box0.obj").rename(generated / "box0.off")
+    (generated / "box0.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", encoding="utf-8")
+    options = Options(None, generated, None, references, tmp_path / "out", cache=tmp_path / "cache", quiet=True)
+    report = run(options)
+    assert report.run.num_generated == 3
+    assert [note.split(";")[0] for note in report.run.notes] == [
+        "g/: only the first 3 of 5 files, by name",
+        "the generated meshes are of several formats: .obj, .off",
+    ]
 
 
 def test_identical_folders_score_perfectly_with_lfd_and_cd(tmp_path: Path) -> None:

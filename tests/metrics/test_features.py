@@ -9,6 +9,7 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from metrics.features import Detector, all_features, clean_resize, load_detector, to_uint8
+from metrics.fetch import fetched, is_url
 from metrics.frechet import (
     RunningGaussian,
     fit,
@@ -39,6 +40,16 @@ def scipy_frechet(a: Tensor, b: Tensor) -> float:
 def test_frechet_distance_against_scipy() -> None:
     a, b = features(200, 24, 0), features(150, 24, 1, shift=0.3) * 1.4
     assert frechet_distance(fit(a), fit(b)) == pytest.approx(scipy_frechet(a, b), rel=1e-8)
+
+
+def test_frechet_distance_against_torchmetrics() -> None:
+    from torchmetrics.image.fid import _compute_fid
+
+    a, b = features(300, 16, 0), features(250, 16, 1, shift=0.4) * 0.8
+    one, two = fit(a), fit(b)
+    expected = float(_compute_fid(one.mean, one.covariance, two.mean, two.covariance))
+    assert frechet_distance(one, two) == pytest.approx(expected, rel=1e-6)
+    assert frechet_distance_of_features(a, b) == pytest.approx(expected, rel=1e-6)
 
 
 def test_frechet_distance_of_known_gaussians() -> None:
@@ -146,6 +157,27 @@ class Tiny(torch.nn.Module):
     def forward(self, pictures: Tensor, return_features: bool = False) -> Tensor:
         means = pictures.float().mean(dim=(2, 3))
         return means if return_features else means.sum(1, keepdim=True)
+
+
+def test_a_detector_from_a_url_is_kept_under_its_hash(tmp_path) -> None:
+    source, folder = tmp_path / "detector.pt", tmp_path / "cache"
+    source.write_bytes(b"weights")
+    url, sha256 = source.as_uri(), file_hash(source)
+    assert is_url(url) and is_url("https://host/file.pt") and not is_url(str(source))
+    with pytest.raises(UserError, match="a detector from a URL needs --detector-hash"):
+        fetched(url, None, folder)
+    with pytest.raises(UserError, match="expected a SHA-256"):
+        fetched(url, "12", folder)
+    with pytest.raises(UserError, match=f"its SHA-256 is {sha256}"):
+        fetched(url, "0" * 64, folder)
+    assert list(folder.iterdir()) == []
+    path = fetched(url, sha256.upper(), folder)
+    assert path.read_bytes() == b"weights"
+    source.unlink()
+    assert fetched(url, sha256, folder) == path  # nothing is read again
+    path.write_bytes(b"torn")
+    with pytest.raises(UserError, match="cannot be read"):
+        fetched(url, sha256, folder)
 
 
 class Picky(torch.nn.Module):
