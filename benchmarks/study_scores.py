@@ -102,7 +102,7 @@ def score_run(
         if key in old:
             scores.append(old[key])
             continue
-        score, found = _measure(file, key, dataset, count, cache, progress, final=file == files[-1])
+        score, found = measure(file, key, dataset, count, cache, progress, final=file == files[-1])
         scores.append(score)
         baselines = found or baselines
     result = RunScores(
@@ -112,7 +112,7 @@ def score_run(
     return result
 
 
-def _measure(
+def measure(
     file: Path, key: str, dataset: ViewDataset, count: int, cache: Path, progress: ProgressBar, *, final: bool
 ) -> tuple[Score, list[Baseline]]:
     """Figures of a network file; the floor and the best single training shape come with the last one of a run."""
