@@ -1,62 +1,17 @@
-"""Whole runs by the command line: files, schedule, exact resume, interruption, and what is refused."""
+"""Whole runs by the command line: files, schedule, time, and what is refused."""
 
 import errno
 import json
-import os
-import signal
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
 import torch
 
 from tests.command_line import assert_refused, run
 from tests.training import tiny
-from torch_utils.checkpoint import load_network, load_tensors, save_tensors
+from tests.training.runs import length, lines, state_tensors
+from torch_utils.checkpoint import load_network, save_tensors
 from training import loop
 from training.probe import Probe
 from training.step import training_step
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    return tiny.write_dataset(tmp_path_factory.mktemp("data") / "discs")
-
-
-@pytest.fixture(scope="module")
-def config(tmp_path_factory) -> Path:
-    return tiny.write_config(tmp_path_factory.mktemp("config") / "tiny.yaml")
-
-
-@pytest.fixture(scope="module")
-def finished(data, config, tmp_path_factory) -> Path:
-    """A complete run of ten minibatches."""
-    out = tmp_path_factory.mktemp("run") / "out"
-    outcome = run("train", "--config", config, "--data", data, "--out", out)
-    assert outcome.status == 0, outcome.stderr
-    return out
-
-
-def state_tensors(folder: Path) -> dict[str, torch.Tensor]:
-    name = json.loads((folder / "latest.json").read_text())["state"]
-    return load_tensors(folder / name)[0]
-
-
-def lines(folder: Path) -> list[dict]:
-    return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
-
-
-def length(total_kimg: float) -> tuple[str, str]:
-    return "--set", f"training.total_kimg={total_kimg}"
-
-
-def learnt(folder: Path) -> list[dict]:
-    """The lines of stats.jsonl without what depends on the machine."""
-    timed = {"seconds", "other_seconds", "images_per_second", "memory_peak_mb"}
-    return [{key: value for key, value in line.items() if key not in timed} for line in lines(folder)]
 
 
 def test_files_of_a_run(finished):
@@ -123,57 +78,6 @@ def test_the_last_network_is_written_once(data, config, tmp_path, monkeypatch):
     outcome = run("train", "--config", config, "--data", data, "--out", tmp_path / "out", *length(0.064))
     assert outcome.status == 0, outcome.stderr
     assert networks == ["network-000000064.safetensors", "network.safetensors"]
-
-
-# The command, killing itself in the seventh minibatch: after the state at 32 images and the line at 48.
-KILLED = """
-import os, signal, sys
-import training.loop
-step = training.loop.training_step
-def dies(trainee, batch, *rest):
-    if batch.number == 6:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return step(trainee, batch, *rest)
-training.loop.training_step = dies
-import tetragan
-sys.argv = ["tetragan", *sys.argv[1:]]
-tetragan.main()
-"""
-
-
-def test_a_killed_run_resumes_bitwise(finished, data, config, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", KILLED, "train", "--config", config, "--data", data, "--out", out]
-    killed = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, timeout=120)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert json.loads((out / "latest.json").read_text())["nimg"] == 32 and lines(out)[-1]["nimg"] == 48
-    outcome = run("train", "--data", data, "--out", out, "--resume")
-    assert outcome.status == 0, outcome.stderr
-    expected, resumed = state_tensors(finished), state_tensors(out)
-    assert expected.keys() == resumed.keys()
-    for name, value in expected.items():
-        assert torch.equal(value, resumed[name]), f"{name} differs"
-    assert learnt(out) == learnt(finished)
-
-
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_saves_the_state_and_says_how_to_go_on(data, config, tmp_path, monkeypatch, signal_number):
-    out = tmp_path / "out"
-
-    def interrupted(trainee, batch, *rest):
-        if batch.number == 2:
-            os.kill(os.getpid(), signal_number)
-        return training_step(trainee, batch, *rest)
-
-    with monkeypatch.context() as patch:
-        patch.setattr("training.loop.training_step", interrupted)
-        outcome = run("train", "--config", config, "--data", data, "--out", out)
-    assert outcome.status == 130, outcome.stderr
-    assert f"--out {out} --resume" in outcome.stderr.splitlines()[-1]
-    _, header = load_tensors(out / json.loads((out / "latest.json").read_text())["state"])
-    assert header["counters"]["nimg"] == 24 and [line["nimg"] for line in lines(out)] == [16, 24]
-    outcome = run("train", "--data", data, "--out", out, "--resume", "--set", "training.total_kimg=0.032")
-    assert outcome.status == 0 and [line["nimg"] for line in lines(out)] == [16, 24, 32]
 
 
 def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path):
@@ -251,19 +155,6 @@ def test_mistakes_are_one_line(finished, data, config, tmp_path):
     assert not out.exists(), "a refused command left something behind"
 
 
-def test_a_start_that_was_killed_at_once_can_be_made_again(finished, data, config, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    for name in ("config.yaml", "run.json"):
-        (out / name).write_bytes((finished / name).read_bytes())
-    base = ("train", "--config", config, "--data", data, "--out", out, "--set", "training.total_kimg=0.008")
-    assert_refused(run(*base, "--resume"), "no state to resume", "start without --resume")
-    assert run(*base).status == 0
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "config.yaml").write_text("my: file")
-    assert_refused(run("train", "--config", config, "--data", data, "--out", tmp_path / "mine"), "already holds a run")
-
-
 def test_wrong_checkpoints_are_refused(finished, data, config, tmp_path):
     out = tmp_path / "out"
     base = ("train", "--config", config, "--data", data, "--out", out, "--init")
@@ -278,69 +169,6 @@ def test_wrong_checkpoints_are_refused(finished, data, config, tmp_path):
     save_tensors(broken, {"unknown": torch.zeros(2)}, {"kind": "recipe"})
     assert_refused(run(*base, broken), "recipe")
     assert not out.exists()
-
-
-def test_a_complete_run_resumes_to_itself(finished, data, config):
-    """Also with --config, whose length does not count: the run keeps its own."""
-    longer = config.parent / "longer.yaml"
-    longer.write_text(config.read_text().replace("total_kimg: 0.08", "total_kimg: 9.0"))
-    before = state_tensors(finished)
-    outcome = run("train", "--config", longer, "--data", data, "--out", finished, "--resume")
-    assert outcome.status == 0, outcome.stderr
-    assert all(torch.equal(value, before[name]) for name, value in state_tensors(finished).items())
-    assert lines(finished)[-1]["nimg"] == 80
-
-
-def test_run_json_keeps_the_history(data, config, tmp_path):
-    out = tmp_path / "out"
-    assert run("train", "--config", config, "--data", data, "--out", out, *length(0.016)).status == 0
-    first = json.loads((out / "run.json").read_text())
-    assert first.keys() == {"data", "data_hash", "views", "date", "commit", "torch", "threads"}
-    for total_kimg in (0.032, 0.048):
-        assert run("train", "--data", data, "--out", out, "--resume", *length(total_kimg)).status == 0
-    then = json.loads((out / "run.json").read_text())
-    resumed = then.pop("resumed")
-    assert then == first and [part["nimg"] for part in resumed] == [16, 32]
-    assert all(part.keys() == {"nimg", "date", "commit", "torch", "threads"} for part in resumed)
-    assert "total_kimg: 0.048" in (out / "config.yaml").read_text()
-    (out / "run.json").write_text("{")
-    assert run("train", "--data", data, "--out", out, "--resume", *length(0.056)).status == 0
-    again = json.loads((out / "run.json").read_text())
-    assert again["data_hash"] == first["data_hash"] and [part["nimg"] for part in again["resumed"]] == [48]
-
-
-def test_a_state_from_before_a_setting_existed_resumes(finished, data, tmp_path):
-    out = tmp_path / "out"
-    out.mkdir()
-    tensors, header = load_tensors(finished / "state-000000064.safetensors")
-    del header["config"]["training"]["generator_delay_kimg"]
-    save_tensors(out / "state-000000064.safetensors", tensors, header)
-    (out / "latest.json").write_text('{"state": "state-000000064.safetensors", "nimg": 64}')
-    (out / "config.yaml").write_text(
-        (finished / "config.yaml").read_text().replace("  generator_delay_kimg: 0.0\n", "")
-    )
-    outcome = run("train", "--out", out, "--resume", "--data", data)
-    assert outcome.status == 0, outcome.stderr
-    expected = state_tensors(finished)
-    assert all(torch.equal(value, expected[name]) for name, value in state_tensors(out).items())
-
-
-def test_resume_refuses_what_would_not_be_the_same_run(finished, data, config, tmp_path):
-    base = ("train", "--out", finished, "--resume")
-    assert_refused(run(*base, "--data", data, "--set", "loss.gamma=5"), "loss.gamma = 1.0", "--init")
-    changed = tiny.write_config(tmp_path / "changed.yaml", loss={"gamma": 7.0})
-    assert_refused(run(*base, "--data", data, "--config", changed), "loss.gamma = 1.0", "leave out --config")
-    other = tiny.write_dataset(tmp_path / "other", shapes=5)
-    assert_refused(run(*base, "--data", other), "other data")
-    out = tmp_path / "out"
-    out.mkdir()
-    for name in ("config.yaml", "run.json", "latest.json"):
-        (out / name).write_bytes((finished / name).read_bytes())
-    state = json.loads((finished / "latest.json").read_text())["state"]
-    (out / state).write_bytes((finished / state).read_bytes()[:5000])
-    assert_refused(run("train", "--out", out, "--resume", "--data", data), state)
-    (out / "latest.json").write_text("{")
-    assert_refused(run("train", "--out", out, "--resume", "--data", data), "latest.json")
 
 
 def test_a_run_of_nan_stops_with_the_cause(data, config, tmp_path):
