@@ -1,9 +1,11 @@
 """Signs of failure are named when they show, once, and taken back when they go."""
 
+import io
 import json
 import math
 
 import pytest
+from rich.console import Console
 
 from training.folder import RunFolder
 from training.health import PATIENCE, Health
@@ -56,6 +58,21 @@ def test_due_at_multiples_of_the_interval():
 
 def test_durations():
     assert [duration(s) for s in (5, 65, 3700, 100000)] == ["5s", "1m 05s", "1h 01m", "1d 03h"]
+
+
+def test_the_bar_shows_the_speed_of_training_alone(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("training.logs.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("training.logs.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
+    with RunLog(None, 1000, 0, quiet=False) as log:
+        for nimg in (8, 16, 24, 32):
+            if nimg == 24:
+                clock[0] += 100  # a snapshot
+                log.restart_rate()
+            clock[0] += 1
+            log.advance(nimg)
+        text = log._progress.tasks[0].fields["text"]
+    assert "8.0 img/s" in text, text
 
 
 def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path):
