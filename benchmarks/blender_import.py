@@ -4,9 +4,7 @@ python -I blender_import.py FOLDER
 """
 
 import json
-import os
 import sys
-import threading
 from pathlib import Path
 
 TO_FILE = ((1, 0, 0, 0), (0, 0, 1, 0), (0, -1, 0, 0), (0, 0, 0, 1))  # Blender's axes to a file's that is +Y up
@@ -29,7 +27,6 @@ def job_of(folder, path, source_to_world, cameras, resolution, samples):
         "focal": cameras.focal[:, 0].tolist(),
         "file": str(Path(path).resolve()),
         "source_to_world": source_to_world.tolist(),
-        "script": str(Path(__file__).parents[1] / "dataset_tool"),
     }
     (folder / "job.json").write_text(json.dumps(job))
 
@@ -74,15 +71,12 @@ def make_albedo(tree, script):
     script.finish_material(tree, {}, colour_from, alpha_from, "albedo")
 
 
-def main():
-    folder = Path(sys.argv[-1])
-    job = json.loads((folder / "job.json").read_text())
-    sys.path.insert(0, job["script"])
+def main(folder):
     import blender_script as script
     import bpy
     from mathutils import Matrix
 
-    threading.Thread(target=script.end_with_parent, daemon=True).start()
+    job = json.loads((folder / "job.json").read_text())
     scene = script.set_up(job)
     to_file = Matrix(import_file(bpy, job["file"]))
     move = Matrix(job["source_to_world"]) @ to_file
@@ -99,9 +93,10 @@ def main():
         make_albedo(material.node_tree, script)
     seconds = script.render_views(scene, job, folder)
     (folder / "result.json").write_text(json.dumps({"version": bpy.app.version_string, "seconds": seconds}))
-    sys.stdout.flush()
-    os._exit(0)
 
 
 if __name__ == "__main__":
-    main()
+    sys.path.insert(0, str(Path(__file__).parents[1] / "dataset_tool"))
+    from blender_script import run
+
+    run(main)

@@ -244,14 +244,28 @@ def render_views(scene, job, folder):
 
 def end_with_parent():
     """End the process when the parent's end of the pipe closes."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)
     os._exit(1)
 
 
-def main():
-    """Render the job that the last argument's folder describes."""
-    folder = Path(sys.argv[-1])
+def run(work):
+    """Do the work and end the process; the last line printed says why it failed."""
     threading.Thread(target=end_with_parent, daemon=True).start()
+    status = 1
+    try:
+        work(Path(sys.argv[-1]))
+        status = 0
+    finally:
+        # Not by Python's own end, which would wait for the thread.
+        if status:
+            cause = sys.exc_info()[1]
+            sys.stdout.write(f"{cause if isinstance(cause, SystemExit) else repr(cause)}\n")
+        sys.stdout.flush()
+        os._exit(status)
+
+
+def main(folder):
+    """Render the job in `folder`."""
     job = json.loads((folder / "job.json").read_text())
     scene = set_up(job)
     images: dict = {}
@@ -261,9 +275,7 @@ def main():
     seconds = render_views(scene, job, folder)
     result = {"version": bpy.app.version_string, "seconds": seconds}
     (folder / "result.json").write_text(json.dumps(result))
-    sys.stdout.flush()
-    os._exit(0)  # without waiting for the thread
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

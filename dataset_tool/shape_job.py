@@ -68,7 +68,8 @@ class RenderSettings:
                 raise UserError("--renderer blender: has no --occlusion and, of --extra, mask only; use built-in")
         if self.occlusion and self.shading != "soft":
             raise UserError("--occlusion: darkens light, and --shading albedo has none; add --shading soft")
-        check_device(self.device)
+        # Blender finds its own devices, whatever torch was built for.
+        check_device(self.device, must_exist=self.renderer == "built-in")
 
     def facts(self) -> dict[str, Any]:
         """What dataset.json says about the renderer; choices that are as usual go without saying."""
@@ -96,12 +97,12 @@ class ShapeReport:
     fatal: bool = False
 
 
-def check_device(name: str) -> None:
-    """UserError unless `name` is cpu, or cuda with a card that torch finds (cuda:1 for the second)."""
+def check_device(name: str, must_exist: bool = True) -> None:
+    """UserError unless `name` is cpu, or cuda (cuda:1 for the second card), and torch finds it."""
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise UserError(f"--device {name}: expected cpu, cuda or cuda:1")
-    if kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
+    if must_exist and kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
         raise UserError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices; use --device cpu")
 
 

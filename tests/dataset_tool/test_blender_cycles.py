@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from dataset_tool import blender
 from dataset_tool.blender import blender_views, find_blender
@@ -62,6 +63,14 @@ def test_blenders_light_comes_from_above(real_blender, tmp_path):
     )
     assert bright > 200
     assert dark < 120
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_missing_card_is_named(real_blender, tmp_path):
+    mesh = read_mesh(write_blocks(tmp_path / "blocks.obj"))
+    cameras = camera_law("chair").sample(0, range(1))
+    with pytest.raises(UserError, match=r"blocks.obj: Blender failed: --device cuda: Blender finds no CUDA device"):
+        blender_views(mesh, cameras, 16, samples=1, device="cuda")
 
 
 def test_it_ends_with_its_parent(real_blender, tmp_path):
