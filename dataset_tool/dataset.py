@@ -19,6 +19,8 @@ from dataset_tool.storage import Storage, join, open_storage
 from rendering.camera import Cameras
 from torch_utils.errors import UserError
 
+MAX_POINTS_BYTES = 64e6  # a thousand times what a render writes; more is an archive bomb
+
 
 class ViewDataset:
     """Posed RGBA views, surface points and descriptions of shapes; opened cheaply, read on demand, safe in threads."""
@@ -136,9 +138,13 @@ class ViewDataset:
         name = f"shapes/{shape_id}/points.npz"
         data = self.storage.read(name)
         try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                unpacked = sum(info.file_size for info in archive.infolist())
+                if unpacked > MAX_POINTS_BYTES:
+                    raise ValueError(f"it unpacks to {unpacked / 1e6:.0f} MB")
             with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
                 points = arrays["points"]
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{self.path}/{name}: cannot be read ({' '.join(str(error).split())})") from None
         if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
             raise UserError(f"{self.path}/{name}: expected finite points [P, 3], got shape {points.shape}")

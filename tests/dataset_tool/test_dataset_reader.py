@@ -1,5 +1,6 @@
 """The reader, the image bank and the pixels: the format read back, and what is refused."""
 
+import io
 import json
 import shutil
 import zipfile
@@ -235,6 +236,19 @@ def test_images_elsewhere_in_the_dataset_but_never_outside(copy):
         open_dataset(copy).load("s0", 0)
 
 
+def bomb(path):
+    """80 MB of zeros in 80 kB."""
+    np.savez_compressed(path, points=np.zeros((20_000_000, 1), np.float32))
+
+
+def boast(path):
+    """A header that speaks of a terabyte."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": (10**11, 3)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("points.npy", header.getvalue())
+
+
 def truncate(path):
     path.write_bytes(path.read_bytes()[:-30])
 
@@ -251,6 +265,8 @@ def truncate(path):
         ),
         (lambda d: (d / "shapes/s0/transforms.json").unlink(), lambda x: x.views("s0"), "has no cameras for s0"),
         (lambda d: truncate(d / "shapes/s0/points.npz"), lambda x: x.points("s0"), "points.npz: cannot be read"),
+        (lambda d: bomb(d / "shapes/s0/points.npz"), lambda x: x.points("s0"), "it unpacks to 80 MB"),
+        (lambda d: boast(d / "shapes/s0/points.npz"), lambda x: x.points("s0"), "points.npz: cannot be read"),
         (lambda d: (d / "shapes/s0/meta.json").write_text("{"), lambda x: x.meta("s0"), "meta.json: not JSON"),
         (lambda d: (d / "shapes/s0/meta.json").write_text("[]"), lambda x: x.meta("s0"), "expected an object"),
     ],
