@@ -19,6 +19,7 @@ from dataset_tool.storage import FolderStorage
 from dataset_tool.writer import content_hash, shape_folder, write_header
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
+from torch_utils.process import keep_freed_memory
 
 # Longest side of a shape, world units: the published object scales.
 SCALES = {"car": 0.9, "motorbike": 0.9, "chair": 0.7, "table": 0.7, "animal": 0.7, "human": 0.9, "house": 0.8}
@@ -193,6 +194,7 @@ def _start_worker() -> None:
     """One thread a process; Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    keep_freed_memory()
 
 
 def _in_processes(
