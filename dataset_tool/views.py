@@ -24,8 +24,8 @@ from rendering.render import (
 )
 from rendering.shade import LIGHTINGS, Lighting, LightName, Shading, facing, linear_to_srgb, reflected
 
-# Samples rasterised in one call: bounds the memory to some 200 MB whatever the number of views. Larger calls are slower:
-# their buffers no longer stay in the process but are mapped anew each time.
+# Samples rasterised in one call: bounds the memory to some 200 MB whatever the number of views. Larger calls are
+# slower: their buffers no longer stay in the process but are mapped anew each time.
 SAMPLES_PER_CALL = 1 << 20
 FACES_PER_CALL = 1 << 22
 # Surfaces one behind the other that are looked at where some are see-through; what lies deeper is left out.
