@@ -2,13 +2,14 @@
 #   make demo   chairs → views → training → meshes → report, in out/demo
 #   make test   all that CI checks
 #   make blender   an environment for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
+#   make sanitize  the ops' tests on CPU kernels with address and undefined-behaviour checks
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
-.PHONY: help install test lint demo blender wheel clean
+.PHONY: help install test lint demo blender wheel sanitize clean
 .DEFAULT_GOAL := help
 
 help:
@@ -75,6 +76,17 @@ blender: .venv-blender/.installed
 wheel: .venv/.installed
 	TETRAGAN_BUILD_CUDA=1 $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
 	@ls dist/*.whl
+
+# The tests of the ops on checked kernels, for each instruction set of this machine. Python itself leaks by intent.
+CXX ?= g++
+sanitize: .venv/.installed-dev
+	@$(BIN)/python -m torch_utils.build --sanitize
+	for isa in baseline avx2 avx512; do \
+	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TETRAGAN_ISA=$$isa \
+	  TETRAGAN_LIBRARIES=build/sanitized TETRAGAN_OPS=require \
+	  $(BIN)/python -m pytest -q -x tests/ops --ignore tests/ops/test_cuda_sources.py || exit 1; \
+	done
 
 clean:
 	rm -rf build dist torch_utils/lib *.egg-info

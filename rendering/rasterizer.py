@@ -37,16 +37,15 @@ class Rasterizer:
 
 
 @functools.cache
-def rasterizer(backend: str = "auto") -> Rasterizer:
-    """The backend of that name: one of `BACKENDS`. UserError where it is unknown or not installed."""
+def rasterizer(backend: str = "auto", device_type: str = "cpu") -> Rasterizer:
+    """The backend of that name, one of `BACKENDS`, on that type of device. UserError where it is unknown or missing."""
     if backend == "auto":
         return Rasterizer("auto", native_rasterize, native_interpolate, native_antialias)
     if backend == "native":
-        if not loading.available():
-            raise UserError(
-                f"rendering.backend native: the kernels are not built ({loading.load_error()}); "
-                "run: python -m torch_utils.build"
-            )
+        if not loading.available(device_type):
+            mend = loading.BUILD_COMMANDS.get(device_type, loading.BUILD_COMMANDS["cpu"])
+            cause = f"no kernels for {device_type} ({loading.load_error(device_type)})"
+            raise UserError(f"rendering.backend native: {cause}; run: {mend}")
         return _in_mode("native", "require")
     if backend == "reference":
         return _in_mode("reference", "reference")

@@ -73,7 +73,7 @@ def rasterize_mesh(
         raise ValueError(f"rasterize_mesh(): expected a multiple of {len(mesh)} cameras, got {len(cameras)}")
     height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
     views = len(cameras) // len(mesh)
-    ops = rasterizer(backend)
+    ops = rasterizer(backend, mesh.vertices.device.type)
     positions = cameras.transform_packed(mesh.vertices, mesh.vertex_offsets)
     faces, attribute_faces, face_offsets = _faces_of_views(mesh, views)
     rast, rast_db = ops.rasterize(

@@ -1,4 +1,4 @@
-"""Build the native kernels: `python -m torch_utils.build [--cuda] [--keep-going] [--clean]`.
+"""Build the native kernels: `python -m torch_utils.build [--cuda] [--keep-going] [--clean] [--sanitize]`.
 
 Every `csrc/<op>/<op>_cpu.cpp` (kernel and binding) and every `csrc/<op>/<op>_simd.cpp` (compiled once for each
 instruction set) goes into one shared library over PyTorch's stable ABI, so that a build takes seconds and one binary
@@ -26,6 +26,16 @@ LIBRARIES = PACKAGE / "lib"
 CPU_LIBRARY = "libtetragan_cpu.so"
 CUDA_LIBRARY = "libtetragan_cuda.so"
 CUDA_ARCHITECTURES = ("80", "90", "100")
+# Checked kernels, beside the fast ones: `make sanitize` runs the tests of the ops with them. Casts of NaN and of
+# numbers out of range count as errors too.
+SANITIZED = PACKAGE.parent / "build" / "sanitized"
+SANITIZER_FLAGS = (
+    "-fsanitize=address,undefined,float-cast-overflow",
+    "-fno-sanitize-recover=all",
+    "-fno-omit-frame-pointer",
+    "-O1",
+    "-g",
+)
 
 # The oldest torch whose stable ABI the binary needs (2.11), as torch/csrc/stable expects it.
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"
@@ -113,7 +123,7 @@ def _key(source: Path, command: Sequence[str], torch_version: str) -> str:
     return digest.hexdigest()
 
 
-def cpu_units(objects: Path) -> list[Unit]:
+def cpu_units(objects: Path, extra_flags: Sequence[str] = ()) -> list[Unit]:
     """The compilations of the CPU library, in a fixed order."""
     includes, _, version = torch_paths()
     compiler = host_compiler().split()
@@ -126,7 +136,7 @@ def cpu_units(objects: Path) -> list[Unit]:
             target = objects / f"{source.stem}{'_' + name if name else ''}.o"
             define = [f"-DTETRAGAN_ISA={name}"] if name else []
             command = [*compiler, *COMPILE_FLAGS, CONTRACTION, STABLE_ABI, f"-I{SOURCES}", *includes, *flags, *define]
-            command += [*_source_flags(source), "-c", str(source)]
+            command += [*_source_flags(source), *extra_flags, "-c", str(source)]
             units.append(Unit(source.parent.name, source, target, tuple(command), _key(source, command, version)))
     return units
 
@@ -186,15 +196,15 @@ def _lock(folder: Path) -> Iterator[None]:
 
 
 def build_cpu(
-    libraries: Path = LIBRARIES, objects: Path | None = None, keep_going: bool = False
+    libraries: Path = LIBRARIES, objects: Path | None = None, keep_going: bool = False, flags: Sequence[str] = ()
 ) -> tuple[Path, list[str]]:
     """Build the CPU library into `libraries`; (its path, failures: empty unless `keep_going`).
 
-    objects: where the intermediate files lie; `libraries`/objects unless given.
+    objects: where the intermediate files lie; `libraries`/objects unless given. flags: more for compiler and linker.
     """
     objects = objects or libraries / "objects"
     with _lock(objects):
-        units = cpu_units(objects)
+        units = cpu_units(objects, flags)
         to_link, failures = compile_all(units, keep_going)
         library = libraries / CPU_LIBRARY
         newest = max((path.stat().st_mtime_ns for path in to_link), default=0)
@@ -202,7 +212,7 @@ def build_cpu(
         names = "\n".join(path.name for path in to_link)
         same = listing.exists() and listing.read_text() == names
         if not (same and library.exists() and library.stat().st_mtime_ns >= newest):
-            link(to_link, library)
+            link(to_link, library, flags)
             listing.write_text(names)
     return library, failures
 
@@ -266,11 +276,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cuda", action="store_true", help="also build the CUDA kernels (needs nvcc, no GPU)")
     parser.add_argument("--keep-going", action="store_true", help="link what compiles and report the rest")
     parser.add_argument("--clean", action="store_true", help="compile everything again")
+    parser.add_argument(
+        "--sanitize",
+        action="store_true",
+        help=f"only CPU kernels with address and undefined-behaviour checks, in {SANITIZED}",
+    )
     options = parser.parse_args(arguments)
     if options.clean:
         shutil.rmtree(LIBRARIES, ignore_errors=True)
     try:
-        library, failures = build_cpu(keep_going=options.keep_going)
+        if options.sanitize:
+            library, failures = build_cpu(SANITIZED, keep_going=options.keep_going, flags=SANITIZER_FLAGS)
+        else:
+            library, failures = build_cpu(keep_going=options.keep_going)
         lines = [f"built {library}"]
         if options.cuda:
             lines.append(f"built {build_cuda()}")

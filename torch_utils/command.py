@@ -1,9 +1,9 @@
 """`tetragan doctor`: what is installed, which kernels are active, and the command that mends the rest."""
 
+import importlib
 import importlib.metadata
-import importlib.util
 import platform
-import shutil
+from pathlib import Path
 
 import click
 
@@ -20,6 +20,7 @@ REQUIRED = [
     "PyYAML",
     "safetensors",
     "trimesh",
+    "networkx",
     "xatlas",
     "rich",
     "tensorboard",
@@ -43,9 +44,7 @@ def doctor() -> None:
     if "torch" not in missing:
         _report_torch()
         _report_kernels()
-    for tool, purpose in {"g++": "builds the CPU kernels", "nvcc": "builds the CUDA kernels"}.items():
-        path = shutil.which(tool)
-        click.echo(f"{tool}: {path or f'not found ({purpose})'}")
+        _report_compilers()
     _report_blender()
     if missing:
         raise click.ClickException(f"missing: {', '.join(missing)}; try: pip install -c constraints.txt -e .")
@@ -83,7 +82,39 @@ def _report_kernels() -> None:
     import torch_utils.ops.loading as loading
 
     click.echo(f"kernel mode: {loading.kernels_mode()} (environment variable TETRAGAN_OPS: auto, require or reference)")
-    if loading.available():
-        click.echo("CPU kernels: active")
-    else:
-        click.echo(f"CPU kernels: not active ({loading.load_error()}); try: python -m torch_utils.build")
+    for path in sorted(Path(loading.__file__).parent.glob("*.py")):
+        importlib.import_module(f"torch_utils.ops.{path.stem}")  # defines the ops, so that they can be counted
+    for device_type, name in (("cpu", "CPU"), ("cuda", "CUDA")):
+        click.echo(f"{name} kernels: {_kernels_state(device_type)}")
+
+
+def _kernels_state(device_type: str) -> str:
+    """Whether the kernels of a device run, and the command that mends what is missing."""
+    import torch
+
+    import torch_utils.ops.loading as loading
+
+    if device_type == "cuda" and not torch.backends.cuda.is_built():
+        built = "built" if loading.library_path("cuda").exists() else "not built"
+        return f"not active (this torch has no CUDA; the library is {built}); on a card: install a CUDA build of torch"
+    if not loading.available(device_type):
+        return f"not active ({loading.load_error(device_type)}); try: {loading.BUILD_COMMANDS[device_type]}"
+    ops = loading.defined_ops()
+    absent = [op for op in ops if not loading.has_kernel(device_type, op)]
+    # On the CPU every op has a kernel, so an absent one means an old library; on CUDA some run in PyTorch by design.
+    if device_type == "cpu" and absent:
+        return f"active, but older than {', '.join(absent)}; try: {loading.BUILD_COMMANDS[device_type]}"
+    rest = f"; in plain PyTorch: {', '.join(absent)}" if absent else ""
+    unused = "" if device_type == "cpu" or torch.cuda.is_available() else "; no device"
+    return f"active ({len(ops) - len(absent)} of {len(ops)} functions{rest}{unused})"
+
+
+def _report_compilers() -> None:
+    from torch_utils.build import BuildError, find_nvcc, host_compiler
+
+    try:
+        click.echo(f"C++ compiler: {host_compiler()}")
+    except BuildError as error:
+        click.echo(f"C++ compiler: {error} (builds the CPU kernels)")
+    nvcc = find_nvcc()
+    click.echo(f"nvcc: {nvcc or 'not found (builds the CUDA kernels): install the CUDA toolkit or set CUDA_HOME'}")

@@ -170,3 +170,33 @@ def test_error_text(case: Case, bad) -> None:
         case.function(**arguments)
     assert bad.text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("case", named(CASES))
+def test_mixed_devices_are_refused(case: Case) -> None:
+    arguments = case.make(2, 5, torch.float32)
+    tensors = [name for name, value in arguments.items() if isinstance(value, Tensor)]
+    if len(tensors) == 1:
+        return
+    for name in tensors:
+        with pytest.raises(ValueError, match=r"\(\): expected \S+ on (cpu|meta), got (cpu|meta)$"):
+            case.function(**{**arguments, name: arguments[name].to("meta")})
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 3e38])
+@pytest.mark.parametrize("case", named(CASES))
+def test_numbers_that_are_not_finite_stay_where_they_belong(case: Case, value: float) -> None:
+    """Neither a crash nor a wrong number elsewhere: what the reference keeps finite is finite and the same."""
+    arguments = case.make(2, 5, torch.float32)
+    for name, tensor in arguments.items():
+        if not (isinstance(tensor, Tensor) and tensor.is_floating_point()):
+            continue
+        broken = tensor.clone()
+        broken[(0,) * broken.dim()] = value
+        actual, _ = run(case.function, case, {**arguments, name: broken})
+        expected, _ = run(case.reference, case, {**arguments, name: broken})
+        for k, (a, e) in enumerate(zip(actual, expected, strict=True)):
+            where = f"{case.name} output {k}, {name} {value}"
+            assert torch.equal(a.isfinite(), e.isfinite()), where
+            kept = e.isfinite()
+            assert_close(a[kept], e[kept], 1e-4, name=where, allowed_share=case.edge_share)

@@ -78,8 +78,10 @@ def _one_way(x: Tensor, y: Tensor, chunk: int = 256) -> Tensor:
         with torch.no_grad():
             nearest = _nan_to_inf(_squared(part[:, :, None], y[:, None])).argmin(-1)
         chosen = y.gather(1, nearest[..., None].expand(-1, -1, 3))
-        distance = _squared(part, chosen)
-        parts.append(torch.where(distance.isfinite(), distance, torch.inf))
+        finite = _squared(part.detach(), chosen.detach()).isfinite()
+        # Masked before the difference, too: the gradient of inf − inf would be NaN.
+        distance = _squared(*(torch.where(finite[..., None], cloud, 0) for cloud in (part, chosen)))
+        parts.append(torch.where(finite, distance, torch.inf))
     return torch.cat(parts, 1)
 
 

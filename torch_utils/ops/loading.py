@@ -6,7 +6,7 @@ The mode comes from the environment variable TETRAGAN_OPS or from `use_mode`:
   require    the kernel, or an error;
   reference  the reference, always.
 Nothing is built here: `pip install` or `python -m torch_utils.build` builds. A failure to load is remembered and
-explained.
+explained. TETRAGAN_LIBRARIES names another folder of libraries (the sanitized ones of `build --sanitize`).
 """
 
 import os
@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 MODES = ("auto", "require", "reference")
-LIBRARIES = Path(__file__).resolve().parent.parent / "lib"
+LIBRARIES = Path(os.environ.get("TETRAGAN_LIBRARIES") or Path(__file__).resolve().parent.parent / "lib")
 LIBRARY_NAMES = {"cpu": "libtetragan_cpu.so", "cuda": "libtetragan_cuda.so"}
 BUILD_COMMANDS = {"cpu": "python -m torch_utils.build", "cuda": "python -m torch_utils.build --cuda"}
 _DISPATCH_KEYS = {"cpu": "CPU", "cuda": "CUDA"}
@@ -48,6 +48,11 @@ def use_mode(mode: str) -> Iterator[None]:
         _mode.reset(token)
 
 
+def library_path(device_type: str) -> Path:
+    """Where the library of "cpu" or "cuda" lies, once built."""
+    return LIBRARIES / LIBRARY_NAMES[device_type]
+
+
 @cache
 def _load(device_type: str) -> str | None:
     """Load the library of a device once; None, or why it cannot be loaded."""
@@ -55,7 +60,7 @@ def _load(device_type: str) -> str | None:
         return f"there are no kernels for device type {device_type!r}"
     if device_type == "cuda" and not torch.backends.cuda.is_built():
         return "this torch has no CUDA"
-    path = LIBRARIES / LIBRARY_NAMES[device_type]
+    path = library_path(device_type)
     if not path.exists():
         return f"{path.name} is not built"
     try:
@@ -75,15 +80,22 @@ def available(device_type: str = "cpu") -> bool:
     return _load(device_type) is None
 
 
-def _has_kernel(device_type: str, op: str) -> bool:
+def has_kernel(device_type: str, op: str) -> bool:
+    """Whether a loaded library has a kernel of `op` for "cpu" or "cuda"."""
     return torch._C._dispatch_has_kernel_for_dispatch_key(f"tetragan::{op}", _DISPATCH_KEYS[device_type])
+
+
+def defined_ops() -> list[str]:
+    """The ops of the imported modules, backward passes included, sorted."""
+    space = "tetragan::"
+    return sorted(n.removeprefix(space) for n in torch._C._dispatch_get_all_op_names() if n.startswith(space))
 
 
 @cache
 def _why_not(device_type: str, op: str) -> str | None:
     if not available(device_type):
         return load_error(device_type)
-    return None if _has_kernel(device_type, op) else f"{LIBRARY_NAMES[device_type]} is older than the op {op}"
+    return None if has_kernel(device_type, op) else f"{LIBRARY_NAMES[device_type]} is older than the op {op}"
 
 
 @cache

@@ -56,7 +56,7 @@ def texture(
     elif levels is None:
         levels = mip_levels(image)
     out = _texture(
-        torch.cat([level.to(uv.dtype).flatten(1, 2) for level in levels], 1).contiguous(),
+        _packed([level.to(uv.dtype).flatten(1, 2) for level in levels]),
         uv.contiguous(),
         uv_db.contiguous() if uv_db is not None and filter == "trilinear" else None,
         *image.shape[1:3],
@@ -83,6 +83,11 @@ def _check(image: Tensor, uv: Tensor, uv_db: Tensor | None, filter: str, boundar
         check_tensor(op, "uv_db", uv_db, (*uv.shape[:3], 4), (uv.dtype,), uv.device)
     if filter == "trilinear" and uv_db is None:
         raise ValueError(f'{op}(): expected uv_db for filter "trilinear", got None')
+
+
+def _packed(levels: list[Tensor]) -> Tensor:
+    """Texels [N, Σ texels, C] of all levels, contiguous; one level alone is not copied."""
+    return torch.cat(levels, 1) if len(levels) > 1 else levels[0].contiguous()
 
 
 def mip_levels(image: Tensor) -> list[Tensor]:

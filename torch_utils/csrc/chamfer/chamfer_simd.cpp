@@ -17,8 +17,6 @@ namespace tetragan::TETRAGAN_ISA {
 
 namespace {
 
-#define TETRAGAN_INLINE inline __attribute__((always_inline))
-
 constexpr int kBlock = 16;
 
 #if defined(__AVX512F__)

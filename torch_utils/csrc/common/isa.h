@@ -18,6 +18,9 @@
 #define TETRAGAN_X86 0
 #endif
 
+// For the small functions of *_simd.cpp: none may become a call, or a copy of its own for the linker to choose.
+#define TETRAGAN_INLINE inline __attribute__((always_inline))
+
 namespace tetragan {
 
 enum class InstructionSet { baseline, avx2, avx512 };

@@ -3,31 +3,11 @@
 #pragma once
 #include <cstdint>
 
-#include "common/isa.h"
+#include "common/vector.h"
 
 namespace tetragan::TETRAGAN_ISA {
 
 namespace {
-
-#define TETRAGAN_INLINE inline __attribute__((always_inline))
-
-template <class T>
-struct Vector {
-  static constexpr int64_t lanes = 64 / sizeof(T);
-  typedef T Type __attribute__((vector_size(64)));
-};
-
-template <class T>
-TETRAGAN_INLINE typename Vector<T>::Type load(const T* source) {
-  typename Vector<T>::Type value;
-  __builtin_memcpy(&value, source, sizeof value);
-  return value;
-}
-
-template <class T>
-TETRAGAN_INLINE void store(T* target, typename Vector<T>::Type value) {
-  __builtin_memcpy(target, &value, sizeof value);
-}
 
 template <int kRows, int kVectors, class T>
 TETRAGAN_INLINE void product_tile(const T* x, int64_t x_stride, const T* matrix, int64_t inner, int64_t width, const T* bias,

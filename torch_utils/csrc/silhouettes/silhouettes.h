@@ -12,10 +12,15 @@ struct Point {
   double x, y;
 };
 
-// The first pixel whose centre is at `coordinate` or beyond, clamped to [0, side].
+// Triangles that reach farther, in pixels, are left out, as by `rasterize`; so is what is not finite.
+constexpr double kMaxPixel = 1e9;
+
+TETRAGAN_HD bool is_near(const Point& p) { return p.x > -kMaxPixel && p.x < kMaxPixel && p.y > -kMaxPixel && p.y < kMaxPixel; }
+
+// The first pixel whose centre is at `coordinate` or beyond, clamped to [0, side]; 0 for NaN.
 TETRAGAN_HD int32_t first_centre(double coordinate, int32_t side) {
   const double pixel = ceil(coordinate - 0.5);
-  return pixel <= 0 ? 0 : pixel >= side ? side : static_cast<int32_t>(pixel);
+  return !(pixel > 0) ? 0 : pixel >= side ? side : static_cast<int32_t>(pixel);
 }
 
 TETRAGAN_HD void swap_if_higher(Point& a, Point& b) {
@@ -27,7 +32,7 @@ TETRAGAN_HD void swap_if_higher(Point& a, Point& b) {
 }
 
 // Sorted by y, with the slopes of its sides. rows [begin, end) are those it covers; empty where it has no height, no area,
-// or a coordinate that is not finite.
+// or a coordinate that is not finite or too far out.
 struct Triangle {
   Point a, b, c;
   double long_slope, first_slope, second_slope;
@@ -35,6 +40,7 @@ struct Triangle {
   int32_t begin, end;
 
   TETRAGAN_HD Triangle(Point p, Point q, Point r, int32_t side) : a(p), b(q), c(r), begin(0), end(0) {
+    if (!(is_near(a) && is_near(b) && is_near(c))) return;
     swap_if_higher(a, b);
     swap_if_higher(b, c);
     swap_if_higher(a, b);

@@ -1,12 +1,11 @@
 // The inner loops of `triplane_sample` for one instruction set; see common/isa.h.
 //
-// Vectors of 64 bytes in the compiler's portable form: one AVX-512 register, two of AVX2 or four of SSE and NEON. A texel is
-// a run of channels, taken a vector at a time; the last channels, fewer than a vector, one by one.
+// A texel is a run of channels, taken a vector at a time; the last channels, fewer than a vector, one by one.
 // build-flags: -ffp-contract=fast -fno-trapping-math -fno-math-errno
 #include <cmath>
 #include <cstdint>
 
-#include "common/isa.h"
+#include "common/vector.h"
 #include "triplane_sample/planes.h"
 #include "triplane_sample/triplane_sample.h"
 
@@ -14,27 +13,7 @@ namespace tetragan::TETRAGAN_ISA {
 
 namespace {
 
-#define TETRAGAN_INLINE inline __attribute__((always_inline))
-
 constexpr int kBlock = 32;  // points whose positions are worked out together
-
-template <class T>
-struct Vector {
-  static constexpr int64_t lanes = 64 / sizeof(T);
-  typedef T Type __attribute__((vector_size(64)));
-};
-
-template <class T>
-TETRAGAN_INLINE typename Vector<T>::Type load(const T* source) {
-  typename Vector<T>::Type value;
-  __builtin_memcpy(&value, source, sizeof value);
-  return value;
-}
-
-template <class T>
-TETRAGAN_INLINE void store(T* target, typename Vector<T>::Type value) {
-  __builtin_memcpy(target, &value, sizeof value);
-}
 
 template <class T>
 TETRAGAN_INLINE T sum_lanes(typename Vector<T>::Type value) {
