@@ -43,8 +43,9 @@ def doctor() -> None:
         _report_package(name, f"optional: {purpose}")
     if "torch" not in missing:
         _report_torch()
+    if not {"torch", "numpy", "scipy"} & set(missing):
         _report_kernels()
-        _report_compilers()
+    _report_compilers()
     _report_blender()
     if missing:
         raise click.ClickException(f"missing: {', '.join(missing)}; try: pip install -c constraints.txt -e .")

@@ -6,7 +6,8 @@ planes: (x, y), (y, z), (x, z) of each sample; in a plane (a, b) the coordinate 
 b along the height (dimension 2). float32 or float64 (half is computed in float32); any memory format with adjacent
 channels is taken without a copy, a view of [B, R, R, 3, C] for instance. points: in [−1, 1], of the planes' type;
 beyond, the border holds. Texel centres lie at half-integers, so ±1 are the outer edges of the border texels
-(`align_corners=False`). point_offsets: int64, on the CPU; sample b owns points point_offsets[b] : point_offsets[b + 1].
+(`align_corners=False`); a point with a NaN gets NaN. point_offsets: int64, on the CPU; sample b owns points
+point_offsets[b] : point_offsets[b + 1].
 
 Gradients to planes and points, once; a point beyond the outermost texel centres gets none along that axis.
 The CPU kernel is bitwise repeatable for any number of threads; the CUDA kernel's forward is, its backward adds to the
@@ -72,13 +73,16 @@ def triplane_sample_reference(planes: Tensor, points: Tensor, point_offsets: Ten
     """The same by `grid_sample`, sample by sample."""
     outputs = [planes.new_zeros(0, planes.shape[4])]
     for entry, chunk in zip(planes.unbind(0), points.split(point_offsets.diff().tolist()), strict=True):
-        grid = torch.stack([chunk[:, axes] for axes in PLANE_AXES])[:, None]
         if chunk.shape[0] == 0:
             continue
+        # `grid_sample` reads wild memory at NaN; beyond the border everything is as at the border.
+        inside = chunk.nan_to_num(nan=0.0).clamp(-2, 2)
+        grid = torch.stack([inside[:, axes] for axes in PLANE_AXES])[:, None]
         features = functional.grid_sample(
             entry.permute(0, 3, 1, 2), grid, mode="bilinear", padding_mode="border", align_corners=False
         )
-        outputs.append(features.sum(0).squeeze(1).T)
+        lost = chunk.isnan().any(-1, keepdim=True)
+        outputs.append(features.sum(0).squeeze(1).T.masked_fill(lost, torch.nan))
     return torch.cat(outputs)
 
 
