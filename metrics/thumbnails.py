@@ -19,8 +19,8 @@ from sampling.generate import styles
 from sampling.sheet import SHEET_AZIMUTH_DEG, orbit_cameras
 
 SIDE_PX = 160
-# The longest side that fills a picture, world units.
-FILLING = 0.72
+# What fills a picture of the sheets' camera, world units: a longest side, and a diagonal whose sphere is all in sight.
+FILLING_SIDE, FILLING_DIAGONAL = 0.72, 0.98
 # Clay: the share of light that comes from everywhere, and the direction of the rest (towards the camera's upper left).
 AMBIENT = 0.35
 LIGHT = (0.35, 0.75, 0.55)
@@ -32,7 +32,7 @@ Picture = NDArray[np.uint8]
 def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
     """One mesh (a batch of one) in flat-shaded clay, scaled to fill the picture, transparent around it: RGBA."""
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
-    scale = FILLING / (high - low).max().clamp_min(1e-9)
+    scale = filling_scale((high - low).double().numpy())
     fitted = mesh.replace(vertices=((mesh.vertices - (low + high) / 2) * scale).float())
     raster = rasterize_mesh(fitted, orbit_cameras([SHEET_AZIMUTH_DEG]), side_px, supersample=2)
     corners = fitted.vertices[fitted.faces.long()]
@@ -44,6 +44,12 @@ def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
     colours = (strength[:, None] * torch.tensor(ClayColour))[visible_faces(raster)]
     rgb, mask = composite(raster, colours)
     return _rgba(rgb[0], mask[0])
+
+
+def filling_scale(extent: NDArray[np.float64]) -> float:
+    """What a box of this extent [3] is multiplied by to fill a picture and be all in sight."""
+    side, diagonal = float(extent.max()), float(np.linalg.norm(extent))
+    return min(FILLING_SIDE / max(side, 1e-9), FILLING_DIAGONAL / max(diagonal, 1e-9))
 
 
 def _rgba(premultiplied: Tensor, mask: Tensor) -> Picture:
@@ -67,7 +73,10 @@ def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture 
         return _shown(source.generator, w_geo, w_tex, side_px)
     if isinstance(source, DatasetSource):
         return dataset_view(source.dataset, source.ids[row])
-    if isinstance(source, FolderSource) and (placed := source.placed(row, FILLING)) is not None and placed.coloured:
+    if isinstance(source, FolderSource) and (placed := source.placed(row, 1.0)) is not None and placed.coloured:
+        low, high = placed.bounds()
+        scale = filling_scale(high - low)
+        placed = placed.transformed(np.diag([scale, scale, scale, 1.0]))
         shading: Shading = "albedo" if all(part.material.unlit for part in placed.parts) else "soft"
         camera = orbit_cameras([SHEET_AZIMUTH_DEG])
         return render_views(build_scene(placed), camera, side_px, shading=shading).images[0]

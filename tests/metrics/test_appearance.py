@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from dataset_tool.dataset import open_dataset
 from geometry.mesh import Mesh
+from geometry.mesh_io.writer import write_glb
 from metrics.appearance import load_judges
 from metrics.asked import Description, asked, described, parse_attributes
 from metrics.attributes import attribute_metrics
@@ -21,6 +23,7 @@ from metrics.run import Options, resolved_protocol
 from metrics.shapes import FolderSource
 from metrics.sources import DatasetSource, NetworkSource
 from metrics.store import file_hash
+from metrics.thumbnails import thumbnail
 from networks.generator import Generator
 from rendering.camera import Cameras
 from tests.command_line import assert_refused, run
@@ -205,6 +208,23 @@ def test_clip_and_classifier_of_a_network(files: Path, tmp_path: Path) -> None:
     for name in ("report.md", "report.html"):
         text = (tmp_path / name).read_text(encoding="utf-8")
         assert "Attributes, by the classifier" in text and "type = stool" in text and "type: as asked" in text
+
+
+def test_thumbnails_show_the_whole_shape_and_its_colours(tmp_path: Path) -> None:
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    box = cube(40.0)
+    colours = torch.tensor([[200, 30, 30]], dtype=torch.uint8).expand(4, 4, 3) / 255
+    painted = Mesh.single(box.vertices, box.faces, uvs=torch.zeros(8, 2), textures={"base_color": colours})
+    write_glb(folder / "red.glb", painted, unlit=True)
+    write_glb(folder / "clay.glb", box, unlit=False)
+    clay, red = (thumbnail(FolderSource(folder), row, 64) for row in (0, 1))
+    assert clay is not None and red is not None
+    for picture in (clay, red):
+        assert picture.shape == (64, 64, 4) and picture[32, 32, 3] == 255
+        assert not any(edge.any() for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]))
+    assert np.abs(red[32, 32, :3].astype(int) - (200, 30, 30)).max() <= 2
+    assert np.ptp(clay[32, 32, :3].astype(int)) < 40
 
 
 def test_captions_of_a_folder(files: Path, tmp_path: Path) -> None:
