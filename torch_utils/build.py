@@ -265,7 +265,7 @@ def build_cuda(libraries: Path = LIBRARIES, objects: Path | None = None) -> Path
         to_link, _ = compile_all(cuda_units(objects, nvcc), keep_going=False)
         runtime = find_in_toolkit(nvcc, "libcudart_static.a") / "libcudart_static.a"
         library = libraries / CUDA_LIBRARY
-        # The CUDA shims of the stable ABI live in libtorch_cuda, which a CPU torch lacks: resolved when loaded.
+        # Not against libtorch_cuda, which a CPU torch lacks: csrc/common/cuda.h finds what it needs of it at run time.
         link(to_link, library, [str(runtime), "-ldl", "-lrt", "-lpthread"])
     return library
 

@@ -2,8 +2,8 @@
 
 import importlib
 import importlib.metadata
+import pkgutil
 import platform
-from pathlib import Path
 
 import click
 
@@ -83,10 +83,17 @@ def _report_kernels() -> None:
     import torch_utils.ops.loading as loading
 
     click.echo(f"kernel mode: {loading.kernels_mode()} (environment variable TETRAGAN_OPS: auto, require or reference)")
-    for path in sorted(Path(loading.__file__).parent.glob("*.py")):
-        importlib.import_module(f"torch_utils.ops.{path.stem}")  # defines the ops, so that they can be counted
+    _import_ops()
     for device_type, name in (("cpu", "CPU"), ("cuda", "CUDA")):
         click.echo(f"{name} kernels: {_kernels_state(device_type)}")
+
+
+def _import_ops() -> None:
+    """Define every op, so that they can be counted."""
+    import torch_utils.ops as ops
+
+    for module in pkgutil.iter_modules(ops.__path__):
+        importlib.import_module(f"{ops.__name__}.{module.name}")
 
 
 def _kernels_state(device_type: str) -> str:

@@ -7,6 +7,7 @@ intrinsics; it checks the indexing, the launches and the bindings, not the speed
 import importlib
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -27,6 +28,8 @@ EMULATION = Path(__file__).parent / "emulation"
 EMULATED = (
     "rasterize", "interpolate", "face_neighbours", "antialias", "texture", "bias_act", "upfirdn2d", "triplane_sample",
 )  # fmt: skip
+# Ops that have no CUDA kernel, by design (docs/ops.md).
+IN_PYTORCH = {"point_mlp", "point_mlp_backward", "lattice_mlp", "silhouettes", "lfd_descriptor"}
 CASES = [*RASTER_CASES, *(case for case in NETWORK_CASES if case.name in EMULATED)]
 LAUNCH = re.compile(r"(\w+(?:<[^<>;]*>)?)<<<([^;]*?), kBlock, 0, stream>>>(\([^;]*\));")
 ON_DEVICE = """#pragma once
@@ -54,6 +57,27 @@ def test_nvcc_compiles_every_kernel() -> None:
     for unit in units:
         binary = unit.object.read_bytes()
         assert all(f"sm_{architecture}".encode() in binary for architecture in build.CUDA_ARCHITECTURES)
+
+
+def test_the_cuda_library_loads_and_has_every_kernel(tmp_path: Path) -> None:
+    """Also beside a CPU torch: it must need nothing of libtorch_cuda, whose symbols it would not see anyway."""
+    if build.find_nvcc() is None:
+        pytest.skip("no nvcc here: the CUDA library is not linked")
+    library = build.build_cuda(tmp_path, objects=build.LIBRARIES / "objects")
+    code = (
+        "import sys, torch, torch_utils.command as c; from torch_utils.ops import loading; "
+        "c._import_ops(); torch.ops.load_library(sys.argv[1]); "
+        "print(*(op for op in loading.defined_ops() if not loading.has_kernel('cuda', op)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(library)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=build.PACKAGE.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == IN_PYTORCH
 
 
 def _emulated_source(op: str, folder: Path) -> list[Path]:

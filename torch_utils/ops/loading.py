@@ -66,7 +66,8 @@ def _load(device_type: str) -> str | None:
     try:
         torch.ops.load_library(path)
     except OSError as error:
-        return f"{path.name} does not load: {str(error).splitlines()[0]}"
+        cause = error.__cause__ or error  # torch's own words name the file alone
+        return f"{path.name} does not load: {str(cause).splitlines()[0]}"
     return None
 
 
