@@ -1,0 +1,29 @@
+"""The networks that come along."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from networks.pretrained import load_generator_file, network_file, shipped_networks
+from sampling.generate import styles
+
+CARDS = Path(__file__).parents[2] / "docs" / "networks"
+
+
+def test_chair_64_comes_along() -> None:
+    assert "chair-64" in shipped_networks()
+
+
+@pytest.mark.parametrize("name", shipped_networks())
+def test_a_shipped_network_is_small_whole_and_has_a_card(name: str) -> None:
+    assert network_file(name).stat().st_size <= 10e6
+    generator, file = load_generator_file(name)
+    assert file.header["precision"] == "fp16" and file.nimg > 0
+    assert generator.config.data.resolution == int(name.rpartition("-")[2])
+    with torch.no_grad():
+        made = generator.mesh(styles(generator, [0, 1], 1.0)[0])
+    assert not made.empty.any() and (made.mesh.face_offsets.diff() > 1000).all()
+    assert {"README.md", "config.yaml", "stats.jsonl", "curve.svg", "samples_psi_1.png"} <= {
+        path.name for path in (CARDS / name).iterdir()
+    }
