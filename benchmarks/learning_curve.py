@@ -16,12 +16,11 @@ import torch
 
 from benchmarks.curves import Panel, Series, svg
 from benchmarks.plain_errors import PlainErrors
-from benchmarks.study_scores import Score, measure, networks_of, stats_of
+from benchmarks.study_scores import Score, measure, networks_of, no_progress, stats_of
 from dataset_tool.dataset import ViewDataset, open_dataset
 from metrics.store import file_hash
 from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
-from torch_utils.progress import progress_bar
 
 MEASURED = (("MMD-CD ×10⁻³", "mmd"), ("COV-CD %", "cov"), ("components a shape", "components"))
 LOGGED = (
@@ -87,8 +86,7 @@ def _scored(
         key = f"{file_hash(file)[:16]}/{dataset.hash()[:16]}/{count}"
         if key not in known:
             click.echo(f"measuring {file}", err=True)
-            quiet = lambda *_: progress_bar("", 0, quiet=True)  # noqa: E731
-            known[key], _ = measure(file, key, dataset, count, notes.parent / "cache", quiet, final=False)
+            known[key], _ = measure(file, key, dataset, count, notes.parent / "cache", no_progress, final=False)
             write_json(notes, [score.model_dump(mode="json") for score in known.values()])
         result.append((begin, known[key]))
     return result

@@ -16,7 +16,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +34,12 @@ from benchmarks.study_plan import (
     plan_runs,
     train_command,
 )
-from benchmarks.study_scores import RunScores, load_scores, networks_of, save_sheet, score_run, stats_of
+from benchmarks.study_scores import RunScores, load_scores, networks_of, no_progress, save_sheet, score_run, stats_of
 from benchmarks.study_table import table
 from dataset_tool.archive import subset
 from dataset_tool.dataset import open_dataset
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
-from torch_utils.progress import progress_bar
 
 LOSSES = (
     ("G loss", "loss/generator"),
@@ -159,10 +157,6 @@ def _others(pairs: Sequence[str]) -> dict[str, Path]:
     return others
 
 
-def _quiet(_what: str, _total: int) -> AbstractContextManager:
-    return progress_bar("", 0, quiet=True)
-
-
 @click.command(cls=PlainErrors)
 @click.argument("variants", type=click.Path(path_type=Path))
 @click.option(
@@ -199,7 +193,7 @@ def main(
             failures[run.name] = problem
             click.echo(f"broken off: {run.name}: {problem}", err=True)
         else:
-            scores = score_run(run.folder, run.variant.name, run.seed, dataset, study.count, out / "cache", _quiet)
+            scores = score_run(run.folder, run.variant.name, run.seed, dataset, study.count, out / "cache", no_progress)
             network, sheet = networks_of(run.folder)[-1], out / "sheets" / f"{run.name}.png"
             if not sheet.exists() or sheet.stat().st_mtime < network.stat().st_mtime:
                 save_sheet(network, sheet)

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sampling.generate import render_styles, styles
 from sampling.sheet import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
+from torch_utils.progress import progress_bar
 
 SCORES = "scores.json"
 SHEET_SEEDS = range(16)
@@ -138,6 +140,11 @@ def measure(
         measured=key,
     )
     return score, found.baselines
+
+
+def no_progress(_what: str, _total: int) -> AbstractContextManager:
+    """For `measure`: shows nothing."""
+    return progress_bar("", 0, quiet=True)
 
 
 def stats_of(folder: Path) -> list[dict[str, Any]]:

@@ -42,7 +42,7 @@ def build_config(values: dict[str, Any], source: str) -> Config:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            raise UsageError(f"{source}: unknown setting {path!r}{_nearest(path, field_paths())}") from None
+            raise UsageError(f"{source}: unknown setting {path!r}{nearest(path, field_paths())}") from None
         message = first["msg"].removeprefix("Value error, ")
         location = f" {path}:" if path else ""
         raise UsageError(f"{source}:{location} {message}, got {first.get('input')!r}"[:400]) from None
@@ -71,7 +71,7 @@ def _preset(name: str) -> dict[str, Any]:
     base = PRESETS / f"{category}.yaml"
     if not (suffix.isdigit() and base.exists()):
         raise UsageError(
-            f"--config {name}: no such preset{_nearest(name, preset_names())}; presets: {', '.join(preset_names())}"
+            f"--config {name}: no such preset{nearest(name, preset_names())}; presets: {', '.join(preset_names())}"
         )
     values = _read_yaml(base)
     config = build_config(values, str(base))
@@ -103,7 +103,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     if not equals:
         raise UsageError(f"--set {override}: expected path.to.field=value, e.g. --set loss.gamma=10")
     if path not in field_paths():
-        raise UsageError(f"--set {path}: unknown setting{_nearest(path, field_paths())}")
+        raise UsageError(f"--set {path}: unknown setting{nearest(path, field_paths())}")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError:
@@ -119,6 +119,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     target[field] = value
 
 
-def _nearest(name: str, candidates: Sequence[str]) -> str:
+def nearest(name: str, candidates: Sequence[str]) -> str:
+    """What to add to a message about an unknown name: "; did you mean …?", or nothing where none is like it."""
     match = difflib.get_close_matches(name, candidates, 1, cutoff=0.4)
     return f"; did you mean {match[0]!r}?" if match else ""

@@ -1,12 +1,11 @@
 """Generators from and to files: one `.safetensors` file, or a folder in the Hugging Face form."""
 
-import difflib
 import json
 from pathlib import Path
 
 import torch
 
-from configs.loader import build_config
+from configs.loader import build_config, nearest
 from configs.schema import Config
 from networks.generator import Generator
 from torch_utils.checkpoint import NetworkFile, copy_network, load_network, load_strictly, save_network
@@ -37,8 +36,7 @@ def network_file(network: Path | str) -> Path:
     if shipped.is_file():
         return shipped
     names = shipped_networks()
-    close = difflib.get_close_matches(path.name, names, 1, cutoff=0.4)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
+    hint = nearest(path.name, names)
     raise UserError(f"{network}: no such file, and no shipped network{hint} (shipped: {', '.join(names) or 'none'})")
 
 
