@@ -61,7 +61,7 @@ setup(
         "torch_utils": ["csrc/README.md", "csrc/*/*.h", "csrc/*/*.cpp", "csrc/*/*.cu"],
         "configs": ["presets/*.yaml"],
         "dataset_tool": ["FORMAT.md"],
-        "networks": ["shipped/*.safetensors"],
+        "networks": ["shipped/*.safetensors", "shipped/discriminators/*.safetensors"],
         "metrics": ["protocols/*.yaml", "*.yaml", "*.css"],
     },
     # A name for the step only: setuptools would otherwise take the wheel for a pure Python one.

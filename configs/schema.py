@@ -110,6 +110,10 @@ class LossConfig(Section):
     sdf_regulariser: NonNegative = Field(
         0.01, description="weight of the sign cross-entropy over crossing edges, the SDF in cells"
     )
+    floater_weight: NonNegative = Field(
+        0.0,
+        description="weight of the push, in cells, that lets loose parts of a mesh shrink; lazily, every 4 minibatches",
+    )
 
 
 class TrainingConfig(Section):

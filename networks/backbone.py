@@ -4,6 +4,7 @@ Convolutions and geometry heads take w_geo, texture heads take w_tex, so a chang
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -67,6 +68,12 @@ class TriPlaneBackbone(nn.Module):
         self.num_ws_geo = sum(self.slots_of_blocks)
         self.num_ws_tex = len(blocks)
         self.register_buffer("filter", resample_filter(), persistent=False)
+
+    @torch.no_grad()
+    def silence(self, block: int) -> None:
+        """Let a block add nothing to the planes until it learns to: a grown backbone starts as what it grew from."""
+        for head in (self.blocks[block].to_geometry, self.blocks[block].to_texture):
+            cast(ModulatedPlaneHead, head).weight.zero_()
 
     def forward(self, w_geo: Tensor, w_tex: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """dtype: of the convolutions; the planes are summed in fp32."""

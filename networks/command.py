@@ -41,15 +41,25 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
 
 
 @click.command()
-@click.option("--network", required=True, help="A network file, a folder that holds one, or a shipped network's name.")
+@click.option(
+    "--network",
+    required=True,
+    help="A network file, a folder that holds one, a shipped network's name, or a training state.",
+)
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .safetensors file, or a folder.")
 @click.option("--half", is_flag=True, help="Store 16-bit numbers: half the size, the same shapes to the eye.")
 def export(network: str, out: Path, half: bool) -> None:
-    """Copy a network to one file, or to a folder in the Hugging Face form (config.json, model.safetensors)."""
-    from networks.pretrained import export_network
+    """Copy a network to one file, or to a folder in the Hugging Face form (config.json, model.safetensors).
+
+    Of a training state the running average is written, and beside it, in discriminators/, what judged it: with them
+    `tetragan train --init` goes on where this training was.
+    """
+    from networks.pretrained import discriminators_beside, export_network
 
     weights = export_network(network, out, half=half)
     click.echo(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB, {'fp16' if half else 'fp32'}")
+    if not out.is_dir() and (beside := discriminators_beside(out)).is_file():
+        click.echo(f"{beside}: {beside.stat().st_size / 1e6:.1f} MB")
 
 
 def _millions(count: int) -> str:

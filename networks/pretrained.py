@@ -4,11 +4,23 @@ import json
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from configs.loader import build_config, nearest
 from configs.schema import Config
 from networks.generator import Generator
-from torch_utils.checkpoint import NetworkFile, copy_network, load_network, load_strictly, save_network
+from torch_utils.checkpoint import (
+    NetworkFile,
+    code_version,
+    copy_network,
+    load_network,
+    load_strictly,
+    load_tensors,
+    read_header,
+    save_half,
+    save_network,
+    save_tensors,
+)
 from torch_utils.errors import UserError
 from torch_utils.files import replacing
 
@@ -84,13 +96,21 @@ def save_pretrained(generator: Generator, folder: Path | str, nimg: int = 0, *, 
     _write_config(folder, config, nimg)
 
 
+def discriminators_beside(network: Path) -> Path:
+    """Where the discriminators of a network file are looked for: `discriminators/<its name>` in its folder."""
+    return network.parent / "discriminators" / network.name
+
+
 def export_network(network: Path | str, out: Path, *, half: bool = False) -> Path:
     """Copy a network that `network_file` names to `out`: one file where that ends in .safetensors, else a folder.
 
-    The folder has the Hugging Face form. half: store float16. Returns the file of weights. UserError as
-    `load_generator`.
+    The folder has the Hugging Face form. half: store float16. network may be a training state: its running average is
+    written, and where `out` is a file the discriminators go to `discriminators_beside(out)`, for a later --init.
+    Returns the file of weights. UserError as `load_generator`.
     """
     source = network_file(network)
+    if read_header(source).get("kind") == "training-state":
+        return _export_state(source, out, half=half)
     load_generator_file(source)  # refuses what is not a whole generator
     if out.suffix == ".safetensors":
         copy_network(source, out, half=half)
@@ -99,6 +119,29 @@ def export_network(network: Path | str, out: Path, *, half: bool = False) -> Pat
     file = copy_network(source, out / WEIGHTS_NAME, half=half)
     _write_config(out, file.config, file.nimg)
     return out / WEIGHTS_NAME
+
+
+def _export_state(source: Path, out: Path, *, half: bool) -> Path:
+    """`export_network` of a training state."""
+    if out.suffix != ".safetensors":
+        raise UserError(
+            f"--out {out}: a training state becomes a file and its discriminators; let it end in .safetensors"
+        )
+    tensors, header = load_tensors(source, kind="training-state")
+    facts = {"config": header["config"], "nimg": header["nimg"], "commit": code_version()}
+    facts["precision"] = "fp16" if half else "fp32"
+    parts: dict[str, dict[str, Tensor]] = {"network": {}, "discriminators": {}}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        if part == "average":
+            parts["network"][rest] = tensor
+        elif part.startswith("discriminator_") and part != "discriminator_adam":
+            parts["discriminators"][name] = tensor
+    discriminators_beside(out).parent.mkdir(parents=True, exist_ok=True)
+    for kind, path in (("network", out), ("discriminators", discriminators_beside(out))):
+        (save_half if half else save_tensors)(path, parts[kind], {**facts, "kind": kind})
+    load_generator_file(out)
+    return out
 
 
 def _write_config(folder: Path, config: dict, nimg: int) -> None:

@@ -74,6 +74,11 @@ def copy_network(source: Path, target: Path, *, half: bool = False) -> NetworkFi
     return file
 
 
+def save_half(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """`save_tensors` in float16; ValueError where a value does not fit."""
+    save_tensors(path, {name: _to_half(name, tensor) for name, tensor in tensors.items()}, header)
+
+
 def load_network(path: Path) -> NetworkFile:
     """Read a network file. UserError where it is missing, damaged, foreign or of another kind or version."""
     tensors, header = load_tensors(path, kind="network")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import Config
-from geometry.regularisers import sdf_sign_loss
+from geometry.regularisers import floater_loss, sdf_sign_loss
 from networks.discriminator import Discriminator
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
@@ -29,6 +29,8 @@ from training.optimizer import GuardedAdam
 HEADS = ("rgb", "mask")
 # The pull on samples without a surface: in world units, so 1 makes it as strong as a saturated adversarial gradient.
 REPAIR_WEIGHT = 1.0
+# Minibatches between two looks for loose parts: labelling the parts of a mesh costs about a fifth of a step.
+FLOATER_INTERVAL = 4
 
 
 @dataclass
@@ -93,7 +95,7 @@ def training_step(
             norms["discriminators"] = norms["discriminators"] + r1_step(trainee, reals, config, statistics)
     if not generator_learns:
         return norms
-    norms["generator"] = generator_step(trainee, rendered, fakes, config, ranks, statistics)
+    norms["generator"] = generator_step(trainee, rendered, fakes, batch.number, config, ranks, statistics)
     with phase("average"):
         beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
         update_average(trainee.average, trainee.generator, beta)
@@ -180,7 +182,13 @@ def r1_step(trainee: Trainee, reals: Views, config: Config, statistics: Statisti
 
 
 def generator_step(
-    trainee: Trainee, rendered: Rendered, fakes: Views, config: Config, ranks: Ranks, statistics: Statistics
+    trainee: Trainee,
+    rendered: Rendered,
+    fakes: Views,
+    number: int,
+    config: Config,
+    ranks: Ranks,
+    statistics: Statistics,
 ) -> Tensor:
     """Teach the generator to pass for real, and its surfaces to be clean. Returns the gradients' norms."""
     weights = {"rgb": 1.0, "mask": config.loss.mask_weight}
@@ -201,6 +209,13 @@ def generator_step(
         statistics.add("loss/sdf_sign", sign_loss)
         statistics.add("loss/repair", repair_loss)
         terms += [sign_loss * config.loss.sdf_regulariser, repair_loss * REPAIR_WEIGHT]
+        weight = config.loss.floater_weight * FLOATER_INTERVAL
+        if weight and number % FLOATER_INTERVAL == 0:
+            with phase("floaters"):
+                loose = floater_loss(surface.mesh, surface.sdf_a * cells, surface.sdf_b * cells)
+            loose = loose * share_of_mean(surface.sdf_a.shape[0], ranks)
+            statistics.add("loss/floaters", loose)
+            terms.append(loose * weight)
         total = torch.stack(terms).sum()
         statistics.add("loss/generator", total)
         with phase("D and G backward"):

@@ -12,6 +12,7 @@ from geometry.topology import (
     signed_volume,
     singular_vertices,
     surface_area,
+    vertex_components,
 )
 
 TETRAHEDRON = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]])
@@ -85,3 +86,16 @@ def test_nothing_is_not_watertight() -> None:
 def test_a_batch_is_refused() -> None:
     with pytest.raises(ValueError, match="expected one mesh, got a batch of 2"):
         edge_counts(Mesh.pack([tetrahedron(), tetrahedron()]))
+
+
+def test_parts_of_a_packed_batch_are_those_of_each_mesh_alone() -> None:
+    """A long strip (labels travel far), two tetrahedra, a vertex without faces, and an empty mesh."""
+    steps = torch.arange(300)
+    strip = Mesh.single(torch.rand(302, 3), torch.stack([steps, steps + 1, steps + 2], 1)[torch.randperm(300)])
+    order = torch.randperm(302)
+    strip = Mesh.single(strip.vertices, order[strip.faces.long()])
+    two = Mesh.single(torch.cat([CORNERS, CORNERS + 2, CORNERS[:1]]), torch.cat([TETRAHEDRON, TETRAHEDRON + 4]))
+    empty = Mesh.single(torch.empty(0, 3), torch.empty(0, 3))
+    batch = Mesh.pack([strip, two, empty, tetrahedron()])
+    expected = [0] * 302 + [302] * 4 + [306] * 4 + [310] + [311] * 4
+    assert vertex_components(batch).tolist() == expected

@@ -5,6 +5,7 @@ import json
 
 import torch
 
+from networks.pretrained import load_generator
 from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import length, lines, state_tensors
@@ -133,6 +134,58 @@ def test_init_from_a_state_brings_the_discriminators(finished, data, config, tmp
     old, new = state_tensors(finished), state_tensors(tmp_path / "out")
     torch.testing.assert_close(new["discriminator_rgb/entry.weight"], old["discriminator_rgb/entry.weight"])
     torch.testing.assert_close(new["generator/backbone.constant"], old["average/backbone.constant"])
+
+
+def test_init_from_an_exported_state_finds_the_discriminators_beside_it(finished, data, config, tmp_path):
+    state = finished / json.loads((finished / "latest.json").read_text())["state"]
+    shipped = tmp_path / "shipped" / "disc-16.safetensors"
+    exported = run("export", "--network", state, "--out", shipped, "--half")
+    assert exported.status == 0, exported.stderr
+    assert "discriminators" in exported.stdout
+    average = load_network(finished / "network.safetensors").state
+    for name, value in load_network(shipped).state.items():
+        torch.testing.assert_close(value, average[name], atol=1e-3, rtol=1e-3)
+    larger = tiny.write_dataset(tmp_path / "larger", resolution=32)
+    for folder, resolution, views in (("same", 16, data), ("larger", 32, larger)):
+        outcome = run(
+            "train", "--config", config, "--data", views, "--out", tmp_path / folder, "--init", shipped,
+            "--set", "training.total_kimg=0.008", "--set", "training.lr_generator=1e-9",
+            "--set", "training.lr_discriminator=1e-9", "--set", f"data.resolution={resolution}",
+        )  # fmt: skip
+        assert outcome.status == 0, outcome.stderr
+        assert "the discriminators" not in outcome.stderr
+        old, new = state_tensors(finished), state_tensors(tmp_path / folder)
+        more = int(resolution > 16)
+        for name in ("first", "second", "skip"):
+            for block in range(2):
+                torch.testing.assert_close(
+                    new[f"discriminator_rgb/blocks.{block + more}.{name}.weight"],
+                    old[f"discriminator_rgb/blocks.{block}.{name}.weight"],
+                    atol=1e-3,
+                    rtol=1e-3,
+                )
+        assert ("discriminator_rgb/entry" in outcome.stderr) == (resolution > 16)
+
+
+def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data, config, tmp_path):
+    outcome = run(
+        "train", "--config", config, "--data", data, "--out", tmp_path / "out",
+        "--init", finished / "network.safetensors", "--set", "backbone.plane_resolution=16",
+        "--set", "training.total_kimg=0.008", "--set", "training.generator_delay_kimg=1",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.stderr
+    small = load_generator(finished / "network.safetensors")
+    grown = load_generator(tmp_path / "out" / "network.safetensors")
+    assert grown.config.backbone.plane_resolution == 2 * small.config.backbone.plane_resolution
+    z = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
+    # Planes of twice the side are looked up between other texels: the same up to interpolation.
+    w_small, w_grown = small.map(z, z), grown.map(z, z)
+    torch.testing.assert_close(
+        grown.sdf_grid(grown.planes(*w_grown)[0], w_grown[0]),
+        small.sdf_grid(small.planes(*w_small)[0], w_small[0]),
+        atol=2e-3,
+        rtol=0,
+    )
 
 
 def test_mistakes_are_one_line(finished, data, config, tmp_path):
