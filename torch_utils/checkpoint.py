@@ -115,7 +115,10 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     text = json.dumps({**header, "format_version": FORMAT_VERSION}, ensure_ascii=False)
     full = {**json.loads(text), "checksum": _checksum(stored, text)}
     with replacing(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the umask asks for; safetensors writes for the owner alone
         safetensors.torch.save_file(stored, temporary, metadata={_KEY: json.dumps(full, ensure_ascii=False)})
+        temporary.chmod(mode)
 
 
 def load_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:

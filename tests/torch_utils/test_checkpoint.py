@@ -30,6 +30,13 @@ def test_round_trip(network):
     assert list(path.parent.iterdir()) == [path], "a temporary file was left behind"
 
 
+def test_others_may_read_it(network):
+    _, path = network
+    plain = path.with_name("plain")
+    plain.touch()
+    assert path.stat().st_mode == plain.stat().st_mode
+
+
 def test_half_precision(network, tmp_path):
     module, _ = network
     path = tmp_path / "half.safetensors"
