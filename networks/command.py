@@ -13,10 +13,10 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     """Parts, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
     from configs.loader import build_config, load_config
     from networks.describe import describe, training_bytes
+    from networks.pretrained import network_file, shipped_networks
 
     path = Path(name)
     if name.endswith(".safetensors") or path.is_dir():
-        from networks.pretrained import network_file
         from torch_utils.checkpoint import load_network
 
         if overrides:
@@ -27,6 +27,8 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     else:
         config = load_config(name, overrides)
         click.echo(f"{name}: {config.category} at {config.data.resolution} px")
+        if name in shipped_networks():
+            click.echo(f"The preset; the network of that name: tetragan info {network_file(name)}")
     parts = describe(config)
     for part in parts:
         click.echo(f"\n{part.name}: {_millions(part.parameters)} parameters, {_giga(part.multiply_adds)} multiply-adds")

@@ -8,7 +8,7 @@ import torch
 from configs.loader import load_config
 from networks.describe import describe, training_bytes
 from networks.generator import Generator
-from networks.pretrained import save_pretrained
+from networks.pretrained import load_generator_file, save_pretrained
 from tests.command_line import run
 from tests.networks.helpers import tiny_config
 
@@ -51,6 +51,14 @@ def test_info_of_a_network_file(tmp_path: Path) -> None:
         outcome = run("info", path)
         assert outcome.status == 0 and "12 kimg" in outcome.stdout
     assert run("info", path, "--set", "loss.gamma=1").status == 2
+
+
+def test_info_of_a_name_that_is_both_leads_to_the_network() -> None:
+    hint = run("info", "chair-64", "--no-layers").stdout.splitlines()[1]
+    assert (
+        run("info", hint.rpartition(" ")[2]).stdout.splitlines()[0].endswith(load_generator_file("chair-64")[1].commit)
+    )
+    assert "tetragan info" not in run("info", "car").stdout
 
 
 @pytest.mark.parametrize("argument", ["chiar", "nothing.safetensors", "nothing.yaml"])
