@@ -15,6 +15,7 @@ from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, barrier
 from torch_utils.statistics import Statistics
 from torch_utils.timing import phase, recording
+from training.initialise import initialise_from
 from training.logs import duration
 from training.loop import peak_memory_mb
 from training.setup import (
@@ -22,7 +23,6 @@ from training.setup import (
     MinibatchSource,
     build_trainee,
     check_batch,
-    initialise_from,
     open_data,
     parameter_counts,
     prepare_process,

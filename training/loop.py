@@ -22,10 +22,11 @@ from torch_utils.distributed import Ranks
 from torch_utils.statistics import Statistics
 from training.folder import RunFolder
 from training.health import Health
+from training.initialise import initialise_from
 from training.logs import RunLog, duration
 from training.optimizer import SkipGuard
 from training.probe import COLUMNS, SHAPES, Probe
-from training.setup import Data, MinibatchSource, build_trainee, check_batch, initialise_from, state_parts
+from training.setup import Data, MinibatchSource, build_trainee, check_batch, state_parts
 from training.state import load_state, save_state
 from training.step import Trainee, training_step
 

@@ -188,6 +188,22 @@ def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data,
     )
 
 
+def test_init_with_another_rate_of_the_mapping_is_the_same_network(finished, data, config, tmp_path):
+    state = finished / json.loads((finished / "latest.json").read_text())["state"]
+    outcome = run(
+        "train", "--config", config, "--data", data, "--out", tmp_path / "out", "--init", state,
+        "--set", "mapping.lr_multiplier=0.001", "--set", "training.total_kimg=0.008",
+        "--set", "training.lr_generator=1e-9", "--set", "training.lr_discriminator=1e-9",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.stderr
+    before, after = (load_generator(folder / "network.safetensors") for folder in (finished, tmp_path / "out"))
+    z = torch.randn(3, 8)
+    torch.testing.assert_close(after.map(z, z), before.map(z, z), atol=1e-5, rtol=1e-5)
+    old, new = state_tensors(finished), state_tensors(tmp_path / "out")
+    name = "discriminator_rgb/mapping.layers.0.weight"
+    torch.testing.assert_close(new[name], old[name] * 100, atol=1e-4, rtol=1e-4)
+
+
 def test_mistakes_are_one_line(finished, data, config, tmp_path):
     out = tmp_path / "out"
     base = ("train", "--config", config, "--data", data, "--out", out)

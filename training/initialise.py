@@ -1,0 +1,98 @@
+"""A run that starts from what another one learnt: `--init`."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from configs.loader import build_config
+from networks.discriminator import Discriminator
+from networks.pretrained import discriminators_beside, network_file
+from torch_utils.checkpoint import load_tensors
+from torch_utils.errors import UserError
+from training.step import Trainee
+
+# Parameters that learn at `mapping.lr_multiplier` times the optimiser's rate, in generator and discriminators.
+MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
+
+
+@torch.no_grad()
+def initialise_from(trainee: Trainee, path: Path) -> list[str]:
+    """Start from a network file or a training state; with the discriminators, where they are in it or beside it.
+
+    Tensors are taken by name where their shapes agree. Larger planes (`backbone.plane_resolution`) keep the shapes that
+    the network makes: the blocks that it lacks add nothing at first. Discriminators for another resolution keep their
+    coarse blocks. Returns what starts anew: tensors that have another shape in the new configuration (resolution,
+    classes), and "the discriminators" where none were found. UserError where nothing fits.
+    """
+    file = network_file(path)
+    tensors, header = load_tensors(file)
+    if header.get("kind") == "training-state":
+        weights = {name.removeprefix("average/"): value for name, value in tensors.items()}
+        judges: Mapping[str, Tensor] | None = tensors
+    elif header.get("kind") == "network":
+        weights, beside = tensors, discriminators_beside(file)
+        judges = load_tensors(beside, kind="discriminators")[0] if beside.is_file() else None
+    else:
+        raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
+    change = _stored_multiplier(header) / trainee.generator.config.mapping.lr_multiplier
+    fresh = _take(trainee.generator, weights, change)
+    if len(fresh) == len(trainee.generator.state_dict()):
+        raise UserError(f"{path}: none of its tensors fits this configuration; use the preset that it was trained with")
+    backbone = trainee.generator.backbone
+    for index in range(len(backbone.blocks)):
+        prefix = f"backbone.blocks.{index}."
+        if all(name in fresh for name in trainee.generator.state_dict() if name.startswith(prefix)):
+            backbone.silence(index)
+    for head, discriminator in trainee.discriminators.items():
+        part = f"discriminator_{head}/"
+        fresh += (
+            [part + name for name in _take(discriminator, coarse_blocks(judges, part, discriminator), change)]
+            if judges
+            else []
+        )
+    fresh = fresh if judges else ["the discriminators", *fresh]
+    trainee.average.load_state_dict(trainee.generator.state_dict())
+    return fresh
+
+
+def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> list[str]:
+    """Copy the tensors whose names and shapes agree into a module; returns the names of the others.
+
+    change: of the mapping networks' learning-rate multiplier. Their weights are stored divided by it, so that they must
+    be scaled for the network to say the same.
+    """
+    left = []
+    for name, value in module.state_dict().items():
+        if name in stored and stored[name].shape == value.shape:
+            value.copy_(stored[name] * change if MAPPING.match(name) else stored[name])
+        else:
+            left.append(name)
+    return left
+
+
+def _stored_multiplier(header: Mapping[str, Any]) -> float:
+    return build_config(header.get("config", {}), "the file's configuration").mapping.lr_multiplier
+
+
+def coarse_blocks(stored: Mapping[str, Tensor], prefix: str, discriminator: Discriminator) -> dict[str, Tensor]:
+    """A stored discriminator's tensors under the names that they have in `discriminator`, which may see more pixels.
+
+    Its blocks are counted from the picture on, so those of equal resolution have other numbers. The entry goes with the
+    pictures' resolution and is left out where that differs.
+    """
+    own = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
+    numbers = [int(name.split(".")[1]) for name in own if name.startswith("blocks.")]
+    more = len(discriminator.blocks) - (max(numbers, default=-1) + 1)
+    found = {}
+    for name, value in own.items():
+        kind, _, rest = name.partition(".")
+        if kind == "blocks":
+            number, _, rest = rest.partition(".")
+            found[f"blocks.{int(number) + more}.{rest}"] = value
+        elif kind != "entry" or more == 0:
+            found[name] = value
+    return found
