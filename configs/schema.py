@@ -91,6 +91,9 @@ class DiscriminatorConfig(Section):
     mask_resolution_divisor: PositiveInt = Field(
         1, description="the mask discriminator sees the mask reduced this many times"
     )
+    block: Literal["residual", "strided"] = Field(
+        "residual", description="from one resolution to the next: StyleGAN2's residual block, or one 4 × 4 convolution"
+    )
     entry_stride: Literal[1, 2] = Field(
         1, description="stride of the first convolution; 2 halves the cost of the widest layer"
     )

@@ -1,4 +1,4 @@
-"""StyleGAN2 residual discriminators, conditioned on the camera: one for RGB, one for the mask."""
+"""Discriminators conditioned on the camera, of residual or strided blocks: one for RGB, one for the mask."""
 
 import math
 
@@ -36,6 +36,18 @@ class ResidualBlock(nn.Module):
         return skip + self.second(self.first(x), gain=math.sqrt(0.5))
 
 
+class StridedBlock(nn.Module):
+    """One convolution of 4 × 4 that halves the picture without a low-pass filter: nothing fine is lost on the way."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.convolution = Conv2d(in_channels, out_channels, 4, stride=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, C_in, H, W] → [B, C_out, H / 2, W / 2]."""
+        return self.convolution(x)
+
+
 class Discriminator(nn.Module):
     """Logits [B] of pictures [B, C, H, W], RGB in [−1, 1] (3 channels) or masks in [0, 1] (1 channel).
 
@@ -61,9 +73,10 @@ class Discriminator(nn.Module):
 
         self.entry = Conv2d(channels, width(size // stride), 1 if stride == 1 else 4, stride=stride)
         size //= stride
-        blocks = []
+        block = {"residual": ResidualBlock, "strided": StridedBlock}[options.block]
+        blocks: list[nn.Module] = []
         while size > FINAL_RESOLUTION:
-            blocks.append(ResidualBlock(width(size), width(size // 2)))
+            blocks.append(block(width(size), width(size // 2)))
             size //= 2
         self.blocks = nn.Sequential(*blocks)
         final = width(FINAL_RESOLUTION)
