@@ -114,8 +114,7 @@ class LossConfig(Section):
         0.01, description="weight of the sign cross-entropy over crossing edges, the SDF in cells"
     )
     floater_weight: NonNegative = Field(
-        0.0,
-        description="weight of the push, in cells, that lets loose parts of a mesh shrink; lazily, every 4 minibatches",
+        0.0, description="weight of the depth, in cells, of a mesh's loose parts; lazily, every 4 minibatches"
     )
 
 

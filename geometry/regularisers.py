@@ -21,24 +21,24 @@ def sdf_sign_loss(sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
 
 
 def floater_loss(mesh: Mesh, sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
-    """Mean over crossing edges of |s| at the end that would have to change sign for a loose part to vanish.
+    """How deep the loose parts of a mesh are, each part counting alike: summed over parts, mean over samples.
 
-    Every part of a mesh but its largest (by vertices) is loose: where it is solid its inner ends count, where it is a
-    cavity (it winds inward) its outer ends. mesh: packed, of B samples. sdf_a, sdf_b [ΣV]: SDF at the two ends of each
-    vertex's grid edge, in any unit. 0 where every sample is of one part. It shrinks crumbs until they are gone; a bar
-    that hangs in the air it makes dear, and the discriminators, who miss the bar, leave it one way: to be joined.
+    Every part of a mesh but its largest (by vertices) is loose. Its depth is the mean |s| at the ends of its crossing
+    edges that would have to change sign for it to vanish: the inner ends where it is solid, the outer ones where it is a
+    cavity. mesh: packed, of B samples. sdf_a, sdf_b [ΣV]: SDF at the two ends of each vertex's grid edge, in any unit.
+    0 where every sample is of one part. It shrinks crumbs until they are gone; a bar that hangs in the air it makes
+    dear, and the discriminators, who miss the bar, leave it one way: to be joined.
     """
-    loose, solid = loose_vertices(mesh)
+    share, solid = loose_share(mesh)
     inner, outer = torch.minimum(sdf_a, sdf_b), torch.maximum(sdf_a, sdf_b)
-    depth = torch.where(solid, -inner, outer)
-    return (depth * loose).sum() / max(sdf_a.shape[0], 1)
+    return (torch.where(solid, -inner, outer) * share).sum() / len(mesh)
 
 
 @torch.no_grad()
-def loose_vertices(mesh: Mesh) -> tuple[Tensor, Tensor]:
-    """Which vertices of a packed batch are not of their mesh's largest part, and whose part encloses matter: bool [ΣV].
+def loose_share(mesh: Mesh) -> tuple[Tensor, Tensor]:
+    """Each vertex's share of its part's vertices, 0 in the largest part of its mesh, and whether its part is solid.
 
-    The largest part is the one of most vertices.
+    mesh: packed. Both [ΣV]; a part is solid where it winds outward, else it is a cavity.
     """
     count = mesh.vertices.shape[0]
     labels = vertex_components(mesh)
@@ -46,11 +46,11 @@ def loose_vertices(mesh: Mesh) -> tuple[Tensor, Tensor]:
     sample = torch.repeat_interleave(mesh.vertex_offsets.diff().to(labels.device), output_size=count)
     largest = torch.zeros(len(mesh), dtype=torch.int64, device=labels.device)
     largest = largest.scatter_reduce(0, sample, sizes, "amax")
-    main = sizes == largest[sample]  # roots of equal size are all kept
+    loose = (sizes < largest[sample])[labels]
     a, b, c = mesh.vertices.detach()[mesh.faces.long()].unbind(1)
     volumes = torch.zeros(count, dtype=a.dtype, device=labels.device)
     volumes.index_add_(0, labels[mesh.faces[:, 0].long()], (a * torch.linalg.cross(b, c)).sum(-1))
-    return ~main[labels], volumes[labels] > 0
+    return loose / sizes[labels], volumes[labels] > 0
 
 
 def repair_loss(sdf_active: Tensor, values: Tensor, replaced: Tensor) -> Tensor:

@@ -213,7 +213,6 @@ def generator_step(
         if weight and number % FLOATER_INTERVAL == 0:
             with phase("floaters"):
                 loose = floater_loss(surface.mesh, surface.sdf_a * cells, surface.sdf_b * cells)
-            loose = loose * share_of_mean(surface.sdf_a.shape[0], ranks)
             statistics.add("loss/floaters", loose)
             terms.append(loose * weight)
         total = torch.stack(terms).sum()

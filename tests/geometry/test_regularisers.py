@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from geometry.extraction import Surface, extract
-from geometry.regularisers import floater_loss, loose_vertices, sdf_sign_loss
+from geometry.regularisers import floater_loss, loose_share, sdf_sign_loss
 from geometry.tetgrid import TetGrid, tet_grid
 from geometry.topology import components
 
@@ -35,10 +35,13 @@ def test_the_small_part_counts_by_its_inner_depth(grid: TetGrid) -> None:
     sdf = balls(grid, 0.2, 0.12).requires_grad_()
     surface = extract(sdf, grid)
     right = surface.mesh.vertices[:, 0] > 0.05
-    loose, solid = loose_vertices(surface.mesh)
-    assert torch.equal(loose, right) and solid.all()
+    share, solid = loose_share(surface.mesh)
+    assert torch.equal(share > 0, right) and solid.all()
+    assert share.sum().item() == pytest.approx(1)
     inner = torch.minimum(surface.sdf_a, surface.sdf_b)
-    assert loss_of(surface).item() == pytest.approx(-(inner * right).sum().item() / len(right))
+    assert loss_of(surface).item() == pytest.approx(-inner[right].mean().item())
+    both = extract(torch.cat([sdf, balls(grid, 0.2)]), grid)
+    assert loss_of(both).item() == pytest.approx(loss_of(surface).item() / 2)
     (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
     touched = gradient[0] != 0
     assert touched.any() and (grid.positions[touched, 0] > 0.05).all()
@@ -50,8 +53,8 @@ def test_a_cavity_is_filled(grid: TetGrid) -> None:
     sdf = hollow.requires_grad_()
     surface = extract(sdf, grid)
     assert components(surface.mesh) == 2
-    loose, solid = loose_vertices(surface.mesh)
-    assert loose.any() and not solid[loose].any()
+    share, solid = loose_share(surface.mesh)
+    assert share.any() and not solid[share > 0].any()
     (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
     assert (gradient[0][gradient[0] != 0] > 0).all(), "the SDF falls: the cavity closes"
 
@@ -62,8 +65,8 @@ def test_descent_removes_floaters_and_leaves_the_body(grid: TetGrid) -> None:
     for _ in range(40):
         sdf.requires_grad_()
         surface = extract(sdf, grid)
-        (gradient,) = torch.autograd.grad(loss_of(surface) * surface.sdf_a.shape[0], sdf)
-        sdf = (sdf - 0.01 * gradient).detach()
+        (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
+        sdf = (sdf - 0.5 * gradient).detach()
     for mesh in (extract(sdf[:1], grid).mesh, extract(sdf[1:], grid).mesh):
         assert components(mesh) == 1
         torch.testing.assert_close(mesh.vertices, alone.vertices)

@@ -18,7 +18,7 @@ def pictures(count: int, channels: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, channels, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("options", [{}, {"entry_stride": 2}, {"conditioning": False}])
+@pytest.mark.parametrize("options", [{}, {"entry_stride": 2}, {"conditioning": False}, {"block": "strided"}])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_every_parameter_gets_a_gradient(channels: int, options: dict) -> None:
     discriminator = make(channels, discriminator=options)
@@ -29,9 +29,10 @@ def test_every_parameter_gets_a_gradient(channels: int, options: dict) -> None:
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("block", ["residual", "strided"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_r1_reaches_every_weight_through_the_second_derivative(precision: str) -> None:
-    discriminator = make(training={"precision": precision})
+def test_r1_reaches_every_weight_through_the_second_derivative(precision: str, block: str) -> None:
+    discriminator = make(training={"precision": precision}, discriminator={"block": block})
     images = pictures(4).requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images, cameras(4)).sum(), images, create_graph=True)
     gradient.square().sum().backward()
