@@ -23,11 +23,11 @@ def sdf_sign_loss(sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
 def floater_loss(mesh: Mesh, sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
     """How deep the loose parts of a mesh are, each part counting alike: summed over parts, mean over samples.
 
-    Every part of a mesh but its largest (by vertices) is loose. Its depth is the mean |s| at the ends of its crossing
-    edges that would have to change sign for it to vanish: the inner ends where it is solid, the outer ones where it is a
-    cavity. mesh: packed, of B samples. sdf_a, sdf_b [ΣV]: SDF at the two ends of each vertex's grid edge, in any unit.
-    0 where every sample is of one part. It shrinks crumbs until they are gone; a bar that hangs in the air it makes
-    dear, and the discriminators, who miss the bar, leave it one way: to be joined.
+    Every part of a mesh but its largest (by vertices) is loose. Its depth is the mean |s| at those ends of its crossing
+    edges that would have to change sign for it to vanish: the inner ends of a solid, the outer ends of a cavity. mesh:
+    packed, of B samples. sdf_a, sdf_b [ΣV]: SDF at the two ends of each vertex's grid edge, in any unit. 0 where every
+    sample is of one part. It shrinks crumbs until they are gone; a bar that hangs in the air it makes dear, and the
+    discriminators, who miss the bar, leave it one way: to be joined.
     """
     share, solid = loose_share(mesh)
     inner, outer = torch.minimum(sdf_a, sdf_b), torch.maximum(sdf_a, sdf_b)

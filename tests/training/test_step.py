@@ -58,6 +58,24 @@ def test_non_finite_gradients_leave_the_networks_alone():
     assert all(torch.isfinite(value).all() for value in after.values())
 
 
+def test_loose_parts_are_looked_for_in_every_fourth_minibatch_where_they_weigh():
+    settings = tiny.config(loss={"floater_weight": 0.5}, geometry={"sdf_scale": 5.0})
+    trainee = build_trainee(settings, Ranks())
+    source = MinibatchSource(settings, tiny.data(settings), Ranks())
+    seen = []
+    for number in range(5):
+        statistics = Statistics()
+        training_step(trainee, source.draw(number * 8, number), settings, Ranks(), statistics)
+        seen.append(statistics.read(Ranks()).get("loss/floaters"))
+    assert [value is not None for value in seen] == [True, False, False, False, True]
+    assert seen[0][0] > 0, "a wild field has loose parts"
+    plain, _ = tiny.run_steps(tiny.config(geometry={"sdf_scale": 5.0}), 1)
+    weighed, means = tiny.run_steps(settings, 1)
+    assert means["loss/floaters"] == pytest.approx(seen[0][0])
+    sdf = "geometry.sdf.layers.1.weight"
+    assert not torch.equal(plain.generator.state_dict()[sdf], weighed.generator.state_dict()[sdf])
+
+
 def test_the_generator_waits_where_the_discriminators_learn_first():
     before, trainee, norms = step_once(tiny.config(training={"generator_delay_kimg": 0.001}))
     after = tiny.tensors_of(trainee)
