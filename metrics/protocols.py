@@ -1,12 +1,12 @@
 """Protocols: everything that changes a number, in one versioned YAML file each (`metrics/protocols/`)."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
+from configs.loader import nearest
 from torch_utils.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -71,9 +71,9 @@ def load_protocol(name_or_path: str) -> Protocol:
     if path.suffix not in (".yaml", ".yml"):
         path = FOLDER / f"{name_or_path}.yaml"
         if not path.is_file():
-            near = difflib.get_close_matches(name_or_path, protocol_names(), n=1)
-            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(protocol_names())}"
-            raise UserError(f"--protocol {name_or_path}: no such protocol; {hint}")
+            names = protocol_names()
+            hint = nearest(name_or_path, names) or f"; expected one of {', '.join(names)}"
+            raise UserError(f"--protocol {name_or_path}: no such protocol{hint}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
         return Protocol.model_validate(values)

@@ -1,11 +1,11 @@
 """`--require 'cov_cd>40'`: conditions on a report that set the exit status; and reports side by side."""
 
-import difflib
 import operator
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from configs.loader import nearest
 from metrics.report import Report, arrow, number
 from torch_utils.errors import UserError
 
@@ -42,9 +42,9 @@ def unmet(report: Report, requirements: Sequence[Requirement]) -> list[str]:
     for requirement in requirements:
         metric = report.metric(requirement.name)
         if metric is None:
-            near = difflib.get_close_matches(requirement.name, [m.name for m in report.metrics], n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it has {', '.join(m.name for m in report.metrics)}"
-            raise UserError(f"--require {requirement}: the report has no metric {requirement.name}; {hint}")
+            names = [known.name for known in report.metrics]
+            hint = nearest(requirement.name, names) or f"; it has {', '.join(names)}"
+            raise UserError(f"--require {requirement}: the report has no metric {requirement.name}{hint}")
         if metric.value is None:
             lines.append(f"{requirement}: not measured ({metric.reason})")
         elif not _OPERATORS[requirement.comparison](metric.value, requirement.bound):

@@ -208,7 +208,7 @@ def test_requirements(evaluated: tuple[Report, Path]) -> None:
     assert unmet(report, [parse_requirement("cov_cd>=0"), parse_requirement("mmd_cd < 1e9")]) == []
     assert unmet(report, [parse_requirement("cov_cd>100")])[0].startswith("cov_cd>100: it is ")
     assert "not measured" in unmet(report, [parse_requirement("fid<20")])[0]
-    with pytest.raises(UserError, match="did you mean cov_cd"):
+    with pytest.raises(UserError, match="did you mean 'cov_cd'"):
         unmet(report, [parse_requirement("cov_cdd>1")])
     for text in ("cov_cd", "cov_cd=4", "cov_cd>x", "cov_cd>1.2.3"):
         with pytest.raises(UserError, match="expected a metric"):
@@ -241,7 +241,7 @@ def test_a_damaged_report_is_refused(evaluated: tuple[Report, Path], tmp_path: P
         ([], "give one of --network FILE and --meshes FOLDER"),
         (["--meshes", "x"], "give --data DATASET or --reference-meshes FOLDER"),
         (["--meshes", "x", "--data", "y"], "give --out FOLDER"),
-        (["--meshes", "x", "--reference-meshes", "y", "--out", "z", "--protocol", "quik"], "did you mean quick"),
+        (["--meshes", "x", "--reference-meshes", "y", "--out", "z", "--protocol", "quik"], "did you mean 'quick'"),
         (["--meshes", "nowhere", "--reference-meshes", "nowhere", "--out", "z"], "nowhere: no such folder"),
         (["--network", "none.safetensors", "--reference-meshes", "y", "--out", "z"], "none.safetensors: no such file"),
         (["--require", "fid", "--meshes", "x"], "expected a metric"),

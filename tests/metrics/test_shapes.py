@@ -153,7 +153,7 @@ def test_protocols_are_complete_and_refuse_unknown_fields(tmp_path: Path) -> Non
     for name in protocol_names():
         assert load_protocol(name).name == name
     assert load_protocol("get3d-2022").generated_per_reference == 5
-    with pytest.raises(UserError, match="did you mean pointflow"):
+    with pytest.raises(UserError, match="did you mean 'pointflow'"):
         load_protocol("pointflov")
     file = tmp_path / "own.yaml"
     file.write_text("name: own\nversion: 1\ndescription: x\ncolour: red\n", encoding="utf-8")
