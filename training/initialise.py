@@ -1,7 +1,7 @@
 """A run that starts from what another one learnt: `--init`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from configs.loader import build_config
 from networks.discriminator import Discriminator
+from networks.generator import Generator
 from networks.pretrained import discriminators_beside, network_file
 from torch_utils.checkpoint import load_tensors
 from torch_utils.errors import UserError
@@ -42,21 +43,26 @@ def initialise_from(trainee: Trainee, path: Path) -> list[str]:
     fresh = _take(trainee.generator, weights, change)
     if len(fresh) == len(trainee.generator.state_dict()):
         raise UserError(f"{path}: none of its tensors fits this configuration; use the preset that it was trained with")
-    backbone = trainee.generator.backbone
-    for index in range(len(backbone.blocks)):
-        prefix = f"backbone.blocks.{index}."
-        if all(name in fresh for name in trainee.generator.state_dict() if name.startswith(prefix)):
-            backbone.silence(index)
+    silence_grown_blocks(trainee.generator, fresh)
+    trainee.average.load_state_dict(trainee.generator.state_dict())
+    if judges is None:
+        return ["the discriminators", *fresh]
     for head, discriminator in trainee.discriminators.items():
         part = f"discriminator_{head}/"
-        fresh += (
-            [part + name for name in _take(discriminator, coarse_blocks(judges, part, discriminator), change)]
-            if judges
-            else []
-        )
-    fresh = fresh if judges else ["the discriminators", *fresh]
-    trainee.average.load_state_dict(trainee.generator.state_dict())
+        fresh += [part + name for name in _take(discriminator, coarse_blocks(judges, part, discriminator), change)]
     return fresh
+
+
+def silence_grown_blocks(generator: Generator, fresh: Sequence[str]) -> None:
+    """Where the planes are larger than those that the weights come from, let the blocks on top add nothing yet.
+
+    fresh: the generator's tensors that were not taken.
+    """
+    backbone, names = generator.backbone, generator.state_dict().keys()
+    numbers = range(len(backbone.blocks))
+    taken = [k for k in numbers if any(n.startswith(f"backbone.blocks.{k}.") and n not in fresh for n in names)]
+    for index in numbers[taken[-1] + 1 :] if taken else ():
+        backbone.silence(index)
 
 
 def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> list[str]:

@@ -204,6 +204,19 @@ def test_init_with_another_rate_of_the_mapping_is_the_same_network(finished, dat
     torch.testing.assert_close(new[name], old[name] * 100, atol=1e-4, rtol=1e-4)
 
 
+def test_a_backbone_that_does_not_fit_starts_as_a_new_one(finished, data, config, tmp_path):
+    outcome = run(
+        "train", "--config", config, "--data", data, "--out", tmp_path / "out",
+        "--init", finished / "network.safetensors", "--set", "backbone.channel_max=4",
+        "--set", "backbone.plane_channels=2", "--set", "training.total_kimg=0.008",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.stderr
+    network = load_generator(tmp_path / "out" / "network.safetensors")
+    z = torch.randn(2, 8)
+    geometry, texture = network.planes(*network.map(z, z))
+    assert geometry.std() > 0.1 and texture.std() > 0.1
+
+
 def test_mistakes_are_one_line(finished, data, config, tmp_path):
     out = tmp_path / "out"
     base = ("train", "--config", config, "--data", data, "--out", out)
