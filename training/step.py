@@ -1,7 +1,7 @@
 """One training step: discriminators on reals and fakes, R1 now and then, the generator on the same fakes, its average.
 
 Nothing here waits for the device: counts come with the mesh, statistics stay tensors until they are logged, and whether
-a gradient was finite is read one step late. The look for loose parts does wait, where `loss.floater_weight` asks for it.
+a gradient was finite is read one step late. Only the look for loose parts waits, where `loss.floater_weight` wants it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
