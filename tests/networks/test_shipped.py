@@ -5,14 +5,22 @@ from pathlib import Path
 import pytest
 import torch
 
-from networks.pretrained import load_generator_file, network_file, shipped_networks
+from networks.pretrained import discriminators_beside, load_generator_file, network_file, shipped_networks
 from sampling.generate import styles
+from torch_utils.checkpoint import load_tensors
 
 CARDS = Path(__file__).parents[2] / "docs" / "networks"
 
 
-def test_chair_64_comes_along() -> None:
-    assert "chair-64" in shipped_networks()
+def test_chairs_come_along() -> None:
+    assert shipped_networks() == ["chair-128", "chair-64"]
+
+
+def test_chair_128_brings_its_discriminators() -> None:
+    file = network_file("chair-128")
+    _, header = load_tensors(discriminators_beside(file), kind="discriminators")
+    assert header["nimg"] == load_generator_file("chair-128")[1].nimg
+    assert header["config"]["geometry"]["cells"] >= 32 and discriminators_beside(file).stat().st_size <= 10e6
 
 
 @pytest.mark.parametrize("name", shipped_networks())
