@@ -1,5 +1,6 @@
 """`tetragan info` and `tetragan export`: what a configuration or a network file holds; networks to other places."""
 
+import shlex
 from pathlib import Path
 
 import click
@@ -28,7 +29,7 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
         config = load_config(name, overrides)
         click.echo(f"{name}: {config.category} at {config.data.resolution} px")
         if name in shipped_networks():
-            click.echo(f"The preset; the network of that name: tetragan info {network_file(name)}")
+            click.echo(f"The preset; the network of that name: tetragan info {shlex.quote(str(network_file(name)))}")
     parts = describe(config)
     for part in parts:
         click.echo(f"\n{part.name}: {_millions(part.parameters)} parameters, {_giga(part.multiply_adds)} multiply-adds")
@@ -54,14 +55,12 @@ def export(network: str, out: Path, half: bool) -> None:
     """Copy a network to one file, or to a folder in the Hugging Face form (config.json, model.safetensors).
 
     Of a training state the running average is written, and beside it, in discriminators/, what judged it: with them
-    `tetragan train --init` goes on where this training was.
+    `tetragan train --init` goes on where this training was. A network that has them beside it takes them along.
     """
-    from networks.pretrained import discriminators_beside, export_network
+    from networks.pretrained import export_network
 
-    weights = export_network(network, out, half=half)
-    click.echo(f"{weights}: {weights.stat().st_size / 1e6:.1f} MB, {'fp16' if half else 'fp32'}")
-    if not out.is_dir() and (beside := discriminators_beside(out)).is_file():
-        click.echo(f"{beside}: {beside.stat().st_size / 1e6:.1f} MB")
+    for path in export_network(network, out, half=half):
+        click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {'fp16' if half else 'fp32'}")
 
 
 def _millions(count: int) -> str:

@@ -1,7 +1,9 @@
 """Generators from and to files: one `.safetensors` file, or a folder in the Hugging Face form."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +14,6 @@ from networks.generator import Generator
 from torch_utils.checkpoint import (
     NetworkFile,
     code_version,
-    copy_network,
     load_network,
     load_strictly,
     load_tensors,
@@ -101,47 +102,58 @@ def discriminators_beside(network: Path) -> Path:
     return network.parent / "discriminators" / network.name
 
 
-def export_network(network: Path | str, out: Path, *, half: bool = False) -> Path:
+def load_discriminators(network: Path, header: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """What lies in `discriminators_beside(network)`; None where nothing does.
+
+    header: the network file's. UserError where they were not saved together.
+    """
+    path = discriminators_beside(network)
+    if not path.is_file():
+        return None
+    tensors, own = load_tensors(path, kind="discriminators")
+    if any(own.get(key) != header.get(key) for key in ("nimg", "config", "commit")):
+        raise UserError(f"{path}: judged another network than {network}; move it away, or export both from one state")
+    return tensors
+
+
+def export_network(network: Path | str, out: Path, *, half: bool = False) -> list[Path]:
     """Copy a network that `network_file` names to `out`: one file where that ends in .safetensors, else a folder.
 
-    The folder has the Hugging Face form. half: store float16. network may be a training state: its running average is
-    written, and where `out` is a file the discriminators go to `discriminators_beside(out)`, for a later --init.
-    Returns the file of weights. UserError as `load_generator`.
+    network may be a training state: its running average is taken. half: store float16. Where `out` is a file, the
+    discriminators of the state, or of `discriminators_beside(network)`, go to `discriminators_beside(out)` for a later
+    --init; a folder has the Hugging Face form and holds the generator alone. Returns the files of weights. UserError as
+    `load_generator`.
     """
     source = network_file(network)
-    if read_header(source).get("kind") == "training-state":
-        return _export_state(source, out, half=half)
-    load_generator_file(source)  # refuses what is not a whole generator
-    if out.suffix == ".safetensors":
-        copy_network(source, out, half=half)
-        return out
-    out.mkdir(parents=True, exist_ok=True)
-    file = copy_network(source, out / WEIGHTS_NAME, half=half)
-    _write_config(out, file.config, file.nimg)
-    return out / WEIGHTS_NAME
+    weights, judges, header = _exported(source)
+    load_strictly(Generator(_config(header["config"], source)), weights, source)  # refuses what is not whole
+    header["precision"] = "fp16" if half else "fp32"
+    save = save_half if half else save_tensors
+    target = out if out.suffix == ".safetensors" else out / WEIGHTS_NAME
+    target.parent.mkdir(parents=True, exist_ok=True)
+    save(target, weights, header)
+    if target != out:
+        _write_config(out, header["config"], header["nimg"])
+        return [target]
+    if judges is None:
+        return [target]
+    beside = discriminators_beside(out)
+    beside.parent.mkdir(exist_ok=True)
+    save(beside, judges, {**header, "kind": "discriminators"})
+    return [target, beside]
 
 
-def _export_state(source: Path, out: Path, *, half: bool) -> Path:
-    """`export_network` of a training state."""
-    if out.suffix != ".safetensors":
-        raise UserError(
-            f"--out {out}: a training state becomes a file and its discriminators; let it end in .safetensors"
-        )
+def _exported(source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Any]]:
+    """A generator, its discriminators and a network file's header, from a network file or a training state; fp32."""
+    if read_header(source).get("kind") != "training-state":
+        file = load_network(source)
+        judges = load_discriminators(source, file.header)
+        return file.state, judges and {name: tensor.float() for name, tensor in judges.items()}, dict(file.header)
     tensors, header = load_tensors(source, kind="training-state")
-    facts = {"config": header["config"], "nimg": header["nimg"], "commit": code_version()}
-    facts["precision"] = "fp16" if half else "fp32"
-    parts: dict[str, dict[str, Tensor]] = {"network": {}, "discriminators": {}}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition("/")
-        if part == "average":
-            parts["network"][rest] = tensor
-        elif part.startswith("discriminator_") and part != "discriminator_adam":
-            parts["discriminators"][name] = tensor
-    discriminators_beside(out).parent.mkdir(parents=True, exist_ok=True)
-    for kind, path in (("network", out), ("discriminators", discriminators_beside(out))):
-        (save_half if half else save_tensors)(path, parts[kind], {**facts, "kind": kind})
-    load_generator_file(out)
-    return out
+    header = {"kind": "network", "config": header["config"], "nimg": header["nimg"], "commit": code_version()}
+    weights = {name.removeprefix("average/"): t for name, t in tensors.items() if name.startswith("average/")}
+    judges = {name: t for name, t in tensors.items() if name.startswith(("discriminator_rgb/", "discriminator_mask/"))}
+    return weights, judges, header
 
 
 def _write_config(folder: Path, config: dict, nimg: int) -> None:

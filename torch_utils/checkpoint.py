@@ -66,14 +66,6 @@ def save_network(
     save_tensors(path, state, header)
 
 
-def copy_network(source: Path, target: Path, *, half: bool = False) -> NetworkFile:
-    """Write a network file anew in fp32 or fp16, its header (configuration, nimg, commit, …) as it was; returns it."""
-    file = load_network(source)
-    state = {name: _to_half(name, tensor) for name, tensor in file.state.items()} if half else file.state
-    save_tensors(target, state, {**file.header, "precision": "fp16" if half else "fp32"})
-    return file
-
-
 def save_half(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """`save_tensors` in float16; ValueError where a value does not fit."""
     save_tensors(path, {name: _to_half(name, tensor) for name, tensor in tensors.items()}, header)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from configs.loader import build_config
 from networks.discriminator import Discriminator
 from networks.generator import Generator
-from networks.pretrained import discriminators_beside, network_file
+from networks.pretrained import load_discriminators, network_file
 from torch_utils.checkpoint import load_tensors
 from torch_utils.errors import UserError
 from training.step import Trainee
@@ -33,10 +33,9 @@ def initialise_from(trainee: Trainee, path: Path) -> list[str]:
     tensors, header = load_tensors(file)
     if header.get("kind") == "training-state":
         weights = {name.removeprefix("average/"): value for name, value in tensors.items()}
-        judges: Mapping[str, Tensor] | None = tensors
+        judges: dict[str, Tensor] | None = tensors
     elif header.get("kind") == "network":
-        weights, beside = tensors, discriminators_beside(file)
-        judges = load_tensors(beside, kind="discriminators")[0] if beside.is_file() else None
+        weights, judges = tensors, load_discriminators(file, header)
     else:
         raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
     change = _stored_multiplier(header) / trainee.generator.config.mapping.lr_multiplier

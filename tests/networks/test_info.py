@@ -1,5 +1,6 @@
 """`tetragan info` and the published sizes."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,8 @@ def test_info_of_a_network_file(tmp_path: Path) -> None:
 
 def test_info_of_a_name_that_is_both_leads_to_the_network() -> None:
     hint = run("info", "chair-64", "--no-layers").stdout.splitlines()[1]
-    assert (
-        run("info", hint.rpartition(" ")[2]).stdout.splitlines()[0].endswith(load_generator_file("chair-64")[1].commit)
-    )
+    told = run("info", shlex.split(hint)[-1]).stdout.splitlines()[0]
+    assert told.endswith(load_generator_file("chair-64")[1].commit)
     assert "tetragan info" not in run("info", "car").stdout
 
 

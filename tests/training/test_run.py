@@ -5,11 +5,11 @@ import json
 
 import torch
 
-from networks.pretrained import load_generator
+from networks.pretrained import discriminators_beside, load_generator
 from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import length, lines, state_tensors
-from torch_utils.checkpoint import load_network, save_tensors
+from torch_utils.checkpoint import load_network, load_tensors, save_tensors
 from training import loop
 from training.probe import Probe
 from training.step import training_step
@@ -141,7 +141,7 @@ def test_init_from_an_exported_state_finds_the_discriminators_beside_it(finished
     shipped = tmp_path / "shipped" / "disc-16.safetensors"
     exported = run("export", "--network", state, "--out", shipped, "--half")
     assert exported.status == 0, exported.stderr
-    assert "discriminators" in exported.stdout
+    assert "/discriminators/" in exported.stdout
     average = load_network(finished / "network.safetensors").state
     for name, value in load_network(shipped).state.items():
         torch.testing.assert_close(value, average[name], atol=1e-3, rtol=1e-3)
@@ -165,6 +165,22 @@ def test_init_from_an_exported_state_finds_the_discriminators_beside_it(finished
                     rtol=1e-3,
                 )
         assert ("discriminator_rgb/entry" in outcome.stderr) == (resolution > 16)
+
+
+def test_discriminators_of_another_network_are_refused_and_their_own_go_along(finished, data, config, tmp_path):
+    state = finished / json.loads((finished / "latest.json").read_text())["state"]
+    shipped, copy = tmp_path / "a" / "disc.safetensors", tmp_path / "b" / "disc.safetensors"
+    assert run("export", "--network", state, "--out", shipped).status == 0
+    copied = run("export", "--network", shipped, "--out", copy, "--half")
+    assert copied.status == 0 and "/discriminators/" in copied.stdout, copied.stderr
+    exact, half = (load_tensors(discriminators_beside(path))[0] for path in (shipped, copy))
+    assert exact.keys() == half.keys() and all(value.dtype == torch.float16 for value in half.values())
+    alone = run("export", "--network", finished / "network.safetensors", "--out", shipped)
+    assert alone.status == 0 and "/discriminators/" not in alone.stdout
+    base = ("train", "--config", config, "--data", data, "--out", tmp_path / "out", "--init")
+    changed, header = load_tensors(shipped)
+    save_tensors(shipped, changed, {**header, "nimg": header["nimg"] + 8})
+    assert_refused(run(*base, shipped), "judged another network", "move it away")
 
 
 def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data, config, tmp_path):
