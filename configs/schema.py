@@ -19,6 +19,9 @@ class DataConfig(Section):
     """What is read from the dataset."""
 
     resolution: Annotated[int, Field(ge=16)] = Field(64, description="side of the views that the networks see, px")
+    balance: tuple[str, ...] = Field(
+        (), description="attributes of the shapes whose rare combinations are shown as often as the frequent ones"
+    )
     views_per_shape: PositiveInt = Field(1, description="views rendered of each generated shape in a step")
 
 

@@ -51,9 +51,9 @@ def draw_latents(seed: int, indices: Sequence[int], z_dim: int) -> Latents:
 
 
 def real_order(seed: int, nimg: int, images: slice, count: int) -> list[int]:
-    """Which of `count` real views each place `images` of the minibatch that begins at nimg shows.
+    """Which of an epoch's `count` real views each place `images` of the minibatch that begins at nimg shows.
 
-    Views come epoch by epoch, each epoch in its own order, so none is seen twice before all were seen once.
+    Views come epoch by epoch, each epoch in its own order, so none comes again before the epoch is through.
     """
     places = range(nimg + images.start, nimg + images.stop)
     return [int(_epoch_order(seed, place // count, count)[place % count]) for place in places]

@@ -22,6 +22,7 @@ from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.process import forget_long_lived_objects, keep_freed_memory
 from training.augment import Adaptation
+from training.balance import balanced_views
 from training.batch import draw_latents, real_order, shape_indices
 from training.optimizer import AdamSettings, GuardedAdam
 from training.state import Stateful
@@ -48,6 +49,7 @@ class Data:
     """The data of a run: real views, the law that their cameras follow, and what identifies the data set.
 
     shading: "albedo" where the views show base colours; anything else says that light is baked into them.
+    epoch: the views that an epoch shows, some perhaps several times; all of the bank once where not given.
     """
 
     bank: RealViews
@@ -55,6 +57,11 @@ class Data:
     name: str
     hash: str
     shading: str = "albedo"
+    epoch: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not self.epoch:
+            object.__setattr__(self, "epoch", range(len(self.bank)))
 
 
 def open_data(path: Path, config: Config, progress: Callable[[int, int], None] | None = None) -> Data:
@@ -65,7 +72,8 @@ def open_data(path: Path, config: Config, progress: Callable[[int, int], None] |
         raise UserError(f"{path}: has {classes} classes, but classes = {config.classes}; add --set classes={classes}")
     bank = ImageBank(dataset, "train", config.data.resolution, progress=progress)
     shading = str(dataset.header.renderer.get("shading", "unknown"))
-    return Data(bank, dataset.camera_law, Path(path).resolve().name, dataset.hash(), shading)
+    epoch = balanced_views(bank, config.data.balance).tolist() if config.data.balance else ()
+    return Data(bank, dataset.camera_law, Path(path).resolve().name, dataset.hash(), shading, epoch)
 
 
 def check_batch(config: Config, ranks: Ranks) -> None:
@@ -156,9 +164,9 @@ class MinibatchSource:
         """The minibatch that begins at global sample index `nimg`."""
         config, device = self.config, self.ranks.device
         seed, views = config.training.seed, config.data.views_per_shape
-        order = real_order(seed, nimg, self.slice, len(self.data.bank))
+        order = self._views(nimg)
         images, cameras = self.data.bank.batch(order, device)
-        self.data.bank.prefetch(real_order(seed, nimg + config.training.batch, self.slice, len(self.data.bank)))
+        self.data.bank.prefetch(self._views(nimg + config.training.batch))
         labels = upload(self.data.bank.class_labels(order), device) if config.classes else None
         shapes = shape_indices(nimg, self.slice, views)
         latents = draw_latents(seed, shapes, config.mapping.z_dim).to(device)
@@ -173,6 +181,11 @@ class MinibatchSource:
             shape_labels=None if labels is None else labels[::views],
             fake_cameras=self.data.law.sample(seed, indices).to(device),
         )
+
+    def _views(self, nimg: int) -> list[int]:
+        """The real views of this rank's slice of the minibatch that begins at `nimg`."""
+        epoch = self.data.epoch
+        return [epoch[place] for place in real_order(self.config.training.seed, nimg, self.slice, len(epoch))]
 
 
 def parameter_counts(trainee: Trainee) -> dict[str, int]:
