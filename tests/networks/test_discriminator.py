@@ -116,3 +116,13 @@ def test_a_picture_of_another_size_is_refused() -> None:
         ValueError, match=r"Discriminator\(\): expected pictures \[B, \(3, 16, 16\)\], got \(2, 3, 8, 8\)"
     ):
         make()(torch.zeros(2, 3, 8, 8), cameras(2))
+
+
+@pytest.mark.parametrize(("channels", "background"), [(3, -1.0), (1, 0.0)])
+def test_the_background_enters_as_zero(channels, background):
+    discriminator = make(channels)
+    seen = []
+    discriminator.entry.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    size = discriminator.resolution
+    discriminator(torch.full((4, channels, size, size), background), cameras(4))
+    assert not seen[0].any()
