@@ -19,7 +19,7 @@ import click
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="Start from a network file, a shipped network's name, or a training state.",
+    help="Start from a run's folder, a network file, a shipped network's name, or a training state.",
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, do a few steps, say time and memory; write nothing.")
 @click.option("--benchmark", is_flag=True, help="Images a second and the share of each phase; write nothing.")

@@ -14,6 +14,7 @@ from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
 from torch_utils.checkpoint import load_tensors
 from torch_utils.errors import UserError
+from training.state import LATEST, latest_state
 from training.step import Trainee
 
 # Parameters that learn at `mapping.lr_multiplier` times the optimiser's rate, in generator and discriminators.
@@ -24,12 +25,13 @@ MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
 def initialise_from(trainee: Trainee, path: Path) -> list[str]:
     """Start from a network file or a training state; with the discriminators, where they are in it or beside it.
 
-    Tensors are taken by name where their shapes agree. Larger planes (`backbone.plane_resolution`) keep the shapes that
-    the network makes: the blocks that it lacks add nothing at first. Discriminators for another resolution keep their
-    coarse blocks. Returns what starts anew: tensors that have another shape in the new configuration (resolution,
-    classes), and "the discriminators" where none were found. UserError where nothing fits.
+    A run's folder stands for its newest state. Tensors are taken by name where their shapes agree. Larger planes
+    (`backbone.plane_resolution`) keep the shapes that the network makes: the blocks that it lacks add nothing at first.
+    Discriminators for another resolution keep their coarse blocks. Returns what starts anew: tensors that have another
+    shape in the new configuration (resolution, classes), and "the discriminators" where none were found. UserError
+    where nothing fits.
     """
-    file = network_file(path)
+    file = latest_state(path) if (path / LATEST).is_file() else network_file(path)
     tensors, header = load_tensors(file)
     if header.get("kind") == "training-state":
         weights = {name.removeprefix("average/"): value for name, value in tensors.items()}

@@ -136,6 +136,16 @@ def test_init_from_a_state_brings_the_discriminators(finished, data, config, tmp
     torch.testing.assert_close(new["generator/backbone.constant"], old["average/backbone.constant"])
 
 
+def test_init_from_a_run_takes_its_newest_state(finished, data, config, tmp_path):
+    base = ("train", "--config", config, "--data", data, *length(0.008))
+    states = []
+    for name, source in (("a", finished), ("b", finished / "state-000000080.safetensors")):
+        outcome = run(*base, "--out", tmp_path / name, "--init", source)
+        assert outcome.status == 0 and "new:" not in outcome.stderr, outcome.stderr
+        states.append(state_tensors(tmp_path / name))
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
+
+
 def test_init_from_an_exported_state_finds_the_discriminators_beside_it(finished, data, config, tmp_path):
     state = finished / json.loads((finished / "latest.json").read_text())["state"]
     shipped = tmp_path / "shipped" / "disc-16.safetensors"
