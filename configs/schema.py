@@ -140,6 +140,9 @@ class TrainingConfig(Section):
     snapshot_kimg: Positive = Field(200.0, description="kimg between network snapshots and sheets")
     state_kimg: Positive = Field(50.0, description="kimg between training states")
     log_kimg: Positive = Field(1.0, description="kimg between lines of stats.jsonl")
+    coarse_kimg: NonNegative = Field(
+        0.0, description="kimg in which pictures are shown as of 16², then of 32² and so on up to the full resolution"
+    )
     generator_delay_kimg: NonNegative = Field(
         0.0, description="kimg at the start in which the discriminators learn alone, for --init from a network file"
     )

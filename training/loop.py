@@ -20,6 +20,7 @@ from torch_utils import distributed
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from torch_utils.statistics import Statistics
+from training.coarse import shown_resolution
 from training.folder import RunFolder
 from training.health import Health
 from training.initialise import initialise_from
@@ -197,6 +198,7 @@ def _write_line(run: Run, probe: Probe, values: dict[str, tuple[float, float]], 
         line: dict[str, Any] = {
             "nimg": state.nimg,
             "minibatches": state.number,
+            "resolution": shown_resolution(state.nimg, run.config),
             "seconds": round(state.seconds, 3),
             "other_seconds": round(state.other_seconds, 3),
             "images_per_second": round(images_per_second, 2),

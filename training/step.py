@@ -6,7 +6,7 @@ a gradient was finite is read one step late. Only the look for loose parts waits
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from torch_utils.statistics import Statistics
 from torch_utils.timing import phase
 from training.augment import Adaptation, augment, draw
 from training.batch import Latents, mix_styles, spread_views
+from training.coarse import coarse, enlarged, shown_resolution, supersample_at
 from training.ema import ema_beta, update_average
 from training.losses import discriminator_loss, generator_loss, overfitting_sign, r1_loss, squared_gradient_norms
 from training.optimizer import GuardedAdam
@@ -82,9 +83,10 @@ def training_step(
     """
     training = config.training
     generator_learns = batch.nimg >= training.generator_delay_kimg * 1000
+    side = shown_resolution(batch.nimg, config)
     with torch.set_grad_enabled(generator_learns):
-        rendered, fakes = generate(trainee, batch, config, ranks)
-    reals = batch.reals
+        rendered, fakes = generate(trainee, batch, config, ranks, side)
+    reals = replace(batch.reals, rgb=coarse(batch.reals.rgb, side), mask=coarse(batch.reals.mask, side))
     if config.augment.mode != "none":
         reals = _augmented(reals, batch, trainee, "real", config.training.seed)
         fakes = _augmented(fakes, batch, trainee, "fake", config.training.seed)
@@ -102,20 +104,26 @@ def training_step(
     return norms
 
 
-def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Rendered, Views]:
-    """Pictures of new shapes, and the same as the discriminators see them; with gradient where that is enabled."""
+def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks, side: int) -> tuple[Rendered, Views]:
+    """Pictures of new shapes, and the same as the discriminators see them; with gradient where that is enabled.
+
+    side: of the pictures, px. Where it is less than the data's, the discriminators see them enlarged.
+    """
     generator, labels = trainee.generator, batch.shape_labels
     with phase("mapping"):
         w_geo, w_tex = _styles(trainee, batch, config, ranks)
     with phase("generator"):
-        rendered = generator.render(w_geo, w_tex, batch.fake_cameras)
+        supersample = supersample_at(side, config)
+        rendered = generator.render(w_geo, w_tex, batch.fake_cameras, resolution=side, supersample=supersample)
+    full = config.data.resolution
+    rgb, mask = enlarged(rendered.rgb, full), enlarged(rendered.mask, full)
     views = config.data.views_per_shape
     labels = None if labels is None else labels.repeat_interleave(views)
     if views == 1:
-        return rendered, Views(rendered.rgb, rendered.mask, batch.fake_cameras, labels)
-    order = spread_views(len(batch.indices), views, config.discriminator.stddev_group, rendered.rgb.device)
+        return rendered, Views(rgb, mask, batch.fake_cameras, labels)
+    order = spread_views(len(batch.indices), views, config.discriminator.stddev_group, rgb.device)
     labels = None if labels is None else labels[order]
-    return rendered, Views(rendered.rgb[order], rendered.mask[order], batch.fake_cameras[order], labels)
+    return rendered, Views(rgb[order], mask[order], batch.fake_cameras[order], labels)
 
 
 def _styles(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Tensor, Tensor]:
