@@ -8,6 +8,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.image_bank import ImageBank
 from networks.discriminator import Discriminator
 from tests.training import tiny
+from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from training.setup import build_trainee, state_parts
@@ -59,6 +60,8 @@ def test_judges_of_a_state_are_those_that_were_saved(tmp_path, bank):
     assert sureness(bank, judges, 1)[0].isfinite().all()
 
 
-def test_a_network_without_discriminators_is_refused():
+def test_a_network_without_discriminators_is_refused(tmp_path):
+    settings, file = tiny.config(), tmp_path / "network.safetensors"
+    save_network(file, build_trainee(settings, Ranks()).generator, settings.model_dump(mode="json"), 8)
     with pytest.raises(UserError, match="no discriminators beside it"):
-        load_judges("chair-64")
+        load_judges(file)
