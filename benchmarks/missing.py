@@ -28,6 +28,7 @@ from sampling.sheet import grid, save_png, to_uint8
 from torch_utils.checkpoint import load_strictly, load_tensors
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
+from training.balance import kinds_of
 from training.step import HEADS
 
 BATCH = 32
@@ -96,7 +97,7 @@ def markdown(rows: Sequence[tuple[str, int, float]]) -> str:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="The dataset that it learns from.")
 @click.option("--split", default="train", show_default=True, help="Whose shapes are judged.")
-@click.option("--by", "attributes", default="", help="Attributes that make a kind, e.g. type,legs.")
+@click.option("--by", "attributes", required=True, help="Attributes that make a kind, e.g. type,legs.")
 @click.option("--views", type=click.IntRange(1), default=4, show_default=True, help="Views of each shape.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Output folder.")
 def main(file: Path, data: Path, split: str, attributes: str, views: int, out: Path) -> None:
@@ -109,10 +110,8 @@ def main(file: Path, data: Path, split: str, attributes: str, views: int, out: P
     sure, pictures = sureness(bank, judges, views)
     order = sure.argsort(descending=True)[:SHOWN]
     save_png(out / "missing.png", grid(to_uint8(pictures[order]), 8))
-    names = [name for name in attributes.split(",") if name]
-    known = [dataset.meta(shape_id).get("attributes") or {} for shape_id in bank.shape_ids]
-    kinds = [", ".join(str(each.get(name, "–")) for name in names) or dataset.category for each in known]
-    text = markdown(by_kind(sure.tolist(), kinds))
+    kinds = kinds_of(dataset, bank.shape_ids, attributes.split(","))
+    text = markdown(by_kind(sure.tolist(), [", ".join(kind) for kind in kinds]))
     write_text(out / "missing.md", text)
     click.echo(text)
     click.echo(f"{out / 'missing.png'}: {len(order)} of {len(bank.shape_ids)} shapes, surest first")
