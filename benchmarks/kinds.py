@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmarks.plain_errors import PlainErrors
 from dataset_tool.dataset import open_dataset
 from metrics.clouds import shape_table
+from metrics.point_sets import DistanceMatrix
 from metrics.shapes import ShapeSource
 from metrics.sources import DatasetSource, NetworkSource
 from metrics.store import ChunkStore
@@ -87,7 +88,8 @@ def main(network: str, data: Path, attributes: str, count: int, out: Path) -> No
         raise UserError(
             f"{data}: {len(kinds) - len(real)} held-out shapes have no surface; tetragan dataset check {data}"
         )
-    nearest = [1000 * chamfer_matrix(real, _points(source, store)).min(1).values for source in (made, training)]
+    matrices = [DistanceMatrix(1000 * chamfer_matrix(real, _points(source, store))) for source in (made, training)]
+    nearest = [matrix.nearest_generated()[0] for matrix in matrices]
     text = markdown(compare(kinds, *nearest))
     write_text(out / "kinds.md", text)
     click.echo(text)

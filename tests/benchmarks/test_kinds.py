@@ -27,7 +27,7 @@ def test_a_network_is_held_against_each_kind(tmp_path, capsys):
     save_network(file, build_trainee(settings, Ranks()).generator, settings.model_dump(mode="json"), 8)
     data = tiny.write_dataset(tmp_path / "discs")
     header = json.loads((data / "dataset.json").read_text())
-    header["splits"] = {"train": ["shape0", "shape1", "shape2"], "test": ["shape3", "shape4", "shape5"]}
+    header["splits"] = {"train": ["shape0", "shape1"], "test": ["shape2", "shape3", "shape4", "shape5"]}
     (data / "dataset.json").write_text(json.dumps(header))
     for path in data.glob("shapes/*/meta.json"):
         side = "right" if path.parent.name == "shape5" else "left"
@@ -35,7 +35,7 @@ def test_a_network_is_held_against_each_kind(tmp_path, capsys):
     base = ["--network", str(file), "--data", str(data), "--out", str(tmp_path / "out"), "--by"]
     main([*base, "side"], standalone_mode=False)
     table = capsys.readouterr().out
-    assert "| left | 2 |" in table and "| right | 1 |" in table and "| **all** | 3 |" in table
+    assert "| left | 3 |" in table and "| right | 1 |" in table and "| **all** | 4 |" in table
     assert (tmp_path / "out" / "kinds.md").read_text() in table
     with pytest.raises(click.ClickException, match="no shape has an attribute 'sides'; they have side"):
         main([*base, "sides"], standalone_mode=False)
