@@ -1,4 +1,4 @@
-"""Rows of marching_tets."""
+"""Rows of marching_tets and join_parts."""
 
 import importlib.util
 import os
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmarks.row import Job, Row, tensor_bytes
 from geometry.tetgrid import TetGrid, tet_grid
+from torch_utils.ops.join_parts import join_parts
 from torch_utils.ops.loading import use_mode
 from torch_utils.ops.marching_tets import marching_tets, marching_tets_topology
 
@@ -91,9 +92,24 @@ def _jobs(device: torch.device, peer: str) -> Job:
     return Job(_forward_backward(ours, (sdf, positions)), _forward_backward(theirs, (sdf, positions)), moved)
 
 
+def _join(device: torch.device) -> Job:
+    """Balls with cracks between them and crumbs around: as many parts as a generator has after a few kimg."""
+    grid = tet_grid("bcc", CELLS)
+    noise = torch.randn(BATCH, grid.num_vertices, generator=torch.Generator().manual_seed(2))
+    sdf = ball_unions(grid, BATCH) + 0.05 + 0.012 * noise
+    inputs = (sdf.to(device), grid.edges.to(device), grid.boundary.to(device), 0.5 * grid.cell, 0.05 * grid.cell)
+
+    def reference() -> Tensor:
+        with use_mode("reference"):
+            return join_parts(*inputs)
+
+    return Job(lambda: join_parts(*inputs), reference, tensor_bytes(*inputs[:3], sdf))
+
+
 _SIZE = f"{BATCH} × {CELLS} cells, forward + backward"
 GEOMETRY_ROWS = [
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 15.0, ("cpu",)),
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 10.0, ("cuda",)),
     Row("marching_tets", _SIZE, "our reference", lambda d: _jobs(d, "reference"), 15.0, ("cpu",)),
+    Row("join_parts", f"{BATCH} × {CELLS} cells", "our reference", _join, 15.0, ("cpu",)),
 ]

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,15 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
         values = _read_yaml(Path(name_or_path))
     else:
         values = _preset(name_or_path)
+    return override_config(values, overrides, name_or_path)
+
+
+def override_config(values: dict[str, Any], overrides: Sequence[str], source: str) -> Config:
+    """A validated Config from nested plain values and "path.to.field=value" strings; `source` names it in errors."""
+    values = deepcopy(values)
     for override in overrides:
         _apply(values, override)
-    return build_config(values, name_or_path)
+    return build_config(values, source)
 
 
 def build_config(values: dict[str, Any], source: str) -> Config:

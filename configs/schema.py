@@ -57,6 +57,9 @@ class GeometryConfig(Section):
     deformation: NonNegative = Field(
         0.2, description="largest movement of a lattice vertex, cells per axis; 0 turns it off"
     )
+    join_parts: bool = Field(
+        False, description="one part a mesh: cracks are bridged, crumbs that hang far from everything removed"
+    )
     sphere_radius: Positive = Field(0.3, description="radius of the surface at the start, world units")
     sdf_scale: Positive = Field(0.1, description="SDF = (|p| − sphere_radius) + sdf_scale · network")
     hidden: PositiveInt = Field(32, description="hidden width of the SDF and deformation heads")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from geometry.repair import empty_samples, repair_empty, seal_boundary
+from geometry.repair import empty_samples, join_loose_parts, repair_empty, seal_boundary
 from geometry.tetgrid import TetGrid
 from torch_utils.ops.marching_tets import Topology, edge_crossings, marching_tets_topology
 
@@ -25,8 +25,8 @@ class FoundSurface:
     """Where the surfaces of a batch lie; no gradient.
 
     topology: connectivity. values [ΣA]: SDF in use at the active grid vertices. replaced [ΣA] bool: where that is not
-    the network's value but a repair's or the seal's. stray [ΣA] bool: vertices of samples that had no surface; their
-    mesh passes no gradient on. empty [B] bool: those samples.
+    the network's value but a repair's, the seal's or a bridge's. stray [ΣA] bool: vertices of samples that had no
+    surface; their mesh passes no gradient on. empty [B] bool: those samples.
     """
 
     topology: Topology
@@ -59,16 +59,21 @@ class Surface:
     empty: Tensor
 
 
-def find_surface(sdf: Tensor, grid: TetGrid, *, seal: bool = True, repair: bool = True) -> FoundSurface:
+def find_surface(
+    sdf: Tensor, grid: TetGrid, *, seal: bool = True, repair: bool = True, join: bool = False
+) -> FoundSurface:
     """The crossing edges, triangles and active vertices of a dense SDF [B, V] (world units, negative inside).
 
     seal: boundary vertices count as outside, so that every mesh is closed. repair: a sample without a surface gets one
-    (`repair.repair_empty`); without it such a sample yields an empty mesh.
+    (`repair.repair_empty`); without it such a sample yields an empty mesh. join: the inside of every sample becomes one
+    part (`repair.join_loose_parts`).
     """
     raw = sdf.detach()
     used = seal_boundary(raw, grid) if seal else raw
     if repair:
         used, _ = repair_empty(used, grid)
+    if join:
+        used = join_loose_parts(used, grid)
     topology = marching_tets_topology(used, grid.tets, grid.edges, grid.tet_edges)
     empty = empty_samples(raw)
     values = used.reshape(-1)[topology.active]

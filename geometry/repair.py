@@ -1,14 +1,18 @@
-"""Keeping every sample's surface present and closed."""
+"""Keeping every sample's surface present, closed and in one part."""
 
 import torch
 from torch import Tensor
 
 from geometry.tetgrid import TetGrid
+from torch_utils.ops.join_parts import join_parts
 
 # Both in lattice cells: how far a repair pushes the SDF past zero, and the least SDF of a sealed boundary vertex
 # (above zero, so that the cap has no zero-area triangles; small, so that surfaces near the box hardly move).
 PUSH_CELLS = 0.5
 SEAL_CELLS = 0.05
+# A bridge between two parts is a cell thick; of bridges that cost alike the one over fewer vertices is taken.
+BRIDGE_CELLS = 0.5
+BRIDGE_STEP_CELLS = 0.05
 
 
 def empty_samples(sdf: Tensor) -> Tensor:
@@ -37,3 +41,11 @@ def repair_empty(sdf: Tensor, grid: TetGrid) -> tuple[Tensor, Tensor]:
 def seal_boundary(sdf: Tensor, grid: TetGrid) -> Tensor:
     """Raise the SDF [B, V] of boundary vertices to at least 0.05 cell, so that every surface closes inside the box."""
     return torch.where(grid.boundary, sdf.clamp(min=SEAL_CELLS * grid.cell), sdf)
+
+
+def join_loose_parts(sdf: Tensor, grid: TetGrid) -> Tensor:
+    """Make the inside of every sample [B, V] one part: cracks are bridged, far crumbs removed (`ops.join_parts`).
+
+    No gradient, and the boundary stays outside: seal first. Cavities stay.
+    """
+    return join_parts(sdf, grid.edges, grid.boundary, BRIDGE_CELLS * grid.cell, BRIDGE_STEP_CELLS * grid.cell)

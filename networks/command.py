@@ -51,7 +51,14 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .safetensors file, or a folder.")
 @click.option("--half", is_flag=True, help="Store 16-bit numbers: half the size, the same shapes to the eye.")
-def export(network: str, out: Path, half: bool) -> None:
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change how the network is used: geometry.cells, geometry.join_parts …",
+)
+def export(network: str, out: Path, half: bool, overrides: tuple[str, ...]) -> None:
     """Copy a network to one file, or to a folder in the Hugging Face form (config.json, model.safetensors).
 
     Of a training state the running average is written, and beside it, in discriminators/, what judged it: with them
@@ -59,7 +66,7 @@ def export(network: str, out: Path, half: bool) -> None:
     """
     from networks.pretrained import export_network
 
-    for path in export_network(network, out, half=half):
+    for path in export_network(network, out, half=half, overrides=overrides):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {'fp16' if half else 'fp32'}")
 
 

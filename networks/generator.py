@@ -143,7 +143,7 @@ class Generator(nn.Module):
         with phase("SDF of the grid"):
             dense = self.sdf_grid(geometry_planes, w_geo)
         with phase("extraction"):
-            found = find_surface(dense, grid)
+            found = find_surface(dense, grid, join=self.config.geometry.join_parts)
         with phase("SDF at the surface"):
             points = grid.positions[found.active % grid.num_vertices]
             features = self._features(geometry_planes, points, found.active_offsets)

@@ -1,14 +1,14 @@
 """Generators from and to files: one `.safetensors` file, or a folder in the Hugging Face form."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from configs.loader import build_config, nearest
+from configs.loader import build_config, nearest, override_config
 from configs.schema import Config
 from networks.generator import Generator
 from torch_utils.checkpoint import (
@@ -28,6 +28,8 @@ from torch_utils.files import replacing
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 SHIPPED = Path(__file__).resolve().parent / "shipped"
+# What can be changed in a trained network: how its fields are cut into a mesh and drawn.
+SETTABLE = ("geometry.cells", "geometry.lattice", "geometry.join_parts", "rendering.supersample", "rendering.backend")
 
 
 def shipped_networks() -> list[str]:
@@ -116,17 +118,23 @@ def load_discriminators(network: Path, header: Mapping[str, Any]) -> dict[str, T
     return tensors
 
 
-def export_network(network: Path | str, out: Path, *, half: bool = False) -> list[Path]:
+def export_network(network: Path | str, out: Path, *, half: bool = False, overrides: Sequence[str] = ()) -> list[Path]:
     """Copy a network that `network_file` names to `out`: one file where that ends in .safetensors, else a folder.
 
-    network may be a training state: its running average is taken. half: store float16. Where `out` is a file, the
+    network may be a training state: its running average is taken. half: store float16. overrides: "path=value" of
+    `SETTABLE`, which change how the weights are used and not what they mean. Where `out` is a file, the
     discriminators of the state, or of `discriminators_beside(network)`, go to `discriminators_beside(out)` for a later
     --init; a folder has the Hugging Face form and holds the generator alone. Returns the files of weights. UserError as
     `load_generator`.
     """
     source = network_file(network)
     weights, judges, header = _exported(source)
-    load_strictly(Generator(_config(header["config"], source)), weights, source)  # refuses what is not whole
+    for override in overrides:
+        if override.partition("=")[0] not in SETTABLE:
+            raise UserError(f"--set {override}: of a network only {', '.join(SETTABLE)} can be changed")
+    config = override_config(_config(header["config"], source).model_dump(mode="json"), overrides, str(source))
+    header["config"] = config.model_dump(mode="json")
+    load_strictly(Generator(config), weights, source)  # refuses what is not whole
     header["precision"] = "fp16" if half else "fp32"
     save = save_half if half else save_tensors
     target = out if out.suffix == ".safetensors" else out / WEIGHTS_NAME

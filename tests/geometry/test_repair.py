@@ -1,9 +1,11 @@
 import torch
 import torch.nn.functional as F
 
-from geometry.regularisers import sdf_sign_loss
-from geometry.repair import empty_samples, repair_empty, seal_boundary
+from geometry.extraction import build_surface, extract, find_surface
+from geometry.regularisers import repair_loss, sdf_sign_loss
+from geometry.repair import empty_samples, join_loose_parts, repair_empty, seal_boundary
 from geometry.tetgrid import tet_grid
+from geometry.topology import components
 from tests.geometry.fields import sphere
 
 GRID = tet_grid("bcc", 5)
@@ -79,3 +81,48 @@ def test_sign_loss_of_nothing_is_zero_and_differentiable() -> None:
     loss.backward()
     assert loss == 0
     assert F.mse_loss(loss, torch.tensor(0.0)) == 0
+
+
+def bar_with_a_crack(grid) -> torch.Tensor:
+    """A bar along x, cut at x = 0.05 by a gap, and a crumb far above it: [1, V], world units."""
+    x, y, z = grid.positions.unbind(-1)
+    bar = torch.maximum(torch.hypot(y, z) - 0.08, x.abs() - 0.35)
+    gap = 0.03 - (x - 0.05).abs()
+    crumb = (grid.positions - torch.tensor([0.0, 0.35, 0.0])).norm(dim=-1) - 0.04
+    return torch.minimum(torch.maximum(bar, gap), crumb)[None]
+
+
+def test_joining_closes_the_crack_and_removes_the_crumb() -> None:
+    grid = tet_grid("bcc", 24)
+    sdf = bar_with_a_crack(grid)
+    assert components(extract(sdf, grid).mesh) == 3
+    joined = join_loose_parts(sdf, grid)
+    assert components(extract(joined, grid).mesh) == 1
+    changed = (joined != sdf)[0]
+    gone, bridge = changed & (sdf[0] < 0), changed & (sdf[0] >= 0)
+    assert (grid.positions[gone][:, 1] > 0.25).all()
+    assert gone.any()
+    assert ((grid.positions[bridge] - torch.tensor([0.05, 0.0, 0.0])).abs() < 0.1).all()
+    assert 1 <= int(bridge.sum()) <= 6
+    assert (joined[0, bridge] == -0.5 * grid.cell).all()
+
+
+def test_a_joined_surface_is_found_and_the_network_is_drawn_to_it() -> None:
+    grid = tet_grid("bcc", 24)
+    sdf = bar_with_a_crack(grid)
+    found = find_surface(sdf, grid, join=True)
+    network = sdf.reshape(-1)[found.active].requires_grad_()
+    surface = build_surface(found, grid, network)
+    assert components(surface.mesh) == 1
+    assert found.replaced.any()
+    loss = repair_loss(network, found.values, found.replaced)
+    (gradient,) = torch.autograd.grad(loss, network)
+    # Down the gradient the network goes below zero along the bridge, and is left alone elsewhere.
+    assert (gradient[found.replaced] > 0).all()
+    assert (gradient[~found.replaced] == 0).all()
+
+
+def test_joining_leaves_the_boundary_outside() -> None:
+    grid = tet_grid("bcc", 8)
+    sealed = seal_boundary(torch.randn(3, grid.num_vertices, generator=torch.Generator().manual_seed(0)), grid)
+    assert torch.equal(join_loose_parts(sealed, grid)[:, grid.boundary], sealed[:, grid.boundary])

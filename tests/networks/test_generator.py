@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from configs.loader import load_config
+from geometry.mesh import Mesh
+from geometry.topology import face_components
 from networks.generator import Generator
 from networks.heads import PointHead
 from tests.compare import assert_close
@@ -15,6 +17,14 @@ from tests.networks.helpers import cameras, latents, tiny_config
 def make(seed: int = 0, **sections) -> Generator:
     torch.manual_seed(seed)
     return Generator(tiny_config(**sections))
+
+
+def count_solids(mesh: Mesh) -> int:
+    """Connected parts of one mesh that wind outward."""
+    labels = torch.from_numpy(face_components(mesh))
+    a, b, c = mesh.vertices.detach()[mesh.faces.long()].unbind(1)
+    volumes = torch.zeros(int(labels.max()) + 1).index_add_(0, labels, (a * torch.linalg.cross(b, c)).sum(-1))
+    return int((volumes > 0).sum())
 
 
 def test_slots_of_the_published_sizes() -> None:
@@ -138,6 +148,19 @@ def test_an_empty_sample_is_repaired_alone_and_led_back() -> None:
     assert surface.mesh.face_offsets.diff().min() > 0
     surface.repair_loss.backward()
     assert head.layers[-1].bias.grad.item() > 0  # descent lowers the SDF
+
+
+def test_joined_parts_are_one_and_the_network_is_drawn_to_them() -> None:
+    loose, joined = (
+        make(geometry={"cells": 12, "sdf_scale": 30.0, "join_parts": join}).eval() for join in (False, True)
+    )
+    w_geo, _ = loose.map(*latents(loose.config, 4))
+    before, after = loose.mesh(w_geo), joined.mesh(w_geo)
+    assert max(count_solids(before.mesh[b]) for b in range(4)) > 1
+    assert [count_solids(after.mesh[b]) for b in range(4)] == [1] * 4  # cavities stay
+    assert after.replaced > 0 and after.repair_loss > 0
+    (gradient,) = torch.autograd.grad(after.repair_loss, list(joined.geometry.sdf.layers[-1].parameters())[:1])
+    assert gradient.abs().sum() > 0
 
 
 def test_cameras_get_gradients() -> None:

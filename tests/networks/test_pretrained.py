@@ -107,3 +107,24 @@ def test_only_generators_are_exported(tmp_path: Path) -> None:
     outcome = run("export", "--network", str(tmp_path / "foreign.safetensors"), "--out", str(tmp_path / "out"))
     assert outcome.status == 2 and "foreign.safetensors" in outcome.message
     assert not (tmp_path / "out").exists()
+
+
+def test_how_a_network_is_used_can_change_on_export_and_nothing_else(generator: Generator, tmp_path: Path) -> None:
+    source, target = tmp_path / "network.safetensors", tmp_path / "other.safetensors"
+    save_network(source, generator, generator.config.model_dump(mode="json"), 3000)
+    command = ["export", "--network", str(source), "--out", str(target)]
+    outcome = run(*command, "--set", "geometry.join_parts=true", "--set", "geometry.cells=9")
+    assert outcome.status == 0
+    config = load_generator(target).config
+    assert config.geometry.join_parts and config.geometry.cells == 9
+    same = {"join_parts": generator.config.geometry.join_parts, "cells": generator.config.geometry.cells}
+    assert config.model_copy(update={"geometry": config.geometry.model_copy(update=same)}) == generator.config
+    target.unlink()
+    for setting, text in (
+        ("texture.plane_gain=2", "of a network only geometry.cells"),
+        ("geometry.cells=1", "geometry.cells"),
+        ("geometry.cell=9", "of a network only geometry.cells"),
+    ):
+        outcome = run(*command, "--set", setting)
+        assert outcome.status == 2 and text in outcome.message
+        assert not target.exists()

@@ -1,4 +1,4 @@
-"""Sample inputs of marching_tets_topology and edge_crossings."""
+"""Sample inputs of marching_tets_topology, edge_crossings and join_parts."""
 
 from dataclasses import astuple
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from geometry.tetgrid import tet_grid
 from tests.ops.case import Arguments, BadInput, Case
+from torch_utils.ops.join_parts import join_parts, join_parts_reference
 from torch_utils.ops.marching_tets import (
     edge_crossings,
     edge_crossings_reference,
@@ -66,6 +67,24 @@ def _crossings_overloads(arguments: Arguments) -> list:
         (torch.ops.tetragan.edge_crossings.default, values),
         (torch.ops.tetragan.edge_crossings_backward.default, (grad, *detached, True)),
     ]
+
+
+def _parts(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    """A quarter of the vertices inside: many small parts."""
+    grid = tet_grid("bcc" if width % 2 else "kuhn", 1 + width // 6)
+    generator = torch.Generator().manual_seed(2)
+    sdf = torch.rand(batch, grid.num_vertices, generator=generator, dtype=torch.float64) - 0.25
+    return {
+        "sdf": sdf.float().to(dtype),
+        "edges": grid.edges.clone(),
+        "blocked": grid.boundary.clone(),
+        "depth": 0.5,
+        "step": 0.05,
+    }
+
+
+def _parts_overloads(arguments: Arguments) -> list:
+    return [(torch.ops.tetragan.join_parts.default, tuple(arguments.values()))]
 
 
 def _set(name: str, value):
@@ -132,6 +151,27 @@ GEOMETRY_CASES = [
             ),
             BadInput("pair range", _set("pairs", _first_row(20)), "expected pairs in [0, 20), got 20"),
             BadInput("pair below", _set("pairs", _first_row(-1)), "expected pairs in [0, 20), got -1"),
+        ),
+    ),
+    Case(
+        name="join_parts",
+        function=join_parts,
+        reference=join_parts_reference,
+        make=_parts,
+        overloads=_parts_overloads,
+        half=("sdf",),
+        tolerance={torch.float32: 0.0, torch.float64: 0.0},
+        bad_inputs=(
+            BadInput("rank", _set("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
+            BadInput("type", _set("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
+            BadInput("edges", _set("edges", lambda x: x[:, :1]), "expected edges of shape [E, 2], got [26, 1]"),
+            BadInput("edge type", _set("edges", lambda x: x.long()), "expected edges of type int32", TypeError),
+            BadInput("edges range", _set("edges", _first_row(9)), "expected edges in [0, 9), got 9"),
+            BadInput("edges below", _set("edges", _first_row(-1)), "expected edges in [0, 9), got -1"),
+            BadInput("blocked", _set("blocked", lambda x: x[1:]), "expected blocked of shape [9], got [8]"),
+            BadInput("blocked type", _set("blocked", lambda x: x.float()), "expected blocked of type bool", TypeError),
+            BadInput("depth", _set("depth", lambda x: 0.0), "expected depth above 0, got 0.0"),
+            BadInput("step", _set("step", lambda x: -0.1), "expected step of at least 0, got -0.1"),
         ),
     ),
 ]

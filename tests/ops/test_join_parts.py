@@ -1,0 +1,120 @@
+"""What `join_parts` does to lines and crosses of vertices, and to noise."""
+
+import math
+from itertools import product
+
+import pytest
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from geometry.tetgrid import tet_grid
+from torch_utils.ops.join_parts import join_parts, join_parts_reference
+
+
+def line(values: list[float], blocked: tuple[int, ...] = (), step: float = 0.0) -> list[float]:
+    """`join_parts` on a line of vertices, depth 9."""
+    count = len(values)
+    edges = torch.stack([torch.arange(count - 1), torch.arange(1, count)], -1).int()
+    closed = torch.zeros(count, dtype=torch.bool)
+    closed[list(blocked)] = True
+    return join_parts(torch.tensor([values], dtype=torch.float32), edges, closed, 9, step)[0].tolist()
+
+
+def count_parts(sdf: Tensor, edges: Tensor) -> int:
+    inside = (sdf < 0).nonzero()[:, 0]
+    both = edges[(sdf[edges.long()] < 0).all(1)].numpy()
+    graph = coo_matrix(([1] * len(both), both.T), shape=(len(sdf), len(sdf)))
+    _, labels = connected_components(graph, directed=False)
+    return len(set(labels[inside.numpy()].tolist()))
+
+
+def test_a_crack_is_bridged_and_nothing_else_moves() -> None:
+    assert line([1, -2, -2, 0.5, -3, 4]) == [1, -2, -2, -9, -3, 4]
+
+
+def test_a_crumb_that_is_cheaper_to_remove_goes() -> None:
+    assert line([1, -2, -2, 0.5, 0.5, -0.25, 4]) == [1, -2, -2, 0.5, 0.5, 9, 4]
+
+
+def test_the_largest_part_stays_however_shallow() -> None:
+    assert line([-0.125, -0.125, 3, -2]) == [-0.125, -0.125, 3, 9]
+
+
+def test_a_step_makes_long_bridges_dear() -> None:
+    values = [-2.0, -2, 0, 0, 0, -1]
+    assert line(values) == [-2, -2, -9, -9, -9, -1]
+    assert line(values, step=0.25) == [-2, -2, -9, -9, -9, -1]
+    assert line(values, step=0.5) == [-2, -2, 0, 0, 0, 9]
+
+
+def test_no_bridge_runs_through_a_blocked_vertex() -> None:
+    assert line([-2, -2, 0.5, -3], blocked=(2,)) == [-2, -2, 0.5, 9]
+
+
+def test_parts_join_from_near_to_far_and_carry_each_other() -> None:
+    # The middle part alone is not worth its bridge; with the heavy one behind it, it is.
+    assert line([-1, -1, -1, 2, -1, 2, -9]) == [-1, -1, -1, -9, -1, -9, -9]
+    assert line([-1, -1, -1, 2, -1, 2, -2]) == [-1, -1, -1, 2, 9, 2, 9]
+
+
+def test_a_part_that_hangs_on_a_bridge_counts_for_it() -> None:
+    # 0 1 2 – 3 – 4 – 5, and 6 beside 3: the crumb 6 joins first, by 3; the part 5 joins 3, and so pays for 6 too.
+    values = torch.tensor([[-5, -5, -5, 1, 0.25, -3, -0.5]])
+    edges = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5], [3, 6]]).int()
+    joined = join_parts(values, edges, torch.zeros(7, dtype=torch.bool), 9)
+    assert joined[0].tolist() == [-5, -5, -5, -9, -9, -3, -0.5]
+
+
+def test_what_is_one_part_or_none_comes_back_as_it_was() -> None:
+    for values in ([1.0, 2, 3], [-1.0, -2, -3], [math.nan, -1, -0.0, 2], [math.inf, -math.inf, 1]):
+        before = torch.tensor([values], dtype=torch.float32)
+        edges = torch.tensor([[0, 1], [1, 2], [2, 3]][: len(values) - 1]).int()
+        after = join_parts(before, edges, torch.zeros(len(values), dtype=torch.bool), 1)
+        assert torch.equal(after.view(torch.int32), before.view(torch.int32))
+
+
+@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.3])
+def test_noise_becomes_one_part_within_the_box(lattice: str, share: float) -> None:
+    grid = tet_grid(lattice, 7)
+    sdf = torch.rand(4, grid.num_vertices, generator=torch.Generator().manual_seed(0)) - share
+    sdf[:, grid.boundary] = 0.1
+    joined = join_parts(sdf, grid.edges, grid.boundary, 0.5, 0.05)
+    for before, after in zip(sdf, joined, strict=True):
+        assert count_parts(before, grid.edges) > 1
+        assert count_parts(after, grid.edges) == 1
+        assert (after[grid.boundary] >= 0).all()
+        changed = after != before
+        assert torch.equal(after[changed] < 0, before[changed] >= 0)
+
+
+def test_no_other_choice_of_bridges_is_cheaper_on_a_line() -> None:
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(40):
+        # On a line the tree of parts is the line itself, so every outcome can be tried: which gaps are closed.
+        gaps, weights = torch.rand(2, 5, generator=generator).tolist()
+        values = [-5.0, -5, -5]
+        for gap, weight in zip(gaps, weights, strict=True):
+            values += [gap, -weight]
+        changed = torch.tensor(line(values)) != torch.tensor(values)
+        cost = sum(abs(v) for v, moved in zip(values, changed.tolist(), strict=True) if moved)
+        best = min(sum(gaps[:kept]) + sum(weights[kept:]) for kept in range(6))
+        assert cost == pytest.approx(best, abs=1e-6)
+
+
+def test_the_reference_agrees_on_ties() -> None:
+    grid = tet_grid("bcc", 3)
+    for seed, step in product(range(8), (0.0, 0.5)):
+        generator = torch.Generator().manual_seed(seed)
+        sdf = torch.randint(-1, 3, (2, grid.num_vertices), generator=generator).double()
+        inputs = (sdf, grid.edges, grid.boundary, 0.5, step)
+        assert torch.equal(join_parts(*inputs), join_parts_reference(*inputs))
+
+
+def test_the_way_to_the_cpu_and_back_keeps_the_device() -> None:
+    sdf = torch.tensor([[-1.0, 1.0]])
+    joined = join_parts(sdf.requires_grad_(), torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
+    assert joined.device == sdf.device
+    assert not joined.requires_grad
