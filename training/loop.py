@@ -33,6 +33,8 @@ from training.step import Trainee, training_step
 
 # With several ranks, how many minibatches pass between two questions whether any of them was asked to stop.
 _STOP_INTERVAL = 8
+# Two signals within this time are one request to stop.
+REPEAT_SECONDS = 1.0
 
 
 @dataclass
@@ -266,15 +268,22 @@ def peak_memory_mb(ranks: Ranks) -> int:
 
 @contextmanager
 def stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that a step is never torn; a second one stops at once."""
+    """Collects SIGINT and SIGTERM, so that a step is never torn; a second one, a second later or more, stops at once.
+
+    Ctrl-C reaches every process of a terminal, and torchrun passes its own on to the ranks: two signals, one request.
+    """
     received: list[int] = []
+    first = 0.0
     if threading.current_thread() is not threading.main_thread():
         yield received  # only the main thread may handle signals
         return
 
     def note(number: int, _frame: object) -> None:
-        if received:
+        nonlocal first
+        if received and time.monotonic() - first > REPEAT_SECONDS:
             raise KeyboardInterrupt
+        if not received:
+            first = time.monotonic()
         received.append(number)
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -14,6 +14,7 @@ from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import learnt, length, lines, state_tensors
 from torch_utils.checkpoint import load_tensors, save_tensors
+from training.loop import stop_requests
 from training.step import training_step
 
 ROOT = Path(__file__).parents[2]
@@ -50,13 +51,15 @@ def test_a_killed_run_resumes_bitwise(finished, data, config, tmp_path):
     assert learnt(out) == learnt(finished)
 
 
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
-def test_interruption_saves_the_state_and_says_how_to_go_on(data, config, tmp_path, monkeypatch, signal_number):
+@pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2])
+def test_interruption_saves_the_state_and_says_how_to_go_on(data, config, tmp_path, monkeypatch, signals):
+    """Two at a time as well: Ctrl-C in a terminal where torchrun passes its own on."""
     out = tmp_path / "out"
 
     def interrupted(trainee, batch, *rest):
         if batch.number == 2:
-            os.kill(os.getpid(), signal_number)
+            for number in signals:
+                os.kill(os.getpid(), number)
         return training_step(trainee, batch, *rest)
 
     with monkeypatch.context() as patch:
@@ -68,6 +71,15 @@ def test_interruption_saves_the_state_and_says_how_to_go_on(data, config, tmp_pa
     assert header["counters"]["nimg"] == 24 and [line["nimg"] for line in lines(out)] == [16, 24]
     outcome = run("train", "--data", data, "--out", out, "--resume", "--set", "training.total_kimg=0.032")
     assert outcome.status == 0 and [line["nimg"] for line in lines(out)] == [16, 24, 32]
+
+
+def test_a_second_interruption_stops_at_once(monkeypatch):
+    monkeypatch.setattr("training.loop.REPEAT_SECONDS", 0.0)
+    with stop_requests() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop == [signal.SIGINT]
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_a_start_that_was_killed_at_once_can_be_made_again(finished, data, config, tmp_path):
