@@ -85,9 +85,9 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     return "\n".join(lines)
 
 
-def dry_run_report(config: Config, data: Path | None, init: Path | None, ranks: Ranks) -> str:
+def dry_run_report(config: Config, data: Path | None, init: Path | None, judges: Path | None, ranks: Ranks) -> str:
     """Check data, configuration and --init by doing a few steps; say what the run would take."""
-    opened, trainee, step = _prepare(config, data, ranks, init)
+    opened, trainee, step = _prepare(config, data, ranks, init, judges)
     step(0)
     rate = _rate(step, _TRIAL, config, ranks, first=1)
     images = config.training.total_kimg * 1000
@@ -103,7 +103,7 @@ def dry_run_report(config: Config, data: Path | None, init: Path | None, ranks: 
     return "\n".join(lines)
 
 
-def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None = None):
+def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None = None, judges: Path | None = None):
     """Data, networks and a function that does minibatch `number`."""
     check_batch(config, ranks)
     prepare_process(config, ranks.device)
@@ -114,7 +114,7 @@ def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None 
         opened = open_data(data, config)
     trainee: Trainee = build_trainee(config, ranks)
     if init is not None:
-        initialise_from(trainee, init)
+        initialise_from(trainee, init, judges)
     source, statistics = MinibatchSource(config, opened, ranks), Statistics()
 
     def step(number: int) -> None:

@@ -21,6 +21,11 @@ import click
     type=click.Path(path_type=Path),
     help="Start from a run's folder, a network file, a shipped network's name, or a training state.",
 )
+@click.option(
+    "--judges",
+    type=click.Path(path_type=Path),
+    help="With --init: take the discriminators from this run, state or network instead.",
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, do a few steps, say time and memory; write nothing.")
 @click.option("--benchmark", is_flag=True, help="Images a second and the share of each phase; write nothing.")
 @click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
@@ -32,6 +37,7 @@ def train(
     overrides: tuple[str, ...],
     resume: bool,
     init: Path | None,
+    judges: Path | None,
     dry_run: bool,
     benchmark: bool,
     device: str,
@@ -43,6 +49,8 @@ def train(
     """
     if resume and (init or dry_run or benchmark):
         raise click.UsageError("--resume goes on with a run: leave out --init, --dry-run and --benchmark")
+    if judges and not init:
+        raise click.UsageError("--judges goes with --init, which names the generator")
     if data is None and not benchmark:
         raise click.UsageError("--data is missing: give the folder or zip that `tetragan dataset render` wrote")
     if out is None and not (dry_run or benchmark):
@@ -67,16 +75,18 @@ def train(
         if folder is None or dry_run or benchmark:
             from training.benchmark import benchmark_run, dry_run_report
 
-            click.echo(benchmark_run(config, data, ranks) if benchmark else dry_run_report(config, data, init, ranks))
+            click.echo(
+                benchmark_run(config, data, ranks) if benchmark else dry_run_report(config, data, init, judges, ranks)
+            )
             return
-        complete = _train(config, data, folder, ranks, resume=resume, init=init, quiet=quiet)
+        complete = _train(config, data, folder, ranks, resume=resume, init=init, judges=judges, quiet=quiet)
     finally:
         distributed.stop(ranks)
     if not complete:
         sys.exit(130)
 
 
-def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, quiet: bool) -> bool:
+def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, judges: Path | None, quiet: bool) -> bool:
     """Run, and say how it ended. Returns whether it is complete."""
     from torch_utils.errors import UserError
     from training.loop import train as run_training
@@ -88,7 +98,7 @@ def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, quie
     if resume:
         folder.check_data(opened)
     try:
-        complete = run_training(config, opened, folder, ranks, resume=resume, init=init, quiet=quiet)
+        complete = run_training(config, opened, folder, ranks, resume=resume, init=init, judges=judges, quiet=quiet)
     except NonFiniteError as error:
         raise UserError(f"training stopped: {error}") from None
     except OSError as error:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,36 +21,47 @@ MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
 
 
 @torch.no_grad()
-def initialise_from(trainee: Trainee, path: Path) -> list[str]:
+def initialise_from(trainee: Trainee, path: Path, judges_path: Path | None = None) -> list[str]:
     """Start from a network file or a training state; with the discriminators, where they are in it or beside it.
 
-    A run's folder stands for its newest state. Tensors are taken by name where their shapes agree. Larger planes
-    (`backbone.plane_resolution`) keep the shapes that the network makes: the blocks that it lacks add nothing at first.
-    Discriminators for another resolution keep their coarse blocks. Returns what starts anew: tensors that have another
-    shape in the new configuration (resolution, classes), and "the discriminators" where none were found. UserError
-    where nothing fits.
+    judges_path: another run, state or network, whose discriminators are taken instead. A run's folder stands for its
+    newest state. Tensors are taken by name where their shapes agree. Larger planes (`backbone.plane_resolution`) keep
+    the shapes that the network makes: the blocks that it lacks add nothing at first. Discriminators for another
+    resolution keep their coarse blocks. Returns what starts anew: tensors that have another shape in the new
+    configuration (resolution, classes), and "the discriminators" where none were found. UserError where nothing fits.
     """
-    file = latest_state(path) if (path / LATEST).is_file() else network_file(path)
-    tensors, header = load_tensors(file)
-    if header.get("kind") == "training-state":
-        weights = {name.removeprefix("average/"): value for name, value in tensors.items()}
-        judges: dict[str, Tensor] | None = tensors
-    elif header.get("kind") == "network":
-        weights, judges = tensors, load_discriminators(file, header)
-    else:
-        raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
-    change = _stored_multiplier(header) / trainee.generator.config.mapping.lr_multiplier
+    weights, judges, multiplier = _stored(path)
+    own_multiplier = trainee.generator.config.mapping.lr_multiplier
+    change = multiplier / own_multiplier
     fresh = _take(trainee.generator, weights, change)
     if len(fresh) == len(trainee.generator.state_dict()):
         raise UserError(f"{path}: none of its tensors fits this configuration; use the preset that it was trained with")
     silence_grown_blocks(trainee.generator, fresh)
     trainee.average.load_state_dict(trainee.generator.state_dict())
+    if judges_path is not None:
+        _, judges, multiplier = _stored(judges_path)
+        change = multiplier / own_multiplier
+        if judges is None:
+            raise UserError(f"--judges {judges_path}: no discriminators in it or beside it; a run or a state has them")
     if judges is None:
         return ["the discriminators", *fresh]
     for head, discriminator in trainee.discriminators.items():
         part = f"discriminator_{head}/"
         fresh += [part + name for name in _take(discriminator, coarse_blocks(judges, part, discriminator), change)]
     return fresh
+
+
+def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, float]:
+    """A generator's tensors, the discriminators' or None, and the mapping's multiplier, of what --init names."""
+    file = latest_state(path) if (path / LATEST).is_file() else network_file(path)
+    tensors, header = load_tensors(file)
+    config = build_config(header.get("config", {}), "the file's configuration")
+    if header.get("kind") == "training-state":
+        weights = {name.removeprefix("average/"): value for name, value in tensors.items()}
+        return weights, tensors, config.mapping.lr_multiplier
+    if header.get("kind") == "network":
+        return tensors, load_discriminators(file, header), config.mapping.lr_multiplier
+    raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
 
 
 def silence_grown_blocks(generator: Generator, fresh: Sequence[str]) -> None:
@@ -79,10 +89,6 @@ def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> lis
         else:
             left.append(name)
     return left
-
-
-def _stored_multiplier(header: Mapping[str, Any]) -> float:
-    return build_config(header.get("config", {}), "the file's configuration").mapping.lr_multiplier
 
 
 def coarse_blocks(stored: Mapping[str, Tensor], prefix: str, discriminator: Discriminator) -> dict[str, Tensor]:

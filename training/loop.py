@@ -80,7 +80,15 @@ def due(before: int, now: int, interval_kimg: float) -> bool:
 
 
 def train(
-    config: Config, data: Data, folder: RunFolder, ranks: Ranks, *, resume: bool, init: Path | None, quiet: bool
+    config: Config,
+    data: Data,
+    folder: RunFolder,
+    ranks: Ranks,
+    *,
+    resume: bool,
+    init: Path | None,
+    judges: Path | None,
+    quiet: bool,
 ) -> bool:
     """Train until `training.total_kimg`. Returns False where it was interrupted; the state is saved then."""
     check_batch(config, ranks)
@@ -97,9 +105,10 @@ def train(
                 "but not bitwise as it would have."
             )
     elif init is not None:
-        fresh = initialise_from(trainee, init)
+        fresh = initialise_from(trainee, init, judges)
         new = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more tensors" if len(fresh) > 3 else "")
-        notes.append(f"Started from {init}" + (f"; new: {new}." if fresh else "."))
+        sources = f"{init}" + (f" and the discriminators of {judges}" if judges else "")
+        notes.append(f"Started from {sources}" + (f"; new: {new}." if fresh else "."))
     distributed.barrier(ranks)
     if ranks.first:
         if resume:

@@ -138,6 +138,30 @@ def test_init_from_a_state_brings_the_discriminators(finished, data, config, tmp
     torch.testing.assert_close(new["generator/backbone.constant"], old["average/backbone.constant"])
 
 
+def test_judges_come_from_another_run(finished, data, config, tmp_path):
+    """The generator of a run of other weights, the discriminators of `finished`; a network without any is refused."""
+    base = ("train", "--config", config, "--data", data)
+    assert run(*base, "--out", tmp_path / "other", *length(0.008), "--set", "training.seed=1").status == 0
+    still = ("--set", "training.lr_generator=1e-9", "--set", "training.lr_discriminator=1e-9")
+    start = (*base, *length(0.008), *still, "--init", tmp_path / "other", "--judges")
+    outcome = run(*start, finished, "--out", tmp_path / "out")
+    assert outcome.status == 0 and f"and the discriminators of {finished}." in outcome.stderr, outcome.stderr
+    judges, other, new = (state_tensors(path) for path in (finished, tmp_path / "other", tmp_path / "out"))
+    for name, value in new.items():
+        if name.startswith(("discriminator_rgb/", "discriminator_mask/")):
+            torch.testing.assert_close(value, judges[name], msg=name)
+    name = "discriminator_rgb/entry.weight"
+    assert not torch.equal(judges[name], other[name])
+    torch.testing.assert_close(new["generator/backbone.constant"], other["average/backbone.constant"])
+    alone = tmp_path / "alone.safetensors"
+    alone.write_bytes((finished / "network.safetensors").read_bytes())
+    assert_refused(
+        run(*start, alone, "--out", tmp_path / "refused"), "--judges", "no discriminators", "a run or a state"
+    )
+    assert_refused(run(*base, "--judges", finished, "--out", tmp_path / "refused"), "--judges goes with --init")
+    assert not (tmp_path / "refused").exists()
+
+
 def test_init_from_a_run_takes_its_newest_state(finished, data, config, tmp_path):
     base = ("train", "--config", config, "--data", data, *length(0.008))
     states = []
