@@ -10,7 +10,9 @@ import click
 
 @click.command()
 @click.option(
-    "--config", "config_name", help="A preset (chair, chair-128) or a YAML file; with --resume the run's own."
+    "--config",
+    "config_name",
+    help="A preset (chair, chair-128) or a YAML file; left out: the configuration of what --init or --resume names.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Dataset: a folder or zip of `tetragan dataset render`.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
@@ -55,7 +57,7 @@ def train(
         raise click.UsageError("--data is missing: give the folder or zip that `tetragan dataset render` wrote")
     if out is None and not (dry_run or benchmark):
         raise click.UsageError("--out is missing: give a folder for the run")
-    if config_name is None and not resume:
+    if config_name is None and not (resume or init):
         raise click.UsageError("--config is missing: give a preset such as chair, or a YAML file")
 
     from torch_utils import distributed
@@ -66,6 +68,10 @@ def train(
         folder.refuse_run()
     if folder is not None and resume:
         config = folder.resumed_config(config_name, overrides)
+    elif init is not None and config_name is None:
+        from training.initialise import config_of
+
+        config = config_of(init, overrides)
     else:
         from configs.loader import load_config
 

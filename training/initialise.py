@@ -7,11 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from configs.loader import build_config
+from configs.loader import build_config, override_config
+from configs.schema import Config
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
-from torch_utils.checkpoint import load_tensors
+from torch_utils.checkpoint import load_tensors, read_header
 from torch_utils.errors import UserError
 from training.state import LATEST, latest_state
 from training.step import Trainee
@@ -51,9 +52,18 @@ def initialise_from(trainee: Trainee, path: Path, judges_path: Path | None = Non
     return fresh
 
 
+def config_of(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """The configuration of what --init names (a run's folder, a state, a network), with "path=value" overrides."""
+    return override_config(read_header(_file(path)).get("config", {}), overrides, str(path))
+
+
+def _file(path: Path) -> Path:
+    return latest_state(path) if (path / LATEST).is_file() else network_file(path)
+
+
 def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, float]:
     """A generator's tensors, the discriminators' or None, and the mapping's multiplier, of what --init names."""
-    file = latest_state(path) if (path / LATEST).is_file() else network_file(path)
+    file = _file(path)
     tensors, header = load_tensors(file)
     config = build_config(header.get("config", {}), "the file's configuration")
     if header.get("kind") == "training-state":

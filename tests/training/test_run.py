@@ -138,6 +138,18 @@ def test_init_from_a_state_brings_the_discriminators(finished, data, config, tmp
     torch.testing.assert_close(new["generator/backbone.constant"], old["average/backbone.constant"])
 
 
+def test_init_alone_brings_the_configuration_too(finished, data, tmp_path):
+    for name, source in (("run", finished), ("network", finished / "network.safetensors")):
+        outcome = run("train", "--data", data, "--out", tmp_path / name, "--init", source, *length(0.008))
+        assert outcome.status == 0, outcome.stderr
+        expected = (finished / "config.yaml").read_text().replace("total_kimg: 0.08", "total_kimg: 0.008")
+        assert (tmp_path / name / "config.yaml").read_text() == expected
+    base = ("train", "--data", data, "--out", tmp_path / "refused", "--init")
+    assert_refused(run(*base, finished, "--set", "loss.gama=1"), "did you mean 'loss.gamma'")
+    assert_refused(run(*base, tmp_path / "none.safetensors"), "no such file")
+    assert not (tmp_path / "refused").exists()
+
+
 def test_judges_come_from_another_run(finished, data, config, tmp_path):
     """The generator of a run of other weights, the discriminators of `finished`; a network without any is refused."""
     base = ("train", "--config", config, "--data", data)
