@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from geometry.topology import components
 from networks.pretrained import discriminators_beside, load_generator_file, network_file, shipped_networks
 from sampling.generate import styles
 from torch_utils.checkpoint import load_tensors
@@ -16,10 +17,11 @@ def test_chairs_come_along() -> None:
     assert shipped_networks() == ["chair-128", "chair-64"]
 
 
-def test_chair_128_brings_its_discriminators() -> None:
-    file = network_file("chair-128")
+@pytest.mark.parametrize("name", shipped_networks())
+def test_a_shipped_network_brings_its_discriminators(name: str) -> None:
+    file = network_file(name)
     _, header = load_tensors(discriminators_beside(file), kind="discriminators")
-    assert header["nimg"] == load_generator_file("chair-128")[1].nimg
+    assert header["nimg"] == load_generator_file(name)[1].nimg
     assert header["config"]["geometry"]["cells"] >= 32 and discriminators_beside(file).stat().st_size <= 10e6
 
 
@@ -31,6 +33,7 @@ def test_a_shipped_network_is_small_whole_and_has_a_card(name: str) -> None:
     assert generator.config.data.resolution == int(name.rpartition("-")[2])
     with torch.no_grad():
         made = generator.mesh(styles(generator, [0, 1], 1.0)[0])
+    assert [components(made.mesh[k]) for k in range(2)] == [1, 1]
     assert not made.empty.any() and (made.mesh.face_offsets.diff() > 1000).all()
     assert {"README.md", "config.yaml", "stats.jsonl", "curve.svg", "samples_psi_1.png"} <= {
         path.name for path in (CARDS / name).iterdir()
