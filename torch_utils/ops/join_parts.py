@@ -70,7 +70,8 @@ def join_parts_reference(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: flo
 
 def _label(sdf: Sequence[float], neighbours: list[list[int]]) -> tuple[list[int], list[list[int]]]:
     """Each vertex's part (−1 outside) and each part's vertices, by lowest vertex; a flood, first in first out."""
-    part, parts = [-1] * len(sdf), []
+    part = [-1] * len(sdf)
+    parts: list[list[int]] = []
     for seed, value in enumerate(sdf):
         if not value < 0 or part[seed] >= 0:
             continue
