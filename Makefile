@@ -46,7 +46,7 @@ test: .venv/.installed-dev
 
 # The main job, as the commands one would type. Run again, finished parts are kept and the training goes on.
 DEMO := out/demo
-DEMO_KIMG ?= 30
+DEMO_KIMG ?= 25
 SHIPPED := chair-64
 demo: install
 	$(TETRAGAN) dataset procedural --category chair --count 400 --seed 0 --out $(DEMO)/shapes
