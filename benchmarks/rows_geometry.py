@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.row import Job, Row, tensor_bytes
+from geometry.repair import join_loose_parts
 from geometry.tetgrid import TetGrid, tet_grid
-from torch_utils.ops.join_parts import join_parts
 from torch_utils.ops.loading import use_mode
 from torch_utils.ops.marching_tets import marching_tets, marching_tets_topology
 
@@ -97,13 +97,13 @@ def _join(device: torch.device) -> Job:
     grid = tet_grid("bcc", CELLS)
     noise = torch.randn(BATCH, grid.num_vertices, generator=torch.Generator().manual_seed(2))
     sdf = ball_unions(grid, BATCH) + 0.05 + 0.012 * noise
-    inputs = (sdf.to(device), grid.edges.to(device), grid.boundary.to(device), 0.5 * grid.cell, 0.05 * grid.cell)
+    grid, sdf = grid.to(device), sdf.to(device)
 
     def reference() -> Tensor:
         with use_mode("reference"):
-            return join_parts(*inputs)
+            return join_loose_parts(sdf, grid)
 
-    return Job(lambda: join_parts(*inputs), reference, tensor_bytes(*inputs[:3], sdf))
+    return Job(lambda: join_loose_parts(sdf, grid), reference, tensor_bytes(sdf, grid.edges, grid.boundary, sdf))
 
 
 _SIZE = f"{BATCH} × {CELLS} cells, forward + backward"

@@ -113,7 +113,7 @@ def test_the_reference_agrees_on_ties() -> None:
         assert torch.equal(join_parts(*inputs), join_parts_reference(*inputs))
 
 
-def test_the_way_to_the_cpu_and_back_keeps_the_device() -> None:
+def test_no_gradient_passes_and_the_device_stays() -> None:
     sdf = torch.tensor([[-1.0, 1.0]])
     joined = join_parts(sdf.requires_grad_(), torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
     assert joined.device == sdf.device
