@@ -6,7 +6,8 @@ measures their networks against held-out shapes, and writes into DIR:
     table.md               every run, and every variant against the one that it is compared with
     curves/<group>.svg     distance, losses and diversity by images shown, a group's variants together
     sheets/<run>.png       seeds 0–15 at ψ 1
-    runs/<run>/            the training run, with its scores.json
+    runs/<run>/            the training run, with its scores.json (with config.yaml and stats.jsonl all that a finished
+                           one needs: copied to another machine's DIR, the study goes on from there)
     logs/<run>.log         what the training said
 """
 
@@ -88,10 +89,17 @@ def train_run(run: Run, shop: Workshop) -> str:
     return f"exit status {status}: {lines[-1] if lines else 'it said nothing'} ({log})"
 
 
+def finished(run: Run) -> bool:
+    """Whether a run needs no more training: its network is there, or was measured to the end and is kept no longer."""
+    scores = load_scores(run.folder)
+    measured = scores is not None and bool(scores.scores) and scores.last.nimg >= run.total_nimg
+    return complete(run) or measured
+
+
 def trained(runs: Sequence[Run], shop: Workshop, jobs: int) -> Iterator[tuple[Run, str]]:
     """Train what is not complete, `jobs` at a time; yields each run when it is, with the reason if it broke off."""
-    waiting = [run for run in runs if not complete(run)]
-    yield from ((run, "") for run in runs if complete(run))
+    waiting = [run for run in runs if not finished(run)]
+    yield from ((run, "") for run in runs if finished(run))
     if jobs == 1:
         for run in waiting:
             click.echo(f"training {run.name} to {run.kimg:g} kimg", err=True)
@@ -109,7 +117,7 @@ def results_on_disk(study: Study, out: Path) -> dict[str, list[RunScores]]:
     """Complete and measured runs of the study by variant, whichever call made them."""
     results: dict[str, list[RunScores]] = {}
     for run in plan_runs(study, out):
-        scores = load_scores(run.folder) if complete(run) else None
+        scores = load_scores(run.folder) if finished(run) else None
         if scores is not None and scores.scores:
             results.setdefault(run.variant.name, []).append(scores)
     return results
@@ -192,9 +200,9 @@ def main(
         if problem:
             failures[run.name] = problem
             click.echo(f"broken off: {run.name}: {problem}", err=True)
-        else:
+        elif files := networks_of(run.folder):
             scores = score_run(run.folder, run.variant.name, run.seed, dataset, study.count, out / "cache", no_progress)
-            network, sheet = networks_of(run.folder)[-1], out / "sheets" / f"{run.name}.png"
+            network, sheet = files[-1], out / "sheets" / f"{run.name}.png"
             if not sheet.exists() or sheet.stat().st_mtime < network.stat().st_mtime:
                 save_sheet(network, sheet)
             click.echo(f"{run.name}: MMD-CD {scores.last.mmd or math.nan:.3f} ×10⁻³", err=True)

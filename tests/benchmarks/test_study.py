@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks import study as study_module
 from benchmarks.curves import Panel, Series, svg, ticks
-from benchmarks.study import Workshop, trained
+from benchmarks.study import Workshop, finished, results_on_disk, trained
 from benchmarks.study_plan import Run, Study, check_unchanged, complete, load_study, plan_runs, train_command
 from benchmarks.study_scores import RunScores, Score
 from benchmarks.study_table import COLUMNS, difference, seed_deviation, table, verdict
@@ -78,6 +78,17 @@ def test_a_run_is_started_gone_on_with_or_left_alone(tmp_path: Path, monkeypatch
             broken.name: "",
             new.name: "out of memory",
         }
+
+
+def test_a_measured_run_needs_no_network_any_more(tmp_path: Path) -> None:
+    measured, short, new = plan_runs(STUDY, tmp_path)[:3]
+    for run, nimg in ((measured, 2000), (short, 1000)):
+        run.folder.mkdir(parents=True)
+        kept = scores(run.variant.name, run.seed, 3.0)
+        kept.scores[0] = kept.scores[0].model_copy(update={"nimg": nimg})
+        (run.folder / "scores.json").write_text(kept.model_dump_json())
+    assert [finished(run) for run in (measured, short, new)] == [True, False, False]
+    assert list(results_on_disk(STUDY, tmp_path)) == ["base"]
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
