@@ -35,7 +35,16 @@ from benchmarks.study_plan import (
     plan_runs,
     train_command,
 )
-from benchmarks.study_scores import RunScores, load_scores, networks_of, no_progress, save_sheet, score_run, stats_of
+from benchmarks.study_scores import (
+    RunScores,
+    load_scores,
+    networks_of,
+    no_progress,
+    references_key,
+    save_sheet,
+    score_run,
+    stats_of,
+)
 from benchmarks.study_table import table
 from dataset_tool.archive import subset
 from dataset_tool.dataset import open_dataset
@@ -98,8 +107,9 @@ def finished(run: Run) -> bool:
 
 def trained(runs: Sequence[Run], shop: Workshop, jobs: int) -> Iterator[tuple[Run, str]]:
     """Train what is not complete, `jobs` at a time; yields each run when it is, with the reason if it broke off."""
-    waiting = [run for run in runs if not finished(run)]
-    yield from ((run, "") for run in runs if finished(run))
+    done = [run for run in runs if finished(run)]
+    waiting = [run for run in runs if run not in done]
+    yield from ((run, "") for run in done)
     if jobs == 1:
         for run in waiting:
             click.echo(f"training {run.name} to {run.kimg:g} kimg", err=True)
@@ -111,6 +121,12 @@ def trained(runs: Sequence[Run], shop: Workshop, jobs: int) -> Iterator[tuple[Ru
         futures = {pool.submit(train_run, run, shop): run for run in waiting}
         for future in as_completed(futures):
             yield futures[future], future.result()
+
+
+def save_sheet_once(networks: Sequence[Path], sheet: Path) -> None:
+    """The sheet of a run's last network, unless it is there; nothing where no network is kept."""
+    if networks and (not sheet.exists() or sheet.stat().st_mtime < networks[-1].stat().st_mtime):
+        save_sheet(networks[-1], sheet)
 
 
 def results_on_disk(study: Study, out: Path) -> dict[str, list[RunScores]]:
@@ -200,12 +216,12 @@ def main(
         if problem:
             failures[run.name] = problem
             click.echo(f"broken off: {run.name}: {problem}", err=True)
-        elif files := networks_of(run.folder):
+        else:
             scores = score_run(run.folder, run.variant.name, run.seed, dataset, study.count, out / "cache", no_progress)
-            network, sheet = files[-1], out / "sheets" / f"{run.name}.png"
-            if not sheet.exists() or sheet.stat().st_mtime < network.stat().st_mtime:
-                save_sheet(network, sheet)
+            save_sheet_once(networks_of(run.folder), out / "sheets" / f"{run.name}.png")
             click.echo(f"{run.name}: MMD-CD {scores.last.mmd or math.nan:.3f} ×10⁻³", err=True)
+            if not scores.last.measured.endswith(references_key(dataset, study.count)):
+                click.echo(f"  against other shapes than those of {data}: to compare it, remove {run.folder}", err=True)
         write_results(study, out, failures)
     click.echo(write_results(study, out, failures))
     if failures:

@@ -89,18 +89,27 @@ def load_scores(folder: Path) -> RunScores | None:
         return None
 
 
+def references_key(dataset: ViewDataset, count: int) -> str:
+    """What figures were measured against: the end of `Score.measured`."""
+    return f"{dataset.hash()[:16]}/{count}"
+
+
 def score_run(
     folder: Path, variant: str, seed: int, dataset: ViewDataset, count: int, cache: Path, progress: ProgressBar
 ) -> RunScores:
-    """Measure every network of a run that has not been measured alike, and write scores.json."""
-    files = networks_of(folder)
+    """Measure every network of a run that has not been measured alike, and write scores.json.
+
+    A run that was measured and whose networks are kept no longer keeps its figures.
+    """
+    files, known = networks_of(folder), load_scores(folder)
+    if not files and known and known.scores:
+        return known
     if not files:
         raise UserError(f"{folder}: holds no network-….safetensors; remove it and run the study again")
-    known = load_scores(folder)
     old = {score.measured: score for score in known.scores} if known else {}
     scores, baselines = [], known.baselines if known else []
     for file in files:
-        key = f"{file_hash(file)[:16]}/{dataset.hash()[:16]}/{count}"
+        key = f"{file_hash(file)[:16]}/{references_key(dataset, count)}"
         if key in old:
             scores.append(old[key])
             continue

@@ -3,8 +3,11 @@
 import math
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import yaml
+from click.testing import CliRunner
 
 from benchmarks import study as study_module
 from benchmarks.curves import Panel, Series, svg, ticks
@@ -89,6 +92,23 @@ def test_a_measured_run_needs_no_network_any_more(tmp_path: Path) -> None:
         (run.folder / "scores.json").write_text(kept.model_dump_json())
     assert [finished(run) for run in (measured, short, new)] == [True, False, False]
     assert list(results_on_disk(STUDY, tmp_path)) == ["base"]
+
+
+def test_kept_figures_are_shown_and_foreign_ones_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tmp_path / "study.yaml"
+    study.write_text(yaml.safe_dump({"base": "chair", "kimg": 2, "variants": [{"name": "base", "question": "?"}]}))
+    run = plan_runs(load_study(study), tmp_path / "out")[0]
+    run.folder.mkdir(parents=True)
+    kept = scores("base", 0, 3.0)
+    kept.scores[0] = kept.scores[0].model_copy(update={"measured": f"network/{'a' * 16}/200"})
+    (run.folder / "scores.json").write_text(kept.model_dump_json())
+    command = [str(study), "--data", "D", "--out", str(tmp_path / "out")]
+    for digest, foreign in (("a" * 64, False), ("b" * 64, True)):
+        monkeypatch.setattr(study_module, "open_dataset", lambda _, digest=digest: SimpleNamespace(hash=lambda: digest))
+        result = CliRunner().invoke(study_module.main, command)
+        assert result.exit_code == 0, result.output
+        assert "base-seed0: MMD-CD 3.000" in result.output
+        assert ("against other shapes" in result.output) is foreign
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
