@@ -1,11 +1,13 @@
 """`--benchmark` and `--dry-run`: what a run would cost, measured on its own steps; nothing is written."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 from configs.schema import Config
 from dataset_tool.camera_law import CameraLaw
@@ -31,6 +33,13 @@ from training.step import Trainee, training_step
 
 _WARM_UP = 3  # minibatches, the first of them with R1
 _TRIAL = 6  # minibatches of a dry run
+_PROFILED = 4  # minibatches under the profiler
+# Operators, forward and backward, that are the networks' own arithmetic.
+_ARITHMETIC = (
+    "convolution",
+    *("mm", "bmm", "addmm", "baddbmm", "linear", "leaky_relu", "sigmoid", "tanh"),
+    *("point_mlp", "lattice_mlp", "triplane_sample", "bias_act", "upfirdn2d"),
+)
 
 
 class RandomViews:
@@ -69,6 +78,7 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     with recording(ranks.device) as times:
         for number in range(interval):
             step(number)
+    arithmetic = arithmetic_share(_operator_times(step, ranks))
     total = sum(times.seconds.values())
     images = interval * config.training.batch // ranks.world
     lines = [
@@ -82,7 +92,33 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
         lines.append(f"{name:<22}{1000 * seconds / images:>12.3f}{100 * seconds / total:>7.1f}%")
     lines.append(f"{'all':<22}{1000 * total / images:>12.3f}{100:>7.1f}%")
     lines.append(f"R1 comes every {interval} minibatches; its time is spread over them.")
+    lines.append(
+        f"Of the operators' time, {100 * arithmetic:.0f}% is network arithmetic (convolutions, matrix products, "
+        "activations, resampling, plane look-ups); the profiler's own cost counts as the rest."
+    )
     return "\n".join(lines)
+
+
+def arithmetic_share(seconds: Mapping[str, float]) -> float:
+    """The share of network arithmetic in the time of operators, which are named as the profiler names them."""
+    arithmetic = sum(
+        time
+        for name, time in seconds.items()
+        if name.split("::")[-1].removeprefix("mkldnn_").removeprefix("_").removesuffix("_backward") in _ARITHMETIC
+    )
+    return arithmetic / max(sum(seconds.values()), 1e-12)
+
+
+def _operator_times(step, ranks: Ranks) -> dict[str, float]:
+    """Time of each operator itself over a few minibatches without R1, µs; on a device, that of its kernels."""
+    cuda = ranks.device.type == "cuda"
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiled:
+        for number in range(1, 1 + _PROFILED):
+            step(number)
+        _wait(ranks)
+    # On a device its kernels are listed as well as the operators that launched them: the latter alone are counted.
+    operators = [event for event in profiled.key_averages() if event.device_type == DeviceType.CPU]
+    return {event.key: event.self_device_time_total if cuda else event.self_cpu_time_total for event in operators}
 
 
 def dry_run_report(config: Config, data: Path | None, init: Path | None, judges: Path | None, ranks: Ranks) -> str:

@@ -3,6 +3,7 @@
 import errno
 import json
 
+import pytest
 import torch
 
 from networks.layers import resample_filter
@@ -13,6 +14,7 @@ from tests.training.runs import length, lines, state_tensors
 from torch_utils.checkpoint import load_network, load_tensors, save_tensors
 from torch_utils.ops.upfirdn2d import upfirdn2d
 from training import loop
+from training.benchmark import arithmetic_share
 from training.probe import Probe
 from training.step import training_step
 
@@ -83,6 +85,17 @@ def test_the_last_network_is_written_once(data, config, tmp_path, monkeypatch):
     assert networks == ["network-000000064.safetensors", "network.safetensors"]
 
 
+def test_network_arithmetic_is_told_from_the_rest():
+    arithmetic = {
+        "aten::mkldnn_convolution": 3.0,
+        "aten::convolution_backward": 2.0,
+        "tetragan::point_mlp_backward": 1.0,
+    }
+    rest = {"aten::copy_": 0.5, "tetragan::rasterize_backward": 1.0, "MulBackward0": 0.25, "aten::_fused_adam_": 0.25}
+    assert arithmetic_share({**arithmetic, **rest}) == pytest.approx(6 / 8)
+    assert arithmetic_share({}) == 0
+
+
 def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     dry = run("train", "--config", config, "--data", data, "--dry-run", "--out", tmp_path / "out")
@@ -99,6 +112,7 @@ def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path):
         "texture",
         "composite",
         "R1",
+        "network arithmetic",
     ):
         assert phase in timed.stdout, phase
     assert sorted(tmp_path.rglob("*")) == before
