@@ -1,5 +1,7 @@
 """`--benchmark` and `--dry-run`: what a run would cost, measured on its own steps; nothing is written."""
 
+import os
+import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,11 +36,11 @@ from training.step import Trainee, training_step
 _WARM_UP = 3  # minibatches, the first of them with R1
 _TRIAL = 6  # minibatches of a dry run
 _PROFILED = 4  # minibatches under the profiler
-# Operators, forward and backward, that are the networks' own arithmetic.
-_ARITHMETIC = (
-    "convolution",
-    *("mm", "bmm", "addmm", "baddbmm", "linear", "leaky_relu", "sigmoid", "tanh"),
-    *("point_mlp", "lattice_mlp", "triplane_sample", "bias_act", "upfirdn2d"),
+# Operators, forward and backward, that are the networks' own arithmetic, as the profiler names them.
+_ARITHMETIC = re.compile(
+    r"aten::_?(mkldnn_|cudnn_)?convolution(_transpose|_backward)?"
+    r"|aten::(mm|bmm|addmm|baddbmm|linear|leaky_relu|sigmoid|tanh)(_backward)?"
+    r"|tetragan::(point_mlp|lattice_mlp|triplane_sample|bias_act|upfirdn2d)(_backward)?"
 )
 
 
@@ -99,19 +101,16 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     return "\n".join(lines)
 
 
-def arithmetic_share(seconds: Mapping[str, float]) -> float:
-    """The share of network arithmetic in the time of operators, which are named as the profiler names them."""
-    arithmetic = sum(
-        time
-        for name, time in seconds.items()
-        if name.split("::")[-1].removeprefix("mkldnn_").removeprefix("_").removesuffix("_backward") in _ARITHMETIC
-    )
-    return arithmetic / max(sum(seconds.values()), 1e-12)
+def arithmetic_share(times: Mapping[str, float]) -> float:
+    """The share of network arithmetic in the times of operators by name, in any unit; 0 where there are none."""
+    arithmetic = sum(time for name, time in times.items() if _ARITHMETIC.fullmatch(name))
+    return arithmetic / max(sum(times.values()), 1e-12)
 
 
 def _operator_times(step, ranks: Ranks) -> dict[str, float]:
     """Time of each operator itself over a few minibatches without R1, µs; on a device, that of its kernels."""
     cuda = ranks.device.type == "cuda"
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler announces itself in the terminal
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiled:
         for number in range(1, 1 + _PROFILED):
             step(number)

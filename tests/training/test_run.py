@@ -96,12 +96,13 @@ def test_network_arithmetic_is_told_from_the_rest():
     assert arithmetic_share({}) == 0
 
 
-def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path):
+def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path, capfd):
     before = sorted(tmp_path.rglob("*"))
     dry = run("train", "--config", config, "--data", data, "--dry-run", "--out", tmp_path / "out")
     assert dry.status == 0 and "24 training views at 16²" in dry.stdout and "kimg" in dry.stdout
     timed = run("train", "--config", config, "--benchmark")
     assert timed.status == 0
+    assert "profiler" not in capfd.readouterr().err  # written by C++, past sys.stderr
     for phase in (
         "img/s",
         "mapping",
