@@ -35,7 +35,7 @@ from training.step import Trainee, training_step
 
 _WARM_UP = 3  # minibatches, the first of them with R1
 _TRIAL = 6  # minibatches of a dry run
-_PROFILED = 4  # minibatches under the profiler
+_PROFILED = 8  # minibatches under the profiler, and as many beside it
 # Operators, forward and backward, that are the networks' own arithmetic, as the profiler names them.
 _ARITHMETIC = re.compile(
     r"aten::_?(mkldnn_|cudnn_)?convolution(_transpose|_backward)?"
@@ -80,7 +80,8 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     with recording(ranks.device) as times:
         for number in range(interval):
             step(number)
-    arithmetic = arithmetic_share(_operator_times(step, ranks))
+    seconds, operators = _step_and_operators(step, ranks)
+    arithmetic = arithmetic_time(operators) / seconds
     total = sum(times.seconds.values())
     images = interval * config.training.batch // ranks.world
     lines = [
@@ -95,29 +96,38 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     lines.append(f"{'all':<22}{1000 * total / images:>12.3f}{100:>7.1f}%")
     lines.append(f"R1 comes every {interval} minibatches; its time is spread over them.")
     lines.append(
-        f"Of the operators' time, {100 * arithmetic:.0f}% is network arithmetic (convolutions, matrix products, "
-        "activations, resampling, plane look-ups); the profiler's own cost counts as the rest."
+        f"Of a step's time, {100 * arithmetic:.0f}% is network arithmetic: convolutions, matrix products, activations, "
+        "resampling, plane look-ups."
     )
     return "\n".join(lines)
 
 
-def arithmetic_share(times: Mapping[str, float]) -> float:
-    """The share of network arithmetic in the times of operators by name, in any unit; 0 where there are none."""
-    arithmetic = sum(time for name, time in times.items() if _ARITHMETIC.fullmatch(name))
-    return arithmetic / max(sum(times.values()), 1e-12)
+def arithmetic_time(times: Mapping[str, float]) -> float:
+    """What network arithmetic takes of the times of operators by name, in their unit."""
+    return sum(time for name, time in times.items() if _ARITHMETIC.fullmatch(name))
 
 
-def _operator_times(step, ranks: Ranks) -> dict[str, float]:
-    """Time of each operator itself over a few minibatches without R1, µs; on a device, that of its kernels."""
+def _step_and_operators(step, ranks: Ranks) -> tuple[float, dict[str, float]]:
+    """Seconds of a minibatch without R1, and of each operator itself in it; on a device, of its kernels.
+
+    The whole is timed without the profiler, whose cost for each call would count as what is not arithmetic.
+    """
     cuda = ranks.device.type == "cuda"
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler announces itself in the terminal
+    _wait(ranks)
+    start = time.perf_counter()
+    for number in range(1, 1 + _PROFILED):
+        step(number)
+    _wait(ranks)
+    seconds = time.perf_counter() - start
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiled:
         for number in range(1, 1 + _PROFILED):
             step(number)
         _wait(ranks)
     # On a device its kernels are listed as well as the operators that launched them: the latter alone are counted.
     operators = [event for event in profiled.key_averages() if event.device_type == DeviceType.CPU]
-    return {event.key: event.self_device_time_total if cuda else event.self_cpu_time_total for event in operators}
+    times = {event.key: event.self_device_time_total if cuda else event.self_cpu_time_total for event in operators}
+    return seconds / _PROFILED, {name: time * 1e-6 / _PROFILED for name, time in times.items()}
 
 
 def dry_run_report(config: Config, data: Path | None, init: Path | None, judges: Path | None, ranks: Ranks) -> str:

@@ -14,7 +14,7 @@ from tests.training.runs import length, lines, state_tensors
 from torch_utils.checkpoint import load_network, load_tensors, save_tensors
 from torch_utils.ops.upfirdn2d import upfirdn2d
 from training import loop
-from training.benchmark import arithmetic_share
+from training.benchmark import arithmetic_time
 from training.probe import Probe
 from training.step import training_step
 
@@ -92,8 +92,8 @@ def test_network_arithmetic_is_told_from_the_rest():
         "tetragan::point_mlp_backward": 1.0,
     }
     rest = {"aten::copy_": 0.5, "tetragan::rasterize_backward": 1.0, "MulBackward0": 0.25, "aten::_fused_adam_": 0.25}
-    assert arithmetic_share({**arithmetic, **rest}) == pytest.approx(6 / 8)
-    assert arithmetic_share({}) == 0
+    assert arithmetic_time({**arithmetic, **rest}) == pytest.approx(6)
+    assert arithmetic_time(rest) == 0
 
 
 def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path, capfd):

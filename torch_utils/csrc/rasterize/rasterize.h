@@ -45,6 +45,9 @@ TETRAGAN_HD V clamp(V value, V low, V high) {  // NaN gives low
   return lifted < high ? lifted : high;
 }
 
+TETRAGAN_HD double lower(double a, double b) { return b < a ? b : a; }
+TETRAGAN_HD double higher(double a, double b) { return b > a ? b : a; }
+
 // The smallest integer ≥ x, for x clamped to [low, high].
 TETRAGAN_HD int32_t ceil_between(double x, int32_t low, int32_t high) {
   const double bounded = clamp(x, static_cast<double>(low), static_cast<double>(high));
@@ -63,25 +66,22 @@ TETRAGAN_HD ScreenVertex project(const ClipVertex& p, int32_t height, int32_t wi
   return s;
 }
 
-TETRAGAN_HD void swap_vertices(ScreenVertex& a, ScreenVertex& b) {
-  const ScreenVertex t = a;
-  a = b;
-  b = t;
-}
-
-// False where the triangle covers no row: outside the picture, degenerate, or too far out.
-TETRAGAN_HD bool prepare(ScreenVertex a, ScreenVertex b, ScreenVertex c, int32_t height, int32_t width, Spans& out) {
-  if (b.y < a.y) swap_vertices(a, b);
-  if (c.y < b.y) swap_vertices(b, c);
-  if (b.y < a.y) swap_vertices(a, b);
-  out.row_begin = ceil_between(a.y - 0.5, 0, height);
-  out.row_end = ceil_between(c.y - 0.5, 0, height);
+// False where the triangle covers no row or no column: outside the picture, degenerate, between centres, or too far out.
+TETRAGAN_HD bool prepare(const ScreenVertex& p0, const ScreenVertex& p1, const ScreenVertex& p2, int32_t height,
+                         int32_t width, Spans& out) {
+  const double low_y = lower(lower(p0.y, p1.y), p2.y), high_y = higher(higher(p0.y, p1.y), p2.y);
+  out.row_begin = ceil_between(low_y - 0.5, 0, height);
+  out.row_end = ceil_between(high_y - 0.5, 0, height);
   if (out.row_begin >= out.row_end) return false;
-  const double low_x = a.x < b.x ? (a.x < c.x ? a.x : c.x) : (b.x < c.x ? b.x : c.x);
-  const double high_x = a.x > b.x ? (a.x > c.x ? a.x : c.x) : (b.x > c.x ? b.x : c.x);
+  const double low_x = lower(lower(p0.x, p1.x), p2.x), high_x = higher(higher(p0.x, p1.x), p2.x);
   if (ceil_between(low_x - 0.5, 0, width) >= ceil_between(high_x - 0.5, 0, width)) return false;
-  if (!(low_x > -kMaxPixel && high_x < kMaxPixel && a.y > -kMaxPixel && c.y < kMaxPixel)) return false;
+  if (!(low_x > -kMaxPixel && high_x < kMaxPixel && low_y > -kMaxPixel && high_y < kMaxPixel)) return false;
 
+  // By growing y, equal ones as they came; by selection, as no processor could foretell the order.
+  const bool first = p1.y < p0.y;
+  const ScreenVertex &low = first ? p1 : p0, &high = first ? p0 : p1;
+  const bool above = p2.y < high.y, on_top = p2.y < low.y;
+  const ScreenVertex &a = on_top ? p2 : low, &b = on_top ? low : above ? p2 : high, &c = above ? high : p2;
   const double bx = b.x - a.x, by = b.y - a.y, cx = c.x - a.x, cy = c.y - a.y;
   const double area = bx * cy - cx * by;
   if (area == 0) return false;
@@ -97,8 +97,8 @@ TETRAGAN_HD bool prepare(ScreenVertex a, ScreenVertex b, ScreenVertex c, int32_t
   out.z0 = a.z;
   out.dz_dx = (bz * cy - cz * by) * inverse;
   out.dz_dy = (bx * cz - cx * bz) * inverse;
-  out.z_min = a.z < b.z ? (a.z < c.z ? a.z : c.z) : (b.z < c.z ? b.z : c.z);
-  out.z_max = a.z > b.z ? (a.z > c.z ? a.z : c.z) : (b.z > c.z ? b.z : c.z);
+  out.z_min = lower(lower(a.z, b.z), c.z);
+  out.z_max = higher(higher(a.z, b.z), c.z);
   return true;
 }
 
