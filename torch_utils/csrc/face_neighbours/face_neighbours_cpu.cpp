@@ -1,6 +1,7 @@
-// CPU kernel of `face_neighbours`: half edges are listed under their lower vertex, where a later one of the same edge finds
-// the first: linear time for meshes of bounded valence. A task owns the edges whose lower vertex lies in its range, so that
-// an entry is written by one task alone.
+// CPU kernel of `face_neighbours`, in linear time: edges are listed under their lower vertex, where their later half edges
+// find them. A task owns the edges whose lower vertex lies in its range, so that an entry is written by one task alone.
+#include <unordered_map>
+
 #include "common/cpu.h"
 
 namespace tetragan {
@@ -11,12 +12,15 @@ struct Edge {
   int32_t high, first, second, before;
 };
 constexpr int32_t kNone = -1, kMany = -2;
+// Edges in a vertex's list at most; those of the hub of a large fan go on in a hash table.
+constexpr int kListed = 64;
 
 // Neighbours across all edges whose lower vertex lies in [begin, end).
 void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end, int32_t* neighbours) {
   std::vector<int32_t> latest(end - begin, kNone);  // of each vertex: its latest edge
   std::vector<Edge> edges;
   edges.reserve(3 * std::min(end - begin, count));  // a closed mesh has three edges a vertex
+  std::unordered_map<int64_t, int32_t> unlisted;   // by both ends
   for (int64_t face = 0; face < count; ++face) {
     const int32_t* f = faces + 3 * face;
     for (int k = 0; k < 3; ++k) {
@@ -28,11 +32,21 @@ void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end
       if (low == high) continue;  // an edge from a vertex to itself has no neighbour
       int32_t& newest = latest[low - begin];
       int32_t found = newest;
-      while (found != kNone && edges[found].high != high) found = edges[found].before;
-      if (found == kNone) {
+      int listed = 0;
+      for (; found != kNone && edges[found].high != high; ++listed) found = edges[found].before;
+      if (found == kNone && listed < kListed) {
         edges.push_back({high, slot, kNone, newest});
         newest = static_cast<int32_t>(edges.size()) - 1;
         continue;
+      }
+      if (found == kNone) {
+        const int64_t ends = static_cast<int64_t>(low) << 32 | high;
+        const auto [entry, added] = unlisted.try_emplace(ends, static_cast<int32_t>(edges.size()));
+        found = entry->second;
+        if (added) {
+          edges.push_back({high, slot, kNone, kNone});
+          continue;
+        }
       }
       Edge& edge = edges[found];
       if (edge.second == kNone && edge.first / 3 != face) {
