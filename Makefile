@@ -55,7 +55,7 @@ demo: install
 	  --set training.total_kimg=$(DEMO_KIMG) $(if $(wildcard $(DEMO)/run/latest.json),--resume)
 	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
 	$(TETRAGAN) generate --network $(SHIPPED) --seeds 0-15 --format none --resolution 128 --out $(DEMO)/shipped
-	$(BIN)/python -m sampling.beside $(DEMO)/samples.png $(DEMO)/shipped/samples.png --run $(DEMO)/run --name $(SHIPPED) \
+	$(BIN)/python -m benchmarks.demo.side_by_side $(DEMO)/samples.png $(DEMO)/shipped/samples.png --run $(DEMO)/run --name $(SHIPPED) \
 	  --out $(DEMO)/beside.png
 	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \
 	  --reference-meshes $(DEMO)/shapes --cache $(DEMO)/cache

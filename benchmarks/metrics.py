@@ -24,8 +24,8 @@ from benchmarks.rows_metrics import (
     kdtree_matrix,
     surface_clouds,
 )
-from metrics.frechet import fit, frechet_distance
-from metrics.light_field import mesh_descriptor
+from metrics.images.frechet import fit, frechet_distance
+from metrics.shapes.light_field import mesh_descriptor
 from torch_utils.ops.chamfer import chamfer_matrix
 from torch_utils.ops.lfd_distance import VIEW_BYTES, lfd_distance
 
@@ -132,7 +132,7 @@ def quick_row() -> None:
     """The `quick` protocol on 200 generated and 200 reference meshes in files."""
     import trimesh
 
-    from metrics.run import Options, run
+    from metrics.evaluate import Options, run
 
     with tempfile.TemporaryDirectory() as folder:
         for name, seed in (("generated", 0), ("references", 1)):

@@ -17,16 +17,16 @@ import numpy as np
 import torch
 
 from benchmarks.rows_raster import bumpy_sphere
-from dataset_tool.blender import blender_views, find_blender
-from dataset_tool.camera_law import camera_law
-from dataset_tool.render import render_dataset
-from dataset_tool.scene import build_scene
-from dataset_tool.shape_job import RenderSettings
-from dataset_tool.sources import find_shapes
-from dataset_tool.views import render_views
+from dataset_tool.render.blender import blender_views, find_blender
+from dataset_tool.render.render_dataset import render_dataset
+from dataset_tool.render.render_shape import RenderSettings
+from dataset_tool.sources.find_shapes import find_shapes
 from geometry.mesh import Mesh
-from geometry.mesh_io.reader import read_mesh
-from geometry.mesh_io.writer import write_glb
+from mesh_io.read import read_mesh
+from mesh_io.write import write_glb
+from rendering.camera_distribution import camera_law
+from rendering.textured.scene import build_scene
+from rendering.textured.views import render_views
 from torch_utils.errors import UserError
 
 VIEWS = 24

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.row import Job, Row, tensor_bytes
 from geometry.repair import join_loose_parts
-from geometry.tetgrid import TetGrid, tet_grid
+from geometry.tet_grid import TetGrid, tet_grid
 from torch_utils.ops.loading import use_mode
 from torch_utils.ops.marching_tets import marching_tets, marching_tets_topology
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from benchmarks.row import Job, Row, tensor_bytes
 from geometry.mesh import Mesh
-from metrics.light_field import mesh_descriptor
+from metrics.shapes.light_field import mesh_descriptor
 from torch_utils.ops.chamfer import chamfer_matrix
 from torch_utils.ops.lfd_distance import VIEW_BYTES, lfd_distance
 

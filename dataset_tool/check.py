@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 
 from dataset_tool.dataset import ViewDataset
-from dataset_tool.header import digest
-from dataset_tool.storage import join
+from dataset_tool.format.dataset_json import digest
+from dataset_tool.format.storage import join
 from torch_utils.errors import UserError
 
 Level = Literal["error", "warning"]

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset_tool import pixels
-from dataset_tool.camera_law import CameraLaw
-from dataset_tool.frames import Frames, parse_frames
-from dataset_tool.header import SPLITS, Header, digest, header_values, parse_header
-from dataset_tool.storage import Storage, join, open_storage
+from dataset_tool.format import pixels
+from dataset_tool.format.dataset_json import SPLITS, Header, digest, header_values, parse_header
+from dataset_tool.format.storage import Storage, join, open_storage
+from dataset_tool.format.transforms_json import Frames, parse_frames
 from rendering.camera import Cameras
+from rendering.camera_distribution import CameraLaw
 from torch_utils.errors import UserError
 
 MAX_POINTS_BYTES = 64e6  # a thousand times what a render writes; more is an archive bomb

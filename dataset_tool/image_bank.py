@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset_tool import pixels
 from dataset_tool.dataset import ViewDataset
+from dataset_tool.format import pixels
 from rendering.camera import Cameras
 from torch_utils.devices import upload
 from torch_utils.errors import UserError

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geometry.mesh import Mesh
 from geometry.repair import empty_samples, join_loose_parts, repair_empty, seal_boundary
-from geometry.tetgrid import TetGrid
+from geometry.tet_grid import TetGrid
 from torch_utils.ops.marching_tets import Topology, edge_crossings, marching_tets_topology
 
 # Least |SDF| of a grid vertex, lattice cells: no crossing coincides with a grid vertex, so there are no triangles of

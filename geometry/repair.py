@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from geometry.tetgrid import TetGrid
+from geometry.tet_grid import TetGrid
 from torch_utils.ops.join_parts import join_parts
 
 # Both in lattice cells: how far a repair pushes the SDF past zero, and the least SDF of a sealed boundary vertex

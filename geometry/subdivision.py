@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.tetgrid import TetGrid, connect
+from geometry.tet_grid import TetGrid, connect
 
 # A tetrahedron with midpoints m01 … m23 (local ids 4 … 9, in the order of tet_edges) leaves four corner tetrahedra and
 # an octahedron, which is cut around one of three diagonals; the other four midpoints form the ring around it.

@@ -1,276 +1,245 @@
-"""`evaluate`: from shape sources and a protocol to a report."""
+"""One evaluation from options to files: inputs, measurements, pictures, report."""
 
-import math
+import os
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import click
 import torch
-from torch import Tensor
 
-from metrics import distances
-from metrics.clouds import CHUNK, ShapeTable, shape_table
-from metrics.distances import BLOCK, Side
-from metrics.found import Found
-from metrics.memorisation import memorisation
-from metrics.point_sets import DistanceMatrix
-from metrics.protocols import Distance, Protocol
-from metrics.report import Baseline, Metric
-from metrics.scores import SCALES, Matrices, point_values, set_metrics, set_values
-from metrics.shape_metrics import shape_metrics
-from metrics.shapes import ShapeSource
-from metrics.store import ChunkStore, content_key
+from dataset_tool.dataset import open_dataset
+from metrics.cache import ChunkStore
+from metrics.images.evaluate_images import Judges, appearance, load_judges
+from metrics.protocols import ImageProtocol, Protocol, load_protocol
+from metrics.report.galleries import histograms, make_galleries
+from metrics.report.html import html
+from metrics.report.markdown import Report, Run, markdown, save_json
+from metrics.report.published import published_rows
+from metrics.shapes.distances import distance_device
+from metrics.shapes.evaluate_shapes import Inputs, ProgressBar, Session, evaluate_shapes
+from metrics.shapes.results import Found
+from metrics.sources.folder import FolderSource, ShapeSource
+from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from torch_utils import distributed
+from torch_utils.checkpoint import code_version
+from torch_utils.devices import pick_device
 from torch_utils.errors import UserError
-
-ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+from torch_utils.files import write_text
+from torch_utils.progress import progress_bar
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """What is compared. training: None where there is no training set (a folder against a folder)."""
+class Options:
+    """The command's options; see `tetragan/evaluate.py`."""
 
-    generated: ShapeSource
+    network: Path | None
+    generated: Path | None
+    data: Path | None
+    reference_meshes: Path | None
+    out: Path
+    protocol: str = "quick"
+    split: str = "test"
+    count: int | None = None
+    truncation: float | None = None
+    detector: Path | str | None = None
+    detector_hash: str | None = None
+    cache: Path | None = None
+    device: str = "auto"
+    quiet: bool = False
+    clip: Path | None = None
+    classifier: Path | None = None
+    caption: str = ""
+    attributes: tuple[str, ...] = ()
+    normals: bool = False
+
+
+def run(options: Options) -> Report:
+    """Measure and write report.json, report.md and report.html into `options.out`; the report.
+
+    Under `torchrun` every rank measures its share and rank 0 writes.
+    """
+    start = time.monotonic()
+    protocol = resolved_protocol(options)
+    ranks = distributed.start("cpu" if options.device == "cpu" else "auto")
+    try:
+        dataset = open_dataset(options.data) if options.data else None
+        device = ranks.device if ranks.world > 1 else pick_device(options.device)
+        judges = _load_judges(options, protocol, device)
+        network, nimg = _load_network(options, device)
+        inputs = make_inputs(options, protocol, dataset, network)
+        session = Session(
+            protocol,
+            ChunkStore(options.out / "cache", ranks),
+            ChunkStore(options.cache or default_cache(), ranks),
+            _progress(options.quiet or not ranks.first),
+            distance_device(device),
+        )
+        found = evaluate_shapes(inputs, session)
+        found.metrics += appearance(judges, inputs, session, dataset, options.split, options.reference_meshes, found)
+        if not ranks.first:
+            return _report(options, protocol, dataset, inputs, found, nimg, start)
+        galleries, failures = make_galleries(inputs, found, options.out)
+        report = _report(options, protocol, dataset, inputs, found, nimg, start).model_copy(
+            update={"galleries": galleries, "failures": failures, "histograms": histograms(found)}
+        )
+        write(report, options.out)
+        return report
+    finally:
+        distributed.stop(ranks)
+
+
+def resolved_protocol(options: Options) -> Protocol:
+    """The protocol with the command line's changes; a changed protocol says so in its name."""
+    protocol = load_protocol(options.protocol)
+    changes: dict[str, Any] = {}
+    name = protocol.name
+    if options.count is not None and (protocol.max_references is None or options.count < protocol.max_references):
+        changes["max_references"] = options.count
+        name += f", at most {options.count} references"
+    if options.truncation is not None and options.truncation != protocol.truncation:
+        changes["truncation"] = options.truncation
+        name += f", ψ {options.truncation:g}"
+    images = _changed_pictures(options, protocol)
+    if images != protocol.images:
+        changes["images"] = images
+    changes["name"] = name
+    return protocol.model_copy(update=changes)
+
+
+def _changed_pictures(options: Options, protocol: Protocol) -> ImageProtocol | None:
+    """ψ goes for pictures as for shapes; `--normals` adds a score and changes none."""
+    if protocol.images is None:
+        return None
+    changes: dict[str, Any] = {"normals": protocol.images.normals or options.normals}
+    if options.truncation is not None:
+        changes["truncation"] = options.truncation
+    return protocol.images.model_copy(update=changes)
+
+
+def default_cache() -> Path:
+    """Where statistics of real data are kept: $XDG_CACHE_HOME/tetragan/metrics, or ~/.cache/tetragan/metrics."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "tetragan" / "metrics"
+
+
+def _load_judges(options: Options, protocol: Protocol, device: torch.device) -> Judges:
+    return load_judges(
+        options.detector,
+        options.detector_hash,
+        options.clip,
+        options.classifier,
+        options.caption,
+        options.attributes,
+        protocol.images,
+        device,
+        (options.cache or default_cache()) / "detectors",
+    )
+
+
+def _load_network(options: Options, device: torch.device) -> tuple[Any, int | None]:
+    if options.network is None:
+        return None, None
+    from networks.pretrained import load_generator_file
+
+    generator, file = load_generator_file(options.network, device)
+    return generator, file.nimg
+
+
+def make_inputs(options: Options, protocol: Protocol, dataset: Any, generator: Any) -> Inputs:
+    """The sources that the options name; as many generated shapes as the protocol wants for the references."""
+    limit = protocol.max_references
     references: ShapeSource
     training: ShapeSource | None = None
-
-
-@dataclass(frozen=True)
-class Session:
-    """Where results are kept (own: of this network; real: of the data, shared by evaluations) and who is told.
-
-    device: where distances are computed (`metrics.distances.distance_device`).
-    """
-
-    protocol: Protocol
-    own: ChunkStore
-    real: ChunkStore
-    progress: ProgressBar
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def computing(self) -> dict[str, Any]:
-        """How distances are computed."""
-        return {"emd_points": self.protocol.emd_points, "device": self.device}
-
-    def blocks(self, rows: int, size: int = BLOCK) -> int:
-        """Blocks of `size` rows (of a distance matrix, if not said otherwise) that this rank computes at most."""
-        every = math.ceil(rows / size)
-        return math.ceil(every / self.own.ranks.world)
-
-
-def evaluate_shapes(inputs: Inputs, session: Session) -> Found:
-    """Tables, distances and all scores of shapes that the protocol asks for."""
-    protocol = session.protocol
-    found = _tables(inputs, session)
-    usable = found.references.usable
-    if not bool(usable.any()):
-        raise UserError(
-            f"{inputs.references.label}: no reference has a usable surface ({_first_problem(found.references)})"
-        )
-    _note_problems(found)
-    sides = _sides(inputs, found, protocol)
-    for kind in protocol.distances:
-        known = _light_field_sides(sides) if kind == "lfd" else sides
-        if "references" not in known:
-            reason = f"{inputs.references.label}: source meshes are not at hand (--reference-meshes)"
-            found.metrics += _skipped_sets(kind, reason)
-            continue
-        found.metrics += _scores_of(kind, known, found, session)
-    found.metrics += shape_metrics(found, protocol)
-    return found
-
-
-def _tables(inputs: Inputs, session: Session) -> Found:
-    protocol = session.protocol
-    light_fields = "lfd" in protocol.distances
-
-    def table(source: ShapeSource, store: ChunkStore, label: str, meshes: bool) -> ShapeTable:
-        chunks = -(-len(source.ids) // CHUNK)
-        with session.progress(f"{label} ({len(source.ids)})", chunks) as advance:
-            return shape_table(
-                source,
-                store,
-                points=protocol.points,
-                meshes=meshes,
-                light_fields=light_fields,
-                intersections=protocol.crossing_shapes if meshes else 0,
-                progress=advance,
-            )
-
-    references = table(inputs.references, session.real, "references", False)
-    training = table(inputs.training, session.real, "training shapes", False) if inputs.training else None
-    generated = table(inputs.generated, session.own, "generated shapes", "validity" in protocol.shape_metrics)
-    return Found(generated, references, training)
-
-
-def _first_problem(table: ShapeTable) -> str:
-    return next((problem for problem in table.problems if problem), "none was given")
-
-
-def _note_problems(found: Found) -> None:
-    for label, table in (("references", found.references), ("training shapes", found.training)):
-        if table is not None and (bad := int((~table.usable).sum())):
-            found.notes.append(f"{bad} {label} without a usable surface were left out: {_first_problem(table)}")
-    if len(found.generated.ids) < len(found.references.ids):
-        found.notes.append("fewer generated shapes than references: COV and 1-NNA are not comparable to equal counts")
-
-
-def _sides(inputs: Inputs, found: Found, protocol: Protocol) -> dict[str, Side]:
-    """Named sides in the protocol's units. Unusable real shapes are left out; generated ones stay, at infinity."""
-    reference_points = found.references.points[found.references.usable]
-
-    def side(source: ShapeSource, table: ShapeTable, keep: Tensor) -> Side:
-        key = content_key(
-            {"source": source.key, "rows": keep.tolist(), "ids": len(table.ids), "points": protocol.points}
-            | {"normalisation": protocol.normalisation, "references": inputs.references.key}
-        )
-        points = table.normalised(protocol.normalisation, reference_points)[keep]
-        return Side(key, points, None if table.descriptors is None else table.descriptors[keep])
-
-    sides = {
-        "references": side(inputs.references, found.references, found.references.usable.nonzero()[:, 0]),
-        "generated": side(inputs.generated, found.generated, torch.arange(len(found.generated.ids))),
-    }
-    if found.training is not None and inputs.training is not None and bool(found.training.usable.any()):
-        sides["training"] = side(inputs.training, found.training, found.training.usable.nonzero()[:, 0])
-    return sides
-
-
-def _light_field_sides(sides: dict[str, Side]) -> dict[str, Side]:
-    """The sides whose meshes were all at hand."""
-    return {name: side for name, side in sides.items() if name == "generated" or _described(side)}
-
-
-def _described(side: Side) -> bool:
-    # A descriptor of zeros is that of an empty mesh: a real shape has one only when its mesh was not found.
-    return side.descriptors is not None and bool(side.descriptors.flatten(1).any(1).all())
-
-
-def _skipped_sets(kind: Distance, reason: str) -> list[Metric]:
-    return [
-        Metric(name=f"{name}_{kind}", title=f"{title}-{SCALES[kind].name}", status="skipped", reason=reason)
-        for name, title in (("mmd", "MMD"), ("cov", "COV"), ("one_nna", "1-NNA"))
-    ]
-
-
-def _scores_of(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
-    """Scores of one kind of distance; adds the baselines' values and (for the first kind) the memorisation."""
-    start = time.perf_counter()
-    matrices = _matrices(kind, sides["references"], sides["generated"], session)
-    metrics = set_metrics(kind, matrices, time.perf_counter() - start)
-    found.matrices[kind] = matrices
-    if "training" not in sides:
-        return metrics
-    _add_training_rows(kind, sides, found, session)
-    if _remembers(kind, found, session):
-        metrics += _memorisation_metrics(kind, sides, found, session)
-    return metrics
-
-
-def _remembers(kind: Distance, found: Found, session: Session) -> bool:
-    """Whether this kind of distance is the one that memorisation is measured with: the protocol's first."""
-    return "memorisation" in session.protocol.shape_metrics and found.memorisation is None
-
-
-def _within_training(kind: Distance, training: Side, session: Session) -> Tensor:
-    with session.progress(f"{SCALES[kind].name} inside the training shapes", session.blocks(len(training))) as advance:
-        return distances.within(kind, training, session.real, progress=advance, **session.computing)
-
-
-def _matrices(kind: Distance, references: Side, generated: Side, session: Session) -> Matrices:
-    name, store = SCALES[kind].name, session.own
-    with session.progress(f"{name} references × generated", session.blocks(len(references))) as advance:
-        cross = distances.between(kind, references, generated, store, progress=advance, **session.computing)
-    with session.progress(f"{name} inside the references", session.blocks(len(references))) as advance:
-        inside_r = distances.within(kind, references, session.real, progress=advance, **session.computing)
-    with session.progress(f"{name} inside the generated", session.blocks(len(generated))) as advance:
-        inside_g = distances.within(kind, generated, store, progress=advance, **session.computing)
-    return Matrices(cross, inside_r, inside_g)
-
-
-def _add_training_rows(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> None:
-    """The floor (training shapes against the references) and the best single training shape, repeated.
-
-    Distances to all training shapes are needed for the best one; those inside the training set only for the floor's.
-    """
-    references, training = sides["references"], sides["training"]
-    count = min(len(training), len(sides["generated"]))
-    name = SCALES[kind].name
-    with session.progress(f"{name} references × training", session.blocks(len(references))) as advance:
-        every = distances.between(kind, references, training, session.real, progress=advance, **session.computing)
-    part = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:count].sort().values
-    if _remembers(kind, found, session):
-        # All of them are needed below, and are then the same for every evaluation of these data.
-        inside = _within_training(kind, training, session)[part][:, part]
+    if dataset is not None:
+        references = DatasetSource(dataset, options.split, limit, options.reference_meshes)
+        if not references.ids:
+            raise UserError(f"--data {options.data}: its {options.split} split is empty; try --split train")
+        if options.split != "train" and dataset.splits["train"]:
+            training = DatasetSource(dataset, "train", protocol.max_training, options.reference_meshes)
     else:
-        inside = _within_training(kind, training.part(part), session)
-    floor = Matrices(every.select(generated=part), found.matrices[kind].references, inside)
-    short = "" if count == len(sides["generated"]) else f"only {count} training shapes"
-    _merge(found, "training shapes (the floor)", set_values(kind, floor), short)
-    best = int(every.values.double().mean(0).argmin())
-    alone = DistanceMatrix(every.values[:, best : best + 1])
-    assert found.training is not None
-    usable_ids = [i for i, ok in zip(found.training.ids, found.training.usable.tolist(), strict=True) if ok]
-    _merge(found, "best single training shape, repeated", point_values(kind, alone), f"for {kind}: {usable_ids[best]}")
+        assert options.reference_meshes is not None
+        references = FolderSource(options.reference_meshes, limit)
+    count = len(references.ids) * protocol.generated_per_reference
+    generated: ShapeSource
+    if options.network is not None:
+        from networks.pretrained import network_file
+
+        generated = NetworkSource(
+            network_file(options.network), generator, count, protocol.truncation, protocol.first_seed
+        )
+    else:
+        assert options.generated is not None
+        generated = FolderSource(options.generated, count)
+    return Inputs(generated, references, training)
 
 
-def _merge(found: Found, name: str, values: dict[str, float], note: str) -> None:
-    """Add values to the baseline of that name, creating it if need be."""
-    for position, row in enumerate(found.baselines):
-        if row.name == name:
-            notes = [n for n in (row.note, note) if n]
-            found.baselines[position] = row.model_copy(
-                update={"values": {**row.values, **values}, "note": "; ".join(dict.fromkeys(notes))}
-            )
-            return
-    found.baselines.append(Baseline(name=name, values=values, comparable=True, note=note))
+def _progress(quiet: bool) -> ProgressBar:
+    def bar(what: str, total: int) -> AbstractContextManager:
+        return progress_bar(what, total, quiet=quiet)
+
+    return bar
 
 
-def _memorisation_metrics(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
-    training, generated = sides["training"], sides["generated"]
-    scale, start = SCALES[kind], time.perf_counter()
-    if len(training) < 2:
-        return [_skipped("auth_pct", "AuthPct", "needs at least two training shapes")]
-    with session.progress(f"{scale.name} training × generated", session.blocks(len(training))) as advance:
-        cross = distances.between(kind, training, generated, session.own, progress=advance, **session.computing)
-    inside = _within_training(kind, training, session)
-    result = found.memorisation = memorisation(cross, inside)
-    seconds = time.perf_counter() - start
-    near = result.nearest[torch.isfinite(result.nearest)]
-    among = f"nearest of {len(training)} training shapes, {scale.name}"
-    return [
-        Metric(
-            name="auth_pct",
-            title="AuthPct",
-            value=100 * result.authentic_share,
-            unit="%",
-            direction="higher",
-            n=len(generated),
-            reason=among,
-            seconds=seconds,
+def _report(
+    options: Options,
+    protocol: Protocol,
+    dataset: Any,
+    inputs: Inputs,
+    found: Found,
+    nimg: int | None,
+    start: float,
+) -> Report:
+    network = inputs.generated if isinstance(inputs.generated, NetworkSource) else None
+    rows = list(found.baselines)
+    if dataset is not None:
+        rows += published_rows(dataset.category, protocol, len(found.references.ids))
+    notes = [*found.notes, *_folder_notes(inputs)]
+    return Report(
+        run=Run(
+            generated=inputs.generated.label,
+            references=inputs.references.label,
+            training=inputs.training.label if inputs.training else "",
+            network=network.path.name if network else "",
+            network_sha256=network.sha256 if network else "",
+            nimg=nimg,
+            dataset=options.data.name if options.data else "",
+            dataset_hash=dataset.hash() if dataset is not None else "",
+            num_generated=len(found.generated.ids),
+            num_references=len(found.references.ids),
+            num_training=len(found.training.ids) if found.training else 0,
+            commit=code_version(),
+            seconds=time.monotonic() - start,
+            notes=notes,
         ),
-        replace_value(
-            Metric(
-                name=f"nearest_training_{kind}",
-                title=f"Nearest training shape, mean {scale.name}",
-                unit=scale.unit,
-                direction="higher",
-                n=near.numel(),
-                reason=among,
-            ),
-            scale.factor * float(near.double().mean()) if near.numel() else None,
-        ),
-    ]
+        protocol=protocol.model_dump(mode="json"),
+        metrics=found.metrics,
+        baselines=rows,
+    )
 
 
-def replace_value(metric: Metric, value: float | None) -> Metric:
-    """The metric with its value, or marked as failed where there is none."""
-    if value is None:
-        return metric.model_copy(update={"status": "failed", "reason": "no generated shape has a usable surface"})
-    return metric.model_copy(update={"value": value})
+def _folder_notes(inputs: Inputs) -> list[str]:
+    """Mesh files that were passed over, and formats that were mixed."""
+    notes = []
+    for source in (inputs.references, inputs.generated):
+        if isinstance(source, FolderSource) and source.found > len(source.ids):
+            used, counts = len(source.ids), "the protocol's counts ask for no more"
+            notes.append(f"{source.folder.name}/: only the first {used} of {source.found} files, by name; {counts}")
+    if isinstance(inputs.generated, FolderSource) and len(inputs.generated.formats) > 1:
+        notes.append(f"the generated meshes are of several formats: {', '.join(inputs.generated.formats)}")
+    return notes
 
 
-def _skipped(name: str, title: str, reason: str) -> Metric:
-    return Metric(name=name, title=title, status="skipped", reason=reason)
+def write(report: Report, out: Path) -> None:
+    """report.json, report.md and report.html."""
+    out.mkdir(parents=True, exist_ok=True)
+    save_json(report, out / "report.json")
+    write_text(out / "report.md", markdown(report))
+    write_text(out / "report.html", html(report, out))
+    click.echo(f"{out / 'report.html'} (also report.md and report.json)")
+    for name in ("mmd_cd", "cov_cd", "one_nna_cd", "fid"):
+        metric = report.metric(name)
+        if metric is not None and metric.value is not None:
+            click.echo(f"  {metric.title} {metric.value:.4g} {metric.unit}")

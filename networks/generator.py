@@ -9,15 +9,15 @@ from torch.nn import functional
 from configs.schema import Config
 from geometry.extraction import Surface, build_surface, find_surface
 from geometry.mesh import Mesh
-from geometry.regularisers import repair_loss
-from geometry.tetgrid import TetGrid, flipped_share, tet_grid_on
+from geometry.regularizers import repair_loss
+from geometry.tet_grid import TetGrid, flipped_share, tet_grid_on
 from networks.backbone import TriPlaneBackbone
 from networks.heads import GeometryHeads, TextureHead
 from networks.lattice import is_separable, lattice_head
 from networks.layers import compute_dtype
 from networks.mapping import Mapping
 from rendering.camera import Cameras
-from rendering.render import composite, rasterize_mesh, visible_points
+from rendering.deferred import composite, rasterize_mesh, visible_points
 from torch_utils.ops.triplane_sample import triplane_sample
 from torch_utils.timing import phase
 

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from geometry.tetgrid import LatticeBlock, TetGrid
+from geometry.tet_grid import LatticeBlock, TetGrid
 from networks.heads import PointHead
 from networks.layers import ModulatedPointLayer
 from torch_utils.ops.bias_act import DEFAULT_GAIN

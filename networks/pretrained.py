@@ -27,7 +27,7 @@ from torch_utils.files import replacing
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-SHIPPED = Path(__file__).resolve().parent / "shipped"
+SHIPPED = Path(__file__).resolve().parent / "pretrained"
 # What can be changed in a trained network: how its fields are cut into a mesh and drawn.
 SETTABLE = ("geometry.cells", "geometry.lattice", "geometry.join_parts", "rendering.supersample", "rendering.backend")
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from geometry.mesh_io.writer import write_glb, write_obj, write_usdz
+from mesh_io.write import write_glb, write_obj, write_usdz
 from networks.generator import Generator
 from rendering.camera import Cameras
-from sampling.bake import bake
+from rendering.images import to_uint8
 from sampling.latents import latents
-from sampling.sheet import to_uint8
+from sampling.texture_baking import bake
 
 # Samples computed together; enough to fill two cores, small enough for little memory.
 CHUNK = 8

@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass
 from unittest import mock
 
-import tetragan
+from tetragan import __main__ as tetragan
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,13 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from configs.schema import Config
-from dataset_tool.camera_law import CameraLaw
 from networks.layers import compute_dtype
 from rendering.camera import Cameras
+from rendering.camera_distribution import CameraLaw
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, barrier
-from torch_utils.statistics import Statistics
 from torch_utils.timing import phase, recording
-from training.initialise import initialise_from
-from training.logs import duration
-from training.loop import peak_memory_mb
-from training.setup import (
+from training.data import (
     Data,
     MinibatchSource,
     build_trainee,
@@ -31,7 +27,11 @@ from training.setup import (
     parameter_counts,
     prepare_process,
 )
-from training.step import Trainee, training_step
+from training.gan_step import Trainee, training_step
+from training.initialize import initialise_from
+from training.loop import peak_memory_mb
+from training.run.run_log import duration
+from training.run.step_statistics import Statistics
 
 _WARM_UP = 3  # minibatches, the first of them with R1
 _TRIAL = 6  # minibatches of a dry run

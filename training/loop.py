@@ -15,21 +15,21 @@ from typing import Any
 import torch
 
 from configs.schema import Config
-from sampling.sheet import grid, save_png, to_uint8
+from rendering.images import grid, save_png, to_uint8
 from torch_utils import distributed
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
-from torch_utils.statistics import Statistics
-from training.coarse import shown_resolution
-from training.folder import RunFolder
-from training.health import Health
-from training.initialise import initialise_from
-from training.logs import RunLog, duration
+from training.data import Data, MinibatchSource, build_trainee, check_batch, state_parts
+from training.gan_step import Trainee, training_step
+from training.initialize import initialise_from
 from training.optimizer import SkipGuard
-from training.probe import COLUMNS, SHAPES, Probe
-from training.setup import Data, MinibatchSource, build_trainee, check_batch, state_parts
-from training.state import load_state, save_state
-from training.step import Trainee, training_step
+from training.progressive import shown_resolution
+from training.run.fixed_samples import COLUMNS, SHAPES, Probe
+from training.run.health import Health
+from training.run.run_folder import RunFolder
+from training.run.run_log import RunLog, duration
+from training.run.state_file import load_state, save_state
+from training.run.step_statistics import Statistics
 
 # With several ranks, how many minibatches pass between two questions whether any of them was asked to stop.
 _STOP_INTERVAL = 8

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from dataset_tool.camera_law import CameraLaw, Distribution
-from dataset_tool.header import Header
-from dataset_tool.render import finish
-from dataset_tool.shape_job import RenderSettings
-from dataset_tool.writer import ShapeRecord, write_header, write_shape
+from dataset_tool.format.dataset_json import Header
+from dataset_tool.format.writer import ShapeRecord, write_header, write_shape
+from dataset_tool.render.render_dataset import finish
+from dataset_tool.render.render_shape import RenderSettings
+from rendering.camera_distribution import CameraLaw, Distribution
 
 FRONT_LAW = CameraLaw(
     name="front",

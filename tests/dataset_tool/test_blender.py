@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dataset_tool import blender
-from dataset_tool.blender import blender_views
-from dataset_tool.camera_law import camera_law
 from dataset_tool.dataset import open_dataset
-from geometry.mesh_io.reader import read_mesh
-from geometry.mesh_io.source import Material, SourceMesh
+from dataset_tool.render import blender
+from dataset_tool.render.blender import blender_views
+from mesh_io.read import read_mesh
+from mesh_io.source_mesh import Material, SourceMesh
+from rendering.camera_distribution import camera_law
 from tests.dataset_tool.shapes import write_blocks, write_folder
-from tests.dataset_tool.test_dataset_command import invoke
-from tests.dataset_tool.test_views import plane
+from tests.rendering.test_textured_views import plane
+from tests.tetragan.test_dataset import invoke
 from torch_utils import external
 from torch_utils.errors import UserError
 

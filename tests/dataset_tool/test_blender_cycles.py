@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_tool import blender
-from dataset_tool.blender import blender_views, find_blender
-from dataset_tool.camera_law import camera_law
-from dataset_tool.normalise import normalise
-from dataset_tool.scene import build_scene
-from dataset_tool.views import render_views
-from geometry.mesh_io.reader import read_mesh
-from geometry.mesh_io.source import Material, SourceMesh
+from dataset_tool.render import blender
+from dataset_tool.render.blender import blender_views, find_blender
+from dataset_tool.sources.orientation import normalise
+from mesh_io.read import read_mesh
+from mesh_io.source_mesh import Material, SourceMesh
+from rendering.camera_distribution import camera_law
+from rendering.textured.scene import build_scene
+from rendering.textured.views import render_views
 from tests.dataset_tool.shapes import write_blocks
-from tests.dataset_tool.test_views import plane
+from tests.rendering.test_textured_views import plane
 from torch_utils.errors import UserError
 
 

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from dataset_tool.dataset import open_dataset
-from dataset_tool.header import is_safe_id
+from dataset_tool.format.dataset_json import is_safe_id
+from dataset_tool.format.pixels import premultiplied, straight
+from dataset_tool.format.splits import hash_splits
 from dataset_tool.image_bank import ImageBank
-from dataset_tool.pixels import premultiplied, straight
-from dataset_tool.splits import hash_splits
 from tests.dataset_tool.shapes import FRONT_LAW, write_dataset
 from torch_utils.errors import UserError
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from dataset_tool.camera_law import CameraLaw, Distribution, camera_law
 from dataset_tool.dataset import open_dataset
-from dataset_tool.framing import MARGIN, fitting_scale
-from dataset_tool.normalise import normalise
-from geometry.mesh_io.source import Material, Part, SourceMesh
+from dataset_tool.render.framing import MARGIN, fitting_scale
+from dataset_tool.sources.orientation import normalise
+from mesh_io.source_mesh import Material, Part, SourceMesh
+from rendering.camera_distribution import CameraLaw, Distribution, camera_law
 from tests.dataset_tool.shapes import box
-from tests.dataset_tool.test_dataset_command import invoke, kinds
+from tests.tetragan.test_dataset import invoke, kinds
 
 
 def block(sides) -> SourceMesh:

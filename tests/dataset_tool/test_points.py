@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from dataset_tool.points import geometry_hash, surface_points
-from geometry.mesh_io.source import Part, SourceMesh
+from dataset_tool.render.points import geometry_hash, surface_points
+from mesh_io.source_mesh import Part, SourceMesh
 from tests.dataset_tool.shapes import box
 from torch_utils.errors import UserError
 

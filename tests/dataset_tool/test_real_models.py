@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dataset_tool.camera_law import camera_law
-from dataset_tool.shape_job import render_shape
-from dataset_tool.sources import find_shapes
+from dataset_tool.render.render_shape import render_shape
+from dataset_tool.sources.find_shapes import find_shapes
+from rendering.camera_distribution import camera_law
 from tests.dataset_tool.shapes import settings
 
 

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from geometry.atlas import unwrap
 from geometry.extraction import extract
 from geometry.mesh import Mesh
-from geometry.tetgrid import tet_grid
+from geometry.tet_grid import tet_grid
 from tests.geometry.fields import torus
 
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from geometry.extraction import build_surface, extract, find_surface
-from geometry.regularisers import repair_loss
-from geometry.tetgrid import TetGrid, tet_grid
+from geometry.regularizers import repair_loss
+from geometry.tet_grid import TetGrid, tet_grid
 from geometry.topology import (
     components,
     degenerate_faces,

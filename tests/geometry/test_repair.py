@@ -2,9 +2,9 @@ import torch
 import torch.nn.functional as F
 
 from geometry.extraction import build_surface, extract, find_surface
-from geometry.regularisers import repair_loss, sdf_sign_loss
+from geometry.regularizers import repair_loss, sdf_sign_loss
 from geometry.repair import empty_samples, join_loose_parts, repair_empty, seal_boundary
-from geometry.tetgrid import tet_grid
+from geometry.tet_grid import tet_grid
 from geometry.topology import components
 from tests.geometry.fields import sphere
 

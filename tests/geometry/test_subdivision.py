@@ -5,7 +5,7 @@ import torch
 
 from geometry.extraction import extract
 from geometry.subdivision import subdivide
-from geometry.tetgrid import tet_grid, tet_volumes
+from geometry.tet_grid import tet_grid, tet_volumes
 from geometry.topology import euler_number, is_watertight, signed_volume
 from tests.geometry.fields import sphere
 

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import numpy as np
 
-from dataset_tool.camera_law import LAWS
-from dataset_tool.header import Header
-from dataset_tool.normalise import normalise
-from dataset_tool.scene import build_scene
-from dataset_tool.views import render_views
-from dataset_tool.writer import ShapeRecord, content_hash, write_header, write_shape
-from geometry.mesh_io.reader import read_mesh
-from metrics.shapes import single, surface_points
-from metrics.store import file_hash
+from dataset_tool.format.dataset_json import Header
+from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
+from dataset_tool.sources.orientation import normalise
+from mesh_io.read import read_mesh
+from metrics.cache import file_hash
+from metrics.sources.folder import single, surface_points
+from rendering.camera_distribution import LAWS
+from rendering.textured.scene import build_scene
+from rendering.textured.views import render_views
 
 BOX = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
 QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]

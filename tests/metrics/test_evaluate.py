@@ -9,18 +9,18 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import tetragan
-from dataset_tool.camera_law import LAWS
-from dataset_tool.header import Header
-from dataset_tool.writer import ShapeRecord, content_hash, write_header, write_shape
-from metrics.html import html
-from metrics.report import Report, load_report, markdown
-from metrics.requirements import comparison, parse_requirement, unmet
-from metrics.run import Options, resolved_protocol, run
-from metrics.store import file_hash
+from dataset_tool.format.dataset_json import Header
+from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
+from metrics.cache import file_hash
+from metrics.evaluate import Options, resolved_protocol, run
+from metrics.report.compare import comparison, parse_requirement, unmet
+from metrics.report.html import html
+from metrics.report.markdown import Report, load_report, markdown
 from networks.generator import Generator
+from rendering.camera_distribution import LAWS
 from tests.metrics.boxes import write_boxes
 from tests.training.tiny import config
+from tetragan import __main__ as tetragan
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
 
@@ -183,7 +183,7 @@ def test_identical_folders_score_perfectly_with_lfd_and_cd(tmp_path: Path) -> No
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 def test_picture_scores_with_a_detector(network: Path, dataset: Path, tmp_path: Path) -> None:
-    from tests.metrics.test_features import Tiny
+    from tests.metrics.test_detectors import Tiny
 
     detector = tmp_path / "tiny.pt"
     torch.jit.script(Tiny()).save(str(detector))

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from geometry.mesh_io.reader import read_mesh
-from metrics.light_field import EMPTY_DESCRIPTOR, fit_to_views, mesh_descriptor, view_axes
+from mesh_io.read import read_mesh
+from metrics.shapes.light_field import EMPTY_DESCRIPTOR, fit_to_views, mesh_descriptor, view_axes
 from torch_utils.ops.lfd_descriptor import lfd_descriptor, lfd_descriptor_reference
 from torch_utils.ops.lfd_distance import lfd_distance, lfd_distance_reference, rotations_of_views
 

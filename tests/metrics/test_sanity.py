@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.memorisation import memorisation
-from metrics.point_sets import (
+from metrics.shapes.memorization import memorisation
+from metrics.shapes.mmd_cov_1nna import (
     DistanceMatrix,
     chamfer_distances,
     coverage,

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from metrics.clouds import shape_table
-from metrics.earth_mover import approximate, exact, exact_matrix
-from metrics.intersections import _edges_pierce
-from metrics.normalisation import normalise
-from metrics.occupancy import cell_centres, common_cube, f_score, jensen_shannon, occupancy
+from metrics.cache import ChunkStore
 from metrics.protocols import load_protocol, protocol_names
-from metrics.shapes import FolderSource, surface_points, usable
-from metrics.store import ChunkStore
-from metrics.validity import Validity, mesh_validity
+from metrics.shapes.earth_mover import approximate, exact, exact_matrix
+from metrics.shapes.jsd_f_score import cell_centres, common_cube, f_score, jensen_shannon, occupancy
+from metrics.shapes.mesh_validity import Validity, mesh_validity
+from metrics.shapes.normalization import normalise
+from metrics.shapes.self_intersections import _edges_pierce
+from metrics.shapes.shape_table import shape_table
+from metrics.sources.folder import FolderSource, surface_points, usable
 from torch_utils.errors import UserError
 
 
@@ -200,7 +200,7 @@ def test_points_depend_on_the_shape_alone() -> None:
 
 
 def test_published_rows_are_marked() -> None:
-    from metrics.published import published_rows
+    from metrics.report.published import published_rows
 
     quick, own = load_protocol("quick"), load_protocol("get3d-2022")
     assert not any(row.comparable for row in published_rows("chair", quick, 1131))

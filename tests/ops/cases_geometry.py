@@ -5,7 +5,7 @@ from dataclasses import astuple
 import torch
 from torch import Tensor
 
-from geometry.tetgrid import tet_grid
+from geometry.tet_grid import tet_grid
 from tests.ops.case import Arguments, BadInput, Case
 from torch_utils.ops.join_parts import join_parts, join_parts_reference
 from torch_utils.ops.marching_tets import (

@@ -65,7 +65,7 @@ def test_the_cuda_library_loads_and_has_every_kernel(tmp_path: Path) -> None:
         pytest.skip("no nvcc here: the CUDA library is not linked")
     library = build.build_cuda(tmp_path, objects=build.LIBRARIES / "objects")
     code = (
-        "import sys, torch, torch_utils.command as c; from torch_utils.ops import loading; "
+        "import sys, torch, tetragan.doctor as c; from torch_utils.ops import loading; "
         "c._import_ops(); torch.ops.load_library(sys.argv[1]); "
         "print(*(op for op in loading.defined_ops() if not loading.has_kernel('cuda', op)))"
     )

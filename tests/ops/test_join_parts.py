@@ -9,7 +9,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from geometry.tetgrid import tet_grid
+from geometry.tet_grid import tet_grid
 from torch_utils.ops.join_parts import join_parts, join_parts_reference
 
 

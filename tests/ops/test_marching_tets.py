@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from geometry.mesh import Mesh
-from geometry.tetgrid import TET_EDGES, tet_grid
+from geometry.tet_grid import TET_EDGES, tet_grid
 from geometry.topology import euler_number, is_watertight, signed_volume
 from tests.compare import assert_close, assert_gradient_close
 from torch_utils.ops.loading import use_mode

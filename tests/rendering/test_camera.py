@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from dataset_tool.frames import frames_json, parse_frames
+from dataset_tool.format.transforms_json import frames_json, parse_frames
 from rendering.camera import Cameras, fov_from_sensor
 from tests.rendering.scenes import clip_positions
 

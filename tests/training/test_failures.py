@@ -4,7 +4,7 @@ import pytest
 
 from tests.command_line import run
 from tests.training import tiny
-from training import health
+from training.run import health
 
 # What breaks a run in that way; the thresholds' warm-up is taken away, so that a second shows it.
 PROVOKED = {

@@ -7,10 +7,10 @@ import math
 import pytest
 from rich.console import Console
 
-from training.folder import RunFolder
-from training.health import PATIENCE, Health
-from training.logs import RunLog, duration, truncate_stats
 from training.loop import due
+from training.run.health import PATIENCE, Health
+from training.run.run_folder import RunFolder
+from training.run.run_log import RunLog, duration, truncate_stats
 
 HEALTHY = {
     "nimg": 20000.0, "skipped_steps": 0, "geometry/empty": 0.0, "coverage/fake": 0.2, "coverage/real": 0.22,
@@ -62,8 +62,8 @@ def test_durations():
 
 def test_the_bar_shows_the_speed_of_training_alone(monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr("training.logs.time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("training.logs.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
+    monkeypatch.setattr("training.run.run_log.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("training.run.run_log.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
     with RunLog(None, 1000, 0, quiet=False) as log:
         for nimg in (8, 16, 24, 32):
             if nimg == 24:

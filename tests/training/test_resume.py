@@ -14,8 +14,8 @@ from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import learnt, length, lines, state_tensors
 from torch_utils.checkpoint import load_tensors, save_tensors
+from training.gan_step import training_step
 from training.loop import stop_requests
-from training.step import training_step
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def dies(trainee, batch, *rest):
         os.kill(os.getpid(), signal.SIGKILL)
     return step(trainee, batch, *rest)
 training.loop.training_step = dies
-import tetragan
+from tetragan import __main__ as tetragan
 sys.argv = ["tetragan", *sys.argv[1:]]
 tetragan.main()
 """

@@ -15,8 +15,8 @@ from torch_utils.checkpoint import load_network, load_tensors, save_tensors
 from torch_utils.ops.upfirdn2d import upfirdn2d
 from training import loop
 from training.benchmark import arithmetic_time
-from training.probe import Probe
-from training.step import training_step
+from training.gan_step import training_step
+from training.run.fixed_samples import Probe
 
 
 def test_files_of_a_run(finished):

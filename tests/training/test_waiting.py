@@ -9,10 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training import tiny
 from torch_utils.distributed import Ranks
-from torch_utils.statistics import Statistics
+from training.data import MinibatchSource, build_trainee
+from training.gan_step import Minibatch, training_step
 from training.optimizer import SkipGuard
-from training.setup import MinibatchSource, build_trainee
-from training.step import Minibatch, training_step
+from training.run.step_statistics import Statistics
 
 
 class Waits(TorchDispatchMode):

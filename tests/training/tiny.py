@@ -7,14 +7,14 @@ import torch
 
 from configs.loader import build_config, dump_config
 from configs.schema import Config
-from dataset_tool.camera_law import LAWS
-from dataset_tool.header import Header
-from dataset_tool.writer import ShapeRecord, content_hash, write_header, write_shape
+from dataset_tool.format.dataset_json import Header
+from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
+from rendering.camera_distribution import LAWS
 from torch_utils.distributed import Ranks
-from torch_utils.statistics import Statistics
 from training.benchmark import RandomViews
-from training.setup import Data, MinibatchSource, build_trainee
-from training.step import training_step
+from training.data import Data, MinibatchSource, build_trainee
+from training.gan_step import training_step
+from training.run.step_statistics import Statistics
 
 SETTINGS = {
     "data": {"resolution": 16},

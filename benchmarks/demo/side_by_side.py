@@ -1,0 +1,71 @@
+"""Two sheets side by side, each with its caption.
+
+python -m benchmarks.demo.side_by_side A.png B.png --run RUN --out FILE
+"""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from rendering.images import save_png
+from torch_utils.errors import UserError
+
+GAP_PX = 24
+LINE_PX = 36
+PAPER, INK = (255, 255, 255), (20, 20, 20)
+
+
+def beside(sheets: list[tuple[str, Image.Image]]) -> np.ndarray:
+    """Pictures from left to right, scaled to the lowest one's height, a caption above each: [H, W, 3] uint8."""
+    height = min(picture.height for _, picture in sheets)
+    scaled = [
+        (caption, picture.convert("RGB").resize((round(picture.width * height / picture.height), height)))
+        for caption, picture in sheets
+    ]
+    width = sum(picture.width for _, picture in scaled) + GAP_PX * (len(scaled) - 1)
+    page = Image.new("RGB", (width, LINE_PX + height), PAPER)
+    draw, left = ImageDraw.Draw(page), 0
+    for caption, picture in scaled:
+        draw.text((left + 4, LINE_PX // 2), caption, INK, ImageFont.load_default(18), anchor="lm")
+        page.paste(picture, (left, LINE_PX))
+        left += picture.width + GAP_PX
+    return np.asarray(page)
+
+
+def trained_in(run: Path) -> str:
+    """What a run took, as "trained here: 30 kimg in 7 min", from its stats.jsonl."""
+    log = run / "stats.jsonl"
+    try:
+        last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
+        return f"trained here: {last['nimg'] / 1000:g} kimg in {max(1, round(last['seconds'] / 60))} min"
+    except (OSError, ValueError, IndexError, KeyError) as error:
+        raise UserError(f"{log}: holds no training log ({error}); give the folder of a run") from None
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path).convert("RGB")
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as a picture ({error})") from None
+
+
+@click.command()
+@click.argument("here", type=click.Path(path_type=Path))
+@click.argument("shipped", type=click.Path(path_type=Path))
+@click.option("--run", required=True, type=click.Path(path_type=Path), help="The training run that HERE comes from.")
+@click.option("--name", default="chair-64", show_default=True, help="What SHIPPED was sampled from.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
+def main(here: Path, shipped: Path, run: Path, name: str, out: Path) -> None:
+    """The sheet of a network trained here beside that of a shipped one."""
+    try:
+        pages = [(trained_in(run), _open(here)), (f"shipped: {name}", _open(shipped))]
+        save_png(out, beside(pages))
+    except UserError as error:
+        raise click.UsageError(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,212 @@
+"""Finished datasets made into others: packed into a zip, joined, split anew, reduced."""
+
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dataset_tool.dataset import ViewDataset, open_dataset
+from dataset_tool.format.dataset_json import SPLITS, Header
+from dataset_tool.format.splits import hash_splits
+from dataset_tool.format.storage import FolderStorage, join
+from dataset_tool.format.writer import content_hash, new_shape, shape_folder, write_header
+from torch_utils.errors import UserError
+from torch_utils.files import replacing
+
+# Fields that datasets must share to be joined; of the renderer only what decides how the views look.
+SHARED_FIELDS = ("resolution", "image_format", "camera_law")
+SHARED_RENDERER = ("name", "shading", "supersample")
+
+
+def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:
+    """Names, inside the dataset, of every file that a shape needs: its folder's and those its frames lead to."""
+    folder = f"shapes/{shape_id}"
+    frames = dataset.frames(shape_id)
+    named = {join(folder, name) for name in (*frames.images, *(mask for mask in frames.masks if mask is not None))}
+    if isinstance(dataset.storage, FolderStorage):
+        own = (path for path in (dataset.path / folder).rglob("*") if path.is_file())
+        named |= {path.relative_to(dataset.path).as_posix() for path in own}
+    else:
+        extra = ("transforms.json", "points.npz", "meta.json", "depth.npz", "normal.npz", "mask.npz")
+        named |= {name for name in (f"{folder}/{part}" for part in extra) if dataset.storage.exists(name)}
+    outside = sorted(name for name in named if name.startswith(".."))
+    if outside:
+        raise UserError(f"{dataset.path}: {shape_id}: {outside[0]} lies outside the dataset and cannot be packed")
+    return sorted(named)
+
+
+def pack(dataset: ViewDataset, out: Path, on_shape: Callable[[], None] = lambda: None) -> None:
+    """Write the dataset as one uncompressed zip; its bytes depend on the contents alone."""
+    _refuse_existing(out)
+    with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        written: set[str] = set()
+        for name in ["dataset.json"]:
+            _store(archive, name, dataset.storage.read(name))
+        for shape_id in sorted(dataset.shape_ids()):
+            for name in files_of(dataset, shape_id):
+                if name not in written:
+                    written.add(name)
+                    _store(archive, name, dataset.storage.read(name))
+            on_shape()
+
+
+def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data)
+
+
+def _refuse_existing(out: Path) -> None:
+    if out.exists():
+        raise UserError(f"--out {out}: exists already; name a new one")
+    if not out.parent.is_dir():
+        raise UserError(f"--out {out}: no folder {out.parent}")
+
+
+def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], None] = lambda: None) -> Header:
+    """Copy the shapes of several datasets of the same kind into one; each keeps its split.
+
+    A shape that is in two of them must be the same in both (its meta.json says so).
+    """
+    first = datasets[0]
+    for other in datasets[1:]:
+        _check_alike(first, other)
+    splits: dict[str, dict[str, None]] = {name: {} for name in SPLITS}
+    owner: dict[str, tuple[str, ViewDataset]] = {}
+    classes = sorted({_class(dataset, i) for dataset in datasets for i in dataset.shape_ids()})
+    for dataset in datasets:
+        for name, ids in dataset.splits.items():
+            for shape_id in ids:
+                _check_clash(owner, shape_id, name, dataset)
+                splits[name][shape_id] = None
+    _copy_shapes({shape_id: dataset for shape_id, (_, dataset) in owner.items()}, out, on_shape)
+    categories = list(dict.fromkeys(dataset.category for dataset in datasets))
+    labelled = len(classes) > 1 and "" not in classes
+    header = first.header.model_copy(
+        update={
+            "category": "+".join(categories),
+            "classes": tuple(classes) if labelled else (),
+            "labels": {i: classes.index(_class(d, i)) for i, (_, d) in sorted(owner.items())} if labelled else {},
+            "splits": {name: tuple(sorted(ids)) for name, ids in splits.items()},
+        }
+    )
+    return _finish(out, header, sorted(owner))
+
+
+def _check_alike(first: ViewDataset, other: ViewDataset) -> None:
+    for name in SHARED_FIELDS:
+        a, b = getattr(first.header, name), getattr(other.header, name)
+        if a != b:
+            raise UserError(
+                f"{other.path}: its {name} is {b}, that of {first.path} is {a}; render both alike to join them"
+            )
+    for name in SHARED_RENDERER:
+        a, b = (dataset.header.renderer.get(name) for dataset in (first, other))
+        if a != b:
+            raise UserError(f"{other.path}: its renderer's {name} is {b}, that of {first.path} is {a}")
+
+
+def _check_clash(owner: dict[str, tuple[str, ViewDataset]], shape_id: str, name: str, dataset: ViewDataset) -> None:
+    if shape_id not in owner:
+        owner[shape_id] = (name, dataset)
+        return
+    before, other = owner[shape_id]
+    path = f"shapes/{shape_id}/meta.json"
+    if before != name or other.storage.read(path) != dataset.storage.read(path):
+        raise UserError(f"{dataset.path}: {shape_id} is in {other.path} too and differs; leave one out with subset")
+
+
+def _class(dataset: ViewDataset, shape_id: str) -> str:
+    if dataset.classes:
+        return dataset.classes[dataset.label(shape_id)]
+    return (
+        str(dataset.meta(shape_id).get("class", "")) if dataset.storage.exists(f"shapes/{shape_id}/meta.json") else ""
+    )
+
+
+def subset(
+    dataset: ViewDataset,
+    out: Path,
+    *,
+    splits: Sequence[str] = (),
+    ids: Sequence[str] | None = None,
+    class_name: str | None = None,
+    count: int | None = None,
+    on_shape: Callable[[], None] = lambda: None,
+) -> Header:
+    """Copy some shapes into a new dataset; each keeps its split. The conditions hold together.
+
+    count: at most so many of each split, spread evenly over its sorted ids.
+    """
+    known = set(dataset.shape_ids())
+    unknown = sorted(set(ids or ()) - known)
+    if unknown:
+        raise UserError(f"{dataset.path}: has no shape {unknown[0]} ({len(unknown)} of the ids are unknown)")
+    if class_name is not None and class_name not in dataset.classes:
+        raise UserError(f"--class {class_name}: expected one of {', '.join(dataset.classes) or 'none'}")
+    chosen: dict[str, tuple[str, ...]] = {}
+    for name, members in dataset.splits.items():
+        kept = [i for i in sorted(members) if (not splits or name in splits) and (ids is None or i in set(ids))]
+        kept = [i for i in kept if class_name is None or _class(dataset, i) == class_name]
+        if count is not None and len(kept) > count:
+            kept = [kept[round(k * (len(kept) - 1) / max(count - 1, 1))] for k in range(count)]
+        chosen[name] = tuple(kept)
+    shape_ids = sorted(i for members in chosen.values() for i in members)
+    if not shape_ids:
+        raise UserError(f"{dataset.path}: no shape fits all the conditions")
+    _copy_shapes(dict.fromkeys(shape_ids, dataset), out, on_shape)
+    labels = {i: label for i, label in dataset.header.labels.items() if i in set(shape_ids)}
+    return _finish(out, dataset.header.model_copy(update={"splits": chosen, "labels": labels}), shape_ids)
+
+
+def resplit(path: Path, lists: dict[str, list[str]] | None) -> Header:
+    """Give a dataset folder other splits: from lists of ids, or by the hash of the ids (None). No image is touched."""
+    dataset = open_dataset(path)
+    if not isinstance(dataset.storage, FolderStorage):
+        raise UserError(f"{path}: a zip cannot be changed; split the folder, then pack it")
+    present = dataset.storage.shape_ids()
+    if lists is None:
+        splits = hash_splits(present)
+    else:
+        splits = {name: sorted(set(lists.get(name, ())) & set(present)) for name in SPLITS}
+        if not any(splits.values()):
+            raise UserError(f"{path}: none of the listed ids is in it")
+    header = dataset.header.model_copy(update={"splits": {name: tuple(ids) for name, ids in splits.items()}})
+    write_header(path, header)
+    return header
+
+
+def _copy_shapes(sources: dict[str, ViewDataset], out: Path, on_shape: Callable[[], None]) -> None:
+    """Copy shapes into a new folder. Files are linked, not copied, where the file system can."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out}: is not empty; name a new folder")
+    (out / "shapes").mkdir(parents=True, exist_ok=True)
+    for shape_id, dataset in sorted(sources.items()):
+        folder = f"shapes/{shape_id}/"
+        names = files_of(dataset, shape_id)
+        foreign = next((name for name in names if not name.startswith(folder)), None)
+        if foreign is not None:
+            raise UserError(f"{dataset.path}: {shape_id} uses {foreign}, outside its own folder; pack it instead")
+        with new_shape(out, shape_id) as target:
+            for name in names:
+                place = target / name.removeprefix(folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _link_or_copy(dataset, name, place)
+        on_shape()
+
+
+def _link_or_copy(dataset: ViewDataset, name: str, place: Path) -> None:
+    if isinstance(dataset.storage, FolderStorage):
+        try:
+            os.link(dataset.path / name, place)
+        except OSError:
+            shutil.copyfile(dataset.path / name, place)
+    else:
+        place.write_bytes(dataset.storage.read(name))
+
+
+def _finish(out: Path, header: Header, shape_ids: Sequence[str]) -> Header:
+    """Write dataset.json last: until then the folder is an unfinished dataset."""
+    with_meta = [i for i in shape_ids if (shape_folder(out, i) / "meta.json").is_file()]
+    header = header.model_copy(update={"content": content_hash(out, with_meta)})
+    write_header(out, header)
+    return header

@@ -1,0 +1,173 @@
+"""Views by Blender's Cycles, which runs in an environment of its own (bpy needs Python 3.11 and numpy < 2)."""
+
+import json
+import os
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dataset_tool.format import pixels
+from mesh_io.source_mesh import Part, SourceMesh
+from rendering.camera import Cameras
+from rendering.lighting import LightName, Shading, srgb_to_linear
+from rendering.textured.scene import linear_factors
+from torch_utils.errors import UserError
+from torch_utils.external import BLENDER_FOLDER, BLENDER_VARIABLE, blender_python
+
+SCRIPT = Path(__file__).with_name("blender_script.py")
+SAMPLES = 32  # published
+
+
+@dataclass(frozen=True, eq=False)
+class BlenderViews:
+    """images [V, R, R, 4] uint8: straight alpha, sRGB. seconds: of Cycles, each view. version: Blender's."""
+
+    images: np.ndarray
+    seconds: list[float]
+    version: str
+
+
+def find_blender() -> Path:
+    """The Python with bpy (`torch_utils/external.py`); UserError with the command that makes one."""
+    python = blender_python()
+    if python is None:
+        named = os.environ.get(BLENDER_VARIABLE)
+        where = f"{BLENDER_VARIABLE}={named}: no such file" if named else f"Blender: no {BLENDER_FOLDER} here"
+        raise UserError(f"{where}; make it with: make blender (or name a Python with bpy 4.5 in {BLENDER_VARIABLE})")
+    return python
+
+
+def blender_views(
+    mesh: SourceMesh,
+    cameras: Cameras,
+    resolution: int,
+    *,
+    supersample: int = 1,
+    shading: Shading = "albedo",
+    light: LightName = "studio",
+    samples: int = SAMPLES,
+    denoise: bool = True,
+    device: str = "cpu",
+) -> BlenderViews:
+    """The shape, in world units, through each camera.
+
+    samples: of Cycles for each finished pixel; supersample: Cycles renders so many times larger, with samples /
+    supersample² each, and the result is averaged down as the built-in renderer averages. "soft" in the light "studio"
+    is GET3D's lamp, in "sky" a white world; denoise: what is lit, as GET3D does. UserError where the environment is
+    missing or Blender fails.
+    """
+    python = find_blender()
+    with tempfile.TemporaryDirectory(prefix="tetragan-blender-") as name:
+        folder = Path(name)
+        job = _job(mesh, cameras, folder)
+        job |= {
+            "resolution": resolution * supersample,
+            "samples": max(1, round(samples / supersample**2)),
+            "denoise": denoise and shading != "albedo",
+            "shading": shading,
+            "light": light,
+            "device": device,
+            "threads": torch.get_num_threads(),
+        }
+        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        result = run_script(python, SCRIPT, folder, str(mesh.path))
+        views = [folder / f"{view:03d}.png" for view in range(len(cameras))]
+        images = [pixels.straight(pixels.decode(view.read_bytes(), str(view)), supersample) for view in views]
+    return BlenderViews(_black_where_empty(np.stack(images)), result["seconds"], result["version"])
+
+
+def run_script(python: Path, script: Path, folder: Path, what: str) -> dict[str, Any]:
+    """Run a script on the job in `folder` with Blender's Python; what its result.json holds."""
+    log = folder / "log.txt"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            # Isolated: neither this process's paths nor the script's neighbours are importable there.
+            [str(python), "-I", str(script), str(folder)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            # Not communicate(): the pipe stays open for as long as this process lives.
+            status = process.wait()
+        finally:
+            process.kill()
+    path = folder / "result.json"
+    if status or not path.is_file():
+        raise UserError(f"{what}: {_cause(status, log.read_text(errors='replace'))}")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _cause(status: int, log: str) -> str:
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    last = lines[-1][:300] if lines else "without a word"
+    if "No module named 'bpy'" in last:
+        return f"{BLENDER_VARIABLE}: that Python has no bpy; make one with: make blender"
+    if status < 0:
+        return f"Blender died of signal {-status} (out of memory?)"
+    return f"Blender failed: {last}"
+
+
+def _job(mesh: SourceMesh, cameras: Cameras, folder: Path) -> dict[str, Any]:
+    """What the script reads: cameras and materials as plain values, arrays and textures as files in `folder`."""
+    if bool(cameras.principal.any()) or bool((cameras.focal[:, 0] != cameras.focal[:, 1]).any()):
+        raise ValueError("blender_views(): expected centred cameras with one focal length")
+    arrays: dict[str, np.ndarray] = {}
+    images: dict[int, str] = {}
+    parts = []
+    for index, part in enumerate(mesh.parts):
+        arrays |= {f"{name}_{index}": array for name, array in _arrays(part).items()}
+        parts.append(_material(part, folder, images))
+    np.savez(folder / "parts.npz", **arrays)  # type: ignore[arg-type]
+    return {
+        "near": cameras.near,
+        "far": cameras.far,
+        "poses": cameras.camera_to_world.tolist(),
+        "focal": cameras.focal[:, 0].tolist(),
+        "parts": parts,
+    }
+
+
+def _arrays(part: Part) -> dict[str, np.ndarray]:
+    arrays = {"vertices": part.vertices.astype(np.float32), "faces": part.faces}
+    if part.uvs is not None:
+        arrays["uvs"] = part.uvs
+    if part.vertex_colours is not None:
+        linear = srgb_to_linear(torch.from_numpy(part.vertex_colours[:, :3])).numpy()
+        arrays["colours"] = np.concatenate([linear, part.vertex_colours[:, 3:]], 1).astype(np.float32)
+    if part.normals is not None:
+        arrays["normals"] = part.normals
+    return arrays
+
+
+def _material(part: Part, folder: Path, images: dict[int, str]) -> dict[str, Any]:
+    material = part.material
+    image = None
+    if material.image is not None and part.uvs is not None:
+        image = images.get(id(material.image))
+        if image is None:
+            image = images[id(material.image)] = f"image{len(images)}.png"
+            Image.fromarray(material.image).save(folder / image, compress_level=1)
+    return {
+        "factor": linear_factors([material])[0].tolist(),
+        "image": image,
+        "wrap": list(material.wrap),
+        "nearest": material.nearest,
+        "alpha_mode": material.alpha_mode,
+        "alpha_cutoff": material.alpha_cutoff,
+        "metallic": 0.0 if material.metallic is None else material.metallic,
+        "roughness": 0.5 if material.roughness is None else material.roughness,
+    }
+
+
+def _black_where_empty(images: np.ndarray) -> np.ndarray:
+    images[images[..., 3] == 0] = 0
+    return images

@@ -1,0 +1,215 @@
+"""One shape of a render: from a mesh file to its folder in the dataset."""
+
+import errno
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from dataset_tool.format.writer import ShapeRecord, shape_folder, write_shape
+from dataset_tool.render.blender import SAMPLES, blender_views, find_blender
+from dataset_tool.render.framing import fitting_scale
+from dataset_tool.render.points import geometry_hash, surface_points
+from dataset_tool.sources.find_shapes import ShapeSource
+from dataset_tool.sources.orientation import normalise
+from mesh_io.read import read_mesh
+from mesh_io.source_mesh import SourceMesh
+from rendering.camera import Cameras
+from rendering.camera_distribution import CameraLaw
+from rendering.lighting import LightName, Shading
+from rendering.textured.scene import build_scene
+from rendering.textured.views import Views, render_views
+from torch_utils.errors import UserError
+from torch_utils.seeding import sample_rng
+
+NUM_POINTS = 2048
+Extra = Literal["depth", "normal", "mask"]
+RendererName = Literal["built-in", "blender"]
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """Everything that decides what the views of a shape look like.
+
+    resolution: side, px. scale: longest side of a shape, world units. supersample: raster samples along a pixel's side.
+    extras: arrays to store beside the views. allow_outside: a mesh may name textures outside the source folder.
+    light, occlusion: of "soft" shading; occlusion is the built-in renderer's alone. samples: Cycles' alone, a pixel.
+    fit: shapes that the pictures would cut are made smaller.
+    """
+
+    resolution: int
+    views: int
+    law: CameraLaw
+    scale: float
+    shading: Shading = "albedo"
+    supersample: int = 2
+    seed: int = 0
+    image_format: Literal["png", "webp"] = "png"
+    backend: str = "auto"
+    extras: tuple[Extra, ...] = ()
+    allow_outside: bool = False
+    renderer: RendererName = "built-in"
+    light: LightName = "studio"
+    occlusion: bool = False
+    samples: int = SAMPLES
+    device: str = "cpu"
+    fit: bool = False
+
+    def check(self) -> None:
+        """UserError for choices that do not go together, and for a renderer or a device that is not here."""
+        if self.renderer == "blender":
+            find_blender()
+            if self.occlusion or set(self.extras) - {"mask"}:
+                raise UserError("--renderer blender: has no --occlusion and, of --extra, mask only; use built-in")
+        if self.occlusion and self.shading != "soft":
+            raise UserError("--occlusion: darkens light, and --shading albedo has none; add --shading soft")
+        # Blender finds its own devices, whatever torch was built for.
+        check_device(self.device, must_exist=self.renderer == "built-in")
+
+    def facts(self) -> dict[str, Any]:
+        """What dataset.json says about the renderer; choices that are as usual go without saying."""
+        facts: dict[str, Any] = {
+            "name": self.renderer,
+            "shading": self.shading,
+            "supersample": self.supersample,
+            "scale": self.scale,
+            "extras": list(self.extras),
+        }
+        if self.renderer == "blender":
+            facts["samples"] = self.samples
+        unusual = {"light": self.light != "studio", "occlusion": self.occlusion, "fit": self.fit}
+        return facts | {name: getattr(self, name) for name, said in unusual.items() if said}
+
+
+@dataclass(frozen=True)
+class ShapeReport:
+    """What became of a shape. failure: why it was not rendered. fatal: nothing more can be rendered (a full disk)."""
+
+    shape_id: str
+    faces: int = 0
+    warnings: tuple[str, ...] = ()
+    failure: str | None = None
+    fatal: bool = False
+
+
+def check_device(name: str, must_exist: bool = True) -> None:
+    """UserError unless `name` is cpu, or cuda (cuda:1 for the second card), and torch finds it."""
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
+        raise UserError(f"--device {name}: expected cpu, cuda or cuda:1")
+    if must_exist and kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
+        raise UserError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices; use --device cpu")
+
+
+def shape_seed(seed: int, shape_id: str) -> int:
+    """The seed of everything random about a shape: of the job's seed and the id alone."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{shape_id}".encode()).digest()[:8], "big")
+
+
+def run_shape(source: ShapeSource, settings: RenderSettings, root: Path) -> ShapeReport:
+    """Render one shape into the dataset at `root`. A mistake in its files is reported, never raised."""
+    if (folder := shape_folder(root, source.id)).is_dir():
+        # By a process that died before it could say so: what it would have said stands in the folder.
+        meta = json.loads((folder / "meta.json").read_bytes())
+        return ShapeReport(source.id, meta["faces"], tuple(meta["warnings"]))
+    try:
+        record, mesh = render_shape(source, settings)
+        write_shape(root, record, settings.image_format)
+    except UserError as error:
+        return ShapeReport(source.id, failure=str(error))
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return ShapeReport(source.id, failure=f"{root}: {error.strerror}", fatal=True)
+        return ShapeReport(source.id, failure=f"{source.path}: {error.strerror or error}")
+    except (MemoryError, RuntimeError) as error:
+        # torch says "not enough memory" on the CPU and "out of memory" on CUDA, both as RuntimeError.
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        return ShapeReport(source.id, failure=f"{source.path}: not enough memory for this mesh or its textures")
+    return ShapeReport(source.id, mesh.num_faces, _warnings(mesh))
+
+
+def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
+    missing = () if mesh.coloured else (f"{mesh.path}: has no texture and no colours; rendered white",)
+    return (*mesh.warnings, *missing)
+
+
+def render_shape(source: ShapeSource, settings: RenderSettings) -> tuple[ShapeRecord, SourceMesh]:
+    """The record of one shape, and its mesh in world units. Depends on the file and the settings alone."""
+    read = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
+    scale = settings.scale
+    mesh, source_to_world = normalise(read, source.up, source.front, scale)
+    seed = shape_seed(settings.seed, source.id)
+    cameras = settings.law.sample(seed, range(settings.views))
+    if settings.fit and (fitting := fitting_scale(mesh, cameras, scale)) < scale:
+        scale = fitting
+        mesh, source_to_world = normalise(read, source.up, source.front, scale)
+    views = _render(mesh, cameras, settings)
+    if not views.images[..., 3].any():
+        raise UserError(f"{source.path}: nothing of it is visible in any view (faces thinner than a pixel?)")
+    points, normals = surface_points(mesh, NUM_POINTS, sample_rng(seed, 0, "surface points"))
+    meta = _meta(source, mesh, source_to_world, scale)
+    record = ShapeRecord(source.id, views.images, cameras, points, normals, meta, _extras(views, settings.extras))
+    return record, mesh
+
+
+def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> Views:
+    if settings.renderer == "blender":
+        views = blender_views(
+            mesh,
+            cameras,
+            settings.resolution,
+            supersample=settings.supersample,
+            shading=settings.shading,
+            light=settings.light,
+            samples=settings.samples,
+            device=settings.device,
+        )
+        return Views(views.images)
+    return render_views(
+        build_scene(mesh),
+        cameras,
+        settings.resolution,
+        supersample=settings.supersample,
+        shading=settings.shading,
+        light=settings.light,
+        occlusion=settings.occlusion,
+        backend=settings.backend,
+        device=settings.device,
+        geometry=bool(set(settings.extras) & {"depth", "normal"}),
+    )
+
+
+def _meta(source: ShapeSource, mesh: SourceMesh, source_to_world: np.ndarray, scale: float) -> dict[str, Any]:
+    return {
+        "id": source.id,
+        "caption": source.caption,
+        "attributes": source.attributes,
+        "class": source.class_name,
+        "synset": source.synset,
+        "source": source.path.relative_to(source.root).as_posix(),
+        "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        "geometry_sha256": geometry_hash(mesh),
+        "source_to_world": source_to_world.tolist(),
+        "scale": scale,
+        "faces": mesh.num_faces,
+        "vertices": mesh.num_vertices,
+        "coloured": mesh.coloured,
+        "warnings": [warning.replace(str(source.root), "").lstrip("/") for warning in _warnings(mesh)],
+    }
+
+
+def _extras(views: Views, extras: tuple[Extra, ...]) -> Mapping[str, Mapping[str, np.ndarray]]:
+    files: dict[str, dict[str, np.ndarray]] = {}
+    if "depth" in extras and views.depth is not None:
+        files["depth.npz"] = {"depth": views.depth}
+    if "normal" in extras and views.normals is not None:
+        files["normal.npz"] = {"normal": views.normals}
+    if "mask" in extras:
+        files["mask.npz"] = {"mask": views.images[..., 3]}
+    return files

@@ -1,0 +1,324 @@
+"""Datasets of other programs, made readable where they lie: cameras are converted, images are not touched.
+
+get3d   img/<…>/<id>/*.png and camera/<…>/<id>/{rotation.npy, elevation.npy}, degrees
+nerf    folders with transforms.json or transforms_{train,val,test}.json (NeRF-synthetic, nerfstudio, photographs with
+        masks): one folder, one shape
+eg3d    dataset.json with "labels": 16 numbers of an OpenCV camera-to-world matrix, 9 of normalised intrinsics
+"""
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dataset_tool.format.dataset_json import Header
+from dataset_tool.format.splits import hash_splits
+from dataset_tool.format.transforms_json import frames_json, parse_frames
+from dataset_tool.format.writer import content_hash, new_shape, write_header
+from dataset_tool.sources.find_shapes import clean_id
+from dataset_tool.sources.orientation import orientation
+from rendering.camera import Cameras, fov_from_sensor
+from rendering.camera_distribution import CameraLaw, Distribution
+from torch_utils.errors import UserError
+
+Layout = Literal["get3d", "nerf", "eg3d"]
+SPLIT_FILES = ("transforms.json", "transforms_train.json", "transforms_val.json", "transforms_test.json")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp")
+EG3D_KEPT = "dataset.eg3d.json"
+# What the published cameras see at the origin, half the height in world units: r·tan(fov / 2).
+HALF_HEIGHT = 1.2 * math.tan(fov_from_sensor(32, 35) / 2)
+# Axes of each layout's world. GET3D renders ShapeNet v1 (front +X) with Blender's camera starting at the back of it.
+AXES = {"get3d": ("+Y", "+Z"), "nerf": ("+Z", "-Y"), "eg3d": ("+Y", "+Z")}
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignShape:
+    """Views of one shape: images and masks relative to the dataset's folder, OpenGL cameras in the foreign world."""
+
+    id: str
+    images: list[str]
+    masks: list[str] | None
+    cameras: Cameras
+
+
+def convert(
+    root: Path,
+    layout: Layout | None = None,
+    *,
+    category: str = "object",
+    up: str | None = None,
+    front: str | float | None = None,
+    world_scale: float | None = None,
+) -> Header:
+    """Write dataset.json and shapes/<id>/{transforms.json, meta.json} beside the images.
+
+    layout: None = found out. up, front: axes of the foreign world, where they are not the layout's usual ones.
+    world_scale: factor to our units; None = so that the cameras see as much at the origin as the published ones.
+    UserError for an unknown layout, missing cameras or images, images of unequal or unfit size.
+    """
+    if not root.is_dir():
+        raise UserError(f"{root}: expected the folder of a dataset")
+    layout = layout or detect(root)
+    shapes = list({"get3d": _get3d, "nerf": _nerf, "eg3d": _eg3d}[layout](root))
+    if not shapes:
+        raise UserError(f"{root}: no shapes with cameras and images of the layout {layout}")
+    resolution = _resolution(root, shapes)
+    usual_up, usual_front = AXES[layout]
+    turn = orientation(up or usual_up, front if front is not None else usual_front)
+    scale = world_scale or _world_scale([shape.cameras for shape in shapes])
+    shapes = [replace(shape, cameras=_moved(shape.cameras, turn, scale)) for shape in shapes]
+    transform = np.eye(4)
+    transform[:3, :3] = turn * scale
+    for shape in shapes:
+        _write(root, shape, resolution, {"layout": layout, "source_to_world": transform.tolist()})
+    if layout == "eg3d" and not (root / EG3D_KEPT).exists():
+        (root / "dataset.json").replace(root / EG3D_KEPT)
+    ids = [shape.id for shape in shapes]
+    header = Header(
+        category=category,
+        camera_law=estimate_law(Cameras.cat([shape.cameras for shape in shapes]), category),
+        resolution=resolution,
+        views=max(len(shape.images) for shape in shapes),
+        image_format="other",
+        renderer={"name": "foreign", "layout": layout},
+        splits={name: tuple(part) for name, part in hash_splits(ids).items()},
+        content=content_hash(root, ids),
+    )
+    write_header(root, header)
+    return header
+
+
+def detect(root: Path) -> Layout:
+    """The layout of the dataset in `root`."""
+    if (root / "camera").is_dir() and (root / "img").is_dir():
+        return "get3d"
+    path = root / "dataset.json"
+    if path.is_file():
+        values = _json(path)
+        if values.get("format") == "tetragan-dataset":
+            raise UserError(f"{root}: is a TetraGAN dataset already")
+        if values.get("labels"):
+            return "eg3d"
+    if (root / EG3D_KEPT).is_file():
+        return "eg3d"
+    if next(_scenes(root), None) is not None:
+        return "nerf"
+    raise UserError(
+        f"{root}: no known layout: expected img/ and camera/ (GET3D), transforms.json (NeRF, nerfstudio) or a "
+        "dataset.json with labels (EG3D)"
+    )
+
+
+def estimate_law(cameras: Cameras, name: str) -> CameraLaw:
+    """A law that covers the given cameras: azimuth all around, elevation, radius and field of view between extremes."""
+
+    def span(values: torch.Tensor) -> Distribution:
+        low, high = float(values.min()), float(values.max())
+        return (
+            Distribution(fixed=low) if high - low < 1e-3 * max(abs(high), 1e-6) else Distribution(uniform=(low, high))
+        )
+
+    radius = cameras.position().norm(dim=1)
+    return CameraLaw(
+        name=name,
+        azimuth_deg=Distribution(uniform=(0, 360)),
+        elevation_deg=span(cameras.elevation_rad().rad2deg()),
+        radius=span(radius),
+        fov_y_deg=span(2 * torch.atan(1 / cameras.focal[:, 1]).rad2deg()),
+        near=min(0.1, float(radius.min()) / 2),
+        far=max(10.0, float(radius.max()) * 2),
+    )
+
+
+def _world_scale(cameras: list[Cameras]) -> float:
+    joined = Cameras.cat(cameras)
+    half_height = float((joined.position().norm(dim=1) / joined.focal[:, 1]).mean())
+    if not half_height > 1e-9:
+        raise UserError("the cameras stand at the origin: expected them around the object; move the world there")
+    return HALF_HEIGHT / half_height
+
+
+def _moved(cameras: Cameras, turn: np.ndarray, scale: float) -> Cameras:
+    pose = cameras.camera_to_world.double().clone()
+    rotation = torch.from_numpy(turn)
+    pose[:, :3, :3] = rotation @ pose[:, :3, :3]
+    pose[:, :3, 3] = pose[:, :3, 3] @ rotation.T * scale
+    return replace(cameras, camera_to_world=pose.float())
+
+
+def _write(root: Path, shape: ForeignShape, resolution: int, facts: dict[str, Any]) -> None:
+    """The two files of a shape; the paths in them lead from its folder to the images."""
+    folder = PurePosixPath("shapes") / shape.id
+    for name in ("transforms.json", "meta.json"):  # of a conversion that was stopped
+        (root / folder / name).unlink(missing_ok=True)
+    if (root / folder).is_dir():
+        _remove_empty(root / folder)
+
+    def seen_from_shape(names: list[str]) -> list[str]:
+        return [Path(os.path.relpath(name, folder)).as_posix() for name in names]
+
+    masks = None if shape.masks is None else seen_from_shape(shape.masks)
+    with new_shape(root, shape.id) as target:
+        text = frames_json(shape.cameras, seen_from_shape(shape.images), resolution, masks)
+        (target / "transforms.json").write_text(text, encoding="utf-8")
+        meta = {"id": shape.id, "caption": "", "class": "", **facts}
+        (target / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def _remove_empty(folder: Path) -> None:
+    try:
+        folder.rmdir()
+    except OSError:
+        raise UserError(f"{folder}: holds files that a conversion would replace; move them away") from None
+
+
+def _resolution(root: Path, shapes: list[ForeignShape]) -> int:
+    """Side of the first image of each shape; all must agree and be square."""
+    sizes: dict[tuple[int, int], str] = {}
+    for shape in shapes:
+        path = root / shape.images[0]
+        try:
+            with Image.open(path) as image:
+                sizes.setdefault(image.size, shape.images[0])
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())})") from None
+    if len(sizes) > 1:
+        named = ", ".join(f"{width}x{height} ({name})" for (width, height), name in list(sizes.items())[:2])
+        raise UserError(f"{root}: images of several sizes: {named}; bring them to one")
+    (width, height), name = next(iter(sizes.items()))
+    if width != height:
+        raise UserError(
+            f"{root / name}: {width}x{height} px; expected square images: crop them (and the cameras' cx, cy)"
+        )
+    return width
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected an object, got {type(values).__name__}")
+    return values
+
+
+# --------------------------------------------------------------------------------------------------------------- GET3D
+
+
+def _get3d(root: Path) -> Iterator[ForeignShape]:
+    """Blender's camera starts behind the model (−Z of the OBJ) and turns by `rotation`; ShapeNet v1's front is +X."""
+    for path in sorted((root / "camera").rglob("rotation.npy")):
+        relative = path.parent.relative_to(root / "camera")
+        folder = root / "img" / relative
+        rotation, elevation = (_angles(path.parent / f"{name}.npy") for name in ("rotation", "elevation"))
+        images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES) if folder.is_dir() else []
+        if len(images) != len(rotation) or len(rotation) != len(elevation):
+            raise UserError(
+                f"{folder}: {len(images)} images, but {len(rotation)} rotations and {len(elevation)} elevations"
+            )
+        azimuth, height = (torch.from_numpy(np.radians(degrees)).float() for degrees in (rotation + 90, elevation))
+        cameras = Cameras.orbit(azimuth, height, 1.2, fov_from_sensor(32, 35))
+        names = [image.relative_to(root).as_posix() for image in images]
+        yield ForeignShape(clean_id("_".join(relative.parts[-1:])), names, None, cameras)
+
+
+def _angles(path: Path) -> np.ndarray:
+    try:
+        angles = np.load(path, allow_pickle=False).astype(np.float64).reshape(-1)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: cannot be read as an array of degrees ({error})") from None
+    if not len(angles) or not np.isfinite(angles).all():
+        raise UserError(f"{path}: expected finite angles in degrees")
+    return angles
+
+
+def _cameras(pose: np.ndarray, focal: np.ndarray, principal: np.ndarray) -> Cameras:
+    arrays = [torch.from_numpy(np.ascontiguousarray(array)).float() for array in (pose, focal, principal)]
+    return Cameras(arrays[0], arrays[1], arrays[2])
+
+
+# ---------------------------------------------------------------------------------------------------------------- NeRF
+
+
+def _scenes(root: Path) -> Iterator[Path]:
+    """Folders with cameras in a transforms file, `root` itself or below; our own shapes/ is passed over."""
+    for place, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        if Path(place) == root and "shapes" in folders:
+            folders.remove("shapes")
+        if set(SPLIT_FILES) & set(names):
+            yield Path(place)
+
+
+def _nerf(root: Path) -> Iterator[ForeignShape]:
+    taken: set[str] = set()
+    for scene in _scenes(root):
+        images: list[str] = []
+        masks: list[str | None] = []
+        cameras = []
+        for name in SPLIT_FILES:
+            if not (scene / name).is_file():
+                continue
+            frames = parse_frames((scene / name).read_bytes(), str(scene / name))
+            images += [_existing(root, scene, image) for image in frames.images]
+            masks += [None if mask is None else _existing(root, scene, mask) for mask in frames.masks]
+            cameras.append(_cameras(frames.camera_to_world, frames.focal, frames.principal))
+        given = [mask for mask in masks if mask is not None]
+        if given and len(given) < len(masks):
+            raise UserError(f"{scene}: {len(masks) - len(given)} of {len(masks)} frames have no mask_path")
+        relative = scene.relative_to(root).parts
+        shape_id = clean_id("_".join(relative) or root.resolve().name)
+        if shape_id.lower() in taken:
+            raise UserError(f"{scene}: another scene has the id {shape_id} too; rename the folder")
+        taken.add(shape_id.lower())
+        yield ForeignShape(shape_id, images, given or None, Cameras.cat(cameras))
+
+
+def _existing(root: Path, scene: Path, name: str) -> str:
+    """The image that a frame names (often without its suffix), relative to `root`; never outside it."""
+    base = scene / name.replace("\\", "/")
+    for path in (base, *(base.with_name(base.name + suffix) for suffix in IMAGES)):
+        if path.is_file():
+            relative = os.path.relpath(path, root).replace(os.sep, "/")
+            if relative.startswith("../"):
+                raise UserError(f"{scene}: {name} lies outside {root}; convert the folder above both")
+            return relative
+    raise UserError(f"{scene}: {name}: no such image")
+
+
+# ---------------------------------------------------------------------------------------------------------------- EG3D
+
+
+def _eg3d(root: Path) -> Iterator[ForeignShape]:
+    """Images of one folder are one shape; images beside dataset.json are a shape each."""
+    groups: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
+    kept = root / EG3D_KEPT
+    for row in _json(kept if kept.is_file() else root / "dataset.json").get("labels", ()):
+        try:
+            name, label = str(row[0]), np.asarray(row[1], np.float64)
+        except (TypeError, ValueError, IndexError, KeyError):
+            raise UserError(
+                f"{root}/dataset.json: expected labels of [file, 25 numbers], got {str(row)[:60]}"
+            ) from None
+        if label.shape != (25,) or not np.isfinite(label).all():
+            raise UserError(f"{root}/dataset.json: {name}: expected 25 finite numbers, got {label.size}")
+        parent = PurePosixPath(name).parent.as_posix()
+        groups[PurePosixPath(name).stem if parent == "." else parent].append((_existing(root, root, name), label))
+    for group, rows in groups.items():
+        labels = np.stack([label for _, label in rows])
+        pose = labels[:, :16].reshape(-1, 4, 4)
+        # OpenCV's y points down and its z forward.
+        pose = pose * np.array([1, -1, -1, 1])
+        intrinsics = labels[:, 16:].reshape(-1, 3, 3)
+        focal = 2 * intrinsics[:, [0, 1], [0, 1]]
+        principal = 2 * intrinsics[:, :2, 2] - 1
+        yield ForeignShape(clean_id(group), [name for name, _ in rows], None, _cameras(pose, focal, principal))

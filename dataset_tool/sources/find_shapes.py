@@ -1,0 +1,329 @@
+"""Where shapes come from: ShapeNet trees, folders, manifests. Nothing here opens a mesh."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from dataset_tool.sources.manifest import ManifestEntry, read_manifest
+from dataset_tool.sources.orientation import axis_name, parse_front
+from dataset_tool.sources.synsets import synset_name
+from torch_utils.errors import UserError
+
+SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".usd", ".usda", ".usdc", ".usdz")
+# A ShapeNet shape's mesh, from its id's folder, and the front of that layout (v2 faces −Z, v1 faces +X).
+SHAPENET_MESHES = (
+    ("models/model_normalized.obj", "shapenet-v2", "-Z"),
+    ("model_normalized.obj", "shapenet-v2", "-Z"),
+    ("model.obj", "shapenet-v1", "+X"),
+    ("models/model.obj", "shapenet-v1", "+X"),
+)
+FOUND_MANIFESTS = ("manifest.csv", "manifest.json", "metadata.json", "annotations.json", "annotations.json.gz")
+IGNORED_FOLDERS = ("__MACOSX", "node_modules")
+
+
+@dataclass(frozen=True)
+class ShapeSource:
+    """One shape to render.
+
+    id: unique within the source, letters, digits, dot, dash, underscore. path: the mesh file. root: the source folder,
+    which the mesh may read textures from. class_name: "" where unknown. up: axis name, None = as the mesh file says.
+    front: axis name, or degrees of the turn about the up axis that brings the front to +Z; None = the usual one of the
+    up axis. `normalise` takes both as they are. kind: shapenet-v1, shapenet-v2, folder or manifest.
+    split: train, val or test where lists were given.
+    """
+
+    id: str
+    path: Path
+    root: Path
+    caption: str = ""
+    class_name: str = ""
+    synset: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict)
+    up: str | None = None
+    front: str | float | None = None
+    kind: str = "folder"
+    split: str | None = None
+
+
+def find_shapes(
+    source: Path | str,
+    *,
+    manifest: Path | str | None = None,
+    split_lists: Path | str | None = None,
+    up: str | None = None,
+    front: str | float | None = None,
+    class_name: str | None = None,
+) -> list[ShapeSource]:
+    """The shapes of a source, sorted by id.
+
+    source: a ShapeNetCore tree (v1 or v2; a folder of synsets, or one synset), a folder with meshes at any depth, one
+    mesh file, or a manifest file (CSV or JSON). manifest: a file that names the shapes to take, with captions, classes
+    and axes (see `manifest.read_manifest`); without it a manifest.csv, manifest.json or metadata.json lying in the
+    folder describes the shapes it knows and leaves the others as they are.
+    split_lists: a folder with train.txt, val.txt and test.txt, or one list file: only the ids in them are taken.
+    up, front, class_name: override what layout and manifest say, for every shape.
+    Raises UserError for a missing or empty source, clashing ids, and lists that name no shape of the source.
+    """
+    source = Path(source)
+    if not source.exists():
+        raise UserError(f"{source}: no such file or folder; expected meshes, a ShapeNet tree or a manifest")
+    if source.is_file() and source.suffix.lower() not in SUFFIXES:
+        source, manifest = source.parent, source
+    shapes = list(_scan(source))
+    if manifest is not None:
+        shapes = _from_manifest(source, read_manifest(Path(manifest)), shapes, Path(manifest))
+    else:
+        found = [source / name for name in FOUND_MANIFESTS if (source / name).is_file()]
+        if found and not any(shape.kind.startswith("shapenet") for shape in shapes):
+            shapes = _described(source, read_manifest(found[0]), shapes)
+    if not shapes:
+        raise UserError(f"{source}: no meshes in it; expected files ending in {' '.join(SUFFIXES)}")
+    shapes = _unique(shapes)
+    if split_lists is not None:
+        shapes, _ = apply_splits(shapes, read_split_lists(Path(split_lists)))
+    changes: dict[str, Any] = {}
+    if up is not None:
+        changes["up"] = axis_name(up)
+    if front is not None:
+        changes["front"] = parse_front(front)
+    if class_name is not None:
+        changes["class_name"] = class_name
+    if changes:
+        shapes = [replace(shape, **changes) for shape in shapes]
+    return sorted(shapes, key=lambda shape: shape.id)
+
+
+def _scan(source: Path) -> Iterator[ShapeSource]:
+    """Shapes by layout: a ShapeNet tree where one is recognised, else every mesh file below."""
+    if source.is_file():
+        yield _file_shape(source.parent, source)
+        return
+    synsets = [folder for folder in _folders(source) if _is_synset(folder.name) and _has_shapenet(folder)]
+    if synsets:
+        for synset in synsets:
+            yield from _shapenet(source, synset, synset.name)
+    elif _has_shapenet(source):
+        yield from _shapenet(source, source, source.name if _is_synset(source.name) else "")
+    else:
+        yield from (_file_shape(source, path) for path in _mesh_files(source))
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be listed ({error.strerror or error})") from None
+    return [folder / name for name in names if name not in IGNORED_FOLDERS]
+
+
+def _is_synset(name: str) -> bool:
+    return re.fullmatch(r"\d{8}", name) is not None
+
+
+def _has_shapenet(synset: Path) -> bool:
+    """Whether one of the first shapes in a folder has ShapeNet's files (some ids of the archive are empty)."""
+    return any((shape / mesh).is_file() for shape in _folders(synset)[:32] for mesh, _, _ in SHAPENET_MESHES)
+
+
+def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeSource]:
+    for folder in _folders(synset):
+        for mesh, kind, front in SHAPENET_MESHES:
+            if (folder / mesh).is_file():
+                shape = ShapeSource(
+                    id=folder.name,
+                    path=folder / mesh,
+                    root=root,
+                    class_name=synset_name(offset),
+                    synset=offset,
+                    up="+Y",
+                    front=front,
+                    kind=kind,
+                )
+                yield _with_meta(shape, folder / "meta.json")
+                break
+
+
+def _with_meta(shape: ShapeSource, path: Path) -> ShapeSource:
+    """`shape` with what a meta.json beside its mesh says: caption, attributes, class, front, up."""
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return shape
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as JSON ({str(error)[:80]})") from None
+    if not isinstance(meta, dict):
+        raise UserError(f"{path}: expected an object with caption, attributes, class, front, up")
+    attributes = meta.get("attributes", {})
+    return replace(
+        shape,
+        caption=str(meta.get("caption", "")),
+        attributes=attributes if isinstance(attributes, dict) else {},
+        class_name=str(meta.get("class", shape.class_name)),
+        up=axis_name(str(meta["up"])) if "up" in meta else shape.up,
+        front=parse_front(meta["front"]) if "front" in meta else shape.front,
+    )
+
+
+def _mesh_files(folder: Path) -> Iterator[Path]:
+    """Mesh files below a folder, in order of their paths; hidden ones are passed over, links not followed."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in IGNORED_FOLDERS)
+        for name in sorted(names):
+            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
+                yield Path(place) / name
+
+
+def _file_shape(root: Path, path: Path) -> ShapeSource:
+    relative = path.relative_to(root).with_suffix("")
+    # A shape's class is the folder it lies in, where there is one: chairs/oak.glb.
+    class_name = relative.parts[0] if len(relative.parts) > 1 else ""
+    return ShapeSource(clean_id("_".join(relative.parts)), path, root, class_name=class_name)
+
+
+def clean_id(text: str) -> str:
+    """`text` as an id: letters, digits, dot, dash and underscore, not starting with a dot; at most 120 characters."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".").rstrip(". ")
+    return name[:120] or "shape"
+
+
+def _unique(shapes: Sequence[ShapeSource]) -> list[ShapeSource]:
+    """Shapes with ids that differ even where case does not count; those that clash take their suffix, then a number.
+
+    Which id a shape gets depends on the files alone, not on the order in which they were found.
+    """
+    counts = Counter(shape.id.lower() for shape in shapes)
+    taken = {name for name, count in counts.items() if count == 1}
+    result = []
+    for shape in sorted(shapes, key=lambda shape: (shape.id, str(shape.path))):
+        if counts[shape.id.lower()] > 1:
+            base = f"{shape.synset}_{shape.id}" if shape.synset else f"{shape.id}_{shape.path.suffix[1:].lower()}"
+            candidates = (base if number == 1 else f"{base}_{number}" for number in range(1, len(shapes) + 2))
+            shape = replace(shape, id=next(name for name in candidates if name.lower() not in taken))
+            taken.add(shape.id.lower())
+        result.append(shape)
+    return result
+
+
+def _from_manifest(
+    source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeSource], manifest: Path
+) -> list[ShapeSource]:
+    """The shapes that a manifest names, in its words; entries without a path are found by id or file stem."""
+    by_path = {os.path.normpath(shape.path): shape for shape in shapes}
+    by_name = _by_name(shapes)
+    result = []
+    for entry in entries:
+        if entry.path:
+            shape = _named_shape(source, manifest, entry, by_path)
+        elif entry.id in by_name:
+            shape = by_name[entry.id]
+        else:
+            raise UserError(f"{manifest}: {entry.where}: no mesh with id {entry.id!r} in {source}")
+        result.append(replace(_apply_entry(shape, entry), kind="manifest"))
+    repeated = [name for name, count in Counter(shape.id for shape in result).items() if count > 1]
+    explicit = {clean_id(entry.id) for entry in entries if entry.id}
+    clash = [name for name in repeated if name in explicit]
+    if clash:
+        raise UserError(f"{manifest}: id {clash[0]!r} is given to more than one shape")
+    return result
+
+
+def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: dict[str, ShapeSource]) -> ShapeSource:
+    """The shape at an entry's path, from the source folder or else from the manifest's own folder."""
+    for base in (source, manifest.parent):
+        path = Path(os.path.normpath(base / entry.path.replace("\\", "/")))
+        if str(path) in by_path:
+            return by_path[str(path)]
+        if path.is_file():
+            if path.suffix.lower() not in SUFFIXES:
+                raise UserError(f"{manifest}: {entry.where}: {entry.path} is no mesh format that is read")
+            if not path.resolve().is_relative_to(source.resolve()):
+                raise UserError(
+                    f"{manifest}: {entry.where}: {entry.path} lies outside {source}; name a folder above it"
+                )
+            return _file_shape(source, path)
+    raise UserError(f"{manifest}: {entry.where}: {entry.path}: no such file in {source}")
+
+
+def _described(source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeSource]) -> list[ShapeSource]:
+    """All shapes, those that the manifest knows with what it says about them."""
+    by_path = {os.path.normpath(source / entry.path.replace("\\", "/")): entry for entry in entries if entry.path}
+    by_id = {entry.id: entry for entry in entries if entry.id}
+    result = []
+    for shape in shapes:
+        entry = by_path.get(os.path.normpath(shape.path)) or by_id.get(shape.path.stem) or by_id.get(shape.id)
+        result.append(shape if entry is None else _apply_entry(shape, entry))
+    return result
+
+
+def _by_name(shapes: Sequence[ShapeSource]) -> dict[str, ShapeSource]:
+    names = {shape.path.stem: shape for shape in shapes}
+    return names | {shape.id: shape for shape in shapes}
+
+
+def _apply_entry(shape: ShapeSource, entry: ManifestEntry) -> ShapeSource:
+    return replace(
+        shape,
+        id=clean_id(entry.id) if entry.id else shape.id,
+        caption=entry.caption or shape.caption,
+        class_name=entry.class_name or shape.class_name,
+        attributes={**shape.attributes, **entry.attributes},
+        up=entry.up or shape.up,
+        front=shape.front if entry.front is None else entry.front,
+        split=entry.split or shape.split,
+    )
+
+
+def read_split_lists(path: Path) -> dict[str, list[str]]:
+    """Split name → ids, from a folder with train.txt, val.txt, test.txt or from one list file (all of it `train`).
+
+    One id a line, as in the lists released with GET3D; `synset/id` is taken too, and # starts a comment.
+    """
+    if path.is_dir():
+        files = {name: path / f"{name}.txt" for name in ("train", "val", "test") if (path / f"{name}.txt").is_file()}
+        if not files:
+            raise UserError(f"{path}: no train.txt, val.txt or test.txt in it")
+    elif path.is_file():
+        files = {path.stem if path.stem in ("train", "val", "test") else "train": path}
+    else:
+        raise UserError(f"{path}: no such split list or folder of lists")
+    splits = {}
+    for name, file in files.items():
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: cannot be read as a list of ids ({error})") from None
+        words = (line.split("#")[0].strip().replace("\\", "/").rpartition("/")[2] for line in text.splitlines())
+        splits[name] = list(dict.fromkeys(word for word in words if word))
+    _check_disjoint(path, splits)
+    return splits
+
+
+def _check_disjoint(path: Path, splits: dict[str, list[str]]) -> None:
+    seen: dict[str, str] = {}
+    for name, ids in splits.items():
+        for shape_id in ids:
+            if seen.setdefault(shape_id, name) != name:
+                raise UserError(f"{path}: id {shape_id} is in both {seen[shape_id]} and {name}")
+
+
+def apply_splits(
+    shapes: Iterable[ShapeSource], splits: dict[str, list[str]]
+) -> tuple[list[ShapeSource], dict[str, list[str]]]:
+    """The listed shapes with their split, and per split the ids that the source lacks.
+
+    Raises UserError where no listed id is among the shapes.
+    """
+    split_of = {shape_id: name for name, ids in splits.items() for shape_id in ids}
+    kept = [replace(shape, split=split_of[shape.id]) for shape in shapes if shape.id in split_of]
+    if not kept:
+        example = next(iter(split_of), "none")
+        raise UserError(f"split lists: none of their {len(split_of)} ids (e.g. {example}) is among the shapes")
+    present = {shape.id for shape in kept}
+    missing = {name: [shape_id for shape_id in ids if shape_id not in present] for name, ids in splits.items()}
+    return kept, missing

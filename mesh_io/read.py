@@ -1,0 +1,118 @@
+"""`read_mesh`: any supported mesh file as a `SourceMesh`."""
+
+import importlib
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mesh_io.readers.cleanup import finish_parts
+from mesh_io.readers.source_files import SourceFiles, read_bytes
+from mesh_io.readers.texture_images import TextureCache
+from mesh_io.source_mesh import Part, SourceMesh
+from torch_utils.errors import UserError
+
+PartsReader = Callable[[SourceFiles, TextureCache], list[Part]]
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: the function that reads it, its name in messages, and its up axis where it has one."""
+
+    module: str
+    function: str
+    name: str
+    up: str | None
+
+
+GLTF = Format("mesh_io.readers.gltf", "read_gltf", "glTF", "+Y")
+USD = Format("mesh_io.readers.usd", "read_usd", "USD", None)
+FORMATS = {
+    ".glb": GLTF,
+    ".gltf": GLTF,
+    ".obj": Format("mesh_io.readers.obj", "read_obj", "OBJ", "+Y"),
+    ".ply": Format("mesh_io.readers.ply", "read_ply", "PLY", None),
+    ".stl": Format("mesh_io.readers.stl", "read_stl", "STL", "+Z"),
+    ".off": Format("mesh_io.readers.off", "read_off", "OFF", None),
+    ".usd": USD,
+    ".usda": USD,
+    ".usdc": USD,
+    ".usdz": USD,
+}
+MAGICS = {
+    b"glTF": ("glTF", "a GLB file"),
+    b"ply": ("PLY", "a PLY file"),
+    b"PXR-USDC": ("USD", "a USD file"),
+    b"#usda": ("USD", "a USD file"),
+    b"PK\x03\x04": ("USD", "a ZIP archive (USDZ or another)"),
+    b"OFF": ("OFF", "an OFF file"),
+    b"\x89PNG": ("", "a PNG image"),
+    b"\xff\xd8\xff": ("", "a JPEG image"),
+    b"\x1f\x8b": ("", "a gzip archive"),
+}
+# What malformed input may raise inside a format's reader; anything else is a fault of ours and keeps its traceback.
+MALFORMED = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    struct.error,
+    RecursionError,
+    MemoryError,
+    ZeroDivisionError,
+)
+
+
+def read_mesh(
+    path: Path | str, *, root: Path | str | None = None, allow_outside: bool = False, textures: bool = True
+) -> SourceMesh:
+    """Read a mesh file: GLB, glTF, OBJ with MTL, PLY, STL, OFF, and USD or USDZ where usd-core is installed.
+
+    path: the file; its suffix chooses the format. root: the tree that the file may read from (textures, buffers)
+    besides its own folder; `allow_outside` lifts that. textures=False leaves images undecoded (geometry only).
+
+    The result has scene transforms applied, polygons triangulated, coincident copies of faces removed, all colours as
+    sRGB values and UVs with the origin top left: see `SourceMesh`. A texture that is missing or damaged is a line in
+    `warnings`, and the material keeps its factor. Raises UserError, one line with the file and the cause, where the
+    file is no mesh, is damaged, has no faces, NaN or out-of-range indices, or names files outside its tree.
+    """
+    path = Path(path)
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        known = " ".join(FORMATS)
+        raise UserError(f"{path}: not a mesh format that is read; expected one of {known}")
+    files = SourceFiles(path, None if root is None else Path(root), allow_outside)
+    _check_magic(files, kind)
+    read: PartsReader = getattr(importlib.import_module(kind.module), kind.function)
+    try:
+        with np.errstate(all="ignore"):
+            parts = finish_parts(files, read(files, TextureCache(files, textures)))
+    except UserError:
+        raise
+    except MALFORMED as error:
+        detail = str(error).splitlines()[0][:100] if str(error) else ""
+        raise files.error(f"damaged or malformed {kind.name} ({type(error).__name__}: {detail})") from error
+    up = kind.up
+    if kind is USD:
+        from mesh_io.readers.usd import up_axis
+
+        up = up_axis(path)
+    return SourceMesh(path, parts, tuple(files.warnings), up)
+
+
+def _check_magic(files: SourceFiles, kind: Format) -> None:
+    """UserError for a file that is missing, empty, an error page, or another format than its suffix says."""
+    try:
+        with files.path.open("rb") as stream:
+            head = stream.read(4096)
+    except OSError:
+        head = b""
+    if len(head) < 4096:
+        head = read_bytes(files.path)
+    for magic, (name, words) in MAGICS.items():
+        if head.startswith(magic) and name != kind.name:
+            raise files.error(f"is {words}, not {kind.name} as its name says")

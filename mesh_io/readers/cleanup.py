@@ -1,0 +1,168 @@
+"""From a format's raw parts to clean ones: checked indices, finite numbers, no doubled or collapsed faces."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesh_io.readers.source_files import SourceFiles
+from mesh_io.source_mesh import Part, unit_rows
+
+GRID = 2.0**-20  # of the longest side: faces whose corners agree to this are coincident
+
+
+def finish_parts(files: SourceFiles, parts: list[Part]) -> tuple[Part, ...]:
+    """Checked, compact parts; UserError where there are no faces or a used vertex is not finite."""
+    cleaned = [_clean_part(files, part) for part in parts if len(part.faces)]
+    kept = drop_doubled([part for part in cleaned if len(part.faces)])
+    if not kept:
+        has_points = any(len(part.vertices) for part in parts)
+        raise files.error("has no faces" + (", only points or lines" if has_points else ""))
+    return tuple(kept)
+
+
+def _clean_part(files: SourceFiles, part: Part) -> Part:
+    faces = part.faces
+    if int(faces.min()) < 0 or int(faces.max()) >= len(part.vertices):
+        wrong = int(faces.min()) if int(faces.min()) < 0 else int(faces.max())
+        raise files.error(f"face index {wrong} is out of range: there are {len(part.vertices)} vertices")
+    collapsed = (faces[:, 0] == faces[:, 1]) | (faces[:, 1] == faces[:, 2]) | (faces[:, 2] == faces[:, 0])
+    part = _compact(replace(part, faces=faces[~collapsed]))
+    bad = np.logical_not(np.isfinite(part.vertices).all(1))
+    if bad.any():
+        raise files.error(f"{int(bad.sum())} of {bad.size} vertices have NaN or infinite coordinates")
+    if part.vertices.size and np.abs(part.vertices).max() > 1e30:
+        raise files.error("has coordinates beyond 1e30")
+    return _clean_attributes(files, part)
+
+
+def _clean_attributes(files: SourceFiles, part: Part) -> Part:
+    uvs, colours, normals = part.uvs, part.vertex_colours, part.normals
+    if uvs is not None and not np.isfinite(uvs).all():
+        files.warn(f"part {part.name!r} has NaN or infinite texture coordinates; they count as 0")
+        uvs = np.where(np.isfinite(uvs), uvs, 0).astype(np.float32)
+    if colours is not None:
+        if not np.isfinite(colours).all():
+            files.warn(f"part {part.name!r} has NaN vertex colours; they count as white")
+            colours = np.where(np.isfinite(colours).all(1, keepdims=True), colours, 1)
+        colours = np.clip(colours, 0, 1).astype(np.float32)
+    if normals is not None:
+        normals = unit_rows(normals) if np.isfinite(normals).all() else None
+    if part.material.image is not None and uvs is None:
+        files.warn(f"texture {part.material.image_name!r} of material {part.material.name!r}: the mesh has no UVs")
+        part = replace(part, material=replace(part.material, image=None))
+    return replace(part, uvs=uvs, vertex_colours=colours, normals=normals)
+
+
+def _compact(part: Part) -> Part:
+    """Only the vertices that faces use, in their order."""
+    used = np.zeros(len(part.vertices), bool)
+    used[part.faces] = True
+    if used.all():
+        return replace(part, faces=np.ascontiguousarray(part.faces, dtype=np.int32))
+    new_id = np.cumsum(used, dtype=np.int64) - 1
+
+    def take(values: NDArray | None) -> NDArray | None:
+        return None if values is None else values[used]
+
+    return replace(
+        part,
+        vertices=part.vertices[used],
+        faces=new_id[part.faces].astype(np.int32),
+        uvs=take(part.uvs),
+        vertex_colours=take(part.vertex_colours),
+        normals=take(part.normals),
+    )
+
+
+def drop_doubled(parts: list[Part]) -> list[Part]:
+    """Parts without coincident copies of faces, which would fight for the same pixels and speckle.
+
+    ShapeNet doubles its faces with opposite winding and a second material. Of each set of coincident faces the best
+    stays: a textured one before a plain one, then one that looks outward of its connected piece, then the first. Faces
+    of MASK and BLEND materials (decals) are left alone.
+    """
+    opaque = [index for index, part in enumerate(parts) if part.material.alpha_mode == "OPAQUE"]
+    if not opaque:
+        return parts
+    vertices, faces, owner = _merge([parts[index] for index in opaque])
+    point = _point_ids(vertices)
+    corners = point[faces]
+    key = np.sort(corners, axis=1)
+    order = np.lexsort((key[:, 2], key[:, 1], key[:, 0]))
+    same = np.concatenate([[False], (key[order][1:] == key[order][:-1]).all(1)])
+    if not same.any():
+        return parts
+    textured = np.array([parts[index].material.image is not None for index in opaque])[owner]
+    outward = _outward(vertices, faces, corners, order, same)
+    group = np.cumsum(~same) - 1
+    group_of = np.empty(len(faces), np.int64)
+    group_of[order] = group
+    ranked = np.lexsort((np.arange(len(faces)), ~outward, ~textured, group_of))
+    first = np.concatenate([[True], np.diff(group_of[ranked]) > 0])
+    keep = np.zeros(len(faces), bool)
+    keep[ranked[first]] = True
+    result = list(parts)
+    for place, index in enumerate(opaque):
+        kept = parts[index].faces[keep[owner == place]]
+        if len(kept) < len(parts[index].faces):
+            result[index] = _compact(replace(parts[index], faces=kept))
+    return [part for part in result if len(part.faces)]
+
+
+def _merge(parts: list[Part]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    bases = np.cumsum([0] + [len(part.vertices) for part in parts])
+    faces = [part.faces.astype(np.int64) + base for part, base in zip(parts, bases[:-1], strict=True)]
+    owner = np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts])
+    return np.concatenate([part.vertices for part in parts]), np.concatenate(faces), owner
+
+
+def _point_ids(vertices: NDArray[np.float64]) -> NDArray[np.int64]:
+    """An id per vertex [V], equal where positions are equal (on a grid of `GRID` of the longest side)."""
+    low = vertices.min(0)
+    side = float((vertices.max(0) - low).max())
+    if side == 0:
+        return np.zeros(len(vertices), np.int64)
+    cells = np.rint((vertices - low) / (side * GRID)).astype(np.int64)
+    key = (cells[:, 0] << 42) | (cells[:, 1] << 21) | cells[:, 2]
+    return np.unique(key, return_inverse=True)[1]
+
+
+def _outward(
+    vertices: NDArray[np.float64],
+    faces: NDArray[np.int64],
+    corners: NDArray[np.int64],
+    order: NDArray[np.int64],
+    same: NDArray[np.bool_],
+) -> NDArray[np.bool_]:
+    """Whether each face looks out of its connected piece [F].
+
+    The first copies of all faces form a surface; the sign of each piece's volume tells whether they look out of it, and
+    a copy wound the other way does the opposite. A flat piece has no volume: there the first copy counts as outward.
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    count = int(corners.max()) + 1
+    ends = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]]])
+    graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count))
+    piece = connected_components(graph, directed=False)[1][corners[:, 0]]
+    triangle = vertices[faces]
+    pieces = int(piece.max()) + 1
+    weight = np.bincount(piece, minlength=pieces)
+    middle = triangle.mean(1)
+    centre = np.stack([np.bincount(piece, middle[:, axis], pieces) for axis in range(3)], 1) / weight[:, None]
+    local = triangle - centre[piece][:, None]
+    volume = np.einsum("fi,fi->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
+    is_first = np.zeros(len(faces), bool)
+    is_first[order[~same]] = True
+    total = np.bincount(piece[is_first], volume[is_first], pieces)
+    size = np.bincount(piece[is_first], np.abs(volume[is_first]), pieces)
+    sign = np.where(total < -0.05 * size, -1, 1)[piece]
+    # Parity of a copy against the first of its group: even permutations of the corners keep the winding.
+    group = np.cumsum(~same) - 1
+    lead = np.empty(len(faces), np.int64)
+    lead[order] = order[~same][group]
+    rolled = np.stack([np.roll(corners, -shift, axis=1) for shift in range(3)])
+    agrees = (rolled == corners[lead]).all(2).any(0)
+    return np.where(agrees, sign, -sign) > 0

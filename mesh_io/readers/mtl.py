@@ -1,0 +1,197 @@
+"""MTL material libraries of OBJ files. Colours in MTL are sRGB values already."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
+from mesh_io.readers.texture_images import TextureCache
+from mesh_io.source_mesh import AlphaMode, Material
+from torch_utils.errors import UserError
+
+# Options before a texture's file name and how many words follow each; -o -s -t take one to three numbers.
+OPTION_WORDS = {"-blendu": 1, "-blendv": 1, "-boost": 1, "-mm": 2, "-texres": 1, "-clamp": 1, "-bm": 1, "-imfchan": 1}
+VECTOR_OPTIONS = ("-o", "-s", "-t")
+
+
+@dataclass
+class TextureMap:
+    """A map_ statement: the file's name, and how it is laid: uv · scale + offset, v upward as in OBJ."""
+
+    file: str
+    scale: tuple[float, float] = (1.0, 1.0)
+    offset: tuple[float, float] = (0.0, 0.0)
+    clamp: bool = False
+
+
+@dataclass
+class MtlEntry:
+    """One newmtl block: the statements that say what a surface looks like."""
+
+    name: str
+    colour: tuple[float, float, float] | None = None
+    alpha: float = 1.0
+    metallic: float | None = None
+    roughness: float | None = None
+    colour_map: TextureMap | None = None
+    alpha_map: TextureMap | None = None
+
+
+@dataclass
+class ObjMaterials:
+    """The materials that an OBJ file may use, by name."""
+
+    files: SourceFiles
+    textures: TextureCache
+    entries: dict[str, MtlEntry] = field(default_factory=dict)
+    _built: dict[str, tuple[Material, TextureMap | None]] = field(default_factory=dict)
+
+    def load(self, statement: str) -> None:
+        """Read the library that `mtllib` names: one name, possibly with spaces, or several."""
+        path = self.files.find_texture(statement)
+        names = [statement] if path is not None else statement.split()
+        for name in names:
+            path = path or self.files.find_texture(name)
+            if path is None:
+                self.files.warn(f"material library {name!r} is missing")
+                continue
+            try:
+                text = decode_text(read_bytes(path))
+            except UserError as error:
+                self.files.warn(f"material library {name!r}: {str(error).partition(': ')[2]}")
+                text = ""
+            for entry in parse_mtl(text):
+                self.entries.setdefault(entry.name, entry)
+            path = None
+
+    def material(self, name: str) -> tuple[Material, TextureMap | None]:
+        """The material of a `usemtl` name and how its texture is laid; white where the library has no such name."""
+        if name not in self._built:
+            entry = self.entries.get(name)
+            if entry is None:
+                if name:
+                    self.files.warn(f"material {name!r} is not defined; it counts as white")
+                entry = MtlEntry(name)
+            self._built[name] = self._build(entry)
+        return self._built[name]
+
+    def _build(self, entry: MtlEntry) -> tuple[Material, TextureMap | None]:
+        image, factor = None, entry.colour or (1.0, 1.0, 1.0)
+        if entry.colour_map is not None:
+            image = self.textures.file(entry.colour_map.file, entry.name)
+            if image is not None or not self.textures.enabled:
+                # The map replaces Kd, as in Blender: exporters write Kd 0.8, 0.64 or even 0 beside a map.
+                factor = (1.0, 1.0, 1.0)
+        mode: AlphaMode = "BLEND" if entry.alpha < 1 else "OPAQUE"
+        if entry.alpha_map is not None:
+            image = self._with_alpha(image, entry)
+            mode = "BLEND" if image is not None and image.shape[2] == 4 else mode
+        wrap = "clamp" if entry.colour_map is not None and entry.colour_map.clamp else "repeat"
+        material = Material(
+            name=entry.name,
+            base_colour=(*factor, entry.alpha),
+            image=image,
+            image_name=entry.colour_map.file if entry.colour_map else "",
+            wrap=(wrap, wrap),  # type: ignore[arg-type]
+            alpha_mode=mode,
+            double_sided=True,
+            metallic=entry.metallic,
+            roughness=entry.roughness,
+        )
+        return material, entry.colour_map or entry.alpha_map
+
+    def _with_alpha(self, image: NDArray[np.uint8] | None, entry: MtlEntry) -> NDArray[np.uint8] | None:
+        """`image` with map_d as its alpha: that file's own alpha if it has one, else its first channel."""
+        assert entry.alpha_map is not None
+        opacity = self.textures.file(entry.alpha_map.file, entry.name)
+        if opacity is None:
+            return image
+        mask = opacity[..., 3] if opacity.shape[2] == 4 else opacity[..., 0]
+        if image is None:
+            if entry.colour_map is not None:
+                return None
+            image = np.full((*mask.shape, 3), 255, np.uint8)
+        if mask.shape != image.shape[:2]:
+            size = (image.shape[1], image.shape[0])
+            mask = np.asarray(Image.fromarray(np.ascontiguousarray(mask)).resize(size, Image.Resampling.BILINEAR))
+        return np.concatenate([image[..., :3], mask[..., None]], axis=2)
+
+
+def parse_mtl(text: str) -> list[MtlEntry]:
+    """The entries of an MTL file, in order. Statements that say nothing about base colour are passed over."""
+    entries: list[MtlEntry] = []
+    for line in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
+        keyword, _, rest = line.strip().replace("\t", " ").partition(" ")
+        keyword, rest = keyword.lower(), rest.strip()
+        if keyword == "newmtl":
+            entries.append(MtlEntry(rest))
+        elif entries and rest:
+            _statement(entries[-1], keyword, rest)
+    return entries
+
+
+def _statement(entry: MtlEntry, keyword: str, rest: str) -> None:
+    numbers = _numbers(rest.split())
+    if keyword == "kd" and numbers:
+        red, green, blue = (numbers * 3)[:3] if len(numbers) < 3 else numbers[:3]
+        entry.colour = (_unit(red), _unit(green), _unit(blue))
+    elif keyword == "d" and numbers:
+        entry.alpha = _unit(numbers[-1])
+    elif keyword == "tr" and numbers and numbers[0] < 1:
+        # Tr is 1 − d, but some exporters mean d: a Tr of 1 would hide the surface and is not believed.
+        entry.alpha = _unit(1 - numbers[0])
+    elif keyword == "pm" and numbers:
+        entry.metallic = _unit(numbers[0])
+    elif keyword == "pr" and numbers:
+        entry.roughness = _unit(numbers[0])
+    elif keyword == "map_kd":
+        entry.colour_map = parse_map(rest)
+    elif keyword == "map_d":
+        entry.alpha_map = parse_map(rest)
+
+
+def parse_map(rest: str) -> TextureMap:
+    """A texture statement: options, then a file name that may hold spaces."""
+    result = TextureMap("")
+    words = rest
+    while words.startswith("-"):
+        option, _, remainder = words.partition(" ")
+        if option in VECTOR_OPTIONS:
+            values = _numbers(remainder.split()[:3])
+            words = _after(remainder, len(values))
+            pair = (values + values)[:2] if len(values) == 1 else values[:2]
+            if option == "-s" and len(pair) == 2:
+                result.scale = (pair[0], pair[1])
+            elif option == "-o" and values:
+                result.offset = (values[0], values[1] if len(values) > 1 else 0.0)
+        elif option in OPTION_WORDS:
+            if option == "-clamp":
+                result.clamp = remainder.split(maxsplit=1)[:1] == ["on"]
+            words = _after(remainder, OPTION_WORDS[option])
+        else:
+            break  # a file name that starts with a dash
+    result.file = words.strip()
+    return result
+
+
+def _after(text: str, words: int) -> str:
+    """`text` without its first words, spaces inside the rest kept."""
+    parts = text.split(maxsplit=words)
+    return parts[words] if len(parts) > words else ""
+
+
+def _numbers(words: list[str]) -> list[float]:
+    """The leading words that are numbers."""
+    values = []
+    for word in words:
+        try:
+            values.append(float(word))
+        except ValueError:
+            break
+    return values
+
+
+def _unit(value: float) -> float:
+    return min(max(value, 0.0), 1.0) if value == value else 1.0

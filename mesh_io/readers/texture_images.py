@@ -1,0 +1,111 @@
+"""Texture images: decoded once to uint8 arrays, of bounded size."""
+
+import io
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from mesh_io.readers.source_files import SourceFiles, not_the_file
+from torch_utils.errors import UserError
+
+MAX_TEXTURE_PX = 4096  # longer sides are averaged down: no render in use resolves more
+MAX_DECODED_PX = 16384 * 16384  # more pixels than this are not decoded at all (decompression bombs)
+_LIMIT_LOCK = threading.Lock()
+
+
+class TextureCache:
+    """The decoded textures of one mesh file, each once, so that parts share them."""
+
+    def __init__(self, files: SourceFiles, enabled: bool = True) -> None:
+        self.files = files
+        self.enabled = enabled
+        self._decoded: dict[str, NDArray[np.uint8] | None] = {}
+
+    def file(self, reference: str, material: str) -> NDArray[np.uint8] | None:
+        """The image [H, W, 3 or 4] uint8 that `material` names, or None with a warning that names it."""
+        if not self.enabled:
+            return None
+        if reference not in self._decoded:
+            path = self.files.find_texture(reference)
+            if path is None:
+                self.files.warn(f"texture {reference!r} of material {material!r} is missing")
+                self._decoded[reference] = None
+            else:
+                self._decoded[reference] = self._decode(_read(path), path.name, material)
+        return self._decoded[reference]
+
+    def memory(self, data: bytes, key: str, material: str) -> NDArray[np.uint8] | None:
+        """The same for an image inside the mesh file; `key` identifies and names it."""
+        if not self.enabled:
+            return None
+        if key not in self._decoded:
+            self._decoded[key] = self._decode(data, key, material)
+        return self._decoded[key]
+
+    def _decode(self, data: bytes, name: str, material: str) -> NDArray[np.uint8] | None:
+        cause = not_the_file(data) if data else "the file is empty"
+        if cause is None:
+            try:
+                return self._pixels(data, name)
+            except UserError:
+                raise
+            except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+                cause = f"cannot be decoded ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
+        self.files.warn(f"texture {name!r} of material {material!r}: {cause}")
+        return None
+
+    def _pixels(self, data: bytes, name: str) -> NDArray[np.uint8]:
+        with _own_limit():
+            image = Image.open(io.BytesIO(data))
+            width, height = image.size
+            if width * height > MAX_DECODED_PX:
+                raise self.files.error(f"texture {name!r} has {width}×{height} px, more than 16384×16384")
+            if max(width, height) > MAX_TEXTURE_PX:
+                image.draft(None, (MAX_TEXTURE_PX, MAX_TEXTURE_PX))  # JPEG decodes small at once; others ignore it
+            image.load()
+        pixels = to_uint8(image)
+        if max(width, height) > MAX_TEXTURE_PX:
+            pixels = _shrink(pixels)
+            reduced = f"{pixels.shape[1]}×{pixels.shape[0]}"
+            self.files.warn(f"texture {name!r} has {width}×{height} px and was reduced to {reduced}")
+        return pixels
+
+
+def to_uint8(image: Image.Image) -> NDArray[np.uint8]:
+    """[H, W, 3] or, where the image has transparency, [H, W, 4]. 16-bit and palette images are converted."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image).astype(np.float64)
+        grey = np.clip(values if image.mode == "F" else values / 257.0, 0, 255)
+        return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
+    return np.asarray(image.convert("RGBA" if transparent else "RGB"))
+
+
+def _shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    image = Image.fromarray(pixels)
+    scale = MAX_TEXTURE_PX / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return np.asarray(image.resize(size, Image.Resampling.BOX))
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+@contextmanager
+def _own_limit() -> Iterator[None]:
+    """Pillow's own size limit off: ours is checked before anything is decoded."""
+    with _LIMIT_LOCK:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before

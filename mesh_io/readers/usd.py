@@ -1,0 +1,176 @@
+"""USD and USDZ through usd-core: meshes, their UVs and UsdPreviewSurface colours."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesh_io.readers.color import linear_rgba_to_srgb
+from mesh_io.readers.corners import split_vertices
+from mesh_io.readers.source_files import SourceFiles, read_bytes
+from mesh_io.readers.texture_images import TextureCache
+from mesh_io.readers.triangulation import triangulate
+from mesh_io.readers.usd_materials import UsdMaterials
+from mesh_io.source_mesh import Part, transform_part
+
+INSTALL = "needs usd-core to be read, which is not installed: pip install usd-core"
+
+
+def read_usd(files: SourceFiles, textures: TextureCache) -> list[Part]:
+    """All visible meshes of the stage, one part for each material of each; UserError without usd-core."""
+    try:
+        from pxr import Tf, Usd, UsdGeom
+    except ImportError:
+        raise files.error(INSTALL) from None
+    if read_bytes(files.path)[:4] == b"PK\x03\x04":
+        _check_archive(files)
+    try:
+        _check_layers(files)
+        stage = Usd.Stage.Open(str(files.path))
+    except Tf.ErrorException as error:
+        raise files.error(f"USD cannot open it ({str(error).splitlines()[-1].strip()[:100]})") from None
+    materials = UsdMaterials(files, textures)
+    places = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
+    parts = []
+    for prim in Usd.PrimRange(stage.GetPseudoRoot(), Usd.TraverseInstanceProxies()):
+        mesh = UsdGeom.Mesh(prim)
+        if not mesh or mesh.ComputeVisibility() == UsdGeom.Tokens.invisible:
+            continue
+        if mesh.ComputePurpose() in (UsdGeom.Tokens.proxy, UsdGeom.Tokens.guide):
+            continue
+        matrix = np.array(places.GetLocalToWorldTransform(prim), dtype=np.float64).T
+        parts += [transform_part(part, matrix) for part in _mesh_parts(files, mesh, materials)]
+    return parts
+
+
+def up_axis(path: Path) -> str:
+    """The stage's up axis, "+Y" or "+Z"; call after `read_usd` has opened the file."""
+    from pxr import Usd, UsdGeom
+
+    return f"+{UsdGeom.GetStageUpAxis(Usd.Stage.Open(str(path)))}"
+
+
+def _check_archive(files: SourceFiles) -> None:
+    """A USDZ may hold stored entries only, so it cannot unpack to more than its own size; no name may leave it."""
+    try:
+        with zipfile.ZipFile(files.path) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, OSError) as error:
+        raise files.error(f"damaged USDZ archive ({error})") from None
+    for entry in entries:
+        if entry.compress_type != zipfile.ZIP_STORED:
+            raise files.error(f"not USDZ: its entry {entry.filename!r} is compressed, USDZ entries are stored")
+        if entry.filename.startswith(("/", "\\")) or ".." in Path(entry.filename.replace("\\", "/")).parts:
+            raise files.error(f"its entry {entry.filename!r} leaves the archive")
+
+
+def _check_layers(files: SourceFiles) -> None:
+    """Every layer that the stage would be composed of lies where it may be read from; asked before it is composed."""
+    from pxr import Sdf
+
+    waiting, seen = [str(files.path)], set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        if not files.allowed(Path(name.partition("[")[0])):
+            raise files.error(f"refers to {name!r} outside the source folder; add --allow-outside to read it")
+        layer = Sdf.Layer.FindOrOpen(name)
+        if layer:
+            waiting += [layer.ComputeAbsolutePath(below) for below in layer.GetCompositionAssetDependencies()]
+
+
+def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[Part]:
+    from pxr import Usd, UsdGeom
+
+    earliest = Usd.TimeCode.EarliestTime()
+    points = _array(mesh.GetPointsAttr().Get(earliest), 3)
+    counts = np.array(mesh.GetFaceVertexCountsAttr().Get(earliest) or [], dtype=np.int64)
+    corners = np.array(mesh.GetFaceVertexIndicesAttr().Get(earliest) or [], dtype=np.int64)
+    if not len(counts) or not len(points):
+        return []
+    name = mesh.GetPath().pathString
+    if counts.min() < 0 or counts.sum() != len(corners):
+        raise files.error(f"{name}: its face counts do not add up to its {len(corners)} indices")
+    if len(corners) and (corners.min() < 0 or corners.max() >= len(points)):
+        raise files.error(f"{name}: face index {int(corners.max())} is out of range: there are {len(points)} vertices")
+    triangles, owner = triangulate(points, corners, counts)
+    if mesh.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded:
+        triangles = triangles[:, ::-1]
+    parts = []
+    for bound, chosen in _bindings(mesh, owner):
+        if chosen.any():
+            parts.append(_part(mesh, bound, materials, points, corners, triangles[chosen], owner[chosen]))
+    return parts
+
+
+def _bindings(mesh: Any, owner: NDArray[np.int64]) -> list[tuple[Any, NDArray[np.bool_]]]:
+    """(prim that binds a material, which triangles) for the mesh's material subsets and for what they leave."""
+    from pxr import UsdShade
+
+    left = np.ones(len(owner), bool)
+    result = []
+    for subset in UsdShade.MaterialBindingAPI(mesh.GetPrim()).GetMaterialBindSubsets():
+        chosen = np.isin(owner, np.array(subset.GetIndicesAttr().Get() or [], dtype=np.int64)) & left
+        left &= ~chosen
+        result.append((subset.GetPrim(), chosen))
+    return [*result, (mesh.GetPrim(), left)]
+
+
+def _part(
+    mesh: Any,
+    bound: Any,
+    materials: UsdMaterials,
+    points: NDArray[np.float64],
+    corners: NDArray[np.int64],
+    triangles: NDArray[np.int64],
+    owner: NDArray[np.int64],
+) -> Part:
+    from pxr import UsdGeom
+
+    material, uv_name, replaces_colour = materials.bound_to(bound)
+    faces = corners[triangles]
+    primvars = UsdGeom.PrimvarsAPI(mesh)
+    uvs = _at_corners(primvars.GetPrimvar(uv_name or "st"), 2, faces, triangles, owner)
+    colours = None
+    if not replaces_colour:
+        # displayColor stands in for a material and is linear.
+        colours = _at_corners(primvars.GetPrimvar("displayColor"), 3, faces, triangles, owner)
+    values = [value for value in (uvs, colours) if value is not None]
+    old, split, split_values = split_vertices(faces, values)
+    part_uvs = split_values.pop(0) if uvs is not None else None
+    part_colours = split_values.pop(0) if colours is not None else None
+    if part_uvs is not None:
+        part_uvs = np.stack([part_uvs[:, 0], 1 - part_uvs[:, 1]], axis=1).astype(np.float32)  # USD: v is upward
+    if part_colours is not None:
+        opaque = np.concatenate([part_colours, np.ones((len(part_colours), 1))], axis=1)
+        part_colours = linear_rgba_to_srgb(opaque).astype(np.float32)
+    return Part(points[old], split, material, part_uvs, part_colours, name=mesh.GetPath().pathString)
+
+
+def _at_corners(
+    primvar: Any, width: int, faces: NDArray[np.int64], triangles: NDArray[np.int64], owner: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Values [F, 3, width] of a primvar of any interpolation, or None where it is absent or does not fit."""
+    from pxr import Usd
+
+    if not primvar or not primvar.HasValue():
+        return None
+    values = _array(primvar.ComputeFlattened(Usd.TimeCode.EarliestTime()), width)
+    index = {
+        "vertex": faces,
+        "varying": faces,
+        "faceVarying": triangles,
+        "uniform": np.repeat(owner[:, None], 3, axis=1),
+        "constant": np.zeros_like(faces),
+    }.get(str(primvar.GetInterpolation()))
+    if index is None or not len(values) or index.max() >= len(values):
+        return None
+    return values[index]
+
+
+def _array(values: Any, width: int) -> NDArray[np.float64]:
+    return np.array(values if values is not None else [], dtype=np.float64).reshape(-1, width)

@@ -1,0 +1,41 @@
+"""A `Surface` as the text of an OBJ file and its MTL."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mesh_io.write import Surface
+
+MATERIAL = "surface"
+
+
+def obj_text(surface: Surface, name: str, stem: str) -> str:
+    """OBJ text; `stem` names the MTL. uvs are flipped: OBJ has v upward. Nine digits hold a float32 exactly."""
+    lines = [f"o {name}"]
+    if surface.base_colour is not None:
+        lines.insert(0, f"mtllib {stem}.mtl")
+    lines.append(_rows("v %.9g %.9g %.9g", surface.vertices))
+    if surface.uvs is not None:
+        lines.append(_rows("vt %.9g %.9g", np.stack([surface.uvs[:, 0], 1 - surface.uvs[:, 1]], axis=1)))
+    if surface.normals is not None:
+        lines.append(_rows("vn %.7g %.7g %.7g", surface.normals))
+    if surface.base_colour is not None:
+        lines.append(f"usemtl {MATERIAL}")
+    corner = ["%d"]
+    if surface.uvs is not None or surface.normals is not None:
+        corner = ["%d", "%d" if surface.uvs is not None else "", *(["%d"] if surface.normals is not None else [])]
+    numbers = np.repeat(surface.faces.astype(np.int64) + 1, sum(word == "%d" for word in corner), axis=1)
+    lines.append(_rows("f " + " ".join(["/".join(corner)] * 3), numbers))
+    return "\n".join(lines) + "\n"
+
+
+def mtl_text(stem: str, transparent: bool) -> str:
+    """MTL text for the texture `<stem>.png`; white, rough, without highlight."""
+    lines = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {stem}.png"]
+    if transparent:
+        lines.append(f"map_d {stem}.png")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(form: str, values: NDArray) -> str:
+    """One line a row, formatted in one go."""
+    return ("\n".join([form] * len(values))) % tuple(values.reshape(-1).tolist())

@@ -1,0 +1,97 @@
+"""A `Surface` as the bytes of a USDZ file, through usd-core."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mesh_io.write import Surface, png_bytes
+from torch_utils.errors import UserError
+
+
+def usdz_bytes(surface: Surface, name: str) -> bytes:
+    """The file's bytes: /<name>/mesh with a UsdPreviewSurface, +Y up, metres. UserError without usd-core."""
+    try:
+        from pxr import Usd, UsdGeom, UsdUtils
+    except ImportError:
+        raise UserError("USDZ needs usd-core, which is not installed: pip install usd-core") from None
+    with tempfile.TemporaryDirectory() as folder:
+        layer = Path(folder) / f"{name}.usdc"
+        stage = Usd.Stage.CreateNew(str(layer))
+        UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)
+        UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+        root = UsdGeom.Xform.Define(stage, f"/{name}")
+        stage.SetDefaultPrim(root.GetPrim())
+        mesh = _define_mesh(stage, f"/{name}/mesh", surface)
+        _define_material(stage, f"/{name}/material", surface, Path(folder), mesh)
+        stage.GetRootLayer().Save()
+        package = Path(folder) / f"{name}.usdz"
+        if not UsdUtils.CreateNewUsdzPackage(str(layer), str(package)):
+            raise UserError("USDZ: the package could not be written")
+        return package.read_bytes()
+
+
+def _define_mesh(stage: Any, path: str, surface: Surface) -> Any:
+    from pxr import Sdf, UsdGeom, Vt
+
+    mesh = UsdGeom.Mesh.Define(stage, path)
+    mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(surface.vertices))
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(surface.faces), 3, np.int32)))
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(surface.faces.reshape(-1).astype(np.int32)))
+    mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+    low, high = surface.vertices.min(0), surface.vertices.max(0)
+    mesh.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(np.stack([low, high])))
+    if surface.normals is not None:
+        mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(surface.normals))
+        mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    if surface.uvs is not None:
+        flipped = np.stack([surface.uvs[:, 0], 1 - surface.uvs[:, 1]], axis=1).astype(np.float32)  # USD: v is upward
+        primvar = UsdGeom.PrimvarsAPI(mesh).CreatePrimvar(
+            "st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex
+        )
+        primvar.Set(Vt.Vec2fArray.FromNumpy(flipped))
+    return mesh
+
+
+def _define_material(stage: Any, path: str, surface: Surface, folder: Path, mesh: Any) -> None:
+    from pxr import Sdf, UsdShade
+
+    material = UsdShade.Material.Define(stage, path)
+    shader = UsdShade.Shader.Define(stage, f"{path}/surface")
+    shader.CreateIdAttr("UsdPreviewSurface")
+    shader.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(1.0)
+    shader.CreateInput("metallic", Sdf.ValueTypeNames.Float).Set(0.0)
+    material.CreateSurfaceOutput().ConnectToSource(shader.ConnectableAPI(), "surface")
+    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
+    if surface.base_colour is None and surface.metallic_roughness is None:
+        return
+    reader = UsdShade.Shader.Define(stage, f"{path}/uv")
+    reader.CreateIdAttr("UsdPrimvarReader_float2")
+    reader.CreateInput("varname", Sdf.ValueTypeNames.String).Set("st")
+    uv = reader.CreateOutput("result", Sdf.ValueTypeNames.Float2)
+
+    def texture(name: str, image: np.ndarray, space: str) -> Any:
+        (folder / f"{name}.png").write_bytes(png_bytes(image))
+        sampler = UsdShade.Shader.Define(stage, f"{path}/{name}")
+        sampler.CreateIdAttr("UsdUVTexture")
+        sampler.CreateInput("file", Sdf.ValueTypeNames.Asset).Set(Sdf.AssetPath(f"./{name}.png"))
+        sampler.CreateInput("sourceColorSpace", Sdf.ValueTypeNames.Token).Set(space)
+        for side in ("wrapS", "wrapT"):
+            sampler.CreateInput(side, Sdf.ValueTypeNames.Token).Set("clamp")
+        sampler.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(uv)
+        return sampler
+
+    if surface.base_colour is not None:
+        sampler = texture("base_color", surface.base_colour, "sRGB")
+        colour = sampler.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+        shader.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(colour)
+        if surface.transparent:
+            alpha = sampler.CreateOutput("a", Sdf.ValueTypeNames.Float)
+            shader.CreateInput("opacity", Sdf.ValueTypeNames.Float).ConnectToSource(alpha)
+    if surface.metallic_roughness is not None:
+        packed = np.concatenate([surface.metallic_roughness, surface.metallic_roughness[..., :1]], axis=2)
+        sampler = texture("metallic_roughness", packed, "raw")
+        for channel, name in (("r", "metallic"), ("g", "roughness")):
+            output = sampler.CreateOutput(channel, Sdf.ValueTypeNames.Float)
+            shader.GetInput(name).ConnectToSource(output)

@@ -1,0 +1,142 @@
+"""Rows of the report that a classifier of attributes gives: shares of values, and hits where values were asked for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metrics.cache import ChunkStore, Tensors, content_key
+from metrics.confidence import bootstrap_mean
+from metrics.images.classifier import Classifier
+from metrics.images.conditions import Description
+from metrics.images.image_sources import Pictures
+from metrics.images.text_scores import attribute_accuracy
+from metrics.report.markdown import Metric
+from metrics.shapes.set_scores import clipped, record
+
+# Pictures of one chunk of opinions on disk.
+CHUNK = 256
+# The "value" that a picture without a shape shows.
+NOTHING = -1
+
+
+def opinions(pictures: Pictures, classifier: Classifier, store: ChunkStore) -> dict[str, Tensor]:
+    """Probabilities [N, values] of every attribute, for all pictures; kept in `store`."""
+
+    def compute(rows: range) -> Tensors:
+        return classifier.probabilities(pictures.draw(rows))
+
+    key = content_key({"pictures": pictures.key, "classifier": classifier.key})
+    return store.rows("attributes", key, len(pictures), CHUNK, compute)
+
+
+def attribute_metrics(
+    classifier: Classifier,
+    generated: dict[str, Tensor],
+    references: dict[str, Tensor],
+    wanted: Sequence[Description],
+    stated: Sequence[Description],
+    truth: Sequence[Description],
+    usable: Tensor,
+) -> list[Metric]:
+    """For every attribute: hits, the classifier's own hits on references, and the shares of its values.
+
+    generated, references: `opinions` of pictures. wanted, truth: what each of those pictures should show. stated: the
+    reference shapes' descriptions, one a shape. usable [N] bool: generated shapes with a surface; the others show no
+    value, whatever the classifier makes of their pictures.
+    """
+    metrics: list[Metric] = []
+    for name, values in classifier.values.items():
+        found, seen = generated[name].argmax(1), references[name].argmax(1)
+        found[~usable] = NOTHING
+        metrics += _hits(f"accuracy_{_slug(name)}", f"{name}: as asked", name, values, found, wanted)
+        metrics += _hits(f"judge_{_slug(name)}", f"{name}: the classifier on references", name, values, seen, truth)
+        metrics += _shares(name, values, found, seen, [d.attributes[name] for d in stated if name in d.attributes])
+    return metrics
+
+
+def skipped_attributes(reason: str) -> list[Metric]:
+    """Attribute accuracy, not measured."""
+    return [Metric(name="accuracy", title="Attribute accuracy", status="skipped", reason=reason)]
+
+
+def _hits(
+    metric: str, title: str, name: str, values: Sequence[str], found: Tensor, wanted: Sequence[Description]
+) -> list[Metric]:
+    """The share of pictures with the value that they should show; nothing where none says what that is."""
+    targets = [{name: d.attributes[name]} if name in d.attributes else {} for d in wanted]
+    guesses = [{name: values[index]} if index != NOTHING else {} for index in found.tolist()]
+    accuracy = attribute_accuracy(guesses, targets)
+    if name not in accuracy:
+        return []
+    each = torch.tensor([float(g == t) for g, t in zip(guesses, targets, strict=True) if t], dtype=torch.float64)
+    return [
+        Metric(
+            name=metric,
+            title=title,
+            value=100 * accuracy[name],
+            unit="%",
+            direction="higher",
+            interval=clipped(record(bootstrap_mean(each), 100), 0, 100),
+            n=len(each),
+            reason=f"chance {100 / len(values):.3g} %",
+            group="attributes",
+        )
+    ]
+
+
+def _shares(name: str, values: Sequence[str], found: Tensor, seen: Tensor, stated: Sequence[str]) -> list[Metric]:
+    """The distance of the shares, the values that no sample shows, and the share of each value."""
+    share, judged, count = _share(found, len(values)), _share(seen, len(values)), len(found)
+    # A value that the classifier does not know has its share of the data all the same: the others sum to less than one.
+    data = torch.tensor([stated.count(v) / len(stated) for v in values], dtype=torch.float64) if stated else None
+    target = judged if data is None else data
+    source = "of the references by the same classifier" if data is None else "stated in the dataset"
+    unknown = sorted(set(stated) - set(values))
+    common: dict[str, Any] = {"n": count, "group": "attributes"}
+    absent = [v for v, own, real in zip(values, share.tolist(), target.tolist(), strict=True) if own == 0 and real > 0]
+    metrics = [
+        Metric(
+            name=f"shares_{_slug(name)}",
+            title=f"{name}: distance of the shares",
+            value=50 * float((share - target).abs().sum()),
+            unit="%",
+            reason=f"half the sum of the differences to the shares {source}"
+            + (f"; the classifier does not know {', '.join(unknown)}" if unknown else ""),
+            **common,
+        ),
+        Metric(
+            name=f"absent_{_slug(name)}",
+            title=f"{name}: values that no sample shows",
+            value=float(len(absent)),
+            reason=", ".join(absent),
+            **common,
+        ),
+    ]
+    for index, value in enumerate(values):
+        each = (found == index).double()
+        metrics.append(
+            Metric(
+                name=f"share_{_slug(name)}_{_slug(value)}",
+                title=f"{name} = {value}",
+                value=100 * float(share[index]),
+                unit="%",
+                direction="target",
+                target=100 * float(target[index]),
+                interval=clipped(record(bootstrap_mean(each), 100), 0, 100),
+                reason=f"references: {100 * float(judged[index]):.3g} % by the classifier"
+                + ("" if data is None else f", {100 * float(data[index]):.3g} % stated"),
+                **common,
+            )
+        )
+    return metrics
+
+
+def _share(found: Tensor, count: int) -> Tensor:
+    return torch.bincount(found[found != NOTHING], minlength=count).double() / max(len(found), 1)
+
+
+def _slug(name: str) -> str:
+    """An attribute or value as part of a metric's name: a-z, 0-9 and _."""
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower())

@@ -1,0 +1,73 @@
+"""A judge of attributes: a folder of a `transformers` image-classification model that the user has.
+
+Its labels (`id2label` in config.json) read `attribute=value`, e.g. "type=stool", "arms=none"; a label without "=" is a
+value of the attribute "class". One model may judge several attributes: the probabilities of an attribute are the
+softmax over its own labels alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metrics.images.model_folder import load_model_folder
+from torch_utils.errors import UserError
+
+# Pictures that go through the model together.
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """values: the values of each attribute, in the order of the columns of its probabilities.
+
+    probabilities(pictures [B, 3, H, W] uint8) -> [B, values] float32 on the CPU, by attribute. label: for the report.
+    key: changes with the weights.
+    """
+
+    label: str
+    key: str
+    values: dict[str, tuple[str, ...]]
+    probabilities: Callable[[Tensor], dict[str, Tensor]]
+
+
+def attribute_and_value(label: str) -> tuple[str, str]:
+    """The two parts of a classifier's label: "type=stool" → ("type", "stool"), "stool" → ("class", "stool")."""
+    name, equals, value = label.partition("=")
+    return (name.strip(), value.strip()) if equals else ("class", label.strip())
+
+
+def attribute_text(value: Any) -> str:
+    """An attribute's value as labels write it: true, false, numbers and words."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifier:
+    """The classifier of a folder. UserError where it is none, or has fewer than two labels for an attribute."""
+    folder = load_model_folder("--classifier", path, "AutoModelForImageClassification", device)
+    labels = folder.model.config.id2label
+    columns: dict[str, list[int]] = {}
+    values: dict[str, list[str]] = {}
+    for column in sorted(labels):
+        name, value = attribute_and_value(labels[column])
+        columns.setdefault(name, []).append(column)
+        values.setdefault(name, []).append(value)
+    for name, found in values.items():
+        if len(set(found)) < max(2, len(found)):
+            raise UserError(
+                f"--classifier {path}: expected two or more different values of attribute {name} in id2label of "
+                f"config.json, got {', '.join(found)}"
+            )
+
+    @torch.no_grad()
+    def probabilities(pictures: Tensor) -> dict[str, Tensor]:
+        parts = [folder.model(**folder.inputs(part)).logits.float().cpu() for part in pictures.split(BATCH)]
+        logits = torch.cat(parts)
+        if not torch.isfinite(logits).all():
+            raise UserError(f"--classifier {path}: gave numbers that are not finite")
+        return {name: logits[:, where].softmax(1) for name, where in columns.items()}
+
+    return Classifier(path.name, folder.key, {name: tuple(found) for name, found in values.items()}, probabilities)

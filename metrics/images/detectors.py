@@ -1,0 +1,157 @@
+"""Detectors: pictures → features, from weights that the user has. Nothing is downloaded.
+
+A detector is a TorchScript file (loaded only when its SHA-256 is the one given: TorchScript is code) or a folder of a
+`transformers` image model (CLIP, DINOv2, …). Pictures are [B, 3, H, W] uint8.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from metrics.cache import file_hash
+from metrics.images.model_folder import ModelFolder, load_model_folder
+from torch_utils.errors import UserError
+
+# Side to which "clean" resizing brings pictures before the Inception network (Parmar et al. 2022).
+CLEAN_SIZE = 299
+
+
+@dataclass(frozen=True)
+class Detector:
+    """features(pictures [B, 3, H, W] uint8) -> [B, D] float32 on the CPU.
+
+    label: for the report. key: changes with the weights. inception: a TorchScript file, as FID is defined with; else a
+    `transformers` model. clip: it has a text tower too.
+    """
+
+    label: str
+    key: str
+    features: Callable[[Tensor], Tensor]
+    inception: bool = False
+    clip: bool = False
+
+
+def load_detector(
+    path: Path,
+    sha256: str | None,
+    device: torch.device | str = "cpu",
+    resize: Literal["get3d-2022", "clean"] = "get3d-2022",
+) -> Detector:
+    """A detector from a TorchScript file or a `transformers` folder. UserError for anything else."""
+    if path.is_dir():
+        return _load_transformers(path, device)
+    if not path.is_file():
+        raise UserError(f"--detector {path}: no such file; expected a TorchScript file or a transformers model folder")
+    return _load_torchscript(path, sha256, device, resize)
+
+
+def _load_torchscript(
+    path: Path, sha256: str | None, device: torch.device | str, resize: Literal["get3d-2022", "clean"]
+) -> Detector:
+    found = file_hash(path)
+    if sha256 is None:
+        raise UserError(
+            f"--detector {path}: a TorchScript file is code and needs --detector-hash; if you trust this file: "
+            f"--detector-hash {found}"
+        )
+    if found != sha256.lower():
+        raise UserError(f"--detector {path}: its SHA-256 is {found}, not {sha256}; the file is another one or damaged")
+    try:
+        module = torch.jit.load(str(path), map_location=device).eval()
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--detector {path}: is not a TorchScript file ({str(error).splitlines()[0]})") from None
+
+    @torch.no_grad()
+    def features(pictures: Tensor) -> Tensor:
+        images = clean_resize(pictures, CLEAN_SIZE) if resize == "clean" else pictures
+        try:
+            output = _call(module, images.to(device))
+        except (RuntimeError, TypeError, ValueError) as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise UserError(f"--detector {path}: fails on pictures {list(images.shape)} uint8 ({reason})") from None
+        return as_features(output, path)
+
+    return Detector(f"{path.name} ({resize})", f"{found}/{resize}", features, inception=True)
+
+
+def _call(module: nn.Module, images: Tensor) -> Any:
+    """Inception files of the StyleGAN line give class scores unless asked for features; others take pictures alone."""
+    schema = module.forward.schema if hasattr(module, "forward") and hasattr(module.forward, "schema") else None
+    if schema is not None and any(argument.name == "return_features" for argument in schema.arguments):
+        return module(images, return_features=True)
+    return module(images)
+
+
+def _load_transformers(path: Path, device: torch.device | str) -> Detector:
+    folder = load_model_folder("--detector", path, "AutoModel", device, may_lack="pooler.")
+    features = folder_features(folder)
+    return Detector(path.name, folder.key, features, clip=hasattr(folder.model, "get_text_features"))
+
+
+def folder_features(folder: ModelFolder) -> Callable[[Tensor], Tensor]:
+    """features(pictures) of a model folder: a CLIP's projected features, else the pooled output or the class token."""
+    model = folder.model
+
+    @torch.no_grad()
+    def features(pictures: Tensor) -> Tensor:
+        if hasattr(model, "get_image_features"):
+            return as_features(model.get_image_features(**folder.inputs(pictures)), folder.path)
+        output = model(**folder.inputs(pictures))
+        # A pooling layer that the folder does not hold would be random: its class token stands for the picture then.
+        pooled = None if folder.missing else getattr(output, "pooler_output", None)
+        return as_features(output.last_hidden_state[:, 0] if pooled is None else pooled, folder.path)
+
+    return features
+
+
+def as_features(output: Any, path: Path) -> Tensor:
+    """A model's output as features [B, D], float32 on the CPU; UserError where it is no floating tensor of a batch."""
+    tensor = output[0] if isinstance(output, (tuple, list)) else getattr(output, "pooler_output", output)
+    if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
+        raise UserError(f"--detector {path}: expected features [B, D] from pictures, got {type(output).__name__}")
+    return tensor.reshape(tensor.shape[0], -1).float().cpu()
+
+
+def clean_resize(pictures: Tensor, size: int) -> Tensor:
+    """PIL's bicubic resize with antialiasing, each channel in float: uint8 [B, 3, H, W] → [B, 3, size, size].
+
+    Source: Parmar et al. 2022 ("clean" resizing). Values are rounded and clipped back to 0–255.
+    """
+    if tuple(pictures.shape[2:]) == (size, size):
+        return pictures
+    out = np.empty((pictures.shape[0], 3, size, size), np.float32)
+    for picture, target in zip(pictures.cpu().numpy(), out, strict=True):
+        for channel in range(3):
+            image = Image.fromarray(picture[channel].astype(np.float32), mode=None)
+            target[channel] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+    return torch.from_numpy(out.round().clip(0, 255).astype(np.uint8))
+
+
+def to_uint8(rgb: Tensor) -> Tensor:
+    """Pictures in [−1, 1] as uint8, by ×127.5 + 128 (GET3D's and StyleGAN's rounding)."""
+    return (rgb * 127.5 + 128).clamp(0, 255).to(torch.uint8)
+
+
+def all_features(detector: Detector, batches: Any) -> Tensor:
+    """Features [N, D] of batches of pictures; UserError for none, for sizes that differ, for values not finite."""
+    parts = [detector.features(pictures) for pictures in batches]
+    if not parts:
+        raise UserError(f"{detector.label}: no pictures to look at")
+    same_size(detector.label, *parts)
+    features = torch.cat(parts)
+    if not torch.isfinite(features).all():
+        raise UserError(f"{detector.label}: gave features that are not finite")
+    return features
+
+
+def same_size(label: str, *features: Tensor) -> None:
+    """UserError unless all features [N, D] have one size D."""
+    sizes = list(dict.fromkeys(part.shape[1] for part in features))
+    if len(sizes) > 1:
+        raise UserError(f"{label}: features of {sizes[1]} numbers, the others have {sizes[0]}; is the file a detector?")

@@ -1,0 +1,48 @@
+"""A detector from a URL: fetched once, kept under its hash, and used only where that is the one that was given."""
+
+import http.client
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from metrics.cache import file_hash
+from torch_utils.errors import UserError
+from torch_utils.files import replacing
+
+TIMEOUT_S = 60.0
+_SCHEME = re.compile(r"(https?|file)://")
+
+
+def is_url(text: str) -> bool:
+    """Whether `text` is a URL of a kind that `fetched` reads."""
+    return _SCHEME.match(text) is not None
+
+
+def fetched(url: str, sha256: str | None, folder: Path) -> Path:
+    """The file behind a URL, in `folder`; nothing is fetched where it lies there already.
+
+    UserError without a hash, for one that differs (the file is then not kept), and where the URL cannot be read.
+    """
+    if sha256 is None:
+        raise UserError(f"--detector {url}: a detector from a URL needs --detector-hash, its SHA-256")
+    if not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
+        raise UserError(f"--detector-hash {sha256}: expected a SHA-256, 64 hexadecimal digits")
+    path = folder / f"{sha256.lower()}.pt"
+    if path.is_file() and file_hash(path) == sha256.lower():
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        try:
+            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, temporary.open("wb") as target:
+                while block := source.read(1 << 20):
+                    target.write(block)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise UserError(f"--detector {url}: cannot be read ({reason})") from None
+        found = file_hash(temporary)
+        if found != sha256.lower():
+            raise UserError(
+                f"--detector {url}: its SHA-256 is {found}, not {sha256}; the file is another one or damaged"
+            )
+    return path

@@ -1,0 +1,229 @@
+"""Galleries of the report: which shapes are shown, and their pictures and mesh files on disk."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from mesh_io.write import write_glb
+from metrics.report.markdown import GalleryItem, Histogram
+from metrics.report.thumbnails import Picture, thumbnail
+from metrics.shapes.evaluate_shapes import Inputs
+from metrics.shapes.results import Found
+from metrics.shapes.set_scores import SCALES
+from metrics.sources.folder import FolderSource, ShapeSource
+from metrics.sources.network_dataset import NetworkSource
+from rendering.images import save_png
+from sampling.generate import export_meshes
+
+# Shapes shown in the seeded random gallery, and in each of the others.
+RANDOM, OTHERS = 16, 8
+THUMBNAIL_PX = 160
+TEXTURE_PX = 512
+
+
+@dataclass
+class GalleryMaker:
+    """Writes thumbnails and GLBs below `out` once a shape, whatever the number of galleries that show it."""
+
+    out: Path
+    written: dict[str, str] = field(default_factory=dict)
+
+    def picture(self, source: ShapeSource, row: int, kind: str) -> str:
+        """File name below `out` of a shape's thumbnail; "" for an empty shape."""
+        name = f"gallery/{kind}-{safe(source.ids[row])}.png"
+        if name not in self.written:
+            image = thumbnail(source, row)
+            if image is not None:
+                save_png(self.out / name, fitted(image))
+            self.written[name] = name if image is not None else ""
+        return self.written[name]
+
+    def mesh(self, source: ShapeSource, row: int, kind: str) -> str:
+        """File name below `out` of a shape's GLB; "" where there is no mesh."""
+        name = f"gallery/{kind}-{safe(source.ids[row])}.glb"
+        if name not in self.written:
+            self.written[name] = name if self._write_mesh(source, row, self.out / name) else ""
+        return self.written[name]
+
+    def _write_mesh(self, source: ShapeSource, row: int, path: Path) -> bool:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(source, NetworkSource):
+            files, _ = export_meshes(
+                source.generator, [source.seed(row)], source.truncation, path.parent, texture_size_px=TEXTURE_PX
+            )
+            if files:
+                files[0].replace(path)
+            return bool(files)
+        mesh = source.shapes([row])[0].mesh
+        if mesh is None:
+            return False
+        if isinstance(source, FolderSource) and source.path(row).suffix.lower() == ".glb":
+            shutil.copyfile(source.path(row), path)
+            return True
+        write_glb(path, mesh, unlit=False)
+        return True
+
+
+def safe(name: str) -> str:
+    """A shape's id as part of a file name."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def fitted(image: Picture) -> Picture:
+    """The picture at the thumbnails' size, at most."""
+    if max(image.shape[:2]) <= THUMBNAIL_PX:
+        return image
+    picture = Image.fromarray(image)
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    return np.asarray(picture)
+
+
+def make_galleries(
+    inputs: Inputs, found: Found, out: Path, advance: Callable[[], None] = lambda: None
+) -> tuple[dict[str, list[GalleryItem]], list[GalleryItem]]:
+    """Galleries by title, and the failures; writes their pictures and meshes into `out`/gallery."""
+    maker = GalleryMaker(out)
+    usable = found.generated.usable.nonzero()[:, 0]
+    generator = torch.Generator().manual_seed(0)
+    chosen = usable[torch.randperm(len(usable), generator=generator)[:RANDOM]].sort().values.tolist()
+
+    def own(row: int, caption: str, **more: str) -> GalleryItem:
+        advance()
+        return GalleryItem(
+            id=inputs.generated.ids[row],
+            caption=caption,
+            thumbnail=maker.picture(inputs.generated, row, "generated"),
+            mesh=maker.mesh(inputs.generated, row, "generated"),
+            **more,
+        )
+
+    galleries = {"Random samples (seeded, not picked)": [own(row, "") for row in chosen]}
+    if "cd" in found.matrices:
+        galleries |= _matched(inputs, found, own, maker)
+    failures = [
+        GalleryItem(id=shape_id, caption=problem)
+        for shape_id, problem in zip(inputs.generated.ids, found.generated.problems, strict=True)
+        if problem
+    ]
+    return {title: items for title, items in galleries.items() if items}, failures
+
+
+def _matched(
+    inputs: Inputs, found: Found, own: Callable[..., GalleryItem], maker: GalleryMaker
+) -> dict[str, list[GalleryItem]]:
+    """Best, median and worst samples by their nearest reference; uncovered references; nearest training shapes."""
+    factor, between = SCALES["cd"].factor, found.matrices["cd"].between
+    reference_rows = found.references.usable.nonzero()[:, 0].tolist()
+    distance, nearest = between.nearest_reference()
+    order = [row for row in distance.argsort().tolist() if torch.isfinite(distance[row])]
+
+    def beside_reference(row: int) -> GalleryItem:
+        other = reference_rows[int(nearest[row])]
+        return own(
+            row,
+            f"CD {factor * float(distance[row]):.3g}×10⁻³",
+            other_id=inputs.references.ids[other],
+            other_thumbnail=maker.picture(inputs.references, other, "reference"),
+            other_mesh=maker.mesh(inputs.references, other, "reference"),
+        )
+
+    middle = max(0, len(order) // 2 - OTHERS // 2)
+    galleries = {
+        "Nearest to a reference (best)": order[:OTHERS],
+        "Median distance to the nearest reference": order[middle : middle + OTHERS],
+        "Farthest from any reference (worst)": order[::-1][:OTHERS],
+    }
+    shown = {title: [beside_reference(row) for row in rows] for title, rows in galleries.items()}
+    shown["References that no sample covers"] = _uncovered(inputs, found, own, maker, reference_rows)
+    if found.memorisation is not None and inputs.training is not None and found.training is not None:
+        shown["Samples nearest to a training shape, beside it"] = _training_neighbours(inputs, found, own, maker, order)
+    return shown
+
+
+def _uncovered(
+    inputs: Inputs, found: Found, own: Callable[..., GalleryItem], maker: GalleryMaker, reference_rows: Sequence[int]
+) -> list[GalleryItem]:
+    """References that are nobody's nearest, the loneliest first, each beside its nearest generated shape."""
+    between, factor = found.matrices["cd"].between, SCALES["cd"].factor
+    distance, generated = between.nearest_generated()
+    reach, covered = between.nearest_reference()
+    lonely = set(range(between.num_references)) - set(covered[torch.isfinite(reach)].tolist())
+    rows = [row for row in distance.argsort(descending=True).tolist() if row in lonely][:OTHERS]
+    items = []
+    for row in rows:
+        if not torch.isfinite(distance[row]):
+            continue
+        item = own(int(generated[row]), "")
+        items.append(
+            GalleryItem(
+                id=inputs.references.ids[reference_rows[row]],
+                caption=f"nearest sample at CD {factor * float(distance[row]):.3g}×10⁻³",
+                thumbnail=maker.picture(inputs.references, reference_rows[row], "reference"),
+                mesh=maker.mesh(inputs.references, reference_rows[row], "reference"),
+                other_id=item.id,
+                other_thumbnail=item.thumbnail,
+                other_mesh=item.mesh,
+            )
+        )
+    return items
+
+
+def _training_neighbours(
+    inputs: Inputs, found: Found, own: Callable[..., GalleryItem], maker: GalleryMaker, order: Sequence[int]
+) -> list[GalleryItem]:
+    assert found.memorisation is not None and inputs.training is not None and found.training is not None
+    training_rows = found.training.usable.nonzero()[:, 0].tolist()
+    near, index = found.memorisation.nearest, found.memorisation.index
+    rows = sorted(order, key=lambda row: float(near[row]))[:OTHERS]
+    items = []
+    for row in rows:
+        other = training_rows[int(index[row])]
+        copy = "" if bool(found.memorisation.authentic[row]) else ", a likely copy"
+        items.append(
+            own(
+                row,
+                f"{float(near[row]):.3g}{copy}",
+                other_id=inputs.training.ids[other],
+                other_thumbnail=maker.picture(inputs.training, other, "training"),
+                other_mesh=maker.mesh(inputs.training, other, "training"),
+            )
+        )
+    return items
+
+
+def histograms(found: Found) -> list[Histogram]:
+    """Distributions behind the means: nearest distances both ways, nearest training shape, faces and components."""
+    made: list[Histogram] = []
+    for kind, matrices in found.matrices.items():
+        scale = SCALES[kind]
+        unit = f"{scale.name} {scale.unit}".strip()
+        to_generated, _ = matrices.between.nearest_generated()
+        to_reference, _ = matrices.between.nearest_reference()
+        made += _histogram(f"Reference → nearest sample ({scale.name})", unit, scale.factor * to_generated)
+        made += _histogram(f"Sample → nearest reference ({scale.name})", unit, scale.factor * to_reference)
+    if found.memorisation is not None:
+        made += _histogram("Sample → nearest training shape", "distance", found.memorisation.nearest)
+    meshes = [v for v in found.generated.validity if v is not None]
+    made += _histogram("Components a mesh", "", torch.tensor([float(v.components) for v in meshes]), whole=True)
+    made += _histogram("Faces a mesh", "", torch.tensor([float(v.faces) for v in meshes]))
+    return made
+
+
+def _histogram(title: str, unit: str, values: Tensor, *, bins: int = 24, whole: bool = False) -> list[Histogram]:
+    values = values[torch.isfinite(values)].double()
+    if values.numel() == 0:
+        return []
+    low, high = float(values.min()), float(values.max())
+    if whole:
+        low, high = low - 0.5, high + 0.5
+        bins = min(bins, max(1, round(high - low)))
+    elif high <= low:
+        low, high = low - 0.5, high + 0.5
+    counts, edges = np.histogram(values.numpy(), bins=bins, range=(low, high))
+    return [Histogram(title=title, unit=unit, edges=edges.tolist(), counts=counts.tolist())]

@@ -1,0 +1,42 @@
+"""Does the generator repeat its training shapes? Distances to the nearest of them."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metrics.shapes.mmd_cov_1nna import DistanceMatrix
+
+
+@dataclass(frozen=True)
+class Memorisation:
+    """nearest [G]: distance of each generated shape to its nearest training shape; index [G] that shape's row.
+
+    authentic [G] bool: no nearer to that training shape than its own nearest training neighbour is (Alaa et al. 2022).
+    """
+
+    nearest: Tensor
+    index: Tensor
+    authentic: Tensor
+
+    @property
+    def authentic_share(self) -> float:
+        """AuthPct / 100: the share of generated shapes that are not closer copies than the data themselves hold."""
+        return float(self.authentic.double().mean())
+
+
+def memorisation(training_by_generated: DistanceMatrix, within_training: Tensor) -> Memorisation:
+    """From distances of training shapes (rows) and generated ones, and inside the training set [T, T], T ≥ 2.
+
+    Empty generated shapes (infinitely far) count as authentic.
+    """
+    count = training_by_generated.num_references
+    if tuple(within_training.shape) != (count, count) or count < 2:
+        raise ValueError(
+            f"memorisation(): expected [{count}, {count}] with at least 2, got {list(within_training.shape)}"
+        )
+    nearest, index = training_by_generated.nearest_reference()
+    inside = within_training.clone()
+    inside.fill_diagonal_(torch.inf)
+    own_neighbour = inside.min(dim=1).values
+    return Memorisation(nearest, index, ~(nearest < own_neighbour[index]))

@@ -1,0 +1,176 @@
+"""The numbers of the report that come from distances between shapes."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from metrics.confidence import Interval, bootstrap_mean, subsample
+from metrics.protocols import Distance
+from metrics.report.markdown import IntervalRecord, Metric
+from metrics.shapes import mmd_cov_1nna as point_sets
+from metrics.shapes.mmd_cov_1nna import DistanceMatrix
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a kind of distance is printed: value × factor, the unit's name and the variant."""
+
+    factor: float
+    unit: str
+    name: str
+    variant: str
+
+
+SCALES: dict[Distance, Scale] = {
+    "cd": Scale(1000.0, "×10⁻³", "CD", "squared, sum of the two means"),
+    "emd": Scale(100.0, "×10⁻²", "EMD", "exact assignment, mean Euclidean distance"),
+    "emd_approx": Scale(100.0, "×10⁻²", "EMD≈", "approxmatch, mean Euclidean distance"),
+    "lfd": Scale(1.0, "", "LFD", "35 region + 10 contour coefficients, 10 × 10 light fields"),
+}
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """Distances of one kind: references × generated, and inside either set."""
+
+    between: DistanceMatrix
+    references: Tensor
+    generated: Tensor
+
+
+def record(interval: Interval | None, factor: float = 1.0) -> IntervalRecord | None:
+    """An interval as the report stores it, times the printed factor."""
+    if interval is None:
+        return None
+    return IntervalRecord(low=interval.low * factor, high=interval.high * factor, method=interval.method)
+
+
+def clipped(interval: IntervalRecord | None, low: float, high: float) -> IntervalRecord | None:
+    """The interval cut to the metric's range."""
+    if interval is None:
+        return None
+    return interval.model_copy(update={"low": max(low, interval.low), "high": min(high, interval.high)})
+
+
+def set_values(kind: Distance, matrices: Matrices) -> dict[str, float]:
+    """MMD, COV and 1-NNA in printed units, by metric name; the values of a baseline's row."""
+    values = point_values(kind, matrices.between)
+    accuracy = _accuracy(matrices)
+    values[f"one_nna_{kind}"] = 100 * accuracy.overall
+    return values
+
+
+def point_values(kind: Distance, between: DistanceMatrix) -> dict[str, float]:
+    """MMD and COV alone, in printed units."""
+    return {
+        f"mmd_{kind}": SCALES[kind].factor * point_sets.minimum_matching_distance(between),
+        f"cov_{kind}": 100 * point_sets.coverage(between),
+    }
+
+
+def set_metrics(kind: Distance, matrices: Matrices, seconds: float) -> list[Metric]:
+    """MMD, COV, 1-NNA with both halves and its p-value. seconds: what the distances took, booked on the first."""
+    scale, between = SCALES[kind], matrices.between
+    references, generated = between.num_references, between.num_generated
+    if not bool(torch.isfinite(between.values).any()):
+        reason = "no generated shape has a usable surface"
+        names = (("mmd", "MMD"), ("cov", "COV"), ("one_nna", "1-NNA"))
+        return [Metric(name=f"{n}_{kind}", title=f"{t}-{scale.name}", status="failed", reason=reason) for n, t in names]
+    start = time.perf_counter()
+    mmd_each, _ = between.nearest_generated()
+    metrics = [
+        Metric(
+            name=f"mmd_{kind}",
+            title=f"MMD-{scale.name}",
+            value=scale.factor * point_sets.minimum_matching_distance(between),
+            unit=scale.unit,
+            interval=record(bootstrap_mean(mmd_each), scale.factor),
+            n=references,
+            reason=scale.variant,
+            seconds=seconds,
+        )
+    ]
+    cov = 100 * point_sets.coverage(between)
+    spread = subsample(lambda r, g: 100 * point_sets.coverage(between.select(r, g)), references, generated, value=cov)
+    metrics.append(
+        Metric(
+            name=f"cov_{kind}",
+            title=f"COV-{scale.name}",
+            value=cov,
+            unit="%",
+            direction="higher",
+            interval=clipped(record(spread), 0, 100),
+            n=references,
+            seconds=time.perf_counter() - start,
+        )
+    )
+    return metrics + _nna_metrics(kind, matrices)
+
+
+def _nearest(matrices: Matrices, references: Tensor | None = None, generated: Tensor | None = None) -> Tensor:
+    inside_r, inside_g = matrices.references, matrices.generated
+    if references is not None:
+        inside_r = inside_r[references][:, references]
+    if generated is not None:
+        inside_g = inside_g[generated][:, generated]
+    return point_sets.pooled_nearest(matrices.between.select(references, generated), inside_r, inside_g)
+
+
+def _accuracy(
+    matrices: Matrices, references: Tensor | None = None, generated: Tensor | None = None
+) -> point_sets.OneNearestNeighbour:
+    nearest = _nearest(matrices, references, generated)
+    count = matrices.between.num_references if references is None else references.numel()
+    return point_sets.one_nearest_neighbour(nearest, point_sets.pool_labels(count, nearest.numel() - count))
+
+
+def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
+    start = time.perf_counter()
+    name = SCALES[kind].name
+    references, generated = matrices.between.num_references, matrices.between.num_generated
+    if min(references, generated) < 2:
+        reason = "needs at least two shapes on either side"
+        return [Metric(name=f"one_nna_{kind}", title=f"1-NNA-{name}", status="skipped", reason=reason)]
+    accuracy = _accuracy(matrices)
+    nearest = _nearest(matrices)
+    p_value = point_sets.permutation_p_value(nearest, point_sets.pool_labels(references, generated))
+
+    def overall(r: Tensor, g: Tensor) -> float:
+        return 100 * _accuracy(matrices, r, g).overall
+
+    spread = subsample(overall, references, generated, value=100 * accuracy.overall, draws=50)
+    # What labels drawn by chance give: half, where both sets are of one size.
+    pool = references + generated
+    of_references, of_generated = (100 * (count - 1) / (pool - 1) for count in (references, generated))
+    overall_target = (references * of_references + generated * of_generated) / pool
+    equal = references == generated
+    common: dict[str, Any] = {"unit": "%", "direction": "target", "n": pool}
+    return [
+        Metric(
+            name=f"one_nna_{kind}",
+            title=f"1-NNA-{name}",
+            value=100 * accuracy.overall,
+            target=50.0 if equal else overall_target,
+            interval=clipped(record(spread), 0, 100),
+            reason=f"permutation p-value {p_value:.3g}",
+            seconds=time.perf_counter() - start,
+            **common,
+        ),
+        Metric(
+            name=f"one_nna_{kind}_references",
+            title=f"1-NNA-{name}, references",
+            value=100 * accuracy.references,
+            target=50.0 if equal else of_references,
+            **common,
+        ),
+        Metric(
+            name=f"one_nna_{kind}_generated",
+            title=f"1-NNA-{name}, generated",
+            value=100 * accuracy.generated,
+            target=50.0 if equal else of_generated,
+            **common,
+        ),
+    ]

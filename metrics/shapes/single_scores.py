@@ -1,0 +1,130 @@
+"""Scores that need no distance matrix of their own: mesh validity, JSD, F-score."""
+
+import time
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from metrics.confidence import bootstrap_mean
+from metrics.protocols import Protocol
+from metrics.report.markdown import Metric
+from metrics.shapes.jsd_f_score import common_cube, f_score, jensen_shannon, occupancy
+from metrics.shapes.mesh_validity import Validity
+from metrics.shapes.results import Found
+from metrics.shapes.set_scores import record
+
+# The F-score's threshold, as a share of the references' longest side.
+F_SCORE_SHARE = 0.02
+
+
+def shape_metrics(found: Found, protocol: Protocol) -> list[Metric]:
+    """The protocol's `shape_metrics`, apart from memorisation (which goes with the distances)."""
+    metrics: list[Metric] = []
+    if "validity" in protocol.shape_metrics:
+        metrics += validity_metrics(found.generated.validity, len(found.generated.ids))
+    references = found.references.normalised(protocol.normalisation, _usable_points(found))[found.references.usable]
+    generated = found.generated.normalised(protocol.normalisation, _usable_points(found))
+    if "jsd" in protocol.shape_metrics:
+        metrics.append(jsd_metric(references, generated))
+    if "f_score" in protocol.shape_metrics and "cd" in found.matrices:
+        metrics.append(f_score_metric(references, generated, found.matrices["cd"].between.nearest_generated()[1]))
+    return metrics
+
+
+def _usable_points(found: Found) -> Tensor:
+    return found.references.points[found.references.usable]
+
+
+def validity_metrics(validity: Sequence[Validity | None], count: int) -> list[Metric]:
+    """Empty share, watertight share, components, bad edges and faces; means are over the meshes that exist."""
+    meshes = [v for v in validity if v is not None]
+    empty = Metric(
+        name="mesh_empty",
+        title="Empty meshes",
+        value=100 * (count - len(meshes)) / max(count, 1),
+        unit="%",
+        direction="lower",
+        n=count,
+    )
+    if not meshes:
+        reason = "no generated shape has a mesh"
+        return [empty, Metric(name="mesh_watertight", title="Watertight meshes", status="failed", reason=reason)]
+
+    def mean(name: str, title: str, values: list[float], unit: str = "", **more) -> Metric:
+        each = torch.tensor(values, dtype=torch.float64)
+        return Metric(
+            name=name,
+            title=title,
+            value=float(each.mean()),
+            unit=unit,
+            interval=record(bootstrap_mean(each)),
+            n=len(meshes),
+            **more,
+        )
+
+    rows = [
+        empty,
+        mean("mesh_watertight", "Watertight meshes", [100.0 * v.watertight for v in meshes], "%", direction="higher"),
+        mean(
+            "mesh_components",
+            "Components a mesh",
+            [float(v.components) for v in meshes],
+            direction="target",
+            target=1.0,
+        ),
+        mean("mesh_boundary_edges", "Boundary edges a mesh", [float(v.boundary_edges) for v in meshes]),
+        mean("mesh_non_manifold_edges", "Non-manifold edges a mesh", [float(v.non_manifold_edges) for v in meshes]),
+        mean(
+            "mesh_degenerate_faces",
+            "Degenerate faces",
+            [100.0 * v.degenerate_faces / max(v.faces, 1) for v in meshes],
+            "%",
+        ),
+    ]
+    looked = [float(v.self_intersections) for v in meshes if v.self_intersections >= 0]
+    if looked:
+        rows.append(
+            Metric(
+                name="mesh_self_intersections",
+                title="Crossing face pairs a mesh",
+                value=sum(looked) / len(looked),
+                n=len(looked),
+            )
+        )
+    return rows
+
+
+def jsd_metric(references: Tensor, generated: Tensor) -> Metric:
+    """JSD of the pooled points, in the references' common cube."""
+    start = time.perf_counter()
+    real, fake = common_cube(references, generated)
+    value = jensen_shannon(occupancy(real), occupancy(fake))
+    return Metric(
+        name="jsd",
+        title="JSD",
+        value=value,
+        unit="bit",
+        n=generated.shape[0],
+        reason="28³ cells, base 2",
+        seconds=time.perf_counter() - start,
+    )
+
+
+def f_score_metric(references: Tensor, generated: Tensor, nearest: Tensor) -> Metric:
+    """Mean F-score of each reference and its nearest generated shape."""
+    start = time.perf_counter()
+    low, high = references.reshape(-1, 3).amin(0), references.reshape(-1, 3).amax(0)
+    threshold = F_SCORE_SHARE * float((high - low).max())
+    values = f_score(references, generated[nearest], threshold)
+    return Metric(
+        name="f_score",
+        title="F-score of the nearest",
+        value=100 * float(values.mean()),
+        unit="%",
+        direction="higher",
+        interval=record(bootstrap_mean(100 * values)),
+        n=references.shape[0],
+        reason=f"threshold {threshold:.4g} = {F_SCORE_SHARE:.0%} of the references' longest side",
+        seconds=time.perf_counter() - start,
+    )

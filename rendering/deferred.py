@@ -1,0 +1,329 @@
+"""The deferred pipeline that the dataset tool and the generator share, so that both sides of the discriminator agree.
+
+    rasterize_mesh ─▶ Raster ─▶ visible_points ─▶ (texture field or texture look-up) ─▶ composite ─▶ rgb, mask
+
+B shapes are seen by N = B·views cameras; image n shows shape n // views. The raster has `supersample` samples along
+each side of a pixel; `composite` antialiases colours and coverage together at that resolution and averages them down.
+The only host synchronisation is the number of visible samples of each shape.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geometry.mesh import Mesh
+from rendering.backends import Rasterizer, rasterizer
+from rendering.camera import Cameras
+from torch_utils.devices import upload
+from torch_utils.ops.face_neighbours import face_neighbours
+
+RgbGradient = Literal["none", "silhouette", "full"]
+
+
+@dataclass(frozen=True)
+class Raster:
+    """What the cameras see: N images of B shapes, S = `supersample` samples along each side of a pixel.
+
+    rast [N, H·S, W·S, 4], rast_db [N, H·S, W·S, 4] or None: as `torch_utils/ops/rasterize.py` returns them.
+    positions [ΣV·views, 4]: clip space, the vertices of image 0, then of image 1, ...
+    faces [ΣF·views, 3] int32: into `positions`. attribute_faces: the same rows, into `mesh.vertices`.
+    face_offsets [N + 1] int64, CPU: rows of `faces` of each image.
+    pixels [P] int64: flat indices into rast's N·H·S·W·S samples of those that show a surface, ascending.
+    point_offsets [B + 1] int64, CPU: shape b owns pixels[point_offsets[b]:point_offsets[b + 1]], all views in order.
+    """
+
+    rast: Tensor
+    rast_db: Tensor | None
+    positions: Tensor
+    faces: Tensor
+    attribute_faces: Tensor
+    face_offsets: Tensor
+    mesh: Mesh
+    views: int
+    supersample: int
+    pixels: Tensor
+    point_offsets: Tensor
+    ops: Rasterizer
+
+    @property
+    def resolution(self) -> tuple[int, int]:
+        """Height and width of the picture after the resolve, px."""
+        return self.rast.shape[1] // self.supersample, self.rast.shape[2] // self.supersample
+
+
+def rasterize_mesh(
+    mesh: Mesh,
+    cameras: Cameras,
+    resolution: int | tuple[int, int],
+    *,
+    supersample: int = 1,
+    backend: str = "auto",
+    derivatives: bool = False,
+) -> Raster:
+    """Rasterise B shapes, each through len(cameras) / B cameras in a row.
+
+    resolution: side, or (height, width), of the finished picture, px. derivatives: also the screen-space derivatives
+    that mip mapping needs. Gradients reach the vertices (and the cameras, where they require them).
+    """
+    if len(mesh) == 0 or len(cameras) == 0 or len(cameras) % len(mesh):
+        raise ValueError(f"rasterize_mesh(): expected a multiple of {len(mesh)} cameras, got {len(cameras)}")
+    height, width = (resolution, resolution) if isinstance(resolution, int) else resolution
+    views = len(cameras) // len(mesh)
+    ops = rasterizer(backend, mesh.vertices.device.type)
+    positions = cameras.transform_packed(mesh.vertices, mesh.vertex_offsets)
+    faces, attribute_faces, face_offsets = _faces_of_views(mesh, views)
+    rast, rast_db = ops.rasterize(
+        positions, faces, face_offsets, (height * supersample, width * supersample), derivatives=derivatives
+    )
+    pixels, point_offsets = _visible(rast, len(mesh))
+    return Raster(
+        rast,
+        rast_db,
+        positions,
+        faces,
+        attribute_faces,
+        face_offsets,
+        mesh,
+        views,
+        supersample,
+        pixels,
+        point_offsets,
+        ops,
+    )
+
+
+def next_layer(raster: Raster) -> Raster:
+    """What lies behind the surface that `raster` shows, sample by sample (depth peeling)."""
+    rast, rast_db = raster.ops.rasterize(
+        raster.positions,
+        raster.faces,
+        raster.face_offsets,
+        tuple(raster.rast.shape[1:3]),
+        derivatives=raster.rast_db is not None,
+        previous=raster.rast,
+    )
+    pixels, point_offsets = _visible(rast, len(raster.mesh))
+    return replace(raster, rast=rast, rast_db=rast_db, pixels=pixels, point_offsets=point_offsets)
+
+
+def _visible(rast: Tensor, shapes: int) -> tuple[Tensor, Tensor]:
+    """Flat indices of the samples that show a surface [P], and each shape's share of them [B + 1] on the CPU."""
+    covered = rast.detach()[..., 3].reshape(shapes, -1) > 0
+    counts = covered.sum(1).cpu()  # the one host synchronisation
+    point_offsets = functional.pad(counts.cumsum(0), (1, 0))
+    return torch.nonzero_static(covered.view(-1), size=int(point_offsets[-1])).squeeze(1), point_offsets
+
+
+def visible_points(raster: Raster, *, gradient: bool = True) -> Tensor:
+    """World positions [P, 3] of the visible samples; shape b owns rows point_offsets[b]:point_offsets[b + 1].
+
+    With `gradient` they follow the vertices along the viewing ray; without, nothing flows back.
+    """
+    if gradient:
+        return visible_attributes(raster, raster.mesh.vertices)
+    with torch.no_grad():
+        return visible_attributes(raster, raster.mesh.vertices)
+
+
+def visible_attributes(raster: Raster, attributes: Tensor) -> Tensor:
+    """Per-vertex attributes [ΣV, A] of the B shapes, interpolated at the visible samples [P, A]."""
+    # Interpolation works sample by sample: the visible ones are gathered first and the background costs nothing.
+    rast = _Gather.apply(raster.rast.reshape(-1, 4), raster.pixels)[None, :, None]
+    values, _ = raster.ops.interpolate(attributes, rast, raster.attribute_faces)
+    return values[0, :, 0]
+
+
+def visible_attributes_with_slopes(raster: Raster, attributes: Tensor) -> tuple[Tensor, Tensor]:
+    """Attributes at the visible samples [P, A] and their derivatives along a sample's width and height [P, A, 2].
+
+    Needs a raster with derivatives; no gradient.
+    """
+    assert raster.rast_db is not None, "rasterize_mesh(derivatives=True) first"
+    with torch.no_grad():
+        rast, rast_db = (part.reshape(-1, 4)[raster.pixels][None, :, None] for part in (raster.rast, raster.rast_db))
+        values, slopes = raster.ops.interpolate(attributes, rast, raster.attribute_faces, rast_db)
+    assert slopes is not None
+    return values[0, :, 0], slopes[0, :, 0].view(len(raster.pixels), -1, 2)
+
+
+def visible_faces(raster: Raster) -> Tensor:
+    """The face that each visible sample shows [P] int64: a row of `mesh.faces`, the packed faces of the B shapes."""
+    ids = raster.rast.detach().reshape(-1, 4)[raster.pixels, 3].long() - 1
+    if raster.views == 1:
+        return ids
+    samples = raster.rast.shape[1] * raster.rast.shape[2]
+    shift = _view_shift(raster.mesh.face_offsets, raster.views)
+    return ids - shift.to(ids.device)[raster.pixels // samples]
+
+
+def composite(
+    raster: Raster,
+    colours: Tensor,
+    background: float | Tensor = 0.0,
+    *,
+    rgb_gradient: RgbGradient = "full",
+    neighbours: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Pictures from the colours of the visible samples.
+
+    colours [P, C] in any unit. background: a number, [C], [N, C] or [N, C, H, W] in the same unit.
+    Returns rgb [N, C, H, W] and mask [N, 1, H, W], the covered share of each pixel in [0, 1]; both antialiased and
+    averaged down, the colour composited with that coverage. Gradients reach the colours always, the vertices through
+    the mask always, and through RGB's coverage unless `rgb_gradient` is "none" ("full" differs from "silhouette" only
+    in the points at which the caller takes the colours: see `visible_points`).
+    neighbours: `face_neighbours(mesh.faces)` where the caller has it already.
+    """
+    count, height, width = raster.rast.shape[:3]
+    dtype = raster.rast.dtype
+    layers = torch.cat([colours.to(dtype), colours.new_ones(len(colours), 1, dtype=dtype)], 1)
+    image = _Scatter.apply(layers, raster.pixels, count * height * width).view(count, height, width, -1)
+    return composite_image(raster, image, background, rgb_gradient=rgb_gradient, neighbours=neighbours)
+
+
+def composite_image(
+    raster: Raster,
+    image: Tensor,
+    background: float | Tensor = 0.0,
+    *,
+    rgb_gradient: RgbGradient = "full",
+    neighbours: Tensor | None = None,
+    rast: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`composite` for samples that may be see-through.
+
+    image [N, H·S, W·S, C + 1]: premultiplied colours and opacity of every sample. rast: whose silhouettes are
+    antialiased, where that is not the front layer (`raster.rast`).
+    """
+    if neighbours is None:
+        neighbours = face_neighbours(raster.mesh.faces)
+    neighbours = _neighbours_of_views(neighbours, raster.mesh, raster.views)
+    rast = (raster.rast if rast is None else rast).detach()
+    positions, faces = raster.positions, raster.faces
+    if rgb_gradient == "none" and positions.requires_grad:
+        smooth = raster.ops.antialias(image, rast, positions.detach(), faces, neighbours)
+        coverage = raster.ops.antialias(image[..., -1:].detach(), rast, positions, faces, neighbours)
+        coverage = resolve(coverage, raster.supersample)
+        smooth = resolve(smooth, raster.supersample)
+    else:
+        smooth = resolve(raster.ops.antialias(image, rast, positions, faces, neighbours), raster.supersample)
+        coverage = smooth[..., -1:].contiguous()
+    return _over(smooth, background).permute(0, 3, 1, 2), coverage.permute(0, 3, 1, 2)
+
+
+def resolve(image: Tensor, supersample: int) -> Tensor:
+    """Average blocks of supersample × supersample samples: [N, H·S, W·S, C] → [N, H, W, C]."""
+    return image if supersample == 1 else _Resolve.apply(image, supersample)
+
+
+def _over(layers: Tensor, background: float | Tensor) -> Tensor:
+    """Premultiplied colours and coverage [N, H, W, C + 1] over a background: [N, H, W, C]."""
+    colour = layers[..., :-1]
+    if isinstance(background, float | int):
+        return colour.contiguous() if background == 0 else colour + (1 - layers[..., -1:]) * background
+    if background.dim() == 4:
+        background = background.permute(0, 2, 3, 1)
+    elif background.dim() == 2:
+        background = background[:, None, None]
+    return colour + (1 - layers[..., -1:]) * background.to(layers)
+
+
+def _view_shift(offsets: Tensor, views: int) -> Tensor:
+    """What turns a row of a packed batch into the same row of image n, of the batch with `views` copies a shape [N].
+
+    Image b·views + j starts at offsets[b]·views + j·count_b, where the shape itself starts at offsets[b].
+    """
+    image = torch.arange((offsets.shape[0] - 1) * views)
+    shape = image // views
+    return offsets[shape] * (views - 1) + (image % views) * offsets.diff()[shape]
+
+
+def _repeat_faces(rows: Tensor, mesh: Mesh, views: int) -> Tensor:
+    """Per-face rows [ΣF, 3], each shape's `views` times in a row."""
+    return torch.cat([part.repeat(views, 1) for part in rows.split(mesh.face_offsets.diff().tolist())])
+
+
+def _per_face(shift: Tensor, mesh: Mesh, views: int) -> Tensor:
+    """A number for each image [N], spread over its faces [ΣF·views, 1] int32."""
+    counts = mesh.face_offsets.diff().repeat_interleave(views)
+    device, total = mesh.faces.device, mesh.faces.shape[0] * views  # with the total known, nothing waits for the device
+    shift = upload(shift.to(torch.int32), device)
+    return torch.repeat_interleave(shift, upload(counts, device), output_size=total)[:, None]
+
+
+def _faces_of_views(mesh: Mesh, views: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Faces of all images with ids into the copied vertices, then with ids into the mesh's own; offsets [N + 1]."""
+    if views == 1:
+        return mesh.faces, mesh.faces, mesh.face_offsets
+    own = _repeat_faces(mesh.faces, mesh, views)
+    counts = mesh.face_offsets.diff().repeat_interleave(views)
+    copied = own + _per_face(_view_shift(mesh.vertex_offsets, views), mesh, views)
+    return copied, own, functional.pad(counts.cumsum(0), (1, 0))
+
+
+def _neighbours_of_views(neighbours: Tensor, mesh: Mesh, views: int) -> Tensor:
+    """`face_neighbours(mesh.faces)` for the faces of all images."""
+    if views == 1:
+        return neighbours
+    repeated = _repeat_faces(neighbours, mesh, views)
+    shifted = repeated + _per_face(_view_shift(mesh.face_offsets, views), mesh, views)
+    return torch.where(repeated < 0, repeated, shifted)
+
+
+class _Gather(torch.autograd.Function):
+    """Rows of a table at unique indices; the gradient is written back, never added up."""
+
+    @staticmethod
+    def forward(ctx, table: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        ctx.rows = table.shape[0]
+        return table.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (index,) = ctx.saved_tensors
+        return _Scatter.apply(grad, index, ctx.rows), None
+
+
+class _Scatter(torch.autograd.Function):
+    """Rows written to unique indices of a zero table; the gradient is read back from there."""
+
+    @staticmethod
+    def forward(ctx, values: Tensor, index: Tensor, rows: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return values.new_zeros(rows, values.shape[1]).index_copy_(0, index, values)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        (index,) = ctx.saved_tensors
+        return _Gather.apply(grad, index), None, None
+
+
+class _Resolve(torch.autograd.Function):
+    """Block average; the gradient is spread evenly. Whole rows are added and copied, which memory likes best."""
+
+    @staticmethod
+    def forward(ctx, image: Tensor, factor: int) -> Tensor:
+        ctx.factor = factor
+        count, height, width, channels = image.shape
+        rows = image.reshape(count, height // factor, factor, width * channels).unbind(2)
+        pixels = _sum(rows).view(count, height // factor, width // factor, factor, channels).unbind(3)
+        return _sum(pixels).mul_(1 / factor**2)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        factor = ctx.factor
+        count, height, width, channels = grad.shape
+        rows = torch.cat([grad / factor**2] * factor, 3).view(count, height, 1, width * factor * channels)
+        return torch.cat([rows] * factor, 2).view(count, height * factor, width * factor, channels), None
+
+
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    """The sum of at least two tensors, as a new one."""
+    total = parts[0] + parts[1]
+    for part in parts[2:]:
+        total.add_(part)
+    return total

@@ -1,0 +1,122 @@
+"""A `SourceMesh` made ready for the rasteriser: one packed mesh, a material for each face."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometry.mesh import Mesh
+from mesh_io.source_mesh import Material, Part, SourceMesh
+from rendering.lighting import srgb_to_linear
+from rendering.textured.textures import Pyramid, build_pyramid
+from torch_utils.ops.face_neighbours import face_neighbours
+
+# The tensors of a scene that lie on the renderer's device; `textures` is read on the host.
+TENSORS = ("face_part", "factors", "uvs", "colours", "normals", "smooth", "face_normals", "neighbours")
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One shape with K parts.
+
+    mesh: a batch of one, world units. face_part [F] int64. factors [K, 4]: linear base colour and alpha.
+    uvs [V, 2], colours [V, 4] (linear, vertex colours), normals [V, 3]: None where no part has them; zeros in the parts
+    that have none (white for colours). smooth [K] bool: the part brings vertex normals. face_normals [F, 3].
+    textures [K] int64: index into `pyramids`, −1 for none. neighbours [F, 3]: `face_neighbours` of the mesh.
+    """
+
+    mesh: Mesh
+    face_part: Tensor
+    materials: tuple[Material, ...]
+    factors: Tensor
+    uvs: Tensor | None
+    colours: Tensor | None
+    normals: Tensor | None
+    smooth: Tensor
+    face_normals: Tensor
+    textures: Tensor
+    pyramids: tuple[Pyramid, ...]
+    neighbours: Tensor
+
+    def to(self, device: torch.device | str) -> "Scene":
+        """A copy on `device`."""
+
+        moved: dict[str, Any] = {
+            name: tensor.to(device) for name in TENSORS if (tensor := getattr(self, name)) is not None
+        }
+        pyramids = tuple(Pyramid(tuple(level.to(device) for level in p.levels)) for p in self.pyramids)
+        return replace(self, **moved, mesh=self.mesh.to(device), pyramids=pyramids)
+
+    @property
+    def see_through(self) -> bool:
+        """Whether some surface may show what lies behind it."""
+        return any(material.alpha_mode != "OPAQUE" for material in self.materials)
+
+
+def build_scene(source: SourceMesh) -> Scene:
+    """The scene of a mesh that is already in world units."""
+    vertices, faces, owner = source.merged()
+    positions = torch.from_numpy(vertices.astype(np.float32))
+    mesh = Mesh.single(positions, torch.from_numpy(faces))
+    parts = source.parts
+    materials = tuple(part.material for part in parts)
+    factors = linear_factors(materials)
+    textures, pyramids = _pyramids(parts)
+    colours = _stack(parts, "vertex_colours", 4, 1.0)
+    if colours is not None:
+        colours[:, :3] = srgb_to_linear(colours[:, :3])
+    corners = positions[mesh.faces.long()].double()
+    face_normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return Scene(
+        mesh,
+        torch.from_numpy(owner.astype(np.int64)),
+        materials,
+        factors,
+        _stack(parts, "uvs", 2, 0.0),
+        colours,
+        _stack(parts, "normals", 3, 0.0),
+        torch.tensor([part.normals is not None for part in parts]),
+        torch.nn.functional.normalize(face_normals, dim=1, eps=1e-300).float(),
+        textures,
+        pyramids,
+        face_neighbours(mesh.faces),
+    )
+
+
+def linear_factors(materials: Sequence[Material]) -> Tensor:
+    """Base colours of K materials in linear light, with their alpha [K, 4]."""
+    factors = torch.tensor([material.base_colour for material in materials], dtype=torch.float32)
+    factors[:, :3] = srgb_to_linear(factors[:, :3])
+    return factors
+
+
+def _pyramids(parts: tuple[Part, ...]) -> tuple[Tensor, tuple[Pyramid, ...]]:
+    """Each part's index into the mip pyramids, one for each distinct image."""
+    index: dict[tuple[int, bool], int] = {}
+    pyramids: list[Pyramid] = []
+    textures = []
+    for part in parts:
+        image = part.material.image
+        if image is None or part.uvs is None:
+            textures.append(-1)
+            continue
+        key = (id(image), part.material.nearest)
+        if key not in index:
+            index[key] = len(pyramids)
+            pyramids.append(build_pyramid(image, levels=not part.material.nearest))
+        textures.append(index[key])
+    return torch.tensor(textures, dtype=torch.int64), tuple(pyramids)
+
+
+def _stack(parts: tuple[Part, ...], name: str, width: int, missing: float) -> Tensor | None:
+    """A per-vertex attribute of all parts, `missing` where a part lacks it; None where all do."""
+    if all(getattr(part, name) is None for part in parts):
+        return None
+    rows = []
+    for part in parts:
+        values = getattr(part, name)
+        rows.append(np.full((len(part.vertices), width), missing, np.float32) if values is None else values)
+    return torch.from_numpy(np.concatenate(rows).astype(np.float32))

@@ -1,0 +1,57 @@
+"""Texture look-ups of the dataset renderer: packed samples, mip-mapped, filtered in linear light."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mesh_io.source_mesh import Material
+from rendering.lighting import linear_table
+from torch_utils.ops.texture import Boundary, mip_levels, texture
+
+# The footprint of a sample counts this much: supersampling averages several of them, so a little sharper than the
+# textbook's filter is right.
+SHARPNESS = 2**-0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Pyramid:
+    """A texture in linear light (alpha as it is): levels [1, H, W, C] float32, each half the size of the one before."""
+
+    levels: tuple[Tensor, ...]
+
+
+def build_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
+    """Mip levels of an image [H, W, 3 or 4] uint8, sRGB; without `levels` the image alone."""
+    colour = linear_table()[torch.from_numpy(image[..., :3].astype(np.int64))]
+    if image.shape[2] == 4:
+        colour = torch.cat([colour, torch.from_numpy(image[..., 3:].astype(np.float32) / 255)], 2)
+    return Pyramid(tuple(mip_levels(colour[None])) if levels else (colour[None],))
+
+
+def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: Material) -> Tensor:
+    """Colours [P, C], linear light, at uv [P, 2] (origin top left); slopes [P, 2, 2] = d(u, v)/d(column, row)."""
+    image = pyramid.levels[0]
+    boundary: Boundary = "clamp" if "repeat" not in material.wrap else "wrap"
+    uv = _inside(uv, image, material)[None, :, None]
+    if material.nearest:
+        return texture(image, uv, filter="nearest", boundary=boundary)[0, :, 0]
+    uv_db = (slopes * SHARPNESS).reshape(1, -1, 1, 4)
+    return texture(image, uv, uv_db, filter="trilinear", boundary=boundary, levels=pyramid.levels)[0, :, 0]
+
+
+def _inside(uv: Tensor, image: Tensor, material: Material) -> Tensor:
+    """Coordinates that mean the same under the one boundary rule that both axes are looked up with."""
+    if material.wrap in (("repeat", "repeat"), ("clamp", "clamp")):
+        return uv
+    axes = []
+    for axis, wrap in enumerate(material.wrap):
+        coordinate = uv[:, axis]
+        if wrap == "mirror":
+            coordinate = 1 - (coordinate - 2 * (coordinate / 2).floor() - 1).abs()
+        if wrap != "repeat":  # the other axis may repeat: the border's texel centres are as far as this one goes
+            half = 0.5 / image.shape[2 - axis]
+            coordinate = coordinate.clamp(half, 1 - half)
+        axes.append(coordinate)
+    return torch.stack(axes, 1)

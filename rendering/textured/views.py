@@ -1,0 +1,212 @@
+"""Posed RGBA views of one shape by the project's own rasteriser."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rendering.ambient_occlusion import SkyMaps, sky_maps, sky_visibility
+from rendering.camera import Cameras
+from rendering.deferred import (
+    Raster,
+    composite,
+    composite_image,
+    next_layer,
+    rasterize_mesh,
+    resolve,
+    visible_attributes,
+    visible_attributes_with_slopes,
+    visible_faces,
+)
+from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, linear_to_srgb, reflected
+from rendering.textured.scene import Scene
+from rendering.textured.textures import sample
+
+# Samples rasterised in one call: bounds the memory to some 200 MB whatever the number of views. Larger calls are
+# slower: their buffers no longer stay in the process but are mapped anew each time.
+SAMPLES_PER_CALL = 1 << 20
+FACES_PER_CALL = 1 << 22
+# Surfaces one behind the other that are looked at where some are see-through; what lies deeper is left out.
+MAX_LAYERS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """images [V, R, R, 4] uint8: straight alpha, sRGB. depth [V, R, R] float32: along the viewing axis, world units,
+    0 where nothing is seen; normals [V, R, R, 3] float16: world axes, towards the camera. Both None unless asked for.
+    """
+
+    images: np.ndarray
+    depth: np.ndarray | None = None
+    normals: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How surfaces are shaded: base colours alone, or in a light, dimmed where `sky` says that it is blocked."""
+
+    shading: Shading
+    lighting: Lighting
+    sky: SkyMaps | None
+
+
+@torch.no_grad()
+def render_views(
+    scene: Scene,
+    cameras: Cameras,
+    resolution: int,
+    *,
+    supersample: int = 2,
+    shading: Shading = "albedo",
+    light: LightName = "studio",
+    occlusion: bool = False,
+    backend: str = "auto",
+    device: torch.device | str = "cpu",
+    geometry: bool = False,
+) -> Views:
+    """The shape through each camera. light, occlusion: of "soft" shading. geometry: also depth and normals.
+
+    All views go through the rasteriser together, as many at a time as memory allows.
+    """
+    scene, cameras = scene.to(device), cameras.to(device)
+    sky = sky_maps(scene.mesh, backend=backend) if occlusion and shading == "soft" else None
+    look = Look(shading, LIGHTINGS[light], sky)
+    samples = (resolution * supersample) ** 2
+    faces = max(1, int(scene.mesh.faces.shape[0]))
+    chunk = max(1, min(SAMPLES_PER_CALL // samples, FACES_PER_CALL // faces))
+    parts = []
+    for first in range(0, len(cameras), chunk):
+        view = cameras[first : first + chunk]
+        raster = rasterize_mesh(
+            scene.mesh,
+            view,
+            resolution,
+            supersample=supersample,
+            backend=backend,
+            derivatives=bool(scene.pyramids),
+        )
+        if scene.see_through:
+            image, rast = _peel(scene, raster, view, look)
+            rgb, mask = composite_image(raster, image, neighbours=scene.neighbours, rast=rast)
+        else:
+            colours = linear_to_srgb(_lit(base_colours(scene, raster), scene, raster, view, look))
+            rgb, mask = composite(raster, colours, neighbours=scene.neighbours)
+        extra = _geometry(scene, raster, view) if geometry else (None, None)
+        parts.append((_to_bytes(rgb, mask), *extra))
+    images, depth, normals = zip(*parts, strict=True)
+    if not geometry:
+        return Views(np.concatenate(images))
+    return Views(np.concatenate(images), np.concatenate(depth), np.concatenate(normals))
+
+
+def base_colours(scene: Scene, raster: Raster) -> Tensor:
+    """Base colour in linear light and alpha [P, 4] of the visible samples: factor · vertex colour · texture."""
+    part = scene.face_part[visible_faces(raster)]
+    colours = scene.factors[part]
+    if scene.colours is not None:
+        colours = colours * visible_attributes(raster, scene.colours)
+    if scene.pyramids:
+        assert scene.uvs is not None
+        uv, slopes = visible_attributes_with_slopes(raster, scene.uvs)
+        for index, material in enumerate(scene.materials):
+            texture = int(scene.textures[index])
+            if texture < 0:
+                continue
+            one = len(scene.materials) == 1
+            rows = torch.arange(len(part), device=part.device) if one else (part == index).nonzero().squeeze(1)
+            if len(rows):
+                texel = sample(scene.pyramids[texture], uv[rows], slopes[rows], material)
+                colours[rows, : texel.shape[1]] *= texel
+    return colours
+
+
+def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> Tensor:
+    """Linear light [P, 3] that leaves the visible samples of base colour [P, 3 or more]."""
+    if look.shading == "albedo":
+        return base[:, :3]
+    normals = _normals(scene, raster, cameras)
+    visibility = None
+    if look.sky is not None:
+        visibility = sky_visibility(look.sky, visible_attributes(raster, scene.mesh.vertices), normals)
+    return reflected(base[:, :3], normals, look.shading, look.lighting, visibility)
+
+
+def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
+    """Unit normals [P, 3] of the visible samples, on the camera's side of the face: the file's own, else the face's."""
+    faces = visible_faces(raster)
+    points = visible_attributes(raster, scene.mesh.vertices)
+    samples = raster.rast.shape[1] * raster.rast.shape[2]
+    eyes = cameras.position().to(points)[raster.pixels // samples]
+    flat = facing(scene.face_normals[faces], points, eyes)
+    if scene.normals is None:
+        return flat
+    smooth = functional.normalize(visible_attributes(raster, scene.normals), dim=1)
+    usable = scene.smooth[scene.face_part[faces]] & (smooth.square().sum(1) > 0.5)
+    # The face decides the side: near a silhouette a smooth normal may well look past the camera.
+    smooth = torch.where((smooth * flat).sum(1, keepdim=True) < 0, -smooth, smooth)
+    return torch.where(usable[:, None], smooth, flat)
+
+
+def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[Tensor, Tensor]:
+    """Front-to-back layers of a scene with see-through surfaces.
+
+    Returns premultiplied sRGB colours and opacity [N, H·S, W·S, 4], and the raster of the first surface that shows at
+    each sample: cut-out texels do not count.
+    """
+    shape, factors = raster.rast.shape, scene.factors
+    total = factors.new_zeros(shape[0] * shape[1] * shape[2], 4)
+    through = factors.new_ones(len(total), 1)
+    shown = factors.new_zeros(len(total), 4)
+    cutoffs = factors.new_tensor([m.alpha_cutoff if m.alpha_mode == "MASK" else -1.0 for m in scene.materials])
+    opaque = torch.tensor([m.alpha_mode == "OPAQUE" for m in scene.materials], device=factors.device)
+    layer = raster
+    for depth in range(MAX_LAYERS):
+        if depth:
+            layer = next_layer(layer)
+        if not len(layer.pixels):
+            break
+        colours = base_colours(scene, layer)
+        part = scene.face_part[visible_faces(layer)]
+        alpha = colours[:, 3:]
+        cutoff = cutoffs[part][:, None]
+        alpha = torch.where(cutoff >= 0, (alpha >= cutoff).to(alpha.dtype), alpha)
+        alpha = torch.where(opaque[part][:, None], torch.ones_like(alpha), alpha)
+        lit = _lit(colours, scene, layer, cameras, look)
+        pixels = layer.pixels
+        weight = through[pixels] * alpha
+        total[pixels] += weight * functional.pad(lit, (0, 1), value=1.0)
+        through[pixels] *= 1 - alpha
+        rast = layer.rast.view(-1, 4)[pixels]
+        first = (shown[pixels, 3] == 0) & (alpha[:, 0] > 0)
+        shown[pixels[first]] = rast[first]
+        if float(through[pixels].max()) < 1 / 512:
+            break
+    opacity = total[:, 3:]
+    colours = linear_to_srgb(total[:, :3] / opacity.clamp(min=1e-6)) * opacity
+    return torch.cat([colours, opacity], 1).view(shape), shown.view(shape)
+
+
+def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
+    """Depth and normals, averaged over the samples of a pixel that show a surface."""
+    samples = raster.rast.shape[1] * raster.rast.shape[2]
+    points = visible_attributes(raster, scene.mesh.vertices)
+    pose = cameras.camera_to_world.to(points)[raster.pixels // samples]
+    depth = -((points - pose[:, :3, 3]) * pose[:, :3, 2]).sum(1, keepdim=True)
+    layers = torch.cat([depth, _normals(scene, raster, cameras), torch.ones_like(depth)], 1)
+    image = layers.new_zeros(raster.rast[..., 0].numel(), 5)
+    image[raster.pixels] = layers
+    image = resolve(image.view(*raster.rast.shape[:3], 5), raster.supersample)
+    count = image[..., 4:]
+    depth_map = image[..., 0] / count[..., 0].clamp(min=1e-9)
+    normals = functional.normalize(image[..., 1:4], dim=-1)
+    return depth_map.cpu().numpy(), normals.to(torch.float16).cpu().numpy()
+
+
+def _to_bytes(rgb: Tensor, mask: Tensor) -> np.ndarray:
+    """Premultiplied rgb [N, 3, R, R] and coverage [N, 1, R, R] as straight-alpha RGBA uint8 [N, R, R, 4]."""
+    alpha = (mask.clamp(0, 1) * 255).round()
+    colour = (rgb / mask.clamp(min=1e-6)).clamp(0, 1) * 255
+    colour = torch.where(alpha > 0, colour.round(), torch.zeros_like(colour))
+    return torch.cat([colour, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -1,0 +1,179 @@
+"""What a run of the study learnt: distances of its networks to held-out shapes, and its speed; kept in scores.json."""
+
+import json
+import tempfile
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dataset_tool.dataset import ViewDataset
+from metrics.cache import ChunkStore, file_hash
+from metrics.protocols import Protocol
+from metrics.report.markdown import Baseline
+from metrics.shapes.evaluate_shapes import Inputs, ProgressBar, Session, evaluate_shapes
+from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from networks.pretrained import load_generator_file
+from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
+from sampling.generate import render_styles, styles
+from torch_utils.errors import UserError
+from torch_utils.files import write_json
+from torch_utils.progress import progress_bar
+
+SCORES = "scores.json"
+SHEET_SEEDS = range(16)
+SHEET_COLUMNS = 8
+MAX_TRAINING = 400
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Score(_Section):
+    """Figures of one network. mmd ×10⁻³ (CD: both directions, squared, summed); cov, one_nna, empty in %.
+
+    measured: hash of the network, of the dataset, and the counts: what the figures depend on.
+    """
+
+    nimg: int
+    mmd: float | None = None
+    cov: float | None = None
+    one_nna: float | None = None
+    components: float | None = None
+    empty: float | None = None
+    references: int = 0
+    measured: str
+
+
+class RunScores(_Section):
+    """All that the table and the curves need of a run. scores: by images shown. images_per_second: over the run."""
+
+    variant: str
+    seed: int
+    images_per_second: float
+    scores: list[Score] = Field(default_factory=list)
+    baselines: list[Baseline] = Field(default_factory=list)
+
+    @property
+    def last(self) -> Score:
+        """The finished network's."""
+        return self.scores[-1]
+
+
+def protocol(count: int) -> Protocol:
+    """CD, components and empty share of `count` generated shapes against as many held-out ones, ψ = 1."""
+    return Protocol(
+        name=f"study, {count} shapes",
+        version=1,
+        description="MMD, COV and 1-NNA with CD; components and empty share",
+        max_references=count,
+        max_training=MAX_TRAINING,
+        shape_metrics=("validity",),
+        crossing_shapes=0,
+    )
+
+
+def networks_of(folder: Path) -> list[Path]:
+    """The network files of a run by images shown."""
+    return sorted(folder.glob("network-*.safetensors"))
+
+
+def load_scores(folder: Path) -> RunScores | None:
+    """A run's scores.json; None where there is none or it is not whole."""
+    try:
+        return RunScores.model_validate_json((folder / SCORES).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def references_key(dataset: ViewDataset, count: int) -> str:
+    """What figures were measured against: the end of `Score.measured`."""
+    return f"{dataset.hash()[:16]}/{count}"
+
+
+def score_run(
+    folder: Path, variant: str, seed: int, dataset: ViewDataset, count: int, cache: Path, progress: ProgressBar
+) -> RunScores:
+    """Measure every network of a run that has not been measured alike, and write scores.json.
+
+    A run that was measured and whose networks are kept no longer keeps its figures.
+    """
+    files, known = networks_of(folder), load_scores(folder)
+    if not files and known and known.scores:
+        return known
+    if not files:
+        raise UserError(f"{folder}: holds no network-….safetensors; remove it and run the study again")
+    old = {score.measured: score for score in known.scores} if known else {}
+    scores, baselines = [], known.baselines if known else []
+    for file in files:
+        key = f"{file_hash(file)[:16]}/{references_key(dataset, count)}"
+        if key in old:
+            scores.append(old[key])
+            continue
+        score, found = measure(file, key, dataset, count, cache, progress, final=file == files[-1])
+        scores.append(score)
+        baselines = found or baselines
+    result = RunScores(
+        variant=variant, seed=seed, images_per_second=run_speed(folder), scores=scores, baselines=baselines
+    )
+    write_json(folder / SCORES, result.model_dump(mode="json"))
+    return result
+
+
+def measure(
+    file: Path, key: str, dataset: ViewDataset, count: int, cache: Path, progress: ProgressBar, *, final: bool
+) -> tuple[Score, list[Baseline]]:
+    """Figures of a network file; the floor and the best single training shape come with the last one of a run."""
+    rules = protocol(count)
+    generator, stored = load_generator_file(file)
+    references = DatasetSource(dataset, "test", count)
+    if not references.ids:
+        raise UserError(f"{dataset.path}: its test split is empty; the study needs held-out shapes")
+    generated = NetworkSource(file, generator, len(references.ids), rules.truncation, rules.first_seed)
+    training = DatasetSource(dataset, "train", rules.max_training) if final and dataset.splits["train"] else None
+    with tempfile.TemporaryDirectory() as own:
+        session = Session(rules, ChunkStore(Path(own)), ChunkStore(cache), progress)
+        found = evaluate_shapes(Inputs(generated, references, training), session)
+    values = {metric.name: metric.value for metric in found.metrics}
+    score = Score(
+        nimg=stored.nimg,
+        mmd=values.get("mmd_cd"),
+        cov=values.get("cov_cd"),
+        one_nna=values.get("one_nna_cd"),
+        components=values.get("mesh_components"),
+        empty=values.get("mesh_empty"),
+        references=len(references.ids),
+        measured=key,
+    )
+    return score, found.baselines
+
+
+def no_progress(_what: str, _total: int) -> AbstractContextManager:
+    """For `measure`: shows nothing."""
+    return progress_bar("", 0, quiet=True)
+
+
+def stats_of(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a run's stats.jsonl."""
+    path = folder / "stats.jsonl"
+    texts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return [json.loads(text) for text in texts]
+
+
+def run_speed(folder: Path) -> float:
+    """Images a second over the whole training, 0 where nothing was logged."""
+    lines = stats_of(folder)
+    return lines[-1]["nimg"] / max(lines[-1]["seconds"], 1e-9) if lines else 0.0
+
+
+@torch.no_grad()
+def save_sheet(network: Path, path: Path) -> None:
+    """Seeds 0–15 at ψ = 1, never picked, at the trained resolution."""
+    generator, _ = load_generator_file(network)
+    w_geo, w_tex = styles(generator, list(SHEET_SEEDS), 1.0)
+    side = generator.config.data.resolution
+    pictures = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
+    save_png(path, grid(pictures[:, 0], SHEET_COLUMNS))

@@ -1,0 +1,114 @@
+"""How well the built-in renderer and Blender agree: silhouettes and base colours of given models, view by view.
+
+    python -m studies.renderer_agreement chair.glb car.glb --sheet pairs.png
+    python -m studies.renderer_agreement chair.glb --importer blender     # Blender reads the file itself, too
+
+Silhouette: sum of the smaller over sum of the larger coverage, pixel by pixel. PSNR: of sRGB colours over black, in the
+pixels that either covers. Ends with status 1 where a model stays below the limits.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from PIL import Image
+
+from dataset_tool.format.pixels import decode, premultiplied, straight
+from dataset_tool.render.blender import blender_views, find_blender, run_script
+from dataset_tool.sources.find_shapes import find_shapes
+from dataset_tool.sources.orientation import normalise
+from mesh_io.read import read_mesh
+from rendering.camera import Cameras
+from rendering.camera_distribution import camera_law
+from rendering.textured.scene import build_scene
+from rendering.textured.views import render_views
+from studies.blender_import import job_of
+from torch_utils.errors import UserError
+
+LEAST_IOU, LEAST_PSNR = 0.98, 28.0
+SCRIPT = Path(__file__).with_name("blender_import.py")
+
+
+def silhouette_iou(first: np.ndarray, second: np.ndarray) -> float:
+    """Of the coverage of views [V, R, R, 4] uint8."""
+    a, b = first[..., 3].astype(float), second[..., 3].astype(float)
+    return float(np.minimum(a, b).sum() / np.maximum(a, b).sum())
+
+
+def foreground_psnr(first: np.ndarray, second: np.ndarray) -> float:
+    """dB, of straight-alpha views [V, R, R, 4] uint8 over black, where either shows something."""
+    union = (first[..., 3] > 0) | (second[..., 3] > 0)
+    a, b = (np.stack([premultiplied(view) for view in views])[union, :3] / 255 for views in (first, second))
+    return float(-10 * np.log10(max(np.square(a - b).mean(), 1e-12)))
+
+
+def imported_views(path: Path, source_to_world: np.ndarray, cameras: Cameras, resolution: int, samples: int):
+    """The same views with Blender's own importer in place of our reader."""
+    supersample = 2
+    with tempfile.TemporaryDirectory(prefix="tetragan-import-") as name:
+        folder = Path(name)
+        job_of(folder, path, source_to_world, cameras, resolution * supersample, max(1, samples // supersample**2))
+        run_script(find_blender(), SCRIPT, folder, str(path))
+        pictures = [(folder / f"{view:03d}.png").read_bytes() for view in range(len(cameras))]
+        return np.stack([straight(decode(data, str(path)), supersample) for data in pictures])
+
+
+def compare(path: Path, views: int, resolution: int, samples: int, importer: str) -> tuple[np.ndarray, np.ndarray]:
+    """Both renderers' views [V, R, R, 4] of one mesh file."""
+    source = find_shapes(path)[0]
+    mesh, source_to_world = normalise(read_mesh(path), source.up, source.front, 0.7)
+    cameras = camera_law("chair").sample(0, range(views))
+    ours = render_views(build_scene(mesh), cameras, resolution, supersample=2).images
+    if importer == "blender":
+        return ours, imported_views(path, source_to_world, cameras, resolution, samples)
+    return ours, blender_views(mesh, cameras, resolution, supersample=2, samples=samples).images
+
+
+def pairs_sheet(rows: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> Image.Image:
+    """A row for each model: for each view ours, Blender's, and the difference of the two; on white."""
+    lines = []
+    for ours, theirs in rows:
+        line: list[np.ndarray] = []
+        for pair in zip(ours, theirs, strict=True):
+            shown = [straight(view, max(1, len(view) // side)).astype(float) for view in pair]
+            over = [v[..., :3] * v[..., 3:] / 255 + 255 - v[..., 3:] for v in shown]
+            line += [*over, 255 - np.abs(over[0] - over[1])]
+        lines.append(np.concatenate(line, 1))
+    return Image.fromarray(np.concatenate(lines).round().astype(np.uint8))
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--views", default=2, show_default=True)
+@click.option("--resolution", default=512, show_default=True)
+@click.option("--samples", default=16, show_default=True, help="Of Cycles, a finished pixel.")
+@click.option("--importer", type=click.Choice(["ours", "blender"]), default="ours", show_default=True)
+@click.option("--sheet", type=click.Path(path_type=Path), help="A picture of all pairs.")
+@click.option("--threads", default=1, show_default=True)
+def main(models: tuple[Path, ...], sheet: Path | None, threads: int, **options: Any) -> None:
+    torch.set_num_threads(threads)
+    low, rows = [], []
+    for path in models:
+        try:
+            ours, theirs = compare(path, **options)
+        except UserError as error:
+            print(error, flush=True)
+            low.append(path.name)
+            continue
+        iou, psnr = silhouette_iou(ours, theirs), foreground_psnr(ours, theirs)
+        rows.append((ours, theirs))
+        print(f"{path.parent.name + '/' + path.name:50} silhouette IoU {iou:.4f}   PSNR {psnr:5.1f} dB", flush=True)
+        if iou < LEAST_IOU or psnr < LEAST_PSNR:
+            low.append(path.name)
+    if sheet is not None and rows:
+        pairs_sheet(rows, 128).save(sheet)
+    if low:
+        raise click.ClickException(f"below IoU {LEAST_IOU} or {LEAST_PSNR} dB: {', '.join(low)}")
+
+
+if __name__ == "__main__":
+    main()

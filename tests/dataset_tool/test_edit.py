@@ -1,0 +1,157 @@
+"""Packing, joining, splitting anew, reducing."""
+
+import json
+import shutil
+import zipfile
+
+import pytest
+
+from dataset_tool.check import check_dataset
+from dataset_tool.dataset import open_dataset
+from dataset_tool.edit import merge, pack, resplit, subset
+from tests.dataset_tool.shapes import write_dataset
+from tests.tetragan.test_dataset import invoke
+from torch_utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("archive") / "data", count=6)
+
+
+def other(tmp_path, data, ids=("s8", "s9"), **header):
+    """A dataset of the same kind with other ids."""
+    folder = shutil.copytree(data, tmp_path / "other")
+    for index in range(6):
+        if index < len(ids):
+            (folder / f"shapes/s{index}").rename(folder / "shapes" / ids[index])
+        else:
+            shutil.rmtree(folder / f"shapes/s{index}")
+    values = json.loads((folder / "dataset.json").read_text())
+    values |= {"splits": {"train": [ids[0]], "val": [], "test": list(ids[1:])}, "content": "", **header}
+    (folder / "dataset.json").write_text(json.dumps(values))
+    return folder
+
+
+def contents(path):
+    dataset = open_dataset(path)
+    return {i: [dataset.load(i, v).tobytes() for v in range(3)] for i in dataset.shape_ids()}
+
+
+def test_a_packed_dataset_is_the_same_dataset(data, tmp_path):
+    pack(open_dataset(data), tmp_path / "data.zip")
+    packed = open_dataset(tmp_path / "data.zip")
+    assert packed.hash() == open_dataset(data).hash()
+    assert contents(tmp_path / "data.zip") == contents(data)
+    assert check_dataset(packed) == []
+    with zipfile.ZipFile(tmp_path / "data.zip") as archive:
+        assert {info.compress_type for info in archive.infolist()} == {zipfile.ZIP_STORED}
+        assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+    pack(packed, tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "data.zip").read_bytes()
+    with pytest.raises(UserError, match="exists already"):
+        pack(packed, tmp_path / "again.zip")
+
+
+def test_an_interrupted_pack_leaves_nothing(data, tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack(open_dataset(data), tmp_path / "data.zip", stop)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_merge_keeps_splits_and_pictures(data, tmp_path):
+    second = other(tmp_path, data)
+    header = merge([open_dataset(data), open_dataset(second)], tmp_path / "both")
+    joined = open_dataset(tmp_path / "both")
+    assert contents(tmp_path / "both") == contents(data) | contents(second)
+    before = open_dataset(data).splits
+    assert joined.splits["train"] == sorted([*before["train"], "s8"])
+    assert joined.splits["test"] == sorted([*before["test"], "s9"])
+    assert header.content
+    assert [finding for finding in check_dataset(joined) if finding.level == "error"] == []
+
+
+def test_merge_takes_a_shape_twice_only_if_it_is_the_same(data, tmp_path):
+    again = shutil.copytree(data, tmp_path / "again")
+    merge([open_dataset(data), open_dataset(again)], tmp_path / "both")
+    assert contents(tmp_path / "both") == contents(data)
+    (again / "shapes/s3/meta.json").write_text("{}")
+    with pytest.raises(UserError, match=r"s3 is in .* too and differs"):
+        merge([open_dataset(data), open_dataset(again)], tmp_path / "neither")
+    assert not (tmp_path / "neither").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resolution": 32}, "its resolution is 32, that of .* is 16"),
+        ({"renderer": {"shading": "soft"}}, "its renderer's shading is soft"),
+        ({"camera_law": {"radius": 2}}, "its camera_law is"),
+    ],
+)
+def test_merge_refuses_what_was_rendered_otherwise(data, tmp_path, change, message):
+    second = other(tmp_path, data, **change)
+    with pytest.raises(UserError, match=message):
+        merge([open_dataset(data), open_dataset(second)], tmp_path / "both")
+
+
+def test_merge_gives_labels_by_class(data, tmp_path):
+    def classed(folder, name):
+        for path in folder.glob("shapes/*/meta.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"class": name}))
+        return open_dataset(folder)
+
+    sofas = classed(other(tmp_path, data), "sofa")
+    chairs = classed(shutil.copytree(data, tmp_path / "chairs"), "chair")
+    merge([sofas, chairs], tmp_path / "both")
+    joined = open_dataset(tmp_path / "both")
+    assert joined.classes == ("chair", "sofa")
+    assert [joined.label(i) for i in ("s0", "s8")] == [0, 1]
+
+
+def test_subset(data, tmp_path):
+    dataset = open_dataset(data)
+    subset(dataset, tmp_path / "few", splits=["train", "test"], count=1)
+    few = open_dataset(tmp_path / "few")
+    assert [len(few.splits[name]) for name in ("train", "val", "test")] == [1, 0, 1]
+    assert contents(tmp_path / "few").items() <= contents(data).items()
+    subset(dataset, tmp_path / "named", ids=["s4", "s1"])
+    assert sorted(open_dataset(tmp_path / "named").shape_ids()) == ["s1", "s4"]
+    with pytest.raises(UserError, match="has no shape s77"):
+        subset(dataset, tmp_path / "none", ids=["s77"])
+    with pytest.raises(UserError, match="--class sofa: expected one of none"):
+        subset(dataset, tmp_path / "none", class_name="sofa")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_subset_of_a_zip(data, tmp_path):
+    pack(open_dataset(data), tmp_path / "data.zip")
+    subset(open_dataset(tmp_path / "data.zip"), tmp_path / "few", ids=["s2"])
+    assert contents(tmp_path / "few") == {"s2": contents(data)["s2"]}
+
+
+def test_resplit(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "data")
+    resplit(folder, {"train": ["s0", "s5", "unknown"], "test": ["s1"]})
+    assert open_dataset(folder).splits == {"train": ["s0", "s5"], "val": [], "test": ["s1"]}
+    resplit(folder, None)
+    assert open_dataset(folder).splits == open_dataset(data).splits
+    with pytest.raises(UserError, match="none of the listed ids"):
+        resplit(folder, {"train": ["unknown"]})
+
+
+def test_the_commands(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "data")
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "train.txt").write_text("s0\ns1\n")
+    assert "2 shapes (train 2, val 0, test 0)" in invoke("split", folder, "--lists", lists)
+    assert "6 shapes (train 4, val 1, test 1)" in invoke("split", folder)
+    assert "6 shapes packed" in invoke("pack", folder, "--out", tmp_path / "data.zip")
+    assert "zip cannot be changed" in invoke("split", tmp_path / "data.zip", status=2)
+    assert "1 shapes" in invoke("subset", folder, "--out", tmp_path / "few", "--split", "test")
+    assert "8 shapes" in invoke("merge", folder, other(tmp_path, data), "--out", tmp_path / "both")
+    assert "is not empty" in invoke("merge", folder, "--out", tmp_path / "both", status=2)

@@ -1,0 +1,127 @@
+"""USD through usd-core: left out where that is not installed."""
+
+import zipfile
+
+import numpy as np
+import pytest
+
+from mesh_io.read import read_mesh
+from tests.mesh_io.build import colour_square, save_image
+from torch_utils.errors import UserError
+
+pytest.importorskip("pxr", reason="usd-core is not installed")
+
+SCENE = """#usda 1.0
+(
+    upAxis = "Z"
+)
+def Xform "root" {{
+    double3 xformOp:translate = (10, 0, 0)
+    uniform token[] xformOpOrder = ["xformOp:translate"]
+    def Mesh "square" (prepend apiSchemas = ["MaterialBindingAPI"]) {{
+        point3f[] points = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 1, 0)]
+        int[] faceVertexCounts = [3, 3]
+        int[] faceVertexIndices = [0, 1, 2, 0, 2, 3]
+        texCoord2f[] primvars:st = [(0, 0), (1, 0), (1, 1), (0, 0), (1, 1), (0, 1)] (interpolation = "faceVarying")
+        rel material:binding = </root/paint>
+        def GeomSubset "second" (prepend apiSchemas = ["MaterialBindingAPI"]) {{
+            uniform token elementType = "face"
+            uniform token familyName = "materialBind"
+            int[] indices = [1]
+            rel material:binding = </root/plain>
+        }}
+    }}
+    def Mesh "coloured" {{
+        point3f[] points = [(0, 0, 1), (1, 0, 1), (1, 1, 1)]
+        int[] faceVertexCounts = [3]
+        int[] faceVertexIndices = [0, 1, 2]
+        uniform token orientation = "leftHanded"
+        color3f[] primvars:displayColor = [(0.21404114, 1, 0)]
+    }}
+    def Mesh "hidden" {{
+        token visibility = "invisible"
+        point3f[] points = [(0, 0, 9), (1, 0, 9), (1, 1, 9)]
+        int[] faceVertexCounts = [3]
+        int[] faceVertexIndices = [0, 1, 2]
+    }}
+    def Material "paint" {{
+        token outputs:surface.connect = </root/paint/surface.outputs:surface>
+        def Shader "surface" {{
+            uniform token info:id = "UsdPreviewSurface"
+            color3f inputs:diffuseColor.connect = </root/paint/image.outputs:rgb>
+            token outputs:surface
+        }}
+        def Shader "image" {{
+            uniform token info:id = "UsdUVTexture"
+            asset inputs:file = @{texture}@
+            token inputs:wrapS = "mirror"
+            float3 outputs:rgb
+        }}
+    }}
+    def Material "plain" {{
+        token outputs:surface.connect = </root/plain/surface.outputs:surface>
+        def Shader "surface" {{
+            uniform token info:id = "UsdPreviewSurface"
+            color3f inputs:diffuseColor = (0.21404114, 0, 1)
+            float inputs:opacity = 0.5
+            token outputs:surface
+        }}
+    }}
+}}
+"""
+
+
+def test_scene(tmp_path):
+    save_image(tmp_path / "wood.png")
+    (tmp_path / "a.usda").write_text(SCENE.format(texture="./wood.png"))
+    mesh = read_mesh(tmp_path / "a.usda")
+    assert mesh.up == "+Z" and mesh.warnings == () and len(mesh.parts) == 3
+    plain, paint, coloured = mesh.parts
+    np.testing.assert_array_equal(mesh.bounds(), [[10, 0, 0], [11, 1, 1]])
+    np.testing.assert_array_equal(paint.material.image, colour_square())
+    assert paint.material.wrap == ("mirror", "repeat")
+    np.testing.assert_allclose(paint.uvs[paint.faces[0]], [[0, 1], [1, 1], [1, 0]])
+    np.testing.assert_allclose(plain.material.base_colour, [0.5, 0, 1, 0.5], atol=1e-6)
+    assert plain.material.alpha_mode == "BLEND" and len(plain.faces) == 1
+    np.testing.assert_allclose(coloured.vertex_colours[0], [0.5, 1, 0, 1], atol=1e-6)
+    a, b, c = coloured.vertices[coloured.faces[0]]
+    assert np.cross(b - a, c - a)[2] < 0
+
+
+def test_missing_texture_and_texture_outside(tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "a.usda").write_text(SCENE.format(texture="../wood.png"))
+    assert "is missing" in read_mesh(tmp_path / "tree" / "a.usda").warnings[0]
+    save_image(tmp_path / "wood.png")
+    with pytest.raises(UserError, match="outside the source folder"):
+        read_mesh(tmp_path / "tree" / "a.usda")
+
+
+def test_layers_outside_the_tree_are_not_composed(tmp_path):
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "b.usda").write_text(SCENE.format(texture="./wood.png"))
+    (tmp_path / "tree" / "a.usda").write_text("#usda 1.0\n(\n    subLayers = [@../b.usda@]\n)\n")
+    with pytest.raises(UserError, match="outside the source folder"):
+        read_mesh(tmp_path / "tree" / "a.usda")
+    assert read_mesh(tmp_path / "tree" / "a.usda", root=tmp_path).num_faces == 3
+
+
+def test_archives(tmp_path):
+    for name, compression, message in (
+        ("a.usda", zipfile.ZIP_DEFLATED, "is compressed"),
+        ("../a.usda", zipfile.ZIP_STORED, "leaves the archive"),
+    ):
+        with zipfile.ZipFile(tmp_path / "a.usdz", "w", compression) as archive:
+            archive.writestr(name, SCENE.format(texture="./wood.png"))
+        with pytest.raises(UserError, match=message):
+            read_mesh(tmp_path / "a.usdz")
+    (tmp_path / "a.usdz").write_bytes((tmp_path / "a.usdz").read_bytes()[:300])
+    with pytest.raises(UserError, match="damaged USDZ archive"):
+        read_mesh(tmp_path / "a.usdz")
+
+
+@pytest.mark.parametrize("text", ["#usda 1.0\ndef Mesh {", "#usda 1.0\n", "PXR-USDC" + "x" * 100])
+def test_damaged_layers(tmp_path, text):
+    (tmp_path / "a.usd").write_text(text)
+    with pytest.raises(UserError, match=r"a\.usd: "):
+        read_mesh(tmp_path / "a.usd")

@@ -1,0 +1,335 @@
+"""Pictures of meshes and of normals, and what a detector, a CLIP and a classifier say of them, on the command line."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from dataset_tool.dataset import open_dataset
+from geometry.mesh import Mesh
+from mesh_io.write import write_glb
+from metrics.cache import file_hash
+from metrics.evaluate import Options, resolved_protocol
+from metrics.images.attribute_scores import attribute_metrics
+from metrics.images.classifier import Classifier
+from metrics.images.conditions import Description, asked, described, parse_attributes
+from metrics.images.detectors import load_detector
+from metrics.images.evaluate_images import load_judges
+from metrics.images.image_sources import dataset_pictures, draw_normals, folder_pictures, make_studio, normal_pictures
+from metrics.protocols import ImageProtocol, Protocol
+from metrics.report.markdown import Metric, Report, load_report
+from metrics.report.thumbnails import thumbnail
+from metrics.sources.folder import FolderSource
+from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from networks.generator import Generator
+from rendering.camera import Cameras
+from tests.command_line import assert_refused, run
+from tests.metrics.boxes import write_box_dataset, write_boxes
+from tests.metrics.model_folders import write_classifier, write_clip
+from tests.metrics.test_detectors import Tiny
+from tests.training.tiny import config
+from torch_utils.checkpoint import save_network
+from torch_utils.errors import UserError
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+LABELS = ("type=chair", "red=true", "type=stool", "red=false", "type=bench")
+OWN = "name: own\nversion: 1\ndescription: pictures\npoints: 64\ndistances: []\nshape_metrics: []\n"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of boxes, their dataset, a network, a detector, a CLIP, a classifier and a protocol of 24 pictures."""
+    root = tmp_path_factory.mktemp("files")
+    write_boxes(root / "boxes", 10, 0)
+    write_box_dataset(root / "data", root / "boxes")
+    settings = config()
+    torch.manual_seed(0)
+    save_network(root / "net.safetensors", Generator(settings), settings.model_dump(mode="json"), 4000)
+    torch.jit.script(Tiny()).save(str(root / "tiny.pt"))
+    write_clip(root / "clip")
+    write_classifier(root / "judge", LABELS)
+    (root / "own.yaml").write_text(OWN + "images: {count: 24}\n", encoding="utf-8")
+    return root
+
+
+def evaluate(files: Path, out: Path, *arguments: object) -> Report:
+    outcome = run(
+        *("evaluate", "--out", out, "--cache", out / "real", "--protocol", files / "own.yaml", "--quiet"), *arguments
+    )
+    assert outcome.status == 0, outcome.stderr
+    return load_report(out / "report.json")
+
+
+def value(report: Report, name: str) -> float:
+    metric = report.metric(name)
+    assert metric is not None and metric.status == "ok" and metric.value is not None, (name, metric)
+    return metric.value
+
+
+def cube(size: float) -> Mesh:
+    from tests.metrics.boxes import BOX, QUADS
+
+    faces = [(q[0], q[k], q[k + 1]) for q in QUADS for k in (1, 2)]
+    return Mesh.single((torch.tensor(BOX, dtype=torch.float32) - 0.5) * size, torch.tensor(faces, dtype=torch.int32))
+
+
+def test_normals_are_world_axes_turned_towards_the_camera() -> None:
+    azimuth = torch.tensor([0.0, torch.pi / 2, torch.pi])
+    cameras = Cameras.orbit(azimuth, torch.zeros(3), 1.2, 0.86)
+    found = draw_normals(cube(0.4), cameras, 32)
+    assert found[:, :, 16, 16].tolist() == [[128, 128, 255], [255, 128, 128], [128, 128, 0]]
+    assert found[:, :, 0, 0].eq(0).all()
+    mesh = cube(0.4)
+    inside_out = Mesh.single(mesh.vertices, mesh.faces.flip(1))
+    assert torch.equal(draw_normals(inside_out, cameras, 32), found)
+
+
+def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
+    dataset = open_dataset(files / "data")
+    studio = make_studio(Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None)
+    source = FolderSource(files / "boxes", limit=1)
+    drawn = folder_pictures(source, [0], 4, studio).draw(range(4))
+    stored = torch.stack([torch.from_numpy(dataset.load_premultiplied("box0", v, 16))[..., :3] for v in range(4)])
+    assert torch.equal(drawn, stored.permute(0, 3, 1, 2)) and drawn.max() > 200
+    # Another unit and place, and a protocol that normalises: the same pictures.
+    moved = files / "moved"
+    moved.mkdir()
+    lines = (files / "boxes" / "box0.obj").read_text(encoding="utf-8").splitlines()
+    numbers = [[f"{float(x) * 40 + 7:.6f}" for x in line.split()[1:]] for line in lines if line.startswith("v ")]
+    faces = [line for line in lines if line.startswith("f ")]
+    (moved / "box.obj").write_text("\n".join([*(f"v {' '.join(n)}" for n in numbers), *faces]) + "\n", encoding="utf-8")
+    images = ImageProtocol(count=4)
+    boxed = Protocol(name="p", version=1, description="", normalisation="unit_box", images=images)
+    other = folder_pictures(FolderSource(moved), [0], 4, make_studio(boxed, dataset, None)).draw(range(4))
+    assert (other.int() - drawn.int()).abs().max() <= 2
+
+
+def test_pictures_of_a_grey_background(files: Path) -> None:
+    dataset = open_dataset(files / "data")
+    images = ImageProtocol(count=6, background=0.5, resolution=8)
+    studio = make_studio(Protocol(name="p", version=1, description="", images=images), dataset, None)
+    for pictures in (
+        dataset_pictures(dataset, "test", 6, studio),
+        folder_pictures(_boxes(files), range(10), 6, studio),
+    ):
+        drawn = pictures.draw(range(len(pictures)))
+        assert tuple(drawn.shape) == (6, 3, 8, 8) and (drawn.min(), drawn.max()) == (128, 255)
+    with pytest.raises(UserError, match="resolution 7 does not divide the stored 16"):
+        wrong = images.model_copy(update={"resolution": 7})
+        make_studio(Protocol(name="p", version=1, description="", images=wrong), dataset, None)
+
+
+def _boxes(files: Path) -> FolderSource:
+    return FolderSource(files / "boxes")
+
+
+def test_normals_of_references_need_their_meshes(files: Path) -> None:
+    dataset = open_dataset(files / "data")
+    studio = make_studio(Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None)
+    views = dataset_pictures(dataset, "test", 8, studio)
+    at_hand = DatasetSource(dataset, "test", None, files / "boxes")
+    assert at_hand.missing_meshes(views.shapes) == ""
+    shaded = normal_pictures(at_hand, views, studio).draw(range(8))
+    seen = views.draw(range(8)).amax(1) > 0
+    # Normals of a box are never black where the box is: the silhouettes agree, up to the antialiased rim.
+    assert (shaded.amax(1) > 0).eq(seen).double().mean() > 0.97
+    elsewhere = DatasetSource(dataset, "test", None, files)
+    assert elsewhere.missing_meshes(views.shapes).startswith("box4: its source mesh is not at hand")
+    assert normal_pictures(elsewhere, views, studio).draw(range(8)).eq(0).all()
+
+
+def test_a_folder_of_meshes_has_picture_scores(files: Path, tmp_path: Path) -> None:
+    detector = ("--detector", files / "tiny.pt", "--detector-hash", file_hash(files / "tiny.pt"))
+    against = ("--data", files / "data", "--reference-meshes", files / "boxes", "--normals")
+    near = evaluate(files, tmp_path / "near", "--meshes", files / "boxes", *against, *detector)
+    assert "24 real, 24 generated pictures of 6 meshes, 16 px" in near.metric("fid").reason  # type: ignore[union-attr]
+    for name in ("fid_infinity", "kid", "precision", "fid_view"):
+        assert near.metric(name) is not None, name
+    bars = tmp_path / "bars"
+    bars.mkdir()
+    for path in sorted((files / "boxes").glob("*.obj")):
+        rows = path.read_text(encoding="utf-8").splitlines()
+        thin = [f"v {float(r.split()[1]) * 0.1} {' '.join(r.split()[2:])}" if r.startswith("v ") else r for r in rows]
+        (bars / path.name).write_text("\n".join(thin) + "\n", encoding="utf-8")
+    far = evaluate(files, tmp_path / "far", "--meshes", bars, *against, *detector)
+    for name in ("fid", "fid_normals"):
+        assert value(far, name) > 4 * value(near, name) > 0, name
+
+
+def test_two_folders_have_picture_scores_too(files: Path, tmp_path: Path) -> None:
+    detector = ("--detector", files / "tiny.pt", "--detector-hash", file_hash(files / "tiny.pt"))
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.obj").write_text("v 0 0 0\n", encoding="utf-8")
+    path = files / "small.yaml"
+    path.write_text(OWN + "images: {count: 16, resolution: 32, normals: true}\n", encoding="utf-8")
+    same = ("--reference-meshes", files / "boxes", "--protocol", path, *detector)
+    good = evaluate(files, tmp_path / "a", "--meshes", files / "boxes", *same)
+    nothing = evaluate(files, tmp_path / "b", "--meshes", tmp_path / "broken", *same)
+    for name in ("fid", "fid_normals"):
+        assert value(nothing, name) > 10 * value(good, name), name
+
+
+def test_normals_without_meshes_are_skipped_with_the_reason(files: Path, tmp_path: Path) -> None:
+    report = evaluate(
+        files,
+        tmp_path,
+        *("--network", files / "net.safetensors", "--data", files / "data", "--device", "cpu"),
+        *("--detector", files / "clip", "--normals"),
+    )
+    metric = report.metric("fd_normals")
+    assert metric is not None and metric.status == "skipped" and "--reference-meshes" in metric.reason
+    # A CLIP as the detector: its Fréchet distance is not called FID, and CMMD and the text scores come with it.
+    assert report.metric("fid") is None and value(report, "fd") > 0 and value(report, "cmmd") > 0
+    assert report.metric("clip_score").status == "skipped"  # type: ignore[union-attr]
+    row = next(b for b in report.baselines if b.name == "the references' own pictures and captions")
+    assert set(row.values) == {"clip_score", "r_precision"}
+
+
+def test_clip_and_classifier_of_a_network(files: Path, tmp_path: Path) -> None:
+    report = evaluate(
+        files,
+        tmp_path,
+        *("--network", files / "net.safetensors", "--data", files / "data", "--device", "cpu"),
+        *("--clip", files / "clip", "--classifier", files / "judge"),
+        *("--caption", "a red box", "--attribute", "type=stool"),
+    )
+    assert 0 <= value(report, "r_precision") <= 100 and 0 <= value(report, "clip_score") <= 100
+    # Captions of the six test shapes: red or blue, chair or stool: four, and the one asked for.
+    assert "among 5 different captions, the references' (4)" in report.metric("r_precision").reason  # type: ignore[union-attr]
+    shares = [value(report, f"share_type_{kind}") for kind in ("chair", "stool", "bench")]
+    assert sum(shares) == pytest.approx(100)
+    assert value(report, "accuracy_type") == pytest.approx(shares[1])
+    assert report.metric("share_type_chair").target == 50  # type: ignore[union-attr]
+    assert report.metric("share_red_true").target == pytest.approx(100 / 3)  # type: ignore[union-attr]
+    assert report.metric("accuracy_red") is None and 0 <= value(report, "judge_red") <= 100
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "Attributes, by the classifier" in text and "type = stool" in text and "type: as asked" in text
+
+
+def test_thumbnails_show_the_whole_shape_and_its_colours(tmp_path: Path) -> None:
+    folder = tmp_path / "meshes"
+    folder.mkdir()
+    box = cube(40.0)
+    colours = torch.tensor([[200, 30, 30]], dtype=torch.uint8).expand(4, 4, 3) / 255
+    painted = Mesh.single(box.vertices, box.faces, uvs=torch.zeros(8, 2), textures={"base_color": colours})
+    write_glb(folder / "red.glb", painted, unlit=True)
+    write_glb(folder / "clay.glb", box, unlit=False)
+    clay, red = (thumbnail(FolderSource(folder), row, 64) for row in (0, 1))
+    assert clay is not None and red is not None
+    for picture in (clay, red):
+        assert picture.shape == (64, 64, 4) and picture[32, 32, 3] == 255
+        assert not any(edge.any() for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]))
+    assert np.abs(red[32, 32, :3].astype(int) - (200, 30, 30)).max() <= 2
+    assert np.ptp(clay[32, 32, :3].astype(int)) < 40
+
+
+def test_captions_of_a_folder(files: Path, tmp_path: Path) -> None:
+    folder = write_boxes(tmp_path / "boxes", 3, 1)
+    entries = {"box0.obj": "a red chair", "box1.obj": {"caption": "a blue stool", "attributes": {"red": False}}}
+    (folder / "captions.json").write_text(json.dumps(entries), encoding="utf-8")
+    source = FolderSource(folder)
+    found = asked(source, "", {}, ())
+    assert found == [Description("a red chair", {}), Description("a blue stool", {"red": "false"}), Description("", {})]
+    assert asked(source, "x", {"type": "chair"}, ())[1] == Description("x", {"red": "false", "type": "chair"})
+    for text, message in (("[1]", "expected an object"), ("{", "as JSON"), ('{"a": 1}', "a: expected a caption")):
+        (folder / "captions.json").write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=message):
+            asked(source, "", {}, ())
+
+
+def test_a_conditional_network_is_asked_for_its_classes(files: Path, tmp_path: Path) -> None:
+    settings = config().model_copy(update={"classes": 2})
+    save_network(tmp_path / "net.safetensors", Generator(settings), settings.model_dump(mode="json"), 0)
+    source = NetworkSource(tmp_path / "net.safetensors", Generator(settings), 3, 1.0, first_seed=5)
+    assert [d.attributes for d in asked(source, "", {}, ("chair", "stool"))] == [
+        {"class": "stool"},
+        {"class": "chair"},
+        {"class": "stool"},
+    ]
+    assert described(open_dataset(files / "data"), "box3") == Description(
+        "a red stool", {"type": "stool", "red": "true"}
+    )
+
+
+def probabilities(rows: list[int]) -> Tensor:
+    return torch.nn.functional.one_hot(torch.tensor(rows), 3).float()
+
+
+def test_shares_hits_and_absent_values() -> None:
+    classifier = Classifier("judge", "key", {"type": ("chair", "stool", "bench")}, lambda _: {})
+    wanted = [Description("", {"type": "chair"})] * 4 + [Description("", {})]
+    stated = [Description("", {"type": t}) for t in ("chair", "chair", "stool", "bench", "throne")]
+    usable = torch.tensor([True, True, True, False, True])
+    found = attribute_metrics(
+        classifier,
+        {"type": probabilities([0, 0, 1, 0, 0])},
+        {"type": probabilities([0, 0, 1, 1, 1])},
+        wanted,
+        stated,
+        stated,
+        usable,
+    )
+    by_name: dict[str, Metric] = {metric.name: metric for metric in found}
+    assert by_name["accuracy_type"].value == 50 and by_name["accuracy_type"].n == 4  # the empty one is a miss
+    assert by_name["judge_type"].value == 60
+    assert [by_name[f"share_type_{v}"].value for v in ("chair", "stool", "bench")] == pytest.approx([60, 20, 0])
+    assert [by_name[f"share_type_{v}"].target for v in ("chair", "stool", "bench")] == pytest.approx([40, 20, 20])
+    assert by_name["shares_type"].value == pytest.approx(20)
+    assert "does not know throne" in by_name["shares_type"].reason
+    assert (by_name["absent_type"].value, by_name["absent_type"].reason) == (1, "bench")
+    bare = attribute_metrics(
+        classifier,
+        {"type": probabilities([0, 0, 1, 0, 0])},
+        {"type": probabilities([0, 0, 1, 1, 1])},
+        [Description("", {})] * 5,
+        [Description("", {})] * 5,
+        [Description("", {})] * 5,
+        usable,
+    )
+    assert {m.name: m.target for m in bare}["share_type_stool"] == 60  # nothing stated: the classifier's own reading
+    assert not any(m.name.startswith(("accuracy", "judge")) for m in bare)
+
+
+def test_mistakes_are_refused_before_anything_is_measured(files: Path, tmp_path: Path) -> None:
+    base = ["evaluate", "--meshes", files / "boxes", "--data", files / "data", "--out", tmp_path / "out", "--quiet"]
+    for more, message in (
+        (["--attribute", "type=stool"], "needs --classifier"),
+        (["--caption", "a box"], "needs --clip"),
+        (["--classifier", files / "judge", "--attribute", "type"], "expected name=value"),
+        (["--classifier", files / "clip"], "weights lack classifier"),
+        (["--clip", files / "judge"], "has no text tower"),
+        (["--clip", files / "nothing"], "no such folder"),
+        (["--detector", files / "nothing"], "no such file"),
+    ):
+        assert_refused(run(*base, *more), message)
+    assert not (tmp_path / "out").exists()
+    (files / "clip" / "tokenizer.json").rename(files / "clip" / "tokenizer.old")
+    try:
+        assert_refused(run(*base, "--clip", files / "clip"), "tokenizer cannot be read")
+    finally:
+        (files / "clip" / "tokenizer.old").rename(files / "clip" / "tokenizer.json")
+    assert parse_attributes(["a=b", "c = d"]) == {"a": "b", "c": "d"}
+
+
+def test_a_model_without_a_pooling_layer_gives_its_class_token(files: Path) -> None:
+    from transformers import AutoModel
+
+    detector = load_detector(files / "judge", None)
+    pictures = torch.randint(256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    model = AutoModel.from_pretrained(files / "judge", local_files_only=True).eval()
+    with torch.no_grad():
+        state = model(pixel_values=(pictures / 255 - 0.5) / 0.5).last_hidden_state
+    torch.testing.assert_close(detector.features(pictures), state[:, 0], atol=1e-5, rtol=1e-4)
+    judges = load_judges(files / "clip", None, None, None, "", (), None, torch.device("cpu"), files)
+    assert judges.clip is not None and judges.clip.pictures.key == judges.detector.key  # type: ignore[union-attr]
+
+
+def test_truncation_and_normals_reach_the_pictures(tmp_path: Path) -> None:
+    changed = resolved_protocol(Options(None, None, None, None, tmp_path, truncation=0.5, normals=True))
+    assert changed.images is not None and (changed.images.truncation, changed.images.normals) == (0.5, True)
+    plain = resolved_protocol(Options(None, None, None, None, tmp_path, protocol="get3d-2022"))
+    assert plain.images is not None and (plain.images.truncation, plain.images.normals) == (1.0, False)

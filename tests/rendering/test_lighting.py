@@ -1,0 +1,62 @@
+"""sRGB and light."""
+
+import pytest
+import torch
+
+from rendering.lighting import SKY, STUDIO, facing, irradiance, linear_table, linear_to_srgb, reflected, srgb_to_linear
+
+
+def test_srgb_known_values_and_round_trip():
+    known = torch.tensor([0.0, 0.04045, 0.5, 0.735357, 1.0])
+    expected = torch.tensor([0.0, 0.0031308, 0.2140411, 0.5, 1.0])
+    torch.testing.assert_close(srgb_to_linear(known), expected, atol=2e-6, rtol=0)
+    values = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    torch.testing.assert_close(linear_to_srgb(srgb_to_linear(values)), values, atol=2e-7, rtol=0)
+    torch.testing.assert_close(linear_table()[[0, 128, 255]], srgb_to_linear(torch.tensor([0, 128, 255]) / 255))
+
+
+def test_linear_to_srgb_clips_and_has_a_finite_gradient():
+    values = torch.tensor([-0.5, 0.0, 0.001, 0.5, 2.0], requires_grad=True)
+    srgb = linear_to_srgb(values)
+    torch.testing.assert_close(srgb[[0, 1, 4]].detach(), torch.tensor([0.0, 0.0, 1.0]))
+    srgb.sum().backward()
+    assert values.grad.isfinite().all()
+
+
+def test_studio_light_is_bright_from_above_and_never_burns_out():
+    directions = torch.nn.functional.normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    light = irradiance(directions)
+    assert light.max() < 1
+    assert light.min() > 0.2
+    up, down, front, back = irradiance(torch.tensor([[0.0, 1, 0], [0, -1, 0], [0, 0, 1], [0, 0, -1]])).squeeze(1)
+    assert up > front > back > down
+    key = torch.nn.functional.normalize(torch.tensor([STUDIO.lights[0].towards]), dim=1)
+    assert light.max() - irradiance(key) < 0.05
+
+
+def test_soft_shading_scales_linear_light_and_albedo_keeps_it():
+    base = torch.tensor([[0.2, 0.4, 0.8]])
+    normal = torch.tensor([[0.0, 1.0, 0.0]])
+    assert reflected(base, None, "albedo") is base
+    torch.testing.assert_close(reflected(base, normal, "soft"), base * irradiance(normal))
+
+
+def test_normals_are_turned_to_the_eye():
+    normals = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
+    eyes = torch.tensor([[0.5, 0.0, 2.0]]).expand(2, 3)
+    assert (facing(normals, torch.zeros(2, 3), eyes) == torch.tensor([0.0, 0.0, 1.0])).all()
+
+
+def test_the_sky_lights_by_height_alone_and_occlusion_dims_the_hemisphere_not_the_lamps():
+    normals = torch.tensor([[0.0, 1, 0], [0, 0, 1], [1, 0, 0], [0, -1, 0]])
+    up, front, side, down = irradiance(normals, SKY).squeeze(1).tolist()
+    assert (up, front, down) == pytest.approx((SKY.sky, (SKY.sky + SKY.ground) / 2, SKY.ground))
+    assert front == side
+    half = torch.full((4, 1), 0.5)
+    torch.testing.assert_close(irradiance(normals, SKY, half), irradiance(normals, SKY) / 2)
+    dark = irradiance(normals, STUDIO, 0 * half)
+    assert (dark[:2] > 0.3).all(), "the key light still falls on the top and the front"
+    grey = torch.full((4, 3), 0.5)
+    torch.testing.assert_close(
+        reflected(grey, normals, "soft", STUDIO, half), irradiance(normals, STUDIO, half).expand(4, 3) / 2
+    )

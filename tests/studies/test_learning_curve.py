@@ -1,0 +1,38 @@
+"""Stages of a training drawn end to end."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from studies.learning_curve import evenly, panels, stages
+from studies.learning_study.scores import Score
+from torch_utils.errors import UserError
+
+
+def _run(folder: Path, nimgs: list[int]) -> Path:
+    folder.mkdir()
+    lines = [{"nimg": nimg, "loss/generator": nimg / 1000, "probe/diversity": None} for nimg in nimgs]
+    (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    return folder
+
+
+def test_a_stage_begins_where_the_one_before_ended(tmp_path: Path) -> None:
+    parts = stages([_run(tmp_path / "a", [1000, 3000]), _run(tmp_path / "b", [2000])])
+    assert [part.begin for part in parts] == [0, 3000]
+    score = Score(nimg=2000, mmd=1.5, cov=40.0, measured="b")
+    drawn = {panel.title: panel.series[0].points for panel in panels(parts, [(3000, score)])}
+    assert drawn["MMD-CD ×10⁻³"] == ((5.0, 1.5),)
+    assert drawn["G loss"] == ((1.0, 1.0), (3.0, 3.0), (5.0, 2.0))
+    assert drawn["diversity of masks"] == () and drawn["components a shape"] == ()
+
+
+def test_snapshots_are_spread_evenly_and_the_last_is_among_them() -> None:
+    assert evenly(range(10), 5) == [1, 3, 5, 7, 9]
+    assert evenly(range(7), 3) == [2, 4, 6]
+    assert evenly(range(2), 3) == [0, 1]
+
+
+def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no stats"):
+        stages([tmp_path])

@@ -1,0 +1,97 @@
+"""Minibatches depend on (seed, global index) alone."""
+
+import torch
+
+from tests.training import tiny
+from torch_utils.distributed import Ranks
+from training.augment import Adaptation, augment, draw
+from training.batch import draw_latents, mix_styles, real_order, shape_indices, spread_views
+from training.data import MinibatchSource
+
+
+def test_ranks_see_slices_of_the_same_minibatch():
+    settings = tiny.config(data={"views_per_shape": 2, "resolution": 16})
+    whole = MinibatchSource(settings, tiny.data(settings), Ranks()).draw(40, 5)
+    halves = [MinibatchSource(settings, tiny.data(settings), Ranks(rank, 2)).draw(40, 5) for rank in (0, 1)]
+    for pick in (
+        lambda b: b.reals.rgb,
+        lambda b: b.latents.geometry,
+        lambda b: b.latents.mixing,
+        lambda b: b.fake_cameras.camera_to_world,
+        lambda b: b.reals.cameras.camera_to_world,
+    ):
+        assert torch.equal(pick(whole), torch.cat([pick(half) for half in halves]))
+    assert whole.latents.geometry.shape[0] == 4
+
+
+def test_every_real_view_is_seen_once_an_epoch():
+    order = [view for nimg in range(0, 48, 8) for view in real_order(5, nimg, slice(0, 8), 12)]
+    epochs = [order[i : i + 12] for i in range(0, 48, 12)]
+    assert all(sorted(epoch) == list(range(12)) for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) == 4
+
+
+def test_latents_belong_to_their_index():
+    a, b = draw_latents(1, [4, 9], 8), draw_latents(1, [9], 8)
+    assert torch.equal(a.geometry[1:], b.geometry) and torch.equal(a.mixing_texture[1:], b.mixing_texture)
+    assert not torch.equal(a.geometry[:1], b.geometry)
+    assert not torch.equal(a.geometry, a.texture)
+    assert list(shape_indices(16, slice(8, 16), 4)) == [24, 28]
+
+
+def test_style_mixing_takes_slots_from_a_drawn_one_on():
+    w, other = torch.zeros(4, 5, 2), torch.ones(4, 5, 2)
+    uniform = torch.tensor([[0.0, 0.0], [0.0, 0.999], [0.89, 0.5], [0.95, 0.5]])
+    mixed = mix_styles(w, other, uniform, 0.9)[:, :, 0]
+    assert mixed.tolist() == [[0, 1, 1, 1, 1], [0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 0, 0, 0, 0]]
+
+
+def test_views_of_a_shape_stand_in_different_stddev_groups():
+    shape_of = torch.arange(16) // 2
+    order = spread_views(16, 2, 4)
+    assert sorted(order.tolist()) == list(range(16))
+    for group in shape_of[order].split(4):
+        assert len(set(group.tolist())) == 4
+    # Slices of whole blocks are ordered alike, whatever the number of ranks.
+    assert torch.equal(order, torch.cat([spread_views(8, 2, 4), 8 + spread_views(8, 2, 4)]))
+    assert spread_views(5, 1, 4).tolist() == list(range(5))
+
+
+def test_no_augmentation_changes_nothing():
+    rgb, mask = pictures()
+    same = augment(rgb, mask, draw(0, range(4), "real"), torch.tensor(0.0))
+    assert torch.allclose(same[0], rgb, atol=1e-5) and torch.allclose(same[1], mask, atol=1e-5)
+
+
+def test_augmentation_keeps_the_background_black_and_mask_and_colour_together():
+    rgb, mask = pictures()
+    new_rgb, new_mask = augment(rgb, mask, draw(0, range(4), "real"), torch.tensor(1.0))
+    assert not torch.allclose(new_mask, mask, atol=0.1)
+    assert (new_rgb[(new_mask < 1e-6).expand_as(new_rgb)] < -1 + 1e-5).all()
+    assert ((new_rgb + 1) / 2 <= new_mask + 1e-5).all(), "colours stay premultiplied"
+    assert new_rgb.min() >= -1 - 1e-6 and new_rgb.max() <= 1 + 1e-6
+
+
+def test_augmentation_passes_gradients_to_colours_and_mask():
+    rgb, mask = (picture.double().requires_grad_() for picture in pictures())
+    out = augment(rgb, mask, draw(0, range(4), "real").double(), torch.tensor(1.0))
+    (mask_gradient,) = torch.autograd.grad(out[1].sum(), mask, retain_graph=True)
+    (colour_gradient,) = torch.autograd.grad(out[0].sum(), rgb)
+    assert mask_gradient.abs().sum() > 0 and colour_gradient.abs().sum() > 0
+
+
+def test_adaptive_probability_follows_the_sign():
+    settings = tiny.config(augment={"mode": "ada", "ada_target": 0.5}).augment
+    adaptation = Adaptation(settings)
+    for _ in range(50):
+        adaptation.adapt(torch.tensor(0.9), images=1000)
+    assert 0.3 < adaptation.probability.item() <= 0.5
+    for _ in range(200):
+        adaptation.adapt(torch.tensor(0.1), images=1000)
+    assert adaptation.probability.item() == 0.0
+    assert set(adaptation.state_dict()) == {"probability", "mean_sign"}
+
+
+def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+    images = tiny.data(tiny.config()).bank.batch([0, 5, 10, 19])[0]
+    return images[:, :3], images[:, 3:]

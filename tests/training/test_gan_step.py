@@ -1,0 +1,219 @@
+"""A whole step: what it changes, what it leaves alone, and that ranks do not matter."""
+
+import math
+import multiprocessing
+import os
+import socket
+
+import pytest
+import torch
+
+from tests.training import tiny
+from torch_utils import distributed
+from torch_utils.distributed import Ranks
+from torch_utils.errors import UserError
+from training.data import MinibatchSource, build_trainee, check_batch, state_parts
+from training.gan_step import discriminator_step, training_step
+from training.run.step_statistics import Statistics
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+
+
+def step_once(settings, poison=None):
+    """One step from the start: (weights before, trainee after, norms)."""
+    trainee = build_trainee(settings, Ranks())
+    before = {name: value.clone() for name, value in tiny.tensors_of(trainee).items()}
+    batch = MinibatchSource(settings, tiny.data(settings), Ranks()).draw(0, 0)
+    if poison:
+        poison(trainee, batch)
+    norms = training_step(trainee, batch, settings, Ranks(), Statistics())
+    return before, trainee, norms
+
+
+def test_a_step_changes_every_weight():
+    before, trainee, norms = step_once(tiny.config())
+    for name, value in tiny.tensors_of(trainee).items():
+        moved = not torch.equal(before[name], value)
+        # The average at nimg = 0 has a half-life of zero: it follows at once.
+        assert moved or "deformation" in name, f"{name} did not change"
+    assert all(torch.isfinite(values).all() for values in norms.values())
+    for name, value in trainee.average.state_dict().items():
+        assert torch.allclose(value, trainee.generator.state_dict()[name], atol=1e-7)
+    assert all(p.requires_grad for d in trainee.discriminators.values() for p in d.parameters())
+
+
+def test_non_finite_gradients_leave_the_networks_alone():
+    def poison(trainee, batch):
+        batch.reals.rgb[0, 0, 0, 0] = math.nan
+
+    before, trainee, norms = step_once(tiny.config(), poison)
+    assert not torch.isfinite(norms["discriminators"]).all()
+    after = tiny.tensors_of(trainee)
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith(("rgb/", "mask/")))
+    assert torch.isfinite(norms["generator"]).all(), "the generator's step does not see the reals"
+    assert all(torch.isfinite(value).all() for value in after.values())
+
+
+def test_loose_parts_are_looked_for_in_every_fourth_minibatch_where_they_weigh():
+    settings = tiny.config(loss={"floater_weight": 0.5}, geometry={"sdf_scale": 5.0})
+    trainee = build_trainee(settings, Ranks())
+    source = MinibatchSource(settings, tiny.data(settings), Ranks())
+    seen = []
+    for number in range(5):
+        statistics = Statistics()
+        training_step(trainee, source.draw(number * 8, number), settings, Ranks(), statistics)
+        seen.append(statistics.read(Ranks()).get("loss/floaters"))
+    assert [value is not None for value in seen] == [True, False, False, False, True]
+    assert seen[0][0] > 0, "a wild field has loose parts"
+    plain, _ = tiny.run_steps(tiny.config(geometry={"sdf_scale": 5.0}), 1)
+    weighed, means = tiny.run_steps(settings, 1)
+    assert means["loss/floaters"] == pytest.approx(seen[0][0])
+    sdf = "geometry.sdf.layers.1.weight"
+    assert not torch.equal(plain.generator.state_dict()[sdf], weighed.generator.state_dict()[sdf])
+
+
+def test_the_generator_waits_where_the_discriminators_learn_first():
+    before, trainee, norms = step_once(tiny.config(training={"generator_delay_kimg": 0.001}))
+    after = tiny.tensors_of(trainee)
+    moved = {name.split("/")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert moved == {"rgb", "mask", "generator"} and set(norms) == {"discriminators"}
+    assert all(
+        torch.equal(before[name], after[name]) for name in before if "w_average" not in name and "generator" in name
+    )
+
+
+def test_nothing_is_kept_for_a_generator_that_waits(monkeypatch):
+    """While the discriminators learn alone, fakes carry no graph; what they learn is the same."""
+
+    def fakes_of(delay_kimg):
+        seen = []
+
+        def spy(trainee, reals, fakes, *rest):
+            seen.append(fakes)
+            return discriminator_step(trainee, reals, fakes, *rest)
+
+        monkeypatch.setattr("training.gan_step.discriminator_step", spy)
+        trainee = step_once(tiny.config(training={"generator_delay_kimg": delay_kimg}))[1]
+        return seen[0], trainee
+
+    (learning, usual), (waiting, delayed) = fakes_of(0.0), fakes_of(1.0)
+    assert learning.rgb.requires_grad and learning.mask.requires_grad
+    assert not waiting.rgb.requires_grad and not waiting.mask.requires_grad
+    assert torch.equal(learning.rgb, waiting.rgb) and torch.equal(learning.mask, waiting.mask)
+    for head in usual.discriminators:
+        for mine, other in zip(
+            usual.discriminators[head].parameters(), delayed.discriminators[head].parameters(), strict=True
+        ):
+            assert torch.equal(mine, other)
+
+
+def test_gamma_and_mask_weight_reach_their_networks():
+    usual = step_once(tiny.config())[1]
+    strong = step_once(tiny.config(loss={"gamma": 100.0}))[1]
+    assert not torch.equal(strong.discriminators["rgb"].entry.weight, usual.discriminators["rgb"].entry.weight)
+    only_mask = step_once(tiny.config(loss={"gamma_mask": 100.0}))[1]
+    assert torch.equal(only_mask.discriminators["rgb"].entry.weight, usual.discriminators["rgb"].entry.weight)
+    assert torch.equal(only_mask.discriminators["mask"].entry.weight, strong.discriminators["mask"].entry.weight)
+    silent = step_once(tiny.config(loss={"mask_weight": 0.0}))[1]
+    assert not torch.equal(silent.generator.backbone.constant, usual.generator.backbone.constant)
+    assert torch.equal(silent.discriminators["mask"].entry.weight, usual.discriminators["mask"].entry.weight)
+
+
+def test_two_views_a_shape_and_augmentation_and_classes():
+    settings = tiny.config(
+        data={"resolution": 16, "views_per_shape": 2}, augment={"mode": "ada", "probability": 0.5}
+    ).model_copy(update={"classes": 3})
+    trainee, means = tiny.run_steps(settings, 4)
+    assert means["augment/probability"] != 0.5
+    assert all(math.isfinite(value) for value in means.values())
+    assert "augment/probability" in {
+        f"{part}/{name}" for part, member in state_parts(trainee).items() for name in member.state_dict()
+    }
+
+
+def test_statistics_of_a_step():
+    _, means = tiny.run_steps(tiny.config(), 3)
+    heads = ("rgb", "mask")
+    expected = {f"{kind}_{head}" for head in heads for kind in ("loss/discriminator", "loss/generator")}
+    expected |= {
+        f"{kind}_{head}" for head in heads for kind in ("logits/real", "logits/fake", "sign/real", "sign/fake")
+    }
+    expected |= {"r1/rgb", "r1/mask", "loss/generator", "loss/sdf_sign", "loss/repair"}
+    expected |= {"coverage/real", "coverage/fake", "geometry/empty", "geometry/faces"}
+    expected |= {"gradient/generator", "gradient/discriminators"}
+    assert expected == set(means)
+    assert 0 < means["coverage/fake"] < 1 and means["geometry/faces"] > 10
+
+
+def test_batches_that_ranks_cannot_share_are_refused():
+    check_batch(tiny.config(), Ranks(0, 2))
+    with pytest.raises(UserError, match=r"expected a multiple of 12 .* got 8; try --set training.batch=12"):
+        check_batch(tiny.config(), Ranks(0, 3))
+
+
+def _worker(rank: int, port: int, folder: str) -> None:
+    os.environ |= {
+        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    ranks = distributed.start("cpu")
+    for case in CASES:
+        trainee, means = tiny.run_steps(_shared_config(case), 4, ranks, EPS)
+        torch.save({"weights": tiny.tensors_of(trainee), "means": means}, f"{folder}/{case}{rank}.pt")
+    distributed.stop(ranks)
+
+
+# Adam divides by the gradient's size, so a weight whose gradient is rounding noise would move at full speed in a
+# direction that the noise decides. With this in the divisor such weights stay where they are.
+EPS = 0.01
+
+
+# Wild: shapes that leave the box to different extents, so that samples of one rank need more repairs.
+CASES = {"usual": {}, "wild": {"sdf_scale": 8.0, "sphere_radius": 0.45}}
+
+
+def _shared_config(case: str):
+    return tiny.config(
+        data={"resolution": 16, "views_per_shape": 2},
+        training={"batch": 16},
+        augment={"mode": "ada", "probability": 0.3},
+        geometry=CASES[case],
+    )
+
+
+@pytest.fixture(scope="module")
+def two_ranks(tmp_path_factory):
+    """Folder with <case>0.pt and <case>1.pt: what two ranks learnt."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_worker, args=(rank, port, str(folder))) for rank in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    return folder
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_ranks_are_one_rank(two_ranks, case):
+    trainee, means = tiny.run_steps(_shared_config(case), 4, eps=EPS)
+    assert (means["loss/repair"] > 0) == (case == "wild")
+    results = [torch.load(two_ranks / f"{case}{rank}.pt", weights_only=True) for rank in (0, 1)]
+    start = tiny.tensors_of(build_trainee(_shared_config(case), Ranks()))
+    for name, value in tiny.tensors_of(trainee).items():
+        assert torch.equal(results[0]["weights"][name], results[1]["weights"][name]), f"ranks differ in {name}"
+        moved = (value - start[name]).norm()
+        error = (results[0]["weights"][name] - value).norm()
+        assert error <= 1e-3 * moved + 1e-7, f"{name}: moved {moved:.2e}, two ranks differ by {error:.2e}"
+    for name, mean in means.items():
+        assert results[0]["means"][name] == pytest.approx(mean, rel=1e-4, abs=1e-6), name

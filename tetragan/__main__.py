@@ -1,0 +1,73 @@
+"""The `tetragan` command: a lazy click group that imports a verb's module only when it is called."""
+
+import importlib
+import sys
+
+import click
+
+# verb → (module, attribute, help). The help stands here so that `tetragan --help` imports nothing.
+VERBS = {
+    "dataset": ("tetragan.dataset", "dataset", "Make, render, pack, check and look at datasets of views."),
+    "train": ("tetragan.train", "train", "Train a generator on a dataset."),
+    "generate": ("tetragan.sample", "generate", "Sample textured meshes and a sheet from a network."),
+    "interpolate": ("tetragan.sample", "interpolate", "Walk between samples: a strip of pictures."),
+    "export": (
+        "tetragan.network",
+        "export",
+        "Copy a network to a file (also of half the size) or a folder.",
+    ),
+    "evaluate": ("tetragan.evaluate", "evaluate", "Measure a network or a folder of meshes against a dataset."),
+    "info": ("tetragan.network", "info", "Parts, parameters, multiply-adds and memory of a preset or a network file."),
+    "doctor": (
+        "tetragan.doctor",
+        "doctor",
+        "What is installed, which kernels are active, and what to do about the rest.",
+    ),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose commands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order of the help text."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a verb's module and return its command; None where there is no such verb."""
+        if name not in VERBS:
+            return None
+        module, attribute, _ = VERBS[name]
+        return getattr(importlib.import_module(module), attribute)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of verbs of --help, without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, text) for verb, (_, _, text) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tetragan")
+def cli() -> None:
+    """TetraGAN: textured 3D meshes from one random latent, learnt from 2D views of one category."""
+
+
+def main() -> None:
+    """Run the command line. A user's mistake is one line and exit status 2, never a traceback."""
+    from torch_utils.errors import UserError
+
+    try:
+        cli(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except UserError as error:
+        click.echo(f"Error: {error}", err=True)
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

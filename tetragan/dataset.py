@@ -1,0 +1,360 @@
+"""`tetragan dataset`: from meshes to checked training views."""
+
+import os
+from pathlib import Path
+
+import click
+
+FOLDER = click.Path(path_type=Path)
+
+
+class Shard(click.ParamType):
+    """ "i/n" with 0 ≤ i < n."""
+
+    name = "i/n"
+
+    def convert(self, value, param, ctx):
+        """(i, n) from its text; a message of the option's where it is none."""
+        if isinstance(value, tuple):
+            return value
+        index, _, count = value.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            self.fail(f"expected i/n with 0 <= i < n, e.g. 0/4, got {value!r}", param, ctx)
+        return int(index), int(count)
+
+
+@click.group()
+def dataset() -> None:
+    """Make, render, pack, check and look at datasets of views."""
+
+
+@dataset.command()
+@click.option("--category", default="chair", show_default=True, help="chair, table, car, lamp, mug or plane.")
+@click.option("--count", type=click.IntRange(1), required=True, help="Number of shapes.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other shapes.")
+@click.option("--out", type=FOLDER, required=True, help="Folder for the meshes, in ShapeNet's layout.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes; 0 = one a core.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def procedural(category: str, count: int, seed: int, out: Path, workers: int, quiet: bool) -> None:
+    """Make parametric textured meshes of a category, with captions."""
+    from dataset_tool.procedural.write import write_shapes
+    from torch_utils.progress import progress_bar
+
+    with progress_bar(f"making {category}s", count, quiet=quiet) as advance:
+        seen = 0
+
+        def progress(done: int, _: int) -> None:
+            nonlocal seen
+            for _i in range(done - seen):
+                advance()
+            seen = done
+
+        summary = write_shapes(category, count, seed, out, workers=workers or os.cpu_count() or 1, progress=progress)
+    kept = f", {summary.kept} were there" if summary.kept else ""
+    click.echo(f"{summary.written} {category} meshes written to {summary.folder}{kept}")
+    click.echo(f"next: tetragan dataset render {out} --out DATASET --camera {category}")
+
+
+@dataset.command()
+@click.argument("source", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="Folder of the dataset; a killed run continues.")
+@click.option("--resolution", type=click.IntRange(16, 4096), default=64, show_default=True, help="Side of a view, px.")
+@click.option("--views", type=click.IntRange(1, 1000), default=24, show_default=True, help="Views a shape.")
+@click.option("--camera", default="chair", show_default=True, help="A law's name (chair, car, …) or a YAML file.")
+@click.option(
+    "--shading",
+    type=click.Choice(["albedo", "soft"]),
+    default="albedo",
+    show_default=True,
+    help="Base colours, or in a light.",
+)
+@click.option(
+    "--light",
+    type=click.Choice(["studio", "sky"]),
+    default="studio",
+    show_default=True,
+    help="Of soft shading: area lamps, or an overcast sky.",
+)
+@click.option("--occlusion", is_flag=True, help="Soft shading darkens corners (ambient occlusion).")
+@click.option(
+    "--renderer",
+    type=click.Choice(["built-in", "blender"]),
+    default="built-in",
+    show_default=True,
+    help="Blender's Cycles needs an environment of its own: make blender.",
+)
+@click.option("--samples", type=click.IntRange(1, 4096), default=32, show_default=True, help="Of Cycles, a pixel.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option(
+    "--supersample",
+    type=click.Choice(["1", "2", "4"]),
+    default="2",
+    show_default=True,
+    help="Raster samples along each side of a pixel.",
+)
+@click.option(
+    "--scale",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="Longest side of a shape, world units.  [default: by --camera]",
+)
+@click.option("--fit", is_flag=True, help="Make shapes smaller that the pictures would cut.")
+@click.option("--category", help="Name of what the data show.  [default: by --camera]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
+@click.option(
+    "--format",
+    "image_format",
+    type=click.Choice(["png", "webp"]),
+    default="png",
+    show_default=True,
+    help="Of the views; both lossless.",
+)
+@click.option(
+    "--extra",
+    "extras",
+    type=click.Choice(["depth", "normal", "mask"]),
+    multiple=True,
+    help="Arrays to store too; may be repeated.",
+)
+@click.option("--manifest", type=FOLDER, help="CSV or JSON that names shapes, captions, classes, axes.")
+@click.option("--split-lists", type=FOLDER, help="Folder with train.txt, val.txt, test.txt.")
+@click.option("--up", help="Up axis of the sources, e.g. +Z.")
+@click.option("--front", help="Front of the sources: an axis, or degrees of the turn that brings it to +Z.")
+@click.option("--class", "class_name", help="Class of all shapes.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes of one thread each; 0 = one a core.")
+@click.option("--shard", type=Shard(), help="Only every n-th shape from the i-th on; torchrun sets it.")
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "native", "reference"]),
+    default="auto",
+    show_default=True,
+    help="Rasteriser.",
+)
+@click.option("--allow-outside", is_flag=True, help="Meshes may name textures outside SOURCE.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def render(source: Path, out: Path, camera: str, supersample: str, workers: int, quiet: bool, **options) -> None:
+    """Render SOURCE, a ShapeNet tree, a folder of meshes or a manifest, to posed RGBA views.
+
+    Shapes that cannot be read are listed at the end, the rest is rendered. The result depends on the files and the
+    options alone, not on order, workers or shards.
+    """
+    from dataset_tool.render.render_dataset import DEFAULT_SCALE, SCALES, render_dataset
+    from dataset_tool.render.render_shape import RenderSettings
+    from dataset_tool.sources.find_shapes import find_shapes
+    from rendering.camera_distribution import camera_law
+    from torch_utils.progress import progress_bar
+
+    law = camera_law(camera)
+    category = options["category"] or (law.name if law.name in SCALES else "object")
+    names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "device", "fit", "seed"]
+    names += ["image_format", "backend", "allow_outside"]
+    settings = RenderSettings(
+        law=law,
+        scale=options["scale"] or SCALES.get(law.name, DEFAULT_SCALE),
+        supersample=int(supersample),
+        extras=tuple(sorted(set(options["extras"]))),
+        **{name: options[name] for name in names},
+    )
+    settings.check()
+    described = ("manifest", "split_lists", "up", "front", "class_name")
+    sources = find_shapes(source, **{name: options[name] for name in described})
+    shard = options["shard"] or (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    total = len(sources[shard[0] :: shard[1]])
+    try:
+        with progress_bar("rendering", total, quiet=quiet) as advance:
+            result = render_dataset(
+                sources,
+                out,
+                settings,
+                category=category,
+                workers=workers or cores,
+                shard=shard,
+                on_shape=lambda _: advance(),
+            )
+    except KeyboardInterrupt:
+        click.echo(f"stopped; the shapes in {out} are whole: run the same command to continue", err=True)
+        raise
+    _report(result, out)
+
+
+def _report(result, out: Path) -> None:
+    """What was done, then every shape with something wrong, by name."""
+    for shape_id, warnings in sorted(result.warnings.items()):
+        for warning in warnings:
+            click.echo(f"note: {shape_id}: {warning}", err=True)
+    for shape_id, failure in sorted(result.failures.items()):
+        click.echo(f"failed: {shape_id}: {failure}", err=True)
+    parts = [f"{len(result.rendered)} shapes rendered to {out}"]
+    parts += [f"{len(result.skipped)} were there"] if result.skipped else []
+    parts += [f"{len(result.failures)} failed (listed above and in {out / 'failures.json'})"] if result.failures else []
+    click.echo(", ".join(parts))
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--strict", is_flag=True, help="Warnings count as errors.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def check(data: Path, strict: bool, quiet: bool) -> None:
+    """Verify every image, camera, split and hash of DATA; exit status 2 on errors."""
+    from dataset_tool.check import check_dataset
+    from dataset_tool.dataset import open_dataset
+    from torch_utils.errors import UserError
+    from torch_utils.progress import progress_bar
+
+    opened = open_dataset(data)
+    with progress_bar("checking", len(opened.shape_ids()), quiet=quiet) as advance:
+        findings = check_dataset(opened, advance)
+    kinds: dict[tuple[str, str], list] = {}
+    for finding in findings:
+        kinds.setdefault((finding.level, finding.kind), []).append(finding)
+    if kinds:
+        click.echo(f"{'level':8} {'what':30} {'shapes':>6}  first")
+    for (level, kind), group in kinds.items():
+        first = " ".join(part for part in (group[0].where, group[0].detail) if part)
+        click.echo(f"{level:8} {kind:30} {len({f.where for f in group}):6d}  {first}")
+    errors = sum(finding.level == "error" for finding in findings)
+    shapes = len(opened.shape_ids())
+    click.echo(f"{shapes} shapes: {errors} errors, {len(findings) - errors} warnings")
+    if errors or (strict and findings):
+        raise UserError(f"{data}: {errors} errors, {len(findings) - errors} warnings; see the table above")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+def info(data: Path) -> None:
+    """What DATA holds."""
+    from dataset_tool.dataset import open_dataset
+    from rendering.camera_distribution import dump_law
+
+    opened = open_dataset(data)
+    header = opened.header
+    counts = ", ".join(f"{name} {len(ids)}" for name, ids in opened.splits.items())
+    law = {key: value for key, value in dump_law(header.camera_law).items() if value}
+    rows = {
+        "category": header.category,
+        "shapes": f"{len(opened.shape_ids())} ({counts})",
+        "views": f"{header.views} of {header.resolution} px, {header.image_format}",
+        "classes": ", ".join(header.classes) or "none (unconditional)",
+        "cameras": ", ".join(f"{key} {value}" for key, value in law.items()),
+        "renderer": ", ".join(f"{key} {value}" for key, value in header.renderer.items()),
+        "seed": str(header.seed),
+        "hash": opened.hash(),
+    }
+    for name, value in rows.items():
+        click.echo(f"{name:9} {value}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="sheet.html (one file, offline) or sheet.png")
+@click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: all]")
+@click.option("--shapes", type=click.IntRange(1), default=24, show_default=True, help="Shapes shown.")
+@click.option("--views", type=click.IntRange(1), default=8, show_default=True, help="Views of each.")
+@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of a picture, px.")
+@click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Shapes in a row of a PNG.")
+def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, side: int, columns: int) -> None:
+    """A contact sheet of DATA."""
+    from dataset_tool.contact_sheet import choose, write_html_sheet, write_png_sheet
+    from dataset_tool.dataset import open_dataset
+
+    kind = out.suffix.lower()
+    if kind not in (".html", ".htm", ".png"):
+        raise click.UsageError(f"--out: expected a name ending in .html or .png, got {out}")
+    opened = open_dataset(data)
+    chosen = choose(opened, split, shapes)
+    if kind == ".png":
+        write_png_sheet(opened, chosen, out, views=views, side=side, columns=columns)
+    else:
+        write_html_sheet(opened, chosen, out, views=views, side=side)
+    click.echo(f"sheet: {out}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="The zip.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def pack(data: Path, out: Path, quiet: bool) -> None:
+    """Pack DATA into one uncompressed zip, which every command reads."""
+    from dataset_tool.dataset import open_dataset
+    from dataset_tool.edit import pack as write_zip
+    from torch_utils.progress import progress_bar
+
+    opened = open_dataset(data)
+    with progress_bar("packing", len(opened.shape_ids()), quiet=quiet) as advance:
+        write_zip(opened, out, advance)
+    click.echo(f"{len(opened.shape_ids())} shapes packed into {out}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER, nargs=-1, required=True)
+@click.option("--out", type=FOLDER, required=True, help="A new folder; files are linked where possible.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def merge(data: tuple[Path, ...], out: Path, quiet: bool) -> None:
+    """Join datasets rendered alike; every shape keeps its split."""
+    from dataset_tool.dataset import open_dataset
+    from dataset_tool.edit import merge as join_datasets
+    from torch_utils.progress import progress_bar
+
+    opened = [open_dataset(path) for path in data]
+    with progress_bar("merging", sum(len(part.shape_ids()) for part in opened), quiet=quiet) as advance:
+        header = join_datasets(opened, out, advance)
+    click.echo(f"{_counts(header)} in {out}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--lists", type=FOLDER, help="Folder with train.txt, val.txt, test.txt.  [default: by hash of the ids]")
+def split(data: Path, lists: Path | None) -> None:
+    """Give DATA (a folder) other splits; no image is touched."""
+    from dataset_tool.edit import resplit
+    from dataset_tool.sources.find_shapes import read_split_lists
+
+    header = resplit(data, None if lists is None else read_split_lists(lists))
+    click.echo(f"{_counts(header)} in {data}")
+
+
+@dataset.command()
+@click.argument("data", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="A new folder; files are linked where possible.")
+@click.option("--split", "splits", type=click.Choice(["train", "val", "test"]), multiple=True, help="Only these.")
+@click.option("--ids", type=FOLDER, help="Text file with one id a line.")
+@click.option("--class", "class_name", help="Only shapes of this class.")
+@click.option("--count", type=click.IntRange(1), help="At most so many of each split.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def subset(data: Path, out: Path, ids: Path | None, quiet: bool, **conditions) -> None:
+    """Copy some shapes of DATA into a new dataset; every shape keeps its split."""
+    from dataset_tool.dataset import open_dataset
+    from dataset_tool.edit import subset as copy_some
+    from dataset_tool.sources.find_shapes import read_split_lists
+    from torch_utils.progress import progress_bar
+
+    opened = open_dataset(data)
+    wanted = None if ids is None else [name for part in read_split_lists(ids).values() for name in part]
+    with progress_bar("copying", len(opened.shape_ids()), quiet=quiet) as advance:
+        header = copy_some(opened, out, ids=wanted, on_shape=advance, **conditions)
+    click.echo(f"{_counts(header)} in {out}")
+
+
+def _counts(header) -> str:
+    parts = ", ".join(f"{name} {len(ids)}" for name, ids in header.splits.items())
+    return f"{sum(len(ids) for ids in header.splits.values())} shapes ({parts})"
+
+
+@dataset.command()
+@click.argument("folder", type=FOLDER)
+@click.option("--layout", type=click.Choice(["get3d", "nerf", "eg3d"]), help="[default: found out]")
+@click.option("--category", default="object", show_default=True, help="Name of what the data show.")
+@click.option("--up", help="Up axis of its world, where it is not the usual one.")
+@click.option("--front", help="Front of its world: an axis, or degrees.")
+@click.option(
+    "--world-scale", type=click.FloatRange(0, min_open=True), help="Its units to ours.  [default: by framing]"
+)
+def convert(folder: Path, **options) -> None:
+    """Make FOLDER, a dataset of GET3D, NeRF, nerfstudio or EG3D, readable in place; no image is copied."""
+    from dataset_tool.sources.convert import convert as convert_folder
+    from dataset_tool.sources.orientation import parse_front
+
+    front = options.pop("front")
+    header = convert_folder(folder, front=None if front is None else parse_front(front), **options)
+    click.echo(f"{_counts(header)} of {header.views} views, {header.resolution} px, layout {header.renderer['layout']}")
+    click.echo(f"next: tetragan dataset check {folder}")

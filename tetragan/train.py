@@ -1,0 +1,121 @@
+"""`tetragan train`."""
+
+import errno
+import shlex
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_name",
+    help="A preset (chair, chair-128) or a YAML file; left out: the configuration of what --init or --resume names.",
+)
+@click.option("--data", type=click.Path(path_type=Path), help="Dataset: a folder or zip of `tetragan dataset render`.")
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a setting, e.g. loss.gamma=10.")
+@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option(
+    "--init",
+    type=click.Path(path_type=Path),
+    help="Start from a run's folder, a network file, a shipped network's name, or a training state.",
+)
+@click.option(
+    "--judges",
+    type=click.Path(path_type=Path),
+    help="With --init: take the discriminators from this run, state or network instead.",
+)
+@click.option("--dry-run", is_flag=True, help="Check everything, do a few steps, say time and memory; write nothing.")
+@click.option("--benchmark", is_flag=True, help="Images a second and the share of each phase; write nothing.")
+@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--quiet", is_flag=True, help="Say only what needs attention.")
+def train(
+    config_name: str | None,
+    data: Path | None,
+    out: Path | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+    init: Path | None,
+    judges: Path | None,
+    dry_run: bool,
+    benchmark: bool,
+    device: str,
+    quiet: bool,
+) -> None:
+    """Train a generator on a dataset of views.
+
+    Several processes (GPUs, nodes): torchrun --nproc-per-node N -m tetragan train …
+    """
+    if resume and (init or dry_run or benchmark):
+        raise click.UsageError("--resume goes on with a run: leave out --init, --dry-run and --benchmark")
+    if judges and not init:
+        raise click.UsageError("--judges goes with --init, which names the generator")
+    if data is None and not benchmark:
+        raise click.UsageError("--data is missing: give the folder or zip that `tetragan dataset render` wrote")
+    if out is None and not (dry_run or benchmark):
+        raise click.UsageError("--out is missing: give a folder for the run")
+    if config_name is None and not (resume or init):
+        raise click.UsageError("--config is missing: give a preset such as chair, or a YAML file")
+
+    from torch_utils import distributed
+    from training.run.run_folder import RunFolder
+
+    folder = RunFolder(out) if out is not None else None
+    if folder is not None and not resume:
+        folder.refuse_run()
+    if folder is not None and resume:
+        config = folder.resumed_config(config_name, overrides)
+    elif init is not None and config_name is None:
+        from training.initialize import config_of
+
+        config = config_of(init, overrides)
+    else:
+        from configs.loader import load_config
+
+        config = load_config(config_name or "", overrides)
+    ranks = distributed.start(device)
+    try:
+        if folder is None or dry_run or benchmark:
+            from training.benchmark import benchmark_run, dry_run_report
+
+            click.echo(
+                benchmark_run(config, data, ranks) if benchmark else dry_run_report(config, data, init, judges, ranks)
+            )
+            return
+        complete = _train(config, data, folder, ranks, resume=resume, init=init, judges=judges, quiet=quiet)
+    finally:
+        distributed.stop(ranks)
+    if not complete:
+        sys.exit(130)
+
+
+def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, judges: Path | None, quiet: bool) -> bool:
+    """Run, and say how it ended. Returns whether it is complete."""
+    from torch_utils.errors import UserError
+    from training.data import open_data, prepare_process
+    from training.loop import train as run_training
+    from training.optimizer import NonFiniteError
+
+    prepare_process(config, ranks.device)
+    opened = open_data(data, config)
+    if resume:
+        folder.check_data(opened)
+    try:
+        complete = run_training(config, opened, folder, ranks, resume=resume, init=init, judges=judges, quiet=quiet)
+    except NonFiniteError as error:
+        raise UserError(f"training stopped: {error}") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        advice = "the last state is whole: mend that and go on with --resume"
+        raise UserError(f"--out {folder.path}: cannot be written ({error.strerror}); {advice}") from None
+    if ranks.first and not complete:
+        again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(folder.path))} --resume"
+        click.echo(f"Stopped; the state is saved. Go on with: {again}", err=True)
+    elif ranks.first and not quiet:
+        network = folder.path / "network.safetensors"
+        click.echo(f"Done. Samples: tetragan generate --network {network} --out samples", err=True)
+    return complete
