@@ -2,7 +2,7 @@
 #   make demo   chairs → views → training → meshes → report, in out/demo
 #   make test   all that CI checks
 #   make blender   an environment for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
-#   make sanitize  the ops' tests on CPU kernels with address and undefined-behaviour checks
+#   make sanitize  the ops' tests on CPU kernels with address and undefined-behavior checks
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt

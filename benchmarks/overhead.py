@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.antialias import antialias, face_neighbours
+from torch_utils.ops.antialias import antialias, face_neighbors
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.interpolate import interpolate
 from torch_utils.ops.marching_tets import edge_crossings, marching_tets_topology
@@ -110,8 +110,8 @@ def _surface_calls() -> list[Call]:
     positions.requires_grad_()
     faces, offsets = torch.tensor([[0, 1, 2]], dtype=torch.int32), torch.tensor([0, 1])
     rast = rasterize(positions, faces, offsets, (4, 4))[0].detach()
-    neighbours = face_neighbours(faces)
-    attributes, colour, seen = _leaf(3, 3), _leaf(1, 4, 4, 3), rast.clone().requires_grad_()
+    neighbors = face_neighbors(faces)
+    attributes, color, seen = _leaf(3, 3), _leaf(1, 4, 4, 3), rast.clone().requires_grad_()
     picture, uv = _leaf(1, 4, 4, 3), _leaf(1, 4, 4, 2)
     texels = picture.detach().flatten(1, 2)
     sdf, corners = torch.tensor([-0.5, 0.5, 0.4, 0.6]).requires_grad_(), _leaf(4, 3)
@@ -131,9 +131,9 @@ def _surface_calls() -> list[Call]:
         ),
         Call(
             "antialias",
-            lambda: antialias(colour, rast, positions, faces, neighbours),
-            (colour, positions),
-            lambda: ops.antialias(colour, rast, positions, faces, neighbours),
+            lambda: antialias(color, rast, positions, faces, neighbors),
+            (color, positions),
+            lambda: ops.antialias(color, rast, positions, faces, neighbors),
         ),
         Call(
             "texture",

@@ -36,7 +36,7 @@ MANY = 5000
 
 
 def write_textured(path: Path, faces: int, texture_side: int = 1024) -> None:
-    """A bumpy sphere of that many triangles, with a texture of coloured noise, as GLB."""
+    """A bumpy sphere of that many triangles, with a texture of colored noise, as GLB."""
     vertices, triangles = bumpy_sphere(faces)
     direction = torch.nn.functional.normalize(vertices, dim=1)
     uvs = torch.stack([torch.atan2(direction[:, 2], direction[:, 0]) / (2 * torch.pi) + 0.5, direction[:, 1].acos()], 1)
@@ -84,7 +84,7 @@ def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
     for shading, denoise, what in (
         ("soft", True, "GET3D's light and denoiser"),
         ("soft", False, "GET3D's light, not denoised"),
-        ("albedo", False, "base colours given off, no light"),
+        ("albedo", False, "base colors given off, no light"),
     ):
         cycles = blender_views(mesh, cameras[:views], resolution, shading=shading, samples=SAMPLES, denoise=denoise)  # type: ignore[arg-type]
         theirs = float(np.median(cycles.seconds[1:] if views > 1 else cycles.seconds))

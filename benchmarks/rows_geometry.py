@@ -23,10 +23,10 @@ PEER_FILE = "TETRAGAN_KAOLIN_TETMESH"
 def ball_unions(grid: TetGrid, batch: int) -> Tensor:
     """SDFs [batch, V] of unions of six balls: about 2.5 % of the edges cross."""
     generator = torch.Generator().manual_seed(0)
-    centres = (torch.rand(batch, 6, 3, generator=generator) - 0.5) * 0.5
+    centers = (torch.rand(batch, 6, 3, generator=generator) - 0.5) * 0.5
     radii = torch.rand(batch, 6, generator=generator) * 0.12 + 0.1
     return torch.stack(
-        [((grid.positions[:, None] - c).norm(dim=-1) - r).amin(-1) for c, r in zip(centres, radii, strict=True)]
+        [((grid.positions[:, None] - c).norm(dim=-1) - r).amin(-1) for c, r in zip(centers, radii, strict=True)]
     )
 
 

@@ -1,4 +1,4 @@
-"""Rows of rasterize, interpolate, antialias, face_neighbours and texture."""
+"""Rows of rasterize, interpolate, antialias, face_neighbors and texture."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch.nn import functional
 from benchmarks.row import Job, Row, tensor_bytes
 from rendering.camera import Cameras
 from torch_utils.ops.antialias import antialias, antialias_reference
-from torch_utils.ops.face_neighbours import face_neighbours, face_neighbours_reference
+from torch_utils.ops.face_neighbors import face_neighbors, face_neighbors_reference
 from torch_utils.ops.interpolate import interpolate
 from torch_utils.ops.rasterize import rasterize
 from torch_utils.ops.texture import texture
@@ -77,8 +77,8 @@ def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
         return None, f"no OpenGL here: {error}"
     program = context.program(
         vertex_shader="""#version 330
-            uniform mat4 matrix; in vec3 position; in vec3 colour; in vec2 weight; out vec3 c; out vec2 b;
-            void main() { gl_Position = matrix * vec4(position, 1); c = colour; b = weight; }""",
+            uniform mat4 matrix; in vec3 position; in vec3 color; in vec2 weight; out vec3 c; out vec2 b;
+            void main() { gl_Position = matrix * vec4(position, 1); c = color; b = weight; }""",
         fragment_shader="""#version 330
             in vec3 c; in vec2 b; layout(location = 0) out vec4 rast; layout(location = 1) out vec4 value;
             void main() { rast = vec4(b, gl_FragCoord.z, gl_PrimitiveID + 1); value = vec4(c, 1); }""",
@@ -86,7 +86,7 @@ def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
     weights = np.tile(np.array([[1, 0], [0, 1], [0, 0]], np.float32), (s.faces_of_one.shape[0], 1))
     corners = s.vertices.numpy()[s.faces_of_one.numpy()].reshape(-1, 3)
     buffer = context.buffer(np.concatenate([corners, corners + 0.5, weights], 1).astype("f4").tobytes())
-    array = context.vertex_array(program, [(buffer, "3f 3f 2f", "position", "colour", "weight")])
+    array = context.vertex_array(program, [(buffer, "3f 3f 2f", "position", "color", "weight")])
     targets = [context.texture((s.size, s.size), 4, dtype="f4") for _ in range(2)]
     frame = context.framebuffer(targets, context.depth_texture((s.size, s.size)))
     frame.use()
@@ -130,25 +130,25 @@ def drawing_and_gradient(device: torch.device) -> Job:
 
 
 def antialiasing(device: torch.device) -> Job:
-    """Sixteen small views, forward and backward to colour and positions; the peer is the plain reference."""
+    """Sixteen small views, forward and backward to color and positions; the peer is the plain reference."""
     s = scene(16, 128, 4000, device)
     positions = s.positions.requires_grad_()
     rast, _ = rasterize(positions.detach(), s.faces, s.face_offsets, (s.size, s.size))
-    neighbours = face_neighbours(s.faces)
-    colour = torch.rand(*rast.shape[:3], 4, device=device, requires_grad=True)
+    neighbors = face_neighbors(s.faces)
+    color = torch.rand(*rast.shape[:3], 4, device=device, requires_grad=True)
 
     def run(function: Callable[..., Tensor]) -> None:
-        out = function(colour, rast, positions, s.faces, neighbours)
-        torch.autograd.grad(out, (colour, positions), torch.ones_like(out))
+        out = function(color, rast, positions, s.faces, neighbors)
+        torch.autograd.grad(out, (color, positions), torch.ones_like(out))
 
-    moved = 5 * tensor_bytes(colour) + tensor_bytes(rast, positions, positions, s.faces, neighbours)
+    moved = 5 * tensor_bytes(color) + tensor_bytes(rast, positions, positions, s.faces, neighbors)
     return Job(lambda: run(antialias), lambda: run(antialias_reference), moved)
 
 
-def neighbours(device: torch.device) -> Job:
-    """The neighbours of all faces of sixteen copies; the peer is the plain reference."""
+def neighbors(device: torch.device) -> Job:
+    """The neighbors of all faces of sixteen copies; the peer is the plain reference."""
     faces = scene(16, 8, 4000, device).faces
-    ours, peer = (lambda: face_neighbours(faces)), (lambda: face_neighbours_reference(faces))
+    ours, peer = (lambda: face_neighbors(faces)), (lambda: face_neighbors_reference(faces))
     return Job(ours, peer, 2 * tensor_bytes(faces))
 
 
@@ -176,6 +176,6 @@ RASTER_ROWS = [
     Row("rasterize + interpolate", "20k triangles, 8 × 256²", "moderngl on llvmpipe", drawing, 2.0),
     Row("rasterize + interpolate, with gradient", "4k triangles, 16 × 128²", "–", drawing_and_gradient),
     Row("antialias, with gradient", "4k triangles, 16 × 128² × 4", "own reference", antialiasing),
-    Row("face_neighbours", "64k triangles", "own reference (sort)", neighbours),
+    Row("face_neighbors", "64k triangles", "own reference (sort)", neighbors),
     Row("texture, with gradient", "1024² × 3 at 8 × 256²", "grid_sample", texturing),
 ]

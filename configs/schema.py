@@ -49,10 +49,10 @@ class BackboneConfig(Section):
 class GeometryConfig(Section):
     """From the geometry planes to a mesh."""
 
-    lattice: Literal["bcc", "kuhn"] = Field("bcc", description="tetrahedral lattice: body-centred cubic or Kuhn")
+    lattice: Literal["bcc", "kuhn"] = Field("bcc", description="tetrahedral lattice: body-centered cubic or Kuhn")
     cells: Annotated[int, Field(ge=4)] = Field(26, description="lattice cells along the side of the box")
     box: Positive = Field(
-        1.0, description="side of the box that the lattice fills, world units; its centre is the origin"
+        1.0, description="side of the box that the lattice fills, world units; its center is the origin"
     )
     deformation: NonNegative = Field(
         0.2, description="largest movement of a lattice vertex, cells per axis; 0 turns it off"
@@ -65,16 +65,16 @@ class GeometryConfig(Section):
     hidden: PositiveInt = Field(32, description="hidden width of the SDF and deformation heads")
     hidden_layers: PositiveInt = Field(1, description="hidden layers of the SDF and deformation heads")
     rgb_gradient: Literal["none", "silhouette", "full"] = Field(
-        "full", description="how the RGB loss reaches vertex positions: not, through coverage, or through colours too"
+        "full", description="how the RGB loss reaches vertex positions: not, through coverage, or through colors too"
     )
 
 
 class TextureConfig(Section):
-    """From the texture planes to colours."""
+    """From the texture planes to colors."""
 
     hidden: PositiveInt = Field(32, description="hidden width of the texture head")
     features: PositiveInt = Field(16, description="texture features before the modulated projection to RGB")
-    plane_gain: Positive = Field(1.0, description="factor on the texture planes; small values start less colourful")
+    plane_gain: Positive = Field(1.0, description="factor on the texture planes; small values start less colorful")
 
 
 class RenderingConfig(Section):
@@ -83,7 +83,7 @@ class RenderingConfig(Section):
     supersample: Literal[1, 2, 4] = Field(
         2, description="raster samples along each side of a pixel, fakes and reals alike"
     )
-    backend: Literal["auto", "native", "nvdiffrast", "reference"] = Field("auto", description="rasteriser")
+    backend: Literal["auto", "native", "nvdiffrast", "reference"] = Field("auto", description="rasterizer")
 
 
 class DiscriminatorConfig(Section):
@@ -109,14 +109,14 @@ class DiscriminatorConfig(Section):
 
 
 class LossConfig(Section):
-    """Losses and regularisers."""
+    """Losses and regularizers."""
 
     gamma: NonNegative = Field(40.0, description="weight of R1 on the RGB discriminator")
     gamma_mask: NonNegative | None = Field(None, description="weight of R1 on the mask discriminator; null = gamma")
     mask_weight: NonNegative = Field(1.0, description="weight of the mask discriminator's loss against RGB's in G")
-    r1_interval: PositiveInt = Field(16, description="minibatches between two R1 steps (lazy regularisation)")
+    r1_interval: PositiveInt = Field(16, description="minibatches between two R1 steps (lazy regularization)")
     style_mixing: Fraction = Field(0.9, description="probability of mixing two latents in a sample")
-    sdf_regulariser: NonNegative = Field(
+    sdf_regularizer: NonNegative = Field(
         0.01, description="weight of the sign cross-entropy over crossing edges, the SDF in cells"
     )
     floater_weight: NonNegative = Field(
@@ -125,7 +125,7 @@ class LossConfig(Section):
 
 
 class TrainingConfig(Section):
-    """Length, optimisers, averages, and how often what is written."""
+    """Length, optimizers, averages, and how often what is written."""
 
     total_kimg: Positive = Field(20000.0, description="length of the run, thousands of real images shown to D")
     batch: PositiveInt = Field(32, description="images in a global minibatch")

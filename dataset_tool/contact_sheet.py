@@ -13,7 +13,7 @@ from dataset_tool.dataset import ViewDataset
 from torch_utils.errors import UserError
 from torch_utils.files import replacing, write_text
 
-BACKGROUND = 235  # light grey: white and black objects both stand out
+BACKGROUND = 235  # light gray: white and black objects both stand out
 
 
 def choose(dataset: ViewDataset, split: str | None, count: int) -> list[str]:

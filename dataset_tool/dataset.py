@@ -108,7 +108,7 @@ class ViewDataset:
         return pixels.straight(image, pixels.divisor(self.resolution, resolution or self.resolution, str(self.path)))
 
     def load_premultiplied(self, shape_id: str, view: int, resolution: int) -> np.ndarray:
-        """Like `load`, with the colours multiplied by alpha (composited on black)."""
+        """Like `load`, with the colors multiplied by alpha (composited on black)."""
         image = self._decode(shape_id, view)
         return pixels.premultiplied(image, pixels.divisor(self.resolution, resolution, str(self.path)))
 

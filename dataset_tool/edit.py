@@ -80,12 +80,12 @@ def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], Non
                 splits[name][shape_id] = None
     _copy_shapes({shape_id: dataset for shape_id, (_, dataset) in owner.items()}, out, on_shape)
     categories = list(dict.fromkeys(dataset.category for dataset in datasets))
-    labelled = len(classes) > 1 and "" not in classes
+    labeled = len(classes) > 1 and "" not in classes
     header = first.header.model_copy(
         update={
             "category": "+".join(categories),
-            "classes": tuple(classes) if labelled else (),
-            "labels": {i: classes.index(_class(d, i)) for i, (_, d) in sorted(owner.items())} if labelled else {},
+            "classes": tuple(classes) if labeled else (),
+            "labels": {i: classes.index(_class(d, i)) for i, (_, d) in sorted(owner.items())} if labeled else {},
             "splits": {name: tuple(sorted(ids)) for name, ids in splits.items()},
         }
     )

@@ -48,7 +48,7 @@ class FoundSurface:
 
 @dataclass(frozen=True)
 class Surface:
-    """A batch of extracted meshes and what the regularisers need.
+    """A batch of extracted meshes and what the regularizers need.
 
     mesh: packed. sdf_a, sdf_b [ΣV]: SDF at the two ends of each mesh vertex's grid edge. empty [B] bool.
     """

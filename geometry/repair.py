@@ -24,9 +24,9 @@ def empty_samples(sdf: Tensor) -> Tensor:
 def repair_empty(sdf: Tensor, grid: TetGrid) -> tuple[Tensor, Tensor]:
     """Give samples without a surface one; the others pass through untouched, gradient included.
 
-    sdf [B, V], world units. Where all is outside the grid's centre is pushed inside, where all is inside the boundary
-    is pushed outside, by half a cell; such samples carry no gradient (`regularisers.repair_loss` pulls them back).
-    Returns the SDF and the samples concerned, [B] bool; the number of repairs is its sum. No host synchronisation.
+    sdf [B, V], world units. Where all is outside the grid's center is pushed inside, where all is inside the boundary
+    is pushed outside, by half a cell; such samples carry no gradient (`regularizers.repair_loss` pulls them back).
+    Returns the SDF and the samples concerned, [B] bool; the number of repairs is its sum. No host synchronization.
     """
     empty = empty_samples(sdf)
     push = PUSH_CELLS * grid.cell
@@ -34,7 +34,7 @@ def repair_empty(sdf: Tensor, grid: TetGrid) -> tuple[Tensor, Tensor]:
     everywhere = (fixed[:, 0] < 0) & empty
     fixed = torch.where(everywhere[:, None] & grid.boundary, push, fixed)
     nowhere = empty & ~everywhere
-    fixed[:, grid.centre] = torch.where(nowhere, -push, fixed[:, grid.centre])
+    fixed[:, grid.center] = torch.where(nowhere, -push, fixed[:, grid.center])
     return torch.where(empty[:, None], fixed, sdf), empty
 
 

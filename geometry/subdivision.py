@@ -19,7 +19,7 @@ _RINGS = ((5, 6, 8, 7), (4, 6, 9, 7), (4, 5, 9, 8))
 class Subdivision:
     """A finer grid and where its vertices come from.
 
-    grid: without lattice blocks; it covers the neighbourhood of the surface alone. parents [V', 2] int64: the vertices
+    grid: without lattice blocks; it covers the neighborhood of the surface alone. parents [V', 2] int64: the vertices
     of the coarse grid whose mean each vertex is (twice the same for a kept one).
     """
 
@@ -35,7 +35,7 @@ def subdivide(grid: TetGrid, sdf: Tensor, positions: Tensor | None = None) -> Su
     """Split the tetrahedra that the surface of one sample crosses, and all that share a vertex with them, in eight.
 
     sdf [V]: negative inside. positions [V, 3]: the deformed grid, world units; default the grid's own. The octahedron
-    in the middle of each tetrahedron is cut around its shortest diagonal, which keeps the body-centred lattice's
+    in the middle of each tetrahedron is cut around its shortest diagonal, which keeps the body-centered lattice's
     shapes. With `interpolate`d SDF the surface stays the same; evaluate the network at the new positions to refine it.
     Repeat for finer grids. The grid is empty where there is no surface. Runs on the CPU; the result is on the input's
     device.
@@ -90,6 +90,6 @@ def _grid(coarse: TetGrid, points: np.ndarray, tets: np.ndarray, parents: np.nda
         tet_edges=torch.from_numpy(tet_edges),
         boundary=torch.from_numpy(~free.all(1)),
         free=torch.from_numpy(free),
-        centre=int(np.square(points).sum(1).argmin()) if len(points) else 0,
+        center=int(np.square(points).sum(1).argmin()) if len(points) else 0,
         cell=coarse.cell / 2,
     ).to(coarse.positions.device)

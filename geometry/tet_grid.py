@@ -1,4 +1,4 @@
-"""Tetrahedral grids that fill a cube: the body-centred cubic lattice and the Kuhn lattice."""
+"""Tetrahedral grids that fill a cube: the body-centered cubic lattice and the Kuhn lattice."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -28,13 +28,13 @@ class LatticeBlock:
 
 @dataclass(frozen=True)
 class TetGrid:
-    """A tetrahedral grid that fills a cube centred at the origin, without gaps or overlaps.
+    """A tetrahedral grid that fills a cube centered at the origin, without gaps or overlaps.
 
     positions [V, 3] float32, world units. tets [T, 4] int32, positively oriented: det(v1 − v0, v2 − v0, v3 − v0) > 0.
     edges [E, 2] int32, smaller vertex first, sorted. tet_edges [T, 6] int32: the edges 01, 02, 03, 12, 13, 23 of each
     tetrahedron. boundary [V] bool: on the cube's surface. free [V, 3] bool: axes along which a vertex may be moved; a
     boundary vertex slides on the cube's surface, so that the grid fills the cube however it is deformed.
-    centre: the vertex at (or nearest to) the origin. cell: side of a lattice cell, world units. blocks: the lattices
+    center: the vertex at (or nearest to) the origin. cell: side of a lattice cell, world units. blocks: the lattices
     that make up the vertices, in order.
 
     On "bcc" no movement of up to 0.25 cell along each free axis turns a tetrahedron over.
@@ -46,7 +46,7 @@ class TetGrid:
     tet_edges: Tensor
     boundary: Tensor
     free: Tensor
-    centre: int
+    center: int
     cell: float
     blocks: tuple[LatticeBlock, ...] = ()
 
@@ -75,10 +75,10 @@ class TetGrid:
 
 @lru_cache(maxsize=8)
 def tet_grid(lattice: str, cells: int, box: float = 1.0) -> TetGrid:
-    """The grid of `cells` lattice cells along the side `box` (world units) of a cube centred at the origin; cached.
+    """The grid of `cells` lattice cells along the side `box` (world units) of a cube centered at the origin; cached.
 
-    lattice "bcc": body-centred cubic. (n + 1)³ cell corners, then n³ cell centres. Each face between two cells carries
-    the octahedron of its corners and the two centres, cut into four congruent tetrahedra around the centres' axis
+    lattice "bcc": body-centered cubic. (n + 1)³ cell corners, then n³ cell centers. Each face between two cells carries
+    the octahedron of its corners and the two centers, cut into four congruent tetrahedra around the centers' axis
     (Labelle and Shewchuk, Isosurface Stuffing, 2007); each face on the boundary carries half of one, a pyramid, cut
     into two tetrahedra by a diagonal that alternates like a chessboard. Every tetrahedron has the volume cell³ / 12.
     lattice "kuhn": (n + 1)³ corners; each cell is cut into six tetrahedra around the same diagonal.
@@ -93,7 +93,7 @@ def tet_grid(lattice: str, cells: int, box: float = 1.0) -> TetGrid:
     build = _bcc if lattice == "bcc" else _kuhn
     points, tets = build(cells)
     tets = _orient(points, tets)
-    return _assemble(points, tets, cells, box, centres=lattice == "bcc")
+    return _assemble(points, tets, cells, box, centers=lattice == "bcc")
 
 
 @lru_cache(maxsize=8)
@@ -139,11 +139,11 @@ def _bcc(cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices in half cells [V, 3], 0 … 2·cells, and tetrahedra [T, 4] of either orientation."""
     points = np.concatenate([2 * _lattice(cells + 1), 2 * _lattice(cells) + 1])
     corner = np.arange((cells + 1) ** 3).reshape((cells + 1,) * 3)
-    centre = np.arange(cells**3).reshape((cells,) * 3) + (cells + 1) ** 3
+    center = np.arange(cells**3).reshape((cells,) * 3) + (cells + 1) ** 3
     tets = []
     for axis in range(3):
         # Axis 0 is the face's normal; corners of the square in order around it.
-        c, q = np.moveaxis(centre, axis, 0), np.moveaxis(corner, axis, 0)
+        c, q = np.moveaxis(center, axis, 0), np.moveaxis(corner, axis, 0)
         square = np.stack([q[:, :-1, :-1], q[:, 1:, :-1], q[:, 1:, 1:], q[:, :-1, 1:]], -1)
         inner = square[1:-1]
         sides = np.stack([inner, np.roll(inner, -1, -1)], -1)
@@ -189,14 +189,14 @@ def _orient(points: np.ndarray, tets: np.ndarray) -> np.ndarray:
     return tets
 
 
-def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, centres: bool) -> TetGrid:
+def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, centers: bool) -> TetGrid:
     edges, tet_edges = connect(tets, len(points))
     # (h − cells) · box / (2 · cells) rounds symmetrically: mirrored vertices have exactly mirrored coordinates.
     positions = ((points - cells) * (box / (2 * cells))).astype(np.float32)
     cell = box / cells
     free = (points > 0) & (points < 2 * cells)
     blocks = [LatticeBlock(0, cells + 1, -box / 2, cell)]
-    if centres:
+    if centers:
         blocks.append(LatticeBlock((cells + 1) ** 3, cells, (cell - box) / 2, cell))
     return TetGrid(
         positions=torch.from_numpy(positions),
@@ -205,7 +205,7 @@ def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, cent
         tet_edges=torch.from_numpy(tet_edges),
         boundary=torch.from_numpy(~free.all(1)),
         free=torch.from_numpy(free),
-        centre=int(np.square(points - cells).sum(1).argmin()),
+        center=int(np.square(points - cells).sum(1).argmin()),
         cell=cell,
         blocks=tuple(blocks),
     )

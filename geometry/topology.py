@@ -76,7 +76,7 @@ def face_components(mesh: Mesh) -> NDArray[np.int64]:
 def vertex_components(mesh: Mesh) -> Tensor:
     """The part that each vertex of a packed batch belongs to [ΣV] int64: the least id of a vertex in that part.
 
-    On the mesh's device, for training. Labels hook onto their smaller neighbours' and are followed to their ends until
+    On the mesh's device, for training. Labels hook onto their smaller neighbors' and are followed to their ends until
     nothing changes: a number of rounds that grows with the logarithm of a part's size (Shiloach and Vishkin 1982).
     """
     faces = mesh.faces.long()

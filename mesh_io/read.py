@@ -75,7 +75,7 @@ def read_mesh(
     path: the file; its suffix chooses the format. root: the tree that the file may read from (textures, buffers)
     besides its own folder; `allow_outside` lifts that. textures=False leaves images undecoded (geometry only).
 
-    The result has scene transforms applied, polygons triangulated, coincident copies of faces removed, all colours as
+    The result has scene transforms applied, polygons triangulated, coincident copies of faces removed, all colors as
     sRGB values and UVs with the origin top left: see `SourceMesh`. A texture that is missing or damaged is a line in
     `warnings`, and the material keeps its factor. Raises UserError, one line with the file and the cause, where the
     file is no mesh, is damaged, has no faces, NaN or out-of-range indices, or names files outside its tree.

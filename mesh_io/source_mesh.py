@@ -15,17 +15,17 @@ Wrap = Literal["repeat", "clamp", "mirror"]
 class Material:
     """What a surface looks like.
 
-    Every colour here and in `Part` is an **sRGB value in [0, 1]** with straight alpha, whatever the file's own space.
-    The surface's base colour is srgb(linear(base_colour) · linear(image) · linear(vertex colour)): the product is taken
+    Every color here and in `Part` is an **sRGB value in [0, 1]** with straight alpha, whatever the file's own space.
+    The surface's base color is srgb(linear(base_color) · linear(image) · linear(vertex color)): the product is taken
     in linear light; alpha is the plain product. A factor that is absent counts as white.
 
-    base_colour: RGBA factor. image [H, W, 3 or 4] uint8, row 0 = the picture's top, or None; one array may be shared by
-    several materials. wrap: behaviour outside [0, 1] along u and v. alpha_mode: as in glTF; OPAQUE ignores every alpha.
+    base_color: RGBA factor. image [H, W, 3 or 4] uint8, row 0 = the picture's top, or None; one array may be shared by
+    several materials. wrap: behavior outside [0, 1] along u and v. alpha_mode: as in glTF; OPAQUE ignores every alpha.
     metallic, roughness: factors in [0, 1], None where the file does not say.
     """
 
     name: str = ""
-    base_colour: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    base_color: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     image: NDArray[np.uint8] | None = field(default=None, repr=False)
     image_name: str = ""
     wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
@@ -44,14 +44,14 @@ class Part:
 
     vertices [V, 3] float64; every vertex is used by a face and finite. faces [F, 3] int32 local ids, counter-clockwise
     seen from outside. uvs [V, 2] float32, origin top left, texture transforms already applied: they address
-    `material.image` as they are. vertex_colours [V, 4] float32 sRGB values. normals [V, 3] float32 of unit length.
+    `material.image` as they are. vertex_colors [V, 4] float32 sRGB values. normals [V, 3] float32 of unit length.
     """
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int32]
     material: Material = field(default_factory=Material)
     uvs: NDArray[np.float32] | None = None
-    vertex_colours: NDArray[np.float32] | None = None
+    vertex_colors: NDArray[np.float32] | None = None
     normals: NDArray[np.float32] | None = None
     name: str = ""
 
@@ -80,12 +80,12 @@ class SourceMesh:
         return sum(len(part.vertices) for part in self.parts)
 
     @property
-    def coloured(self) -> bool:
-        """Whether the file says anything about colour: an image, vertex colours, or a factor that is not white."""
+    def colored(self) -> bool:
+        """Whether the file says anything about color: an image, vertex colors, or a factor that is not white."""
         return any(
             part.material.image is not None
-            or part.vertex_colours is not None
-            or part.material.base_colour[:3] != (1.0, 1.0, 1.0)
+            or part.vertex_colors is not None
+            or part.material.base_color[:3] != (1.0, 1.0, 1.0)
             for part in self.parts
         )
 

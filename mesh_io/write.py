@@ -17,7 +17,7 @@ from mesh_io.source_mesh import unit_rows
 from torch_utils.errors import UserError
 from torch_utils.files import replacing
 
-BASE_COLOUR, METALLIC_ROUGHNESS = "base_color", "metallic_roughness"
+BASE_COLOR, METALLIC_ROUGHNESS = "base_color", "metallic_roughness"
 
 
 @dataclass(frozen=True)
@@ -25,20 +25,20 @@ class Surface:
     """A mesh ready to be written, as numpy arrays.
 
     vertices [V, 3] float32; faces [F, 3] uint32, none collapsed; normals [V, 3] float32 of unit length; uvs [V, 2]
-    float32, origin top left; base_colour [H, W, 3 or 4] and metallic_roughness [H, W, 2] uint8.
+    float32, origin top left; base_color [H, W, 3 or 4] and metallic_roughness [H, W, 2] uint8.
     """
 
     vertices: NDArray[np.float32]
     faces: NDArray[np.uint32]
     normals: NDArray[np.float32] | None
     uvs: NDArray[np.float32] | None
-    base_colour: NDArray[np.uint8] | None
+    base_color: NDArray[np.uint8] | None
     metallic_roughness: NDArray[np.uint8] | None
 
     @property
     def transparent(self) -> bool:
-        """Whether the base colour has an alpha below one anywhere."""
-        image = self.base_colour
+        """Whether the base color has an alpha below one anywhere."""
+        image = self.base_color
         return image is not None and image.shape[2] == 4 and bool((image[..., 3] < 255).any())
 
 
@@ -48,7 +48,7 @@ def write_glb(path: Path | str, mesh: Mesh, *, unlit: bool = False, name: str | 
     mesh: a batch of one. Written are `vertices`, `faces`, and where present `normals`, `uvs`, and the textures
     "base_color" [H, W, 3 or 4] (sRGB values in [0, 1]) and "metallic_roughness" [H, W, 2] (metallic, roughness in
     [0, 1]); textures need uvs. Without the latter the material is rough and not metallic.
-    unlit: add KHR_materials_unlit, for textures that hold shaded colours. name: of the node; default the file's stem.
+    unlit: add KHR_materials_unlit, for textures that hold shaded colors. name: of the node; default the file's stem.
     Raises ValueError for a batch or an empty mesh, UserError where the file cannot be written.
     """
     from mesh_io.writers.glb import glb_bytes
@@ -58,7 +58,7 @@ def write_glb(path: Path | str, mesh: Mesh, *, unlit: bool = False, name: str | 
 
 
 def write_obj(path: Path | str, mesh: Mesh, *, name: str | None = None) -> None:
-    """Write one mesh as OBJ, with `<stem>.mtl` and `<stem>.png` beside it where it has a base colour.
+    """Write one mesh as OBJ, with `<stem>.mtl` and `<stem>.png` beside it where it has a base color.
 
     The same mesh as for `write_glb`; OBJ has its v axis upward, so v is flipped here, and no metallic-roughness map.
     The OBJ itself appears last: where it is, its material and texture are.
@@ -69,9 +69,9 @@ def write_obj(path: Path | str, mesh: Mesh, *, name: str | None = None) -> None:
     surface = surface_of(mesh, "write_obj")
     stem = safe_name(path.stem)
     files = []
-    if surface.base_colour is not None:
+    if surface.base_color is not None:
         # MTL separates words by spaces, so the files beside the OBJ get a name without any.
-        files.append((path.with_name(f"{stem}.png"), png_bytes(surface.base_colour)))
+        files.append((path.with_name(f"{stem}.png"), png_bytes(surface.base_color)))
         files.append((path.with_name(f"{stem}.mtl"), mtl_text(stem, surface.transparent).encode()))
     files.append((path, obj_text(surface, safe_name(name or path.stem), stem).encode()))
     _write(files)
@@ -103,9 +103,9 @@ def surface_of(mesh: Mesh, caller: str) -> Surface:
     normals = None
     if mesh.normals is not None:
         normals = unit_rows(np.nan_to_num(_array(mesh.normals, np.float64)[used]))
-    base_colour = _texture(mesh, BASE_COLOUR, (3, 4), uvs, caller)
+    base_color = _texture(mesh, BASE_COLOR, (3, 4), uvs, caller)
     surfaces = _texture(mesh, METALLIC_ROUGHNESS, (2,), uvs, caller)
-    return Surface(vertices, flat.reshape(-1, 3).astype(np.uint32), normals, uvs, base_colour, surfaces)
+    return Surface(vertices, flat.reshape(-1, 3).astype(np.uint32), normals, uvs, base_color, surfaces)
 
 
 def _array(tensor: Tensor, dtype: type) -> NDArray:

@@ -1,6 +1,6 @@
 """Confidence intervals: shapes are resampled, never images.
 
-A mean over shapes is bootstrapped. COV and 1-NNA count distinct nearest neighbours, and a bootstrap's duplicates would
+A mean over shapes is bootstrapped. COV and 1-NNA count distinct nearest neighbors, and a bootstrap's duplicates would
 change what they count, so those are subsampled without replacement and the spread is rescaled.
 """
 

@@ -11,9 +11,9 @@ from torch_utils.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocols"
 
-Normalisation = Literal["none", "longest_side", "reference_mean_std", "unit_box"]
+Normalization = Literal["none", "longest_side", "reference_mean_std", "unit_box"]
 Distance = Literal["cd", "emd", "emd_approx", "lfd"]
-ShapeMetric = Literal["validity", "jsd", "f_score", "memorisation"]
+ShapeMetric = Literal["validity", "jsd", "f_score", "memorization"]
 
 
 class _Section(BaseModel):
@@ -30,23 +30,23 @@ class ImageProtocol(_Section):
     resolution: PositiveInt | None = Field(
         None, description="side, px; null: the dataset's (256 without one), at most the generator's"
     )
-    background: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="grey behind the shapes, sRGB")
+    background: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="gray behind the shapes, sRGB")
     normals: bool = Field(False, description="also the Fréchet distance of pictures of normals (shading FID)")
 
 
 class Protocol(_Section):
-    """Counts, normalisation and the list of scores. Numbers of two protocols never stand in one column unmarked."""
+    """Counts, normalization and the list of scores. Numbers of two protocols never stand in one column unmarked."""
 
     name: str
     version: PositiveInt = Field(description="raised with every change that can change a number")
     description: str
     max_references: PositiveInt | None = Field(None, description="references at most; null takes the whole test split")
     generated_per_reference: PositiveInt = Field(1, description="generated shapes for every reference")
-    max_training: PositiveInt = Field(1000, description="training shapes at most, for memorisation and the floor row")
-    normalisation: Normalisation = Field(
+    max_training: PositiveInt = Field(1000, description="training shapes at most, for memorization and the floor row")
+    normalization: Normalization = Field(
         "none",
-        description="none; longest_side: divided by the longest box side, not centred; reference_mean_std: the "
-        "references' mean and one scalar standard deviation; unit_box: centred on the box, longest side 1",
+        description="none; longest_side: divided by the longest box side, not centered; reference_mean_std: the "
+        "references' mean and one scalar standard deviation; unit_box: centered on the box, longest side 1",
     )
     points: PositiveInt = Field(2048, description="surface points of a shape")
     truncation: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="ψ of the generator")

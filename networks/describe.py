@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from configs.schema import Config
 from networks.discriminator import Discriminator
 from networks.generator import Generator
-from networks.layers import Conv2d, EqualisedLinear, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer
+from networks.layers import Conv2d, EqualizedLinear, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer
 from rendering.camera import Cameras
 
-LAYERS = (EqualisedLinear, Conv2d, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer)
+LAYERS = (EqualizedLinear, Conv2d, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer)
 FP32_BYTES = 4
 
 
@@ -143,7 +143,7 @@ def _hook(name: str, layers: list[Layer]) -> Callable[[nn.Module, tuple[Tensor, 
 
 def _multiply_adds(module: nn.Module, x: Tensor, output: Tensor) -> int:
     """Of one sample (or point): weights times the places where they are applied; affine layers of styles included."""
-    affine = sum(m.weight.numel() for m in module.modules() if m is not module and isinstance(m, EqualisedLinear))
+    affine = sum(m.weight.numel() for m in module.modules() if m is not module and isinstance(m, EqualizedLinear))
     weight = module.weight
     assert isinstance(weight, Tensor), "every layer has a weight"
     if isinstance(module, ModulatedConv | ModulatedPlaneHead):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from configs.schema import Config
-from networks.layers import Conv2d, EqualisedLinear, channels_at, compute_dtype, minibatch_stddev
+from networks.layers import Conv2d, EqualizedLinear, channels_at, compute_dtype, minibatch_stddev
 from networks.mapping import Mapping
 from rendering.camera import Cameras
 
@@ -81,10 +81,10 @@ class Discriminator(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         final = width(FINAL_RESOLUTION)
         self.convolution = Conv2d(final + 1, final, 3)
-        self.fully_connected = EqualisedLinear(final * FINAL_RESOLUTION**2, final, "lrelu")
+        self.fully_connected = EqualizedLinear(final * FINAL_RESOLUTION**2, final, "lrelu")
         numbers = (CAMERA_NUMBERS if options.conditioning else 0) + config.classes
         self.conditioning = options.conditioning
-        self.output = EqualisedLinear(final, final if numbers else 1)
+        self.output = EqualizedLinear(final, final if numbers else 1)
         self.mapping = (
             Mapping(0, final, options.mapping_layers, config.mapping.lr_multiplier, numbers) if numbers else None
         )

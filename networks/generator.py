@@ -1,4 +1,4 @@
-"""The generator: latents → styles → tri-planes → SDF on a tetrahedral grid → mesh → colours at the visible surface."""
+"""The generator: latents → styles → tri-planes → SDF on a tetrahedral grid → mesh → colors at the visible surface."""
 
 from dataclasses import dataclass
 
@@ -205,7 +205,7 @@ class Generator(nn.Module):
     # -- pictures ----------------------------------------------------------------------------------------------------
 
     def texture(self, texture_planes: Tensor, w_tex: Tensor, points: Tensor, point_offsets: Tensor) -> Tensor:
-        """Colours [P, 3] in [0, 1], sRGB, of packed points [P, 3], world units; point_offsets [B + 1] on the CPU."""
+        """Colors [P, 3] in [0, 1], sRGB, of packed points [P, 3], world units; point_offsets [B + 1] on the CPU."""
         features = self._features(texture_planes, points, point_offsets)
         return self.texture_head(features, w_tex[:, self.backbone.num_ws_tex :], point_offsets)
 
@@ -237,9 +237,9 @@ class Generator(nn.Module):
             mode = config.geometry.rgb_gradient
             points = visible_points(raster, gradient=mode == "full")
         with phase("texture"):
-            colours = self.texture(texture_planes, w_tex, points, raster.point_offsets)
+            colors = self.texture(texture_planes, w_tex, points, raster.point_offsets)
         with phase("composite"):
-            rgb, mask = composite(raster, colours, background, rgb_gradient=mode)
+            rgb, mask = composite(raster, colors, background, rgb_gradient=mode)
         return Rendered(rgb * 2 - 1, mask, surface)
 
     # -- parameters --------------------------------------------------------------------------------------------------

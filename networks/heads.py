@@ -1,4 +1,4 @@
-"""Point heads: from tri-plane features to signed distance, deformation and colour."""
+"""Point heads: from tri-plane features to signed distance, deformation and color."""
 
 from itertools import pairwise
 from typing import cast
@@ -54,7 +54,7 @@ class GeometryHeads(nn.Module):
 
 
 class TextureHead(nn.Module):
-    """Colours of packed points: an MLP to texture features, then a modulated projection to RGB in [0, 1] (sRGB)."""
+    """Colors of packed points: an MLP to texture features, then a modulated projection to RGB in [0, 1] (sRGB)."""
 
     num_ws = 2
 

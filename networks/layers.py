@@ -1,6 +1,6 @@
-"""Equalised layers: weights are stored at unit variance and scaled when used, so that Adam treats every layer alike.
+"""Equalized layers: weights are stored at unit variance and scaled when used, so that Adam treats every layer alike.
 
-Source: Karras et al., Progressive Growing of GANs, 2018 (equalised learning rate); Analyzing and Improving the Image
+Source: Karras et al., Progressive Growing of GANs, 2018 (equalized learning rate); Analyzing and Improving the Image
 Quality of StyleGAN, 2020 (modulation and demodulation, minibatch standard deviation, residual discriminator).
 """
 
@@ -45,10 +45,10 @@ def _cpu_has_bf16() -> bool:
     return bool(capabilities.get("amx_bf16") or capabilities.get("amx_tile") or capabilities.get("avx512_bf16"))
 
 
-class EqualisedLinear(nn.Module):
+class EqualizedLinear(nn.Module):
     """Linear layer on the last dimension: x [..., inputs] → [..., outputs], fp32; with "lrelu" the activation as well.
 
-    lr_scale: how fast the layer learns, relative to the optimiser's rate. initial_bias: what is added at the start.
+    lr_scale: how fast the layer learns, relative to the optimizer's rate. initial_bias: what is added at the start.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class EqualisedLinear(nn.Module):
 
 
 class Conv2d(nn.Module):
-    """Equalised convolution with optional low-pass filter and stride: [B, C_in, H, W] → [B, C_out, H / down, W / down].
+    """Equalized convolution with optional low-pass filter and stride: [B, C_in, H, W] → [B, C_out, H / down, W / down].
 
     down: 1, or 2 with the [1, 3, 3, 1] filter before. stride: 1, or 2 without a filter (an even kernel covers the
     pixels evenly). Computes in x's type; the weights are stored in fp32. `gain` multiplies the activation's own gain.
@@ -138,7 +138,7 @@ class ModulatedConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int, kernel: int = 3, up: int = 1) -> None:
         super().__init__()
-        self.affine = EqualisedLinear(w_dim, in_channels, initial_bias=1.0)
+        self.affine = EqualizedLinear(w_dim, in_channels, initial_bias=1.0)
         weight = torch.randn(out_channels, in_channels, kernel, kernel)
         self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         self.bias = nn.Parameter(torch.zeros(out_channels))
@@ -166,7 +166,7 @@ class ModulatedPlaneHead(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, w_dim: int) -> None:
         super().__init__()
-        self.affine = EqualisedLinear(w_dim, in_channels, initial_bias=1.0)
+        self.affine = EqualizedLinear(w_dim, in_channels, initial_bias=1.0)
         self.weight = nn.Parameter(torch.randn(out_channels, in_channels))
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.weight_gain = 1 / math.sqrt(in_channels)
@@ -191,7 +191,7 @@ class ModulatedPointLayer(nn.Module):
         self, in_features: int, out_features: int, w_dim: int, demodulate: bool, weight_init: float = 1.0
     ) -> None:
         super().__init__()
-        self.affine = EqualisedLinear(w_dim, in_features, initial_bias=1.0)
+        self.affine = EqualizedLinear(w_dim, in_features, initial_bias=1.0)
         self.weight = nn.Parameter(torch.randn(out_features, in_features) * weight_init)
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.demodulate = demodulate

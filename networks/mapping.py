@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from networks.layers import EqualisedLinear
+from networks.layers import EqualizedLinear
 
 
 class Mapping(nn.Module):
@@ -18,11 +18,11 @@ class Mapping(nn.Module):
 
     def __init__(self, z_dim: int, w_dim: int, layers: int, lr_multiplier: float, condition_dim: int = 0) -> None:
         super().__init__()
-        self.embed = EqualisedLinear(condition_dim, w_dim) if condition_dim else None
+        self.embed = EqualizedLinear(condition_dim, w_dim) if condition_dim else None
         width = z_dim + (w_dim if condition_dim else 0)
         widths = [width] + [w_dim] * layers
         self.layers = nn.Sequential(
-            *(EqualisedLinear(i, o, "lrelu", lr_scale=lr_multiplier) for i, o in pairwise(widths))
+            *(EqualizedLinear(i, o, "lrelu", lr_scale=lr_multiplier) for i, o in pairwise(widths))
         )
 
     def forward(self, z: Tensor | None, condition: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ from rendering.backends import rasterizer
 
 DIRECTIONS = 64
 MAP_SIDE = 256
-# Faces rasterised in one call, over all directions: bounds the memory.
+# Faces rasterized in one call, over all directions: bounds the memory.
 FACES_PER_CALL = 1 << 22
 
 
@@ -41,7 +41,7 @@ def sky_directions(count: int) -> Tensor:
 
 
 def sky_maps(mesh: Mesh, *, directions: int = DIRECTIONS, side: int = MAP_SIDE, backend: str = "auto") -> SkyMaps:
-    """The maps of a batch of one, centred near the origin."""
+    """The maps of a batch of one, centered near the origin."""
     towards = sky_directions(directions).to(mesh.vertices)
     right = functional.normalize(torch.linalg.cross(towards.new_tensor([0.0, 1.0, 0.0]).expand_as(towards), towards))
     axes = torch.stack([right, torch.linalg.cross(right, towards), towards], 1)

@@ -1,7 +1,7 @@
-"""Backends of the rasteriser behind one interface of plain functions, with the contracts of `torch_utils/ops`.
+"""Backends of the rasterizer behind one interface of plain functions, with the contracts of `torch_utils/ops`.
 
 `native` is this project's own kernels (CPU and CUDA), `reference` is plain PyTorch, `nvdiffrast` is used only when
-asked for by name (its licence is non-commercial), `auto` takes the kernel where it is built, else the reference.
+asked for by name (its license is non-commercial), `auto` takes the kernel where it is built, else the reference.
 """
 
 import functools
@@ -27,7 +27,7 @@ class Rasterizer:
 
     rasterize(positions, faces, face_offsets, resolution, derivatives=False, previous=None) -> (rast, rast_db or None).
     interpolate(attributes, rast, faces, rast_db=None) -> (values, derivatives or None).
-    antialias(colour, rast, positions, faces, neighbours=None) -> colour.
+    antialias(color, rast, positions, faces, neighbors=None) -> color.
     """
 
     name: str
@@ -93,7 +93,7 @@ def _nvdiffrast() -> Rasterizer:
         )
         return values, None if rast_db is None else derivatives
 
-    def antialias(colour, rast, positions, faces, neighbours=None):
-        return dr.antialias(colour.contiguous(), rast, positions, faces)
+    def antialias(color, rast, positions, faces, neighbors=None):
+        return dr.antialias(color.contiguous(), rast, positions, faces)
 
     return Rasterizer("nvdiffrast", rasterize, interpolate, antialias)

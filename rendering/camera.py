@@ -19,7 +19,7 @@ class Cameras:
     """N pinhole cameras.
 
     camera_to_world [N, 4, 4]: rigid, OpenGL axes. focal [N, 2]: focal length (x, y) in half images: 1 / tan(fov / 2).
-    principal [N, 2]: principal point in NDC, x right, y *down*, (0, 0) = the centre.
+    principal [N, 2]: principal point in NDC, x right, y *down*, (0, 0) = the center.
     near, far: clip distances, world units.
     """
 
@@ -92,7 +92,7 @@ class Cameras:
         return torch.atan2(position[:, 1], torch.hypot(position[:, 0], position[:, 2]))
 
     def position(self) -> Tensor:
-        """Camera centres in the world [N, 3]."""
+        """Camera centers in the world [N, 3]."""
         return self.camera_to_world[:, :3, 3]
 
     def view(self) -> Tensor:

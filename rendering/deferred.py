@@ -3,8 +3,8 @@
     rasterize_mesh ─▶ Raster ─▶ visible_points ─▶ (texture field or texture look-up) ─▶ composite ─▶ rgb, mask
 
 B shapes are seen by N = B·views cameras; image n shows shape n // views. The raster has `supersample` samples along
-each side of a pixel; `composite` antialiases colours and coverage together at that resolution and averages them down.
-The only host synchronisation is the number of visible samples of each shape.
+each side of a pixel; `composite` antialiases colors and coverage together at that resolution and averages them down.
+The only host synchronization is the number of visible samples of each shape.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from geometry.mesh import Mesh
 from rendering.backends import Rasterizer, rasterizer
 from rendering.camera import Cameras
 from torch_utils.devices import upload
-from torch_utils.ops.face_neighbours import face_neighbours
+from torch_utils.ops.face_neighbors import face_neighbors
 
 RgbGradient = Literal["none", "silhouette", "full"]
 
@@ -64,7 +64,7 @@ def rasterize_mesh(
     backend: str = "auto",
     derivatives: bool = False,
 ) -> Raster:
-    """Rasterise B shapes, each through len(cameras) / B cameras in a row.
+    """Rasterize B shapes, each through len(cameras) / B cameras in a row.
 
     resolution: side, or (height, width), of the finished picture, px. derivatives: also the screen-space derivatives
     that mip mapping needs. Gradients reach the vertices (and the cameras, where they require them).
@@ -113,7 +113,7 @@ def next_layer(raster: Raster) -> Raster:
 def _visible(rast: Tensor, shapes: int) -> tuple[Tensor, Tensor]:
     """Flat indices of the samples that show a surface [P], and each shape's share of them [B + 1] on the CPU."""
     covered = rast.detach()[..., 3].reshape(shapes, -1) > 0
-    counts = covered.sum(1).cpu()  # the one host synchronisation
+    counts = covered.sum(1).cpu()  # the one host synchronization
     point_offsets = functional.pad(counts.cumsum(0), (1, 0))
     return torch.nonzero_static(covered.view(-1), size=int(point_offsets[-1])).squeeze(1), point_offsets
 
@@ -162,26 +162,26 @@ def visible_faces(raster: Raster) -> Tensor:
 
 def composite(
     raster: Raster,
-    colours: Tensor,
+    colors: Tensor,
     background: float | Tensor = 0.0,
     *,
     rgb_gradient: RgbGradient = "full",
-    neighbours: Tensor | None = None,
+    neighbors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Pictures from the colours of the visible samples.
+    """Pictures from the colors of the visible samples.
 
-    colours [P, C] in any unit. background: a number, [C], [N, C] or [N, C, H, W] in the same unit.
+    colors [P, C] in any unit. background: a number, [C], [N, C] or [N, C, H, W] in the same unit.
     Returns rgb [N, C, H, W] and mask [N, 1, H, W], the covered share of each pixel in [0, 1]; both antialiased and
-    averaged down, the colour composited with that coverage. Gradients reach the colours always, the vertices through
+    averaged down, the color composited with that coverage. Gradients reach the colors always, the vertices through
     the mask always, and through RGB's coverage unless `rgb_gradient` is "none" ("full" differs from "silhouette" only
-    in the points at which the caller takes the colours: see `visible_points`).
-    neighbours: `face_neighbours(mesh.faces)` where the caller has it already.
+    in the points at which the caller takes the colors: see `visible_points`).
+    neighbors: `face_neighbors(mesh.faces)` where the caller has it already.
     """
     count, height, width = raster.rast.shape[:3]
     dtype = raster.rast.dtype
-    layers = torch.cat([colours.to(dtype), colours.new_ones(len(colours), 1, dtype=dtype)], 1)
+    layers = torch.cat([colors.to(dtype), colors.new_ones(len(colors), 1, dtype=dtype)], 1)
     image = _Scatter.apply(layers, raster.pixels, count * height * width).view(count, height, width, -1)
-    return composite_image(raster, image, background, rgb_gradient=rgb_gradient, neighbours=neighbours)
+    return composite_image(raster, image, background, rgb_gradient=rgb_gradient, neighbors=neighbors)
 
 
 def composite_image(
@@ -190,26 +190,26 @@ def composite_image(
     background: float | Tensor = 0.0,
     *,
     rgb_gradient: RgbGradient = "full",
-    neighbours: Tensor | None = None,
+    neighbors: Tensor | None = None,
     rast: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """`composite` for samples that may be see-through.
 
-    image [N, H·S, W·S, C + 1]: premultiplied colours and opacity of every sample. rast: whose silhouettes are
+    image [N, H·S, W·S, C + 1]: premultiplied colors and opacity of every sample. rast: whose silhouettes are
     antialiased, where that is not the front layer (`raster.rast`).
     """
-    if neighbours is None:
-        neighbours = face_neighbours(raster.mesh.faces)
-    neighbours = _neighbours_of_views(neighbours, raster.mesh, raster.views)
+    if neighbors is None:
+        neighbors = face_neighbors(raster.mesh.faces)
+    neighbors = _neighbors_of_views(neighbors, raster.mesh, raster.views)
     rast = (raster.rast if rast is None else rast).detach()
     positions, faces = raster.positions, raster.faces
     if rgb_gradient == "none" and positions.requires_grad:
-        smooth = raster.ops.antialias(image, rast, positions.detach(), faces, neighbours)
-        coverage = raster.ops.antialias(image[..., -1:].detach(), rast, positions, faces, neighbours)
+        smooth = raster.ops.antialias(image, rast, positions.detach(), faces, neighbors)
+        coverage = raster.ops.antialias(image[..., -1:].detach(), rast, positions, faces, neighbors)
         coverage = resolve(coverage, raster.supersample)
         smooth = resolve(smooth, raster.supersample)
     else:
-        smooth = resolve(raster.ops.antialias(image, rast, positions, faces, neighbours), raster.supersample)
+        smooth = resolve(raster.ops.antialias(image, rast, positions, faces, neighbors), raster.supersample)
         coverage = smooth[..., -1:].contiguous()
     return _over(smooth, background).permute(0, 3, 1, 2), coverage.permute(0, 3, 1, 2)
 
@@ -220,15 +220,15 @@ def resolve(image: Tensor, supersample: int) -> Tensor:
 
 
 def _over(layers: Tensor, background: float | Tensor) -> Tensor:
-    """Premultiplied colours and coverage [N, H, W, C + 1] over a background: [N, H, W, C]."""
-    colour = layers[..., :-1]
+    """Premultiplied colors and coverage [N, H, W, C + 1] over a background: [N, H, W, C]."""
+    color = layers[..., :-1]
     if isinstance(background, float | int):
-        return colour.contiguous() if background == 0 else colour + (1 - layers[..., -1:]) * background
+        return color.contiguous() if background == 0 else color + (1 - layers[..., -1:]) * background
     if background.dim() == 4:
         background = background.permute(0, 2, 3, 1)
     elif background.dim() == 2:
         background = background[:, None, None]
-    return colour + (1 - layers[..., -1:]) * background.to(layers)
+    return color + (1 - layers[..., -1:]) * background.to(layers)
 
 
 def _view_shift(offsets: Tensor, views: int) -> Tensor:
@@ -264,11 +264,11 @@ def _faces_of_views(mesh: Mesh, views: int) -> tuple[Tensor, Tensor, Tensor]:
     return copied, own, functional.pad(counts.cumsum(0), (1, 0))
 
 
-def _neighbours_of_views(neighbours: Tensor, mesh: Mesh, views: int) -> Tensor:
-    """`face_neighbours(mesh.faces)` for the faces of all images."""
+def _neighbors_of_views(neighbors: Tensor, mesh: Mesh, views: int) -> Tensor:
+    """`face_neighbors(mesh.faces)` for the faces of all images."""
     if views == 1:
-        return neighbours
-    repeated = _repeat_faces(neighbours, mesh, views)
+        return neighbors
+    repeated = _repeat_faces(neighbors, mesh, views)
     shifted = repeated + _per_face(_view_shift(mesh.face_offsets, views), mesh, views)
     return torch.where(repeated < 0, repeated, shifted)
 

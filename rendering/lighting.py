@@ -66,7 +66,7 @@ STUDIO = Lighting(
     ground=0.22,
 )
 
-# No lamps: an overcast sky over a grey floor.
+# No lamps: an overcast sky over a gray floor.
 SKY = Lighting(lights=(), sky=0.98, ground=0.3)
 LIGHTINGS: dict[LightName, Lighting] = {"studio": STUDIO, "sky": SKY}
 
@@ -102,7 +102,7 @@ def reflected(
     lighting: Lighting = STUDIO,
     visibility: Tensor | None = None,
 ) -> Tensor:
-    """Linear light [P, 3] that leaves surfaces of linear base colour [P, 3]: the base colour itself ("albedo"), or
+    """Linear light [P, 3] that leaves surfaces of linear base color [P, 3]: the base color itself ("albedo"), or
     that in a light ("soft", see `irradiance`), at most 1.
     """
     if shading == "albedo":

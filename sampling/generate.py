@@ -37,7 +37,7 @@ def render_styles(
 def styles(
     generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
-    """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learnt distribution, 0 = its mean).
+    """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learned distribution, 0 = its mean).
 
     A conditional network shows its classes in turn: seed modulo the number of classes.
     """
@@ -49,16 +49,16 @@ def styles(
 
 @torch.no_grad()
 def textured_mesh(generator: Generator, w_geo: Tensor, w_tex: Tensor, texture_size_px: int = 1024) -> Mesh | None:
-    """Mesh with UV atlas, base colour and normals from styles of batch 1; None where the sample has no surface."""
+    """Mesh with UV atlas, base color and normals from styles of batch 1; None where the sample has no surface."""
     geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
     surface = generator.surface(geometry_planes, w_geo)
     if bool(surface.empty[0]):
         return None
 
-    def colour_field(points: Tensor) -> Tensor:
+    def color_field(points: Tensor) -> Tensor:
         return generator.texture(texture_planes, w_tex, points, torch.tensor([0, len(points)]))
 
-    return bake(surface.mesh, colour_field, texture_size_px)
+    return bake(surface.mesh, color_field, texture_size_px)
 
 
 def write_mesh(path: Path, mesh: Mesh, *, unlit: bool) -> None:
@@ -82,7 +82,7 @@ def export_meshes(
 ) -> tuple[list[Path], list[int]]:
     """Write one textured mesh a seed: (files, seeds whose surface was empty).
 
-    unlit: the colours hold light already (a network trained on shaded views), so viewers must not light them again.
+    unlit: the colors hold light already (a network trained on shaded views), so viewers must not light them again.
     """
     files, empty = [], []
     w_geo, w_tex = styles(generator, seeds, truncation, generator.device)

@@ -1,4 +1,4 @@
-"""From a generated surface and its texture field to a mesh with a UV atlas and a base-colour image."""
+"""From a generated surface and its texture field to a mesh with a UV atlas and a base-color image."""
 
 from collections.abc import Callable
 
@@ -15,18 +15,18 @@ from torch_utils.ops.rasterize import rasterize
 
 # Texels are sampled this many times a side and averaged: a 1024² image of a field with fine detail would alias.
 BAKE_SUPERSAMPLE = 2
-# Points that go through the colour field together: bounds the memory of large textures.
+# Points that go through the color field together: bounds the memory of large textures.
 POINTS_PER_CALL = 1 << 20
 
-ColourField = Callable[[Tensor], Tensor]
+ColorField = Callable[[Tensor], Tensor]
 
 
-def bake(mesh: Mesh, colour_field: ColourField, texture_size_px: int = 1024) -> Mesh:
-    """Give a mesh UVs, normals and a base-colour texture.
+def bake(mesh: Mesh, color_field: ColorField, texture_size_px: int = 1024) -> Mesh:
+    """Give a mesh UVs, normals and a base-color texture.
 
-    mesh: a batch of one. colour_field: surface points [P, 3] (world) → sRGB colours [P, 3] in [0, 1].
-    Every texel that a triangle touches gets the field's colour at its own surface point; the rest of the image is
-    filled with the nearest such texel, so that filtering and mip maps never reach an undefined colour.
+    mesh: a batch of one. color_field: surface points [P, 3] (world) → sRGB colors [P, 3] in [0, 1].
+    Every texel that a triangle touches gets the field's color at its own surface point; the rest of the image is
+    filled with the nearest such texel, so that filtering and mip maps never reach an undefined color.
     Vertices on chart borders are duplicated, as UVs demand; normals stay those of the smooth surface.
     """
     if len(mesh) != 1:
@@ -36,10 +36,10 @@ def bake(mesh: Mesh, colour_field: ColourField, texture_size_px: int = 1024) -> 
     uvs, vertex_map, faces = unwrap(mesh.vertices, mesh.faces, texture_size_px)
     charted = Mesh.single(mesh.vertices[vertex_map], faces, normals=normals[vertex_map], uvs=uvs)
     points, covered = atlas_points(charted, texture_size_px * BAKE_SUPERSAMPLE)
-    colours = torch.zeros(*covered.shape, 3)
-    parts = [colour_field(part).detach().float().cpu() for part in points.split(POINTS_PER_CALL)]
-    colours[covered] = torch.cat(parts)
-    image = fill_outside(*reduce_covered(colours, covered, BAKE_SUPERSAMPLE))
+    colors = torch.zeros(*covered.shape, 3)
+    parts = [color_field(part).detach().float().cpu() for part in points.split(POINTS_PER_CALL)]
+    colors[covered] = torch.cat(parts)
+    image = fill_outside(*reduce_covered(colors, covered, BAKE_SUPERSAMPLE))
     return charted.replace(textures={"base_color": image})
 
 
@@ -55,7 +55,7 @@ def atlas_points(mesh: Mesh, size_px: int) -> tuple[Tensor, Tensor]:
     return positions[0][covered], covered.cpu()
 
 
-def reduce_covered(colours: Tensor, covered: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+def reduce_covered(colors: Tensor, covered: Tensor, factor: int) -> tuple[Tensor, Tensor]:
     """Average the covered samples of each factor² block: ([H, W, 3], [H, W] bool: any sample covered)."""
 
     def blocks(values: Tensor) -> Tensor:
@@ -63,11 +63,11 @@ def reduce_covered(colours: Tensor, covered: Tensor, factor: int) -> tuple[Tenso
         return values.view(height, factor, width, factor, -1).sum((1, 3))
 
     count = blocks(covered[..., None].float())
-    return blocks(colours * covered[..., None]) / count.clamp_min(1), count[..., 0] > 0
+    return blocks(colors * covered[..., None]) / count.clamp_min(1), count[..., 0] > 0
 
 
 def fill_outside(image: Tensor, covered: Tensor) -> Tensor:
-    """Give each uncovered texel the colour of the nearest covered one (image [H, W, 3], covered [H, W] bool)."""
+    """Give each uncovered texel the color of the nearest covered one (image [H, W, 3], covered [H, W] bool)."""
     if covered.all() or not covered.any():
         return image
     nearest = ndimage.distance_transform_edt(~covered.numpy(), return_distances=False, return_indices=True)

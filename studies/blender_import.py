@@ -1,4 +1,4 @@
-"""Runs inside Blender's Python: a mesh file read by Blender's own importer, base colours by Cycles (see agreement.py).
+"""Runs inside Blender's Python: a mesh file read by Blender's own importer, base colors by Cycles (see agreement.py).
 
 python -I blender_import.py FOLDER
 """
@@ -49,26 +49,26 @@ def import_file(bpy, path):
     return SAME
 
 
-def base_colour_sockets(tree):
-    """Sockets of the base colour and (or None) the alpha of an imported material."""
+def base_color_sockets(tree):
+    """Sockets of the base color and (or None) the alpha of an imported material."""
     for node in tree.nodes:
         if node.type == "BSDF_PRINCIPLED":
-            colour, alpha = node.inputs["Base Color"], node.inputs["Alpha"]
-            return colour, alpha if alpha.is_linked or alpha.default_value < 1 else None
+            color, alpha = node.inputs["Base Color"], node.inputs["Alpha"]
+            return color, alpha if alpha.is_linked or alpha.default_value < 1 else None
     node = next(node for node in tree.nodes if node.type in ("EMISSION", "BACKGROUND"))
     return node.inputs["Color"], None
 
 
 def make_albedo(tree, script):
-    """Rewire a material to give off its base colour."""
-    colour, alpha = base_colour_sockets(tree)
-    colour_from = colour.links[0].from_socket if colour.is_linked else script.rgb(tree, colour.default_value)
+    """Rewire a material to give off its base color."""
+    color, alpha = base_color_sockets(tree)
+    color_from = color.links[0].from_socket if color.is_linked else script.rgb(tree, color.default_value)
     alpha_from = None
     if alpha is not None:
         alpha_from = alpha.links[0].from_socket if alpha.is_linked else script.value(tree, alpha.default_value)
     for node in [node for node in tree.nodes if node.type == "OUTPUT_MATERIAL"]:
         tree.nodes.remove(node)
-    script.finish_material(tree, {}, colour_from, alpha_from, "albedo")
+    script.finish_material(tree, {}, color_from, alpha_from, "albedo")
 
 
 def main(folder):

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-# Okabe and Ito (2008): eight colours that colour-blind readers tell apart; black is the first.
-COLOURS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a800")
+# Okabe and Ito (2008): eight colors that color-blind readers tell apart; black is the first.
+COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a800")
 WIDTH, HEIGHT = 300, 220  # of a panel, px
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 30  # around a panel's axes, px
 LEGEND_LINE = 16
@@ -15,10 +15,10 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class Series:
-    """A line. points: (x, y), y finite. colour: an index. label: in the legend once, however many lines share it."""
+    """A line. points: (x, y), y finite. color: an index. label: in the legend once, however many lines share it."""
 
     label: str
-    colour: int
+    color: int
     points: tuple[tuple[float, float], ...]
 
 
@@ -44,7 +44,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 def svg(panels: Sequence[Panel], x_title: str) -> str:
     """The picture: panels in rows of three, a legend below."""
-    labels = {series.label: series.colour for panel in panels for series in panel.series}
+    labels = {series.label: series.color for panel in panels for series in panel.series}
     below = HEIGHT * math.ceil(len(panels) / COLUMNS)
     width, height = WIDTH * COLUMNS, below + LEGEND_LINE * len(labels) + 8
     parts = [
@@ -58,15 +58,15 @@ def svg(panels: Sequence[Panel], x_title: str) -> str:
             *_panel(panel, x_title),
             "</g>",
         ]
-    for i, (label, colour) in enumerate(labels.items()):
+    for i, (label, color) in enumerate(labels.items()):
         y = below + LEGEND_LINE * i + 10
-        parts.append(f'<path d="M{LEFT} {y - 4}h22" stroke="{_colour(colour)}" stroke-width="2"/>')
+        parts.append(f'<path d="M{LEFT} {y - 4}h22" stroke="{_color(color)}" stroke-width="2"/>')
         parts.append(f'<text x="{LEFT + 28}" y="{y}">{escape(label)}</text>')
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _colour(index: int) -> str:
-    return COLOURS[index % len(COLOURS)]
+def _color(index: int) -> str:
+    return COLORS[index % len(COLORS)]
 
 
 def _panel(panel: Panel, x_title: str) -> list[str]:
@@ -97,5 +97,5 @@ def _panel(panel: Panel, x_title: str) -> list[str]:
         parts.append(f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
     for series in panel.series:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in series.points))
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{_colour(series.colour)}" stroke-width="1.5"/>')
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{_color(series.color)}" stroke-width="1.5"/>')
     return parts

@@ -1,9 +1,9 @@
-"""How well the built-in renderer and Blender agree: silhouettes and base colours of given models, view by view.
+"""How well the built-in renderer and Blender agree: silhouettes and base colors of given models, view by view.
 
     python -m studies.renderer_agreement chair.glb car.glb --sheet pairs.png
     python -m studies.renderer_agreement chair.glb --importer blender     # Blender reads the file itself, too
 
-Silhouette: sum of the smaller over sum of the larger coverage, pixel by pixel. PSNR: of sRGB colours over black, in the
+Silhouette: sum of the smaller over sum of the larger coverage, pixel by pixel. PSNR: of sRGB colors over black, in the
 pixels that either covers. Ends with status 1 where a model stays below the limits.
 """
 
@@ -20,7 +20,7 @@ from PIL import Image
 from dataset_tool.format.pixels import decode, premultiplied, straight
 from dataset_tool.render.blender import blender_views, find_blender, run_script
 from dataset_tool.sources.find_shapes import find_shapes
-from dataset_tool.sources.orientation import normalise
+from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from rendering.camera import Cameras
 from rendering.camera_distribution import camera_law
@@ -60,7 +60,7 @@ def imported_views(path: Path, source_to_world: np.ndarray, cameras: Cameras, re
 def compare(path: Path, views: int, resolution: int, samples: int, importer: str) -> tuple[np.ndarray, np.ndarray]:
     """Both renderers' views [V, R, R, 4] of one mesh file."""
     source = find_shapes(path)[0]
-    mesh, source_to_world = normalise(read_mesh(path), source.up, source.front, 0.7)
+    mesh, source_to_world = normalize(read_mesh(path), source.up, source.front, 0.7)
     cameras = camera_law("chair").sample(0, range(views))
     ours = render_views(build_scene(mesh), cameras, resolution, supersample=2).images
     if importer == "blender":

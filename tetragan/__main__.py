@@ -49,7 +49,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="tetragan")
 def cli() -> None:
-    """TetraGAN: textured 3D meshes from one random latent, learnt from 2D views of one category."""
+    """TetraGAN: textured 3D meshes from one random latent, learned from 2D views of one category."""
 
 
 def main() -> None:

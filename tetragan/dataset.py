@@ -66,7 +66,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.Choice(["albedo", "soft"]),
     default="albedo",
     show_default=True,
-    help="Base colours, or in a light.",
+    help="Base colors, or in a light.",
 )
 @click.option(
     "--light",
@@ -127,7 +127,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.Choice(["auto", "native", "reference"]),
     default="auto",
     show_default=True,
-    help="Rasteriser.",
+    help="Rasterizer.",
 )
 @click.option("--allow-outside", is_flag=True, help="Meshes may name textures outside SOURCE.")
 @click.option("--quiet", is_flag=True, help="No progress.")

@@ -27,7 +27,7 @@ REQUIRED = [
     "DracoPy",
 ]
 OPTIONAL = {
-    "nvdiffrast": "another CUDA rasteriser (non-commercial licence)",
+    "nvdiffrast": "another CUDA rasterizer (non-commercial license)",
     "kaolin": "a peer in benchmarks",
     "transformers": "CLIP and other image models for metrics",
     "usd-core": "USD files: pip install -c constraints.txt usd-core",

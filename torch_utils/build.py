@@ -39,7 +39,7 @@ SANITIZER_FLAGS = (
 
 # The oldest torch whose stable ABI the binary needs (2.11), as torch/csrc/stable expects it.
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"
-# No contraction of a·b + c by default: the rasteriser's edges rely on it, and all instruction sets then agree bit for
+# No contraction of a·b + c by default: the rasterizer's edges rely on it, and all instruction sets then agree bit for
 # bit.
 COMPILE_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter")
 CONTRACTION = "-ffp-contract=off"
@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--sanitize",
         action="store_true",
-        help=f"only CPU kernels with address and undefined-behaviour checks, in {SANITIZED}",
+        help=f"only CPU kernels with address and undefined-behavior checks, in {SANITIZED}",
     )
     options = parser.parse_args(arguments)
     if options.clean:

@@ -90,7 +90,7 @@ def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     sum_over_ranks(flat, ranks).div_(ranks.world)
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        # Into the old tensor: the fused optimiser needs the parameter's own memory layout (channels last).
+        # Into the old tensor: the fused optimizer needs the parameter's own memory layout (channels last).
         gradient.copy_(mean.view_as(gradient))
 
 

@@ -1,6 +1,6 @@
 """Augmentation of what the discriminators see, reals and fakes alike, for small data sets.
 
-Each transformation is applied with a probability; the same draw moves the colours and the mask of an image. Colours are
+Each transformation is applied with a probability; the same draw moves the colors and the mask of an image. Colors are
 moved inside the object only: the black background stays black. Differentiable once with respect to the images.
 Source of the idea and of the adaptive probability: Karras et al. 2020 (StyleGAN2-ADA). No flips: they would contradict
 the camera that the discriminators are told.
@@ -40,22 +40,22 @@ def augment(rgb: Tensor, mask: Tensor, uniforms: Tensor, probability: Tensor) ->
     """
     on = (uniforms[:, :6] < probability).to(rgb.dtype)  # scale, rotation, shift, brightness, contrast, saturation
     signed = uniforms[:, 6:13] * 2 - 1
-    image = torch.cat([_recolour((rgb + 1) / 2, mask, on[:, 3:], signed[:, 4:]), mask], 1)
+    image = torch.cat([_recolor((rgb + 1) / 2, mask, on[:, 3:], signed[:, 4:]), mask], 1)
     image = _move(image, on[:, :3], signed[:, :4])
     return image[:, :3] * 2 - 1, image[:, 3:]
 
 
-def _recolour(colour: Tensor, mask: Tensor, on: Tensor, signed: Tensor) -> Tensor:
-    """Brightness, contrast about mid-grey, saturation about the grey of the same brightness.
+def _recolor(color: Tensor, mask: Tensor, on: Tensor, signed: Tensor) -> Tensor:
+    """Brightness, contrast about mid-gray, saturation about the gray of the same brightness.
 
-    colour [B, 3, H, W] in [0, 1], premultiplied by the mask, so an offset counts in proportion to the mask.
+    color [B, 3, H, W] in [0, 1], premultiplied by the mask, so an offset counts in proportion to the mask.
     """
     brightness, contrast, saturation = (on * signed)[:, :, None, None, None].unbind(1)
     contrast = torch.exp2(contrast * _CONTRAST_OCTAVES)
-    grey = colour.mean(1, keepdim=True)
-    colour = grey + (colour - grey) * torch.exp2(saturation * _SATURATION_OCTAVES)
+    gray = color.mean(1, keepdim=True)
+    color = gray + (color - gray) * torch.exp2(saturation * _SATURATION_OCTAVES)
     offset = brightness * _BRIGHTNESS + (1 - contrast) * 0.5
-    return (colour * contrast + offset * mask).clamp(0, 1)
+    return (color * contrast + offset * mask).clamp(0, 1)
 
 
 def _move(image: Tensor, on: Tensor, signed: Tensor) -> Tensor:

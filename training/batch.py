@@ -79,7 +79,7 @@ def mix_styles(w: Tensor, mixing_w: Tensor, uniform: Tensor, probability: float)
 
 
 def spread_views(count: int, views: int, group: int, device: torch.device | str = "cpu") -> Tensor:
-    """An order [count] of views that come shape by shape, in which neighbours in a stddev group are different shapes.
+    """An order [count] of views that come shape by shape, in which neighbors in a stddev group are different shapes.
 
     Within each block of group · views images the order is: first view of each shape, second view of each, and so on.
     Otherwise a group of fakes would hold fewer shapes than a group of reals, which the discriminator would notice.

@@ -28,7 +28,7 @@ from training.data import (
     prepare_process,
 )
 from training.gan_step import Trainee, training_step
-from training.initialize import initialise_from
+from training.initialize import initialize_from
 from training.loop import peak_memory_mb
 from training.run.run_log import duration
 from training.run.step_statistics import Statistics
@@ -51,8 +51,8 @@ class RandomViews:
         axis = torch.linspace(-1, 1, resolution)
         radius = torch.linspace(0.3, 0.8, count)[:, None, None]
         mask = (axis[:, None].square() + axis.square() < radius.square())[:, None].float()
-        colour = torch.linspace(0, 1, count * 3).view(count, 3, 1, 1)
-        self.images = torch.cat([mask * colour * 2 - 1, mask], 1)
+        color = torch.linspace(0, 1, count * 3).view(count, 3, 1, 1)
+        self.images = torch.cat([mask * color * 2 - 1, mask], 1)
         self.cameras = law.sample(0, range(count))
 
     def __len__(self) -> int:
@@ -159,7 +159,7 @@ def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None 
         opened = open_data(data, config)
     trainee: Trainee = build_trainee(config, ranks)
     if init is not None:
-        initialise_from(trainee, init, judges)
+        initialize_from(trainee, init, judges)
     source, statistics = MinibatchSource(config, opened, ranks), Statistics()
 
     def step(number: int) -> None:

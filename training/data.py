@@ -1,4 +1,4 @@
-"""From a configuration to what a run needs: data, networks, optimisers."""
+"""From a configuration to what a run needs: data, networks, optimizers."""
 
 import copy
 import os
@@ -48,7 +48,7 @@ class RealViews(Protocol):
 class Data:
     """The data of a run: real views, the law that their cameras follow, and what identifies the data set.
 
-    shading: "albedo" where the views show base colours; anything else says that light is baked into them.
+    shading: "albedo" where the views show base colors; anything else says that light is baked into them.
     epoch: the views that an epoch shows, some perhaps several times; all of the bank once where not given.
     """
 
@@ -110,7 +110,7 @@ def use_determinism(device: torch.device) -> None:
 
 
 def build_trainee(config: Config, ranks: Ranks) -> Trainee:
-    """Networks at their start, the same on every rank, and their optimisers."""
+    """Networks at their start, the same on every rank, and their optimizers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         generator = Generator(config)
@@ -134,7 +134,7 @@ def build_trainee(config: Config, ranks: Ranks) -> Trainee:
         discriminators,
         GuardedAdam("generator", dict(generator.named_parameters()), generator_settings, ranks),
         GuardedAdam(
-            "discriminators", judges, discriminator_settings.lazily_regularised(config.loss.r1_interval), ranks
+            "discriminators", judges, discriminator_settings.lazily_regularized(config.loss.r1_interval), ranks
         ),
         Adaptation(config.augment).to(ranks.device),
     )

@@ -30,7 +30,7 @@ from training.run.step_statistics import Statistics
 HEADS = ("rgb", "mask")
 # The pull on samples without a surface: in world units, so 1 makes it as strong as a saturated adversarial gradient.
 REPAIR_WEIGHT = 1.0
-# Minibatches between two looks for loose parts: labelling the parts of a mesh costs about a fifth of a step.
+# Minibatches between two looks for loose parts: labeling the parts of a mesh costs about a fifth of a step.
 FLOATER_INTERVAL = 4
 
 
@@ -162,7 +162,7 @@ def discriminator_step(
             statistics.add("augment/probability", trainee.adaptation.probability.clone())
     with phase("D backward"):
         torch.stack(losses).sum().backward()
-    with phase("optimiser"):
+    with phase("optimizer"):
         norms = trainee.discriminator_adam.step()
     statistics.add("gradient/discriminators", norms.norm())
     return norms
@@ -216,7 +216,7 @@ def generator_step(
         repair_loss = surface.repair_loss * share_of_mean(surface.replaced, ranks)
         statistics.add("loss/sdf_sign", sign_loss)
         statistics.add("loss/repair", repair_loss)
-        terms += [sign_loss * config.loss.sdf_regulariser, repair_loss * REPAIR_WEIGHT]
+        terms += [sign_loss * config.loss.sdf_regularizer, repair_loss * REPAIR_WEIGHT]
         weight = config.loss.floater_weight * FLOATER_INTERVAL
         if weight and number % FLOATER_INTERVAL == 0:
             with phase("floaters"):
@@ -227,7 +227,7 @@ def generator_step(
         statistics.add("loss/generator", total)
         with phase("D and G backward"):
             total.backward()
-    with phase("optimiser"):
+    with phase("optimizer"):
         norms = trainee.generator_adam.step()
     statistics.add("gradient/generator", norms.norm())
     return norms

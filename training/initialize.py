@@ -1,4 +1,4 @@
-"""A run that starts from what another one learnt: `--init`."""
+"""A run that starts from what another one learned: `--init`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from torch_utils.errors import UserError
 from training.gan_step import Trainee
 from training.run.state_file import LATEST, latest_state
 
-# Parameters that learn at `mapping.lr_multiplier` times the optimiser's rate, in generator and discriminators.
+# Parameters that learn at `mapping.lr_multiplier` times the optimizer's rate, in generator and discriminators.
 MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
 
 
 @torch.no_grad()
-def initialise_from(trainee: Trainee, path: Path, judges_path: Path | None = None) -> list[str]:
+def initialize_from(trainee: Trainee, path: Path, judges_path: Path | None = None) -> list[str]:
     """Start from a network file or a training state; with the discriminators, where they are in it or beside it.
 
     judges_path: another run, state or network, whose discriminators are taken instead. A run's folder stands for its

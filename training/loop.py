@@ -21,7 +21,7 @@ from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from training.data import Data, MinibatchSource, build_trainee, check_batch, state_parts
 from training.gan_step import Trainee, training_step
-from training.initialize import initialise_from
+from training.initialize import initialize_from
 from training.optimizer import SkipGuard
 from training.progressive import shown_resolution
 from training.run.fixed_samples import COLUMNS, SHAPES, Probe
@@ -105,7 +105,7 @@ def train(
                 "but not bitwise as it would have."
             )
     elif init is not None:
-        fresh = initialise_from(trainee, init, judges)
+        fresh = initialize_from(trainee, init, judges)
         new = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more tensors" if len(fresh) > 3 else "")
         sources = f"{init}" + (f" and the discriminators of {judges}" if judges else "")
         notes.append(f"Started from {sources}" + (f"; new: {new}." if fresh else "."))

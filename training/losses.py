@@ -36,7 +36,7 @@ def squared_gradient_norms(logits: Sequence[Tensor], images: Sequence[Tensor]) -
 
 
 def r1_loss(squared_norms: Tensor, gamma: float, interval: int) -> Tensor:
-    """γ/2 · E‖∇D‖², times the number of minibatches between two evaluations (lazy regularisation, Karras et al. 2020).
+    """γ/2 · E‖∇D‖², times the number of minibatches between two evaluations (lazy regularization, Karras et al. 2020).
 
     squared_norms [B].
     """

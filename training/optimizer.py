@@ -19,8 +19,8 @@ class AdamSettings:
     beta1: float
     beta2: float
 
-    def lazily_regularised(self, interval: int) -> "AdamSettings":
-        """Settings for a network that takes one more step every `interval` minibatches for its regulariser.
+    def lazily_regularized(self, interval: int) -> "AdamSettings":
+        """Settings for a network that takes one more step every `interval` minibatches for its regularizer.
 
         c = interval / (interval + 1); lr·c, β1^c, β2^c: moments decay as much per minibatch as they would without.
         Source: Karras et al. 2020 (StyleGAN2), appendix B.

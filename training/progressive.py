@@ -1,6 +1,6 @@
 """Coarse pictures first: at the start of a run all pictures are shown with fewer pixels, then with more.
 
-Seen coarsely, a stool on four legs and one on a pedestal are neighbours; at full size no step of the generator that
+Seen coarsely, a stool on four legs and one on a pedestal are neighbors; at full size no step of the generator that
 leads from one to the other looks real on the way, and rare kinds of shape are never made. The discriminators stay as
 they are: pictures of few pixels are shown to them enlarged, so that R1 weighs what it would at that size (γ grows with
 resolution²). Source: Karras et al. 2018 (progressive growing), there with networks that grow.

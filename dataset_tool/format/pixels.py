@@ -38,7 +38,7 @@ def premultiplied(rgba: np.ndarray, factor: int = 1) -> np.ndarray:
     if factor == 1 and rgba[..., 3].min() == 255:
         return rgba
     alpha = rgba[..., 3:].astype(np.uint32)
-    # Colour times alpha keeps 16 bits until the average is taken: one rounding in all.
+    # Color times alpha keeps 16 bits until the average is taken: one rounding in all.
     layers = np.concatenate([rgba[..., :3] * alpha, alpha * 255], -1)
     if factor > 1:
         height, width = rgba.shape[0] // factor, rgba.shape[1] // factor
@@ -56,6 +56,6 @@ def straight(rgba: np.ndarray, factor: int) -> np.ndarray:
     layers = np.concatenate([rgba[..., :3] * alpha, alpha], -1)
     layers = layers.reshape(height, factor, width, factor, 4).sum((1, 3), dtype=np.uint32)
     total = layers[..., 3:]
-    colour = (layers[..., :3] + total // 2) // np.maximum(total, 1)
+    color = (layers[..., :3] + total // 2) // np.maximum(total, 1)
     count = factor * factor
-    return np.concatenate([colour, (total + count // 2) // count], -1).astype(np.uint8)
+    return np.concatenate([color, (total + count // 2) // count], -1).astype(np.uint8)

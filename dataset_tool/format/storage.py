@@ -37,7 +37,7 @@ def open_storage(path: Path) -> Storage:
 
 
 def join(folder: str, name: str) -> str:
-    """`name` seen from `folder`, normalised; may begin with ".." where it leads out of the dataset."""
+    """`name` seen from `folder`, normalized; may begin with ".." where it leads out of the dataset."""
     return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
 
 

@@ -13,7 +13,7 @@ SYNSET = "02958343"
 
 
 def body_half_width(plan: CarPlan, z: Array | float) -> Array:
-    """Half the body's width at z, metres."""
+    """Half the body's width at z, meters."""
     v = np.clip(np.abs(2 * np.asarray(z, float) / plan.length), 0, 0.999)
     return np.asarray(plan.width / 2 * (1 - v**plan.plan_round) ** (1 / plan.plan_round))
 
@@ -49,7 +49,7 @@ def _body(plan: CarPlan) -> Part:
 
 
 def _cabin_ring(plan: CarPlan, t: float, grow: float = 0.0) -> Array:
-    """The cabin's outline [K, 2] (x, z) at t from the belt (0) to the roof (1), `grow` metres outside it."""
+    """The cabin's outline [K, 2] (x, z) at t from the belt (0) to the roof (1), `grow` meters outside it."""
     rear = plan.glass_rear + (plan.roof_rear - plan.glass_rear) * t**0.9
     front = plan.glass_front + (plan.roof_front - plan.glass_front) * t**0.9
     foot = 0.93 * plan.width / 2
@@ -154,9 +154,9 @@ def _open_cabin(plan: CarPlan) -> list[Part]:
 
 
 def _wheels(plan: CarPlan) -> list[Part]:
-    """Tyre, rim and dark arch at each corner."""
+    """Tire, rim and dark arch at each corner."""
     radius, width = plan.wheel, 0.05 * plan.length
-    tyre = [(0.7, 0.0), (0.94, 0.0), (1.0, 0.12), (1.0, 0.82), (0.95, 0.98), (0.67, 1.0), (0.6, 0.85)]
+    tire = [(0.7, 0.0), (0.94, 0.0), (1.0, 0.12), (1.0, 0.82), (0.95, 0.98), (0.67, 1.0), (0.6, 0.85)]
     rim = [(0.64, 0.8), (0.67, 1.03), (0.58, 1.03), (0.2, 0.99)]
     parts = []
     for z in (plan.front_axle, plan.rear_axle):
@@ -165,7 +165,7 @@ def _wheels(plan: CarPlan) -> list[Part]:
         reach = min(1.16 * radius, max(room, 1.02 * radius)) / radius
         arch = [(reach - 0.02, 0.2), (reach, 0.88), (reach - 0.08, 0.92)]
         out = float(body_half_width(plan, z)) + 0.014 - width
-        for profile, material, bands in ((tyre, "tyre", (0, 0)), (rim, "rim", (0, 3)), (arch, "arch", (0, 2))):
+        for profile, material, bands in ((tire, "tire", (0, 0)), (rim, "rim", (0, 3)), (arch, "arch", (0, 2))):
             table = np.array(profile) * (radius, width)
             disc = lathe(table, material, segments=18, flat_bands=bands).rotated(-np.pi / 2, axis=2)
             parts.append(disc.moved((out, radius, z)))
@@ -173,7 +173,7 @@ def _wheels(plan: CarPlan) -> list[Part]:
 
 
 def _box(x: float, y: float, z: float, size: tuple[float, float, float], material: str, bevel: float = 0.02) -> Part:
-    """A rounded box centred at (x, y, z)."""
+    """A rounded box centered at (x, y, z)."""
     outline = ol.rectangle(size[0], size[2], min(size[0], size[2]) * 0.3, 2)
     return slab(outline, y - size[1] / 2, size[1], material, bevel=min(bevel, 0.4 * size[1])).moved((x, 0, z))
 
@@ -302,17 +302,17 @@ def make_car(rng: np.random.Generator) -> ProceduralShape:
     materials = {name: drawn[name] for name in sorted({part.material for part in parts})}
     paint, roof = materials["paint"], materials["roof"]
     noun = _NOUNS.get(plan.kind, plan.kind)
-    extras = [f"a {roof.colour} roof"] * (roof.colour != paint.colour and plan.kind != "convertible")
+    extras = [f"a {roof.color} roof"] * (roof.color != paint.color and plan.kind != "convertible")
     words = {"rack": "a roof rack", "sign": "a taxi sign", "lightbar": "a light bar", "spoiler": "a spoiler",
              "cladding": "black cladding", "cargo": "a closed cargo area"}  # fmt: skip
     extras += [words[name] for name in plan.equipment if name in words]
-    extras += ["black rims"] * (materials["rim"].colour == "black")
-    caption = article(f"{paint.colour} {noun}") + (f" with {' and '.join(extras[:3])}" if extras else "")
+    extras += ["black rims"] * (materials["rim"].color == "black")
+    caption = article(f"{paint.color} {noun}") + (f" with {' and '.join(extras[:3])}" if extras else "")
     attributes: dict[str, str | int | float | bool] = {
         "type": noun,
-        "colour": paint.colour,
-        "roof_colour": roof.colour,
-        "rims": materials["rim"].colour,
+        "color": paint.color,
+        "roof_color": roof.color,
+        "rims": materials["rim"].color,
         "style": "boxy" if plan.side_round > 6.5 else ("round" if plan.side_round < 4.3 else "modern"),
         "equipment": ", ".join(plan.equipment) or "none",
         "material": "paint",

@@ -9,7 +9,7 @@ from dataset_tool.procedural.choose import chance, pick
 from dataset_tool.procedural.shape import Array, Material
 
 PAINTS: dict[str, tuple[int, int, int]] = {
-    "white": (232, 232, 230), "silver": (176, 180, 184), "grey": (112, 116, 122), "black": (30, 31, 34),
+    "white": (232, 232, 230), "silver": (176, 180, 184), "gray": (112, 116, 122), "black": (30, 31, 34),
     "red": (178, 26, 30), "burgundy": (98, 20, 34), "blue": (30, 82, 160), "navy": (24, 38, 78),
     "sky blue": (122, 172, 208), "green": (38, 104, 66), "forest green": (24, 62, 46), "yellow": (236, 190, 40),
     "orange": (224, 98, 30), "beige": (204, 190, 160), "brown": (92, 66, 48), "teal": (24, 116, 122),
@@ -17,11 +17,11 @@ PAINTS: dict[str, tuple[int, int, int]] = {
 }  # fmt: skip
 
 
-def _paint(rng: np.random.Generator, colour: str) -> Material:
-    base = np.array(PAINTS[colour], float) + rng.uniform(-6, 6, 3)
+def _paint(rng: np.random.Generator, color: str) -> Material:
+    base = np.array(PAINTS[color], float) + rng.uniform(-6, 6, 3)
     field = 0.5 + 0.5 * (tx.varied(tx.mottled_field(int(rng.integers(tx.FIELD_VARIANTS))), rng) - 0.5)
     image = tx.shade(field, tx.tinted(base.tolist(), 0.94), tx.tinted(np.clip(base, 0, 255).tolist(), 1.05))
-    return Material(image, (0.8, 0.8), "paint", colour, f"{colour} paint", 0.6)
+    return Material(image, (0.8, 0.8), "paint", color, f"{color} paint", 0.6)
 
 
 def rim_image(variant: int, bright: tuple[float, float, float]) -> Array:
@@ -41,23 +41,23 @@ def rim_image(variant: int, bright: tuple[float, float, float]) -> Array:
 
 def _rim(rng: np.random.Generator, plan: CarPlan) -> Material:
     bright = {"silver": (196, 198, 202), "black": (58, 58, 62), "gold": (186, 150, 88), "white": (224, 224, 222)}
-    colour = pick(rng, {"silver": 6.0, "black": 1.6, "gold": 0.4, "white": 0.5})
-    image = rim_image(plan.variant, bright[colour]).clip(0, 255).astype(np.uint8)
-    # The face is mapped about the wheel's centre, so the image is shifted by half to put its middle there.
+    color = pick(rng, {"silver": 6.0, "black": 1.6, "gold": 0.4, "white": 0.5})
+    image = rim_image(plan.variant, bright[color]).clip(0, 255).astype(np.uint8)
+    # The face is mapped about the wheel's center, so the image is shifted by half to put its middle there.
     image = np.roll(image, (64, 64), axis=(0, 1))
     size = 2 * 0.68 * plan.wheel
-    return Material(image, (size, size), "metal", colour, f"{colour} rims", 0.5)
+    return Material(image, (size, size), "metal", color, f"{color} rims", 0.5)
 
 
 def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, Material]:
     """Materials of every part a car may have."""
-    colour = pick(rng, {"white": 2.2, "silver": 1.8, "grey": 1.4, "black": 1.5, **dict.fromkeys(list(PAINTS)[4:], 1.0)})
+    color = pick(rng, {"white": 2.2, "silver": 1.8, "gray": 1.4, "black": 1.5, **dict.fromkeys(list(PAINTS)[4:], 1.0)})
     if "sign" in plan.equipment and chance(rng, 0.7):
-        colour = str(rng.choice(["yellow", "black", "white"]))
-    paint = _paint(rng, colour)
+        color = str(rng.choice(["yellow", "black", "white"]))
+    paint = _paint(rng, color)
     roof = paint
     if "two-tone" in plan.equipment:
-        roof = _paint(rng, "white" if colour not in ("white", "cream", "silver") and chance(rng, 0.6) else "black")
+        roof = _paint(rng, "white" if color not in ("white", "cream", "silver") and chance(rng, 0.6) else "black")
     skirt = mt.plastic(rng, "charcoal") if "cladding" in plan.equipment else paint
     trim = mt.plastic(rng, "black")
     return {
@@ -66,7 +66,7 @@ def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, Material
         "skirt": skirt,
         "trim": trim,
         "glass": _glass(rng),
-        "tyre": mt.plastic(rng, "black"),
+        "tire": mt.plastic(rng, "black"),
         "arch": Material(
             tx.shade(tx.mottled_field(0), (16, 16, 17), (22, 22, 23)), (0.5, 0.5), "plastic", "black", "black plastic"
         ),
@@ -81,12 +81,12 @@ def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, Material
     }
 
 
-def _plain(colour: tuple[int, int, int], kind: str, word: str) -> Material:
-    image = tx.shade(tx.mottled_field(1), tx.tinted(colour, 0.92), tx.tinted(colour, 1.05))
+def _plain(color: tuple[int, int, int], kind: str, word: str) -> Material:
+    image = tx.shade(tx.mottled_field(1), tx.tinted(color, 0.92), tx.tinted(color, 1.05))
     return Material(image, (0.4, 0.4), kind, word, f"{word} {kind}", 0.5)
 
 
 def _glass(rng: np.random.Generator) -> Material:
     base = tuple(np.array((40, 50, 60)) + rng.uniform(-10, 14, 3))
     image = tx.shade(tx.varied(tx.mottled_field(2), rng), tx.tinted(base, 0.93), tx.tinted(base, 1.03))
-    return Material(image, (1.5, 1.5), "glass", "dark grey", "dark glass", 0.8)
+    return Material(image, (1.5, 1.5), "glass", "dark gray", "dark glass", 0.8)

@@ -12,10 +12,10 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class CarPlan:
-    """A design. Lengths in metres; the car stands along z, its front towards +z.
+    """A design. Lengths in meters; the car stands along z, its front towards +z.
 
     kind: "sedan", "hatchback", "wagon", "suv", "coupe", "convertible", "pickup", "van", "minivan" or "microcar".
-    belt: height of the windows' lower edge. clearance: of the floor. wheel: tyre radius. front_axle, rear_axle: z.
+    belt: height of the windows' lower edge. clearance: of the floor. wheel: tire radius. front_axle, rear_axle: z.
     hood, tail: heights of the nose and of the rear end. glass_front, glass_rear: z of the cabin's foot; roof_front,
     roof_rear: z of its roof. plan_round, side_round: exponents of the outline from above and of the section (2 is an
     ellipse, 8 nearly a box). roof_narrow: roof width over belt width. equipment: any of "rack", "sign", "lightbar",
@@ -45,7 +45,7 @@ class CarPlan:
 
 
 class Proportions(NamedTuple):
-    """Ranges of a kind: lengths in metres, width and tyre radius over the length, places likewise from the rear."""
+    """Ranges of a kind: lengths in meters, width and tire radius over the length, places likewise from the rear."""
 
     length: Range
     width: Range

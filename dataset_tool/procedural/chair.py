@@ -14,7 +14,7 @@ from dataset_tool.procedural.shape import Material, Part, ProceduralShape, groun
 SYNSET = "03001627"
 NATURAL = {
     "oak": 3.0, "light oak": 2.5, "birch": 1.5, "beech": 2.0, "pine": 1.0, "walnut": 3.0, "teak": 2.0, "cherry": 1.5,
-    "mahogany": 1.2, "wenge": 1.0, "black stained wood": 1.5, "grey ash": 0.8, "whitewashed wood": 1.0,
+    "mahogany": 1.2, "wenge": 1.0, "black stained wood": 1.5, "gray ash": 0.8, "whitewashed wood": 1.0,
 }  # fmt: skip
 
 
@@ -27,7 +27,7 @@ def chair_parts(plan: ChairPlan) -> list[Part]:
 
 def _wooden(rng: np.random.Generator, plan: ChairPlan) -> Material:
     if plan.style in ("windsor", "garden", "mid-century", "modern") and chance(rng, 0.25):
-        return mt.painted_wood(rng, mt.pick_colour(rng))
+        return mt.painted_wood(rng, mt.pick_color(rng))
     if chance(rng, 0.06):
         return mt.painted_wood(rng, str(rng.choice(["white", "black", "cream"])))
     return mt.wood(rng, pick(rng, NATURAL))
@@ -35,7 +35,7 @@ def _wooden(rng: np.random.Generator, plan: ChairPlan) -> Material:
 
 def _metal(rng: np.random.Generator, plan: ChairPlan) -> Material:
     if plan.style in ("industrial", "mid-century", "bar") and chance(rng, 0.3):
-        return mt.painted_metal(rng, mt.pick_colour(rng))
+        return mt.painted_metal(rng, mt.pick_color(rng))
     finish = pick(
         rng, {"chrome": 4.0, "black metal": 4.0, "brushed steel": 1.5, "brass": 1.0, "dark bronze": 0.6, "white": 1.0}
     )
@@ -47,13 +47,13 @@ def _upholstery(rng: np.random.Generator, plan: ChairPlan) -> Material:
     if chance(rng, leather):
         return mt.leather(rng)
     pattern = pick(rng, {"plain": 7.0, "striped": 1.4, "checked": 0.8, "dotted": 0.5})
-    return mt.fabric(rng, mt.pick_colour(rng), pattern)
+    return mt.fabric(rng, mt.pick_color(rng), pattern)
 
 
 def _shell_skin(rng: np.random.Generator) -> Material:
     if chance(rng, 0.35):
         return mt.wood(rng, pick(rng, NATURAL))
-    return mt.plastic(rng, mt.pick_colour(rng))
+    return mt.plastic(rng, mt.pick_color(rng))
 
 
 def chair_materials(rng: np.random.Generator, plan: ChairPlan) -> dict[str, Material]:
@@ -69,7 +69,7 @@ def chair_materials(rng: np.random.Generator, plan: ChairPlan) -> dict[str, Mate
     if plan.seat == "shell":
         seat = _shell_skin(rng)
     elif metallic:
-        seat = mt.plastic(rng, mt.pick_colour(rng)) if chance(rng, 0.25) else mt.wood(rng, pick(rng, NATURAL))
+        seat = mt.plastic(rng, mt.pick_color(rng)) if chance(rng, 0.25) else mt.wood(rng, pick(rng, NATURAL))
     else:
         seat = frame if chance(rng, 0.85) else mt.wood(rng, pick(rng, NATURAL))
     pad = _upholstery(rng, plan)
@@ -89,7 +89,7 @@ LEG_WORDS = {
 BACK_WORDS = {
     "panel": "a solid back", "slats": "a slatted back", "ladder": "a ladder back", "spindles": "a spindle back",
     "frame": "an open back", "splat": "a splat back", "cross": "a cross back", "hoop": "a hoop back",
-    "upholstered": "an upholstered back", "shell": "a moulded shell", "rail": "a low rail back", "none": "no back",
+    "upholstered": "an upholstered back", "shell": "a molded shell", "rail": "a low rail back", "none": "no back",
 }  # fmt: skip
 
 
@@ -128,8 +128,8 @@ def make_chair(rng: np.random.Generator) -> ProceduralShape:
         "stretchers": plan.stretchers,
         "seats": plan.seats,
         "material": main.kind,
-        "colour": main.colour,
+        "color": main.color,
         "frame_material": frame.kind,
-        "frame_colour": frame.colour,
+        "frame_color": frame.color,
     }
     return ProceduralShape("chair", SYNSET, plan.kind, tuple(parts), materials, _caption(plan, main, frame), attributes)

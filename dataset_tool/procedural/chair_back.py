@@ -24,7 +24,7 @@ class BackFrame:
     bow: float
 
     def half_width(self, t: Array | float) -> float:
-        """Half the width at height t, metres."""
+        """Half the width at height t, meters."""
         return float(self.foot_half + (self.top_half - self.foot_half) * np.asarray(t))
 
     def narrowed(self, share: float) -> "BackFrame":
@@ -72,7 +72,7 @@ def back_frame(plan: ChairPlan) -> BackFrame | None:
 
 
 def rail(plan: ChairPlan, frame: BackFrame, t: float, height: float, *, reach: float = 1.0, arch: float = 0.0) -> Part:
-    """A board across the back at t, `height` metres high; arch: how much higher its middle is, as a share."""
+    """A board across the back at t, `height` meters high; arch: how much higher its middle is, as a share."""
     s = np.linspace(-reach, reach, 9 if frame.bow > 0.004 or arch else 3)
     path = frame.at(s, np.full_like(s, t))
     swell = 1 + arch * (1 - (s / reach) ** 2)

@@ -12,7 +12,7 @@ FOUR_LEGGED = ("straight", "tapered", "splayed", "turned")
 
 @dataclass(frozen=True)
 class ChairPlan:
-    """A design; lengths in metres, angles in radians.
+    """A design; lengths in meters, angles in radians.
 
     kind: "chair", "armchair", "stool" or "bench".
     seat: "square", "round", "trapezoid", "saddle" or "shell". corner: radius of its corners (a shell's: exponent of its
@@ -60,7 +60,7 @@ class ChairPlan:
 
     @property
     def longest(self) -> float:
-        """The longest side of the object, metres."""
+        """The longest side of the object, meters."""
         return max(self.height, self.width, self.depth)
 
     @property

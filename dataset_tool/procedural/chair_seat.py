@@ -9,7 +9,7 @@ from dataset_tool.procedural.shape import Array, Part
 
 
 def seat_outline(plan: ChairPlan) -> Array:
-    """The seat seen from above [K, 2] (x, z), centred at 0, front towards +z."""
+    """The seat seen from above [K, 2] (x, z), centered at 0, front towards +z."""
     width, depth = plan.width, plan.depth
     if plan.seat == "round":
         return ol.superellipse(width, depth, 2.15, 32)
@@ -21,7 +21,7 @@ def seat_outline(plan: ChairPlan) -> Array:
 
 
 def rear_half_width(plan: ChairPlan) -> float:
-    """Half the seat's width where the back stands, metres."""
+    """Half the seat's width where the back stands, meters."""
     if plan.seat == "round":
         return 0.36 * plan.width
     return plan.width / 2 * {"trapezoid": plan.seat_taper, "saddle": 0.86}.get(plan.seat, 1.0)
@@ -112,7 +112,7 @@ def _lounge_seat(plan: ChairPlan) -> list[Part]:
 
 
 def arm_block(plan: ChairPlan) -> float:
-    """Thickness of a lounge chair's side, metres."""
+    """Thickness of a lounge chair's side, meters."""
     return 0.07 + plan.corner
 
 

@@ -16,7 +16,7 @@ SYNSET = "03636649"
 
 @dataclass(frozen=True)
 class LampPlan:
-    """A design; lengths in metres.
+    """A design; lengths in meters.
 
     kind: "table lamp", "floor lamp" or "desk lamp". height: to the shade's top. body: "stem", "vase", "stack", "cone",
     "block", "tripod", "trumpet", "arc" or "arm". shade: "drum", "empire", "cone", "dome", "globe", "square" or
@@ -35,12 +35,12 @@ class LampPlan:
 
     @property
     def thin(self) -> float:
-        """The thinnest bar, 3.5 % of the height, metres."""
+        """The thinnest bar, 3.5 % of the height, meters."""
         return 0.035 * self.height
 
     @property
     def shade_base(self) -> float:
-        """Height of the shade's lower rim, metres."""
+        """Height of the shade's lower rim, meters."""
         return self.height - self.shade_height
 
 
@@ -236,7 +236,7 @@ def _tripod(plan: LampPlan, top: float) -> list[Part]:
 
 def lamp_materials(rng: np.random.Generator, plan: LampPlan) -> dict[str, Material]:
     """Materials of "frame", "body", "shade" and "accent"."""
-    metal = mt.metal(rng) if chance(rng, 0.7) else mt.painted_metal(rng, mt.pick_colour(rng))
+    metal = mt.metal(rng) if chance(rng, 0.7) else mt.painted_metal(rng, mt.pick_color(rng))
     frame = metal
     if plan.body == "tripod" or (plan.body == "stem" and chance(rng, 0.25)):
         frame = mt.wood(rng)
@@ -245,14 +245,14 @@ def lamp_materials(rng: np.random.Generator, plan: LampPlan) -> dict[str, Materi
     elif chance(rng, 0.15):
         body = mt.marble(rng, str(rng.choice(["white", "charcoal", "beige"])))
     else:
-        body = mt.ceramic(rng, mt.pick_colour(rng))
+        body = mt.ceramic(rng, mt.pick_color(rng))
     if plan.kind == "desk lamp" or (plan.shade in ("dome", "mushroom") and chance(rng, 0.6)):
-        shade = frame if chance(rng, 0.45) else mt.painted_metal(rng, mt.pick_colour(rng))
+        shade = frame if chance(rng, 0.45) else mt.painted_metal(rng, mt.pick_color(rng))
     elif plan.shade in ("globe", "mushroom"):
         shade = mt.glass(rng, str(rng.choice(["white", "cream", "white", "mustard", "sage"])))
     else:
-        colour = pick(rng, {"cream": 3, "white": 3, "beige": 2.5, "other": 4})
-        word = mt.pick_colour(rng) if colour == "other" else colour
+        color = pick(rng, {"cream": 3, "white": 3, "beige": 2.5, "other": 4})
+        word = mt.pick_color(rng) if color == "other" else color
         shade = mt.fabric(rng, word, pick(rng, {"plain": 6, "striped": 1, "checked": 0.4, "dotted": 0.4}))
     return {"frame": frame, "body": body, "shade": shade, "accent": metal}
 
@@ -280,8 +280,8 @@ def make_lamp(rng: np.random.Generator) -> ProceduralShape:
         "body": plan.body,
         "shade": plan.shade,
         "material": shade.kind,
-        "colour": shade.colour,
+        "color": shade.color,
         "body_material": body.kind,
-        "body_colour": body.colour,
+        "body_color": body.color,
     }
     return ProceduralShape("lamp", SYNSET, plan.kind, tuple(parts), materials, caption, attributes)

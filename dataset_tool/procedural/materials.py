@@ -1,4 +1,4 @@
-"""Named materials in real furniture colours; each function draws one from a generator."""
+"""Named materials in real furniture colors; each function draws one from a generator."""
 
 from typing import NamedTuple
 
@@ -11,11 +11,11 @@ Rgb = tuple[int, int, int]
 
 
 class WoodTone(NamedTuple):
-    """A species: darkest and lightest grain (sRGB 0 … 255) and its plain colour word."""
+    """A species: darkest and lightest grain (sRGB 0 … 255) and its plain color word."""
 
     dark: Rgb
     light: Rgb
-    colour: str
+    color: str
 
 
 WOODS: dict[str, WoodTone] = {
@@ -30,11 +30,11 @@ WOODS: dict[str, WoodTone] = {
     "mahogany": WoodTone((78, 30, 20), (134, 62, 42), "reddish brown"),
     "wenge": WoodTone((48, 35, 29), (90, 69, 56), "dark brown"),
     "black stained wood": WoodTone((36, 35, 36), (72, 69, 67), "black"),
-    "grey ash": WoodTone((116, 108, 98), (172, 164, 152), "grey"),
+    "gray ash": WoodTone((116, 108, 98), (172, 164, 152), "gray"),
     "whitewashed wood": WoodTone((198, 190, 176), (238, 233, 223), "white"),
 }
 
-COLOURS: dict[str, tuple[Rgb, ...]] = {
+COLORS: dict[str, tuple[Rgb, ...]] = {
     "red": ((176, 38, 36), (196, 52, 44)),
     "burgundy": ((112, 28, 44), (128, 38, 50)),
     "orange": ((214, 110, 38), (202, 94, 40)),
@@ -55,26 +55,26 @@ COLOURS: dict[str, tuple[Rgb, ...]] = {
     "beige": ((202, 184, 156), (212, 196, 170)),
     "cream": ((232, 222, 200), (226, 214, 188)),
     "white": ((236, 234, 228), (228, 226, 220)),
-    "light grey": ((186, 186, 184), (174, 176, 178)),
-    "grey": ((130, 132, 134), (118, 120, 124)),
+    "light gray": ((186, 186, 184), (174, 176, 178)),
+    "gray": ((130, 132, 134), (118, 120, 124)),
     "charcoal": ((74, 76, 80), (66, 68, 74)),
     "black": ((46, 46, 48), (54, 54, 57)),
 }
 
 VIVID = ("red", "orange", "mustard", "yellow", "green", "teal", "sky blue", "blue", "pink", "purple")
 MUTED = ("rust", "olive", "sage", "navy", "burgundy", "forest green", "brown")
-NEUTRAL = ("beige", "cream", "white", "light grey", "grey", "charcoal", "black")
+NEUTRAL = ("beige", "cream", "white", "light gray", "gray", "charcoal", "black")
 
 
-def pick_colour(rng: np.random.Generator, families: tuple[tuple[str, ...], ...] = (VIVID, MUTED, NEUTRAL)) -> str:
-    """A colour word, each family equally likely."""
+def pick_color(rng: np.random.Generator, families: tuple[tuple[str, ...], ...] = (VIVID, MUTED, NEUTRAL)) -> str:
+    """A color word, each family equally likely."""
     family = families[int(rng.integers(len(families)))]
     return str(family[int(rng.integers(len(family)))])
 
 
-def tone(rng: np.random.Generator, colour: str) -> tuple[float, float, float]:
-    """One shade of a colour word, with a slight change of its own."""
-    shades = COLOURS[colour]
+def tone(rng: np.random.Generator, color: str) -> tuple[float, float, float]:
+    """One shade of a color word, with a slight change of its own."""
+    shades = COLORS[color]
     a, b = np.array(shades[0], float), np.array(shades[-1], float)
     value = np.clip(a + rng.uniform(-0.2, 1.2) * (b - a) + rng.uniform(-5, 5, 3), 6, 248)
     return float(value[0]), float(value[1]), float(value[2])
@@ -87,20 +87,20 @@ def _variant(rng: np.random.Generator) -> int:
 def wood(rng: np.random.Generator, species: str | None = None) -> Material:
     """A solid or veneered species of `WOODS` (drawn where None)."""
     name = species or str(rng.choice(list(WOODS)))
-    dark, light, colour = WOODS[name]
+    dark, light, color = WOODS[name]
     change = rng.uniform(0.92, 1.08)
     field = tx.varied(tx.wood_field(_variant(rng)), rng)
     image = tx.shade(field, tx.tinted(dark, min(change, 1.05)), tx.tinted(light, change if change <= 1 else 1.0))
     across = rng.uniform(0.26, 0.42)
-    return Material(image, (across, across * 2.4), "wood", colour, name, 0.12)
+    return Material(image, (across, across * 2.4), "wood", color, name, 0.12)
 
 
-def painted_wood(rng: np.random.Generator, colour: str) -> Material:
+def painted_wood(rng: np.random.Generator, color: str) -> Material:
     """Wood under a coat of paint: the grain shows faintly."""
-    base = tone(rng, colour)
+    base = tone(rng, color)
     field = 0.6 * tx.varied(tx.wood_field(_variant(rng)), rng) + 0.4
     image = tx.shade(field, tx.tinted(base, 0.84), tx.tinted(base, 1.03))
-    return Material(image, (0.4, 0.9), "painted wood", colour, f"{colour} painted wood", 0.15)
+    return Material(image, (0.4, 0.9), "painted wood", color, f"{color} painted wood", 0.15)
 
 
 METALS: dict[str, tuple[Rgb, Rgb, str]] = {
@@ -116,39 +116,39 @@ METALS: dict[str, tuple[Rgb, Rgb, str]] = {
 def metal(rng: np.random.Generator, finish: str | None = None) -> Material:
     """A brushed or polished metal of `METALS` (drawn where None)."""
     name = finish or str(rng.choice(list(METALS)))
-    dark, light, colour = METALS[name]
+    dark, light, color = METALS[name]
     image = tx.shade(tx.varied(tx.brushed_field(_variant(rng)), rng), dark, light)
-    return Material(image, (0.22, 0.5), "metal", colour, name, 0.6)
+    return Material(image, (0.22, 0.5), "metal", color, name, 0.6)
 
 
-def painted_metal(rng: np.random.Generator, colour: str) -> Material:
+def painted_metal(rng: np.random.Generator, color: str) -> Material:
     """Powder-coated metal."""
-    base = tone(rng, colour)
+    base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.93), tx.tinted(base, 1.02))
-    return Material(image, (0.3, 0.3), "metal", colour, f"{colour} metal", 0.3)
+    return Material(image, (0.3, 0.3), "metal", color, f"{color} metal", 0.3)
 
 
-def plastic(rng: np.random.Generator, colour: str) -> Material:
-    """Moulded plastic: an almost even colour."""
-    base = tone(rng, colour)
+def plastic(rng: np.random.Generator, color: str) -> Material:
+    """Molded plastic: an almost even color."""
+    base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.95), tx.tinted(base, 1.02))
-    return Material(image, (0.5, 0.5), "plastic", colour, f"{colour} plastic", 0.35)
+    return Material(image, (0.5, 0.5), "plastic", color, f"{color} plastic", 0.35)
 
 
-def ceramic(rng: np.random.Generator, colour: str) -> Material:
+def ceramic(rng: np.random.Generator, color: str) -> Material:
     """Glazed ceramic."""
-    base = tone(rng, colour)
+    base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.9), tx.tinted(base, 1.06))
-    return Material(image, (0.16, 0.16), "ceramic", colour, f"{colour} ceramic", 0.4)
+    return Material(image, (0.16, 0.16), "ceramic", color, f"{color} ceramic", 0.4)
 
 
-def marble(rng: np.random.Generator, colour: str) -> Material:
-    """Veined stone: "white", "black", "green" or any colour word."""
-    base = tone(rng, colour)
+def marble(rng: np.random.Generator, color: str) -> Material:
+    """Veined stone: "white", "black", "green" or any color word."""
+    base = tone(rng, color)
     bright = sum(base) > 360
     vein = tx.tinted(base, 0.66) if bright else tx.tinted(base, 1.5)
     image = tx.shade(tx.varied(tx.marble_field(_variant(rng)), rng), vein, base)
-    return Material(image, (0.7, 0.7), "marble", colour, f"{colour} marble", 0.4)
+    return Material(image, (0.7, 0.7), "marble", color, f"{color} marble", 0.4)
 
 
 LEATHERS: dict[str, Rgb] = {
@@ -165,9 +165,9 @@ LEATHERS: dict[str, Rgb] = {
 }
 
 
-def leather(rng: np.random.Generator, colour: str | None = None) -> Material:
+def leather(rng: np.random.Generator, color: str | None = None) -> Material:
     """A hide of `LEATHERS` (drawn where None)."""
-    name = colour or str(rng.choice(list(LEATHERS)))
+    name = color or str(rng.choice(list(LEATHERS)))
     field = tx.varied(tx.leather_field(_variant(rng)), rng)
     base = LEATHERS[name]
     image = tx.shade(field, tx.tinted(base, 0.74), tx.tinted(base, 1.05))
@@ -177,15 +177,15 @@ def leather(rng: np.random.Generator, colour: str | None = None) -> Material:
 WEAVES = ("plain", "twill", "melange", "boucle")
 
 
-def fabric(rng: np.random.Generator, colour: str, pattern: str = "plain") -> Material:
-    """Cloth: pattern "plain", "striped", "checked" or "dotted"; the second colour suits the first."""
+def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> Material:
+    """Cloth: pattern "plain", "striped", "checked" or "dotted"; the second color suits the first."""
     weave = WEAVES[int(rng.integers(len(WEAVES)))] if pattern == "plain" else "plain"
     field = tx.varied(tx.cloth_field(weave, _variant(rng)), rng)
-    base = tone(rng, colour)
+    base = tone(rng, color)
     if pattern == "plain":
         image = tx.cloth(field, base, 0.13 if weave == "boucle" else 0.15)
-        return Material(image, (0.16, 0.16), "fabric", colour, f"{colour} fabric", 0.02)
-    second = companion(rng, colour, base)
+        return Material(image, (0.16, 0.16), "fabric", color, f"{color} fabric", 0.02)
+    second = companion(rng, color, base)
     if pattern == "striped":
         layout = str(rng.choice(["even", "pin", "triple"]))
         third = tx.tinted(base, 0.7)
@@ -195,20 +195,20 @@ def fabric(rng: np.random.Generator, colour: str, pattern: str = "plain") -> Mat
     else:
         image = tx.spotted(field, base, second)
     span = float(rng.uniform(0.16, 0.3))
-    return Material(image, (span, span), "fabric", colour, f"{pattern} {colour} fabric", 0.02)
+    return Material(image, (span, span), "fabric", color, f"{pattern} {color} fabric", 0.02)
 
 
-def companion(rng: np.random.Generator, colour: str, base: tuple[float, float, float]) -> tuple[float, float, float]:
-    """The second colour of a pattern: cream or white beside a colour, a contrasting neutral beside a neutral."""
-    if colour in ("white", "cream", "beige", "light grey"):
+def companion(rng: np.random.Generator, color: str, base: tuple[float, float, float]) -> tuple[float, float, float]:
+    """The second color of a pattern: cream or white beside a color, a contrasting neutral beside a neutral."""
+    if color in ("white", "cream", "beige", "light gray"):
         return tone(rng, str(rng.choice(["navy", "charcoal", "sage", "rust", "sky blue"])))
     if rng.random() < 0.7:
         return tone(rng, str(rng.choice(["cream", "white", "beige"])))
     return tx.tinted(base, 1.45)
 
 
-def glass(rng: np.random.Generator, colour: str) -> Material:
+def glass(rng: np.random.Generator, color: str) -> Material:
     """Opal glass, lit evenly; opaque, as a lamp's globe looks."""
-    base = tone(rng, colour)
+    base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.98), tx.tinted(base, 1.1))
-    return Material(image, (0.3, 0.3), "glass", colour, f"{colour} glass", 0.5)
+    return Material(image, (0.3, 0.3), "glass", color, f"{color} glass", 0.5)

@@ -8,7 +8,7 @@ import numpy as np
 from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural import textures as tx
 from dataset_tool.procedural.choose import article, chance, pick, span
-from dataset_tool.procedural.materials import pick_colour, tone
+from dataset_tool.procedural.materials import pick_color, tone
 from dataset_tool.procedural.primitives import loft, sweep
 from dataset_tool.procedural.shape import Array, Material, Part, ProceduralShape, grounded
 
@@ -17,7 +17,7 @@ SYNSET = "03797390"
 
 @dataclass(frozen=True)
 class MugPlan:
-    """A design; lengths in metres.
+    """A design; lengths in meters.
 
     body: "cylinder", "tapered", "conical", "barrel", "tulip", "bowl", "waisted" or "square". handle: "ear", "loop",
     "square", "ring" or "large". radius: at the widest. wall: thickness. glaze: "plain", "dipped", "banded",
@@ -87,7 +87,7 @@ def _outline_share(plan: MugPlan, at: Array) -> Array:
 
 
 def body_radius(plan: MugPlan, at: Array) -> Array:
-    """Outer radius at heights `at` in [0, 1] of the body, metres."""
+    """Outer radius at heights `at` in [0, 1] of the body, meters."""
     widest = float(_outline_share(plan, np.linspace(0, 1, 41)).max())
     corner = 0.05 + 0.012 * (plan.variant % 6)
     rounding = 1 - 0.16 * np.clip(1 - at / corner, 0, 1) ** 2
@@ -172,7 +172,7 @@ MOTIFS = ("heart", "star", "sun", "leaf")
 
 
 def _second_share(plan: MugPlan, height: Array, around: Array) -> Array:
-    """How much of the second colour shows [H, W]; height in [0, 1] up the outside, around in [0, 1)."""
+    """How much of the second color shows [H, W]; height in [0, 1] up the outside, around in [0, 1)."""
     k = plan.variant
     if plan.glaze == "dipped":
         wave = 0.03 * np.sin(2 * np.pi * around * (1 + k % 3)) * (k % 2)
@@ -237,19 +237,17 @@ def make_mug(rng: np.random.Generator) -> ProceduralShape:
     plan = draw_plan(rng)
     body, distances = _body(plan)
     handle = _handle(plan)
-    outside, second = pick_colour(rng), pick_colour(rng)
+    outside, second = pick_color(rng), pick_color(rng)
     if second == outside:
         second = "white" if outside not in ("white", "cream") else "navy"
     inside = outside if chance(rng, 0.35) else pick(rng, {"white": 4.0, "cream": 2.0, second: 2.0})
     glaze = glaze_material(rng, plan, distances, inside, outside, second)
-    colour = tone(rng, second if plan.glaze in ("dipped", "banded") and chance(rng, 0.6) else outside)
-    plain = tx.shade(
-        tx.mottled_field(plan.variant % tx.FIELD_VARIANTS), tx.tinted(colour, 0.93), tx.tinted(colour, 1.03)
-    )
+    color = tone(rng, second if plan.glaze in ("dipped", "banded") and chance(rng, 0.6) else outside)
+    plain = tx.shade(tx.mottled_field(plan.variant % tx.FIELD_VARIANTS), tx.tinted(color, 0.93), tx.tinted(color, 1.03))
     grip = Material(plain, (0.06, 0.06), "ceramic", outside, f"{outside} ceramic", 0.4)
     # u spans the mean ring, not the widest: the body's own columns decide it.
     girth = float(np.ptp(body.uvs[: (len(distances)) * 33, 0]))
-    glaze = Material(glaze.image, (girth, glaze.span[1]), glaze.kind, glaze.colour, glaze.label, glaze.shine)
+    glaze = Material(glaze.image, (girth, glaze.span[1]), glaze.kind, glaze.color, glaze.label, glaze.shine)
     decoration = {
         "dipped": f", dipped in {second}",
         "banded": f" and {second} bands",
@@ -266,9 +264,9 @@ def make_mug(rng: np.random.Generator) -> ProceduralShape:
         "handle": plan.handle,
         "glaze": plan.glaze,
         "material": "ceramic",
-        "colour": outside,
-        "second_colour": second if plan.glaze != "plain" else outside,
-        "inside_colour": inside,
+        "color": outside,
+        "second_color": second if plan.glaze != "plain" else outside,
+        "inside_color": inside,
     }
     return ProceduralShape(
         "mug", SYNSET, "mug", tuple(grounded([body, handle])), {"glaze": glaze, "handle": grip}, caption, attributes

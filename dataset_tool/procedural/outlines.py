@@ -26,7 +26,7 @@ def rounded_polygon(corners: Sequence[Sequence[float]] | Array, radius: float, s
 
 
 def rectangle(width: float, depth: float, radius: float, steps: int = 3) -> Array:
-    """A rounded rectangle centred at 0, [4 (steps + 1), 2]."""
+    """A rounded rectangle centered at 0, [4 (steps + 1), 2]."""
     x, z = width / 2, depth / 2
     return rounded_polygon([(-x, -z), (x, -z), (x, z), (-x, z)], radius, steps)
 

@@ -1,4 +1,4 @@
-"""Aeroplanes: airliners, business jets, propeller planes, fighters, biplanes and gliders, in drawn liveries."""
+"""Airplanes: airliners, business jets, propeller planes, fighters, biplanes and gliders, in drawn liveries."""
 
 import numpy as np
 
@@ -65,13 +65,13 @@ def surface(
     shrink = np.array([1.0, 1.0, 1.0, 1.0, 0.72])
     middle = np.asarray(root) + (np.asarray(tip) - np.asarray(root)) * at[:, None]
     rings = []
-    for t, centre, scale in zip(at, middle, shrink, strict=True):
+    for t, center, scale in zip(at, middle, shrink, strict=True):
         chord = (chords[0] + (chords[1] - chords[0]) * t) * (0.5 + 0.5 * scale)
         section = airfoil(chord, (thickness[0] + (thickness[1] - thickness[0]) * t) * scale)
         across = np.zeros((len(section), 3))
         across[:, 2] = section[:, 0]
         across[:, 0 if upright else 1] = section[:, 1]
-        rings.append(centre + across)
+        rings.append(center + across)
     return loft(np.stack(rings), material, anchor=0)
 
 
@@ -152,24 +152,24 @@ def _tail(plan: PlanePlan) -> list[Part]:
 
 
 def _tube(
-    centre: tuple[float, float, float], profile: list[tuple[float, float]], material: str, segments: int = 16
+    center: tuple[float, float, float], profile: list[tuple[float, float]], material: str, segments: int = 16
 ) -> Part:
-    """A body of revolution along z: profile of (radius, z) about the centre."""
+    """A body of revolution along z: profile of (radius, z) about the center."""
     table = np.array(profile)
     circle = ol.superellipse(2, 2, 2.0, segments)
-    x = centre[0] + table[:, :1] * circle[None, :, 0]
-    y = centre[1] + table[:, :1] * circle[None, :, 1]
-    z = np.broadcast_to(centre[2] + table[:, 1:], x.shape)
+    x = center[0] + table[:, :1] * circle[None, :, 0]
+    y = center[1] + table[:, :1] * circle[None, :, 1]
+    z = np.broadcast_to(center[2] + table[:, 1:], x.shape)
     return loft(np.stack([x, y, z], axis=-1), material, even_columns=True)
 
 
-def _propeller_parts(centre: tuple[float, float, float], radius: float, blades: int) -> list[Part]:
-    spinner = _tube(centre, [(0.02, -0.02), (0.021, 0.0), (0.016, 0.02), (0.006, 0.034)], "accent", 12)
+def _propeller_parts(center: tuple[float, float, float], radius: float, blades: int) -> list[Part]:
+    spinner = _tube(center, [(0.02, -0.02), (0.021, 0.0), (0.016, 0.02), (0.006, 0.034)], "accent", 12)
     parts = [spinner]
     for k in range(blades):
         angle = 2 * np.pi * k / blades + 0.5
         out = np.array([np.cos(angle), np.sin(angle), 0.0])
-        path = np.asarray(centre) + out * np.array([[0.006], [0.6 * radius], [radius]])
+        path = np.asarray(center) + out * np.array([[0.006], [0.6 * radius], [radius]])
         sizes = np.array([[0.012, 0.012], [0.017, 0.011], [0.012, 0.01]])
         side = np.cross(out, (0, 0, 1.0)).tolist()
         parts.append(sweep(path, sizes, ol.box_section(0.4, 1), "propeller", reference=side))
@@ -297,7 +297,7 @@ def plane_parts(plan: PlanePlan) -> list[Part]:
 
 
 def make_plane(rng: np.random.Generator) -> ProceduralShape:
-    """One aeroplane, about 30 m long if an airliner; its scale is a matter of taste, so its length is 1."""
+    """One airplane, about 30 m long if an airliner; its scale is a matter of taste, so its length is 1."""
     plan = draw_plan(rng)
     parts = plane_parts(plan)
     drawn, first, second = plane_materials(rng, plan, parts[0])
@@ -320,8 +320,8 @@ def make_plane(rng: np.random.Generator) -> ProceduralShape:
     caption = article(f"{first} {plan.kind}") + (f" with {' and '.join(extras)}" if extras else "")
     attributes: dict[str, str | int | float | bool] = {
         "type": plan.kind,
-        "colour": first,
-        "second_colour": second,
+        "color": first,
+        "second_color": second,
         "livery": plan.livery,
         "engines": plan.engines,
         "engine_count": plan.count,

@@ -1,4 +1,4 @@
-"""Liveries: the picture on the fuselage and the colours of the other parts."""
+"""Liveries: the picture on the fuselage and the colors of the other parts."""
 
 import numpy as np
 
@@ -44,9 +44,9 @@ def livery_image(rng: np.random.Generator, plan: PlanePlan, base: Array, second:
 
 
 def plane_materials(rng: np.random.Generator, plan: PlanePlan, fuselage: Part) -> tuple[dict[str, Material], str, str]:
-    """Materials by part name, and the two main colour words."""
+    """Materials by part name, and the two main color words."""
     military = plan.kind == "fighter"
-    light = {"white": 6.0, "silver": 2.0, "cream": 1.0, "grey": 0.6, "yellow": 0.7, "red": 0.7, "sky blue": 0.5}
+    light = {"white": 6.0, "silver": 2.0, "cream": 1.0, "gray": 0.6, "yellow": 0.7, "red": 0.7, "sky blue": 0.5}
     if plan.kind in ("biplane", "light plane"):
         light = {
             "white": 2.5,
@@ -59,10 +59,10 @@ def plane_materials(rng: np.random.Generator, plan: PlanePlan, fuselage: Part) -
             "silver": 0.7,
         }
     if military:
-        light = {"grey": 4.0, "silver": 2.0, "forest green": 1.5, "beige": 1.2, "navy": 0.8, "black": 0.8}
+        light = {"gray": 4.0, "silver": 2.0, "forest green": 1.5, "beige": 1.2, "navy": 0.8, "black": 0.8}
     first = pick(rng, light)
     bright = ["red", "blue", "navy", "green", "orange", "yellow", "teal", "burgundy", "purple", "sky blue", "black"]
-    dull = ["grey", "forest green", "brown", "beige", "navy"]
+    dull = ["gray", "forest green", "brown", "beige", "navy"]
     others = [word for word in (dull if military else bright) if word != first]
     second = str(rng.choice(others))
     third = str(rng.choice([word for word in others if word != second]))
@@ -87,7 +87,7 @@ def plane_materials(rng: np.random.Generator, plan: PlanePlan, fuselage: Part) -
         "engine": _even(rng, PAINTS[engine_word], engine_word),
         "accent": _even(rng, PAINTS[second], second),
         "dark": _even(rng, (40, 41, 44), "black"),
-        "glass": _even(rng, (44, 58, 74), "dark grey"),
+        "glass": _even(rng, (44, 58, 74), "dark gray"),
         "propeller": mt.metal(rng, "black metal" if chance(rng, 0.5) else "brushed steel"),
     }
     return materials, first, second
@@ -98,7 +98,7 @@ def _length(fuselage: Part) -> float:
     return float(fuselage.uvs[: 25 * 20, 1].max())
 
 
-def _even(rng: np.random.Generator, colour: tuple[int, int, int], word: str) -> Material:
+def _even(rng: np.random.Generator, color: tuple[int, int, int], word: str) -> Material:
     field = tx.varied(tx.mottled_field(int(rng.integers(tx.FIELD_VARIANTS))), rng)
-    image = tx.shade(field, tx.tinted(colour, 0.95), tx.tinted(colour, 1.03))
+    image = tx.shade(field, tx.tinted(color, 0.95), tx.tinted(color, 1.03))
     return Material(image, (0.4, 0.4), "paint", word, f"{word} paint", 0.4)

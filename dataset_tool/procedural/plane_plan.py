@@ -1,4 +1,4 @@
-"""What an aeroplane is before it has a shape: its kind and proportions."""
+"""What an airplane is before it has a shape: its kind and proportions."""
 
 from dataclasses import dataclass
 
@@ -168,7 +168,7 @@ def _glider(rng: np.random.Generator) -> PlanePlan:
 
 
 def draw_plan(rng: np.random.Generator) -> PlanePlan:
-    """An aeroplane's design with proportions that belong to its kind."""
+    """An airplane's design with proportions that belong to its kind."""
     kind = pick(
         rng,
         {

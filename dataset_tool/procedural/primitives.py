@@ -1,4 +1,4 @@
-"""Building blocks: every one is a loft of rings, hence closed, outward-wound and mapped in metres."""
+"""Building blocks: every one is a loft of rings, hence closed, outward-wound and mapped in meters."""
 
 from collections.abc import Callable, Sequence
 
@@ -50,8 +50,8 @@ def _planar(points: Array, axes: tuple[Array, Array]) -> Array:
 
 def _cap_axes(ring: Array) -> tuple[Array, Array]:
     """An orthonormal pair in the ring's plane; the second runs along its longer direction."""
-    centred = ring - ring.mean(axis=0)
-    _, _, directions = np.linalg.svd(centred, full_matrices=False)
+    centered = ring - ring.mean(axis=0)
+    _, _, directions = np.linalg.svd(centered, full_matrices=False)
     return directions[1], directions[0]
 
 
@@ -70,7 +70,7 @@ def loft(
     """The closed surface through rings [S, K, 3].
 
     planar: how many bands at the start and at the end are mapped flat onto `axes` (two unit vectors [3]; found from
-    the ring where None), as the caps are; other bands unroll around the ring (u, metres) and along it (v, metres).
+    the ring where None), as the caps are; other bands unroll around the ring (u, meters) and along it (v, meters).
     tips: the fan's apex at either end (the ring's centroid where None). caps: "fan", "strip" (rings made by `sheet`)
     or "none" (the last ring meets the first). anchor: the column where u = 0 (half-way round where None).
     grain_around: swap u and v of the unrolled bands, for grain that runs around the rings.
@@ -168,7 +168,7 @@ def slab(
 ) -> Part:
     """A plate or cushion over an outline [K, 2] (x, z), star-shaped about its centroid, from y = base up.
 
-    bevel: radius of the top edge (at most the thickness less the bottom's), metres; bottom_bevel: of the lower edge.
+    bevel: radius of the top edge (at most the thickness less the bottom's), meters; bottom_bevel: of the lower edge.
     crown: how far the top bulges in the middle. lift: extra height of the top at (x, z), for saddles and dishes.
     grain: the axis that the texture's v follows on top, "x" or "z".
     """
@@ -184,18 +184,18 @@ def slab(
         rings.append(inset(outline, high * (1 - np.cos(angle))))
         heights.append(base + thickness - high * (1 - np.sin(angle)))
         weight.append(np.sin(angle) ** 2)
-    rim, centre = rings[-1], outline.mean(axis=0)
+    rim, center = rings[-1], outline.mean(axis=0)
     inner = (0.82, 0.6, 0.32) if crown or lift else ()
     for scale in inner:
-        rings.append(centre + (rim - centre) * scale)
+        rings.append(center + (rim - center) * scale)
         heights.append(base + thickness + crown * (1 - scale**2))
         weight.append(1.0)
     plan = np.stack(rings)
     level = np.broadcast_to(np.array(heights)[:, None], plan.shape[:2]).copy()
-    tip = np.array([centre[0], base + thickness + crown, centre[1]])
+    tip = np.array([center[0], base + thickness + crown, center[1]])
     if lift is not None:
         level += np.array(weight)[:, None] * lift(plan[..., 0], plan[..., 1])
-        tip[1] += float(lift(centre[0], centre[1]))
+        tip[1] += float(lift(center[0], center[1]))
     x_axis, z_axis = np.array([1.0, 0, 0]), np.array([0, 0, 1.0])
     return loft(
         np.stack([plan[..., 0], level, plan[..., 1]], axis=-1),
@@ -235,9 +235,9 @@ def sweep(
 ) -> Part:
     """A bar or tube along path [P, 3].
 
-    half_sizes: a radius, the pair (half side, half normal), or those pairs [P, 2] along the path, metres.
+    half_sizes: a radius, the pair (half side, half normal), or those pairs [P, 2] along the path, meters.
     section: unit outline [K, 2] in (side, normal), within [−1, 1]. reference: direction kept by the section's side.
-    end: "bevel" (a small chamfer inside the length) or "round" (a dome beyond it). bevel: the chamfer, metres.
+    end: "bevel" (a small chamfer inside the length) or "round" (a dome beyond it). bevel: the chamfer, meters.
     """
     path = np.asarray(path, float)
     half = np.broadcast_to(np.asarray(half_sizes, float), (len(path), 2)).astype(float)
@@ -278,18 +278,18 @@ def lathe(
     profile: Sequence[tuple[float, float]] | Array,
     material: str,
     *,
-    centre: tuple[float, float] = (0.0, 0.0),
+    center: tuple[float, float] = (0.0, 0.0),
     segments: int = 20,
     flat_bands: tuple[int, int] = (0, 0),
 ) -> Part:
-    """A surface of revolution about the vertical through `centre` (x, z); profile [S, 2] of (radius > 0, y).
+    """A surface of revolution about the vertical through `center` (x, z); profile [S, 2] of (radius > 0, y).
 
     flat_bands: how many bands at the start and at the end are mapped flat (plates, discs).
     """
     table = np.asarray(profile, float)
     angle = np.arange(segments) * (2 * np.pi / segments)
     circle = np.stack([np.cos(angle), np.sin(angle)], axis=-1)
-    plan = table[:, None, :1] * circle[None] + np.asarray(centre)
+    plan = table[:, None, :1] * circle[None] + np.asarray(center)
     height = np.broadcast_to(table[:, None, 1], plan.shape[:2])
     axes = (np.array([1.0, 0, 0]), np.array([0, 0, 1.0]))
     rings = np.stack([plan[..., 0], height, plan[..., 1]], axis=-1)
@@ -299,7 +299,7 @@ def lathe(
 def sheet(
     middle: Array, thickness: float | Array, material: str, *, end_reach: float = 0.7, flip_grain: bool = False
 ) -> Part:
-    """A bent plate of the middle surface [R, C, 3] with soft edges; thickness in metres, a number or [R, C].
+    """A bent plate of the middle surface [R, C, 3] with soft edges; thickness in meters, a number or [R, C].
 
     end_reach: how far the first and the last edge bulge, in half thicknesses (less where the outline is rounded).
     The texture's v follows the rows' direction (first index), or the columns' with flip_grain.
@@ -317,11 +317,11 @@ def sheet(
     rings = np.concatenate([front, last, back[:, ::-1], first], axis=1)
     columns = middle.shape[1]
     blend = np.concatenate([front, middle[:, -1:], back[:, ::-1], middle[:, :1]], axis=1)
-    centre = np.concatenate([middle, middle[:, -1:], middle[:, ::-1], middle[:, :1]], axis=1)
+    center = np.concatenate([middle, middle[:, -1:], middle[:, ::-1], middle[:, :1]], axis=1)
     caps = []
     for row, sign in ((0, -1.0), (-1, 1.0)):
         away = unit(np.concatenate([down[row], down[row, -1:], down[row, ::-1], down[row, :1]]))
-        soft = centre[row] + (blend[row] - centre[row]) * 0.45
+        soft = center[row] + (blend[row] - center[row]) * 0.45
         caps.append(soft + sign * away * float(half[row].mean()) * end_reach)
     part = loft(np.concatenate([caps[0][None], rings, caps[1][None]]), material, caps="strip", anchor=columns // 2)
     if not flip_grain:
@@ -330,9 +330,9 @@ def sheet(
 
 
 def ellipsoid(
-    centre: Sequence[float], half: Sequence[float], material: str, *, square: float = 1.0, segments: int = 20
+    center: Sequence[float], half: Sequence[float], material: str, *, square: float = 1.0, segments: int = 20
 ) -> Part:
-    """A superellipsoid: square = 1 is an ellipsoid, towards 0.3 a rounded block; half sizes [3] in metres."""
+    """A superellipsoid: square = 1 is an ellipsoid, towards 0.3 a rounded block; half sizes [3] in meters."""
     around = np.arange(segments) * (2 * np.pi / segments)
     tilt = np.linspace(-np.pi / 2, np.pi / 2, max(segments // 2, 6) + 1)[1:-1]
 
@@ -342,7 +342,7 @@ def ellipsoid(
     ring = np.stack([power(np.cos(around)), np.zeros(segments), power(np.sin(around))], axis=-1)
     scale = np.stack([power(np.cos(tilt))] * 3, axis=-1)[:, None]
     points = ring[None] * scale + np.stack([0 * tilt, power(np.sin(tilt)), 0 * tilt], axis=-1)[:, None]
-    size, middle = np.asarray(half, float), np.asarray(centre, float)
+    size, middle = np.asarray(half, float), np.asarray(center, float)
     up = np.array([0, size[1], 0])
     return loft(
         points * size + middle,

@@ -1,7 +1,7 @@
 """What a procedural category returns: closed textured parts, their materials and the words that describe them.
 
-Frame while building: metres, +Y up, the object's front towards +Z, on y = 0 (`write.py` turns it to ShapeNet's).
-Texture coordinates are metres on the surface; a material says how many metres its image spans, so nothing stretches.
+Frame while building: meters, +Y up, the object's front towards +Z, on y = 0 (`write.py` turns it to ShapeNet's).
+Texture coordinates are meters on the surface; a material says how many meters its image spans, so nothing stretches.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ Indices = NDArray[np.int32]
 class Part:
     """One closed, outward-wound surface.
 
-    vertices: [V, 3] metres. faces: [F, 3] into vertices. uvs: [U, 2] metres, v along the grain.
+    vertices: [V, 3] meters. faces: [F, 3] into vertices. uvs: [U, 2] meters, v along the grain.
     uv_faces: [F, 3] into uvs (seams need their own corners). material: a key of `ProceduralShape.materials`.
     """
 
@@ -30,7 +30,7 @@ class Part:
     material: str
 
     def moved(self, offset: Sequence[float] | Array) -> "Part":
-        """The part shifted by `offset` (x, y, z) metres."""
+        """The part shifted by `offset` (x, y, z) meters."""
         return replace(self, vertices=self.vertices + np.asarray(offset, float))
 
     def mirrored(self) -> "Part":
@@ -48,15 +48,15 @@ class Part:
         matrix = np.eye(3)
         i, j = (axis + 1) % 3, (axis + 2) % 3
         matrix[i, i], matrix[i, j], matrix[j, i], matrix[j, j] = cos, -sin, sin, cos
-        centre = np.asarray(pivot, float)
-        return replace(self, vertices=(self.vertices - centre) @ matrix.T + centre)
+        center = np.asarray(pivot, float)
+        return replace(self, vertices=(self.vertices - center) @ matrix.T + center)
 
     def painted(self, material: str) -> "Part":
         """The same part of another material."""
         return replace(self, material=material)
 
     def volume(self) -> float:
-        """Enclosed volume in cubic metres; positive when faces wind outward."""
+        """Enclosed volume in cubic meters; positive when faces wind outward."""
         a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
         return float(np.einsum("fi,fi->", a, np.cross(b, c))) / 6.0
 
@@ -72,17 +72,17 @@ class Part:
 
 @dataclass(frozen=True)
 class Material:
-    """A surface: its image, the metres that the image spans, and the words for it.
+    """A surface: its image, the meters that the image spans, and the words for it.
 
-    image: [H, W, 3] uint8 sRGB, tileable. span: metres covered by the image's (width, height).
-    kind: "wood", "fabric", ... . colour: a plain colour word. shine: MTL specular in [0, 1].
+    image: [H, W, 3] uint8 sRGB, tileable. span: meters covered by the image's (width, height).
+    kind: "wood", "fabric", ... . color: a plain color word. shine: MTL specular in [0, 1].
     label: how a caption calls it ("oak", "striped blue fabric", "black metal").
     """
 
     image: NDArray[np.uint8]
     span: tuple[float, float]
     kind: str
-    colour: str
+    color: str
     label: str
     shine: float = 0.1
 
@@ -100,7 +100,7 @@ class ProceduralShape:
     attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
 
     def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper corner [3] of all parts, metres."""
+        """Lower and upper corner [3] of all parts, meters."""
         points = np.concatenate([part.vertices for part in self.parts])
         return points.min(axis=0), points.max(axis=0)
 
@@ -124,7 +124,7 @@ def with_mirror(parts: Iterable[Part]) -> list[Part]:
 
 
 def grounded(parts: Sequence[Part]) -> list[Part]:
-    """The parts moved so that the lowest point stands on y = 0 and the x and z extents are centred."""
+    """The parts moved so that the lowest point stands on y = 0 and the x and z extents are centered."""
     points = np.concatenate([part.vertices for part in parts])
     low, high = points.min(axis=0), points.max(axis=0)
     middle = (low + high) / 2
@@ -133,5 +133,5 @@ def grounded(parts: Sequence[Part]) -> list[Part]:
 
 
 def scattered_uvs(parts: Sequence[Part], rng: np.random.Generator) -> list[Part]:
-    """The parts with texture coordinates shifted at random: neighbours then show different stretches of the grain."""
+    """The parts with texture coordinates shifted at random: neighbors then show different stretches of the grain."""
     return [replace(part, uvs=part.uvs + rng.uniform(0, 1, 2)) for part in parts]

@@ -71,6 +71,6 @@ def star_base(reach: float, radius: float, top: float, thin: float, count: int, 
         side = np.cross(out, (0, 1, 0)).tolist()
         parts.append(sweep(path, sizes, ol.box_section(0.35, 1), "frame", reference=side))
         if wheels:
-            centre = out * (reach - 0.012) + (0, 0.029, 0)
-            parts.append(ellipsoid(centre.tolist(), (0.026, 0.029, 0.026), "accent", segments=10, square=0.8))
+            center = out * (reach - 0.012) + (0, 0.029, 0)
+            parts.append(ellipsoid(center.tolist(), (0.026, 0.029, 0.026), "accent", segments=10, square=0.8))
     return parts

@@ -229,17 +229,17 @@ def table_materials(rng: np.random.Generator, plan: TablePlan) -> dict[str, Mate
         frame = mt.painted_metal(rng, "white") if finish == "white" else mt.metal(rng, finish)
         top = pick(rng, {"wood": 6, "marble": 3, "painted": 1})
     else:
-        frame = mt.painted_wood(rng, mt.pick_colour(rng)) if chance(rng, 0.22) else mt.wood(rng)
+        frame = mt.painted_wood(rng, mt.pick_color(rng)) if chance(rng, 0.22) else mt.wood(rng)
         top = pick(rng, {"same": 7, "wood": 2, "marble": 1, "painted": 0.8})
     surface = frame
     if top == "wood":
         surface = mt.wood(rng)
     elif top == "marble":
         surface = mt.marble(
-            rng, pick(rng, {"white": 5, "charcoal": 2, "forest green": 1, "beige": 1.5, "light grey": 1})
+            rng, pick(rng, {"white": 5, "charcoal": 2, "forest green": 1, "beige": 1.5, "light gray": 1})
         )
     elif top == "painted":
-        surface = mt.painted_wood(rng, mt.pick_colour(rng))
+        surface = mt.painted_wood(rng, mt.pick_color(rng))
     drawer = surface if surface.kind != "marble" and chance(rng, 0.5) else frame
     return {"top": surface, "frame": frame, "drawer": drawer, "accent": mt.metal(rng)}
 
@@ -274,8 +274,8 @@ def make_table(rng: np.random.Generator) -> ProceduralShape:
         "shelf": plan.shelf,
         "apron": plan.apron > 0,
         "material": top.kind,
-        "colour": top.colour,
+        "color": top.color,
         "frame_material": frame.kind,
-        "frame_colour": frame.colour,
+        "frame_color": frame.color,
     }
     return ProceduralShape("table", SYNSET, plan.kind, tuple(parts), materials, caption, attributes)

@@ -11,7 +11,7 @@ FOUR_LEGGED = ("straight", "tapered", "splayed", "turned")
 
 @dataclass(frozen=True)
 class TablePlan:
-    """A design. Lengths in metres, angles in radians.
+    """A design. Lengths in meters, angles in radians.
 
     kind: "dining table", "coffee table", "side table", "console table" or "desk".
     top: "rectangle", "round", "oval", "square", "octagon" or "boat". thickness, edge: of the top and of its rim.
@@ -40,12 +40,12 @@ class TablePlan:
 
     @property
     def thin(self) -> float:
-        """The thinnest bar, 3.5 % of the longest side, metres."""
+        """The thinnest bar, 3.5 % of the longest side, meters."""
         return 0.035 * max(self.width, self.depth, self.height)
 
     @property
     def under(self) -> float:
-        """Height of the top's lower face, metres."""
+        """Height of the top's lower face, meters."""
         return self.height - self.thickness
 
 

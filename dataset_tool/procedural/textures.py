@@ -1,7 +1,7 @@
 """Tileable image textures from filtered noise: wood, cloth, leather, metal, paint, plastic.
 
-Grey fields [H, W] in about [0, 1] are drawn once per process from fixed seeds (`FIELD_VARIANTS` of each); a shape picks
-one, shifts and flips it and maps it to its own colours, which costs far less than new noise and stays deterministic.
+Gray fields [H, W] in about [0, 1] are drawn once per process from fixed seeds (`FIELD_VARIANTS` of each); a shape picks
+one, shifts and flips it and maps it to its own colors, which costs far less than new noise and stays deterministic.
 Rows run along the grain (texture v), columns across it (texture u).
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dataset_tool.procedural.shape import Array
 
 FIELD_VARIANTS = 10
-Colour = Sequence[float]
+Color = Sequence[float]
 Image = NDArray[np.uint8]
 
 
@@ -57,7 +57,7 @@ def wood_field(variant: int) -> Array:
 
 @lru_cache(maxsize=64)
 def cloth_field(weave: str, variant: int) -> Array:
-    """Cloth [128, 128] of one colour: "plain", "twill", "melange" or "boucle"."""
+    """Cloth [128, 128] of one color: "plain", "twill", "melange" or "boucle"."""
     size = 128
     y, x = np.mgrid[0:size, 0:size]
     noise = _stretched(spectrum_noise(6000 + variant, size, size, (3, 3), 1.5))
@@ -117,22 +117,22 @@ def varied(field: Array, rng: np.random.Generator) -> Array:
     return result[:, ::-1] if rng.random() < 0.5 else result
 
 
-def shade(field: Array, dark: Colour, light: Colour) -> Image:
-    """A field in [0, 1] mapped between two sRGB colours (0 … 255) to an image [H, W, 3]."""
+def shade(field: Array, dark: Color, light: Color) -> Image:
+    """A field in [0, 1] mapped between two sRGB colors (0 … 255) to an image [H, W, 3]."""
     low, high = np.asarray(dark, float), np.asarray(light, float)
     return np.clip(low + field[..., None] * (high - low) + 0.5, 0, 255).astype(np.uint8)
 
 
-def tinted(colour: Colour, factor: float) -> tuple[float, float, float]:
-    """A colour (0 … 255) darkened (factor < 1) or lightened (factor > 1, towards white)."""
-    value = np.asarray(colour, float)
+def tinted(color: Color, factor: float) -> tuple[float, float, float]:
+    """A color (0 … 255) darkened (factor < 1) or lightened (factor > 1, towards white)."""
+    value = np.asarray(color, float)
     value = value * factor if factor <= 1 else value + (255 - value) * (factor - 1)
     return float(value[0]), float(value[1]), float(value[2])
 
 
-def cloth(field: Array, colour: Colour, contrast: float = 0.16) -> Image:
-    """Cloth of one colour; contrast: half the range of brightness."""
-    return shade(np.clip(field, 0, 1), tinted(colour, 1 - 1.4 * contrast), tinted(colour, 1 + 0.5 * contrast))
+def cloth(field: Array, color: Color, contrast: float = 0.16) -> Image:
+    """Cloth of one color; contrast: half the range of brightness."""
+    return shade(np.clip(field, 0, 1), tinted(color, 1 - 1.4 * contrast), tinted(color, 1 + 0.5 * contrast))
 
 
 def _bands(size: int, edges: Sequence[float]) -> NDArray[np.bool_]:
@@ -140,8 +140,8 @@ def _bands(size: int, edges: Sequence[float]) -> NDArray[np.bool_]:
     return np.searchsorted(np.asarray(edges), (np.arange(size) + 0.5) / size) % 2 == 1
 
 
-def striped(field: Array, colours: Sequence[Colour], layout: str) -> Image:
-    """Cloth with stripes along v: "even" (two colours), "pin" (thin lines) or "triple" (three colours)."""
+def striped(field: Array, colors: Sequence[Color], layout: str) -> Image:
+    """Cloth with stripes along v: "even" (two colors), "pin" (thin lines) or "triple" (three colors)."""
     size = field.shape[1]
     if layout == "even":
         which = _bands(size, (0.25, 0.5, 0.75, 1.0)).astype(int)
@@ -149,12 +149,12 @@ def striped(field: Array, colours: Sequence[Colour], layout: str) -> Image:
         which = _bands(size, (0.1, 0.16, 0.6, 0.66)).astype(int)
     else:
         which = _bands(size, (0.0, 0.42)).astype(int) + 2 * _bands(size, (0.5, 0.62, 0.8, 0.92))
-        which = np.minimum(which, len(colours) - 1)
-    layers = np.stack([cloth(field, colour) for colour in colours])
+        which = np.minimum(which, len(colors) - 1)
+    layers = np.stack([cloth(field, color) for color in colors])
     return layers[which, :, np.arange(size)].transpose(1, 0, 2).copy()
 
 
-def checked(field: Array, base: Colour, line: Colour, layout: str) -> Image:
+def checked(field: Array, base: Color, line: Color, layout: str) -> Image:
     """Cloth with checks: "gingham" (equal bands) or "tartan" (wide and thin bands)."""
     size = field.shape[0]
     edges = (0.25, 0.5, 0.75, 1.0) if layout == "gingham" else (0.1, 0.45, 0.55, 0.6, 0.85, 0.9)
@@ -164,7 +164,7 @@ def checked(field: Array, base: Colour, line: Colour, layout: str) -> Image:
     return (low + share[..., None] * (high - low)).astype(np.uint8)
 
 
-def spotted(field: Array, base: Colour, dot: Colour, count: int = 3) -> Image:
+def spotted(field: Array, base: Color, dot: Color, count: int = 3) -> Image:
     """Cloth with a lattice of round dots, `count` along the tile."""
     size = field.shape[0]
     y, x = (np.mgrid[0:size, 0:size] + 0.5) * (2 * np.pi * count / size)

@@ -3,7 +3,7 @@
     OUT/procedural.json                              which categories and seeds this folder holds
     OUT/<synset>/<id>/models/model_normalized.obj    +Y up, front −Z, diagonal 1, vertex mean at the origin
     OUT/<synset>/<id>/models/model_normalized.mtl    map_Kd ../images/textureN.png
-    OUT/<synset>/<id>/models/model_normalized.json   max, min, centroid of the shape in metres
+    OUT/<synset>/<id>/models/model_normalized.json   max, min, centroid of the shape in meters
     OUT/<synset>/<id>/images/textureN.png
     OUT/<synset>/<id>/meta.json                      caption, attributes, class, source
 
@@ -74,7 +74,7 @@ def obj_text(shape: ProceduralShape, offset: Array, scale: float) -> str:
 
 def mtl_text(shape: ProceduralShape, images: dict[str, str]) -> str:
     """The MTL file; images: file name of every material's texture."""
-    blocks = ["# base colours are in the textures\n"]
+    blocks = ["# base colors are in the textures\n"]
     for name, material in shape.materials.items():
         shine = material.shine
         blocks.append(

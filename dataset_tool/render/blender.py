@@ -88,7 +88,7 @@ def run_script(python: Path, script: Path, folder: Path, what: str) -> dict[str,
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            # Isolated: neither this process's paths nor the script's neighbours are importable there.
+            # Isolated: neither this process's paths nor the script's neighbors are importable there.
             [str(python), "-I", str(script), str(folder)],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -119,7 +119,7 @@ def _cause(status: int, log: str) -> str:
 def _job(mesh: SourceMesh, cameras: Cameras, folder: Path) -> dict[str, Any]:
     """What the script reads: cameras and materials as plain values, arrays and textures as files in `folder`."""
     if bool(cameras.principal.any()) or bool((cameras.focal[:, 0] != cameras.focal[:, 1]).any()):
-        raise ValueError("blender_views(): expected centred cameras with one focal length")
+        raise ValueError("blender_views(): expected centered cameras with one focal length")
     arrays: dict[str, np.ndarray] = {}
     images: dict[int, str] = {}
     parts = []
@@ -140,9 +140,9 @@ def _arrays(part: Part) -> dict[str, np.ndarray]:
     arrays = {"vertices": part.vertices.astype(np.float32), "faces": part.faces}
     if part.uvs is not None:
         arrays["uvs"] = part.uvs
-    if part.vertex_colours is not None:
-        linear = srgb_to_linear(torch.from_numpy(part.vertex_colours[:, :3])).numpy()
-        arrays["colours"] = np.concatenate([linear, part.vertex_colours[:, 3:]], 1).astype(np.float32)
+    if part.vertex_colors is not None:
+        linear = srgb_to_linear(torch.from_numpy(part.vertex_colors[:, :3])).numpy()
+        arrays["colors"] = np.concatenate([linear, part.vertex_colors[:, 3:]], 1).astype(np.float32)
     if part.normals is not None:
         arrays["normals"] = part.normals
     return arrays

@@ -71,13 +71,13 @@ def choose_gpu():
 
 
 def add_light(scene, light):
-    """ "studio" is GET3D's: a square of 100 units and 30 kW half a unit above the origin, shining down, in a dark grey
+    """ "studio" is GET3D's: a square of 100 units and 30 kW half a unit above the origin, shining down, in a dark gray
     world; "sky" is a white world.
     """
     world = bpy.data.worlds.new("world")
     world.use_nodes = True
-    grey = 0.05 if light == "studio" else 1.0
-    world.node_tree.nodes["Background"].inputs["Color"].default_value = (grey, grey, grey, 1)
+    gray = 0.05 if light == "studio" else 1.0
+    world.node_tree.nodes["Background"].inputs["Color"].default_value = (gray, gray, gray, 1)
     scene.world = world
     if light != "studio":
         return
@@ -103,46 +103,46 @@ def build_part(scene, index, part, arrays, folder, images, shading):
     if f"uvs_{index}" in arrays:
         uvs = arrays[f"uvs_{index}"][faces.ravel()] * [1, -1] + [0, 1]  # Blender's v runs upward
         mesh.uv_layers.new(name="uv").data.foreach_set("uv", uvs.astype(np.float32).ravel())
-    if f"colours_{index}" in arrays:
-        layer = mesh.color_attributes.new("colour", "FLOAT_COLOR", "POINT")
-        layer.data.foreach_set("color", arrays[f"colours_{index}"].ravel())
+    if f"colors_{index}" in arrays:
+        layer = mesh.color_attributes.new("color", "FLOAT_COLOR", "POINT")
+        layer.data.foreach_set("color", arrays[f"colors_{index}"].ravel())
     mesh.update()
     if f"normals_{index}" in arrays and shading != "albedo":
         mesh.polygons.foreach_set("use_smooth", np.ones(len(faces), bool))
         mesh.normals_split_custom_set_from_vertices(arrays[f"normals_{index}"].tolist())
-    mesh.materials.append(build_material(part, f"colours_{index}" in arrays, folder, images, shading))
+    mesh.materials.append(build_material(part, f"colors_{index}" in arrays, folder, images, shading))
     scene.collection.objects.link(bpy.data.objects.new(f"part {index}", mesh))
 
 
-def build_material(part, has_colours, folder, images, shading):
-    """factor · texture · vertex colour, as light given off (albedo) or as a Principled surface."""
+def build_material(part, has_colors, folder, images, shading):
+    """factor · texture · vertex color, as light given off (albedo) or as a Principled surface."""
     material = bpy.data.materials.new("material")
     material.use_nodes = True
     tree = material.node_tree
     tree.nodes.clear()
-    colour, alpha = rgb(tree, part["factor"]), value(tree, part["factor"][3])
+    color, alpha = rgb(tree, part["factor"]), value(tree, part["factor"][3])
     sources = [texture(tree, part, folder, images)] if part["image"] else []
-    if has_colours:
+    if has_colors:
         node = tree.nodes.new("ShaderNodeAttribute")
-        node.attribute_name = "colour"
+        node.attribute_name = "color"
         sources.append((node.outputs["Color"], node.outputs["Alpha"]))
-    for source_colour, source_alpha in sources:
-        colour = multiply_colours(tree, colour, source_colour)
+    for source_color, source_alpha in sources:
+        color = multiply_colors(tree, color, source_color)
         alpha = arithmetic(tree, "MULTIPLY", alpha, source_alpha)
     if part["alpha_mode"] == "MASK":
         alpha = arithmetic(tree, "GREATER_THAN", alpha, value(tree, part["alpha_cutoff"] - 1e-5))
-    finish_material(tree, part, colour, None if part["alpha_mode"] == "OPAQUE" else alpha, shading)
+    finish_material(tree, part, color, None if part["alpha_mode"] == "OPAQUE" else alpha, shading)
     return material
 
 
-def finish_material(tree, part, colour, alpha, shading):
-    """Shader and output for a colour and (unless None) an alpha."""
+def finish_material(tree, part, color, alpha, shading):
+    """Shader and output for a color and (unless None) an alpha."""
     if shading == "albedo":
         shader = tree.nodes.new("ShaderNodeEmission")
-        tree.links.new(colour, shader.inputs["Color"])
+        tree.links.new(color, shader.inputs["Color"])
     else:
         shader = tree.nodes.new("ShaderNodeBsdfPrincipled")
-        tree.links.new(colour, shader.inputs["Base Color"])
+        tree.links.new(color, shader.inputs["Base Color"])
         shader.inputs["Metallic"].default_value = part["metallic"]
         shader.inputs["Roughness"].default_value = part["roughness"]
     surface = shader.outputs[0]
@@ -155,10 +155,10 @@ def finish_material(tree, part, colour, alpha, shading):
     tree.links.new(surface, tree.nodes.new("ShaderNodeOutputMaterial").inputs["Surface"])
 
 
-def rgb(tree, colour):
-    """Socket of a constant colour (r, g, b, …)."""
+def rgb(tree, color):
+    """Socket of a constant color (r, g, b, …)."""
     node = tree.nodes.new("ShaderNodeRGB")
-    node.outputs[0].default_value = (*colour[:3], 1)
+    node.outputs[0].default_value = (*color[:3], 1)
     return node.outputs[0]
 
 
@@ -178,8 +178,8 @@ def arithmetic(tree, operation, first, second):
     return node.outputs[0]
 
 
-def multiply_colours(tree, first, second):
-    """Socket of the product of two colour sockets."""
+def multiply_colors(tree, first, second):
+    """Socket of the product of two color sockets."""
     node = tree.nodes.new("ShaderNodeMix")
     node.data_type, node.blend_type = "RGBA", "MULTIPLY"
     node.inputs["Factor"].default_value = 1
@@ -190,11 +190,11 @@ def multiply_colours(tree, first, second):
 
 
 def texture(tree, part, folder, images):
-    """Colour and alpha sockets of a part's image."""
+    """Color and alpha sockets of a part's image."""
     if part["image"] not in images:
         image = bpy.data.images.load(str(folder / part["image"]))
         image.colorspace_settings.name = "sRGB"
-        image.alpha_mode = "CHANNEL_PACKED"  # colours are not multiplied by alpha
+        image.alpha_mode = "CHANNEL_PACKED"  # colors are not multiplied by alpha
         images[part["image"]] = image
     node = tree.nodes.new("ShaderNodeTexImage")
     node.image = images[part["image"]]

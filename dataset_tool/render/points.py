@@ -36,7 +36,7 @@ def surface_points(
 
 
 def geometry_hash(mesh: SourceMesh) -> str:
-    """SHA-256 of the distinct vertex positions of a normalised mesh, to 1/8192 of a world unit.
+    """SHA-256 of the distinct vertex positions of a normalized mesh, to 1/8192 of a world unit.
 
     Order, splitting of vertices, materials and names do not count: copies of a shape under several ids share it.
     """

@@ -16,7 +16,7 @@ from dataset_tool.render.blender import SAMPLES, blender_views, find_blender
 from dataset_tool.render.framing import fitting_scale
 from dataset_tool.render.points import geometry_hash, surface_points
 from dataset_tool.sources.find_shapes import ShapeSource
-from dataset_tool.sources.orientation import normalise
+from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
 from rendering.camera import Cameras
@@ -135,7 +135,7 @@ def run_shape(source: ShapeSource, settings: RenderSettings, root: Path) -> Shap
 
 
 def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
-    missing = () if mesh.coloured else (f"{mesh.path}: has no texture and no colours; rendered white",)
+    missing = () if mesh.colored else (f"{mesh.path}: has no texture and no colors; rendered white",)
     return (*mesh.warnings, *missing)
 
 
@@ -143,12 +143,12 @@ def render_shape(source: ShapeSource, settings: RenderSettings) -> tuple[ShapeRe
     """The record of one shape, and its mesh in world units. Depends on the file and the settings alone."""
     read = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
     scale = settings.scale
-    mesh, source_to_world = normalise(read, source.up, source.front, scale)
+    mesh, source_to_world = normalize(read, source.up, source.front, scale)
     seed = shape_seed(settings.seed, source.id)
     cameras = settings.law.sample(seed, range(settings.views))
     if settings.fit and (fitting := fitting_scale(mesh, cameras, scale)) < scale:
         scale = fitting
-        mesh, source_to_world = normalise(read, source.up, source.front, scale)
+        mesh, source_to_world = normalize(read, source.up, source.front, scale)
     views = _render(mesh, cameras, settings)
     if not views.images[..., 3].any():
         raise UserError(f"{source.path}: nothing of it is visible in any view (faces thinner than a pixel?)")
@@ -199,7 +199,7 @@ def _meta(source: ShapeSource, mesh: SourceMesh, source_to_world: np.ndarray, sc
         "scale": scale,
         "faces": mesh.num_faces,
         "vertices": mesh.num_vertices,
-        "coloured": mesh.coloured,
+        "colored": mesh.colored,
         "warnings": [warning.replace(str(source.root), "").lstrip("/") for warning in _warnings(mesh)],
     }
 

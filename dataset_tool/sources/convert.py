@@ -3,7 +3,7 @@
 get3d   img/<…>/<id>/*.png and camera/<…>/<id>/{rotation.npy, elevation.npy}, degrees
 nerf    folders with transforms.json or transforms_{train,val,test}.json (NeRF-synthetic, nerfstudio, photographs with
         masks): one folder, one shape
-eg3d    dataset.json with "labels": 16 numbers of an OpenCV camera-to-world matrix, 9 of normalised intrinsics
+eg3d    dataset.json with "labels": 16 numbers of an OpenCV camera-to-world matrix, 9 of normalized intrinsics
 """
 
 import json

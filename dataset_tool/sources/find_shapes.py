@@ -33,7 +33,7 @@ class ShapeSource:
     id: unique within the source, letters, digits, dot, dash, underscore. path: the mesh file. root: the source folder,
     which the mesh may read textures from. class_name: "" where unknown. up: axis name, None = as the mesh file says.
     front: axis name, or degrees of the turn about the up axis that brings the front to +Z; None = the usual one of the
-    up axis. `normalise` takes both as they are. kind: shapenet-v1, shapenet-v2, folder or manifest.
+    up axis. `normalize` takes both as they are. kind: shapenet-v1, shapenet-v2, folder or manifest.
     split: train, val or test where lists were given.
     """
 
@@ -99,7 +99,7 @@ def find_shapes(
 
 
 def _scan(source: Path) -> Iterator[ShapeSource]:
-    """Shapes by layout: a ShapeNet tree where one is recognised, else every mesh file below."""
+    """Shapes by layout: a ShapeNet tree where one is recognized, else every mesh file below."""
     if source.is_file():
         yield _file_shape(source.parent, source)
         return

@@ -1,4 +1,4 @@
-"""From a source's own frame to the world's: up and front axes, centring, scale."""
+"""From a source's own frame to the world's: up and front axes, centering, scale."""
 
 import math
 
@@ -41,7 +41,7 @@ def parse_front(value: str | float) -> str | float:
 def source_axes(up: str | None, front: str | float | None, file_up: str | None = None) -> tuple[str, str | float]:
     """The axes of a source where they may be left open: (up, front).
 
-    up None: `file_up`, which the mesh file itself says, else +Y. front None: +Z, or −Y where Z is up (as modellers with
+    up None: `file_up`, which the mesh file itself says, else +Y. front None: +Z, or −Y where Z is up (as modelers with
     Z up have it).
     """
     up = axis_name(up or file_up or "+Y")
@@ -79,25 +79,25 @@ def _shortest_turn(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDAr
     return np.outer(end, start) - np.outer(start, end) + np.outer(third, third)
 
 
-def normalise(
+def normalize(
     mesh: SourceMesh, up: str | None = None, front: str | float | None = None, scale: float = 1.0
 ) -> tuple[SourceMesh, NDArray[np.float64]]:
     """The mesh in the world's convention, and the affine map that took it there.
 
     up, front: the source's axes (see `orientation`); None = as the file says (see `source_axes`). scale: length of the
     longest side of the box afterwards, in world units, in (0, 1]. The result has +Y up, its front towards +Z and its
-    box centred at the origin.
+    box centered at the origin.
     Returns (mesh, source_to_world [4, 4] float64, column vectors): world = source_to_world @ (x, y, z, 1). All of it is
-    computed in float64 around the box's centre, so files in millimetres or far from the origin lose nothing.
+    computed in float64 around the box's center, so files in millimeters or far from the origin lose nothing.
     Raises UserError where the mesh has no extent.
     """
     if not 0 < scale <= 1:
         raise UserError(f"scale {scale}: expected a longest side above 0 and at most 1")
     rotation = orientation(*source_axes(up, front, mesh.up))
     low, high = mesh.bounds()
-    centre = low / 2 + high / 2
-    # Centred before it is turned: the turn then rounds at the size of the object, not at its distance.
-    turned = mesh.transformed(_affine(np.eye(3), -centre)).transformed(_affine(rotation, np.zeros(3)))
+    center = low / 2 + high / 2
+    # Centered before it is turned: the turn then rounds at the size of the object, not at its distance.
+    turned = mesh.transformed(_affine(np.eye(3), -center)).transformed(_affine(rotation, np.zeros(3)))
     low, high = turned.bounds()
     longest = float((high - low).max())
     if not longest > 0:
@@ -105,7 +105,7 @@ def normalise(
     factor = scale / longest
     shift = -(low / 2 + high / 2) * factor
     world = turned.transformed(_affine(np.eye(3) * factor, shift))
-    return world, _affine(rotation * factor, shift - rotation @ centre * factor)
+    return world, _affine(rotation * factor, shift - rotation @ center * factor)
 
 
 def _affine(linear: NDArray[np.float64], shift: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -37,21 +37,21 @@ def _clean_part(files: SourceFiles, part: Part) -> Part:
 
 
 def _clean_attributes(files: SourceFiles, part: Part) -> Part:
-    uvs, colours, normals = part.uvs, part.vertex_colours, part.normals
+    uvs, colors, normals = part.uvs, part.vertex_colors, part.normals
     if uvs is not None and not np.isfinite(uvs).all():
         files.warn(f"part {part.name!r} has NaN or infinite texture coordinates; they count as 0")
         uvs = np.where(np.isfinite(uvs), uvs, 0).astype(np.float32)
-    if colours is not None:
-        if not np.isfinite(colours).all():
-            files.warn(f"part {part.name!r} has NaN vertex colours; they count as white")
-            colours = np.where(np.isfinite(colours).all(1, keepdims=True), colours, 1)
-        colours = np.clip(colours, 0, 1).astype(np.float32)
+    if colors is not None:
+        if not np.isfinite(colors).all():
+            files.warn(f"part {part.name!r} has NaN vertex colors; they count as white")
+            colors = np.where(np.isfinite(colors).all(1, keepdims=True), colors, 1)
+        colors = np.clip(colors, 0, 1).astype(np.float32)
     if normals is not None:
         normals = unit_rows(normals) if np.isfinite(normals).all() else None
     if part.material.image is not None and uvs is None:
         files.warn(f"texture {part.material.image_name!r} of material {part.material.name!r}: the mesh has no UVs")
         part = replace(part, material=replace(part.material, image=None))
-    return replace(part, uvs=uvs, vertex_colours=colours, normals=normals)
+    return replace(part, uvs=uvs, vertex_colors=colors, normals=normals)
 
 
 def _compact(part: Part) -> Part:
@@ -70,7 +70,7 @@ def _compact(part: Part) -> Part:
         vertices=part.vertices[used],
         faces=new_id[part.faces].astype(np.int32),
         uvs=take(part.uvs),
-        vertex_colours=take(part.vertex_colours),
+        vertex_colors=take(part.vertex_colors),
         normals=take(part.normals),
     )
 
@@ -151,8 +151,8 @@ def _outward(
     pieces = int(piece.max()) + 1
     weight = np.bincount(piece, minlength=pieces)
     middle = triangle.mean(1)
-    centre = np.stack([np.bincount(piece, middle[:, axis], pieces) for axis in range(3)], 1) / weight[:, None]
-    local = triangle - centre[piece][:, None]
+    center = np.stack([np.bincount(piece, middle[:, axis], pieces) for axis in range(3)], 1) / weight[:, None]
+    local = triangle - center[piece][:, None]
     volume = np.einsum("fi,fi->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
     is_first = np.zeros(len(faces), bool)
     is_first[order[~same]] = True

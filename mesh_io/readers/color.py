@@ -1,6 +1,6 @@
-"""sRGB and linear values of colours in files.
+"""sRGB and linear values of colors in files.
 
-`SourceMesh` holds sRGB values everywhere; glTF and USD factors and vertex colours arrive linear and are converted once,
+`SourceMesh` holds sRGB values everywhere; glTF and USD factors and vertex colors arrive linear and are converted once,
 on reading. (Shading has its own pair on tensors in `rendering/lighting.py`; this one is numpy, for files.)
 """
 
@@ -22,6 +22,6 @@ def srgb_to_linear(srgb: ArrayLike) -> NDArray[np.float64]:
 
 
 def linear_rgba_to_srgb(rgba: ArrayLike) -> NDArray[np.float64]:
-    """[..., 4] linear colour with alpha to sRGB values; alpha is coverage and stays as it is, clipped to [0, 1]."""
+    """[..., 4] linear color with alpha to sRGB values; alpha is coverage and stays as it is, clipped to [0, 1]."""
     value = np.asarray(rgba, dtype=np.float64)
     return np.concatenate([linear_to_srgb(value[..., :3]), np.clip(value[..., 3:4], 0, 1)], axis=-1)

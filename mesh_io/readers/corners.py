@@ -21,12 +21,12 @@ def split_vertices(
     return flat[first], inverse.reshape(-1, 3).astype(np.int32), values
 
 
-def rgba_float(colours: NDArray) -> NDArray[np.float32]:
-    """[N, 3 or 4] colours of a file as sRGB values [N, 4]: integers by their range, floats above 1.5 as 0 … 255."""
-    if colours.dtype.kind in "iu":
-        scale = 65535.0 if colours.dtype.itemsize == 2 else 255.0
+def rgba_float(colors: NDArray) -> NDArray[np.float32]:
+    """[N, 3 or 4] colors of a file as sRGB values [N, 4]: integers by their range, floats above 1.5 as 0 … 255."""
+    if colors.dtype.kind in "iu":
+        scale = 65535.0 if colors.dtype.itemsize == 2 else 255.0
     else:
-        scale = 255.0 if np.nanmax(colours, initial=0) > 1.5 else 1.0
-    rgba = np.ones((len(colours), 4), np.float32)
-    rgba[:, : colours.shape[1]] = colours / scale
+        scale = 255.0 if np.nanmax(colors, initial=0) > 1.5 else 1.0
+    rgba = np.ones((len(colors), 4), np.float32)
+    rgba[:, : colors.shape[1]] = colors / scale
     return rgba

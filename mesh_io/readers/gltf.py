@@ -95,7 +95,7 @@ class SceneReader:
             faces=faces.astype(np.int32),
             material=material,
             uvs=_uvs(attributes, use.uv_set, use.transform),
-            vertex_colours=_colours(attributes.get("COLOR_0")),
+            vertex_colors=_colors(attributes.get("COLOR_0")),
             normals=attributes["NORMAL"].astype(np.float32) if "NORMAL" in attributes else None,
             name=str(mesh.get("name", "")),
         )
@@ -131,10 +131,10 @@ def _uvs(attributes: Attributes, uv_set: int, transform: NDArray | None) -> NDAr
     return uvs.astype(np.float32)
 
 
-def _colours(colours: NDArray | None) -> NDArray[np.float32] | None:
+def _colors(colors: NDArray | None) -> NDArray[np.float32] | None:
     """COLOR_0 is linear in glTF; three channels are opaque."""
-    if colours is None:
+    if colors is None:
         return None
-    rgba = np.ones((len(colours), 4))
-    rgba[:, : colours.shape[1]] = colours
+    rgba = np.ones((len(colors), 4))
+    rgba[:, : colors.shape[1]] = colors
     return linear_rgba_to_srgb(rgba).astype(np.float32)

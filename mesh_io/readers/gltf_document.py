@@ -88,7 +88,7 @@ class Document:
         return memoryview(data)[start : start + length], entry.get("byteStride")
 
     def accessor(self, index: int) -> NDArray:
-        """Values [count, width] (or [count] for scalars); normalised integers become floats, sparse ones are filled."""
+        """Values [count, width] (or [count] for scalars); normalized integers become floats, sparse ones are filled."""
         entry = self.item("accessors", index)
         dtype, width, count = np.dtype(COMPONENTS[entry["componentType"]]), WIDTHS[entry["type"]], int(entry["count"])
         if not 0 <= count * width <= MAX_ELEMENTS:

@@ -1,4 +1,4 @@
-"""glTF materials and textures as `Material`, colours turned from linear to sRGB values."""
+"""glTF materials and textures as `Material`, colors turned from linear to sRGB values."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ NEAREST = 9728
 
 @dataclass(frozen=True)
 class TextureUse:
-    """How a material addresses its base colour image: the UV set and a 2×3 transform of (u, v, 1)."""
+    """How a material addresses its base color image: the UV set and a 2×3 transform of (u, v, 1)."""
 
     uv_set: int = 0
     transform: NDArray[np.float64] | None = None
@@ -50,7 +50,7 @@ class MaterialReader:
             metallic, roughness = metal.get("metallicFactor"), metal.get("roughnessFactor")
         linear = np.ones(4) if factor is None else np.asarray(factor, dtype=np.float64)
         if linear.shape != (4,) or not np.isfinite(linear).all():
-            raise self.document.files.error(f"material {name!r}: its base colour factor is not four numbers")
+            raise self.document.files.error(f"material {name!r}: its base color factor is not four numbers")
         red, green, blue, alpha = linear_rgba_to_srgb(linear).tolist()
         image, image_name, wrap, nearest = None, "", WRAPS[10497], False
         wraps = (wrap, wrap)
@@ -60,7 +60,7 @@ class MaterialReader:
             use = texture_use(texture)
         material = Material(
             name=name,
-            base_colour=(red, green, blue, alpha),
+            base_color=(red, green, blue, alpha),
             image=image,
             image_name=image_name,
             wrap=wraps,

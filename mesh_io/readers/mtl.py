@@ -1,4 +1,4 @@
-"""MTL material libraries of OBJ files. Colours in MTL are sRGB values already."""
+"""MTL material libraries of OBJ files. Colors in MTL are sRGB values already."""
 
 from dataclasses import dataclass, field
 
@@ -31,11 +31,11 @@ class MtlEntry:
     """One newmtl block: the statements that say what a surface looks like."""
 
     name: str
-    colour: tuple[float, float, float] | None = None
+    color: tuple[float, float, float] | None = None
     alpha: float = 1.0
     metallic: float | None = None
     roughness: float | None = None
-    colour_map: TextureMap | None = None
+    color_map: TextureMap | None = None
     alpha_map: TextureMap | None = None
 
 
@@ -78,9 +78,9 @@ class ObjMaterials:
         return self._built[name]
 
     def _build(self, entry: MtlEntry) -> tuple[Material, TextureMap | None]:
-        image, factor = None, entry.colour or (1.0, 1.0, 1.0)
-        if entry.colour_map is not None:
-            image = self.textures.file(entry.colour_map.file, entry.name)
+        image, factor = None, entry.color or (1.0, 1.0, 1.0)
+        if entry.color_map is not None:
+            image = self.textures.file(entry.color_map.file, entry.name)
             if image is not None or not self.textures.enabled:
                 # The map replaces Kd, as in Blender: exporters write Kd 0.8, 0.64 or even 0 beside a map.
                 factor = (1.0, 1.0, 1.0)
@@ -88,19 +88,19 @@ class ObjMaterials:
         if entry.alpha_map is not None:
             image = self._with_alpha(image, entry)
             mode = "BLEND" if image is not None and image.shape[2] == 4 else mode
-        wrap = "clamp" if entry.colour_map is not None and entry.colour_map.clamp else "repeat"
+        wrap = "clamp" if entry.color_map is not None and entry.color_map.clamp else "repeat"
         material = Material(
             name=entry.name,
-            base_colour=(*factor, entry.alpha),
+            base_color=(*factor, entry.alpha),
             image=image,
-            image_name=entry.colour_map.file if entry.colour_map else "",
+            image_name=entry.color_map.file if entry.color_map else "",
             wrap=(wrap, wrap),  # type: ignore[arg-type]
             alpha_mode=mode,
             double_sided=True,
             metallic=entry.metallic,
             roughness=entry.roughness,
         )
-        return material, entry.colour_map or entry.alpha_map
+        return material, entry.color_map or entry.alpha_map
 
     def _with_alpha(self, image: NDArray[np.uint8] | None, entry: MtlEntry) -> NDArray[np.uint8] | None:
         """`image` with map_d as its alpha: that file's own alpha if it has one, else its first channel."""
@@ -110,7 +110,7 @@ class ObjMaterials:
             return image
         mask = opacity[..., 3] if opacity.shape[2] == 4 else opacity[..., 0]
         if image is None:
-            if entry.colour_map is not None:
+            if entry.color_map is not None:
                 return None
             image = np.full((*mask.shape, 3), 255, np.uint8)
         if mask.shape != image.shape[:2]:
@@ -120,7 +120,7 @@ class ObjMaterials:
 
 
 def parse_mtl(text: str) -> list[MtlEntry]:
-    """The entries of an MTL file, in order. Statements that say nothing about base colour are passed over."""
+    """The entries of an MTL file, in order. Statements that say nothing about base color are passed over."""
     entries: list[MtlEntry] = []
     for line in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
         keyword, _, rest = line.strip().replace("\t", " ").partition(" ")
@@ -136,7 +136,7 @@ def _statement(entry: MtlEntry, keyword: str, rest: str) -> None:
     numbers = _numbers(rest.split())
     if keyword == "kd" and numbers:
         red, green, blue = (numbers * 3)[:3] if len(numbers) < 3 else numbers[:3]
-        entry.colour = (_unit(red), _unit(green), _unit(blue))
+        entry.color = (_unit(red), _unit(green), _unit(blue))
     elif keyword == "d" and numbers:
         entry.alpha = _unit(numbers[-1])
     elif keyword == "tr" and numbers and numbers[0] < 1:
@@ -147,7 +147,7 @@ def _statement(entry: MtlEntry, keyword: str, rest: str) -> None:
     elif keyword == "pr" and numbers:
         entry.roughness = _unit(numbers[0])
     elif keyword == "map_kd":
-        entry.colour_map = parse_map(rest)
+        entry.color_map = parse_map(rest)
     elif keyword == "map_d":
         entry.alpha_map = parse_map(rest)
 

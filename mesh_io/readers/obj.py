@@ -35,9 +35,9 @@ class ObjLines:
 
 
 def read_obj(files: SourceFiles, textures: TextureCache) -> list[Part]:
-    """One part a material, in order of first use. v may carry colours (sRGB values) after x y z."""
+    """One part a material, in order of first use. v may carry colors (sRGB values) after x y z."""
     lines = _sort_lines(files, decode_text(read_bytes(files.path)))
-    positions, colours = _positions(files, lines.vertices)
+    positions, colors = _positions(files, lines.vertices)
     uvs = _table(files, lines.uvs, 2, "vt")
     normals = _table(files, lines.normals, 3, "vn")
     keys, counts = _corners(files, lines.faces)
@@ -52,7 +52,7 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[Part]:
     for index in dict.fromkeys(lines.face_material):
         chosen = triangles[material_of == index]
         if len(chosen):
-            parts.append(_part(library, lines.materials[index], keys[chosen], positions, colours, uvs, normals))
+            parts.append(_part(library, lines.materials[index], keys[chosen], positions, colors, uvs, normals))
     return parts
 
 
@@ -156,7 +156,7 @@ def _check_range(files: SourceFiles, keys: NDArray[np.int64], counts: tuple[int,
 
 
 def _positions(files: SourceFiles, lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Positions [V, 3] and, where every v has six numbers or more, colours [V, 3]."""
+    """Positions [V, 3] and, where every v has six numbers or more, colors [V, 3]."""
     words, counts = _words(lines)
     if len(counts) and counts.min() < 3:
         raise files.error(f"a v line has {counts.min()} numbers, expected at least 3")
@@ -197,7 +197,7 @@ def _part(
     name: str,
     corners: NDArray[np.int64],
     positions: NDArray[np.float64],
-    colours: NDArray[np.float64] | None,
+    colors: NDArray[np.float64] | None,
     uvs: NDArray[np.float64],
     normals: NDArray[np.float64],
 ) -> Part:
@@ -216,7 +216,7 @@ def _part(
         faces=faces.reshape(-1, 3).astype(np.int32),
         material=material,
         uvs=part_uvs,
-        vertex_colours=None if colours is None else _rgba(colours[key[:, 0]]),
+        vertex_colors=None if colors is None else _rgba(colors[key[:, 0]]),
         normals=normals[key[:, 2]].astype(np.float32) if has_normals else None,
         name=name,
     )
@@ -230,7 +230,7 @@ def _distinct(corners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np
     return corners[first], inverse
 
 
-def _rgba(colours: NDArray[np.float64]) -> NDArray[np.float32]:
-    """OBJ vertex colours are sRGB values, written as 0 … 1 or, by some tools, as 0 … 255."""
-    scale = 255.0 if np.nanmax(colours, initial=0) > 1.5 else 1.0
-    return np.concatenate([colours / scale, np.ones((len(colours), 1))], axis=1).astype(np.float32)
+def _rgba(colors: NDArray[np.float64]) -> NDArray[np.float32]:
+    """OBJ vertex colors are sRGB values, written as 0 … 1 or, by some tools, as 0 … 255."""
+    scale = 255.0 if np.nanmax(colors, initial=0) > 1.5 else 1.0
+    return np.concatenate([colors / scale, np.ones((len(colors), 1))], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""OFF, as text: OFF, COFF, NOFF, STOFF and their mixtures, with or without face colours."""
+"""OFF, as text: OFF, COFF, NOFF, STOFF and their mixtures, with or without face colors."""
 
 import re
 
@@ -17,7 +17,7 @@ HEADER = re.compile(r"\s*(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|$)")
 
 
 def read_off(files: SourceFiles, textures: TextureCache) -> list[Part]:
-    """One part; vertex colours, or face colours where there are none."""
+    """One part; vertex colors, or face colors where there are none."""
     del textures
     text = re.sub(r"#[^\n]*", "", decode_text(read_bytes(files.path)))
     header = HEADER.match(text)
@@ -36,8 +36,8 @@ def read_off(files: SourceFiles, textures: TextureCache) -> list[Part]:
             f"truncated: {num_vertices} vertices and {num_faces} faces are announced, {len(lines) - 1} lines follow"
         )
     rows = [line.split() for line in lines[1 : 1 + num_vertices]]
-    positions, colours = _vertices(files, rows, header.group(2) is not None, header.group(3) is not None)
-    return _parts(files, positions, colours, [line.split() for line in lines[1 + num_vertices :][:num_faces]])
+    positions, colors = _vertices(files, rows, header.group(2) is not None, header.group(3) is not None)
+    return _parts(files, positions, colors, [line.split() for line in lines[1 + num_vertices :][:num_faces]])
 
 
 def _counts(files: SourceFiles, line: str) -> tuple[int, int]:
@@ -48,25 +48,25 @@ def _counts(files: SourceFiles, line: str) -> tuple[int, int]:
 
 
 def _vertices(
-    files: SourceFiles, rows: list[list[str]], coloured: bool, with_normals: bool
+    files: SourceFiles, rows: list[list[str]], colored: bool, with_normals: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """Positions [V, 3] and colours [V, 4]; colours stand after the position and the normal, if any."""
+    """Positions [V, 3] and colors [V, 4]; colors stand after the position and the normal, if any."""
     if any(len(row) < 3 for row in rows):
         raise files.error("damaged: a vertex has fewer than three numbers")
     try:
         positions = np.array([row[:3] for row in rows], dtype=np.float64).reshape(-1, 3)
         start = 6 if with_normals else 3
-        if not coloured or any(len(row) < start + 3 for row in rows):
+        if not colored or any(len(row) < start + 3 for row in rows):
             return positions, None
         width = 4 if all(len(row) >= start + 4 for row in rows) else 3
-        colours = np.array([row[start : start + width] for row in rows], dtype=np.float64)
+        colors = np.array([row[start : start + width] for row in rows], dtype=np.float64)
     except ValueError:
         raise files.error("damaged: a vertex holds no number") from None
-    return positions, rgba_float(colours)
+    return positions, rgba_float(colors)
 
 
 def _parts(
-    files: SourceFiles, positions: NDArray[np.float64], colours: NDArray[np.float32] | None, rows: list[list[str]]
+    files: SourceFiles, positions: NDArray[np.float64], colors: NDArray[np.float32] | None, rows: list[list[str]]
 ) -> list[Part]:
     try:
         counts = np.array([int(row[0]) for row in rows], dtype=np.int64)
@@ -83,19 +83,19 @@ def _parts(
         raise files.error(f"face index {int(wrong)} is out of range: there are {len(positions)} vertices")
     triangles, owner = triangulate(positions, corners, counts)
     faces = corners[triangles].reshape(-1, 3)
-    if colours is None:
-        face_colours = _face_colours(rows, counts)
-        if face_colours is not None and len(faces):
-            spread = np.repeat(face_colours[owner][:, None], 3, axis=1)
-            old, split, (colours,) = split_vertices(faces, [spread])
-            return [Part(positions[old], split, vertex_colours=colours)]
-    return [Part(positions, faces.astype(np.int32), vertex_colours=colours)]
+    if colors is None:
+        face_colors = _face_colors(rows, counts)
+        if face_colors is not None and len(faces):
+            spread = np.repeat(face_colors[owner][:, None], 3, axis=1)
+            old, split, (colors,) = split_vertices(faces, [spread])
+            return [Part(positions[old], split, vertex_colors=colors)]
+    return [Part(positions, faces.astype(np.int32), vertex_colors=colors)]
 
 
-def _face_colours(rows: list[list[str]], counts: NDArray[np.int64]) -> NDArray[np.float32] | None:
+def _face_colors(rows: list[list[str]], counts: NDArray[np.int64]) -> NDArray[np.float32] | None:
     """[F, 4] from the numbers after the corners: whole ones are 0 … 255, others 0 … 1. None where no face has any."""
     result = np.ones((len(rows), 4), np.float32)
-    any_colour = False
+    any_color = False
     for index, (row, count) in enumerate(zip(rows, counts.tolist(), strict=True)):
         words = row[1 + count : 5 + count]
         if len(words) < 3:
@@ -106,5 +106,5 @@ def _face_colours(rows: list[list[str]], counts: NDArray[np.int64]) -> NDArray[n
         except ValueError:
             continue
         result[index, : len(values)] = values
-        any_colour = True
-    return result if any_colour else None
+        any_color = True
+    return result if any_color else None

@@ -1,4 +1,4 @@
-"""PLY meshes: polygons or strips, colours of vertices or faces, texture coordinates of vertices or corners."""
+"""PLY meshes: polygons or strips, colors of vertices or faces, texture coordinates of vertices or corners."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,12 +10,12 @@ from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
 from mesh_io.source_mesh import Material, Part
 
-COLOURS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
+COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 
 
 def read_ply(files: SourceFiles, textures: TextureCache) -> list[Part]:
-    """One part. Colours are sRGB values; a texture (`comment TextureFile`) takes their place, as in MeshLab."""
+    """One part. Colors are sRGB values; a texture (`comment TextureFile`) takes their place, as in MeshLab."""
     elements, comments = parse_ply(files, read_bytes(files.path))
     vertex = elements.get("vertex")
     positions = None if vertex is None else _columns(vertex, ("x", "y", "z"))
@@ -37,7 +37,7 @@ def read_ply(files: SourceFiles, textures: TextureCache) -> list[Part]:
         faces=faces.astype(np.int32),
         material=Material("PLY", image=image, image_name=image_name),
         uvs=_flip(_first(vertex, UVS)),
-        vertex_colours=None if image is not None else _colours(vertex),
+        vertex_colors=None if image is not None else _colors(vertex),
         normals=_columns(vertex, ("nx", "ny", "nz")),
     )
     return [_with_corner_values(part, elements.get("face"), owner, triangles)]
@@ -86,7 +86,7 @@ def _strip_corners(indices: NDArray) -> NDArray[np.int64]:
 def _with_corner_values(
     part: Part, face: Element | None, owner: NDArray[np.int64], triangles: NDArray[np.int64]
 ) -> Part:
-    """`part` with texture coordinates of corners, or else colours of faces, where the file has them."""
+    """`part` with texture coordinates of corners, or else colors of faces, where the file has them."""
     if face is None:
         return part
     wedge = face.lists.get("texcoord")
@@ -94,12 +94,12 @@ def _with_corner_values(
     if wedge is not None and lengths is not None and (wedge[0] == 2 * lengths).all():
         values = wedge[1].reshape(-1, 2)[triangles]
         old, faces, (uvs,) = split_vertices(part.faces.astype(np.int64), [values])
-        return _taken(part, old, faces, _flip(uvs), part.vertex_colours)
-    colours = _colours(face)
-    if colours is not None and part.vertex_colours is None and part.material.image is None:
-        spread = np.repeat(colours[owner][:, None], 3, axis=1)
-        old, faces, (vertex_colours,) = split_vertices(part.faces.astype(np.int64), [spread])
-        return _taken(part, old, faces, part.uvs, vertex_colours, colours_are_new=True)
+        return _taken(part, old, faces, _flip(uvs), part.vertex_colors)
+    colors = _colors(face)
+    if colors is not None and part.vertex_colors is None and part.material.image is None:
+        spread = np.repeat(colors[owner][:, None], 3, axis=1)
+        old, faces, (vertex_colors,) = split_vertices(part.faces.astype(np.int64), [spread])
+        return _taken(part, old, faces, part.uvs, vertex_colors, colors_are_new=True)
     return part
 
 
@@ -108,16 +108,16 @@ def _taken(
     old: NDArray[np.int64],
     faces: NDArray[np.int32],
     uvs: NDArray[np.float32] | None,
-    colours: NDArray[np.float32] | None,
-    colours_are_new: bool = False,
+    colors: NDArray[np.float32] | None,
+    colors_are_new: bool = False,
 ) -> Part:
     """`part` on split vertices: `old` is the former vertex of each."""
-    if colours_are_new:
+    if colors_are_new:
         uvs = None if uvs is None else uvs[old]
-    elif colours is not None:
-        colours = colours[old]
+    elif colors is not None:
+        colors = colors[old]
     normals = None if part.normals is None else part.normals[old]
-    return Part(part.vertices[old], faces, part.material, uvs, colours, normals, part.name)
+    return Part(part.vertices[old], faces, part.material, uvs, colors, normals, part.name)
 
 
 def _columns(element: Element, names: tuple[str, ...]) -> NDArray | None:
@@ -130,8 +130,8 @@ def _first(element: Element, choices: tuple[tuple[str, ...], ...]) -> NDArray | 
     return next((table for names in choices if (table := _columns(element, names)) is not None), None)
 
 
-def _colours(element: Element) -> NDArray[np.float32] | None:
-    table = _first(element, COLOURS)
+def _colors(element: Element) -> NDArray[np.float32] | None:
+    table = _first(element, COLORS)
     if table is None:
         return None
     if "alpha" in element.scalars:

@@ -16,7 +16,7 @@ VERTEX = re.compile(rb"\bvertex\s+(" + NUMBER + rb")\s+(" + NUMBER + rb")\s+(" +
 
 
 def read_stl(files: SourceFiles, textures: TextureCache) -> list[Part]:
-    """All solids of the file as one part without colour."""
+    """All solids of the file as one part without color."""
     del textures
     data = read_bytes(files.path)
     triangles = _text(files, data) if _is_text(data) else _binary(files, data)

@@ -80,8 +80,8 @@ def to_uint8(image: Image.Image) -> NDArray[np.uint8]:
     """[H, W, 3] or, where the image has transparency, [H, W, 4]. 16-bit and palette images are converted."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float64)
-        grey = np.clip(values if image.mode == "F" else values / 257.0, 0, 255)
-        return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+        gray = np.clip(values if image.mode == "F" else values / 257.0, 0, 255)
+        return np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=2)
     transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
     return np.asarray(image.convert("RGBA" if transparent else "RGB"))
 

@@ -48,7 +48,7 @@ def _first_corner(polygons: NDArray[np.float64]) -> NDArray[np.int64]:
     """A corner of each polygon [G, N, 3] chosen by place alone.
 
     A face and its doubled copy, wound the other way and listed from another corner, then give the same triangles, which
-    can be recognised as copies.
+    can be recognized as copies.
     """
     return (polygons @ np.array([0.42, 0.31, 0.85])).argmin(1)
 
@@ -63,7 +63,7 @@ def _clip_canonically(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def polygon_normals(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Newell normals of polygons [G, N, 3], unnormalised (twice the area long)."""
+    """Newell normals of polygons [G, N, 3], unnormalized (twice the area long)."""
     local = polygons - polygons[:, :1]
     return np.cross(local, np.roll(local, -1, axis=1)).sum(1)
 

@@ -1,4 +1,4 @@
-"""USD and USDZ through usd-core: meshes, their UVs and UsdPreviewSurface colours."""
+"""USD and USDZ through usd-core: meshes, their UVs and UsdPreviewSurface colors."""
 
 import zipfile
 from pathlib import Path
@@ -131,24 +131,24 @@ def _part(
 ) -> Part:
     from pxr import UsdGeom
 
-    material, uv_name, replaces_colour = materials.bound_to(bound)
+    material, uv_name, replaces_color = materials.bound_to(bound)
     faces = corners[triangles]
     primvars = UsdGeom.PrimvarsAPI(mesh)
     uvs = _at_corners(primvars.GetPrimvar(uv_name or "st"), 2, faces, triangles, owner)
-    colours = None
-    if not replaces_colour:
+    colors = None
+    if not replaces_color:
         # displayColor stands in for a material and is linear.
-        colours = _at_corners(primvars.GetPrimvar("displayColor"), 3, faces, triangles, owner)
-    values = [value for value in (uvs, colours) if value is not None]
+        colors = _at_corners(primvars.GetPrimvar("displayColor"), 3, faces, triangles, owner)
+    values = [value for value in (uvs, colors) if value is not None]
     old, split, split_values = split_vertices(faces, values)
     part_uvs = split_values.pop(0) if uvs is not None else None
-    part_colours = split_values.pop(0) if colours is not None else None
+    part_colors = split_values.pop(0) if colors is not None else None
     if part_uvs is not None:
         part_uvs = np.stack([part_uvs[:, 0], 1 - part_uvs[:, 1]], axis=1).astype(np.float32)  # USD: v is upward
-    if part_colours is not None:
-        opaque = np.concatenate([part_colours, np.ones((len(part_colours), 1))], axis=1)
-        part_colours = linear_rgba_to_srgb(opaque).astype(np.float32)
-    return Part(points[old], split, material, part_uvs, part_colours, name=mesh.GetPath().pathString)
+    if part_colors is not None:
+        opaque = np.concatenate([part_colors, np.ones((len(part_colors), 1))], axis=1)
+        part_colors = linear_rgba_to_srgb(opaque).astype(np.float32)
+    return Part(points[old], split, material, part_uvs, part_colors, name=mesh.GetPath().pathString)
 
 
 def _at_corners(

@@ -41,9 +41,9 @@ class UsdMaterials:
         if not shader or shader.GetIdAttr().Get() != "UsdPreviewSurface":
             self.files.warn(f"material {path!r} has no UsdPreviewSurface; it counts as white")
             return Material(path), "", False
-        colour, texture = _input(shader, "diffuseColor", (0.18, 0.18, 0.18))
+        color, texture = _input(shader, "diffuseColor", (0.18, 0.18, 0.18))
         opacity, _ = _input(shader, "opacity", 1.0)
-        factor = linear_to_srgb(np.asarray(colour, dtype=np.float64))
+        factor = linear_to_srgb(np.asarray(color, dtype=np.float64))
         image, name, uv_name, wraps = None, "", "", (WRAPS["repeat"], WRAPS["repeat"])
         if texture is not None:
             factor = linear_to_srgb(np.asarray(_input(texture, "scale", (1.0,) * 4)[0], dtype=np.float64)[:3])
@@ -58,7 +58,7 @@ class UsdMaterials:
         mode: AlphaMode = "OPAQUE" if not seen_through else "MASK" if threshold > 0 else "BLEND"
         built = Material(
             name=path,
-            base_colour=(red, green, blue, alpha),
+            base_color=(red, green, blue, alpha),
             image=image,
             image_name=name,
             wrap=wraps,

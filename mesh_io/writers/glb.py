@@ -54,7 +54,7 @@ def glb_bytes(surface: Surface, *, unlit: bool, name: str) -> bytes:
     attributes = {"POSITION": chunk.accessor(surface.vertices, "VEC3", FLOAT, ARRAY_BUFFER, bounds=True)}
     if surface.normals is not None:
         attributes["NORMAL"] = chunk.accessor(surface.normals, "VEC3", FLOAT, ARRAY_BUFFER)
-    textured = surface.base_colour is not None or surface.metallic_roughness is not None
+    textured = surface.base_color is not None or surface.metallic_roughness is not None
     if surface.uvs is not None and textured:
         attributes["TEXCOORD_0"] = chunk.accessor(surface.uvs, "VEC2", FLOAT, ARRAY_BUFFER)
     flat = surface.faces.reshape(-1)
@@ -94,8 +94,8 @@ def _material(chunk: Chunk, surface: Surface, unlit: bool, images: list[dict[str
         return {"index": len(images) - 1}
 
     rough: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
-    if surface.base_colour is not None:
-        rough["baseColorTexture"] = texture("base_color", surface.base_colour)
+    if surface.base_color is not None:
+        rough["baseColorTexture"] = texture("base_color", surface.base_color)
     if surface.metallic_roughness is not None and not unlit:
         # glTF: roughness in green, metallic in blue; red is left at one (no occlusion).
         packed = np.full((*surface.metallic_roughness.shape[:2], 3), 255, np.uint8)

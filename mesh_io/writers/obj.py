@@ -11,14 +11,14 @@ MATERIAL = "surface"
 def obj_text(surface: Surface, name: str, stem: str) -> str:
     """OBJ text; `stem` names the MTL. uvs are flipped: OBJ has v upward. Nine digits hold a float32 exactly."""
     lines = [f"o {name}"]
-    if surface.base_colour is not None:
+    if surface.base_color is not None:
         lines.insert(0, f"mtllib {stem}.mtl")
     lines.append(_rows("v %.9g %.9g %.9g", surface.vertices))
     if surface.uvs is not None:
         lines.append(_rows("vt %.9g %.9g", np.stack([surface.uvs[:, 0], 1 - surface.uvs[:, 1]], axis=1)))
     if surface.normals is not None:
         lines.append(_rows("vn %.7g %.7g %.7g", surface.normals))
-    if surface.base_colour is not None:
+    if surface.base_color is not None:
         lines.append(f"usemtl {MATERIAL}")
     corner = ["%d"]
     if surface.uvs is not None or surface.normals is not None:

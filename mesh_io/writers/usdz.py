@@ -11,7 +11,7 @@ from torch_utils.errors import UserError
 
 
 def usdz_bytes(surface: Surface, name: str) -> bytes:
-    """The file's bytes: /<name>/mesh with a UsdPreviewSurface, +Y up, metres. UserError without usd-core."""
+    """The file's bytes: /<name>/mesh with a UsdPreviewSurface, +Y up, meters. UserError without usd-core."""
     try:
         from pxr import Usd, UsdGeom, UsdUtils
     except ImportError:
@@ -64,7 +64,7 @@ def _define_material(stage: Any, path: str, surface: Surface, folder: Path, mesh
     shader.CreateInput("metallic", Sdf.ValueTypeNames.Float).Set(0.0)
     material.CreateSurfaceOutput().ConnectToSource(shader.ConnectableAPI(), "surface")
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
-    if surface.base_colour is None and surface.metallic_roughness is None:
+    if surface.base_color is None and surface.metallic_roughness is None:
         return
     reader = UsdShade.Shader.Define(stage, f"{path}/uv")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
@@ -82,10 +82,10 @@ def _define_material(stage: Any, path: str, surface: Surface, folder: Path, mesh
         sampler.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(uv)
         return sampler
 
-    if surface.base_colour is not None:
-        sampler = texture("base_color", surface.base_colour, "sRGB")
-        colour = sampler.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
-        shader.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(colour)
+    if surface.base_color is not None:
+        sampler = texture("base_color", surface.base_color, "sRGB")
+        color = sampler.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+        shader.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(color)
         if surface.transparent:
             alpha = sampler.CreateOutput("a", Sdf.ValueTypeNames.Float)
             shader.CreateInput("opacity", Sdf.ValueTypeNames.Float).ConnectToSource(alpha)

@@ -55,8 +55,8 @@ def fit(features: Tensor) -> Gaussian:
         raise ValueError(f"fit(): expected features [N, D] with N >= 1, got {list(features.shape)}")
     rows = features.double()
     mean = rows.mean(0)
-    centred = rows - mean
-    return Gaussian(mean, centred.T @ centred / rows.shape[0], rows.shape[0])
+    centered = rows - mean
+    return Gaussian(mean, centered.T @ centered / rows.shape[0], rows.shape[0])
 
 
 def _check(a: Gaussian, b: Gaussian) -> None:
@@ -81,7 +81,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 def frechet_distance_of_features(a: Tensor, b: Tensor) -> float:
     """The same from features [N, D] and [M, D]; the cheaper and more exact path where N or M is below D.
 
-    With centred features A, B (scaled by 1/√N, 1/√M), S₁ = AᵀA and S₂ = BᵀB, so tr (S₁ S₂)^½ is the sum of the
+    With centered features A, B (scaled by 1/√N, 1/√M), S₁ = AᵀA and S₂ = BᵀB, so tr (S₁ S₂)^½ is the sum of the
     singular values of A Bᵀ [N, M].
     """
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:

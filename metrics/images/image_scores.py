@@ -20,7 +20,7 @@ from metrics.report.markdown import IntervalRecord, Metric
 CHUNK = 256
 # Sectors of azimuth that the per-view distances are taken in, and the pictures that a sector needs on both sides.
 SECTORS, SECTOR_LEAST = 8, 8
-# Neighbourhood scores hold all distances in memory, so they take at most this many pictures of either side.
+# Neighborhood scores hold all distances in memory, so they take at most this many pictures of either side.
 MANIFOLD_LIMIT = 10_000
 # The Fréchet and kernel distances are called FID and KID with an Inception file alone, FD and KD with another model.
 DISTANCE_SCORES = (
@@ -83,7 +83,7 @@ def named(detector: Detector, name: str, title: str) -> dict[str, str]:
 
 
 def normals_metric(real: Features, fake: Features, detector: Detector, note: str) -> Metric:
-    """The Fréchet distance of pictures of normals: geometry alone, whatever the colours."""
+    """The Fréchet distance of pictures of normals: geometry alone, whatever the colors."""
     start = time.perf_counter()
     return Metric(
         **named(detector, *NORMALS_SCORE),

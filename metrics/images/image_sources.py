@@ -37,8 +37,8 @@ class Studio:
     """How pictures are taken.
 
     law: of the cameras. side: of a finished picture, px. stored: side at which mesh files are rendered before they are
-    averaged down as a dataset's views are, a multiple of `side`. shading, supersample: the dataset's. background: grey
-    in [0, 1], sRGB. as_is: mesh files are in world units already; else each is centred and its longest side is `scale`.
+    averaged down as a dataset's views are, a multiple of `side`. shading, supersample: the dataset's. background: gray
+    in [0, 1], sRGB. as_is: mesh files are in world units already; else each is centered, its longest side `scale`.
     """
 
     law: CameraLaw
@@ -86,17 +86,17 @@ def make_studio(protocol: Protocol, dataset: Any, generator: Any) -> Studio:
         law,
         side,
         stored,
-        # Without a dataset there are no colours to go by: light shows the shape.
+        # Without a dataset there are no colors to go by: light shows the shape.
         renderer.get("shading", "albedo" if header is not None else "soft"),
         int(renderer.get("supersample", 2)),
         images.background,
-        protocol.normalisation == "none",
+        protocol.normalization == "none",
         float(renderer.get("scale", 1.0)),
     )
 
 
 def over(rgba: np.ndarray, background: float) -> np.ndarray:
-    """Premultiplied uint8 [R, R, 4] over a grey: [R, R, 3]."""
+    """Premultiplied uint8 [R, R, 4] over a gray: [R, R, 3]."""
     if background == 0:
         return rgba[..., :3]
     behind = (255 - rgba[..., 3:].astype(np.float32)) * background
@@ -168,7 +168,7 @@ def folder_pictures(
 
 
 def _by_shape(shapes: Sequence[int], cameras: Cameras, part: range, draw: Callable[[int, Cameras], Tensor]) -> Tensor:
-    """The pictures of `part`, drawn together for neighbours that show one shape."""
+    """The pictures of `part`, drawn together for neighbors that show one shape."""
     return torch.cat(
         [draw(row, cameras[list(indices)]) for row, indices in groupby(part, key=lambda index: shapes[index])]
     )
@@ -177,7 +177,7 @@ def _by_shape(shapes: Sequence[int], cameras: Cameras, part: range, draw: Callab
 def normal_pictures(source: ShapeSource, pictures: Pictures, studio: Studio) -> Pictures:
     """Pictures of surface normals, of the shapes and through the cameras of `pictures`.
 
-    Colour = (normal + 1) / 2, world axes, each face's own normal turned towards the camera, on black. A shape without a
+    Color = (normal + 1) / 2, world axes, each face's own normal turned towards the camera, on black. A shape without a
     usable surface gives a picture of nothing.
     """
 
@@ -207,7 +207,7 @@ def _placed_shapes(source: ShapeSource, rows: Sequence[int], studio: Studio) -> 
 
 @torch.no_grad()
 def draw_normals(mesh: Mesh, cameras: Cameras, side: int, supersample: int = 2) -> Tensor:
-    """Normals of one mesh as colours on black [N, 3, side, side] uint8."""
+    """Normals of one mesh as colors on black [N, 3, side, side] uint8."""
     raster = rasterize_mesh(mesh, cameras, side, supersample=supersample)
     corners = mesh.vertices[mesh.faces.long()].double()
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

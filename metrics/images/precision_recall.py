@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage of features by nearest neighbours."""
+"""Precision, recall, density and coverage of features by nearest neighbors."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class ManifoldScores:
     coverage: float
 
 
-def neighbour_radius(features: Tensor, k: int) -> Tensor:
+def neighbor_radius(features: Tensor, k: int) -> Tensor:
     """Distance of each feature to its k-th nearest other one [N]."""
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     # The feature itself is one of the k + 1 smallest, at zero.
@@ -26,7 +26,7 @@ def neighbour_radius(features: Tensor, k: int) -> Tensor:
 def manifold_scores(real: Tensor, fake: Tensor, *, k: int = 3, k_density: int = 5) -> ManifoldScores:
     """Scores of features real [N, D] and fake [M, D], N, M > max(k, k_density), in float64.
 
-    Precision: the share of fakes within some real feature's k-th neighbour distance (≤); recall: the other way round.
+    Precision: the share of fakes within some real feature's k-th neighbor distance (≤); recall: the other way round.
     Density: how many such real balls (k_density, <) hold a fake, on average, divided by k_density. Coverage: the share
     of real balls that hold any fake (<).
     """
@@ -37,9 +37,9 @@ def manifold_scores(real: Tensor, fake: Tensor, *, k: int = 3, k_density: int = 
         )
     real, fake = real.double(), fake.double()
     cross = torch.cdist(real, fake, compute_mode="donot_use_mm_for_euclid_dist")
-    precision = (cross <= neighbour_radius(real, k)[:, None]).any(0)
-    recall = (cross <= neighbour_radius(fake, k)[None, :]).any(1)
-    inside = cross < neighbour_radius(real, k_density)[:, None]
+    precision = (cross <= neighbor_radius(real, k)[:, None]).any(0)
+    recall = (cross <= neighbor_radius(fake, k)[None, :]).any(1)
+    inside = cross < neighbor_radius(real, k_density)[:, None]
     return ManifoldScores(
         float(precision.double().mean()),
         float(recall.double().mean()),

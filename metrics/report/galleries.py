@@ -141,8 +141,8 @@ def _matched(
     }
     shown = {title: [beside_reference(row) for row in rows] for title, rows in galleries.items()}
     shown["References that no sample covers"] = _uncovered(inputs, found, own, maker, reference_rows)
-    if found.memorisation is not None and inputs.training is not None and found.training is not None:
-        shown["Samples nearest to a training shape, beside it"] = _training_neighbours(inputs, found, own, maker, order)
+    if found.memorization is not None and inputs.training is not None and found.training is not None:
+        shown["Samples nearest to a training shape, beside it"] = _training_neighbors(inputs, found, own, maker, order)
     return shown
 
 
@@ -174,17 +174,17 @@ def _uncovered(
     return items
 
 
-def _training_neighbours(
+def _training_neighbors(
     inputs: Inputs, found: Found, own: Callable[..., GalleryItem], maker: GalleryMaker, order: Sequence[int]
 ) -> list[GalleryItem]:
-    assert found.memorisation is not None and inputs.training is not None and found.training is not None
+    assert found.memorization is not None and inputs.training is not None and found.training is not None
     training_rows = found.training.usable.nonzero()[:, 0].tolist()
-    near, index = found.memorisation.nearest, found.memorisation.index
+    near, index = found.memorization.nearest, found.memorization.index
     rows = sorted(order, key=lambda row: float(near[row]))[:OTHERS]
     items = []
     for row in rows:
         other = training_rows[int(index[row])]
-        copy = "" if bool(found.memorisation.authentic[row]) else ", a likely copy"
+        copy = "" if bool(found.memorization.authentic[row]) else ", a likely copy"
         items.append(
             own(
                 row,
@@ -207,8 +207,8 @@ def histograms(found: Found) -> list[Histogram]:
         to_reference, _ = matrices.between.nearest_reference()
         made += _histogram(f"Reference → nearest sample ({scale.name})", unit, scale.factor * to_generated)
         made += _histogram(f"Sample → nearest reference ({scale.name})", unit, scale.factor * to_reference)
-    if found.memorisation is not None:
-        made += _histogram("Sample → nearest training shape", "distance", found.memorisation.nearest)
+    if found.memorization is not None:
+        made += _histogram("Sample → nearest training shape", "distance", found.memorization.nearest)
     meshes = [v for v in found.generated.validity if v is not None]
     made += _histogram("Components a mesh", "", torch.tensor([float(v.components) for v in meshes]), whole=True)
     made += _histogram("Faces a mesh", "", torch.tensor([float(v.faces) for v in meshes]))

@@ -24,7 +24,7 @@ FILLING_SIDE, FILLING_DIAGONAL = 0.72, 0.98
 # Clay: the share of light that comes from everywhere, and the direction of the rest (towards the camera's upper left).
 AMBIENT = 0.35
 LIGHT = (0.35, 0.75, 0.55)
-ClayColour = (0.62, 0.66, 0.72)
+ClayColor = (0.62, 0.66, 0.72)
 Picture = NDArray[np.uint8]
 
 
@@ -41,8 +41,8 @@ def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
     direction = torch.tensor(LIGHT) / math.sqrt(sum(c * c for c in LIGHT))
     # Meshes of other systems are wound either way: light both sides.
     strength = AMBIENT + (1 - AMBIENT) * (normals @ direction).abs()
-    colours = (strength[:, None] * torch.tensor(ClayColour))[visible_faces(raster)]
-    rgb, mask = composite(raster, colours)
+    colors = (strength[:, None] * torch.tensor(ClayColor))[visible_faces(raster)]
+    rgb, mask = composite(raster, colors)
     return _rgba(rgb[0], mask[0])
 
 
@@ -56,15 +56,15 @@ def _rgba(premultiplied: Tensor, mask: Tensor) -> Picture:
     return _straight(linear_to_srgb((premultiplied / mask.clamp_min(1e-6)).clamp(0, 1)), mask)
 
 
-def _straight(colour: Tensor, mask: Tensor) -> Picture:
-    picture = torch.cat([colour * (mask > 0), mask]).permute(1, 2, 0)
+def _straight(color: Tensor, mask: Tensor) -> Picture:
+    picture = torch.cat([color * (mask > 0), mask]).permute(1, 2, 0)
     return (picture * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
 def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture | None:
     """A picture [side, side, 4] of one shape; None if it is empty.
 
-    A network's render, a dataset's view, a mesh file in its own colours, or in clay where it has none.
+    A network's render, a dataset's view, a mesh file in its own colors, or in clay where it has none.
     """
     if isinstance(source, NetworkSource):
         w_geo, w_tex = styles(source.generator, [source.seed(row)], source.truncation, source.device)
@@ -73,7 +73,7 @@ def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture 
         return _shown(source.generator, w_geo, w_tex, side_px)
     if isinstance(source, DatasetSource):
         return dataset_view(source.dataset, source.ids[row])
-    if isinstance(source, FolderSource) and (placed := source.placed(row, 1.0)) is not None and placed.coloured:
+    if isinstance(source, FolderSource) and (placed := source.placed(row, 1.0)) is not None and placed.colored:
         low, high = placed.bounds()
         scale = filling_scale(high - low)
         placed = placed.transformed(np.diag([scale, scale, scale, 1.0]))
@@ -89,7 +89,7 @@ def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Pictur
     camera = orbit_cameras([SHEET_AZIMUTH_DEG]).to(w_geo.device)
     rendered = generator.render(w_geo, w_tex, camera, resolution=side_px)
     rgb, mask = (image[0].float().cpu() for image in (rendered.rgb, rendered.mask))
-    # On black the colours are premultiplied by the coverage.
+    # On black the colors are premultiplied by the coverage.
     return _straight(((rgb + 1) / 2 / mask.clamp_min(1e-6)).clamp(0, 1), mask)
 
 

@@ -15,7 +15,7 @@ from metrics.protocols import Distance, Protocol
 from metrics.report.markdown import Baseline, Metric
 from metrics.shapes import distances
 from metrics.shapes.distances import BLOCK, Side
-from metrics.shapes.memorization import memorisation
+from metrics.shapes.memorization import memorization
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 from metrics.shapes.results import Found
 from metrics.shapes.set_scores import SCALES, Matrices, point_values, set_metrics, set_values
@@ -124,9 +124,9 @@ def _sides(inputs: Inputs, found: Found, protocol: Protocol) -> dict[str, Side]:
     def side(source: ShapeSource, table: ShapeTable, keep: Tensor) -> Side:
         key = content_key(
             {"source": source.key, "rows": keep.tolist(), "ids": len(table.ids), "points": protocol.points}
-            | {"normalisation": protocol.normalisation, "references": inputs.references.key}
+            | {"normalization": protocol.normalization, "references": inputs.references.key}
         )
-        points = table.normalised(protocol.normalisation, reference_points)[keep]
+        points = table.normalized(protocol.normalization, reference_points)[keep]
         return Side(key, points, None if table.descriptors is None else table.descriptors[keep])
 
     sides = {
@@ -156,7 +156,7 @@ def _skipped_sets(kind: Distance, reason: str) -> list[Metric]:
 
 
 def _scores_of(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
-    """Scores of one kind of distance; adds the baselines' values and (for the first kind) the memorisation."""
+    """Scores of one kind of distance; adds the baselines' values and (for the first kind) the memorization."""
     start = time.perf_counter()
     matrices = _matrices(kind, sides["references"], sides["generated"], session)
     metrics = set_metrics(kind, matrices, time.perf_counter() - start)
@@ -165,13 +165,13 @@ def _scores_of(kind: Distance, sides: dict[str, Side], found: Found, session: Se
         return metrics
     _add_training_rows(kind, sides, found, session)
     if _remembers(kind, found, session):
-        metrics += _memorisation_metrics(kind, sides, found, session)
+        metrics += _memorization_metrics(kind, sides, found, session)
     return metrics
 
 
 def _remembers(kind: Distance, found: Found, session: Session) -> bool:
-    """Whether this kind of distance is the one that memorisation is measured with: the protocol's first."""
-    return "memorisation" in session.protocol.shape_metrics and found.memorisation is None
+    """Whether this kind of distance is the one that memorization is measured with: the protocol's first."""
+    return "memorization" in session.protocol.shape_metrics and found.memorization is None
 
 
 def _within_training(kind: Distance, training: Side, session: Session) -> Tensor:
@@ -228,7 +228,7 @@ def _merge(found: Found, name: str, values: dict[str, float], note: str) -> None
     found.baselines.append(Baseline(name=name, values=values, comparable=True, note=note))
 
 
-def _memorisation_metrics(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
+def _memorization_metrics(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
     training, generated = sides["training"], sides["generated"]
     scale, start = SCALES[kind], time.perf_counter()
     if len(training) < 2:
@@ -236,7 +236,7 @@ def _memorisation_metrics(kind: Distance, sides: dict[str, Side], found: Found, 
     with session.progress(f"{scale.name} training × generated", session.blocks(len(training))) as advance:
         cross = distances.between(kind, training, generated, session.own, progress=advance, **session.computing)
     inside = _within_training(kind, training, session)
-    result = found.memorisation = memorisation(cross, inside)
+    result = found.memorization = memorization(cross, inside)
     seconds = time.perf_counter() - start
     near = result.nearest[torch.isfinite(result.nearest)]
     among = f"nearest of {len(training)} training shapes, {scale.name}"

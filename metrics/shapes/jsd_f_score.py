@@ -9,22 +9,22 @@ from torch_utils.ops.chamfer import chamfer
 GRID = 28
 
 
-def cell_centres(grid: int = GRID) -> Tensor:
-    """Centres of the cells of [−½, ½]³ whose distance from the origin is at most ½ [C, 3] float64."""
+def cell_centers(grid: int = GRID) -> Tensor:
+    """Centers of the cells of [−½, ½]³ whose distance from the origin is at most ½ [C, 3] float64."""
     axis = torch.linspace(-0.5, 0.5, grid, dtype=torch.float64)
-    centres = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
-    return centres[centres.norm(dim=1) <= 0.5]
+    centers = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    return centers[centers.norm(dim=1) <= 0.5]
 
 
 def occupancy(points: Tensor, grid: int = GRID) -> Tensor:
-    """Share of the points [N, P, 3] (in [−½, ½]³) that is nearest to each centre [C], summing to one.
+    """Share of the points [N, P, 3] (in [−½, ½]³) that is nearest to each center [C], summing to one.
 
     Points that are not finite are left out.
     """
-    centres = cell_centres(grid)
+    centers = cell_centers(grid)
     cloud = points.reshape(-1, 3).double()
     cloud = cloud[torch.isfinite(cloud).all(1)]
-    # The nearest centre of the whole cube is a rounding; only where that lies outside the ball a search is needed.
+    # The nearest center of the whole cube is a rounding; only where that lies outside the ball a search is needed.
     step = 1 / (grid - 1)
 
     def cube_index(positions: Tensor) -> Tensor:
@@ -32,12 +32,12 @@ def occupancy(points: Tensor, grid: int = GRID) -> Tensor:
         return (cell[:, 0] * grid + cell[:, 1]) * grid + cell[:, 2]
 
     in_ball = torch.full((grid**3,), -1)
-    in_ball[cube_index(centres)] = torch.arange(len(centres))
+    in_ball[cube_index(centers)] = torch.arange(len(centers))
     nearest = in_ball[cube_index(cloud)]
     outside = nearest < 0
     if bool(outside.any()):
-        nearest[outside] = torch.from_numpy(cKDTree(centres.numpy()).query(cloud[outside].numpy())[1])
-    counts = torch.bincount(nearest, minlength=len(centres)).double()
+        nearest[outside] = torch.from_numpy(cKDTree(centers.numpy()).query(cloud[outside].numpy())[1])
+    counts = torch.bincount(nearest, minlength=len(centers)).double()
     return counts / counts.sum().clamp_min(1)
 
 

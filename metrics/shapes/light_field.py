@@ -43,7 +43,7 @@ def view_axes() -> Tensor:
 
 
 def fit_to_views(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Vertices [V, 3] float64 with the box of the used ones centred and its longest side 1."""
+    """Vertices [V, 3] float64 with the box of the used ones centered and its longest side 1."""
     used = vertices.double()[faces.reshape(-1).long()]
     low, high = used.amin(0), used.amax(0)
     return (vertices.double() - (low + high) / 2) / (high - low).max().clamp_min(1e-300)

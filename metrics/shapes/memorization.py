@@ -9,10 +9,10 @@ from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 
 
 @dataclass(frozen=True)
-class Memorisation:
+class Memorization:
     """nearest [G]: distance of each generated shape to its nearest training shape; index [G] that shape's row.
 
-    authentic [G] bool: no nearer to that training shape than its own nearest training neighbour is (Alaa et al. 2022).
+    authentic [G] bool: no nearer to that training shape than its own nearest training neighbor is (Alaa et al. 2022).
     """
 
     nearest: Tensor
@@ -25,7 +25,7 @@ class Memorisation:
         return float(self.authentic.double().mean())
 
 
-def memorisation(training_by_generated: DistanceMatrix, within_training: Tensor) -> Memorisation:
+def memorization(training_by_generated: DistanceMatrix, within_training: Tensor) -> Memorization:
     """From distances of training shapes (rows) and generated ones, and inside the training set [T, T], T ≥ 2.
 
     Empty generated shapes (infinitely far) count as authentic.
@@ -33,10 +33,10 @@ def memorisation(training_by_generated: DistanceMatrix, within_training: Tensor)
     count = training_by_generated.num_references
     if tuple(within_training.shape) != (count, count) or count < 2:
         raise ValueError(
-            f"memorisation(): expected [{count}, {count}] with at least 2, got {list(within_training.shape)}"
+            f"memorization(): expected [{count}, {count}] with at least 2, got {list(within_training.shape)}"
         )
     nearest, index = training_by_generated.nearest_reference()
     inside = within_training.clone()
     inside.fill_diagonal_(torch.inf)
-    own_neighbour = inside.min(dim=1).values
-    return Memorisation(nearest, index, ~(nearest < own_neighbour[index]))
+    own_neighbor = inside.min(dim=1).values
+    return Memorization(nearest, index, ~(nearest < own_neighbor[index]))

@@ -92,8 +92,8 @@ def coverage(matrix: DistanceMatrix) -> float:
 
 
 @dataclass(frozen=True)
-class OneNearestNeighbour:
-    """Leave-one-out accuracy of the 1-nearest-neighbour label, in [0, 1]; 0.5 is ideal for sets of equal size.
+class OneNearestNeighbor:
+    """Leave-one-out accuracy of the 1-nearest-neighbor label, in [0, 1]; 0.5 is ideal for sets of equal size.
 
     overall: over all shapes. references: the share of references whose nearest other shape is a reference (low: the
     generated shapes crowd around the references, high: they stay away). generated: the same for generated shapes.
@@ -124,19 +124,19 @@ def pooled_nearest(between: DistanceMatrix, within_references: Tensor, within_ge
         ]
     )
     # Infinite distances (empty meshes) stay above any real one but below the shape itself, which is never its own
-    # neighbour; float64 has the room for both.
+    # neighbor; float64 has the room for both.
     pool = pool.double().clamp(max=torch.finfo(torch.float32).max)
     pool.fill_diagonal_(torch.inf)
     return pool.argmin(dim=1)
 
 
-def one_nearest_neighbour(nearest: Tensor, is_generated: Tensor) -> OneNearestNeighbour:
+def one_nearest_neighbor(nearest: Tensor, is_generated: Tensor) -> OneNearestNeighbor:
     """1-NNA from the nearest other shape of each shape.
 
     nearest [N] int64: `pooled_nearest`. is_generated [N] bool: the label of each shape of the pool.
     """
     right = is_generated[nearest] == is_generated
-    return OneNearestNeighbour(
+    return OneNearestNeighbor(
         float(right.double().mean()),
         float(right[~is_generated].double().mean()),
         float(right[is_generated].double().mean()),
@@ -151,9 +151,9 @@ def pool_labels(num_references: int, num_generated: int) -> Tensor:
 def permutation_p_value(nearest: Tensor, is_generated: Tensor, *, draws: int = 999, seed: int = 0) -> float:
     """How often shuffled labels give a 1-NNA at least as far above chance: small means that the sets differ.
 
-    The neighbours stay; only the labels are shuffled. draws: number of shuffles. Returns (1 + hits) / (1 + draws).
+    The neighbors stay; only the labels are shuffled. draws: number of shuffles. Returns (1 + hits) / (1 + draws).
     """
-    observed = one_nearest_neighbour(nearest, is_generated).overall
+    observed = one_nearest_neighbor(nearest, is_generated).overall
     generator = torch.Generator().manual_seed(seed)
     hits = 0
     for _ in range(draws):

@@ -3,14 +3,14 @@
 import torch
 from torch import Tensor
 
-from metrics.protocols import Normalisation
+from metrics.protocols import Normalization
 
 
-def normalise(points: Tensor, how: Normalisation, references: Tensor | None = None) -> Tensor:
+def normalize(points: Tensor, how: Normalization, references: Tensor | None = None) -> Tensor:
     """Clouds [N, P, 3] in the protocol's units.
 
-    none: as they are. longest_side: each divided by the longest side of its own box, not centred (GET3D).
-    unit_box: each centred on its box and divided by the longest side (LION's box × 0.5).
+    none: as they are. longest_side: each divided by the longest side of its own box, not centered (GET3D).
+    unit_box: each centered on its box and divided by the longest side (LION's box × 0.5).
     reference_mean_std: minus the mean of all points of `references` [R, P, 3], divided by their one scalar standard
     deviation (PointFlow). A cloud without extent stays without extent.
     """
@@ -18,7 +18,7 @@ def normalise(points: Tensor, how: Normalisation, references: Tensor | None = No
         return points
     if how == "reference_mean_std":
         if references is None:
-            raise ValueError("normalise(): expected references for reference_mean_std, got none")
+            raise ValueError("normalize(): expected references for reference_mean_std, got none")
         # The scalar is the deviation of all coordinates about their one scalar mean, as PointFlow computes it.
         mean, deviation = references.reshape(-1, 3).mean(0), references.double().std(correction=0)
         return (points - mean) / deviation.clamp_min(1e-12).to(points.dtype)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from metrics.protocols import Distance
 from metrics.report.markdown import Baseline, Metric
-from metrics.shapes.memorization import Memorisation
+from metrics.shapes.memorization import Memorization
 from metrics.shapes.set_scores import Matrices
 from metrics.shapes.shape_table import ShapeTable
 
@@ -19,5 +19,5 @@ class Found:
     matrices: dict[Distance, Matrices] = field(default_factory=dict)
     metrics: list[Metric] = field(default_factory=list)
     baselines: list[Baseline] = field(default_factory=list)
-    memorisation: Memorisation | None = None
+    memorization: Memorization | None = None
     notes: list[str] = field(default_factory=list)

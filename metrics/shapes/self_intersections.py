@@ -28,14 +28,14 @@ def count_self_intersections(corners: NDArray[np.float64], faces: NDArray[np.int
 
 def _near_pairs(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     """Pairs [K, 2] of faces whose boxes overlap, i < j, found by balls around the faces."""
-    centre = (corners.min(1) + corners.max(1)) / 2
-    radius = np.linalg.norm(corners - centre[:, None], axis=2).max(1)
+    center = (corners.min(1) + corners.max(1)) / 2
+    radius = np.linalg.norm(corners - center[:, None], axis=2).max(1)
     order = np.argsort(radius)
     low, high = corners.min(1), corners.max(1)
     found = []
     # Faces of similar size share a tree, so that one large face does not widen everyone's search.
     groups = np.array_split(order, max(1, min(16, len(order) // 64)))
-    trees = [cKDTree(centre[group]) for group in groups]
+    trees = [cKDTree(center[group]) for group in groups]
     for i, own in enumerate(groups):
         for j in range(i, len(groups)):
             reach = radius[own].max(initial=0) + radius[groups[j]].max(initial=0)

@@ -121,10 +121,10 @@ def _nearest(matrices: Matrices, references: Tensor | None = None, generated: Te
 
 def _accuracy(
     matrices: Matrices, references: Tensor | None = None, generated: Tensor | None = None
-) -> point_sets.OneNearestNeighbour:
+) -> point_sets.OneNearestNeighbor:
     nearest = _nearest(matrices, references, generated)
     count = matrices.between.num_references if references is None else references.numel()
-    return point_sets.one_nearest_neighbour(nearest, point_sets.pool_labels(count, nearest.numel() - count))
+    return point_sets.one_nearest_neighbor(nearest, point_sets.pool_labels(count, nearest.numel() - count))
 
 
 def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from metrics.cache import ChunkStore, Tensors, content_key
-from metrics.protocols import Normalisation
+from metrics.protocols import Normalization
 from metrics.shapes.mesh_validity import COLUMNS, Validity, mesh_validity
-from metrics.shapes.normalization import normalise
+from metrics.shapes.normalization import normalize
 from metrics.sources.folder import ShapeSource, surface_points
 
 # Shapes of one chunk on disk.
@@ -37,9 +37,9 @@ class ShapeTable:
         """Shapes with a surface [N] bool."""
         return torch.isfinite(self.points).all(-1).all(-1)
 
-    def normalised(self, how: Normalisation, references: Tensor | None) -> Tensor:
+    def normalized(self, how: Normalization, references: Tensor | None) -> Tensor:
         """The points in the protocol's units [N, P, 3]."""
-        return normalise(self.points, how, references)
+        return normalize(self.points, how, references)
 
 
 def shape_table(

@@ -19,12 +19,12 @@ F_SCORE_SHARE = 0.02
 
 
 def shape_metrics(found: Found, protocol: Protocol) -> list[Metric]:
-    """The protocol's `shape_metrics`, apart from memorisation (which goes with the distances)."""
+    """The protocol's `shape_metrics`, apart from memorization (which goes with the distances)."""
     metrics: list[Metric] = []
     if "validity" in protocol.shape_metrics:
         metrics += validity_metrics(found.generated.validity, len(found.generated.ids))
-    references = found.references.normalised(protocol.normalisation, _usable_points(found))[found.references.usable]
-    generated = found.generated.normalised(protocol.normalisation, _usable_points(found))
+    references = found.references.normalized(protocol.normalization, _usable_points(found))[found.references.usable]
+    generated = found.generated.normalized(protocol.normalization, _usable_points(found))
     if "jsd" in protocol.shape_metrics:
         metrics.append(jsd_metric(references, generated))
     if "f_score" in protocol.shape_metrics and "cd" in found.matrices:

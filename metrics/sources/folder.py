@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from dataset_tool.sources.orientation import normalise
+from dataset_tool.sources.orientation import normalize
 from geometry.mesh import Mesh
 from geometry.surface_sampling import sample_surface
 from mesh_io.read import read_mesh
@@ -116,13 +116,13 @@ class FolderSource:
     def placed(self, row: int, scale: float | None) -> SourceMesh | None:
         """A file with its materials, for pictures; None where it has no usable surface.
 
-        scale: centre its box at the origin and make its longest side this long; None leaves it where it is.
+        scale: center its box at the origin and make its longest side this long; None leaves it where it is.
         """
         try:
             mesh = read_mesh(self._files[row])
             if single(mesh).mesh is None:
                 return None
-            return mesh if scale is None else normalise(mesh, "+Y", "+Z", scale)[0]
+            return mesh if scale is None else normalize(mesh, "+Y", "+Z", scale)[0]
         except UserError:
             return None
 

@@ -1,4 +1,4 @@
-"""A `SourceMesh` made ready for the rasteriser: one packed mesh, a material for each face."""
+"""A `SourceMesh` made ready for the rasterizer: one packed mesh, a material for each face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,20 +12,20 @@ from geometry.mesh import Mesh
 from mesh_io.source_mesh import Material, Part, SourceMesh
 from rendering.lighting import srgb_to_linear
 from rendering.textured.textures import Pyramid, build_pyramid
-from torch_utils.ops.face_neighbours import face_neighbours
+from torch_utils.ops.face_neighbors import face_neighbors
 
 # The tensors of a scene that lie on the renderer's device; `textures` is read on the host.
-TENSORS = ("face_part", "factors", "uvs", "colours", "normals", "smooth", "face_normals", "neighbours")
+TENSORS = ("face_part", "factors", "uvs", "colors", "normals", "smooth", "face_normals", "neighbors")
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
     """One shape with K parts.
 
-    mesh: a batch of one, world units. face_part [F] int64. factors [K, 4]: linear base colour and alpha.
-    uvs [V, 2], colours [V, 4] (linear, vertex colours), normals [V, 3]: None where no part has them; zeros in the parts
-    that have none (white for colours). smooth [K] bool: the part brings vertex normals. face_normals [F, 3].
-    textures [K] int64: index into `pyramids`, −1 for none. neighbours [F, 3]: `face_neighbours` of the mesh.
+    mesh: a batch of one, world units. face_part [F] int64. factors [K, 4]: linear base color and alpha.
+    uvs [V, 2], colors [V, 4] (linear, vertex colors), normals [V, 3]: None where no part has them; zeros in the parts
+    that have none (white for colors). smooth [K] bool: the part brings vertex normals. face_normals [F, 3].
+    textures [K] int64: index into `pyramids`, −1 for none. neighbors [F, 3]: `face_neighbors` of the mesh.
     """
 
     mesh: Mesh
@@ -33,13 +33,13 @@ class Scene:
     materials: tuple[Material, ...]
     factors: Tensor
     uvs: Tensor | None
-    colours: Tensor | None
+    colors: Tensor | None
     normals: Tensor | None
     smooth: Tensor
     face_normals: Tensor
     textures: Tensor
     pyramids: tuple[Pyramid, ...]
-    neighbours: Tensor
+    neighbors: Tensor
 
     def to(self, device: torch.device | str) -> "Scene":
         """A copy on `device`."""
@@ -65,9 +65,9 @@ def build_scene(source: SourceMesh) -> Scene:
     materials = tuple(part.material for part in parts)
     factors = linear_factors(materials)
     textures, pyramids = _pyramids(parts)
-    colours = _stack(parts, "vertex_colours", 4, 1.0)
-    if colours is not None:
-        colours[:, :3] = srgb_to_linear(colours[:, :3])
+    colors = _stack(parts, "vertex_colors", 4, 1.0)
+    if colors is not None:
+        colors[:, :3] = srgb_to_linear(colors[:, :3])
     corners = positions[mesh.faces.long()].double()
     face_normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return Scene(
@@ -76,19 +76,19 @@ def build_scene(source: SourceMesh) -> Scene:
         materials,
         factors,
         _stack(parts, "uvs", 2, 0.0),
-        colours,
+        colors,
         _stack(parts, "normals", 3, 0.0),
         torch.tensor([part.normals is not None for part in parts]),
         torch.nn.functional.normalize(face_normals, dim=1, eps=1e-300).float(),
         textures,
         pyramids,
-        face_neighbours(mesh.faces),
+        face_neighbors(mesh.faces),
     )
 
 
 def linear_factors(materials: Sequence[Material]) -> Tensor:
-    """Base colours of K materials in linear light, with their alpha [K, 4]."""
-    factors = torch.tensor([material.base_colour for material in materials], dtype=torch.float32)
+    """Base colors of K materials in linear light, with their alpha [K, 4]."""
+    factors = torch.tensor([material.base_color for material in materials], dtype=torch.float32)
     factors[:, :3] = srgb_to_linear(factors[:, :3])
     return factors
 

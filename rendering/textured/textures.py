@@ -24,14 +24,14 @@ class Pyramid:
 
 def build_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
     """Mip levels of an image [H, W, 3 or 4] uint8, sRGB; without `levels` the image alone."""
-    colour = linear_table()[torch.from_numpy(image[..., :3].astype(np.int64))]
+    color = linear_table()[torch.from_numpy(image[..., :3].astype(np.int64))]
     if image.shape[2] == 4:
-        colour = torch.cat([colour, torch.from_numpy(image[..., 3:].astype(np.float32) / 255)], 2)
-    return Pyramid(tuple(mip_levels(colour[None])) if levels else (colour[None],))
+        color = torch.cat([color, torch.from_numpy(image[..., 3:].astype(np.float32) / 255)], 2)
+    return Pyramid(tuple(mip_levels(color[None])) if levels else (color[None],))
 
 
 def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: Material) -> Tensor:
-    """Colours [P, C], linear light, at uv [P, 2] (origin top left); slopes [P, 2, 2] = d(u, v)/d(column, row)."""
+    """Colors [P, C], linear light, at uv [P, 2] (origin top left); slopes [P, 2, 2] = d(u, v)/d(column, row)."""
     image = pyramid.levels[0]
     boundary: Boundary = "clamp" if "repeat" not in material.wrap else "wrap"
     uv = _inside(uv, image, material)[None, :, None]
@@ -50,7 +50,7 @@ def _inside(uv: Tensor, image: Tensor, material: Material) -> Tensor:
         coordinate = uv[:, axis]
         if wrap == "mirror":
             coordinate = 1 - (coordinate - 2 * (coordinate / 2).floor() - 1).abs()
-        if wrap != "repeat":  # the other axis may repeat: the border's texel centres are as far as this one goes
+        if wrap != "repeat":  # the other axis may repeat: the border's texel centers are as far as this one goes
             half = 0.5 / image.shape[2 - axis]
             coordinate = coordinate.clamp(half, 1 - half)
         axes.append(coordinate)

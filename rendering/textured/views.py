@@ -1,4 +1,4 @@
-"""Posed RGBA views of one shape by the project's own rasteriser."""
+"""Posed RGBA views of one shape by the project's own rasterizer."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, 
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
 
-# Samples rasterised in one call: bounds the memory to some 200 MB whatever the number of views. Larger calls are
+# Samples rasterized in one call: bounds the memory to some 200 MB whatever the number of views. Larger calls are
 # slower: their buffers no longer stay in the process but are mapped anew each time.
 SAMPLES_PER_CALL = 1 << 20
 FACES_PER_CALL = 1 << 22
@@ -45,7 +45,7 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """How surfaces are shaded: base colours alone, or in a light, dimmed where `sky` says that it is blocked."""
+    """How surfaces are shaded: base colors alone, or in a light, dimmed where `sky` says that it is blocked."""
 
     shading: Shading
     lighting: Lighting
@@ -68,7 +68,7 @@ def render_views(
 ) -> Views:
     """The shape through each camera. light, occlusion: of "soft" shading. geometry: also depth and normals.
 
-    All views go through the rasteriser together, as many at a time as memory allows.
+    All views go through the rasterizer together, as many at a time as memory allows.
     """
     scene, cameras = scene.to(device), cameras.to(device)
     sky = sky_maps(scene.mesh, backend=backend) if occlusion and shading == "soft" else None
@@ -89,10 +89,10 @@ def render_views(
         )
         if scene.see_through:
             image, rast = _peel(scene, raster, view, look)
-            rgb, mask = composite_image(raster, image, neighbours=scene.neighbours, rast=rast)
+            rgb, mask = composite_image(raster, image, neighbors=scene.neighbors, rast=rast)
         else:
-            colours = linear_to_srgb(_lit(base_colours(scene, raster), scene, raster, view, look))
-            rgb, mask = composite(raster, colours, neighbours=scene.neighbours)
+            colors = linear_to_srgb(_lit(base_colors(scene, raster), scene, raster, view, look))
+            rgb, mask = composite(raster, colors, neighbors=scene.neighbors)
         extra = _geometry(scene, raster, view) if geometry else (None, None)
         parts.append((_to_bytes(rgb, mask), *extra))
     images, depth, normals = zip(*parts, strict=True)
@@ -101,12 +101,12 @@ def render_views(
     return Views(np.concatenate(images), np.concatenate(depth), np.concatenate(normals))
 
 
-def base_colours(scene: Scene, raster: Raster) -> Tensor:
-    """Base colour in linear light and alpha [P, 4] of the visible samples: factor · vertex colour · texture."""
+def base_colors(scene: Scene, raster: Raster) -> Tensor:
+    """Base color in linear light and alpha [P, 4] of the visible samples: factor · vertex color · texture."""
     part = scene.face_part[visible_faces(raster)]
-    colours = scene.factors[part]
-    if scene.colours is not None:
-        colours = colours * visible_attributes(raster, scene.colours)
+    colors = scene.factors[part]
+    if scene.colors is not None:
+        colors = colors * visible_attributes(raster, scene.colors)
     if scene.pyramids:
         assert scene.uvs is not None
         uv, slopes = visible_attributes_with_slopes(raster, scene.uvs)
@@ -118,12 +118,12 @@ def base_colours(scene: Scene, raster: Raster) -> Tensor:
             rows = torch.arange(len(part), device=part.device) if one else (part == index).nonzero().squeeze(1)
             if len(rows):
                 texel = sample(scene.pyramids[texture], uv[rows], slopes[rows], material)
-                colours[rows, : texel.shape[1]] *= texel
-    return colours
+                colors[rows, : texel.shape[1]] *= texel
+    return colors
 
 
 def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> Tensor:
-    """Linear light [P, 3] that leaves the visible samples of base colour [P, 3 or more]."""
+    """Linear light [P, 3] that leaves the visible samples of base color [P, 3 or more]."""
     if look.shading == "albedo":
         return base[:, :3]
     normals = _normals(scene, raster, cameras)
@@ -152,7 +152,7 @@ def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
 def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[Tensor, Tensor]:
     """Front-to-back layers of a scene with see-through surfaces.
 
-    Returns premultiplied sRGB colours and opacity [N, H·S, W·S, 4], and the raster of the first surface that shows at
+    Returns premultiplied sRGB colors and opacity [N, H·S, W·S, 4], and the raster of the first surface that shows at
     each sample: cut-out texels do not count.
     """
     shape, factors = raster.rast.shape, scene.factors
@@ -167,13 +167,13 @@ def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[T
             layer = next_layer(layer)
         if not len(layer.pixels):
             break
-        colours = base_colours(scene, layer)
+        colors = base_colors(scene, layer)
         part = scene.face_part[visible_faces(layer)]
-        alpha = colours[:, 3:]
+        alpha = colors[:, 3:]
         cutoff = cutoffs[part][:, None]
         alpha = torch.where(cutoff >= 0, (alpha >= cutoff).to(alpha.dtype), alpha)
         alpha = torch.where(opaque[part][:, None], torch.ones_like(alpha), alpha)
-        lit = _lit(colours, scene, layer, cameras, look)
+        lit = _lit(colors, scene, layer, cameras, look)
         pixels = layer.pixels
         weight = through[pixels] * alpha
         total[pixels] += weight * functional.pad(lit, (0, 1), value=1.0)
@@ -184,8 +184,8 @@ def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[T
         if float(through[pixels].max()) < 1 / 512:
             break
     opacity = total[:, 3:]
-    colours = linear_to_srgb(total[:, :3] / opacity.clamp(min=1e-6)) * opacity
-    return torch.cat([colours, opacity], 1).view(shape), shown.view(shape)
+    colors = linear_to_srgb(total[:, :3] / opacity.clamp(min=1e-6)) * opacity
+    return torch.cat([colors, opacity], 1).view(shape), shown.view(shape)
 
 
 def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
@@ -207,6 +207,6 @@ def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarra
 def _to_bytes(rgb: Tensor, mask: Tensor) -> np.ndarray:
     """Premultiplied rgb [N, 3, R, R] and coverage [N, 1, R, R] as straight-alpha RGBA uint8 [N, R, R, 4]."""
     alpha = (mask.clamp(0, 1) * 255).round()
-    colour = (rgb / mask.clamp(min=1e-6)).clamp(0, 1) * 255
-    colour = torch.where(alpha > 0, colour.round(), torch.zeros_like(colour))
-    return torch.cat([colour, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+    color = (rgb / mask.clamp(min=1e-6)).clamp(0, 1) * 255
+    color = torch.where(alpha > 0, color.round(), torch.zeros_like(color))
+    return torch.cat([color, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -147,7 +147,7 @@ def group_panels(study: Study, group: str, out: Path, results: Mapping[str, Sequ
     names = list(dict.fromkeys([variant.against for variant in members] + [variant.name for variant in members]))
     lines: dict[str, list[Series]] = {title: [] for title, _ in (("MMD-CD ×10⁻³", ""), ("COV-CD %", ""), *LOSSES)}
     folders = {(run.variant.name, run.seed): run.folder for run in plan_runs(study, out)}
-    for colour, name in enumerate(names):
+    for color, name in enumerate(names):
         for run in results.get(name, ()):
             stats = stats_of(folders[name, run.seed])
             found = {
@@ -158,7 +158,7 @@ def group_panels(study: Study, group: str, out: Path, results: Mapping[str, Sequ
             for title, points in found.items():
                 kept = tuple((x / 1000, y) for x, y in points if y is not None and math.isfinite(y))
                 if kept:
-                    lines[title].append(Series(name, colour, kept))
+                    lines[title].append(Series(name, color, kept))
     return [Panel(title, tuple(series), y_from_zero="loss" not in title) for title, series in lines.items()]
 
 

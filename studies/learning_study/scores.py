@@ -1,4 +1,4 @@
-"""What a run of the study learnt: distances of its networks to held-out shapes, and its speed; kept in scores.json."""
+"""What a run of the study learned: distances of its networks to held-out shapes, and its speed; kept in scores.json."""
 
 import json
 import tempfile

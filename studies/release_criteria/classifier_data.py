@@ -1,4 +1,4 @@
-"""Labelled pictures for the classifier: a dataset's chairs by their attributes, and other categories made alike."""
+"""Labeled pictures for the classifier: a dataset's chairs by their attributes, and other categories made alike."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

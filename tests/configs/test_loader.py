@@ -29,7 +29,7 @@ def test_presets_hold_only_differences_from_the_defaults(name: str) -> None:
     published = name.endswith("-get3d")
     for section, fields in values.items():
         for field, value in fields.items() if isinstance(fields, dict) else []:
-            # The published sizes are spelt out where they decide a result, whatever the defaults become.
+            # The published sizes are spelled out where they decide a result, whatever the defaults become.
             assert published or default[section][field] != value, f"{name}: {section}.{field} is the default"
 
 

@@ -16,10 +16,10 @@ FRONT_LAW = CameraLaw(
     azimuth_deg=Distribution(list=(0.0, 90.0, 180.0)),
     elevation_deg=Distribution(fixed=0.0),
 )
-COLOURS = {"grey": (0.5, 0.5, 0.5), "red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
-# In the world's frame: a grey body, red in front (+Z), green on +X, blue on top.
+COLORS = {"gray": (0.5, 0.5, 0.5), "red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
+# In the world's frame: a gray body, red in front (+Z), green on +X, blue on top.
 BLOCKS = {
-    "grey": ((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3)),
+    "gray": ((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3)),
     "red": ((-0.2, -0.2, 0.3), (0.2, 0.2, 0.5)),
     "green": ((0.3, -0.2, -0.2), (0.5, 0.2, 0.2)),
     "blue": ((-0.2, 0.3, -0.2), (0.2, 0.5, 0.2)),
@@ -55,7 +55,7 @@ def write_blocks(path: Path, layout: str = "world", stretch: float = 1.0) -> Pat
         lines += [f"f {a + base} {b + base} {c + base}" for a, b, c in faces]
         base += len(corners)
     path.write_text("\n".join(lines) + "\n")
-    material = "".join(f"newmtl {name}\nKd {r} {g} {b}\n" for name, (r, g, b) in COLOURS.items())
+    material = "".join(f"newmtl {name}\nKd {r} {g} {b}\n" for name, (r, g, b) in COLORS.items())
     (path.parent / "blocks.mtl").write_text(material)
     return path
 

@@ -19,7 +19,7 @@ from tests.tetragan.test_dataset import invoke
 from torch_utils import external
 from torch_utils.errors import UserError
 
-# Draws what a renderer would: view n is n + 1 rows of half-covered red on nothing; hidden colours are left in it.
+# Draws what a renderer would: view n is n + 1 rows of half-covered red on nothing; hidden colors are left in it.
 STAND_IN = """#!{python}
 import json, sys, pathlib
 sys.path[:0] = {path!r}
@@ -83,14 +83,14 @@ def test_its_views_become_a_dataset_like_any_other(tmp_path, monkeypatch):
     assert (open_dataset(tmp_path / "ours").points(shape) == dataset.points(shape)).all()
 
 
-def test_the_job_holds_linear_colours_and_textures_once(tmp_path, monkeypatch):
+def test_the_job_holds_linear_colors_and_textures_once(tmp_path, monkeypatch):
     record = stand_in(tmp_path, monkeypatch)
     image = np.full((4, 4, 3), 200, np.uint8)
-    textured = plane(Material(base_colour=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat")))
+    textured = plane(Material(base_color=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat")))
     cut = plane(Material(image=image, alpha_mode="MASK", alpha_cutoff=0.3, metallic=0.2, roughness=0.9), depth=0.1)
     mesh = SourceMesh(Path("two.glb"), (textured, cut))
     images = blender_views(mesh, camera_law("car").sample(0, range(1)), 16, shading="soft").images
-    assert not images[images[..., 3] == 0].any(), "colours of empty pixels"
+    assert not images[images[..., 3] == 0].any(), "colors of empty pixels"
     first, second = json.loads(record.read_text())["parts"]
     assert first["factor"] == pytest.approx([0.21404] * 3 + [1], abs=1e-4)
     assert first["image"] == second["image"] == "image0.png"

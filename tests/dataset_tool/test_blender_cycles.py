@@ -10,7 +10,7 @@ import torch
 
 from dataset_tool.render import blender
 from dataset_tool.render.blender import blender_views, find_blender
-from dataset_tool.sources.orientation import normalise
+from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import Material, SourceMesh
 from rendering.camera_distribution import camera_law
@@ -30,11 +30,11 @@ def real_blender():
 
 
 def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
-    """Blocks, a cut-out and glass before them, a texture with wrapped axes: same silhouettes, same base colours."""
-    mesh, _ = normalise(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
+    """Blocks, a cut-out and glass before them, a texture with wrapped axes: same silhouettes, same base colors."""
+    mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
     picture = np.random.default_rng(0).integers(0, 256, (6, 8, 4), dtype=np.uint8)
     picture = picture.repeat(8, 0).repeat(8, 1)
-    glass = plane(Material(base_colour=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.4, side=0.3)
+    glass = plane(Material(base_color=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.4, side=0.3)
     leaf = plane(Material(image=picture, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.4, side=0.8)
     assert leaf.uvs is not None
     leaf = replace(leaf, uvs=leaf.uvs * np.float32(1.7) - np.float32(0.3))
@@ -50,15 +50,15 @@ def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
 
 
 def test_blenders_light_comes_from_above(real_blender, tmp_path):
-    mesh, _ = normalise(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
-    grey = SourceMesh(mesh.path, tuple(replace(part, material=Material()) for part in mesh.parts))
+    mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
+    gray = SourceMesh(mesh.path, tuple(replace(part, material=Material()) for part in mesh.parts))
     law = camera_law("chair")
     above, below = (
         law.model_copy(update={"elevation_deg": law.elevation_deg.model_copy(update={"uniform": None, "fixed": e})})
         for e in (80.0, -80.0)
     )
     bright, dark = (
-        blender_views(grey, part.sample(0, range(1)), 32, shading="soft", samples=4).images[0, 16, 16, 0]
+        blender_views(gray, part.sample(0, range(1)), 32, shading="soft", samples=4).images[0, 16, 16, 0]
         for part in (above, below)
     )
     assert bright > 200
@@ -75,7 +75,7 @@ def test_a_missing_card_is_named(real_blender, tmp_path):
 
 def test_it_ends_with_its_parent(real_blender, tmp_path):
     """A closed pipe ends it in the middle of a job of an hour."""
-    mesh, _ = normalise(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
+    mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
     job = blender._job(mesh, camera_law("chair").sample(0, range(500)), tmp_path)
     job |= {"resolution": 256, "samples": 64, "denoise": False, "shading": "albedo", "light": "studio"}
     (tmp_path / "job.json").write_text(json.dumps(job | {"device": "cpu", "threads": 1}))

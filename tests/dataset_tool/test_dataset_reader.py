@@ -69,7 +69,7 @@ def test_a_render_under_way_is_no_shape(copy):
     assert open_dataset(copy).storage.shape_ids() == [f"s{i}" for i in range(6)]
 
 
-def test_webp_is_lossless_and_keeps_hidden_colours(tmp_path):
+def test_webp_is_lossless_and_keeps_hidden_colors(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "webp", count=2, image_format="webp"))
     assert (tmp_path / "webp/shapes/s0/000.webp").is_file()
     assert (dataset.load("s1", 2) == expected_image(1, 2)).all()
@@ -88,8 +88,8 @@ def test_downsampling_is_in_premultiplied_alpha():
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_downsampling_agrees_with_exact_averages(factor):
     image = expected_image(0, 0)
-    colour = image[..., :3] / 255 * image[..., 3:] / 255
-    exact = np.concatenate([colour, image[..., 3:] / 255], -1)
+    color = image[..., :3] / 255 * image[..., 3:] / 255
+    exact = np.concatenate([color, image[..., 3:] / 255], -1)
     side = 16 // factor
     exact = exact.reshape(side, factor, side, factor, 4).mean((1, 3))
     assert np.abs(premultiplied(image, factor) / 255 - exact).max() <= 0.5 / 255 + 1e-9
@@ -213,7 +213,7 @@ def test_bad_cameras_are_one_line(copy, change, message):
 
 
 def test_masks_beside_rgb_images(copy):
-    """A photograph with its mask: the mask's grey values become alpha."""
+    """A photograph with its mask: the mask's gray values become alpha."""
     picture = np.full((16, 16, 3), 200, np.uint8)
     mask = np.zeros((16, 16), np.uint8)
     mask[4:8] = 255

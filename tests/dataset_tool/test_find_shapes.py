@@ -111,14 +111,14 @@ def test_csv_manifest(tmp_path):
     for name in ("a.glb", "sub/b.obj", "c.glb"):
         touch(tmp_path / name)
     text = (
-        'path,id,caption,class,up,front,colour\nsub/b.obj,second,"a red, old chair",chair,+Z,-Y,red\n\na.glb,,,,,90,\n'
+        'path,id,caption,class,up,front,color\nsub/b.obj,second,"a red, old chair",chair,+Z,-Y,red\n\na.glb,,,,,90,\n'
     )
     manifest = touch(tmp_path / "list.csv", text)
     shapes = find_shapes(tmp_path, manifest=manifest)
     assert ids(shapes) == ["a", "second"]
     first, second = shapes
     assert (second.caption, second.class_name, second.up, second.front) == ("a red, old chair", "chair", "+Z", "-Y")
-    assert second.attributes == {"colour": "red"} and second.kind == "manifest"
+    assert second.attributes == {"color": "red"} and second.kind == "manifest"
     assert (first.front, first.up, first.caption) == (90.0, None, "")
     assert find_shapes(manifest) == shapes  # the manifest itself as the source
     touch(tmp_path / "list.csv", text.replace(",", ";").replace("a red; old", "a red, old"))

@@ -8,7 +8,7 @@ import torch
 
 from dataset_tool.dataset import open_dataset
 from dataset_tool.render.framing import MARGIN, fitting_scale
-from dataset_tool.sources.orientation import normalise
+from dataset_tool.sources.orientation import normalize
 from mesh_io.source_mesh import Material, Part, SourceMesh
 from rendering.camera_distribution import CameraLaw, Distribution, camera_law
 from tests.dataset_tool.shapes import box
@@ -37,15 +37,15 @@ SIDEWAYS = CameraLaw(
 def test_a_cube_is_made_as_small_as_needed_and_no_smaller(law):
     cameras = law.sample(0, range(50))
     cameras = replace(cameras, principal=cameras.principal + torch.tensor([0.02, -0.03]))
-    mesh, _ = normalise(block((1, 1, 1)), scale=0.9)
+    mesh, _ = normalize(block((1, 1, 1)), scale=0.9)
     assert outermost(mesh, cameras) > 1
     scale = fitting_scale(mesh, cameras, 0.9)
-    fitted, _ = normalise(block((1, 1, 1)), scale=scale)
+    fitted, _ = normalize(block((1, 1, 1)), scale=scale)
     assert outermost(fitted, cameras) == pytest.approx(MARGIN, abs=1e-4)
 
 
 def test_what_fits_keeps_its_scale():
-    mesh, _ = normalise(block((1, 0.2, 0.2)), scale=0.7)
+    mesh, _ = normalize(block((1, 0.2, 0.2)), scale=0.7)
     assert fitting_scale(mesh, camera_law("chair").sample(0, range(20)), 0.7) == 0.7
 
 

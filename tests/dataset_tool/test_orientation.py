@@ -1,11 +1,11 @@
-"""Axes, centring and scale: every source ends in the world's convention, and the way back is recorded."""
+"""Axes, centering and scale: every source ends in the world's convention, and the way back is recorded."""
 
 import itertools
 
 import numpy as np
 import pytest
 
-from dataset_tool.sources.orientation import AXES, axis_name, normalise, orientation, parse_front, source_axes
+from dataset_tool.sources.orientation import AXES, axis_name, normalize, orientation, parse_front, source_axes
 from mesh_io.source_mesh import Part, SourceMesh
 from torch_utils.errors import UserError
 
@@ -51,9 +51,9 @@ def test_axes_and_turns_agree():
     np.testing.assert_allclose(orientation("+Z", "-Y"), orientation("+Z", 0), atol=1e-15)
 
 
-def test_normalised_mesh_and_the_way_there(tmp_path):
+def test_normalized_mesh_and_the_way_there(tmp_path):
     source = mesh(tmp_path)
-    world, matrix = normalise(source, "+Y", "+X", 0.9)
+    world, matrix = normalize(source, "+Y", "+X", 0.9)
     np.testing.assert_allclose(world.bounds().sum(0), 0, atol=1e-15)
     np.testing.assert_allclose(np.diff(world.bounds(), axis=0)[0], [0.15, 0.3, 0.9])
     part = world.parts[0]
@@ -70,8 +70,8 @@ def test_normalised_mesh_and_the_way_there(tmp_path):
 def test_units_and_offsets_do_not_matter(tmp_path, unit, offset):
     matrix = np.eye(4) * unit
     matrix[:3, 3] = [offset, -offset, offset / 3]
-    expected, _ = normalise(mesh(tmp_path), "+Y", "-Z", 1.0)
-    found, to_world = normalise(mesh(tmp_path, matrix), "+Y", "-Z", 1.0)
+    expected, _ = normalize(mesh(tmp_path), "+Y", "-Z", 1.0)
+    found, to_world = normalize(mesh(tmp_path, matrix), "+Y", "-Z", 1.0)
     # What is left is the rounding of float64 at the offset's size.
     tolerance = 4e-16 * max(1, offset / unit) + 1e-14
     np.testing.assert_allclose(found.parts[0].vertices, expected.parts[0].vertices, atol=tolerance)
@@ -83,9 +83,9 @@ def test_axes_left_open_follow_the_file(tmp_path):
     assert source_axes(None, None, "+Z") == ("+Z", "-Y")
     assert source_axes("y", None, "+Z") == ("+Y", "+Z")
     assert source_axes("+Z", "x", "+Y") == ("+Z", "+X")
-    world, _ = normalise(mesh(tmp_path, up="+Z"))
+    world, _ = normalize(mesh(tmp_path, up="+Z"))
     np.testing.assert_allclose(np.diff(world.bounds(), axis=0)[0] * 6, [6, 1, 2])
-    world, _ = normalise(mesh(tmp_path, up="+Z"), "+Y")
+    world, _ = normalize(mesh(tmp_path, up="+Z"), "+Y")
     np.testing.assert_allclose(np.diff(world.bounds(), axis=0)[0] * 6, [6, 2, 1])
 
 
@@ -98,9 +98,9 @@ def test_words_of_users():
         parse_front("nan")
 
 
-def test_what_cannot_be_normalised(tmp_path):
+def test_what_cannot_be_normalized(tmp_path):
     with pytest.raises(UserError, match=r"a\.obj: has no extent"):
-        normalise(mesh(tmp_path, np.zeros((4, 4))))
+        normalize(mesh(tmp_path, np.zeros((4, 4))))
     for scale in (0, -1, 1.5, float("nan")):
         with pytest.raises(UserError, match="scale"):
-            normalise(mesh(tmp_path), scale=scale)
+            normalize(mesh(tmp_path), scale=scale)

@@ -106,7 +106,7 @@ def test_the_connectedness_check_sees_a_floating_part(shapes: dict[str, list[Pro
 
 
 @pytest.mark.parametrize("category", NAMES)
-def test_textures_are_mapped_in_metres(category: str, shapes: dict[str, list[ProceduralShape]]) -> None:
+def test_textures_are_mapped_in_meters(category: str, shapes: dict[str, list[ProceduralShape]]) -> None:
     """A texture is neither stretched nor squeezed: over a shape's area the map's area is near the surface's."""
     for shape in shapes[category]:
         surface = mapped = 0.0

@@ -10,7 +10,7 @@ from tests.dataset_tool.shapes import settings
 
 
 @pytest.mark.parametrize("folder", ["seating", "vehicle", "food", "animal", "shapenet_layout"])
-def test_real_models_fill_the_picture_with_colour(shared_data, folder):
+def test_real_models_fill_the_picture_with_color(shared_data, folder):
     """Four of each: visible in every view, in the frame unless bulky, neither black nor white, of the asked size."""
     shapes = find_shapes(shared_data / folder)
     assert len(shapes) > 30

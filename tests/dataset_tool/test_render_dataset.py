@@ -157,11 +157,11 @@ def test_nothing_but_bad_meshes_is_an_error(tmp_path):
         render(tmp_path / "source", tmp_path / "data")
 
 
-def test_a_mesh_without_colour_is_rendered_and_named(tmp_path):
+def test_a_mesh_without_color_is_rendered_and_named(tmp_path):
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain/tri.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     result = render(tmp_path / "plain", tmp_path / "data")
-    assert "no texture and no colours" in result.warnings["tri"][0]
+    assert "no texture and no colors" in result.warnings["tri"][0]
     assert (open_dataset(tmp_path / "data").load("tri", 0)[16, 13] == 255).all()
 
 

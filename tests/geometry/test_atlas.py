@@ -46,7 +46,7 @@ def test_charts_use_the_image_evenly_without_overlap(mesh: Mesh, atlas) -> None:
     stretch = (flat / curved) / (flat.sum() / curved.sum())
     assert torch.quantile(stretch, 0.02) > 0.5
     assert torch.quantile(stretch, 0.98) < 2
-    # Each texel centre lies in at most one triangle: as many as the area says, none twice.
+    # Each texel center lies in at most one triangle: as many as the area says, none twice.
     hits = np.zeros((512, 512), int)
     for a, b, c in uvs[faces].double().numpy() * 512:
         low, high = (

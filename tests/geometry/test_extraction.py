@@ -183,7 +183,7 @@ def test_repair_loss_pulls_only_replaced_vertices() -> None:
     loss.backward()
     assert abs(loss.item() - (0.71 + 0.5 * grid.cell)) < 1e-6
     assert active.grad is not None
-    assert found.active[active.grad != 0].tolist() == [grid.centre]
+    assert found.active[active.grad != 0].tolist() == [grid.center]
     without = find_surface(sdf[1:], grid)
     assert repair_loss(sdf[1][without.active], without.values, without.replaced) == 0
 

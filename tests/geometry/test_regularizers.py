@@ -9,7 +9,7 @@ from geometry.regularizers import floater_loss, loose_share, sdf_sign_loss
 from geometry.tet_grid import TetGrid, tet_grid
 from geometry.topology import components
 
-CENTRES = ((-0.25, 0.0, 0.0), (0.3, 0.0, 0.0))
+CENTERS = ((-0.25, 0.0, 0.0), (0.3, 0.0, 0.0))
 
 
 @pytest.fixture(scope="module")
@@ -18,8 +18,8 @@ def grid() -> TetGrid:
 
 
 def balls(grid: TetGrid, *radii: float) -> Tensor:
-    """SDF [1, V] of balls around CENTRES."""
-    distances = [(grid.positions - torch.tensor(c)).norm(dim=1) - r for c, r in zip(CENTRES, radii, strict=False)]
+    """SDF [1, V] of balls around CENTERS."""
+    distances = [(grid.positions - torch.tensor(c)).norm(dim=1) - r for c, r in zip(CENTERS, radii, strict=False)]
     return torch.stack(distances).amin(0, keepdim=True)
 
 
@@ -49,7 +49,7 @@ def test_the_small_part_counts_by_its_inner_depth(grid: TetGrid) -> None:
 
 
 def test_a_cavity_is_filled(grid: TetGrid) -> None:
-    hollow = torch.maximum(balls(grid, 0.3), 0.15 - (grid.positions - torch.tensor(CENTRES[0])).norm(dim=1)[None])
+    hollow = torch.maximum(balls(grid, 0.3), 0.15 - (grid.positions - torch.tensor(CENTERS[0])).norm(dim=1)[None])
     sdf = hollow.requires_grad_()
     surface = extract(sdf, grid)
     assert components(surface.mesh) == 2

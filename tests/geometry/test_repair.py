@@ -28,7 +28,7 @@ def test_repair_touches_only_the_samples_and_vertices_concerned() -> None:
     assert torch.equal(after[2], before[2])
     push = 0.5 * GRID.cell
     for b in (0, 3):
-        assert after[b, GRID.centre] == -push
+        assert after[b, GRID.center] == -push
         assert int((after[b] != before[b]).sum()) == 1
     assert (after[1][GRID.boundary] == push).all()
     assert torch.equal(after[1][~GRID.boundary], before[1][~GRID.boundary])

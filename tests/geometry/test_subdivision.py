@@ -13,7 +13,7 @@ from tests.geometry.fields import sphere
 @pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
 def test_splitting_keeps_volume_and_shapes(lattice: str) -> None:
     grid = tet_grid(lattice, 4)
-    fine = subdivide(grid, torch.where(torch.arange(grid.num_vertices) == grid.centre, -1.0, 1.0)).grid
+    fine = subdivide(grid, torch.where(torch.arange(grid.num_vertices) == grid.center, -1.0, 1.0)).grid
     volumes = tet_volumes(fine.positions.double(), fine.tets)
     coarse = tet_volumes(grid.positions.double(), grid.tets)[0]
     assert torch.allclose(volumes, (coarse / 8).expand_as(volumes), rtol=1e-4)

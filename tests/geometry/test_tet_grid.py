@@ -90,12 +90,12 @@ def test_blocks_say_where_the_vertices_lie(lattice: str, cells: int) -> None:
 
 
 @pytest.mark.parametrize(("lattice", "cells"), [*LATTICES, ("bcc", 4), ("bcc", 7)])
-def test_centre_is_the_vertex_nearest_to_the_origin(lattice: str, cells: int) -> None:
+def test_center_is_the_vertex_nearest_to_the_origin(lattice: str, cells: int) -> None:
     grid = tet_grid(lattice, cells)
     distance = grid.positions.norm(dim=1)
-    assert distance[grid.centre] == distance.min()
+    assert distance[grid.center] == distance.min()
     if lattice == "bcc":
-        assert distance[grid.centre] == 0
+        assert distance[grid.center] == 0
 
 
 def test_no_deformation_below_a_quarter_of_a_cell_flips_a_tetrahedron() -> None:
@@ -115,7 +115,7 @@ def test_no_deformation_below_a_quarter_of_a_cell_flips_a_tetrahedron() -> None:
 def test_flipped_share_counts_turned_tetrahedra_and_ignores_fixed_axes() -> None:
     grid = tet_grid("bcc", 4)
     positions = grid.positions.repeat(3, 1, 1)
-    positions[1, grid.centre] += 0.75 * grid.cell
+    positions[1, grid.center] += 0.75 * grid.cell
     positions[2][~grid.free] += 9
     shares = flipped_share(grid, positions)
     assert shares[0] == 0

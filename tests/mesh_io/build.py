@@ -100,14 +100,14 @@ def glb(text: bytes, binary: bytes, version: int = 2) -> bytes:
     return struct.pack("<4sII", b"glTF", version, 12 + len(body)) + body
 
 
-def colour_square() -> np.ndarray:
+def color_square() -> np.ndarray:
     """[2, 2, 3] uint8: red, green above blue, white."""
     return np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
 
 
 def save_image(path: Path, image: np.ndarray | None = None) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(colour_square() if image is None else image).save(path)
+    Image.fromarray(color_square() if image is None else image).save(path)
     return path
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mesh_io.read import read_mesh
-from tests.mesh_io.build import colour_square, save_image
+from tests.mesh_io.build import color_square, save_image
 from torch_utils.errors import UserError
 
 POINTS = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0.5, 2, 0]], np.float32)
@@ -49,12 +49,12 @@ def text_rows(*parts):
     return "\n".join(" ".join(map(str, row)) for part in parts for row in part).encode() + b"\n"
 
 
-def test_text_ply_with_vertex_colours_uvs_and_normals(tmp_path):
+def test_text_ply_with_vertex_colors_uvs_and_normals(tmp_path):
     vertex = "property uchar red|property uchar green|property uchar blue|property float s|property float t"
     vertex += "|property float nx|property float ny|property float nz"
     rows = [[*point, 255, 0, 51, 0.25, 0.25, 0, 0, 3] for point in POINTS]
     part = read(tmp_path, ply("ascii", vertex=vertex, rows=text_rows(rows, [[4, 0, 1, 2, 3], [3, 3, 2, 4]]))).parts[0]
-    np.testing.assert_allclose(part.vertex_colours[0], [1, 0, 0.2, 1])
+    np.testing.assert_allclose(part.vertex_colors[0], [1, 0, 0.2, 1])
     np.testing.assert_allclose(part.uvs[0], [0.25, 0.75])
     np.testing.assert_allclose(part.normals[0], [0, 0, 1])
     assert len(part.faces) == 3
@@ -67,18 +67,18 @@ def test_ply_corner_uvs_and_a_texture_whose_name_has_a_space(tmp_path):
     data = ply("ascii", faces=faces, rows=text_rows(POINTS, rows), comment="TextureFile  wood uv.png ")
     mesh = read(tmp_path, data)
     part = mesh.parts[0]
-    np.testing.assert_array_equal(part.material.image, colour_square())
+    np.testing.assert_array_equal(part.material.image, color_square())
     assert mesh.warnings == () and len(part.vertices) == 6  # point 3 has two places on the texture
     np.testing.assert_allclose(part.uvs[part.faces[2, 0]], [0.5, 0.5])
     np.testing.assert_allclose(part.uvs[part.faces[0, 1]], [1, 1])
 
 
-def test_ply_face_colours_and_strips(tmp_path):
+def test_ply_face_colors_and_strips(tmp_path):
     faces = "property list uchar int vertex_indices|property uchar red|property uchar green|property uchar blue"
     data = ply("ascii", faces=faces, rows=text_rows(POINTS, [[4, 0, 1, 2, 3, 255, 0, 0], [3, 3, 2, 4, 0, 0, 255]]))
     part = read(tmp_path, data).parts[0]
-    np.testing.assert_array_equal(part.vertex_colours[part.faces[0]], [[1, 0, 0, 1]] * 3)
-    np.testing.assert_array_equal(part.vertex_colours[part.faces[2]], [[0, 0, 1, 1]] * 3)
+    np.testing.assert_array_equal(part.vertex_colors[part.faces[0]], [[1, 0, 0, 1]] * 3)
+    np.testing.assert_array_equal(part.vertex_colors[part.faces[2]], [[0, 0, 1, 1]] * 3)
     strip = ply("ascii", rows=text_rows(POINTS, [[8, 0, 1, 3, 2, 4, -1, 0, 1]]), num_faces=1).replace(
         b"face", b"tristrips"
     )
@@ -161,7 +161,7 @@ SQUARE = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"
 
 
 @pytest.mark.parametrize(
-    ("text", "colour"),
+    ("text", "color"),
     [
         (f"OFF\n4 1 0\n{SQUARE}4 0 1 2 3\n", None),
         (f"OFF 4 1 0\n# comment\n\n{SQUARE}4 0 1 2 3\n", None),
@@ -172,13 +172,13 @@ SQUARE = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"
         ("CNOFF\n4 1 0\n" + SQUARE.replace("\n", " 0 0 1 1 0 0.2\n") + "4 0 1 2 3\n", [1, 0, 0.2, 1]),
     ],
 )
-def test_off(tmp_path, text, colour):
+def test_off(tmp_path, text, color):
     mesh = read(tmp_path, text.encode(), "a.off")
     assert mesh.num_faces == 2 and mesh.num_vertices == 4
-    if colour is None:
-        assert mesh.parts[0].vertex_colours is None
+    if color is None:
+        assert mesh.parts[0].vertex_colors is None
     else:
-        np.testing.assert_allclose(mesh.parts[0].vertex_colours[0], colour)
+        np.testing.assert_allclose(mesh.parts[0].vertex_colors[0], color)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mesh_io.read import read_mesh
-from tests.mesh_io.build import SQUARE, SQUARE_FACES, TRIANGLE, Gltf, colour_square, glb, save_image
+from tests.mesh_io.build import SQUARE, SQUARE_FACES, TRIANGLE, Gltf, color_square, glb, save_image
 from torch_utils.errors import UserError
 
 UVS = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
@@ -32,7 +32,7 @@ def test_plain_mesh(tmp_path, name):
     mesh = read_mesh(builder.scene(builder.primitive()).save(tmp_path / name))
     assert mesh.up == "+Y" and mesh.warnings == () and mesh.num_faces == 2
     np.testing.assert_array_equal(mesh.bounds(), [[0, 0, 0], [1, 1, 0]])
-    assert mesh.parts[0].material.base_colour == (1, 1, 1, 1) and not mesh.coloured
+    assert mesh.parts[0].material.base_color == (1, 1, 1, 1) and not mesh.colored
 
 
 def test_factor_is_linear_in_the_file_and_srgb_here(tmp_path):
@@ -41,7 +41,7 @@ def test_factor_is_linear_in_the_file_and_srgb_here(tmp_path):
     factor = [0.21404114, 1.0, 0.0, 0.25]
     materials = [{"pbrMetallicRoughness": {"baseColorFactor": factor, "metallicFactor": 0.5}, "alphaMode": "BLEND"}]
     part = read_mesh(builder.scene(primitive, materials=materials).save(tmp_path / "a.glb")).parts[0]
-    np.testing.assert_allclose(part.material.base_colour, [0.5, 1, 0, 0.25], atol=1e-6)
+    np.testing.assert_allclose(part.material.base_color, [0.5, 1, 0, 0.25], atol=1e-6)
     assert part.material.alpha_mode == "BLEND" and part.material.metallic == 0.5 and part.material.roughness is None
 
 
@@ -93,14 +93,14 @@ def test_matrix_is_column_major(tmp_path):
     np.testing.assert_allclose(read_mesh(scene.save(tmp_path / "a.glb")).bounds(), [[5, 6, 7], [7, 7, 7]])
 
 
-def test_vertex_colours_are_linear_in_the_file(tmp_path):
+def test_vertex_colors_are_linear_in_the_file(tmp_path):
     builder = Gltf()
     bytes_ = builder.accessor(np.array([[55, 255, 0, 255]] * 4, np.uint8), normalized=True)
     floats = np.array([[0.21404114, 1, 0]] * 4, np.float32)
     scene = builder.scene(builder.primitive(COLOR_0=bytes_), builder.primitive(SQUARE + 2, COLOR_0=floats))
     first, second = read_mesh(scene.save(tmp_path / "a.glb")).parts
-    np.testing.assert_allclose(first.vertex_colours[0], [0.5018, 1, 0, 1], atol=1e-3)
-    np.testing.assert_allclose(second.vertex_colours[0], [0.5, 1, 0, 1], atol=1e-6)
+    np.testing.assert_allclose(first.vertex_colors[0], [0.5018, 1, 0, 1], atol=1e-3)
+    np.testing.assert_allclose(second.vertex_colors[0], [0.5, 1, 0, 1], atol=1e-6)
 
 
 def test_texture_with_its_uv_set_wrap_and_factor(tmp_path):
@@ -112,9 +112,9 @@ def test_texture_with_its_uv_set_wrap_and_factor(tmp_path):
     primitive = builder.primitive(material=0, TEXCOORD_0=UVS * 0, TEXCOORD_1=uvs)
     mesh = read_mesh(builder.scene(primitive, materials=materials).save(tmp_path / "a.gltf"))
     part = mesh.parts[0]
-    np.testing.assert_array_equal(part.material.image, colour_square())
+    np.testing.assert_array_equal(part.material.image, color_square())
     np.testing.assert_allclose(part.uvs, UVS)
-    np.testing.assert_allclose(part.material.base_colour[:3], [1, 0.5, 1], atol=1e-6)
+    np.testing.assert_allclose(part.material.base_color[:3], [1, 0.5, 1], atol=1e-6)
     assert part.material.wrap == ("clamp", "mirror") and part.material.nearest and mesh.warnings == ()
 
 
@@ -148,7 +148,7 @@ def test_specular_glossiness_diffuse(tmp_path):
     scene = builder.scene(builder.primitive(TEXCOORD_0=UVS, material=0), materials=materials)
     material = read_mesh(scene.save(tmp_path / "a.gltf")).parts[0].material
     assert material.image is not None and material.double_sided
-    assert material.base_colour[0] == pytest.approx(0.5, abs=1e-6)
+    assert material.base_color[0] == pytest.approx(0.5, abs=1e-6)
     assert (material.metallic, material.roughness) == (0, 0.75)
 
 
@@ -245,7 +245,7 @@ def test_missing_texture_keeps_the_factor(tmp_path):
     scene = builder.scene(builder.primitive(TEXCOORD_0=UVS, material=0), materials=materials)
     mesh = read_mesh(scene.save(tmp_path / "a.gltf"))
     assert mesh.warnings == ("texture 'gone.png' of material 'leaf' is missing",)
-    assert mesh.parts[0].material.image is None and mesh.parts[0].material.base_colour == (0, 1, 0, 1)
+    assert mesh.parts[0].material.image is None and mesh.parts[0].material.base_color == (0, 1, 0, 1)
 
 
 def test_buffers_beside_the_file_and_outside_the_tree(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from mesh_io.read import read_mesh
 from mesh_io.readers.triangulation import clip_ears, is_concave, triangulate
-from tests.mesh_io.build import colour_square, obj_square, save_image
+from tests.mesh_io.build import color_square, obj_square, save_image
 from torch_utils.errors import UserError
 
 CUBE = """
@@ -37,14 +37,14 @@ def test_quads_uvs_and_texture(tmp_path):
     assert mesh.up == "+Y" and mesh.warnings == () and mesh.num_faces == 2
     np.testing.assert_array_equal(part.vertices[0], [0, 0, 0])
     np.testing.assert_array_equal(part.uvs, [[0, 1], [1, 1], [1, 0], [0, 0]])  # origin top left
-    np.testing.assert_array_equal(part.material.image, colour_square())
-    assert part.material.base_colour == (1, 1, 1, 1)  # the map replaces Kd
+    np.testing.assert_array_equal(part.material.image, color_square())
+    assert part.material.base_color == (1, 1, 1, 1)  # the map replaces Kd
     assert part.material.name == "paint" and part.material.alpha_mode == "OPAQUE"
 
 
 def test_kd_is_srgb_already(tmp_path):
     mesh = read_mesh(obj_square(tmp_path / "square.obj", "newmtl paint\nKd 0.5 0.25 0\nPr 0.5\nPm 1\n"))
-    assert mesh.parts[0].material.base_colour == (0.5, 0.25, 0, 1)
+    assert mesh.parts[0].material.base_color == (0.5, 0.25, 0, 1)
     assert (mesh.parts[0].material.roughness, mesh.parts[0].material.metallic) == (0.5, 1)
 
 
@@ -137,15 +137,15 @@ def test_crossing_polygon_ends(tmp_path):
     assert clip_ears(rng.normal(size=(60, 3))).shape == (58, 3)
 
 
-def test_vertex_colours(tmp_path):
+def test_vertex_colors(tmp_path):
     rows = ["0 0 0 1 0 0", "1 0 0 0 0.5 0", "0 1 0 0 0 1"]
     text = "".join(f"v {row}\n" for row in rows) + "f 1 2 3\n"
     part = read_mesh(write(tmp_path / "a.obj", text)).parts[0]
-    np.testing.assert_allclose(part.vertex_colours[1], [0, 0.5, 0, 1])
+    np.testing.assert_allclose(part.vertex_colors[1], [0, 0.5, 0, 1])
     text = text.replace("0.5", "nan")
     mesh = read_mesh(write(tmp_path / "a.obj", text))
-    np.testing.assert_allclose(mesh.parts[0].vertex_colours[1], [1, 1, 1, 1])
-    assert "NaN vertex colours" in mesh.warnings[0]
+    np.testing.assert_allclose(mesh.parts[0].vertex_colors[1], [1, 1, 1, 1])
+    assert "NaN vertex colors" in mesh.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_missing_and_damaged_textures_keep_kd(tmp_path):
     mtl = "newmtl paint\nKd 0.5 0 0\nmap_Kd gone.png\n"
     mesh = read_mesh(obj_square(tmp_path / "a.obj", mtl))
     assert mesh.warnings == ("texture 'gone.png' of material 'paint' is missing",)
-    assert mesh.parts[0].material.base_colour == (0.5, 0, 0, 1)
+    assert mesh.parts[0].material.base_color == (0.5, 0, 0, 1)
     contents = {
         b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>": "AccessDenied",
         b"version https://git-lfs.github.com/spec/v1\n": "Git LFS pointer",
@@ -207,7 +207,7 @@ def test_missing_and_damaged_textures_keep_kd(tmp_path):
         (tmp_path / "gone.png").write_bytes(content)
         mesh = read_mesh(tmp_path / "a.obj")
         assert words in mesh.warnings[0] and "'gone.png'" in mesh.warnings[0], mesh.warnings
-        assert mesh.parts[0].material.base_colour == (0.5, 0, 0, 1)
+        assert mesh.parts[0].material.base_color == (0.5, 0, 0, 1)
 
 
 def test_texture_without_uvs_is_named(tmp_path):
@@ -218,19 +218,19 @@ def test_texture_without_uvs_is_named(tmp_path):
 
 
 def test_material_names_and_libraries_with_spaces(tmp_path):
-    (tmp_path / "my colours.mtl").write_text("newmtl light  oak, old \nKd 1 0 0\n")
+    (tmp_path / "my colors.mtl").write_text("newmtl light  oak, old \nKd 1 0 0\n")
     (tmp_path / "b.mtl").write_text("newmtl b\nKd 0 1 0\n")
     faces = "usemtl light  oak, old\t \nf 1 2 3\nusemtl b\nf 5 6 7\nusemtl light  oak, old\nf 2 3 4\n"
-    text = "mtllib my colours.mtl\nmtllib b.mtl gone.mtl\n" + CUBE + faces
+    text = "mtllib my colors.mtl\nmtllib b.mtl gone.mtl\n" + CUBE + faces
     mesh = read_mesh(write(tmp_path / "a.obj", text))
-    assert [part.material.base_colour[:3] for part in mesh.parts] == [(1, 0, 0), (0, 1, 0)]
+    assert [part.material.base_color[:3] for part in mesh.parts] == [(1, 0, 0), (0, 1, 0)]
     assert [len(part.faces) for part in mesh.parts] == [2, 1]
     assert mesh.warnings == ("material library 'gone.mtl' is missing",)
 
 
 def test_undefined_material_is_white_and_named(tmp_path):
     mesh = read_mesh(obj_square(tmp_path / "a.obj", "newmtl other\n"))
-    assert mesh.parts[0].material.base_colour == (1, 1, 1, 1)
+    assert mesh.parts[0].material.base_color == (1, 1, 1, 1)
     assert mesh.warnings == ("material 'paint' is not defined; it counts as white",)
 
 
@@ -248,7 +248,7 @@ def test_map_options_move_the_texture(tmp_path):
 )
 def test_opacity(tmp_path, statements, alpha, mode):
     material = read_mesh(obj_square(tmp_path / "a.obj", f"newmtl paint\n{statements}\n")).parts[0].material
-    assert material.base_colour[3] == alpha and material.alpha_mode == mode
+    assert material.base_color[3] == alpha and material.alpha_mode == mode
 
 
 def test_opacity_map(tmp_path):
@@ -258,7 +258,7 @@ def test_opacity_map(tmp_path):
     material = read_mesh(obj_square(tmp_path / "a.obj", mtl)).parts[0].material
     assert material.alpha_mode == "BLEND" and material.image.shape == (2, 2, 4)
     np.testing.assert_array_equal(material.image[:, 0, 3], [0, 0])
-    np.testing.assert_array_equal(material.image[..., :3], colour_square())
+    np.testing.assert_array_equal(material.image[..., :3], color_square())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from mesh_io.read import FORMATS, read_mesh
 from tests.mesh_io.test_obj import area
 from torch_utils.errors import UserError
 
-# file → (faces, parts, textured parts, parts with vertex colours, longest side, words of the warnings)
+# file → (faces, parts, textured parts, parts with vertex colors, longest side, words of the warnings)
 READ = {
     "gltf/AlphaBlendModeTest.glb": (61, 9, 9, 0, 8.6, ()),
     "gltf/cubevc.glb": (48, 1, 0, 1, 2.0, ()),
@@ -28,7 +28,7 @@ READ = {
     "obj/joined_tetrahedra.obj": (7, 1, 0, 0, 2.0, ()),  # the wall between the two is there once
     "obj/kaolin_avocado/avocado.obj": (682, 1, 1, 0, 0.0629, ()),
     "obj/mtl_name_with_spaces/box_mat_with_spaces.obj": (12, 1, 0, 0, 1.0, ()),
-    "obj/nancolor.obj": (12, 1, 0, 1, 1.0, ("NaN vertex colours",)),
+    "obj/nancolor.obj": (12, 1, 0, 1, 1.0, ("NaN vertex colors",)),
     "obj/negative_indices.obj": (12, 1, 0, 0, 2.0, ()),
     "obj/spider/spider.obj": (1332, 4, 4, 0, 193.382, ()),  # 36 of 1368 are copies
     "off/ballA.off": (3796, 1, 0, 0, 13.854, ()),
@@ -67,10 +67,10 @@ def test_every_quirk_has_an_expected_outcome(quirks):
 @pytest.mark.parametrize("name", READ)
 def test_read(quirks, name):
     mesh = read_mesh(quirks / name)
-    faces, parts, textured, coloured, longest, warnings = READ[name]
+    faces, parts, textured, colored, longest, warnings = READ[name]
     assert (mesh.num_faces, len(mesh.parts)) == (faces, parts)
     assert sum(part.material.image is not None for part in mesh.parts) == textured
-    assert sum(part.vertex_colours is not None for part in mesh.parts) == coloured
+    assert sum(part.vertex_colors is not None for part in mesh.parts) == colored
     low, high = mesh.bounds()
     assert (high - low).max() == pytest.approx(longest, rel=1e-3)
     assert len(mesh.warnings) == len(warnings)
@@ -97,13 +97,13 @@ def test_draco_positions_fill_their_announced_box(quirks):
         np.testing.assert_allclose(read_mesh(path).bounds(), expected, atol=2e-3)
 
 
-def test_colours_are_the_right_ones(quirks):
+def test_colors_are_the_right_ones(quirks):
     spaces = read_mesh(quirks / "obj/mtl_name_with_spaces/box_mat_with_spaces.obj").parts[0].material
-    assert spaces.base_colour == (0.2, 0.2, 0.2, 1)
+    assert spaces.base_color == (0.2, 0.2, 0.2, 1)
     bush = read_mesh(quirks / "obj/absolute_windows_path/SmallBush2.obj").parts[0].material
-    assert bush.base_colour == (0.64, 0.64, 0.64, 1)
+    assert bush.base_color == (0.64, 0.64, 0.64, 1)
     cube = read_mesh(quirks / "gltf/cubevc.glb").parts[0]
-    np.testing.assert_array_equal(cube.vertex_colours, [[1, 0, 1, 1]] * len(cube.vertices))
+    np.testing.assert_array_equal(cube.vertex_colors, [[1, 0, 1, 1]] * len(cube.vertices))
     modes = read_mesh(quirks / "gltf/AlphaBlendModeTest.glb").parts
     assert {part.material.alpha_mode for part in modes} == {"OPAQUE", "MASK", "BLEND"}
     assert {part.material.alpha_cutoff for part in modes} == {0.25, 0.5, 0.75}
@@ -139,5 +139,5 @@ def test_collections_are_read_without_a_warning_or_with_its_cause(shared_data, f
     for path in sorted((shared_data / folder).rglob("*")):
         if path.suffix.lower() in FORMATS:
             mesh = read_mesh(path, textures=False)
-            assert mesh.coloured or any(part.uvs is not None for part in mesh.parts), path
+            assert mesh.colored or any(part.uvs is not None for part in mesh.parts), path
             assert mesh.warnings == () or path.name == "qe_Wasp.glb", path  # three of its vertices have NaN weights

@@ -96,7 +96,7 @@ def test_textures_may_be_left_undecoded(tmp_path):
     assert mesh.parts[0].material.image is None and mesh.parts[0].uvs is not None and mesh.warnings == ()
 
 
-def test_colour_curves():
+def test_color_curves():
     values = np.linspace(0, 1, 257)
     np.testing.assert_allclose(srgb_to_linear(linear_to_srgb(values)), values, atol=1e-6)
     np.testing.assert_allclose(linear_to_srgb([0, 0.0031308, 0.5, 1, 2]), [0, 0.04045, 0.735357, 1, 1], atol=1e-6)
@@ -128,7 +128,7 @@ def test_merged_and_counts(tmp_path):
     mesh = square_mesh(tmp_path)
     vertices, faces, owner = mesh.merged()
     assert vertices.shape == (8, 3) and faces.max() == 7 and owner.tolist() == [0, 0, 1, 1]
-    assert (mesh.num_faces, mesh.num_vertices, mesh.coloured) == (4, 8, False)
+    assert (mesh.num_faces, mesh.num_vertices, mesh.colored) == (4, 8, False)
 
 
 def test_unit_rows_survive_extremes():
@@ -148,13 +148,13 @@ def seeds(tmp_path):
     scene = builder.scene(builder.primitive(TEXCOORD_0=uvs, COLOR_0=uvs.repeat(2, 1), material=0), materials=materials)
     obj = obj_square(tmp_path / "seed.obj", "newmtl paint\nKd 1 0 0\nmap_Kd wood.png\n").read_bytes()
     rows = [[*point, 9, 9, 9] for point in SQUARE]
-    colours = "property uchar red|property uchar green|property uchar blue"
+    colors = "property uchar red|property uchar green|property uchar blue"
     body = SQUARE.tobytes() + b"\x04" + np.arange(4, dtype="<i4").tobytes()
     return {
         ".glb": scene.save(tmp_path / "seed.glb").read_bytes(),
         ".gltf": scene.save(tmp_path / "seed.gltf").read_bytes(),
         ".obj": obj,
-        ".ply": ply("ascii", vertex=colours, rows=text_rows(rows, [[4, 0, 1, 2, 3]]), points=4, num_faces=1),
+        ".ply": ply("ascii", vertex=colors, rows=text_rows(rows, [[4, 0, 1, 2, 3]]), points=4, num_faces=1),
         ".PLY": ply("binary_little_endian", rows=body, points=4, num_faces=1),
         ".stl": binary_stl(SQUARE[None, :3]),
         ".off": b"OFF\n4 1 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n4 0 1 2 3 255 0 0\n",

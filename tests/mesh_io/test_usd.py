@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mesh_io.read import read_mesh
-from tests.mesh_io.build import colour_square, save_image
+from tests.mesh_io.build import color_square, save_image
 from torch_utils.errors import UserError
 
 pytest.importorskip("pxr", reason="usd-core is not installed")
@@ -31,7 +31,7 @@ def Xform "root" {{
             rel material:binding = </root/plain>
         }}
     }}
-    def Mesh "coloured" {{
+    def Mesh "colored" {{
         point3f[] points = [(0, 0, 1), (1, 0, 1), (1, 1, 1)]
         int[] faceVertexCounts = [3]
         int[] faceVertexIndices = [0, 1, 2]
@@ -76,15 +76,15 @@ def test_scene(tmp_path):
     (tmp_path / "a.usda").write_text(SCENE.format(texture="./wood.png"))
     mesh = read_mesh(tmp_path / "a.usda")
     assert mesh.up == "+Z" and mesh.warnings == () and len(mesh.parts) == 3
-    plain, paint, coloured = mesh.parts
+    plain, paint, colored = mesh.parts
     np.testing.assert_array_equal(mesh.bounds(), [[10, 0, 0], [11, 1, 1]])
-    np.testing.assert_array_equal(paint.material.image, colour_square())
+    np.testing.assert_array_equal(paint.material.image, color_square())
     assert paint.material.wrap == ("mirror", "repeat")
     np.testing.assert_allclose(paint.uvs[paint.faces[0]], [[0, 1], [1, 1], [1, 0]])
-    np.testing.assert_allclose(plain.material.base_colour, [0.5, 0, 1, 0.5], atol=1e-6)
+    np.testing.assert_allclose(plain.material.base_color, [0.5, 0, 1, 0.5], atol=1e-6)
     assert plain.material.alpha_mode == "BLEND" and len(plain.faces) == 1
-    np.testing.assert_allclose(coloured.vertex_colours[0], [0.5, 1, 0, 1], atol=1e-6)
-    a, b, c = coloured.vertices[coloured.faces[0]]
+    np.testing.assert_allclose(colored.vertex_colors[0], [0.5, 1, 0, 1], atol=1e-6)
+    a, b, c = colored.vertices[colored.faces[0]]
     assert np.cross(b - a, c - a)[2] < 0
 
 

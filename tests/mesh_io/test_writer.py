@@ -68,7 +68,7 @@ def test_round_trip(tmp_path, write, request):
             np.testing.assert_array_equal(part.vertices[part.faces], mesh.vertices[mesh.faces.long()].double())
     image = (mesh.textures["base_color"] * 255).round().byte().numpy()
     np.testing.assert_array_equal(part.material.image, image)
-    assert part.material.base_colour == (1, 1, 1, 1) and part.material.alpha_mode == "OPAQUE"
+    assert part.material.base_color == (1, 1, 1, 1) and part.material.alpha_mode == "OPAQUE"
 
 
 def test_glb_structure(tmp_path):

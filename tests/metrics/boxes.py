@@ -6,7 +6,7 @@ import numpy as np
 
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
-from dataset_tool.sources.orientation import normalise
+from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from metrics.cache import file_hash
 from metrics.sources.folder import single, surface_points
@@ -38,13 +38,13 @@ def write_box_dataset(root: Path, meshes: Path, *, side: int = 16, views: int = 
     law = LAWS["chair"]
     paths = sorted(meshes.glob("*.obj"))
     for i, path in enumerate(paths):
-        placed, matrix = normalise(read_mesh(path))
+        placed, matrix = normalize(read_mesh(path))
         cameras = law.sample(i, range(views))
         images = render_views(build_scene(placed), cameras, side).images
-        kind, colour = ("chair", "stool")[i % 2], "red" if i % 3 == 0 else "blue"
+        kind, color = ("chair", "stool")[i % 2], "red" if i % 3 == 0 else "blue"
         meta = {
-            "caption": f"a {colour} {kind}",
-            "attributes": {"type": kind, "red": colour == "red"},
+            "caption": f"a {color} {kind}",
+            "attributes": {"type": kind, "red": color == "red"},
             "source": path.name,
             "sha256": file_hash(path),
             "source_to_world": matrix.tolist(),

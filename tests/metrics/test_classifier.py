@@ -15,9 +15,9 @@ LABELS = ("type=chair", "arms=none", "type=stool", "arms=panel", "type=bench")
 
 
 def pictures() -> torch.Tensor:
-    """Plain colours and a half [6, 3, 20, 20]."""
-    colours = [(255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 0)]
-    plain = torch.tensor(colours, dtype=torch.uint8)[:, :, None, None].repeat(1, 1, 20, 20)
+    """Plain colors and a half [6, 3, 20, 20]."""
+    colors = [(255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 0)]
+    plain = torch.tensor(colors, dtype=torch.uint8)[:, :, None, None].repeat(1, 1, 20, 20)
     plain[5, :, :9] = 30
     return plain
 

@@ -152,7 +152,7 @@ def test_text_scores() -> None:
 
 
 class Tiny(torch.nn.Module):
-    """Mean colour of a picture, as a stand-in for a detector."""
+    """Mean color of a picture, as a stand-in for a detector."""
 
     def forward(self, pictures: Tensor, return_features: bool = False) -> Tensor:
         means = pictures.float().mean(dim=(2, 3))

@@ -93,7 +93,7 @@ def test_the_floor_needs_distances_inside_its_part_of_the_training_shapes_alone(
     from safetensors.torch import load_file
 
     floors = []
-    for memory in ("memorisation", ""):
+    for memory in ("memorization", ""):
         protocol = tmp_path / f"own{memory}.yaml"
         text = f"name: own\nversion: 1\ndescription: CD\npoints: 256\nshape_metrics: [{memory}]\n"
         protocol.write_text(text, encoding="utf-8")
@@ -109,7 +109,7 @@ def test_the_floor_needs_distances_inside_its_part_of_the_training_shapes_alone(
         return sorted(rows for rows, columns in shapes if rows == columns)
 
     # Four references; of the eight training shapes as many as there are samples, where nothing asks for all.
-    assert squares(tmp_path / "memorisation") == [4, 8]
+    assert squares(tmp_path / "memorization") == [4, 8]
     assert squares(tmp_path) == [4, 4]
 
 

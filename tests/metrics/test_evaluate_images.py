@@ -94,7 +94,7 @@ def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
     drawn = folder_pictures(source, [0], 4, studio).draw(range(4))
     stored = torch.stack([torch.from_numpy(dataset.load_premultiplied("box0", v, 16))[..., :3] for v in range(4)])
     assert torch.equal(drawn, stored.permute(0, 3, 1, 2)) and drawn.max() > 200
-    # Another unit and place, and a protocol that normalises: the same pictures.
+    # Another unit and place, and a protocol that normalizes: the same pictures.
     moved = files / "moved"
     moved.mkdir()
     lines = (files / "boxes" / "box0.obj").read_text(encoding="utf-8").splitlines()
@@ -102,12 +102,12 @@ def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
     faces = [line for line in lines if line.startswith("f ")]
     (moved / "box.obj").write_text("\n".join([*(f"v {' '.join(n)}" for n in numbers), *faces]) + "\n", encoding="utf-8")
     images = ImageProtocol(count=4)
-    boxed = Protocol(name="p", version=1, description="", normalisation="unit_box", images=images)
+    boxed = Protocol(name="p", version=1, description="", normalization="unit_box", images=images)
     other = folder_pictures(FolderSource(moved), [0], 4, make_studio(boxed, dataset, None)).draw(range(4))
     assert (other.int() - drawn.int()).abs().max() <= 2
 
 
-def test_pictures_of_a_grey_background(files: Path) -> None:
+def test_pictures_of_a_gray_background(files: Path) -> None:
     dataset = open_dataset(files / "data")
     images = ImageProtocol(count=6, background=0.5, resolution=8)
     studio = make_studio(Protocol(name="p", version=1, description="", images=images), dataset, None)
@@ -210,12 +210,12 @@ def test_clip_and_classifier_of_a_network(files: Path, tmp_path: Path) -> None:
         assert "Attributes, by the classifier" in text and "type = stool" in text and "type: as asked" in text
 
 
-def test_thumbnails_show_the_whole_shape_and_its_colours(tmp_path: Path) -> None:
+def test_thumbnails_show_the_whole_shape_and_its_colors(tmp_path: Path) -> None:
     folder = tmp_path / "meshes"
     folder.mkdir()
     box = cube(40.0)
-    colours = torch.tensor([[200, 30, 30]], dtype=torch.uint8).expand(4, 4, 3) / 255
-    painted = Mesh.single(box.vertices, box.faces, uvs=torch.zeros(8, 2), textures={"base_color": colours})
+    colors = torch.tensor([[200, 30, 30]], dtype=torch.uint8).expand(4, 4, 3) / 255
+    painted = Mesh.single(box.vertices, box.faces, uvs=torch.zeros(8, 2), textures={"base_color": colors})
     write_glb(folder / "red.glb", painted, unlit=True)
     write_glb(folder / "clay.glb", box, unlit=False)
     clay, red = (thumbnail(FolderSource(folder), row, 64) for row in (0, 1))

@@ -70,7 +70,7 @@ def test_end_to_end_within_two_percent_symmetric_and_zero_on_the_diagonal(oracle
     assert (found.diagonal() == 0).all()
     error = (found - oracle["distances"]).abs()
     assert (error <= 0.02 * oracle["distances"]).all()
-    # An independent rasteriser was half a percent away at most; ours must not be worse.
+    # An independent rasterizer was half a percent away at most; ours must not be worse.
     assert (error <= 0.005 * oracle["distances"]).all()
 
 

@@ -10,13 +10,13 @@ from metrics.cache import ChunkStore
 from metrics.confidence import bootstrap_mean, subsample
 from metrics.shapes import distances
 from metrics.shapes.distances import Side, between, within
-from metrics.shapes.memorization import memorisation
+from metrics.shapes.memorization import memorization
 from metrics.shapes.mmd_cov_1nna import (
     DistanceMatrix,
     chamfer_distances,
     coverage,
     minimum_matching_distance,
-    one_nearest_neighbour,
+    one_nearest_neighbor,
     permutation_p_value,
     pool_labels,
     pooled_nearest,
@@ -75,14 +75,14 @@ def brute_force_nna(references: Tensor, generated: Tensor) -> tuple[float, float
     return (right[False] + right[True]) / (n + m), right[False] / n, right[True] / m
 
 
-def test_one_nearest_neighbour_against_brute_force() -> None:
+def test_one_nearest_neighbor_against_brute_force() -> None:
     generator = torch.Generator().manual_seed(1)
     references = torch.rand(7, generator=generator, dtype=torch.float64)
     generated = torch.rand(12, generator=generator, dtype=torch.float64) * 0.6
     cross = DistanceMatrix((references[:, None] - generated).abs())
     inside = [(x[:, None] - x).abs() for x in (references, generated)]
     nearest = pooled_nearest(cross, *inside)
-    found = one_nearest_neighbour(nearest, pool_labels(7, 12))
+    found = one_nearest_neighbor(nearest, pool_labels(7, 12))
     assert (found.overall, found.references, found.generated) == pytest.approx(brute_force_nna(references, generated))
 
 
@@ -91,7 +91,7 @@ def test_pooled_nearest_refuses_swapped_sides() -> None:
         pooled_nearest(D, torch.zeros(5, 5), torch.zeros(3, 3))
 
 
-def test_an_empty_shape_is_not_its_own_neighbour() -> None:
+def test_an_empty_shape_is_not_its_own_neighbor() -> None:
     cross = DistanceMatrix(torch.tensor([[1.0, torch.inf], [2.0, torch.inf]]))
     nearest = pooled_nearest(cross, torch.tensor([[0.0, 5.0], [5.0, 0.0]]), torch.full((2, 2), torch.inf))
     assert nearest[:3].tolist() == [2, 2, 0]
@@ -100,8 +100,8 @@ def test_an_empty_shape_is_not_its_own_neighbour() -> None:
 
 def test_permutation_p_value() -> None:
     labels = pool_labels(20, 20)
-    apart = torch.tensor([i ^ 1 for i in range(40)])  # neighbours inside either set
-    mixed = torch.tensor([(i + 20) % 40 for i in range(40)])  # neighbours always across
+    apart = torch.tensor([i ^ 1 for i in range(40)])  # neighbors inside either set
+    mixed = torch.tensor([(i + 20) % 40 for i in range(40)])  # neighbors always across
     assert permutation_p_value(apart, labels) < 0.01
     assert permutation_p_value(mixed, labels) == 1.0
 
@@ -158,17 +158,17 @@ def test_emd_rows_do_not_change_the_result(tmp_path) -> None:
     torch.testing.assert_close(inside, cross)
 
 
-def test_memorisation() -> None:
+def test_memorization() -> None:
     training = torch.tensor([0.0, 1.0, 5.0, 9.0])
     generated = torch.tensor([0.1, 3.0, 9.0])
     cross = DistanceMatrix((training[:, None] - generated).abs())
-    found = memorisation(cross, (training[:, None] - training).abs())
+    found = memorization(cross, (training[:, None] - training).abs())
     assert found.index.tolist() == [0, 1, 3]
     # 0.1 is nearer to 0 than 1 is: a copy. 3 is as far from 1 as 0 is farther. 9 is a training shape itself.
     assert found.authentic.tolist() == [False, True, False]
     assert found.authentic_share == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="with at least 2"):
-        memorisation(DistanceMatrix(torch.zeros(1, 3)), torch.zeros(1, 1))
+        memorization(DistanceMatrix(torch.zeros(1, 3)), torch.zeros(1, 1))
 
 
 def test_bootstrap_holds_the_mean_and_narrows() -> None:

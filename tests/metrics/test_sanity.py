@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from metrics.shapes.memorization import memorisation
+from metrics.shapes.memorization import memorization
 from metrics.shapes.mmd_cov_1nna import (
     DistanceMatrix,
     chamfer_distances,
     coverage,
     minimum_matching_distance,
-    one_nearest_neighbour,
+    one_nearest_neighbor,
     pool_labels,
     pooled_nearest,
 )
@@ -38,7 +38,7 @@ def scores(generated: Tensor, references: Tensor) -> tuple[float, float, float]:
         chamfer_distances(references, references).values,
         chamfer_distances(generated, generated).values,
     )
-    accuracy = one_nearest_neighbour(nearest, pool_labels(len(references), len(generated)))
+    accuracy = one_nearest_neighbor(nearest, pool_labels(len(references), len(generated)))
     return minimum_matching_distance(cross), coverage(cross), accuracy.overall
 
 
@@ -53,7 +53,7 @@ def ideal(references: Tensor) -> tuple[float, float, float]:
 
 
 def test_half_against_half_is_near_the_theory(ideal: tuple[float, float, float]) -> None:
-    # If each generated shape hit a reference at random, 1 − 1/e of them would be hit; neighbourhoods of unequal size
+    # If each generated shape hit a reference at random, 1 − 1/e of them would be hit; neighborhoods of unequal size
     # lower that. 1-NNA is a mean of 2·COUNT coin tosses.
     _, cov, accuracy = ideal
     assert 0.45 < cov < 1 - 1 / math.e + 0.05
@@ -77,7 +77,7 @@ def test_noise_is_caught_by_mmd_and_one_nna(references: Tensor, ideal: tuple[flo
     assert accuracy > ideal[2] + 0.3
 
 
-def test_memorisation_is_caught_by_authenticity_alone(ideal: tuple[float, float, float]) -> None:
+def test_memorization_is_caught_by_authenticity_alone(ideal: tuple[float, float, float]) -> None:
     training, references = boxes(COUNT, 1), boxes(COUNT, 0)
     jitter = 0.001 * torch.randn(COUNT, POINTS, 3, generator=torch.Generator().manual_seed(0))
     copies, fresh = training + jitter, boxes(COUNT, 3)
@@ -86,8 +86,8 @@ def test_memorisation_is_caught_by_authenticity_alone(ideal: tuple[float, float,
     assert mmd < 1.1 * ideal[0] and cov > 0.9 * ideal[1] and abs(accuracy - 0.5) < 0.15
     # … and give themselves away by their distance to it.
     inside = chamfer_distances(training, training).values
-    assert memorisation(chamfer_distances(training, copies), inside).authentic_share < 0.05
-    assert memorisation(chamfer_distances(training, fresh), inside).authentic_share > 0.4
+    assert memorization(chamfer_distances(training, copies), inside).authentic_share < 0.05
+    assert memorization(chamfer_distances(training, fresh), inside).authentic_share > 0.4
 
 
 def test_repeating_the_best_training_shape_covers_one_reference(references: Tensor) -> None:

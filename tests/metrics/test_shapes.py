@@ -1,4 +1,4 @@
-"""JSD, EMD, F-score, validity, normalisation and sources of shapes."""
+"""JSD, EMD, F-score, validity, normalization and sources of shapes."""
 
 import itertools
 import json
@@ -13,9 +13,9 @@ from geometry.mesh import Mesh
 from metrics.cache import ChunkStore
 from metrics.protocols import load_protocol, protocol_names
 from metrics.shapes.earth_mover import approximate, exact, exact_matrix
-from metrics.shapes.jsd_f_score import cell_centres, common_cube, f_score, jensen_shannon, occupancy
+from metrics.shapes.jsd_f_score import cell_centers, common_cube, f_score, jensen_shannon, occupancy
 from metrics.shapes.mesh_validity import Validity, mesh_validity
-from metrics.shapes.normalization import normalise
+from metrics.shapes.normalization import normalize
 from metrics.shapes.self_intersections import _edges_pierce
 from metrics.shapes.shape_table import shape_table
 from metrics.sources.folder import FolderSource, surface_points, usable
@@ -51,13 +51,13 @@ def test_approximate_emd_moves_all_mass_and_overestimates_a_little() -> None:
 
 def test_occupancy_against_brute_force() -> None:
     points = (random_points(2, 150) - 0.5) * 1.1
-    centres = cell_centres()
-    counts = torch.zeros(len(centres), dtype=torch.float64)
+    centers = cell_centers()
+    counts = torch.zeros(len(centers), dtype=torch.float64)
     for point in points.reshape(-1, 3):
-        counts[int((centres - point).norm(dim=1).argmin())] += 1
+        counts[int((centers - point).norm(dim=1).argmin())] += 1
     torch.testing.assert_close(occupancy(points), counts / counts.sum())
     step = 1 / 27
-    assert len(centres) == sum(
+    assert len(centers) == sum(
         np.sqrt(sum((i * step - 0.5) ** 2 for i in cell)) <= 0.5 for cell in itertools.product(range(28), repeat=3)
     )
 
@@ -131,11 +131,11 @@ def test_crossing_faces_are_counted_and_touching_ones_are_not() -> None:
 
 
 @pytest.mark.parametrize("how", ["none", "longest_side", "reference_mean_std", "unit_box"])
-def test_normalisation(how) -> None:
+def test_normalization(how) -> None:
     clouds = random_points(2, 60) * torch.tensor([4.0, 2.0, 1.0]) + 3
-    found = normalise(clouds, how, clouds)
+    found = normalize(clouds, how, clouds)
     side = found.amax(1) - found.amin(1)
-    centre = (found.amax(1) + found.amin(1)) / 2
+    center = (found.amax(1) + found.amin(1)) / 2
     if how == "none":
         assert torch.equal(found, clouds)
     elif how == "reference_mean_std":
@@ -145,7 +145,7 @@ def test_normalisation(how) -> None:
         )
     else:
         torch.testing.assert_close(side.amax(1), torch.ones(2).double())
-        assert bool((centre.abs() < 1e-6).all()) == (how == "unit_box")
+        assert bool((center.abs() < 1e-6).all()) == (how == "unit_box")
 
 
 def test_protocols_are_complete_and_refuse_unknown_fields(tmp_path: Path) -> None:
@@ -156,8 +156,8 @@ def test_protocols_are_complete_and_refuse_unknown_fields(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="did you mean 'pointflow'"):
         load_protocol("pointflov")
     file = tmp_path / "own.yaml"
-    file.write_text("name: own\nversion: 1\ndescription: x\ncolour: red\n", encoding="utf-8")
-    with pytest.raises(UserError, match="colour"):
+    file.write_text("name: own\nversion: 1\ndescription: x\ncolor: red\n", encoding="utf-8")
+    with pytest.raises(UserError, match="color"):
         load_protocol(str(file))
     with pytest.raises(UserError, match="cannot be read"):
         load_protocol(str(tmp_path / "none.yaml"))

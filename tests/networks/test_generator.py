@@ -223,7 +223,7 @@ def test_labels_condition_both_mappings_and_are_demanded() -> None:
         generator.map(*z)
 
 
-def test_hidden_layers_of_heads_are_normalised_and_output_layers_are_not() -> None:
+def test_hidden_layers_of_heads_are_normalized_and_output_layers_are_not() -> None:
     generator = make(texture={"plane_gain": 0.5})
     w = 4 * torch.randn(3, 2, generator.config.mapping.w_dim, generator=torch.Generator().manual_seed(0))
     hidden, features, rgb = generator.texture_head.rgb.weights(w)

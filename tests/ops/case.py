@@ -27,7 +27,7 @@ class Case:
     name: the op's name in the namespace `tetragan`, and of its public function.
     function, reference: take the keyword arguments of `make`, and return a tensor or a tuple (None allowed).
     make(batch, width, dtype): fresh arguments from a fixed seed. batch may be 0; width (1, 7, 17, 33) is the size that
-    vectorised loops run over. They must lie away from places where the op jumps.
+    vectorized loops run over. They must lie away from places where the op jumps.
     gradients: names of the arguments that get a gradient.
     overloads(arguments): pairs (torch.ops overload, positional arguments) for `torch.library.opcheck`.
     """

@@ -22,13 +22,13 @@ def _clouds(batch: int, width: int, dtype: torch.dtype) -> Arguments:
 
 
 def _apart(batch: int, width: int, dtype: torch.dtype) -> Arguments:
-    """No two points coincide: the squared distance of coinciding points is smooth, but its neighbours' order is not."""
+    """No two points coincide: the squared distance of coinciding points is smooth, but its neighbors' order is not."""
     return {"x": _random(batch, width + 3, 3, seed=2, dtype=dtype), "y": _random(batch, width, 3, seed=3, dtype=dtype)}
 
 
 def _soup(batch: int, width: int, dtype: torch.dtype) -> Arguments:
-    centre = 0.5 * _random(width, 1, 3, seed=4)
-    corners = (centre + 0.3 * _random(width, 3, 3, seed=5)).float()
+    center = 0.5 * _random(width, 1, 3, seed=4)
+    corners = (center + 0.3 * _random(width, 3, 3, seed=5)).float()
     axes = torch.linalg.qr(_random(batch, 3, 3, seed=6)).Q[:, :2].float() if batch else torch.zeros(0, 2, 3)
     faces = torch.arange(3 * width, dtype=torch.int32).reshape(-1, 3)
     return {"vertices": corners.reshape(-1, 3).to(dtype), "faces": faces, "axes": axes.to(dtype), "side": 64}
@@ -108,7 +108,7 @@ METRIC_CASES = [
         reference=silhouettes_reference,
         make=_soup,
         overloads=lambda a: [(torch.ops.tetragan.silhouettes.default, tuple(a.values()))],
-        # A pixel whose centre lies on an edge up to rounding; eight of them share a byte.
+        # A pixel whose center lies on an edge up to rounding; eight of them share a byte.
         edge_share=2e-4,
         bad_inputs=(
             BadInput("rank", _set("vertices", lambda v: v[None]), "silhouettes(): expected vertices of shape [V, 3]"),

@@ -1,11 +1,11 @@
-"""Sample inputs of rasterize, interpolate, face_neighbours, antialias and texture."""
+"""Sample inputs of rasterize, interpolate, face_neighbors, antialias and texture."""
 
 import torch
 from torch import Tensor
 
 from tests.ops.case import Arguments, BadInput, Case
 from torch_utils.ops.antialias import antialias, antialias_reference
-from torch_utils.ops.face_neighbours import face_neighbours, face_neighbours_reference
+from torch_utils.ops.face_neighbors import face_neighbors, face_neighbors_reference
 from torch_utils.ops.interpolate import interpolate, interpolate_reference
 from torch_utils.ops.rasterize import rasterize, rasterize_reference
 from torch_utils.ops.texture import mip_levels, texture, texture_reference
@@ -15,8 +15,8 @@ def triangle_soup(batch: int, faces: int, dtype: torch.dtype, seed: int = 0) -> 
     """Clip-space positions [ΣV, 4], faces [ΣF, 3] and offsets of loose triangles in front of the camera."""
     generator = torch.Generator().manual_seed(seed)
     count = batch * faces
-    centre = torch.rand(count, 1, 4, generator=generator, dtype=torch.float64) * 2 - 1
-    corner = centre + torch.rand(count, 3, 4, generator=generator, dtype=torch.float64) - 0.5
+    center = torch.rand(count, 1, 4, generator=generator, dtype=torch.float64) * 2 - 1
+    corner = center + torch.rand(count, 3, 4, generator=generator, dtype=torch.float64) - 0.5
     corner[..., 2] *= 0.3
     corner[..., 3] = 1 + 0.5 * torch.rand(count, 3, generator=generator, dtype=torch.float64)
     positions = corner.reshape(-1, 4).to(torch.float32).to(dtype)
@@ -52,13 +52,13 @@ def _interpolate(batch: int, width: int, dtype: torch.dtype) -> Arguments:
 def _antialias(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     positions, faces, rast, _ = _raster(batch, 13, dtype)
     generator = torch.Generator().manual_seed(2)
-    colour = torch.randn(*rast.shape[:3], width, generator=generator, dtype=torch.float64).to(dtype)
+    color = torch.randn(*rast.shape[:3], width, generator=generator, dtype=torch.float64).to(dtype)
     return {
-        "colour": colour,
+        "color": color,
         "rast": rast,
         "positions": positions,
         "faces": faces,
-        "neighbours": face_neighbours_reference(faces),
+        "neighbors": face_neighbors_reference(faces),
     }
 
 
@@ -69,7 +69,7 @@ def grid_faces(rows: int, columns: int) -> Tensor:
     return torch.cat([torch.stack([a, b, c], 1), torch.stack([b, d, c], 1)]).int()
 
 
-def _face_neighbours(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+def _face_neighbors(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     patches = [grid_faces(width, 3) + n * (width + 1) * 4 for n in range(batch)]
     extra = torch.tensor([[0, 1, 4], [5, 5, 6]], dtype=torch.int32)  # a third face on an edge, and a degenerate one
     return {"faces": torch.cat([*patches, extra]) if batch else torch.zeros(0, 3, dtype=torch.int32)}
@@ -164,13 +164,13 @@ RASTER_CASES = [
         ),
     ),
     Case(
-        name="face_neighbours",
-        function=face_neighbours,
-        reference=face_neighbours_reference,
-        make=_face_neighbours,
-        overloads=lambda a: [(torch.ops.tetragan.face_neighbours.default, (a["faces"],))],
+        name="face_neighbors",
+        function=face_neighbors,
+        reference=face_neighbors_reference,
+        make=_face_neighbors,
+        overloads=lambda a: [(torch.ops.tetragan.face_neighbors.default, (a["faces"],))],
         bad_inputs=(
-            BadInput("type", _set("faces", lambda f: f.long()), "face_neighbours(): expected faces of type", TypeError),
+            BadInput("type", _set("faces", lambda f: f.long()), "face_neighbors(): expected faces of type", TypeError),
             BadInput("shape", _set("faces", lambda f: f[:, :2]), "expected faces of shape [F, 3]"),
             BadInput("negative", _set("faces", lambda f: f - 1), "expected faces in [0, "),
         ),
@@ -180,14 +180,14 @@ RASTER_CASES = [
         function=antialias,
         reference=antialias_reference,
         make=_antialias,
-        gradients=("colour", "positions"),
+        gradients=("color", "positions"),
         overloads=lambda a: [(torch.ops.tetragan.antialias.default, tuple(a.values()))],
-        half=("colour",),
+        half=("color",),
         bad_inputs=(
-            BadInput("size", _set("colour", lambda c: c[:, :-1]), "antialias(): expected colour of shape"),
+            BadInput("size", _set("color", lambda c: c[:, :-1]), "antialias(): expected color of shape"),
             BadInput("mixed", _set("positions", lambda p: p.float()), "expected positions of type float64", TypeError),
             BadInput("index", _set("positions", lambda p: p[:3]), "expected faces in [0, 3)"),
-            BadInput("neighbours", _set("neighbours", lambda n: n[:1]), "expected neighbours of shape"),
+            BadInput("neighbors", _set("neighbors", lambda n: n[:1]), "expected neighbors of shape"),
         ),
     ),
     Case(

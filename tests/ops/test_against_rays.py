@@ -1,4 +1,4 @@
-"""`rasterize` against an independent rasteriser: rays of embree through the pixel centres of ten real meshes."""
+"""`rasterize` against an independent rasterizer: rays of embree through the pixel centers of ten real meshes."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ MODELS = (
     "vehicle",
 )
 SIZE = 128
-# Pixels whose centre lies nearer to an edge than this (a barycentric weight) are not counted: rounding decides.
+# Pixels whose center lies nearer to an edge than this (a barycentric weight) are not counted: rounding decides.
 EDGE = 1e-3
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from tests.compare import assert_close
 from tests.ops.cases_raster import grid_faces
 from torch_utils.ops.antialias import antialias
-from torch_utils.ops.face_neighbours import face_neighbours
+from torch_utils.ops.face_neighbors import face_neighbors
 from torch_utils.ops.loading import use_mode
 from torch_utils.ops.rasterize import rasterize
 
@@ -19,16 +19,16 @@ def _kernels_required():
         yield
 
 
-def picture(positions: Tensor, faces: Tensor, size: int, colour: Tensor | None = None) -> Tensor:
-    """Antialiased colour [size, size, C]; white on black unless given."""
+def picture(positions: Tensor, faces: Tensor, size: int, color: Tensor | None = None) -> Tensor:
+    """Antialiased color [size, size, C]; white on black unless given."""
     rast, _ = rasterize(positions.detach(), faces, torch.tensor([0, faces.shape[0]]), (size, size))
-    if colour is None:
-        colour = (rast[..., 3:] > 0).to(positions.dtype)
-    return antialias(colour, rast, positions, faces)[0]
+    if color is None:
+        color = (rast[..., 3:] > 0).to(positions.dtype)
+    return antialias(color, rast, positions, faces)[0]
 
 
 def moved(points: Tensor, size: int, scale: Tensor, shift_px: Tensor) -> Tensor:
-    """Clip-space positions of points [V, 3] in pixels from the picture's centre, scaled and shifted; w is not 1."""
+    """Clip-space positions of points [V, 3] in pixels from the picture's center, scaled and shifted; w is not 1."""
     xy = (points[:, :2] * scale + shift_px) * 2 / size
     w = 1 + 0.3 * torch.sin(torch.arange(points.shape[0], dtype=points.dtype))
     return torch.cat([xy * w[:, None], (points[:, 2:] / size) * w[:, None], w[:, None]], 1)
@@ -47,7 +47,7 @@ def projected_area(points: Tensor, faces: Tensor) -> Tensor:
     """Area of a flat or convex shape's outline in pixels²: half its triangles' areas where it is closed."""
     a, b, c = points[faces.long()][..., :2].unbind(1)
     areas = ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]).abs() / 2
-    closed = bool((face_neighbours(faces) >= 0).all())
+    closed = bool((face_neighbors(faces) >= 0).all())
     return areas.sum() / (2 if closed else 1)
 
 
@@ -124,17 +124,17 @@ def test_gradient_against_own_differences() -> None:
     """Away from topology changes: a step too small for any crossing to leave its pixel pair."""
     points, faces = SHAPES["pentagon"]
     size, step = 64, 1e-6
-    colour = torch.rand(1, size, size, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    color = torch.rand(1, size, size, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     weight = torch.randn(size, size, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     one, none = torch.ones((), dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     positions = moved(points * 0.5, size, one, none).requires_grad_()
-    (gradient,) = torch.autograd.grad((picture(positions, faces, size, colour) * weight).sum(), positions)
+    (gradient,) = torch.autograd.grad((picture(positions, faces, size, color) * weight).sum(), positions)
     for vertex in range(5):
         for axis in (0, 1, 3):
             change = torch.zeros_like(positions)
             change[vertex, axis] = step
             with torch.no_grad():
-                up, down = ((picture(positions + s * change, faces, size, colour) * weight).sum() for s in (1, -1))
+                up, down = ((picture(positions + s * change, faces, size, color) * weight).sum() for s in (1, -1))
             difference = (up - down).item() / (2 * step)
             assert abs(gradient[vertex, axis].item() - difference) <= 1e-3 * (1 + abs(difference))
     assert not gradient[:, 2].any()
@@ -144,13 +144,13 @@ def test_inner_edges_are_left_alone_and_folds_are_not() -> None:
     """Nothing is blended inside a flat patch; a patch folded over itself blends along the fold."""
     size = 32
     generator = torch.Generator().manual_seed(0)
-    colour = torch.rand(1, size, size, 3, generator=generator)
+    color = torch.rand(1, size, size, 3, generator=generator)
     y, x = torch.meshgrid(torch.linspace(-1.3, 1.3, 12), torch.linspace(-1.3, 1.3, 12), indexing="ij")
     points = torch.stack([x + 0.05 * y, y - 0.03 * x], -1).reshape(-1, 2)
     faces = grid_faces(11, 11)
     one, nil = torch.ones(144, 1), torch.zeros(144, 1)
-    flat = picture(torch.cat([points, nil, one], 1), faces, size, colour)
-    assert torch.equal(flat, colour[0])
+    flat = picture(torch.cat([points, nil, one], 1), faces, size, color)
+    assert torch.equal(flat, color[0])
     line = x[0, 7].item()  # the columns to the right turn back, underneath
     folded = torch.stack([torch.minimum(x, 2 * line - x), y, 0.5 * (x > line)], -1).reshape(-1, 3)
     mask = picture(torch.cat([folded, one], 1), faces, size)[..., 0]
@@ -161,7 +161,7 @@ def test_inner_edges_are_left_alone_and_folds_are_not() -> None:
 
 
 def test_blend_is_the_covered_share_of_the_pixel() -> None:
-    """A vertical edge at x = 3.8 px of a row: pixel 3 (centre 3.5) is covered by 0.8; at 3.2 by 0.2."""
+    """A vertical edge at x = 3.8 px of a row: pixel 3 (center 3.5) is covered by 0.8; at 3.2 by 0.2."""
     size = 8
     for edge, pixel, share in ((3.8, 3, 0.8), (3.2, 3, 0.2), (4.0, 3, 1.0), (3.5 + 1e-9, 3, 0.5)):
         right = edge / size * 2 - 1
@@ -183,8 +183,8 @@ def test_the_nearer_surface_blends_over_the_farther() -> None:
     faces = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
     positions, faces = torch.cat([far, near]), torch.cat([faces, faces + 4])
     rast, _ = rasterize(positions, faces, torch.tensor([0, 4]), (size, size))
-    colour = (rast[..., 3:] > 2).float()
-    out = picture(positions, faces, size, colour)
+    color = (rast[..., 3:] > 2).float()
+    out = picture(positions, faces, size, color)
     assert abs(out.sum().item() - (1.06 * size / 2) ** 2) < 0.5
     assert out.min() >= 0
     assert out.max() <= 1

@@ -26,7 +26,7 @@ from torch_utils.ops.rasterize import rasterize
 EMULATION = Path(__file__).parent / "emulation"
 # Ops whose kernels have neither barriers nor warp intrinsics.
 EMULATED = (
-    "rasterize", "interpolate", "face_neighbours", "antialias", "texture", "bias_act", "upfirdn2d", "triplane_sample",
+    "rasterize", "interpolate", "face_neighbors", "antialias", "texture", "bias_act", "upfirdn2d", "triplane_sample",
 )  # fmt: skip
 # Ops that have no CUDA kernel, by design (docs/ops.md).
 IN_PYTORCH = {"point_mlp", "point_mlp_backward", "lattice_mlp", "silhouettes", "lfd_descriptor", "join_parts"}
@@ -167,7 +167,7 @@ def test_emulated_kernels_match_the_cpu_kernels(
             assert_gradient_close(a, e, 1e-4 if dtype == torch.float32 else 1e-9, name=f"{case.name} {name}")
 
 
-def test_emulated_rasteriser_clips_lists_large_triangles_and_peels(
+def test_emulated_rasterizer_clips_lists_large_triangles_and_peels(
     emulated: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     positions, faces, offsets = triangle_soup(2, 60, torch.float32, seed=7)

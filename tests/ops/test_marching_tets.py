@@ -31,9 +31,9 @@ CORNERS = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
 def shapes(grid, batch: int, seed: int = 0) -> torch.Tensor:
     """SDFs [B, V] of unions of three balls."""
     generator = torch.Generator().manual_seed(seed)
-    centres = (torch.rand(batch, 1, 3, 3, generator=generator) - 0.5) * 0.4
+    centers = (torch.rand(batch, 1, 3, 3, generator=generator) - 0.5) * 0.4
     radii = 0.12 + 0.1 * torch.rand(batch, 1, 3, generator=generator)
-    return ((grid.positions[None, :, None] - centres).norm(dim=-1) - radii).amin(-1)
+    return ((grid.positions[None, :, None] - centers).norm(dim=-1) - radii).amin(-1)
 
 
 def topology_of(sdf: torch.Tensor, grid) -> Topology:

@@ -28,13 +28,13 @@ def flat(points: Tensor, z: float = 0.0) -> Tensor:
     return torch.cat([points, z * ones, ones], 1)
 
 
-def patch(rows: int, columns: int, jitter: float, size: int, on_centres: bool) -> tuple[Tensor, Tensor]:
-    """A patch over the middle of the picture, faces of both windings; vertices on pixel centres or anywhere."""
+def patch(rows: int, columns: int, jitter: float, size: int, on_centers: bool) -> tuple[Tensor, Tensor]:
+    """A patch over the middle of the picture, faces of both windings; vertices on pixel centers or anywhere."""
     generator = torch.Generator().manual_seed(rows * 100 + columns)
     y, x = torch.meshgrid(torch.linspace(-0.7, 0.7, rows + 1), torch.linspace(-0.7, 0.7, columns + 1), indexing="ij")
     points = torch.stack([x, y], -1).reshape(-1, 2)
     points += jitter * (torch.rand(points.shape, generator=generator) - 0.5)
-    if on_centres:
+    if on_centers:
         pixel = ((points + 1) * size / 2).floor().clamp(0, size - 1)
         points = (2 * pixel + 1) / size - 1
     faces = grid_faces(rows, columns)
@@ -43,25 +43,25 @@ def patch(rows: int, columns: int, jitter: float, size: int, on_centres: bool) -
     return points, faces
 
 
-@pytest.mark.parametrize("on_centres", [False, True])
+@pytest.mark.parametrize("on_centers", [False, True])
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 9), (40, 40)])
-def test_shared_edges_neither_leak_nor_double(rows: int, columns: int, on_centres: bool) -> None:
+def test_shared_edges_neither_leak_nor_double(rows: int, columns: int, on_centers: bool) -> None:
     size = 64
-    # Without jitter and with vertices on pixel centres every edge runs exactly through centres.
-    points, faces = patch(rows, columns, 0.0 if on_centres else 0.4 / max(rows, columns), size, on_centres)
+    # Without jitter and with vertices on pixel centers every edge runs exactly through centers.
+    points, faces = patch(rows, columns, 0.0 if on_centers else 0.4 / max(rows, columns), size, on_centers)
     first, _ = rasterize(flat(points), faces, single(faces), (size, size))
     second, _ = rasterize(flat(points), faces, single(faces), (size, size), previous=first)
     covered = first[0, ..., 3] > 0
     assert covered.any()
     assert not second.any(), "a pixel belongs to two triangles of a flat patch"
-    inner = 0.7 if on_centres else 0.7 - 0.2 / max(rows, columns)
-    centres = (2 * torch.arange(size) + 1) / size - 1
-    inside = centres.abs() < inner - 2 / size
+    inner = 0.7 if on_centers else 0.7 - 0.2 / max(rows, columns)
+    centers = (2 * torch.arange(size) + 1) / size - 1
+    inside = centers.abs() < inner - 2 / size
     assert covered[inside][:, inside].all(), "a pixel inside the patch belongs to no triangle"
 
 
 def test_half_open_rule_on_a_square() -> None:
-    """A square from pixel centre to pixel centre holds its upper and left border, not its lower and right one."""
+    """A square from pixel center to pixel center holds its upper and left border, not its lower and right one."""
     corners = torch.tensor([[2, 3], [6, 3], [2, 7], [6, 7]]) + 0.5
     faces = torch.tensor([[0, 1, 2], [1, 3, 2]], dtype=torch.int32)
     rast, _ = rasterize(flat(corners / 5 - 1), faces, single(faces), (10, 10))

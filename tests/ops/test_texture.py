@@ -22,10 +22,10 @@ def points(*values: tuple[float, float]) -> Tensor:
     return torch.tensor(values, dtype=torch.float64)[None, None]
 
 
-def test_texel_centres_and_borders() -> None:
+def test_texel_centers_and_borders() -> None:
     image = torch.arange(6, dtype=torch.float64).reshape(1, 2, 3, 1)  # row 0: 0 1 2, row 1: 3 4 5
-    centre = points((0.5 / 3, 0.25), (2.5 / 3, 0.75), (1 / 3, 0.25), (0.5 / 3, 0.5))
-    assert_close(texture(image, centre)[0, 0, :, 0], torch.tensor([0, 5, 0.5, 1.5]).double(), 1e-12)
+    center = points((0.5 / 3, 0.25), (2.5 / 3, 0.75), (1 / 3, 0.25), (0.5 / 3, 0.5))
+    assert_close(texture(image, center)[0, 0, :, 0], torch.tensor([0, 5, 0.5, 1.5]).double(), 1e-12)
     border = points((0.0, 0.25), (1.0, 0.25), (-0.1, 0.25), (1 + 0.5 / 3, 1.25))
     wrapped = torch.tensor([1.0, 1.0, 1.6, 0.0], dtype=torch.float64)
     assert_close(texture(image, border)[0, 0, :, 0], wrapped, 1e-12)

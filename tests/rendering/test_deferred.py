@@ -21,7 +21,7 @@ from torch_utils.errors import UserError
 
 
 def picture(mesh, cameras, resolution, *, supersample=1, background=0.0, gradient="full", backend="auto"):
-    """Coloured by position: rgb = points + ½."""
+    """Colored by position: rgb = points + ½."""
     raster = rasterize_mesh(mesh, cameras, resolution, supersample=supersample, backend=backend)
     points = visible_points(raster, gradient=gradient == "full")
     return composite(raster, points + 0.5, background, rgb_gradient=gradient)
@@ -39,13 +39,13 @@ def test_coverage_adds_up_to_the_area(side, supersample):
 
 
 def test_row_zero_is_the_top_and_the_right_is_right():
-    """A quad around (0.5, 0.5, 0) lies in the upper right quarter and shows its own position as colour."""
+    """A quad around (0.5, 0.5, 0) lies in the upper right quarter and shows its own position as color."""
     mesh = quad(0.25)
     mesh = mesh.replace(vertices=mesh.vertices + torch.tensor([0.5, 0.5, 0.0]))
     rgb, mask = picture(mesh, orbit([0.0]), 64)
     rows, columns = (mask[0, 0] > 0.5).nonzero().unbind(1)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (12, 19, 44, 51)
-    # Pixel (12, 44) has its centre at NDC (44.5 / 32 − 1, −(12.5 / 32 − 1)).
+    # Pixel (12, 44) has its center at NDC (44.5 / 32 − 1, −(12.5 / 32 − 1)).
     torch.testing.assert_close(
         rgb[0, :, 13, 45], torch.tensor([45.5 / 32 - 0.5, 1.5 - 13.5 / 32, 0.5]), atol=1e-5, rtol=0
     )
@@ -116,13 +116,13 @@ def test_attributes_are_interpolated_at_the_points():
     torch.testing.assert_close(visible_attributes(raster, 3 * mesh.vertices), 3 * visible_points(raster))
 
 
-@pytest.mark.parametrize("kind", ["number", "colour", "colours", "picture"])
+@pytest.mark.parametrize("kind", ["number", "color", "colors", "picture"])
 def test_backgrounds_are_composited_with_the_coverage(kind):
     generator = torch.Generator().manual_seed(0)
     background = {
         "number": 0.25,
-        "colour": torch.rand(3, generator=generator),
-        "colours": torch.rand(2, 3, generator=generator),
+        "color": torch.rand(3, generator=generator),
+        "colors": torch.rand(2, 3, generator=generator),
         "picture": torch.rand(2, 3, 20, 20, generator=generator),
     }[kind]
     cameras = orbit([0.0, 40.0], 10.0)
@@ -244,10 +244,10 @@ def test_points_follow_the_surface_along_the_ray():
     assert torch.autograd.gradcheck(total, (torch.zeros(4, dtype=torch.float64, requires_grad=True),), eps=1e-7)
 
 
-def test_colours_get_their_gradient():
+def test_colors_get_their_gradient():
     raster = rasterize_mesh(sphere(0.5, 6, torch.float64), orbit([0.0, 50.0], 0.0, torch.float64), 6, supersample=2)
-    colours = torch.randn(len(raster.pixels), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda c: composite(raster, c)[0], (colours.requires_grad_(),))
+    colors = torch.randn(len(raster.pixels), 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda c: composite(raster, c)[0], (colors.requires_grad_(),))
 
 
 def test_two_views_add_their_gradients():

@@ -56,7 +56,7 @@ def test_the_sky_lights_by_height_alone_and_occlusion_dims_the_hemisphere_not_th
     torch.testing.assert_close(irradiance(normals, SKY, half), irradiance(normals, SKY) / 2)
     dark = irradiance(normals, STUDIO, 0 * half)
     assert (dark[:2] > 0.3).all(), "the key light still falls on the top and the front"
-    grey = torch.full((4, 3), 0.5)
+    gray = torch.full((4, 3), 0.5)
     torch.testing.assert_close(
-        reflected(grey, normals, "soft", STUDIO, half), irradiance(normals, STUDIO, half).expand(4, 3) / 2
+        reflected(gray, normals, "soft", STUDIO, half), irradiance(normals, STUDIO, half).expand(4, 3) / 2
     )

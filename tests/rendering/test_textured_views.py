@@ -1,4 +1,4 @@
-"""Pictures of meshes: colours where they belong, silhouettes, see-through surfaces, light."""
+"""Pictures of meshes: colors where they belong, silhouettes, see-through surfaces, light."""
 
 import json
 from pathlib import Path
@@ -36,7 +36,7 @@ def pictures(*parts: Part, resolution: int = 32, cameras: Cameras | None = None,
     return render_views(build_scene(mesh), cameras or orbit([0.0]), resolution, **options).images
 
 
-def front_colours(images: np.ndarray) -> list[tuple[int, ...]]:
+def front_colors(images: np.ndarray) -> list[tuple[int, ...]]:
     return [tuple(int(c) for c in image[image.shape[0] // 2, image.shape[1] // 2]) for image in images]
 
 
@@ -47,8 +47,8 @@ def test_azimuth_0_sees_the_front_in_both_shapenet_layouts(tmp_path, layout):
     write_blocks(tmp_path / "02958343/abc123" / name, layout)
     record, _ = render_shape(find_shapes(tmp_path)[0], settings(64))
     front, side, back = record.images
-    red, green, grey = (255, 0, 0, 255), (0, 255, 0, 255), (128, 128, 128, 255)
-    assert front_colours(record.images) == [red, green, grey]
+    red, green, gray = (255, 0, 0, 255), (0, 255, 0, 255), (128, 128, 128, 255)
+    assert front_colors(record.images) == [red, green, gray]
     # From the front, green sticks out to the right and blue upwards; from +X the front (red) points left.
     assert [green_side(image, (0, 255, 0)) for image in (front, back)] == ["right", "left"]
     assert green_side(side, (255, 0, 0)) == "left"
@@ -59,9 +59,9 @@ def test_azimuth_0_sees_the_front_in_both_shapenet_layouts(tmp_path, layout):
     assert np.abs(origin[:2]).max() < 1e-12
 
 
-def green_side(image: np.ndarray, colour: tuple[int, ...]) -> str:
-    """On which side of the picture the pixels of that colour lie that are not in its middle."""
-    mask = (np.abs(image[..., :3].astype(int) - colour).max(-1) < 60) & (image[..., 3] > 0)
+def green_side(image: np.ndarray, color: tuple[int, ...]) -> str:
+    """On which side of the picture the pixels of that color lie that are not in its middle."""
+    mask = (np.abs(image[..., :3].astype(int) - color).max(-1) < 60) & (image[..., 3] > 0)
     columns = mask.nonzero()[1] - 31.5
     return "right" if columns.sum() > 0 else "left"
 
@@ -85,9 +85,9 @@ def test_shapes_depend_on_file_and_settings_alone(tmp_path):
     assert (first.points == second.points).all()
     assert (first.cameras.camera_to_world == second.cameras.camera_to_world).all()
     assert json.dumps(first.meta) == json.dumps(second.meta)
-    neighbour = render_shape(find_shapes(tmp_path)[1], given)[0]
+    neighbor = render_shape(find_shapes(tmp_path)[1], given)[0]
     reseeded = render_shape(find_shapes(tmp_path)[0], settings(law=camera_law("chair"), seed=1))[0]
-    for other in (neighbour, reseeded):
+    for other in (neighbor, reseeded):
         assert not (first.points == other.points).all()
         assert not (first.cameras.camera_to_world == other.cameras.camera_to_world).all()
 
@@ -108,10 +108,10 @@ def test_masks_are_silhouettes():
     assert (hard & soft).sum() / (hard | soft).sum() > 0.98
 
 
-def test_factors_images_and_vertex_colours_multiply_in_linear_light():
+def test_factors_images_and_vertex_colors_multiply_in_linear_light():
     image = np.full((4, 4, 3), 188, np.uint8)
-    colours = np.tile(np.array([[1.0, 0.5, 1.0, 1.0]], np.float32), (4, 1))
-    part = plane(Material(base_colour=(0.5, 1.0, 0.25, 0.3), image=image), vertex_colours=colours)
+    colors = np.tile(np.array([[1.0, 0.5, 1.0, 1.0]], np.float32), (4, 1))
+    part = plane(Material(base_color=(0.5, 1.0, 0.25, 0.3), image=image), vertex_colors=colors)
     got = pictures(part)[0, 16, 16]
     image_linear = srgb_to_linear(torch.tensor(188 / 255))
     factor = srgb_to_linear(torch.tensor([0.5, 1.0, 0.25])) * srgb_to_linear(torch.tensor([1.0, 0.5, 1.0]))
@@ -134,7 +134,7 @@ def test_the_image_stands_upright():
 
 
 def test_each_part_has_its_own_material():
-    left, right = plane(Material(base_colour=(1, 0, 0, 1))), plane(Material(base_colour=(0, 0, 1, 1)))
+    left, right = plane(Material(base_color=(1, 0, 0, 1))), plane(Material(base_color=(0, 0, 1, 1)))
     left = Part(left.vertices - np.array([0.5, 0, 0]), left.faces, left.material)
     right = Part(right.vertices + np.array([0.5, 0, 0]), right.faces, right.material)
     got = pictures(left, right)[0]
@@ -143,7 +143,7 @@ def test_each_part_has_its_own_material():
 
 
 def test_minified_textures_are_averaged_in_linear_light():
-    """A fine black and white checkerboard seen from afar is mid grey of linear light, 188, without aliasing."""
+    """A fine black and white checkerboard seen from afar is mid gray of linear light, 188, without aliasing."""
     image = np.kron(np.indices((64, 64)).sum(0) % 2, np.ones((2, 2), int)).astype(np.uint8) * 255
     got = pictures(plane(Material(image=np.repeat(image[..., None], 3, 2))), resolution=16)[0]
     inner = got[6:10, 6:10, :3].astype(int)
@@ -155,7 +155,7 @@ def test_minified_textures_are_averaged_in_linear_light():
     [("repeat", [0, 1, 2, 3, 0, 1]), ("clamp", [0, 1, 2, 3, 3, 3]), ("mirror", [0, 1, 2, 3, 3, 2])],
 )
 def test_wrapping(wrap, expected):
-    """Texel centres of four columns, walked one and a half times."""
+    """Texel centers of four columns, walked one and a half times."""
     image = np.zeros((1, 4, 3), np.uint8)
     image[0, :, 0] = [0, 60, 120, 180]
     uv = torch.stack([(torch.arange(6) + 0.5) / 4, torch.full((6,), 0.5)], 1)
@@ -194,7 +194,7 @@ def test_cut_out_texels_show_what_lies_behind():
     image[..., 1:3] = 0
     image[:, :4, 3], image[:, 4:, 3] = 200, 100  # either side of the cut-off: there wholly, or not at all
     mask = plane(Material(image=image, alpha_mode="MASK", nearest=True), depth=0.2)
-    behind = plane(Material(base_colour=(0, 0, 1, 1)), depth=-0.2, side=0.6)
+    behind = plane(Material(base_color=(0, 0, 1, 1)), depth=-0.2, side=0.6)
     got = pictures(mask, behind)[0]
     assert got[16, 13].tolist() == [255, 0, 0, 255]
     assert got[16, 18].tolist() == [0, 0, 255, 255]
@@ -204,8 +204,8 @@ def test_cut_out_texels_show_what_lies_behind():
 
 def test_glass_lets_light_through():
     """40 % red glass before blue (OPAQUE: its alpha counts for nothing): mixed in linear light; alone 40 % opaque."""
-    glass = plane(Material(base_colour=(1, 0, 0, 0.4), alpha_mode="BLEND"), depth=0.2)
-    behind = plane(Material(base_colour=(0, 0, 1, 0.3)), depth=-0.2, side=0.4)
+    glass = plane(Material(base_color=(1, 0, 0, 0.4), alpha_mode="BLEND"), depth=0.2)
+    behind = plane(Material(base_color=(0, 0, 1, 0.3)), depth=-0.2, side=0.4)
     got = pictures(glass, behind)[0]
     mixed = linear_to_srgb(torch.tensor([0.4, 0.0, 0.6])) * 255
     assert np.abs(got[16, 16, :3] - mixed.numpy()).max() <= 1
@@ -216,9 +216,9 @@ def test_glass_lets_light_through():
     assert abs(int(twice[16, 16, 3]) - 255 * (1 - 0.36)) <= 1
 
 
-def test_transparent_pixels_are_black_and_edges_have_the_surface_colour():
-    """Straight alpha: an edge pixel has the surface's full colour, whatever its coverage."""
-    got = pictures(plane(Material(base_colour=(1, 0.5, 0, 1)), side=0.93))[0]
+def test_transparent_pixels_are_black_and_edges_have_the_surface_color():
+    """Straight alpha: an edge pixel has the surface's full color, whatever its coverage."""
+    got = pictures(plane(Material(base_color=(1, 0.5, 0, 1)), side=0.93))[0]
     assert not got[got[..., 3] == 0].any()
     edge = got[(got[..., 3] > 20) & (got[..., 3] < 235)]
     assert len(edge) > 20
@@ -258,7 +258,7 @@ def test_depth_and_normals():
 def test_many_views_are_rendered_in_pieces(monkeypatch):
     import rendering.textured.views as module
 
-    scene = build_scene(SourceMesh("test", (plane(Material(base_colour=(1, 0, 0, 1))),)))
+    scene = build_scene(SourceMesh("test", (plane(Material(base_color=(1, 0, 0, 1))),)))
     cameras = orbit([float(a) for a in range(0, 100, 20)])
     whole = render_views(scene, cameras, 16).images
     monkeypatch.setattr(module, "SAMPLES_PER_CALL", 2 * 32 * 32)
@@ -297,7 +297,7 @@ def test_a_mesh_of_600_thousand_faces():
     vertices = np.stack([x, y, 0.01 * np.sin(40 * x)], -1).reshape(-1, 3)
     corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).reshape(-1, 1)
     faces = np.concatenate([corner + np.array(ends) for ends in ((0, 1, side), (1, side + 1, side))]).astype(np.int32)
-    sheet = Part(vertices, faces, Material(base_colour=(0, 1, 0, 1)))
+    sheet = Part(vertices, faces, Material(base_color=(0, 1, 0, 1)))
     assert len(faces) == 600_608
     got = pictures(sheet, resolution=64)[0]
     covered = got[..., 3] > 127
@@ -313,7 +313,7 @@ def glass_before_a_picture() -> Scene:
     """Texture, glass and vertex normals: every branch of the renderer."""
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
     bent = np.array([[-1, 1, 1], [1, 1, 1], [1, -1, 1], [-1, -1, 1]], np.float32) / 3**0.5
-    glass = plane(Material(base_colour=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.2, side=0.5, normals=bent)
+    glass = plane(Material(base_color=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.2, side=0.5, normals=bent)
     leaf = plane(Material(image=image, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.2)
     return build_scene(SourceMesh(Path("glass.glb"), (glass, leaf)))
 

@@ -21,7 +21,7 @@ from tests.training import tiny
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    """A small generator whose surface and colours vary: random weights, a strong texture."""
+    """A small generator whose surface and colors vary: random weights, a strong texture."""
     torch.manual_seed(1)
     settings = tiny.config(geometry={"cells": 14, "sdf_scale": 0.3}, texture={"plane_gain": 8.0})
     return Generator(settings).eval().requires_grad_(False)
@@ -51,11 +51,11 @@ def test_an_exported_glb_looks_like_the_generators_own_picture(generator: Genera
 
 
 def checker(points: torch.Tensor) -> torch.Tensor:
-    """A colour that varies over the surface, in [0, 1]."""
+    """A color that varies over the surface, in [0, 1]."""
     return (0.5 + 0.5 * torch.sin(12 * points)).clamp(0, 1)
 
 
-def test_texels_hold_the_colour_of_their_own_surface_point(generator: Generator) -> None:
+def test_texels_hold_the_color_of_their_own_surface_point(generator: Generator) -> None:
     mesh = generator.mesh(styles(generator, [0], 1.0)[0]).mesh
     baked = bake(mesh, checker, 256)
     assert baked.uvs is not None and baked.normals is not None
@@ -66,7 +66,7 @@ def test_texels_hold_the_colour_of_their_own_surface_point(generator: Generator)
     torch.testing.assert_close(baked.normals.norm(dim=1), torch.ones(len(baked.normals)), atol=1e-4, rtol=0)
 
 
-def test_uncovered_texels_take_the_nearest_colour() -> None:
+def test_uncovered_texels_take_the_nearest_color() -> None:
     image = torch.zeros(3, 3, 3)
     covered = torch.zeros(3, 3, dtype=torch.bool)
     covered[0, 0], image[0, 0] = True, 1.0
@@ -78,10 +78,10 @@ def test_uncovered_texels_take_the_nearest_colour() -> None:
 
 
 def test_reduction_averages_covered_samples_only() -> None:
-    colours = torch.full((2, 2, 3), 9.0)
+    colors = torch.full((2, 2, 3), 9.0)
     covered = torch.tensor([[True, False], [False, False]])
-    colours[0, 0] = 1.0
-    reduced, seen = reduce_covered(colours, covered, 2)
+    colors[0, 0] = 1.0
+    reduced, seen = reduce_covered(colors, covered, 2)
     assert reduced.flatten().tolist() == [1.0, 1.0, 1.0]
     assert bool(seen[0, 0])
 

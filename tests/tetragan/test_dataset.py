@@ -72,7 +72,7 @@ def test_procedural_leads_to_render(tmp_path):
     assert "2 shapes rendered" in text
     meta = open_dataset(tmp_path / "data").meta(open_dataset(tmp_path / "data").shape_ids()[0])
     assert meta["caption"]
-    assert meta["coloured"]
+    assert meta["colored"]
 
 
 @pytest.mark.parametrize(

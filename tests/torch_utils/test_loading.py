@@ -8,7 +8,7 @@ import torch
 
 from torch_utils.ops import loading
 from torch_utils.ops.checks import check_offsets
-from torch_utils.ops.face_neighbours import face_neighbours
+from torch_utils.ops.face_neighbors import face_neighbors
 
 FACES = torch.tensor([[0, 1, 2], [2, 1, 3]], dtype=torch.int32)
 
@@ -32,7 +32,7 @@ def test_the_environment_and_use_mode_set_the_mode(monkeypatch: pytest.MonkeyPat
     assert loading.kernels_mode() == "require"
     with loading.use_mode("reference"):
         assert loading.kernels_mode() == "reference"
-        assert not loading.use_kernel("cpu", "face_neighbours")
+        assert not loading.use_kernel("cpu", "face_neighbors")
     assert loading.kernels_mode() == "require"
     monkeypatch.setenv("TETRAGAN_OPS", "fast")
     with pytest.raises(ValueError, match="TETRAGAN_OPS: expected one of auto, require, reference, got 'fast'"):
@@ -44,27 +44,25 @@ def test_the_environment_and_use_mode_set_the_mode(monkeypatch: pytest.MonkeyPat
 def test_the_kernels_are_built() -> None:
     """The other tests rely on it."""
     assert loading.available("cpu"), loading.load_error("cpu")
-    assert loading.use_kernel("cpu", "face_neighbours")
+    assert loading.use_kernel("cpu", "face_neighbors")
 
 
 def test_auto_warns_once_with_cause_and_mending_command(no_library: Path) -> None:
     with loading.use_mode("auto"):
         with pytest.warns(RuntimeWarning, match=r"libtetragan_cpu.so is not built.*python -m torch_utils.build"):
-            first = face_neighbours(FACES)
+            first = face_neighbors(FACES)
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            assert torch.equal(face_neighbours(FACES), first)
+            assert torch.equal(face_neighbors(FACES), first)
     assert not loading.available("cpu")
 
 
 def test_require_refuses_with_cause_and_mending_command(no_library: Path) -> None:
     with (
         loading.use_mode("require"),
-        pytest.raises(
-            RuntimeError, match=r"face_neighbours\(\): expected a kernel for cpu, but .* is not built; build"
-        ),
+        pytest.raises(RuntimeError, match=r"face_neighbors\(\): expected a kernel for cpu, but .* is not built; build"),
     ):
-        face_neighbours(FACES)
+        face_neighbors(FACES)
 
 
 def test_a_broken_library_is_explained(no_library: Path) -> None:

@@ -34,7 +34,7 @@ def test_every_cpu_kernel_compiles(machine: str, monkeypatch: pytest.MonkeyPatch
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         return "" if done.returncode == 0 else f"{unit.source.name}: {done.stderr}"
 
-    # The usual build is for plain x86-64 already, but for the vectorised sources.
+    # The usual build is for plain x86-64 already, but for the vectorized sources.
     if machine == platform.machine():
         units = [unit for unit in units if unit.source.name.endswith("_simd.cpp")]
     with ThreadPoolExecutor(2) as pool:

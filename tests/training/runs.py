@@ -17,7 +17,7 @@ def lines(folder: Path) -> list[dict]:
     return [json.loads(line) for line in (folder / "stats.jsonl").read_text().splitlines()]
 
 
-def learnt(folder: Path) -> list[dict]:
+def learned(folder: Path) -> list[dict]:
     """The lines of stats.jsonl without what depends on the machine."""
     timed = {"seconds", "other_seconds", "images_per_second", "memory_peak_mb"}
     return [{key: value for key, value in line.items() if key not in timed} for line in lines(folder)]

@@ -63,21 +63,21 @@ def test_no_augmentation_changes_nothing():
     assert torch.allclose(same[0], rgb, atol=1e-5) and torch.allclose(same[1], mask, atol=1e-5)
 
 
-def test_augmentation_keeps_the_background_black_and_mask_and_colour_together():
+def test_augmentation_keeps_the_background_black_and_mask_and_color_together():
     rgb, mask = pictures()
     new_rgb, new_mask = augment(rgb, mask, draw(0, range(4), "real"), torch.tensor(1.0))
     assert not torch.allclose(new_mask, mask, atol=0.1)
     assert (new_rgb[(new_mask < 1e-6).expand_as(new_rgb)] < -1 + 1e-5).all()
-    assert ((new_rgb + 1) / 2 <= new_mask + 1e-5).all(), "colours stay premultiplied"
+    assert ((new_rgb + 1) / 2 <= new_mask + 1e-5).all(), "colors stay premultiplied"
     assert new_rgb.min() >= -1 - 1e-6 and new_rgb.max() <= 1 + 1e-6
 
 
-def test_augmentation_passes_gradients_to_colours_and_mask():
+def test_augmentation_passes_gradients_to_colors_and_mask():
     rgb, mask = (picture.double().requires_grad_() for picture in pictures())
     out = augment(rgb, mask, draw(0, range(4), "real").double(), torch.tensor(1.0))
     (mask_gradient,) = torch.autograd.grad(out[1].sum(), mask, retain_graph=True)
-    (colour_gradient,) = torch.autograd.grad(out[0].sum(), rgb)
-    assert mask_gradient.abs().sum() > 0 and colour_gradient.abs().sum() > 0
+    (color_gradient,) = torch.autograd.grad(out[0].sum(), rgb)
+    assert mask_gradient.abs().sum() > 0 and color_gradient.abs().sum() > 0
 
 
 def test_adaptive_probability_follows_the_sign():

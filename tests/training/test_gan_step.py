@@ -189,7 +189,7 @@ def _shared_config(case: str):
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
-    """Folder with <case>0.pt and <case>1.pt: what two ranks learnt."""
+    """Folder with <case>0.pt and <case>1.pt: what two ranks learned."""
     folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

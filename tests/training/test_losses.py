@@ -1,4 +1,4 @@
-"""Losses, averages and optimisers against their equations."""
+"""Losses, averages and optimizers against their equations."""
 
 import math
 
@@ -100,8 +100,8 @@ def test_update_average_is_the_equation():
     assert average.constant == 1, "what is not saved is a constant: nothing to copy"
 
 
-def test_lazy_regularisation_keeps_the_decay_per_minibatch():
-    lazy = AdamSettings(0.004, 0.5, 0.99).lazily_regularised(16)
+def test_lazy_regularization_keeps_the_decay_per_minibatch():
+    lazy = AdamSettings(0.004, 0.5, 0.99).lazily_regularized(16)
     assert lazy.lr * 17 / 16 == pytest.approx(0.004)
     assert lazy.beta2 ** (17 / 16) == pytest.approx(0.99) and lazy.beta1 ** (17 / 16) == pytest.approx(0.5)
 

@@ -12,7 +12,7 @@ import torch
 
 from tests.command_line import assert_refused, run
 from tests.training import tiny
-from tests.training.runs import learnt, length, lines, state_tensors
+from tests.training.runs import learned, length, lines, state_tensors
 from torch_utils.checkpoint import load_tensors, save_tensors
 from training.gan_step import training_step
 from training.loop import stop_requests
@@ -48,7 +48,7 @@ def test_a_killed_run_resumes_bitwise(finished, data, config, tmp_path):
     assert expected.keys() == resumed.keys()
     for name, value in expected.items():
         assert torch.equal(value, resumed[name]), f"{name} differs"
-    assert learnt(out) == learnt(finished)
+    assert learned(out) == learned(finished)
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2])

@@ -1,4 +1,4 @@
-"""A run small enough for tests: 16² pictures of coloured discs, a lattice of 6 cells, few weights."""
+"""A run small enough for tests: 16² pictures of colored discs, a lattice of 6 cells, few weights."""
 
 from pathlib import Path
 
@@ -50,8 +50,8 @@ def run_steps(settings: Config, count: int, ranks: Ranks | None = None, eps: flo
     """Train for `count` minibatches from the start: (trainee, the statistics' means). eps: Adam's."""
     ranks = ranks or Ranks()
     trainee = build_trainee(settings, ranks)
-    for optimiser in (trainee.generator_adam, trainee.discriminator_adam):
-        optimiser.adam.param_groups[0]["eps"] = eps
+    for optimizer in (trainee.generator_adam, trainee.discriminator_adam):
+        optimizer.adam.param_groups[0]["eps"] = eps
     source, statistics = MinibatchSource(settings, data(settings), ranks), Statistics()
     for number in range(count):
         batch = source.draw(number * settings.training.batch, number)
@@ -60,7 +60,7 @@ def run_steps(settings: Config, count: int, ranks: Ranks | None = None, eps: flo
 
 
 def write_dataset(root: Path, resolution: int = 16, shapes: int = 6, views: int = 4, classes: int = 0) -> Path:
-    """A data set on disk: discs of different sizes and colours."""
+    """A data set on disk: discs of different sizes and colors."""
     rng = np.random.default_rng(0)
     axis = np.linspace(-1, 1, resolution)
     law, ids = LAWS["chair"], [f"shape{i}" for i in range(shapes)]

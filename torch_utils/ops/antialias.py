@@ -1,19 +1,19 @@
-"""`antialias`: colours blended at silhouettes, so that the picture is a smooth function of the vertices' positions.
+"""`antialias`: colors blended at silhouettes, so that the picture is a smooth function of the vertices' positions.
 
-    antialias(colour [N, H, W, C], rast [N, H, W, 4], positions [ΣV, 4], faces [ΣF, 3], neighbours=None) → [N, H, W, C]
+    antialias(color [N, H, W, C], rast [N, H, W, 4], positions [ΣV, 4], faces [ΣF, 3], neighbors=None) → [N, H, W, C]
 
-colour: float32 or float64 (the type of `rast` and `positions`; half is computed in their type and returned as half).
-rast: what `rasterize` made of these positions (clip space) and faces (int32). neighbours [ΣF, 3] int32: of
-`face_neighbours(faces)`, computed here unless given. Its vertices must be joined by id: a seam of doubled vertices
+color: float32 or float64 (the type of `rast` and `positions`; half is computed in their type and returned as half).
+rast: what `rasterize` made of these positions (clip space) and faces (int32). neighbors [ΣF, 3] int32: of
+`face_neighbors(faces)`, computed here unless given. Its vertices must be joined by id: a seam of doubled vertices
 counts as a silhouette.
 
 For each two adjacent pixels with different triangles, the surface at the nearer one is followed towards the other
 pixel, across edges, to the silhouette where it ends: an edge that is open or whose next triangle folds back. It lies d
-∈ [0, 1] pixels from the nearer centre; (d − ½)·(nearer − farther) is added to the farther colour where d > ½, else to
+∈ [0, 1] pixels from the nearer center; (d − ½)·(nearer − farther) is added to the farther color where d > ½, else to
 the nearer. Steep edges blend pixels of a row, flat ones pixels of a column. Nothing is blended where the surface goes
 on to the other pixel, or near vertices behind the camera.
 
-Gradient: once, to `colour` and, through d, to x, y, w of `positions` (none to z, none to `rast`); the derivative of a
+Gradient: once, to `color` and, through d, to x, y, w of `positions` (none to z, none to `rast`); the derivative of a
 shape's total coverage is that of its area. The CPU kernel is bitwise repeatable for any number of threads; the CUDA
 kernel's gradient to `positions` adds with atomics and refuses under `torch.use_deterministic_algorithms(True)`.
 Errors: TypeError, ValueError "antialias(): expected …, got …".
@@ -24,10 +24,10 @@ from torch import Tensor
 
 from torch_utils.ops.autograd import differentiable, differentiable_once, refuse_atomics_when_deterministic
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
-from torch_utils.ops.face_neighbours import face_neighbours
+from torch_utils.ops.face_neighbors import face_neighbors
 from torch_utils.ops.loading import use_kernel
 
-__all__ = ["antialias", "antialias_reference", "face_neighbours"]
+__all__ = ["antialias", "antialias_reference", "face_neighbors"]
 
 # As in csrc/antialias/antialias.h and csrc/rasterize/rasterize.h.
 _MAX_STEPS = 64
@@ -35,26 +35,24 @@ _MIN_W = 1e-8
 _MAX_PIXEL = 1e9
 
 
-def antialias(
-    colour: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, neighbours: Tensor | None = None
-) -> Tensor:
+def antialias(color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, neighbors: Tensor | None = None) -> Tensor:
     """See the module's text."""
     op = "antialias"
     check_tensor(op, "rast", rast, ("N", "H", "W", 4), FLOATING)
-    check_tensor(op, "colour", colour, (*rast.shape[:3], "C"), (rast.dtype, *HALF), rast.device)
+    check_tensor(op, "color", color, (*rast.shape[:3], "C"), (rast.dtype, *HALF), rast.device)
     check_tensor(op, "positions", positions, ("V", 4), (rast.dtype, *HALF), rast.device)
     check_tensor(op, "faces", faces, ("F", 3), (torch.int32,), rast.device)
     check_index_range(op, "faces", faces, positions.shape[0])
-    if neighbours is None:
-        neighbours = face_neighbours(faces)
-    check_tensor(op, "neighbours", neighbours, (faces.shape[0], 3), (torch.int32,), rast.device)
-    dtype = colour.dtype
-    colour, positions = colour.to(rast.dtype), positions.to(rast.dtype)
+    if neighbors is None:
+        neighbors = face_neighbors(faces)
+    check_tensor(op, "neighbors", neighbors, (faces.shape[0], 3), (torch.int32,), rast.device)
+    dtype = color.dtype
+    color, positions = color.to(rast.dtype), positions.to(rast.dtype)
     if use_kernel(rast.device.type, op):
-        tensors = (colour, rast.detach(), positions, faces, neighbours)
+        tensors = (color, rast.detach(), positions, faces, neighbors)
         out, _, _ = _antialias(*(t.contiguous() for t in tensors))
     else:
-        out = antialias_reference(colour, rast, positions, faces, neighbours)
+        out = antialias_reference(color, rast, positions, faces, neighbors)
     return out.to(dtype)
 
 
@@ -62,23 +60,23 @@ def antialias(
 
 
 def antialias_reference(
-    colour: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, neighbours: Tensor | None = None
+    color: Tensor, rast: Tensor, positions: Tensor, faces: Tensor, neighbors: Tensor | None = None
 ) -> Tensor:
     """The same in plain PyTorch, any device, differentiable through autograd."""
-    if neighbours is None:
-        neighbours = face_neighbours(faces)
-    out = colour
+    if neighbors is None:
+        neighbors = face_neighbors(faces)
+    out = color
     height, width = rast.shape[1:3]
     for vertical in (False, True):
         near, far, pair = _pairs(rast, faces.shape[0], vertical)
         with torch.no_grad():
             points = _screen(positions.double(), height, width, vertical)
-            kept, ends = _walk(points, faces.long(), neighbours.long(), pair)
+            kept, ends = _walk(points, faces.long(), neighbors.long(), pair)
         near, far = (tuple(index[kept] for index in pixel) for pixel in (near, far))
         start, end = _screen(positions.double()[ends], height, width, vertical).unbind(1)
-        d = pair["sign"][kept] * (_crossing(start, end, pair["centre"][kept]) - pair["start"][kept])
-        blend = (d.clamp(min=0).detach() + (d - d.detach()) - 0.5).to(colour.dtype)[:, None]
-        change = blend * (colour[near] - colour[far])
+        d = pair["sign"][kept] * (_crossing(start, end, pair["center"][kept]) - pair["start"][kept])
+        blend = (d.clamp(min=0).detach() + (d - d.detach()) - 0.5).to(color.dtype)[:, None]
+        change = blend * (color[near] - color[far])
         target = tuple(torch.where(blend[:, 0] > 0, f, n) for f, n in zip(far, near, strict=True))
         out = out.index_put(target, change, accumulate=True)
     return out
@@ -103,7 +101,7 @@ def _pairs(rast: Tensor, num_faces: int, vertical: bool) -> tuple[tuple, tuple, 
     along = index[:, axis].double()
     pair = {
         "start": along + torch.where(self_nearer, 0.5, 1.5),
-        "centre": index[:, 3 - axis].double() + 0.5,
+        "center": index[:, 3 - axis].double() + 0.5,
         "sign": torch.where(self_nearer, 1.0, -1.0).double(),
         "face": ids[near],
         "target": ids[far],
@@ -121,15 +119,15 @@ def _screen(positions: Tensor, height: int, width: int, vertical: bool) -> Tenso
     return torch.where(usable[..., None], points, torch.nan)
 
 
-def _crossing(a: Tensor, b: Tensor, centre: Tensor) -> Tensor:
-    """Where the line across = centre meets the edges a–b [K, 2], measured along."""
+def _crossing(a: Tensor, b: Tensor, center: Tensor) -> Tensor:
+    """Where the line across = center meets the edges a–b [K, 2], measured along."""
     ordered = (a[..., 1] < b[..., 1])[..., None]
     low, high = torch.where(ordered, a, b), torch.where(ordered, b, a)
     slope = (high[..., 0] - low[..., 0]) / (high[..., 1] - low[..., 1])
-    return low[..., 0] + (centre - low[..., 1]) * slope
+    return low[..., 0] + (center - low[..., 1]) * slope
 
 
-def _walk(points: Tensor, faces: Tensor, neighbours: Tensor, pair: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+def _walk(points: Tensor, faces: Tensor, neighbors: Tensor, pair: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     """(the pairs that end at a silhouette [K], its two vertices [K, 2])."""
     device = points.device
     corner_a, corner_b = torch.tensor([1, 2, 0], device=device), torch.tensor([2, 0, 1], device=device)
@@ -139,19 +137,19 @@ def _walk(points: Tensor, faces: Tensor, neighbours: Tensor, pair: dict[str, Ten
     for _ in range(_MAX_STEPS):
         if active.numel() == 0:
             break
-        centre, sign = pair["centre"][active][:, None], pair["sign"][active]
+        center, sign = pair["center"][active][:, None], pair["sign"][active]
         p = points[faces[face]]
         a, b = p[:, corner_a], p[:, corner_b]
-        crosses = (a[..., 1] <= centre) != (b[..., 1] <= centre)
+        crosses = (a[..., 1] <= center) != (b[..., 1] <= center)
         crosses &= torch.arange(3, device=device) != entry[:, None]
         crosses &= p.isfinite().all(-1).all(-1)[:, None]
-        at = torch.where(crosses, sign[:, None] * _crossing(a, b, centre), -torch.inf)
+        at = torch.where(crosses, sign[:, None] * _crossing(a, b, center), -torch.inf)
         leave = at.argmax(1)
         row = torch.arange(active.shape[0], device=device)
         d = at[row, leave] - sign * pair["start"][active]
         alive = crosses.any(1) & (d <= 1)
         ids = torch.stack([faces[face, corner_a[leave]], faces[face, corner_b[leave]]], 1)
-        following = neighbours[face, leave]
+        following = neighbors[face, leave]
         inside = following.clamp(min=0)
         same = faces[inside][:, corner_a].eq(ids[:, :1]) & faces[inside][:, corner_b].eq(ids[:, 1:])
         turned = faces[inside][:, corner_a].eq(ids[:, 1:]) & faces[inside][:, corner_b].eq(ids[:, :1])
@@ -179,32 +177,32 @@ def _walk(points: Tensor, faces: Tensor, neighbours: Tensor, pair: dict[str, Ten
 
 torch.library.define(
     "tetragan::antialias",
-    "(Tensor colour, Tensor rast, Tensor positions, Tensor faces, Tensor neighbours) -> (Tensor, Tensor, Tensor)",
+    "(Tensor color, Tensor rast, Tensor positions, Tensor faces, Tensor neighbors) -> (Tensor, Tensor, Tensor)",
 )
 torch.library.define(
     "tetragan::antialias_backward",
-    "(Tensor grad, Tensor colour, Tensor positions, Tensor faces, Tensor slots, Tensor blends, bool of_positions)"
+    "(Tensor grad, Tensor color, Tensor positions, Tensor faces, Tensor slots, Tensor blends, bool of_positions)"
     " -> (Tensor, Tensor)",
 )
 
 
 @torch.library.register_fake("tetragan::antialias")
-def _fake(colour, rast, positions, faces, neighbours):
-    shape = (*colour.shape[:3], 2)
-    return colour.new_empty(colour.shape), faces.new_empty(shape), colour.new_empty(shape)
+def _fake(color, rast, positions, faces, neighbors):
+    shape = (*color.shape[:3], 2)
+    return color.new_empty(color.shape), faces.new_empty(shape), color.new_empty(shape)
 
 
 @torch.library.register_fake("tetragan::antialias_backward")
-def _fake_backward(grad, colour, positions, faces, slots, blends, of_positions):
-    return colour.new_empty(colour.shape), positions.new_empty(positions.shape[0] if of_positions else 0, 4)
+def _fake_backward(grad, color, positions, faces, slots, blends, of_positions):
+    return color.new_empty(color.shape), positions.new_empty(positions.shape[0] if of_positions else 0, 4)
 
 
 def _setup_context(ctx, inputs, output):
-    colour, _, positions, faces, _ = inputs
+    color, _, positions, faces, _ = inputs
     _, slots, blends = output
     ctx.mark_non_differentiable(slots, blends)
     ctx.set_materialize_grads(False)  # else zeros for slots and blends, each backward
-    ctx.save_for_backward(colour, positions, faces, slots, blends)
+    ctx.save_for_backward(color, positions, faces, slots, blends)
 
 
 def _backward(ctx, grad, grad_slots, grad_blends):
@@ -213,8 +211,8 @@ def _backward(ctx, grad, grad_slots, grad_blends):
     of_positions = ctx.needs_input_grad[2]
     if of_positions:
         refuse_atomics_when_deterministic("antialias", ctx.saved_tensors[0].device)
-    grad_colour, grad_positions = _antialias_backward(grad.contiguous(), *ctx.saved_tensors, of_positions)
-    return grad_colour, None, grad_positions if of_positions else None, None, None
+    grad_color, grad_positions = _antialias_backward(grad.contiguous(), *ctx.saved_tensors, of_positions)
+    return grad_color, None, grad_positions if of_positions else None, None, None
 
 
 _antialias = differentiable("antialias", _backward, _setup_context)

@@ -122,7 +122,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, grad_xy, grad_yx, _grad_nearest_xy, _grad_nearest_yx):
-    """Plain tensor operations on the saved choice of neighbours, so that it can be differentiated again."""
+    """Plain tensor operations on the saved choice of neighbors, so that it can be differentiated again."""
     x, y, finite_xy, finite_yx, nearest_xy, nearest_yx = ctx.saved_tensors
 
     def pull(grad, a, b, finite, nearest):

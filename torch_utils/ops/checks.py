@@ -46,7 +46,7 @@ def _has_shape(value: Tensor, shape: Sequence[int | str | None]) -> bool:
 
 
 def check_index_range(op: str, name: str, value: Tensor, size: int) -> None:
-    """Raise ValueError unless every entry lies in [0, size). On the CPU only: on a GPU it would cost a synchronisation,
+    """Raise ValueError unless every entry lies in [0, size). On the CPU only: on a GPU it would cost a synchronization,
     and the kernels cull what is out of range.
     """
     if value.device.type != "cpu" or value.numel() == 0:

@@ -2,7 +2,7 @@
 
     join_parts(sdf [B, V], edges [E, 2] int32, blocked [V] bool, depth, step=0) -> [B, V]
 
-A part is a connected set of vertices with a negative SDF; `edges` say which vertices are neighbours. Parts are joined
+A part is a connected set of vertices with a negative SDF; `edges` say which vertices are neighbors. Parts are joined
 to the largest (by vertices; of equals the one with the lowest vertex) from near to far, each by the cheapest bridge to
 what is joined already. A bridge costs the SDF of the outside vertices that it runs through, plus `step` for each; it
 never runs through a `blocked` one. A part, with all that hangs on it, is removed instead where that is cheaper: the sum
@@ -14,7 +14,7 @@ The vertices of bridges become −depth, those of removed parts depth; all other
 are returned as they are, bit for bit. Zero and NaN count as outside. depth, step: in the SDF's unit, depth above 0,
 step not below. float32 or float64; costs are summed in double; half precision is taken as float32. No gradient.
 Deterministic, by sample: a batch equals its samples for any number of threads, and the kernel equals the reference, bit
-for bit. CPU kernel; a CUDA tensor makes the way to the CPU and back (one synchronisation). Errors: ValueError or
+for bit. CPU kernel; a CUDA tensor makes the way to the CPU and back (one synchronization). Errors: ValueError or
 TypeError for shape, type, device and ids out of range.
 """
 
@@ -56,19 +56,19 @@ def join_parts(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: 
 
 def join_parts_reference(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0) -> Tensor:
     """`join_parts` in plain Python, one sample and one vertex at a time."""
-    neighbours: list[list[int]] = [[] for _ in range(sdf.shape[1])]
+    neighbors: list[list[int]] = [[] for _ in range(sdf.shape[1])]
     for a, b in edges.tolist():
-        neighbours[a].append(b)
-        neighbours[b].append(a)
+        neighbors[a].append(b)
+        neighbors[b].append(a)
     result = sdf.clone()
     for row in result:
-        bridges, removed = _least_edit(row.tolist(), neighbours, blocked.tolist(), step)
+        bridges, removed = _least_edit(row.tolist(), neighbors, blocked.tolist(), step)
         row[bridges] = -depth
         row[removed] = depth
     return result
 
 
-def _label(sdf: Sequence[float], neighbours: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+def _label(sdf: Sequence[float], neighbors: list[list[int]]) -> tuple[list[int], list[list[int]]]:
     """Each vertex's part (−1 outside) and each part's vertices, by lowest vertex; a flood, first in first out."""
     part = [-1] * len(sdf)
     parts: list[list[int]] = []
@@ -78,7 +78,7 @@ def _label(sdf: Sequence[float], neighbours: list[list[int]]) -> tuple[list[int]
         members = [seed]
         part[seed] = len(parts)
         for v in members:
-            for u in neighbours[v]:
+            for u in neighbors[v]:
                 if sdf[u] < 0 and part[u] < 0:
                     part[u] = len(parts)
                     members.append(u)
@@ -87,10 +87,10 @@ def _label(sdf: Sequence[float], neighbours: list[list[int]]) -> tuple[list[int]
 
 
 def _least_edit(
-    sdf: Sequence[float], neighbours: list[list[int]], blocked: Sequence[bool], step: float
+    sdf: Sequence[float], neighbors: list[list[int]], blocked: Sequence[bool], step: float
 ) -> tuple[list[int], list[int]]:
     """The vertices of one sample's bridges, and those of its removed parts."""
-    part, parts = _label(sdf, neighbours)
+    part, parts = _label(sdf, neighbors)
     if len(parts) < 2:
         return [], []
     weights = [sum(-sdf[v] for v in members) for members in parts]
@@ -107,7 +107,7 @@ def _least_edit(
             reach_from(v)
 
     def reach_from(v: int) -> None:
-        for u in neighbours[v]:
+        for u in neighbors[v]:
             if not sdf[u] < 0 and blocked[u]:
                 continue
             cost = best[v] if sdf[u] < 0 else best[v] + (sdf[u] if sdf[u] > 0 else 0.0) + step

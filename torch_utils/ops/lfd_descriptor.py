@@ -24,7 +24,7 @@ from torch_utils.ops.lfd_distance import CONTOUR, REGION, VIEW_BYTES
 from torch_utils.ops.loading import use_kernel
 
 Image = NDArray[np.bool_]
-_TABLE, _CENTRE, _ANGULAR, _RADIAL = 101, 50, 12, 3
+_TABLE, _CENTER, _ANGULAR, _RADIAL = 101, 50, 12, 3
 # A silhouette is one part when its contour encloses more than this share of it; dilation spares the picture's border.
 _WHOLE_SHARE, _BORDER = 0.95, 2
 # Steps (dx, dy, new direction) by direction; +y is one row on.
@@ -34,7 +34,7 @@ _STEPS = (
     ((1, -1, 1), (0, -1, 2), (-1, -1, 2)),
     ((-1, -1, 2), (-1, 0, 3), (-1, 1, 3)),
 )
-# The ring of the eight neighbours (dx, dy) in circular order; odd places are the 4-neighbours.
+# The ring of the eight neighbors (dx, dy) in circular order; odd places are the 4-neighbors.
 _RING = ((-1, -1), (0, -1), (1, -1), (1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0))
 
 
@@ -62,19 +62,19 @@ def lfd_descriptor_reference(silhouettes: Tensor) -> Tensor:
     out = np.zeros((*images.shape[:2], VIEW_BYTES), np.uint8)
     for field, bytes_of_field in zip(images, out, strict=True):
         seen = [np.nonzero(image) for image in field]
-        centres = [((x.min() + x.max()) / 2, (y.min() + y.max()) / 2) if len(x) else (0.0, 0.0) for y, x in seen]
-        radii = [np.hypot(x - c[0], y - c[1]).max(initial=0) for (y, x), c in zip(seen, centres, strict=True)]
-        for image, centre, row in zip(field, centres, bytes_of_field, strict=True):
+        centers = [((x.min() + x.max()) / 2, (y.min() + y.max()) / 2) if len(x) else (0.0, 0.0) for y, x in seen]
+        radii = [np.hypot(x - c[0], y - c[1]).max(initial=0) for (y, x), c in zip(seen, centers, strict=True)]
+        for image, center, row in zip(field, centers, bytes_of_field, strict=True):
             if image.any():
-                row[:] = _describe(image, centre, max(radii) or 1.0)
+                row[:] = _describe(image, center, max(radii) or 1.0)
     return torch.from_numpy(out)
 
 
-def _describe(image: Image, centre: tuple[float, float], radius: float) -> NDArray[np.uint8]:
+def _describe(image: Image, center: tuple[float, float], radius: float) -> NDArray[np.uint8]:
     y, x = np.nonzero(image)
-    dx, dy = x - centre[0], y - centre[1]
+    dx, dy = x - center[0], y - center[1]
     region = np.floor(256 * _region(dx, dy, radius))
-    contour = np.floor(512 * _contour(image, centre))
+    contour = np.floor(512 * _contour(image, center))
     surrounded = ndimage.binary_erosion(image, np.ones((3, 3), bool), border_value=1)
     perimeter = float((image & ~surrounded).sum())
     circularity = 4 * np.pi * len(x) / perimeter**2 if perimeter else 0.0
@@ -87,17 +87,17 @@ def _describe(image: Image, centre: tuple[float, float], radius: float) -> NDArr
 @cache
 def _basis() -> NDArray[np.complex128]:
     """cos(π r R / 50)·exp(i p θ) on the table [36, 101, 101], zero from R = 50 on; p outer, r inner."""
-    t = np.arange(_TABLE) - float(_CENTRE)
+    t = np.arange(_TABLE) - float(_CENTER)
     y, x = np.meshgrid(t, t, indexing="ij")
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    waves = [np.where(radius < _CENTRE, np.cos(np.pi * r * radius / _CENTRE), 0) for r in range(_RADIAL)]
+    waves = [np.where(radius < _CENTER, np.cos(np.pi * r * radius / _CENTER), 0) for r in range(_RADIAL)]
     return np.stack([waves[r] * np.exp(1j * p * angle) for p in range(_ANGULAR) for r in range(_RADIAL)])
 
 
 def _region(dx: NDArray, dy: NDArray, radius: float) -> NDArray[np.float64]:
     """|Σ over pixels of the basis, looked up bilinearly| / number of pixels [35]."""
     weight = np.zeros((_TABLE, _TABLE))
-    u, v = (_CENTRE + offset * _CENTRE / radius for offset in (dx, dy))
+    u, v = (_CENTER + offset * _CENTER / radius for offset in (dx, dy))
     column, row = (np.minimum(np.floor(a).astype(int), _TABLE - 2) for a in (u, v))
     s, t = u - column, v - row
     for i, j, share in ((0, 0, (1 - s) * (1 - t)), (0, 1, s * (1 - t)), (1, 0, (1 - s) * t), (1, 1, s * t)):
@@ -105,12 +105,12 @@ def _region(dx: NDArray, dy: NDArray, radius: float) -> NDArray[np.float64]:
     return np.abs((_basis()[1:] * weight).sum((1, 2))) / len(dx)
 
 
-def _contour(image: Image, centre: tuple[float, float]) -> NDArray[np.float64]:
-    """|X_k| / |X_0| of the contour's distances to the centre [10]; zeros for fewer than eight samples."""
+def _contour(image: Image, center: tuple[float, float]) -> NDArray[np.float64]:
+    """|X_k| / |X_0| of the contour's distances to the center [10]; zeros for fewer than eight samples."""
     contour = whole_contour(image)
     if len(contour) < 8:
         return np.zeros(CONTOUR)
-    spectrum = np.abs(np.fft.fft(np.hypot(contour[:, 0] - centre[0], contour[:, 1] - centre[1])))
+    spectrum = np.abs(np.fft.fft(np.hypot(contour[:, 0] - center[0], contour[:, 1] - center[1])))
     k = np.arange(1, CONTOUR + 1) % len(spectrum)
     return spectrum[k] / spectrum[0]
 
@@ -188,9 +188,9 @@ def _thinned(image: Image, original: Image) -> Image:
 
 @cache
 def _removable(ring: tuple[bool, ...]) -> bool:
-    """Whether a pixel with this ring of neighbours may go without cutting or shortening a line."""
-    neighbours = sum(ring)
-    if neighbours == 8:
+    """Whether a pixel with this ring of neighbors may go without cutting or shortening a line."""
+    neighbors = sum(ring)
+    if neighbors == 8:
         parts = 1
     else:
         start = ring.index(False)
@@ -202,7 +202,7 @@ def _removable(ring: tuple[bool, ...]) -> bool:
                 touches = touches or odd[k]
             else:
                 parts, touches = parts + touches, False
-    return bool((parts == 1 and neighbours > 1) or (parts == 0 and neighbours != 1))
+    return bool((parts == 1 and neighbors > 1) or (parts == 0 and neighbors != 1))
 
 
 # ----------------------------------------------------------------------------------------------------------- schema

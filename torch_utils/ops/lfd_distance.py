@@ -48,7 +48,7 @@ def rotations_of_views() -> Tensor:
     def frame(a: Tensor, b: Tensor) -> Tensor:
         return torch.stack([a, b, torch.linalg.cross(a, b)], 1)
 
-    # Two of the given directions that are neighbours on the dodecahedron: the largest cosine between different ones.
+    # Two of the given directions that are neighbors on the dodecahedron: the largest cosine between different ones.
     cosine = points @ points.T - 2 * torch.eye(10)
     first, second = divmod(int(cosine.argmax()), 10)
     start = torch.linalg.inv(frame(points[first], points[second]))

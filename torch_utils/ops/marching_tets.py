@@ -13,7 +13,7 @@ batch of B equals B batches of one, bit for bit, for any number of threads.
 Gradient: once, from `edge_crossings` to `sdf` and `positions` (`surface_vertices`, the formula in plain PyTorch, to any
 order); the topology has none. The CPU kernels are bitwise repeatable for any number of threads. On CUDA the forward
 passes are repeatable; the backward pass adds with atomics and runs as PyTorch's deterministic scatter under
-`torch.use_deterministic_algorithms(True)`. One host synchronisation on CUDA, for the counts.
+`torch.use_deterministic_algorithms(True)`. One host synchronization on CUDA, for the counts.
 Errors: TypeError, ValueError "marching_tets_topology(): expected …, got …", also for `tets` and `edges` with ids out of
 range and, on the CPU, `tet_edges` that do not match `tets` where the surface passes. Ids in `pairs` out of range raise
 on the CPU and give zeros on CUDA.
@@ -198,7 +198,7 @@ def marching_tets_topology_reference(
     for end in edges.unbind(-1):
         touched.index_add_(1, end, crossing)
     counts = torch.stack([crossing.sum(1), num_faces[code.long()].sum(1), touched.sum(1)])
-    offsets = torch.nn.functional.pad(counts.cpu().cumsum(1), (1, 0, 0, 1))  # the one host synchronisation
+    offsets = torch.nn.functional.pad(counts.cpu().cumsum(1), (1, 0, 0, 1))  # the one host synchronization
     total_vertices, total_faces, total_active = offsets[:3, -1].tolist()
 
     sample, edge = torch.nonzero_static(crossing, size=total_vertices).unbind(-1)

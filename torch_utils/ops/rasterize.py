@@ -10,7 +10,7 @@ Row i lies at NDC y = (2i + 1)/H − 1, column j at x = (2j + 1)/W − 1. A pixe
 
 Visible is −w ≤ z ≤ w. Triangles that cross the near plane or lie partly behind the camera are clipped; both windings
 are drawn; triangles without area, with NaN or infinite vertices are left out. Of equal depths the lowest face id wins.
-A pixel centre on a shared edge belongs to exactly one of the two triangles (rows and columns are half-open intervals).
+A pixel center on a shared edge belongs to exactly one of the two triangles (rows and columns are half-open intervals).
 `previous`: the `rast` of the layer in front, of the same triangles: the next layer behind it (depth peeling).
 
 Gradient: once, from u, v, z/w and rast_db to `positions`; none from the id, none through visibility (`antialias` has
@@ -213,7 +213,7 @@ def _clip(triangle: Tensor) -> list[Tensor]:
 
 
 def _depths(triangles: Tensor, height: int, width: int) -> Tensor:
-    """z/w [K, H, W] where triangle k covers the pixel's centre, else infinity."""
+    """z/w [K, H, W] where triangle k covers the pixel's center, else infinity."""
     order = triangles[..., 1].argsort(dim=1, stable=True)
     a, b, c = triangles.gather(1, order[..., None].expand_as(triangles)).unbind(1)
     to_b, to_c = b - a, c - a

@@ -3,8 +3,8 @@
     silhouettes(vertices [V, 3], faces [F, 3] int32, axes [N, 2, 3], side=256) -> [N, side, side / 8] uint8
 
 View n has its right axis in axes[n, 0] and its up axis in axes[n, 1] (unit vectors, same type as the vertices); it
-shows the square of half-width 1 around the origin. Pixel i's centre lies at −1 + (2i + 1) / side; row 0 is at the
-bottom, bit k of byte j is column 8j + k. A pixel is covered when its centre lies in a triangle, by the rule of
+shows the square of half-width 1 around the origin. Pixel i's center lies at −1 + (2i + 1) / side; row 0 is at the
+bottom, bit k of byte j is column 8j + k. A pixel is covered when its center lies in a triangle, by the rule of
 `rasterize`; triangles without area, with a coordinate that is not finite or a billion pixels away cover nothing.
 side: a multiple of 64.
 float32 or float64, computed in double; half precision is taken as float32. No gradient. Deterministic. CPU kernel;

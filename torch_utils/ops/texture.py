@@ -4,7 +4,7 @@
         → [N, h, w, C]
 
 image: float32 or float64, one picture for all (1) or one each (N); half is computed in the type of `uv` and returned as
-half. uv: (u, v), the picture spans [0, 1]²; texel centres lie at half-integers, v = 0 is the upper border of row 0.
+half. uv: (u, v), the picture spans [0, 1]²; texel centers lie at half-integers, v = 0 is the upper border of row 0.
 uv_db [N, h, w, 4] = (du/dX, du/dY, dv/dX, dv/dY): what `interpolate` returns for uv with `rast_db`.
 filter: "nearest", "bilinear", or "trilinear" between the two mip levels around the footprint's longer axis (needs
 `uv_db`); None: trilinear with `uv_db`, else bilinear. Level l has max(1, size >> l) texels, each the mean of those it

@@ -5,11 +5,11 @@
 planes: (x, y), (y, z), (x, z) of each sample; in a plane (a, b) the coordinate a runs along the width (dimension 3) and
 b along the height (dimension 2). float32 or float64 (half is computed in float32); any memory format with adjacent
 channels is taken without a copy, a view of [B, R, R, 3, C] for instance. points: in [−1, 1], of the planes' type;
-beyond, the border holds. Texel centres lie at half-integers, so ±1 are the outer edges of the border texels
+beyond, the border holds. Texel centers lie at half-integers, so ±1 are the outer edges of the border texels
 (`align_corners=False`); a point with a NaN gets NaN. point_offsets: int64, on the CPU; sample b owns points
 point_offsets[b] : point_offsets[b + 1].
 
-Gradients to planes and points, once; a point beyond the outermost texel centres gets none along that axis.
+Gradients to planes and points, once; a point beyond the outermost texel centers gets none along that axis.
 The CPU kernel is bitwise repeatable for any number of threads; the CUDA kernel's forward is, its backward adds to the
 planes with atomics and refuses under `torch.use_deterministic_algorithms(True)`.
 Errors: TypeError, ValueError "triplane_sample(): expected …, got …".

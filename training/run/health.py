@@ -14,7 +14,7 @@ COVERAGE_RATIO = 0.35  # area of the fakes' masks against the reals'
 COMPONENTS = 4.0  # separate parts a shape, running-average generator
 SIGN_ACCURACY = 0.98  # images that a discriminator tells right
 DIVERSITY_SHARE = 0.3  # of the largest spread between shapes seen so far
-DIVERSITY_MIN = 0.02  # spread below which nothing has been learnt yet: no collapse can be told
+DIVERSITY_MIN = 0.02  # spread below which nothing has been learned yet: no collapse can be told
 WARM_UP_KIMG = 3.0  # the sphere must become something first
 FLOATERS_KIMG = 15.0  # until then, parts that are not joined yet are no failure
 PATIENCE = 3  # lines in a row
@@ -60,7 +60,7 @@ SYMPTOMS = (
     Symptom(
         "floaters",
         lambda line: line["nimg"] > FLOATERS_KIMG * 1000 and line.get("probe/components", 0.0) > COMPONENTS,
-        "shapes fall into many parts; raise loss.sdf_regulariser or lower loss.gamma",
+        "shapes fall into many parts; raise loss.sdf_regularizer or lower loss.gamma",
     ),
     Symptom(
         "saturated discriminator",

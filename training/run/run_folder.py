@@ -46,7 +46,7 @@ class RunFolder:
         """The configuration to go on with: the run's own, changed by `overrides`.
 
         given: a preset or file that must agree with it. UserError where that or an override differs in anything that
-        decides what is learnt; how long to go on and how often to write stay as they are unless overridden.
+        decides what is learned; how long to go on and how often to write stay as they are unless overridden.
         """
         latest_state(self.path)
         stored = load_config(str(self.path / CONFIG))

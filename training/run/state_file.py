@@ -24,7 +24,7 @@ KEPT = 2
 
 
 class Stateful(Protocol):
-    """A part of the training state: a module, an optimiser."""
+    """A part of the training state: a module, an optimizer."""
 
     def state_dict(self) -> Any:
         """Tensors by name."""
@@ -115,7 +115,7 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], free: froze
     return ""
 
 
-# Settings that a resumed run may change: they say how long to go on and how often to write, not what is learnt.
+# Settings that a resumed run may change: they say how long to go on and how often to write, not what is learned.
 RESUMABLE = frozenset(
     f"training.{name}"
     for name in ("total_kimg", "snapshot_kimg", "state_kimg", "log_kimg", "threads", "max_skipped_steps")

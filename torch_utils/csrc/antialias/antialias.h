@@ -1,12 +1,12 @@
 // Arithmetic of `antialias`, shared by host and device.
 //
-// Two adjacent pixels whose triangles differ form a pair. From the centre of the nearer pixel we walk along the segment to the
-// other centre, triangle by triangle across shared edges, until an edge is a silhouette: open, or its next triangle
-// folds back. The segment crosses it at a distance d in [0, 1] from the nearer centre: the nearer surface covers d − ½
-// more than the pixel grid says, so that share of (nearer − farther) colour goes to the farther pixel, or, where
+// Two adjacent pixels whose triangles differ form a pair. From the center of the nearer pixel we walk along the segment to the
+// other center, triangle by triangle across shared edges, until an edge is a silhouette: open, or its next triangle
+// folds back. The segment crosses it at a distance d in [0, 1] from the nearer center: the nearer surface covers d − ½
+// more than the pixel grid says, so that share of (nearer − farther) color goes to the farther pixel, or, where
 // negative, to the nearer one.
 //
-// A row's centre line crosses an edge by the rasteriser's half-open rule, so a triangle is crossed at exactly two edges
+// A row's center line crosses an edge by the rasterizer's half-open rule, so a triangle is crossed at exactly two edges
 // or none and the walk needs no tolerance. An edge counts only for pairs across it: steep edges for pairs within a row,
 // flat ones for pairs within a column. Each alone gives the exact derivative of the covered area; both would double it.
 #pragma once
@@ -37,22 +37,22 @@ TETRAGAN_HD Point screen_point(double x, double y, double w, int32_t height, int
 TETRAGAN_HD double along(const Point& p, bool vertical) { return vertical ? p.y : p.x; }
 TETRAGAN_HD double across(const Point& p, bool vertical) { return vertical ? p.x : p.y; }
 
-// Where the line across = centre meets the edge a–b, measured along; the same number for both orders of a and b.
-TETRAGAN_HD double crossing(const Point& a, const Point& b, double centre, bool vertical) {
+// Where the line across = center meets the edge a–b, measured along; the same number for both orders of a and b.
+TETRAGAN_HD double crossing(const Point& a, const Point& b, double center, bool vertical) {
   const bool ordered = across(a, vertical) < across(b, vertical);
   const Point &low = ordered ? a : b, &high = ordered ? b : a;
   const double slope = (along(high, vertical) - along(low, vertical)) / (across(high, vertical) - across(low, vertical));
-  return along(low, vertical) + (centre - across(low, vertical)) * slope;
+  return along(low, vertical) + (center - across(low, vertical)) * slope;
 }
 
-// The pair's silhouette: edge `slot` = 3·face + edge (−1: none) at distance `d` from the nearer centre.
+// The pair's silhouette: edge `slot` = 3·face + edge (−1: none) at distance `d` from the nearer center.
 struct Silhouette {
   int32_t slot;
   double d;
 };
 
 struct Pair {
-  double start, centre;  // the nearer centre, along and across
+  double start, center;  // the nearer center, along and across
   double sign;           // +1 where the farther pixel lies at greater `along`
   bool vertical;
 };
@@ -66,7 +66,7 @@ TETRAGAN_HD bool known_vertices(const int32_t* face, int64_t num_vertices) {
 }
 
 // points: of all `num_vertices` vertices; triangles with other ids end the walk. `face`, `target`: the triangles of the nearer and the farther pixel (target −1: background).
-TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces, const int32_t* neighbours,
+TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces, const int32_t* neighbors,
                                        int32_t num_faces, int64_t num_vertices, const Pair& pair, int32_t face,
                                        int32_t target) {
   const Silhouette none = {-1, 0.0};
@@ -80,8 +80,8 @@ TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces
     double at = 0;
     for (int k = 0; k < 3; ++k) {
       const Point &a = p[next_corner(k)], &b = p[last_corner(k)];
-      if (k == entry || (across(a, pair.vertical) <= pair.centre) == (across(b, pair.vertical) <= pair.centre)) continue;
-      const double here = crossing(a, b, pair.centre, pair.vertical);
+      if (k == entry || (across(a, pair.vertical) <= pair.center) == (across(b, pair.vertical) <= pair.center)) continue;
+      const double here = crossing(a, b, pair.center, pair.vertical);
       if (exit < 0 || pair.sign * here > pair.sign * at) {
         exit = k;
         at = here;
@@ -93,7 +93,7 @@ TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces
     const Point &a = p[next_corner(exit)], &b = p[last_corner(exit)];
     const double rise = across(b, pair.vertical) - across(a, pair.vertical);
     const double run = along(b, pair.vertical) - along(a, pair.vertical);
-    const int32_t next = neighbours[3 * static_cast<int64_t>(face) + exit];
+    const int32_t next = neighbors[3 * static_cast<int64_t>(face) + exit];
     bool silhouette = next < 0 || next >= num_faces;
     int next_entry = -1;
     if (!silhouette) {
@@ -133,7 +133,7 @@ TETRAGAN_HD void distance_gradient(const double* a, const double* b, const Pair&
   const double along_a = (a[first] * wa + 1) * scale_along, along_b = (b[first] * wb + 1) * scale_along;
   const double across_a = (a[second] * wa + 1) * scale_across, across_b = (b[second] * wb + 1) * scale_across;
   const double rise = across_b - across_a;
-  const double t = (pair.centre - across_a) / rise, slope = (along_b - along_a) / rise;
+  const double t = (pair.center - across_a) / rise, slope = (along_b - along_a) / rise;
   const double g = grad * pair.sign;
   const double by_along[2] = {g * (1 - t), g * t};
   const double by_across[2] = {-g * (1 - t) * slope, -g * t * slope};

@@ -51,7 +51,7 @@ int32_t triangle_at(const T* rast, int64_t pixel, int64_t num_faces) {
 // One row's pairs: slots and blends (d − ½).
 template <class T>
 void find_row(const Grid& grid, const T* rast, const std::vector<Point>& points, const int32_t* faces,
-              const int32_t* neighbours, int64_t num_faces, int64_t line, int32_t* slots, T* blends) {
+              const int32_t* neighbors, int64_t num_faces, int64_t line, int32_t* slots, T* blends) {
   const int64_t row = line % grid.height;
   for (int64_t column = 0; column < grid.width; ++column) {
     const int64_t pixel = line * grid.width + column;
@@ -65,7 +65,7 @@ void find_row(const Grid& grid, const T* rast, const std::vector<Point>& points,
       if (here == there) continue;
       const bool self = there < 0 || (here >= 0 && rast[4 * pixel + 2] <= rast[4 * partner + 2]);
       const Pair pair = pair_at(row, column, direction, self);
-      const Silhouette s = edges::find_silhouette(points.data(), faces, neighbours, static_cast<int32_t>(num_faces),
+      const Silhouette s = edges::find_silhouette(points.data(), faces, neighbors, static_cast<int32_t>(num_faces),
                                                   static_cast<int64_t>(points.size()), pair, self ? here : there,
                                                   self ? there : here);
       if (s.slot < 0) continue;
@@ -88,22 +88,22 @@ void for_pairs_of(const Grid& grid, const int32_t* slots, const T* blends, int64
   }
 }
 
-std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& colour, const Tensor& rast, const Tensor& positions,
-                                             const Tensor& faces, const Tensor& neighbours) {
-  const Grid grid{colour.size(0), colour.size(1), colour.size(2)};
-  const int64_t channels = colour.size(3), count = faces.size(0);
-  Tensor out = empty_like_of(colour, {grid.images, grid.height, grid.width, channels});
+std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& color, const Tensor& rast, const Tensor& positions,
+                                             const Tensor& faces, const Tensor& neighbors) {
+  const Grid grid{color.size(0), color.size(1), color.size(2)};
+  const int64_t channels = color.size(3), count = faces.size(0);
+  Tensor out = empty_like_of(color, {grid.images, grid.height, grid.width, channels});
   Tensor slots = empty_like_of(faces, {grid.images, grid.height, grid.width, 2});
-  Tensor blends = empty_like_of(colour, {grid.images, grid.height, grid.width, 2});
-  dispatch_floating(colour, "antialias", [&](auto zero) {
+  Tensor blends = empty_like_of(color, {grid.images, grid.height, grid.width, 2});
+  dispatch_floating(color, "antialias", [&](auto zero) {
     using T = decltype(zero);
-    const T *source = data<T>(colour), *pixels = data<T>(rast);
+    const T *source = data<T>(color), *pixels = data<T>(rast);
     T *target = mutable_data<T>(out), *blend = mutable_data<T>(blends);
     int32_t* slot = mutable_data<int32_t>(slots);
     const auto points = screen_points(data<T>(positions), positions.size(0), grid);
     const int64_t lines = grid.images * grid.height;
     parallel_tasks(lines, [&](int64_t line) {
-      find_row(grid, pixels, points, data<int32_t>(faces), data<int32_t>(neighbours), count, line, slot, blend);
+      find_row(grid, pixels, points, data<int32_t>(faces), data<int32_t>(neighbors), count, line, slot, blend);
     });
     parallel_tasks(lines, [&](int64_t line) {
       const int64_t first = line * grid.width;
@@ -124,7 +124,7 @@ std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& colour, const Tensor&
 }
 
 template <class T>
-void colour_gradient_row(const Grid& grid, const int32_t* slots, const T* blends, const T* grad, int64_t channels,
+void color_gradient_row(const Grid& grid, const int32_t* slots, const T* blends, const T* grad, int64_t channels,
                          int64_t line, T* out) {
   const int64_t first = line * grid.width;
   std::copy(grad + first * channels, grad + (first + grid.width) * channels, out + first * channels);
@@ -140,20 +140,20 @@ void colour_gradient_row(const Grid& grid, const int32_t* slots, const T* blends
   }
 }
 
-std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tensor& colour, const Tensor& positions,
+std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tensor& color, const Tensor& positions,
                                               const Tensor& faces, const Tensor& slots, const Tensor& blends,
                                               bool of_positions) {
-  const Grid grid{colour.size(0), colour.size(1), colour.size(2)};
-  const int64_t channels = colour.size(3);
-  Tensor grad_colour = empty_like_of(colour, {grid.images, grid.height, grid.width, channels});
+  const Grid grid{color.size(0), color.size(1), color.size(2)};
+  const int64_t channels = color.size(3);
+  Tensor grad_color = empty_like_of(color, {grid.images, grid.height, grid.width, channels});
   Tensor grad_positions = zeros_like_of(positions, {of_positions ? positions.size(0) : 0, 4});
-  dispatch_floating(colour, "antialias", [&](auto zero) {
+  dispatch_floating(color, "antialias", [&](auto zero) {
     using T = decltype(zero);
-    const T *source = data<T>(colour), *grad = data<T>(grad_out), *blend = data<T>(blends), *points = data<T>(positions);
+    const T *source = data<T>(color), *grad = data<T>(grad_out), *blend = data<T>(blends), *points = data<T>(positions);
     const int32_t *slot = data<int32_t>(slots), *triangles = data<int32_t>(faces);
-    T* to_colour = mutable_data<T>(grad_colour);
+    T* to_color = mutable_data<T>(grad_color);
     parallel_tasks(grid.images * grid.height, [&](int64_t line) {
-      colour_gradient_row(grid, slot, blend, grad, channels, line, to_colour);
+      color_gradient_row(grid, slot, blend, grad, channels, line, to_color);
     });
     if (!of_positions) return;
     const auto ends = [&](int32_t code, int64_t& a, int64_t& b) {
@@ -197,7 +197,7 @@ std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tens
     };
     sum_on_vertices(grid.images, grid.height, 4, mutable_data<T>(grad_positions), row_range, row_sum);
   });
-  return {grad_colour, grad_positions};
+  return {grad_color, grad_positions};
 }
 
 }  // namespace

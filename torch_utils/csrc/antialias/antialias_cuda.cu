@@ -27,7 +27,7 @@ __global__ void project_kernel(const T* positions, AntialiasSize s, Point* point
 }
 
 template <class T>
-__global__ void find_kernel(const T* rast, const Point* points, const int32_t* faces, const int32_t* neighbours,
+__global__ void find_kernel(const T* rast, const Point* points, const int32_t* faces, const int32_t* neighbors,
                             AntialiasSize s, int32_t* slots, T* blends) {
   TETRAGAN_EACH(item, 2 * s.images * s.height * s.width) {
     const int64_t pixel = item / 2;
@@ -42,7 +42,7 @@ __global__ void find_kernel(const T* rast, const Point* points, const int32_t* f
     if (here == there) continue;
     const bool self = there < 0 || (here >= 0 && rast[4 * pixel + 2] <= rast[4 * partner + 2]);
     const Pair pair = pair_at(row, column, direction, self);
-    const Silhouette found = edges::find_silhouette(points, faces, neighbours, static_cast<int32_t>(s.faces), s.vertices, pair,
+    const Silhouette found = edges::find_silhouette(points, faces, neighbors, static_cast<int32_t>(s.faces), s.vertices, pair,
                                                     self ? here : there, self ? there : here);
     if (found.slot < 0) continue;
     slots[item] = self ? found.slot + 1 : -(found.slot + 1);
@@ -60,7 +60,7 @@ __device__ bool pair_of(const AntialiasSize& s, int64_t pixel, int k, int64_t& i
   return true;
 }
 
-// backward = false: out = colour with its blends. backward = true: `source` is the gradient, out that of the colour.
+// backward = false: out = color with its blends. backward = true: `source` is the gradient, out that of the color.
 template <class T, bool backward>
 __global__ void gather_kernel(const T* source, const int32_t* slots, const T* blends, AntialiasSize s, T* out) {
   TETRAGAN_EACH(pixel, s.images * s.height * s.width) {
@@ -83,7 +83,7 @@ __global__ void gather_kernel(const T* source, const int32_t* slots, const T* bl
 }
 
 template <class T>
-__global__ void positions_kernel(const T* grad, const T* colour, const T* positions, const int32_t* faces,
+__global__ void positions_kernel(const T* grad, const T* color, const T* positions, const int32_t* faces,
                                  const int32_t* slots, const T* blends, AntialiasSize s, T* grad_positions) {
   TETRAGAN_EACH(item, 2 * s.images * s.height * s.width) {
     const int32_t code = slots[item];
@@ -93,7 +93,7 @@ __global__ void positions_kernel(const T* grad, const T* colour, const T* positi
     const T* of_target = grad + (blends[item] > 0 ? far : near) * s.channels;
     double of_distance = 0;
     for (int64_t k = 0; k < s.channels; ++k) {
-      of_distance += static_cast<double>(of_target[k]) * (colour[near * s.channels + k] - colour[far * s.channels + k]);
+      of_distance += static_cast<double>(of_target[k]) * (color[near * s.channels + k] - color[far * s.channels + k]);
     }
     if (of_distance == 0) continue;
     const int32_t slot = (code > 0 ? code : -code) - 1;
@@ -119,23 +119,23 @@ int64_t antialias_cuda_scratch(const AntialiasSize& size) {
 }
 
 template <class T>
-void antialias_cuda(const T* colour, const T* rast, const T* positions, const int32_t* faces, const int32_t* neighbours,
+void antialias_cuda(const T* color, const T* rast, const T* positions, const int32_t* faces, const int32_t* neighbors,
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
   auto* points = static_cast<Point*>(scratch);
   if (size.vertices > 0) project_kernel<<<blocks_for(size.vertices), kBlock, 0, stream>>>(positions, size, points);
-  find_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(rast, points, faces, neighbours, size, slots, blends);
-  gather_kernel<T, false><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(colour, slots, blends, size, out);
+  find_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(rast, points, faces, neighbors, size, slots, blends);
+  gather_kernel<T, false><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(color, slots, blends, size, out);
 }
 
 template <class T>
-void antialias_backward_cuda(const T* grad, const T* colour, const T* positions, const int32_t* faces, const int32_t* slots,
-                             const T* blends, const AntialiasSize& size, T* grad_colour, T* grad_positions,
+void antialias_backward_cuda(const T* grad, const T* color, const T* positions, const int32_t* faces, const int32_t* slots,
+                             const T* blends, const AntialiasSize& size, T* grad_color, T* grad_positions,
                              cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
-  gather_kernel<T, true><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad, slots, blends, size, grad_colour);
+  gather_kernel<T, true><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad, slots, blends, size, grad_color);
   if (grad_positions == nullptr) return;
-  positions_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(grad, colour, positions, faces, slots, blends,
+  positions_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(grad, color, positions, faces, slots, blends,
                                                                             size, grad_positions);
 }
 

@@ -15,13 +15,13 @@ int64_t antialias_cuda_scratch(const AntialiasSize& size);
 
 // slots [N, H, W, 2] and blends as in antialias_cpu.cpp.
 template <class T>
-void antialias_cuda(const T* colour, const T* rast, const T* positions, const int32_t* faces, const int32_t* neighbours,
+void antialias_cuda(const T* color, const T* rast, const T* positions, const int32_t* faces, const int32_t* neighbors,
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream);
 
 // grad_positions [V, 4] must be zero, or null: not wanted.
 template <class T>
-void antialias_backward_cuda(const T* grad, const T* colour, const T* positions, const int32_t* faces, const int32_t* slots,
-                             const T* blends, const AntialiasSize& size, T* grad_colour, T* grad_positions,
+void antialias_backward_cuda(const T* grad, const T* color, const T* positions, const int32_t* faces, const int32_t* slots,
+                             const T* blends, const AntialiasSize& size, T* grad_color, T* grad_positions,
                              cudaStream_t stream);
 
 }  // namespace tetragan

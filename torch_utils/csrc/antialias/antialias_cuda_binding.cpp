@@ -5,21 +5,21 @@
 namespace tetragan {
 namespace {
 
-AntialiasSize size_of(const Tensor& colour, const Tensor& positions, const Tensor& faces) {
-  return {colour.size(0), colour.size(1), colour.size(2), colour.size(3), faces.size(0), positions.size(0)};
+AntialiasSize size_of(const Tensor& color, const Tensor& positions, const Tensor& faces) {
+  return {color.size(0), color.size(1), color.size(2), color.size(3), faces.size(0), positions.size(0)};
 }
 
-std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& colour, const Tensor& rast, const Tensor& positions,
-                                             const Tensor& faces, const Tensor& neighbours) {
-  const OnDevice device(colour);
-  const AntialiasSize size = size_of(colour, positions, faces);
-  Tensor out = empty_like_of(colour, {size.images, size.height, size.width, size.channels});
+std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& color, const Tensor& rast, const Tensor& positions,
+                                             const Tensor& faces, const Tensor& neighbors) {
+  const OnDevice device(color);
+  const AntialiasSize size = size_of(color, positions, faces);
+  Tensor out = empty_like_of(color, {size.images, size.height, size.width, size.channels});
   Tensor slots = empty_like_of(faces, {size.images, size.height, size.width, 2});
-  Tensor blends = empty_like_of(colour, {size.images, size.height, size.width, 2});
-  Tensor scratch = empty_like_of(colour, {antialias_cuda_scratch(size)}, ScalarType::Byte);
-  dispatch_floating(colour, "antialias", [&](auto zero) {
+  Tensor blends = empty_like_of(color, {size.images, size.height, size.width, 2});
+  Tensor scratch = empty_like_of(color, {antialias_cuda_scratch(size)}, ScalarType::Byte);
+  dispatch_floating(color, "antialias", [&](auto zero) {
     using T = decltype(zero);
-    antialias_cuda<T>(data<T>(colour), data<T>(rast), data<T>(positions), data<int32_t>(faces), data<int32_t>(neighbours),
+    antialias_cuda<T>(data<T>(color), data<T>(rast), data<T>(positions), data<int32_t>(faces), data<int32_t>(neighbors),
                       size, scratch.data_ptr(), mutable_data<T>(out), mutable_data<int32_t>(slots), mutable_data<T>(blends),
                       device.stream);
   });
@@ -27,21 +27,21 @@ std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& colour, const Tensor&
   return {out, slots, blends};
 }
 
-std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tensor& colour, const Tensor& positions,
+std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tensor& color, const Tensor& positions,
                                               const Tensor& faces, const Tensor& slots, const Tensor& blends,
                                               bool of_positions) {
-  const OnDevice device(colour);
-  const AntialiasSize size = size_of(colour, positions, faces);
-  Tensor grad_colour = empty_like_of(colour, {size.images, size.height, size.width, size.channels});
+  const OnDevice device(color);
+  const AntialiasSize size = size_of(color, positions, faces);
+  Tensor grad_color = empty_like_of(color, {size.images, size.height, size.width, size.channels});
   Tensor grad_positions = zeros_like_of(positions, {of_positions ? positions.size(0) : 0, 4});
-  dispatch_floating(colour, "antialias", [&](auto zero) {
+  dispatch_floating(color, "antialias", [&](auto zero) {
     using T = decltype(zero);
-    antialias_backward_cuda<T>(data<T>(grad_out), data<T>(colour), data<T>(positions), data<int32_t>(faces),
-                               data<int32_t>(slots), data<T>(blends), size, mutable_data<T>(grad_colour),
+    antialias_backward_cuda<T>(data<T>(grad_out), data<T>(color), data<T>(positions), data<int32_t>(faces),
+                               data<int32_t>(slots), data<T>(blends), size, mutable_data<T>(grad_color),
                                of_positions ? mutable_data<T>(grad_positions) : nullptr, device.stream);
   });
   check_launch("antialias");
-  return {grad_colour, grad_positions};
+  return {grad_color, grad_positions};
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ __global__ void backward_kernel(const T* grad, const T* x, const T* y, const A* 
                                 A* scratch, T* grad_x) {
   const Runs runs = runs_of(s);
   TETRAGAN_EACH(item, s.samples * runs.count * s.channels) {
-    // Neighbouring threads take neighbouring memory: channels where they are innermost, else pixels of one channel.
+    // Neighboring threads take neighboring memory: channels where they are innermost, else pixels of one channel.
     const int64_t sample = item / (runs.count * s.channels), rest = item % (runs.count * s.channels);
     const int64_t channel = s.inner > 1 ? rest / runs.count : rest % s.channels;
     const int64_t run = s.inner > 1 ? rest % runs.count : rest / s.channels;

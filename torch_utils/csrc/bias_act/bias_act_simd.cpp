@@ -1,4 +1,4 @@
-// The inner loops of `bias_act` for one instruction set; see common/isa.h. Plain loops that the compiler vectorises.
+// The inner loops of `bias_act` for one instruction set; see common/isa.h. Plain loops that the compiler vectorizes.
 // build-flags: -ffp-contract=fast -fno-trapping-math -fno-math-errno
 #include <cmath>
 #include <cstdint>
@@ -57,7 +57,7 @@ inline void backward(const T* __restrict grad, const T* __restrict x, const T* _
   }
 }
 
-// The sums run over sixteen lanes, so that they vectorise and do not depend on the instruction set's width.
+// The sums run over sixteen lanes, so that they vectorize and do not depend on the instruction set's width.
 template <bool kScaled, class T, class A>
 inline void backward_plane(const T* __restrict grad, const T* __restrict x, const T* __restrict y, A scale, int64_t count,
                            BiasAct<A> act, T* __restrict grad_x, A* grad_bias, A* grad_scale) {

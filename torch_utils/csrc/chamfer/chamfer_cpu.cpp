@@ -116,7 +116,7 @@ void write_nearest(const Cloud<T>& from, const Cloud<T>& to, Scratch<T>& scratch
   nearest(from, to, scratch.gap.data(), scratch.best.data(), scratch.index.data());
   for (int64_t place = 0; place < from.count; ++place) {
     const T best = scratch.best[place];
-    // A point that is not finite kept its start value, and one without any neighbour has no index.
+    // A point that is not finite kept its start value, and one without any neighbor has no index.
     const bool found = best >= 0 && std::isfinite(best);
     distance[from.ids[place]] = best >= 0 ? best : std::numeric_limits<T>::infinity();
     index[from.ids[place]] = found ? scratch.index[place] : 0;

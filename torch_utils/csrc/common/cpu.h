@@ -28,7 +28,7 @@ void dispatch_floating(const Tensor& tensor, const char* op, F&& f) {
   }
 }
 
-// A new tensor like `like` (device, and type unless given); not initialised.
+// A new tensor like `like` (device, and type unless given); not initialized.
 inline Tensor empty_like_of(const Tensor& like, std::initializer_list<int64_t> shape,
                             std::optional<ScalarType> type = std::nullopt) {
   return torch::stable::new_empty(like, {shape.begin(), shape.size()}, type ? *type : like.scalar_type());

@@ -12,11 +12,11 @@ namespace tetragan {
 
 namespace {
 
-// Neighbours of vertex v: ids[first[v] … first[v + 1] − 1], in the order of the edges.
-struct Neighbours {
+// Neighbors of vertex v: ids[first[v] … first[v + 1] − 1], in the order of the edges.
+struct Neighbors {
   std::vector<int32_t> first, ids;
 
-  Neighbours(const int32_t* edges, int64_t edge_count, int64_t vertex_count) : first(vertex_count + 1, 0), ids(2 * edge_count) {
+  Neighbors(const int32_t* edges, int64_t edge_count, int64_t vertex_count) : first(vertex_count + 1, 0), ids(2 * edge_count) {
     for (int64_t e = 0; e < 2 * edge_count; ++e) ++first[edges[e] + 1];
     for (int64_t v = 0; v < vertex_count; ++v) first[v + 1] += first[v];
     std::vector<int32_t> next(first.begin(), first.end() - 1);
@@ -41,8 +41,8 @@ struct Part {
 template <class T>
 class Sample {
  public:
-  Sample(const T* sdf, int64_t count, const Neighbours& neighbours, const bool* blocked, double step)
-      : sdf_(sdf), count_(count), neighbours_(neighbours), blocked_(blocked), step_(step), part_(count, -1) {}
+  Sample(const T* sdf, int64_t count, const Neighbors& neighbors, const bool* blocked, double step)
+      : sdf_(sdf), count_(count), neighbors_(neighbors), blocked_(blocked), step_(step), part_(count, -1) {}
 
   void run(T depth, T* out) {
     label();
@@ -62,8 +62,8 @@ class Sample {
   bool inside(int32_t v) const { return sdf_[v] < 0; }
 
   template <class F>
-  void each_neighbour(int32_t v, const F& f) const {
-    for (int32_t k = neighbours_.first[v]; k < neighbours_.first[v + 1]; ++k) f(neighbours_.ids[k]);
+  void each_neighbor(int32_t v, const F& f) const {
+    for (int32_t k = neighbors_.first[v]; k < neighbors_.first[v + 1]; ++k) f(neighbors_.ids[k]);
   }
 
   // Parts in the order of their lowest vertices; members in the order of a flood, first in first out.
@@ -77,7 +77,7 @@ class Sample {
       members_.push_back(seed);
       for (int64_t k = begin; k < static_cast<int64_t>(members_.size()); ++k) {
         weight += -static_cast<double>(sdf_[members_[k]]);
-        each_neighbour(members_[k], [&](int32_t u) {
+        each_neighbor(members_[k], [&](int32_t u) {
           if (!inside(u) || part_[u] >= 0) return;
           part_[u] = id;
           members_.push_back(u);
@@ -131,7 +131,7 @@ class Sample {
   }
 
   void reach_from(int32_t v) {
-    each_neighbour(v, [&](int32_t u) {
+    each_neighbor(v, [&](int32_t u) {
       const bool is_inside = inside(u);
       if (!is_inside && blocked_[u]) return;
       const double cost = is_inside ? best_[v] : best_[v] + (sdf_[u] > 0 ? static_cast<double>(sdf_[u]) : 0.0) + step_;
@@ -161,7 +161,7 @@ class Sample {
 
   const T* sdf_;
   const int64_t count_;
-  const Neighbours& neighbours_;
+  const Neighbors& neighbors_;
   const bool* blocked_;
   const double step_;
   std::vector<int32_t> part_, members_, order_, previous_;
@@ -173,13 +173,13 @@ class Sample {
 Tensor join_parts(const Tensor& sdf, const Tensor& edges, const Tensor& blocked, double depth, double step) {
   const int64_t batch = sdf.size(0), count = sdf.size(1);
   Tensor result = torch::stable::clone(sdf);
-  const Neighbours neighbours(data<int32_t>(edges), edges.size(0), count);
+  const Neighbors neighbors(data<int32_t>(edges), edges.size(0), count);
   dispatch_floating(sdf, "join_parts", [&](auto zero) {
     using T = decltype(zero);
     const T* values = data<T>(sdf);
     T* out = mutable_data<T>(result);
     parallel_tasks(batch, [&](int64_t b) {
-      Sample<T>(values + b * count, count, neighbours, data<bool>(blocked), step).run(static_cast<T>(depth), out + b * count);
+      Sample<T>(values + b * count, count, neighbors, data<bool>(blocked), step).run(static_cast<T>(depth), out + b * count);
     });
   });
   return result;

@@ -102,10 +102,10 @@ Bits dilated(const Bits& image, int32_t reach, bool round) {
   return out;
 }
 
-// Whether a pixel may go: the ring of its 8 neighbours, bit k in circular order from (−1, −1); odd bits are 4-neighbours.
+// Whether a pixel may go: the ring of its 8 neighbors, bit k in circular order from (−1, −1); odd bits are 4-neighbors.
 bool removable(uint32_t ring) {
-  const int neighbours = __builtin_popcount(ring);
-  int parts = 0;  // runs of the ring that hold a 4-neighbour: 4-connected parts
+  const int neighbors = __builtin_popcount(ring);
+  int parts = 0;  // runs of the ring that hold a 4-neighbor: 4-connected parts
   if (ring == 0xff) {
     parts = 1;
   } else {
@@ -122,7 +122,7 @@ bool removable(uint32_t ring) {
       }
     }
   }
-  return (parts == 1 && neighbours > 1) || (parts == 0 && neighbours != 1);
+  return (parts == 1 && neighbors > 1) || (parts == 0 && neighbors != 1);
 }
 
 // Peel `image` side by side down to lines, keeping every pixel of `original`.

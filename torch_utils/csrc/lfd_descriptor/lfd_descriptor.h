@@ -8,7 +8,7 @@
 
 namespace tetragan::lfd {
 
-constexpr int kTable = 101, kTableCentre = 50, kAngular = 12, kRadial = 3;
+constexpr int kTable = 101, kTableCenter = 50, kAngular = 12, kRadial = 3;
 constexpr int kRegionCoefficients = kAngular * kRadial - 1, kContourCoefficients = 10;
 constexpr int kDescriptorBytes = kRegionCoefficients + kContourCoefficients + 2;
 
@@ -68,7 +68,7 @@ inline std::vector<Run> runs_of(const Bits& image, bool inverted = false) {
 struct Shape {
   int64_t pixels = 0;
   int32_t low_x = INT32_MAX, high_x = -1, low_y = INT32_MAX, high_y = -1;
-  double centre_x = 0, centre_y = 0, radius = 0, eccentricity = 0;
+  double center_x = 0, center_y = 0, radius = 0, eccentricity = 0;
 };
 
 Shape measure(const std::vector<Run>& runs);

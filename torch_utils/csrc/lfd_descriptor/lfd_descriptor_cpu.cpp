@@ -22,9 +22,9 @@ struct Basis {
       for (int r = 0; r < kRadial; ++r) {
         for (int y = 0; y < kTable; ++y) {
           for (int x = 0; x < kTable; ++x) {
-            const double dx = x - kTableCentre, dy = y - kTableCentre, radius = std::sqrt(dx * dx + dy * dy);
+            const double dx = x - kTableCenter, dy = y - kTableCenter, radius = std::sqrt(dx * dx + dy * dy);
             const size_t place = (static_cast<size_t>(p * kRadial + r) * kTable + y) * kTable + x;
-            const double wave = radius < kTableCentre ? std::cos(kPi * r * radius / kTableCentre) : 0;
+            const double wave = radius < kTableCenter ? std::cos(kPi * r * radius / kTableCenter) : 0;
             const double angle = std::atan2(dy, dx);
             real[place] = wave * std::cos(p * angle);
             imaginary[place] = wave * std::sin(p * angle);
@@ -46,7 +46,7 @@ struct Place {
   double next;
 
   Place(double offset, double radius) {
-    const double at = kTableCentre + offset * kTableCentre / radius;
+    const double at = kTableCenter + offset * kTableCenter / radius;
     cell = std::min(kTable - 2, static_cast<int32_t>(std::floor(at)));
     next = at - cell;
   }
@@ -82,8 +82,8 @@ Shape measure(const std::vector<Run>& runs) {
       farthest = std::max(farthest, dx * dx + dy * dy);
     }
   }
-  shape.centre_x = 0.5 * static_cast<double>(middle_x);
-  shape.centre_y = 0.5 * static_cast<double>(middle_y);
+  shape.center_x = 0.5 * static_cast<double>(middle_x);
+  shape.center_y = 0.5 * static_cast<double>(middle_y);
   shape.radius = 0.5 * std::sqrt(static_cast<double>(farthest));
   const double difference = static_cast<double>(xx - yy), mixed = static_cast<double>(xy), total = static_cast<double>(xx + yy);
   shape.eccentricity = total > 0 ? std::min(1.0, (difference * difference + 4 * mixed * mixed) / (total * total)) : 0;
@@ -91,7 +91,7 @@ Shape measure(const std::vector<Run>& runs) {
 }
 
 double circularity(const Bits& image, int64_t pixels) {
-  // A pixel is inside when all its neighbours in the picture are set; what lies outside the picture counts as set.
+  // A pixel is inside when all its neighbors in the picture are set; what lies outside the picture counts as set.
   const auto across = [&](int32_t y, std::vector<uint64_t>& out) {
     for (int32_t word = 0; word < image.words; ++word) {
       const uint64_t* row = image.row(y);
@@ -119,7 +119,7 @@ void region_coefficients(const std::vector<Run>& runs, const Shape& shape, doubl
   // Sums over pixels of bilinear look-ups are sums over table cells of the weight that all pixels put on them.
   std::vector<double> weight(kTable * kTable, 0), across(kTable, 0);
   std::vector<Place> columns;
-  for (int32_t x = shape.low_x; x <= shape.high_x; ++x) columns.emplace_back(x - shape.centre_x, radius);
+  for (int32_t x = shape.low_x; x <= shape.high_x; ++x) columns.emplace_back(x - shape.center_x, radius);
   for (size_t i = 0; i < runs.size();) {
     const int32_t y = runs[i].y;
     std::fill(across.begin(), across.end(), 0.0);
@@ -130,7 +130,7 @@ void region_coefficients(const std::vector<Run>& runs, const Shape& shape, doubl
         across[place.cell + 1] += place.next;
       }
     }
-    const Place place(y - shape.centre_y, radius);
+    const Place place(y - shape.center_y, radius);
     double *low = weight.data() + place.cell * kTable, *high = low + kTable;
     for (int x = 0; x < kTable; ++x) {
       low[x] += (1 - place.next) * across[x];
@@ -166,7 +166,7 @@ void contour_coefficients(const Bits& image, const Shape& shape, double* magnitu
   std::vector<double> distance(count), cosine(count), sine(count);
   double mean = 0;
   for (size_t i = 0; i < count; ++i) {
-    const double dx = contour[i].x - shape.centre_x, dy = contour[i].y - shape.centre_y;
+    const double dx = contour[i].x - shape.center_x, dy = contour[i].y - shape.center_y;
     distance[i] = std::sqrt(dx * dx + dy * dy);
     mean += distance[i];
     const double angle = 2 * kPi * static_cast<double>(i) / static_cast<double>(count);

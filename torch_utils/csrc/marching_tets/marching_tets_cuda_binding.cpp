@@ -50,7 +50,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> topology(const Tensor& sdf, c
     launch_count(data<decltype(zero)>(sdf), tables, batch, maps, mutable_data<int64_t>(counts), on.stream);
   });
   check_launch("marching_tets_topology");
-  // The one host synchronisation: the counts size the outputs.
+  // The one host synchronization: the counts size the outputs.
   Tensor offsets = torch::stable::to(counts, torch::stable::Device(torch::headeronly::DeviceType::CPU));
   const int64_t* o = data<int64_t>(offsets);
   const bool sound = o[3 * (batch + 1)] == 0;

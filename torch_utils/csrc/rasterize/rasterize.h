@@ -1,6 +1,6 @@
 // Arithmetic of `rasterize`, shared by host and device.
 //
-// Coverage by scan conversion in double precision. A row's centre line c = row + ½ meets an edge a→b (a above b) when
+// Coverage by scan conversion in double precision. A row's center line c = row + ½ meets an edge a→b (a above b) when
 // a.y ≤ c < b.y, at x = a.x + (c − a.y)·(b.x − a.x)/(b.y − a.y); a pixel is inside when left ≤ column + ½ < right. Both
 // triangles of a shared edge compute the same x from the same two points in the same order, so the edge neither leaks nor
 // doubles, for any winding. No operation may be contracted (-ffp-contract=off, --fmad=false).
@@ -66,7 +66,7 @@ TETRAGAN_HD ScreenVertex project(const ClipVertex& p, int32_t height, int32_t wi
   return s;
 }
 
-// False where the triangle covers no row or no column: outside the picture, degenerate, between centres, or too far out.
+// False where the triangle covers no row or no column: outside the picture, degenerate, between centers, or too far out.
 TETRAGAN_HD bool prepare(const ScreenVertex& p0, const ScreenVertex& p1, const ScreenVertex& p2, int32_t height,
                          int32_t width, Spans& out) {
   const double low_y = lower(lower(p0.y, p1.y), p2.y), high_y = higher(higher(p0.y, p1.y), p2.y);
@@ -104,15 +104,15 @@ TETRAGAN_HD bool prepare(const ScreenVertex& p0, const ScreenVertex& p1, const S
 
 // The columns [begin, end) of one row of [row_begin, row_end).
 TETRAGAN_HD void span(const Spans& t, int32_t row, int32_t width, int32_t& begin, int32_t& end) {
-  const double centre = row + 0.5;
-  const double on_long = t.x0 + (centre - t.y0) * t.slope_long;
+  const double center = row + 0.5;
+  const double on_long = t.x0 + (center - t.y0) * t.slope_long;
   const double on_short =
-      centre < t.y1 ? t.x0 + (centre - t.y0) * t.slope_upper : t.x1 + (centre - t.y1) * t.slope_lower;
+      center < t.y1 ? t.x0 + (center - t.y0) * t.slope_upper : t.x1 + (center - t.y1) * t.slope_lower;
   begin = ceil_between((t.long_edge_left ? on_long : on_short) - 0.5, 0, width);
   end = ceil_between((t.long_edge_left ? on_short : on_long) - 0.5, 0, width);
 }
 
-// z/w at pixel centres of a row is row_depth + (column + ½)·dz_dx, kept within the triangle's own range.
+// z/w at pixel centers of a row is row_depth + (column + ½)·dz_dx, kept within the triangle's own range.
 TETRAGAN_HD double row_depth(const Spans& t, int32_t row) {
   return t.z0 + (row + 0.5 - t.y0) * t.dz_dy - t.x0 * t.dz_dx;
 }
@@ -149,7 +149,7 @@ TETRAGAN_HD int clip(const ClipVertex* triangle, ClipVertex* polygon) {
   return count;
 }
 
-// NDC of a pixel's centre along one axis.
+// NDC of a pixel's center along one axis.
 TETRAGAN_HD double pixel_ndc(int32_t index, int32_t size) { return (2 * index + 1) / static_cast<double>(size) - 1.0; }
 
 // Perspective-correct barycentric weights at a pixel and their image-space derivatives.

@@ -13,7 +13,7 @@ using raster::ScreenVertex;
 using raster::Spans;
 
 constexpr int64_t kMinBandRows = 16;
-// Spans at least this long go through the loop that the compiler vectorises.
+// Spans at least this long go through the loop that the compiler vectorizes.
 constexpr int32_t kLongSpan = 16;
 
 template <class T>

@@ -1,7 +1,7 @@
 // Coverage of one triangle in one orthographic view, for host and device.
 //
-// Screen coordinates are pixels: the centre of pixel (row, column) is at (column + ½, row + ½). A row belongs to a triangle
-// when lowest y ≤ centre < highest y, a column when left ≤ centre < right: the rule of `rasterize`, so that triangles that
+// Screen coordinates are pixels: the center of pixel (row, column) is at (column + ½, row + ½). A row belongs to a triangle
+// when lowest y ≤ center < highest y, a column when left ≤ center < right: the rule of `rasterize`, so that triangles that
 // share an edge never both cover a pixel and never leave one out.
 #pragma once
 #include "common/host_device.h"
@@ -17,8 +17,8 @@ constexpr double kMaxPixel = 1e9;
 
 TETRAGAN_HD bool is_near(const Point& p) { return p.x > -kMaxPixel && p.x < kMaxPixel && p.y > -kMaxPixel && p.y < kMaxPixel; }
 
-// The first pixel whose centre is at `coordinate` or beyond, clamped to [0, side]; 0 for NaN.
-TETRAGAN_HD int32_t first_centre(double coordinate, int32_t side) {
+// The first pixel whose center is at `coordinate` or beyond, clamped to [0, side]; 0 for NaN.
+TETRAGAN_HD int32_t first_center(double coordinate, int32_t side) {
   const double pixel = ceil(coordinate - 0.5);
   return !(pixel > 0) ? 0 : pixel >= side ? side : static_cast<int32_t>(pixel);
 }
@@ -50,8 +50,8 @@ struct Triangle {
     first_slope = b.y > a.y ? (b.x - a.x) / (b.y - a.y) : 0;
     second_slope = c.y > b.y ? (c.x - b.x) / (c.y - b.y) : 0;
     long_is_left = area > 0;
-    begin = first_centre(a.y, side);
-    end = first_centre(c.y, side);
+    begin = first_center(a.y, side);
+    end = first_center(c.y, side);
   }
 
   // Columns [left, right) of a row in [begin, end).
@@ -59,8 +59,8 @@ struct Triangle {
     const double y = row + 0.5;
     const double on_long = a.x + (y - a.y) * long_slope;
     const double on_short = y < b.y ? a.x + (y - a.y) * first_slope : b.x + (y - b.y) * second_slope;
-    left = first_centre(long_is_left ? on_long : on_short, side);
-    right = first_centre(long_is_left ? on_short : on_long, side);
+    left = first_center(long_is_left ? on_long : on_short, side);
+    right = first_center(long_is_left ? on_short : on_long, side);
   }
 };
 

@@ -1,7 +1,7 @@
 // Arithmetic of `triplane_sample`, shared by the CPU and CUDA kernels.
 //
-// Texel centres lie at half-integers, so a coordinate in [−1, 1] sits at ((coordinate + 1) · R − 1) / 2 between texels;
-// beyond the outermost centres the border's value holds and the coordinate has no gradient there.
+// Texel centers lie at half-integers, so a coordinate in [−1, 1] sits at ((coordinate + 1) · R − 1) / 2 between texels;
+// beyond the outermost centers the border's value holds and the coordinate has no gradient there.
 #pragma once
 #include "common/host_device.h"
 

@@ -1,4 +1,4 @@
-// CUDA kernels of `triplane_sample`: neighbouring threads take neighbouring channels of a point, so that texels are read and
+// CUDA kernels of `triplane_sample`: neighboring threads take neighboring channels of a point, so that texels are read and
 // added in whole lines. The gradient of the planes is added with atomics.
 #include "common/cuda_launch.h"
 #include "triplane_sample/triplane_sample.h"

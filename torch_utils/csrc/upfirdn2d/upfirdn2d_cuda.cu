@@ -1,4 +1,4 @@
-// CUDA kernel of `upfirdn2d`: one thread an output value, neighbours in memory side by side; the inputs that neighbouring
+// CUDA kernel of `upfirdn2d`: one thread an output value, neighbors in memory side by side; the inputs that neighboring
 // outputs share come from the cache.
 #include "common/cuda_launch.h"
 #include "upfirdn2d/upfirdn2d_cuda.h"

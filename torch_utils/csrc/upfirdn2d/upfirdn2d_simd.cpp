@@ -1,4 +1,4 @@
-// The inner loops of `upfirdn2d` for one instruction set; see common/isa.h. Plain loops that the compiler vectorises: each
+// The inner loops of `upfirdn2d` for one instruction set; see common/isa.h. Plain loops that the compiler vectorizes: each
 // output row is a weighted sum of input rows, then of that row's own pixels.
 // build-flags: -ffp-contract=fast -fno-trapping-math -fno-math-errno
 #include <cmath>
@@ -90,7 +90,7 @@ inline void sum_columns(const A* row, int64_t channels, const Taps<A>& columns, 
   }
 }
 
-// One channel, so that neighbours in memory are neighbours in the picture: `line` is the row with zeros around it. Each of
+// One channel, so that neighbors in memory are neighbors in the picture: `line` is the row with zeros around it. Each of
 // the `up` phases is a convolution of its own, over whole vectors where nothing is left out (down = 1).
 template <int kCount, class T, class A>
 inline void sum_line(const A* __restrict line, const Line<A>& plan, int64_t phase, int64_t outputs, A* __restrict sums,

@@ -1,11 +1,11 @@
-"""`face_neighbours`: the face across each edge of a triangle mesh.
+"""`face_neighbors`: the face across each edge of a triangle mesh.
 
-    face_neighbours(faces [F, 3] int32) → [F, 3] int32
+    face_neighbors(faces [F, 3] int32) → [F, 3] int32
 
 Entry (f, k) is the face across the edge opposite vertex k (from vertex k + 1 to k + 2, modulo 3), or −1 where the edge
-is open, has more than two faces, or joins a vertex to itself. Faces count as neighbours by vertex ids, whatever their
+is open, has more than two faces, or joins a vertex to itself. Faces count as neighbors by vertex ids, whatever their
 windings; vertices that share a position but not an id do not join. No gradient. Repeatable on every device.
-Errors: TypeError, ValueError "face_neighbours(): expected …, got …".
+Errors: TypeError, ValueError "face_neighbors(): expected …, got …".
 """
 
 import torch
@@ -15,16 +15,16 @@ from torch_utils.ops.checks import check_index_range, check_tensor
 from torch_utils.ops.loading import use_kernel
 
 
-def face_neighbours(faces: Tensor) -> Tensor:
+def face_neighbors(faces: Tensor) -> Tensor:
     """See the module's text."""
-    check_tensor("face_neighbours", "faces", faces, ("F", 3), (torch.int32,))
-    check_index_range("face_neighbours", "faces", faces, 2**31 - 1)
-    if use_kernel(faces.device.type, "face_neighbours"):
-        return torch.ops.tetragan.face_neighbours(faces.contiguous())
-    return face_neighbours_reference(faces)
+    check_tensor("face_neighbors", "faces", faces, ("F", 3), (torch.int32,))
+    check_index_range("face_neighbors", "faces", faces, 2**31 - 1)
+    if use_kernel(faces.device.type, "face_neighbors"):
+        return torch.ops.tetragan.face_neighbors(faces.contiguous())
+    return face_neighbors_reference(faces)
 
 
-def face_neighbours_reference(faces: Tensor) -> Tensor:
+def face_neighbors_reference(faces: Tensor) -> Tensor:
     """The same in plain PyTorch: sort the edges, pair those that occur exactly twice."""
     if faces.shape[0] == 0:
         return faces.clone()
@@ -42,9 +42,9 @@ def face_neighbours_reference(faces: Tensor) -> Tensor:
     return out.reshape(-1, 3)
 
 
-torch.library.define("tetragan::face_neighbours", "(Tensor faces) -> Tensor")
+torch.library.define("tetragan::face_neighbors", "(Tensor faces) -> Tensor")
 
 
-@torch.library.register_fake("tetragan::face_neighbours")
+@torch.library.register_fake("tetragan::face_neighbors")
 def _fake(faces):
     return torch.empty_like(faces)

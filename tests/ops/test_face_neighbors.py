@@ -1,8 +1,8 @@
-"""What `face_neighbours` promises beyond its cases: the hub of a fan, whose edges all begin at one vertex."""
+"""What `face_neighbors` promises beyond its cases: the hub of a fan, whose edges all begin at one vertex."""
 
 import torch
 
-from torch_utils.ops.face_neighbours import face_neighbours, face_neighbours_reference
+from torch_utils.ops.face_neighbors import face_neighbors, face_neighbors_reference
 from torch_utils.ops.loading import use_mode
 
 
@@ -14,5 +14,5 @@ def test_the_hub_of_a_large_fan():
     mesh = mesh[torch.randperm(len(mesh), generator=torch.Generator().manual_seed(0))]
     with use_mode("require"):
         for faces in (fan, mesh):
-            assert face_neighbours(faces).equal(face_neighbours_reference(faces))
-    assert (face_neighbours_reference(fan) >= 0).sum() == 2 * len(fan)  # the rim is open, every spoke has two faces
+            assert face_neighbors(faces).equal(face_neighbors_reference(faces))
+    assert (face_neighbors_reference(fan) >= 0).sum() == 2 * len(fan)  # the rim is open, every spoke has two faces

@@ -1,4 +1,4 @@
-// CPU kernel of `face_neighbours`, in linear time: edges are listed under their lower vertex, where their later half edges
+// CPU kernel of `face_neighbors`, in linear time: edges are listed under their lower vertex, where their later half edges
 // find them. A task owns the edges whose lower vertex lies in its range, so that an entry is written by one task alone.
 #include <unordered_map>
 
@@ -15,8 +15,8 @@ constexpr int32_t kNone = -1, kMany = -2;
 // Edges in a vertex's list at most; those of the hub of a large fan go on in a hash table.
 constexpr int kListed = 64;
 
-// Neighbours across all edges whose lower vertex lies in [begin, end).
-void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end, int32_t* neighbours) {
+// Neighbors across all edges whose lower vertex lies in [begin, end).
+void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end, int32_t* neighbors) {
   std::vector<int32_t> latest(end - begin, kNone);  // of each vertex: its latest edge
   std::vector<Edge> edges;
   edges.reserve(3 * std::min(end - begin, count));  // a closed mesh has three edges a vertex
@@ -28,8 +28,8 @@ void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end
       const int32_t low = std::min(a, b), high = std::max(a, b);
       if (low < begin || low >= end) continue;
       const auto slot = static_cast<int32_t>(3 * face + k);
-      neighbours[slot] = kNone;
-      if (low == high) continue;  // an edge from a vertex to itself has no neighbour
+      neighbors[slot] = kNone;
+      if (low == high) continue;  // an edge from a vertex to itself has no neighbor
       int32_t& newest = latest[low - begin];
       int32_t found = newest;
       int listed = 0;
@@ -51,33 +51,33 @@ void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end
       Edge& edge = edges[found];
       if (edge.second == kNone && edge.first / 3 != face) {
         edge.second = slot;
-        neighbours[slot] = edge.first / 3;
-        neighbours[edge.first] = static_cast<int32_t>(face);
+        neighbors[slot] = edge.first / 3;
+        neighbors[edge.first] = static_cast<int32_t>(face);
       } else {
-        neighbours[edge.first] = kNone;
-        if (edge.second >= 0) neighbours[edge.second] = kNone;
+        neighbors[edge.first] = kNone;
+        if (edge.second >= 0) neighbors[edge.second] = kNone;
         edge.second = kMany;
       }
     }
   }
 }
 
-Tensor face_neighbours(const Tensor& faces) {
+Tensor face_neighbors(const Tensor& faces) {
   const int64_t count = faces.size(0);
   Tensor out = empty_like_of(faces, {count, 3});
   const int32_t* face = data<int32_t>(faces);
-  int32_t* neighbours = mutable_data<int32_t>(out);
+  int32_t* neighbors = mutable_data<int32_t>(out);
   int32_t highest = -1;
   for (int64_t i = 0; i < 3 * count; ++i) highest = std::max(highest, face[i]);
   const int64_t vertices = static_cast<int64_t>(highest) + 1, tasks = torch::stable::get_num_threads();
   parallel_tasks(tasks, [&](int64_t task) {
-    match_edges(face, count, vertices * task / tasks, vertices * (task + 1) / tasks, neighbours);
+    match_edges(face, count, vertices * task / tasks, vertices * (task + 1) / tasks, neighbors);
   });
   return out;
 }
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(tetragan, CPU, m) { m.impl("face_neighbours", TORCH_BOX(&face_neighbours)); }
+STABLE_TORCH_LIBRARY_IMPL(tetragan, CPU, m) { m.impl("face_neighbors", TORCH_BOX(&face_neighbors)); }
 
 }  // namespace tetragan

@@ -1,7 +1,7 @@
-// CUDA kernels of `face_neighbours`: a hash table of edges. An entry holds its edge, how many half edges it has and the
+// CUDA kernels of `face_neighbors`: a hash table of edges. An entry holds its edge, how many half edges it has and the
 // exclusive or of their slots: of exactly two, each finds the other. The result does not depend on the order of insertion.
 #include "common/cuda_launch.h"
-#include "face_neighbours/face_neighbours_cuda.h"
+#include "face_neighbors/face_neighbors_cuda.h"
 
 namespace tetragan {
 namespace {
@@ -54,30 +54,30 @@ __global__ void insert_kernel(const int32_t* faces, int64_t slots, Entry* table,
 }
 
 __global__ void match_kernel(const int32_t* faces, int64_t slots, const Entry* table, int64_t capacity,
-                             int32_t* neighbours) {
+                             int32_t* neighbors) {
   TETRAGAN_EACH(slot, slots) {
-    neighbours[slot] = -1;
+    neighbors[slot] = -1;
     const unsigned long long edge = edge_of(faces, slot);
     if (edge == kFree) continue;
     int64_t place = first_place(edge, capacity);
     while (table[place].edge != edge) place = (place + 1) & (capacity - 1);
     if (table[place].count != 2) continue;
     const int32_t other = (table[place].slots ^ static_cast<int32_t>(slot)) / 3;
-    if (other != slot / 3) neighbours[slot] = other;
+    if (other != slot / 3) neighbors[slot] = other;
   }
 }
 
 }  // namespace
 
-int64_t face_neighbours_cuda_scratch(int64_t faces) { return capacity_for(faces) * static_cast<int64_t>(sizeof(Entry)); }
+int64_t face_neighbors_cuda_scratch(int64_t faces) { return capacity_for(faces) * static_cast<int64_t>(sizeof(Entry)); }
 
-void face_neighbours_cuda(const int32_t* faces, int64_t count, void* scratch, int32_t* neighbours, cudaStream_t stream) {
+void face_neighbors_cuda(const int32_t* faces, int64_t count, void* scratch, int32_t* neighbors, cudaStream_t stream) {
   if (count == 0) return;
   auto* table = static_cast<Entry*>(scratch);
   const int64_t capacity = capacity_for(count);
   clear_kernel<<<blocks_for(capacity), kBlock, 0, stream>>>(table, capacity);
   insert_kernel<<<blocks_for(3 * count), kBlock, 0, stream>>>(faces, 3 * count, table, capacity);
-  match_kernel<<<blocks_for(3 * count), kBlock, 0, stream>>>(faces, 3 * count, table, capacity, neighbours);
+  match_kernel<<<blocks_for(3 * count), kBlock, 0, stream>>>(faces, 3 * count, table, capacity, neighbors);
 }
 
 }  // namespace tetragan
