@@ -47,21 +47,21 @@ test: .venv/.installed-dev
 # The main job, as the commands one would type. Run again, finished parts are kept and the training goes on.
 DEMO := out/demo
 DEMO_KIMG ?= 25
-SHIPPED := chair-64
+PRETRAINED := chair-64
 demo: install
 	$(TETRAGAN) dataset procedural --category chair --count 400 --seed 0 --out $(DEMO)/shapes
 	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
 	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
 	  --set training.total_kimg=$(DEMO_KIMG) $(if $(wildcard $(DEMO)/run/latest.json),--resume)
 	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
-	$(TETRAGAN) generate --network $(SHIPPED) --seeds 0-15 --format none --resolution 128 --out $(DEMO)/shipped
-	$(BIN)/python -m benchmarks.demo.side_by_side $(DEMO)/samples.png $(DEMO)/shipped/samples.png --run $(DEMO)/run --name $(SHIPPED) \
+	$(TETRAGAN) generate --network $(PRETRAINED) --seeds 0-15 --format none --resolution 128 --out $(DEMO)/shipped
+	$(BIN)/python -m benchmarks.demo.side_by_side $(DEMO)/samples.png $(DEMO)/shipped/samples.png --run $(DEMO)/run --name $(PRETRAINED) \
 	  --out $(DEMO)/beside.png
 	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \
 	  --reference-meshes $(DEMO)/shapes --cache $(DEMO)/cache
 	@echo
 	@echo "Samples       $(DEMO)/samples.png"
-	@echo "Side by side  $(DEMO)/beside.png: what was trained here, and the network that comes along ($(SHIPPED))"
+	@echo "Side by side  $(DEMO)/beside.png: what was trained here, and the included network ($(PRETRAINED))"
 	@echo "Meshes        $(DEMO)/seed0000.glb … seed0015.glb (open them in Blender or a browser)"
 	@echo "Report        $(DEMO)/report/report.html"
 	@echo "Training      $(DEMO)/run (curves: .venv/bin/tensorboard --logdir $(DEMO)/run)"

@@ -48,7 +48,7 @@ def _leaf(*shape: int) -> Tensor:
 
 
 def _peers() -> list[Call]:
-    x, picture, uv = _leaf(1, 8, 4, 4), _leaf(1, 8, 4, 4), _leaf(1, 4, 4, 2)
+    x, image, uv = _leaf(1, 8, 4, 4), _leaf(1, 8, 4, 4), _leaf(1, 4, 4, 2)
     weight = _leaf(8, 1, 3, 3)
     matrix, bias = _leaf(8, 8), _leaf(8)
     return [
@@ -57,8 +57,8 @@ def _peers() -> list[Call]:
         Call("(conv2d)", lambda: functional.conv2d(x, weight, bias, groups=8, padding=1), (x, weight, bias)),
         Call(
             "(grid_sample)",
-            lambda: functional.grid_sample(picture, uv, align_corners=False, padding_mode="border"),
-            (picture, uv),
+            lambda: functional.grid_sample(image, uv, align_corners=False, padding_mode="border"),
+            (image, uv),
         ),
     ]
 
@@ -112,8 +112,8 @@ def _surface_calls() -> list[Call]:
     rast = rasterize(positions, faces, offsets, (4, 4))[0].detach()
     neighbors = face_neighbors(faces)
     attributes, color, seen = _leaf(3, 3), _leaf(1, 4, 4, 3), rast.clone().requires_grad_()
-    picture, uv = _leaf(1, 4, 4, 3), _leaf(1, 4, 4, 2)
-    texels = picture.detach().flatten(1, 2)
+    image, uv = _leaf(1, 4, 4, 3), _leaf(1, 4, 4, 2)
+    texels = image.detach().flatten(1, 2)
     sdf, corners = torch.tensor([-0.5, 0.5, 0.4, 0.6]).requires_grad_(), _leaf(4, 3)
     pairs = torch.tensor([[0, 1], [0, 2], [0, 3]])
     return [
@@ -137,8 +137,8 @@ def _surface_calls() -> list[Call]:
         ),
         Call(
             "texture",
-            lambda: texture(picture, uv),
-            (picture, uv),
+            lambda: texture(image, uv),
+            (image, uv),
             lambda: ops.texture(texels, uv, None, 4, 4, 1, 1, 0),
         ),
         Call(

@@ -24,7 +24,7 @@ from dataset_tool.sources.find_shapes import find_shapes
 from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
-from rendering.camera_distribution import camera_law
+from rendering.camera_distribution import load_camera_distribution
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.errors import UserError
@@ -41,14 +41,16 @@ def write_textured(path: Path, faces: int, texture_side: int = 1024) -> None:
     direction = torch.nn.functional.normalize(vertices, dim=1)
     uvs = torch.stack([torch.atan2(direction[:, 2], direction[:, 0]) / (2 * torch.pi) + 0.5, direction[:, 1].acos()], 1)
     coarse = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(faces))
-    picture = torch.nn.functional.interpolate(coarse, (texture_side, texture_side), mode="bicubic").clamp(0, 1)[0]
+    image = torch.nn.functional.interpolate(coarse, (texture_side, texture_side), mode="bicubic").clamp(0, 1)[0]
     uvs[:, 1] /= torch.pi
-    textures = {"base_color": picture.permute(1, 2, 0).contiguous()}
+    textures = {"base_color": image.permute(1, 2, 0).contiguous()}
     write_glb(path, Mesh.single(vertices, triangles, uvs=uvs, textures=textures))
 
 
 def settings(resolution: int, views: int = VIEWS) -> RenderSettings:
-    return RenderSettings(resolution=resolution, views=views, law=camera_law("chair"), scale=0.7)
+    return RenderSettings(
+        resolution=resolution, views=views, camera_distribution=load_camera_distribution("chair"), scale=0.7
+    )
 
 
 def shapes_a_minute(folder: Path, resolution: int, shapes: int, workers: int) -> float:
@@ -74,7 +76,7 @@ def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
     """Seconds a view of both, one thread each, in one run."""
     write_textured(folder / "one.glb", FACES)
     mesh = read_mesh(folder / "one.glb")
-    cameras = camera_law("chair").sample(0, range(VIEWS))
+    cameras = load_camera_distribution("chair").sample(0, range(VIEWS))
     seconds = {}
     for shading in ("soft", "albedo"):
         start = time.perf_counter()
@@ -140,7 +142,7 @@ def large_mesh(folder: Path) -> str:
     write_textured(folder / "large.glb", 600_000)
     start = time.perf_counter()
     mesh = read_mesh(folder / "large.glb")
-    render_views(build_scene(mesh), camera_law("chair").sample(0, range(VIEWS)), 512)
+    render_views(build_scene(mesh), load_camera_distribution("chair").sample(0, range(VIEWS)), 512)
     return f"{mesh.num_faces} faces, {VIEWS} views at 512²: {time.perf_counter() - start:.1f} s in one process"
 
 

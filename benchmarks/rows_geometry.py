@@ -1,4 +1,4 @@
-"""Rows of marching_tets and join_parts."""
+"""Rows of marching_tets and connect_components."""
 
 import importlib.util
 import os
@@ -111,5 +111,5 @@ GEOMETRY_ROWS = [
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 15.0, ("cpu",)),
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 10.0, ("cuda",)),
     Row("marching_tets", _SIZE, "our reference", lambda d: _jobs(d, "reference"), 15.0, ("cpu",)),
-    Row("join_parts", f"{BATCH} × {CELLS} cells", "our reference", _join, 15.0, ("cpu",)),
+    Row("connect_components", f"{BATCH} × {CELLS} cells", "our reference", _join, 15.0, ("cpu",)),
 ]

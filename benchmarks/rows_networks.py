@@ -52,7 +52,7 @@ def triplane_job(device: torch.device) -> Job:
 
 
 def bias_act_job(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> Callable[[torch.device], Job]:
-    """Forward and backward to picture and bias; the peer is the same in torch's own operators."""
+    """Forward and backward to image and bias; the peer is the same in torch's own operators."""
 
     def make(device: torch.device) -> Job:
         x = image(shape, dtype, channels_last, device)
@@ -71,7 +71,7 @@ def bias_act_job(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool
 def upfirdn2d_job(
     shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool, **options
 ) -> Callable[[torch.device], Job]:
-    """Forward and backward to the picture, with `upfirdn2d`'s options; the peer is the plain reference."""
+    """Forward and backward to the image, with `upfirdn2d`'s options; the peer is the plain reference."""
 
     def make(device: torch.device) -> Job:
         x, taps = image(shape, dtype, channels_last, device), FILTER.to(device)
@@ -106,7 +106,7 @@ def modulated_job(dtype: torch.dtype) -> Callable[[torch.device], Job]:
 
 
 def point_mlp_job(device: torch.device) -> Job:
-    """The texture head on the visible samples of 16 pictures."""
+    """The texture head on the visible samples of 16 images."""
     widths, batch, count = (16, 32, 16, 3), 16, 4096
     x = torch.randn(batch * count, widths[0], device=device, requires_grad=True)
     pairs = list(pairwise(widths))

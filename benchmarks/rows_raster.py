@@ -48,7 +48,7 @@ class Scene:
 
 
 def scene(views: int, size: int, num_faces: int, device: torch.device) -> Scene:
-    """A bumpy sphere of about `num_faces` triangles, seen by `views` cameras around it in pictures of `size`² px."""
+    """A bumpy sphere of about `num_faces` triangles, seen by `views` cameras around it in images of `size`² px."""
     vertices, faces = bumpy_sphere(num_faces)
     cameras = Cameras.orbit(torch.linspace(0, 6, views), torch.linspace(-0.3, 0.5, views), 1.5, 0.9)
     matrices = cameras.world_to_clip()
@@ -68,7 +68,7 @@ def draw(s: Scene, positions: Tensor, attributes: Tensor) -> tuple[Tensor, Tenso
 
 
 def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
-    """The same two pictures by moderngl: (u, v, z/w, id) and the attribute, float, read back; or why there is none."""
+    """The same two images by moderngl: (u, v, z/w, id) and the attribute, float, read back; or why there is none."""
     try:
         import moderngl
 
@@ -153,7 +153,7 @@ def neighbors(device: torch.device) -> Job:
 
 
 def texturing(device: torch.device) -> Job:
-    """Bilinear, border held, forward and backward; the peer has its picture in the layout it likes."""
+    """Bilinear, border held, forward and backward; the peer has its image in the layout it likes."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 1024, 1024, 3, generator=generator).to(device).requires_grad_()
     base = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 256)] * 2, indexing="xy"), -1)
@@ -165,8 +165,8 @@ def texturing(device: torch.device) -> Job:
         torch.autograd.grad(out, (image, uv), torch.ones_like(out))
 
     def peer() -> None:
-        grid, pictures = 2 * uv - 1, planes.expand(8, -1, -1, -1)
-        out = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+        grid, images = 2 * uv - 1, planes.expand(8, -1, -1, -1)
+        out = functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
         torch.autograd.grad(out, (planes, uv), torch.ones_like(out))
 
     return Job(ours, peer, 3 * tensor_bytes(image) + 2 * tensor_bytes(uv) + 2 * 4 * 3 * uv.numel() // 2)

@@ -1,6 +1,7 @@
 """From presets, YAML files and `--set path=value` to one frozen `Config`."""
 
 import difflib
+import logging
 from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
@@ -10,14 +11,18 @@ import yaml
 from click import UsageError
 from pydantic import ValidationError
 
+from configs.renamed import RENAMED, with_current_names
 from configs.schema import Config
 
 PRESETS = Path(__file__).parent / "presets"
+# Presets that others build on; they are no category of their own.
+BASES = ("base", "base-get3d")
+_log = logging.getLogger(__name__)
 
 
 def preset_names() -> list[str]:
-    """Names of the presets shipped with the package."""
-    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+    """Names of the presets."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem not in BASES)
 
 
 def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
@@ -27,7 +32,10 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     overrides: "path.to.field=value" strings, the value in YAML. Raises UsageError naming the nearest valid key.
     """
     if name_or_path.endswith((".yaml", ".yml")):
-        values = _read_yaml(Path(name_or_path))
+        values, old = with_current_names(_read_yaml(Path(name_or_path)))
+        if old:
+            renamed = ", ".join(f"{path} is now {RENAMED[path]}" for path in old)
+            _log.info("%s: %s", name_or_path, renamed)
     else:
         values = _preset(name_or_path)
     return override_config(values, overrides, name_or_path)
@@ -35,14 +43,15 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
 
 def override_config(values: dict[str, Any], overrides: Sequence[str], source: str) -> Config:
     """A validated Config from nested plain values and "path.to.field=value" strings; `source` names it in errors."""
-    values = deepcopy(values)
+    values = deepcopy(with_current_names(values)[0])
     for override in overrides:
         _apply(values, override)
     return build_config(values, source)
 
 
 def build_config(values: dict[str, Any], source: str) -> Config:
-    """A validated Config from nested plain values; `source` names them in errors."""
+    """A validated Config from nested plain values, also under old names; `source` names them in errors."""
+    values, _ = with_current_names(values)
     try:
         return Config.model_validate(values)
     except ValidationError as error:
@@ -71,24 +80,37 @@ def field_paths() -> list[str]:
 
 def _preset(name: str) -> dict[str, Any]:
     """A preset's values; the suffix `-R` of `<category>-R` sets the resolution and scales γ with resolution²."""
-    path = PRESETS / f"{name}.yaml"
-    if path.exists():
-        return _read_yaml(path)
+    if name in preset_names():
+        return _read_preset(name)
     category, _, suffix = name.rpartition("-")
-    base = PRESETS / f"{category}.yaml"
-    if not (suffix.isdigit() and base.exists()):
+    if not (suffix.isdigit() and category in preset_names()):
         raise UsageError(
             f"--config {name}: no such preset{nearest(name, preset_names())}; presets: {', '.join(preset_names())}"
         )
-    values = _read_yaml(base)
-    config = build_config(values, str(base))
+    values = _read_preset(category)
+    config = build_config(values, category)
     factor = (int(suffix) / config.data.resolution) ** 2
     values.setdefault("data", {})["resolution"] = int(suffix)
     loss = values.setdefault("loss", {})
     loss["gamma"] = config.loss.gamma * factor
     if config.loss.gamma_mask is not None:
         loss["gamma_mask"] = config.loss.gamma_mask * factor
+    _log.info(
+        "%s: %s at %s px, loss.gamma %g × (%s / %d)² = %g",
+        *(name, category, suffix, config.loss.gamma, suffix, config.data.resolution, loss["gamma"]),
+    )
     return values
+
+
+def _read_preset(name: str) -> dict[str, Any]:
+    """A preset's values on top of those of the preset that its key `base` names."""
+    values = _read_yaml(PRESETS / f"{name}.yaml")
+    if "base" not in values:
+        return values
+    merged = _read_preset(values.pop("base"))
+    for key, value in values.items():
+        merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
+    return merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -109,6 +131,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals:
         raise UsageError(f"--set {override}: expected path.to.field=value, e.g. --set loss.gamma=10")
+    if path in RENAMED:
+        raise UsageError(f"--set {path}: is named {RENAMED[path]} now")
     if path not in field_paths():
         raise UsageError(f"--set {path}: unknown setting{nearest(path, field_paths())}")
     try:

@@ -31,7 +31,10 @@ class MappingConfig(Section):
     z_dim: PositiveInt = Field(512, description="size of each latent z")
     w_dim: PositiveInt = Field(512, description="size of each style vector w")
     layers: PositiveInt = Field(8, description="fully connected layers of each mapping network")
-    lr_multiplier: Positive = Field(0.01, description="learning-rate multiplier of the mapping networks")
+    lr_multiplier: Positive = Field(
+        0.01,
+        description="learning-rate multiplier of the mapping networks, also of the discriminators' camera mapping",
+    )
     w_average_beta: Fraction = Field(0.998, description="decay per minibatch of the running average of w")
 
 
@@ -49,24 +52,23 @@ class BackboneConfig(Section):
 class GeometryConfig(Section):
     """From the geometry planes to a mesh."""
 
-    lattice: Literal["bcc", "kuhn"] = Field("bcc", description="tetrahedral lattice: body-centered cubic or Kuhn")
-    cells: Annotated[int, Field(ge=4)] = Field(26, description="lattice cells along the side of the box")
-    box: Positive = Field(
-        1.0, description="side of the box that the lattice fills, world units; its center is the origin"
+    tet_grid: Literal["bcc", "kuhn"] = Field("bcc", description="kind of tet grid: body-centered cubic or Kuhn")
+    cells: Annotated[int, Field(ge=4)] = Field(
+        26,
+        description="cells along the side of the box; bcc with 26, 28, 32, 36, 40 cells are the grids that GET3D names "
+        "64, 70, 80, 90, 100",
     )
+    box: Positive = Field(1.0, description="side of the box that the grid fills, world units; its center is the origin")
     deformation: NonNegative = Field(
-        0.2, description="largest movement of a lattice vertex, cells per axis; 0 turns it off"
+        0.2, description="largest movement of a grid vertex, cells per axis; 0 turns it off"
     )
-    join_parts: bool = Field(
-        False, description="one part a mesh: cracks are bridged, crumbs that hang far from everything removed"
+    connect_components: bool = Field(
+        False, description="one connected component a mesh: cracks are bridged, floaters far from everything removed"
     )
     sphere_radius: Positive = Field(0.3, description="radius of the surface at the start, world units")
     sdf_scale: Positive = Field(0.1, description="SDF = (|p| − sphere_radius) + sdf_scale · network")
     hidden: PositiveInt = Field(32, description="hidden width of the SDF and deformation heads")
     hidden_layers: PositiveInt = Field(1, description="hidden layers of the SDF and deformation heads")
-    rgb_gradient: Literal["none", "silhouette", "full"] = Field(
-        "full", description="how the RGB loss reaches vertex positions: not, through coverage, or through colors too"
-    )
 
 
 class TextureConfig(Section):
@@ -74,16 +76,20 @@ class TextureConfig(Section):
 
     hidden: PositiveInt = Field(32, description="hidden width of the texture head")
     features: PositiveInt = Field(16, description="texture features before the modulated projection to RGB")
-    plane_gain: Positive = Field(1.0, description="factor on the texture planes; small values start less colorful")
+    plane_scale: Positive = Field(1.0, description="factor on the texture planes; smaller values start less colorful")
 
 
 class RenderingConfig(Section):
-    """From a textured mesh to pictures."""
+    """From a textured mesh to images."""
 
     supersample: Literal[1, 2, 4] = Field(
         2, description="raster samples along each side of a pixel, fakes and reals alike"
     )
     backend: Literal["auto", "native", "nvdiffrast", "reference"] = Field("auto", description="rasterizer")
+    color_gradient: Literal["none", "silhouette", "full"] = Field(
+        "full",
+        description="how the RGB loss reaches vertex positions: not, through coverage, or also through colors",
+    )
 
 
 class DiscriminatorConfig(Section):
@@ -94,13 +100,13 @@ class DiscriminatorConfig(Section):
     )
     channel_max: PositiveInt = Field(512, description="largest number of channels")
     mask_channel_base: PositiveInt = Field(32768, description="channel_base of the mask discriminator")
-    mask_resolution_divisor: PositiveInt = Field(
-        1, description="the mask discriminator sees the mask reduced this many times"
+    mask_downsample: PositiveInt = Field(
+        1, description="the mask discriminator sees the mask area-averaged by this factor"
     )
     block: Literal["residual", "strided"] = Field(
         "residual", description="from one resolution to the next: StyleGAN2's residual block, or one 4 × 4 convolution"
     )
-    entry_stride: Literal[1, 2] = Field(
+    from_rgb_stride: Literal[1, 2] = Field(
         1, description="stride of the first convolution; 2 halves the cost of the widest layer"
     )
     conditioning: bool = Field(True, description="condition on the camera's azimuth and elevation")
@@ -109,18 +115,22 @@ class DiscriminatorConfig(Section):
 
 
 class LossConfig(Section):
-    """Losses and regularizers."""
+    """Losses and regularizers. Every weight but R1's γ ends in `_weight`."""
 
     gamma: NonNegative = Field(40.0, description="weight of R1 on the RGB discriminator")
     gamma_mask: NonNegative | None = Field(None, description="weight of R1 on the mask discriminator; null = gamma")
-    mask_weight: NonNegative = Field(1.0, description="weight of the mask discriminator's loss against RGB's in G")
+    mask_weight: NonNegative = Field(
+        1.0, description="weight of the mask discriminator's loss in the generator's, relative to RGB"
+    )
     r1_interval: PositiveInt = Field(16, description="minibatches between two R1 steps (lazy regularization)")
-    style_mixing: Fraction = Field(0.9, description="probability of mixing two latents in a sample")
-    sdf_regularizer: NonNegative = Field(
+    sdf_regularizer_weight: NonNegative = Field(
         0.01, description="weight of the sign cross-entropy over crossing edges, the SDF in cells"
     )
     floater_weight: NonNegative = Field(
-        0.0, description="weight of the depth, in cells, of a mesh's loose parts; lazily, every 4 minibatches"
+        0.0, description="weight of the depth, in cells, of a mesh's floaters; lazily, every 4 minibatches"
+    )
+    fallback_surface_weight: NonNegative = Field(
+        1.0, description="weight that draws the SDF to the values that a fallback or connected surface was given"
     )
 
 
@@ -143,12 +153,14 @@ class TrainingConfig(Section):
     snapshot_kimg: Positive = Field(200.0, description="kimg between network snapshots and sheets")
     state_kimg: Positive = Field(50.0, description="kimg between training states")
     log_kimg: Positive = Field(1.0, description="kimg between lines of stats.jsonl")
-    coarse_kimg: NonNegative = Field(
-        0.0, description="kimg in which pictures are shown as of 16², then of 32² and so on up to the full resolution"
+    progressive_kimg: NonNegative = Field(
+        0.0,
+        description="kimg at 16², then as many at 32², and so on up to the full resolution; 0 = always full",
     )
     generator_delay_kimg: NonNegative = Field(
         0.0, description="kimg at the start in which the discriminators learn alone, for --init from a network file"
     )
+    style_mixing_prob: Fraction = Field(0.9, description="probability of mixing two latents in a sample")
     max_skipped_steps: PositiveInt = Field(
         20, description="steps in a row with non-finite gradients before the run stops"
     )
@@ -165,7 +177,7 @@ class AugmentConfig(Section):
 class Config(Section):
     """A whole run. `classes` > 0 makes the generator and the discriminators conditional on a class label."""
 
-    category: str = Field("object", description="what the data show; a name for logs and reports")
+    category: str = Field("object", description="what the data show; names logs and reports")
     classes: Annotated[int, Field(ge=0)] = Field(
         0, description="class labels of a conditional network; 0 = unconditional"
     )
@@ -192,10 +204,10 @@ class Config(Section):
             raise ValueError(f"backbone.plane_resolution: expected a power of two of at least 4, got {planes}")
         if views & (views - 1):
             raise ValueError(f"data.resolution: expected a power of two (the discriminators halve it), got {views}")
-        divisor = self.discriminator.mask_resolution_divisor
-        if divisor & (divisor - 1) or views // (divisor * self.discriminator.entry_stride) < 4:
+        divisor = self.discriminator.mask_downsample
+        if divisor & (divisor - 1) or views // (divisor * self.discriminator.from_rgb_stride) < 4:
             raise ValueError(
-                f"discriminator.mask_resolution_divisor: expected a power of two that leaves the mask discriminator at "
+                f"discriminator.mask_downsample: expected a power of two that leaves the mask discriminator at "
                 f"least 4 px after its first convolution, got {divisor}"
             )
         return self

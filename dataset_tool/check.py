@@ -107,15 +107,18 @@ def _hashes(dataset: ViewDataset, shape_id: str, meta: dict[str, Any]) -> None:
 
 
 def _cameras(dataset: ViewDataset, shape_id: str) -> Iterator[Finding]:
-    law = dataset.camera_law
+    camera_distribution = dataset.camera_distribution
     cameras = dataset.cameras([shape_id] * dataset.views(shape_id), range(dataset.views(shape_id)))
-    low, high = law.elevation_deg.bounds()
+    low, high = camera_distribution.elevation_deg.bounds()
     elevation = cameras.elevation_rad().rad2deg()
-    slack = 0.1 + 60 * law.target_jitter
+    slack = 0.1 + 60 * camera_distribution.target_jitter
     outside = int(((elevation < low - slack) | (elevation > high + slack)).sum())
     if outside:
         yield Finding(
-            "warning", "cameras outside the law", shape_id, f"{outside} views, elevation beyond {low}–{high}°"
+            "warning",
+            "cameras outside the camera distribution",
+            shape_id,
+            f"{outside} views, elevation beyond {low}–{high}°",
         )
 
 

@@ -32,13 +32,13 @@ def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int) -> li
     factor = max(1, dataset.resolution // side)
     while dataset.resolution % factor:
         factor -= 1
-    pictures = []
+    images = []
     for i in range(min(views, total)):
         view = round(i * (total - 1) / max(views - 1, 1))
         rgba = dataset.load_premultiplied(shape_id, view, dataset.resolution // factor).astype(np.uint16)
-        picture = rgba[..., :3] + (255 - rgba[..., 3:]) * BACKGROUND // 255
-        pictures.append(picture.clip(max=255).astype(np.uint8))
-    return pictures
+        image = rgba[..., :3] + (255 - rgba[..., 3:]) * BACKGROUND // 255
+        images.append(image.clip(max=255).astype(np.uint8))
+    return images
 
 
 def write_png_sheet(
@@ -46,20 +46,20 @@ def write_png_sheet(
 ) -> None:
     """`columns` shapes a row, each with its views side by side."""
     shapes = [thumbnails(dataset, shape_id, views, side) for shape_id in shape_ids]
-    rows = [[picture for shape in shapes[i : i + columns] for picture in shape] for i in range(0, len(shapes), columns)]
+    rows = [[image for shape in shapes[i : i + columns] for image in shape] for i in range(0, len(shapes), columns)]
     widest = max(len(row) for row in rows)
     blank = np.full_like(rows[0][0], BACKGROUND)
-    picture = np.concatenate([np.concatenate([*row, *[blank] * (widest - len(row))], 1) for row in rows])
+    image = np.concatenate([np.concatenate([*row, *[blank] * (widest - len(row))], 1) for row in rows])
     with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        Image.fromarray(image).save(temporary, format="PNG")
 
 
 def write_html_sheet(dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int) -> None:
-    """Pictures with id, split, caption and warnings; everything inside the one file."""
+    """Images with id, split, caption and warnings; everything inside the one file."""
     owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
     blocks = []
     for shape_id in shape_ids:
-        images = "".join(_image_tag(picture) for picture in thumbnails(dataset, shape_id, views, side))
+        images = "".join(_image_tag(image) for image in thumbnails(dataset, shape_id, views, side))
         has_meta = dataset.storage.exists(f"shapes/{shape_id}/meta.json")
         meta = dataset.meta(shape_id) if has_meta else {}
         notes = "".join(f"<p class=warn>{html.escape(str(text))}</p>" for text in meta.get("warnings", ()))
@@ -78,11 +78,11 @@ def write_html_sheet(dataset: ViewDataset, shape_ids: Sequence[str], path: Path,
     )
 
 
-def _image_tag(picture: np.ndarray) -> str:
+def _image_tag(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG")
     data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="" width={picture.shape[1]} height={picture.shape[0]} src="data:image/png;base64,{data}">'
+    return f'<img alt="" width={image.shape[1]} height={image.shape[0]} src="data:image/png;base64,{data}">'
 
 
 STYLE = (

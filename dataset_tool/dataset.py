@@ -16,7 +16,7 @@ from dataset_tool.format.dataset_json import SPLITS, Header, digest, header_valu
 from dataset_tool.format.storage import Storage, join, open_storage
 from dataset_tool.format.transforms_json import Frames, parse_frames
 from rendering.camera import Cameras
-from rendering.camera_distribution import CameraLaw
+from rendering.camera_distribution import CameraDistribution
 from torch_utils.errors import UserError
 
 MAX_POINTS_BYTES = 64e6  # a thousand times what a render writes; more is an archive bomb
@@ -51,9 +51,9 @@ class ViewDataset:
         return self.header.resolution
 
     @property
-    def camera_law(self) -> CameraLaw:
-        """The law that the cameras were drawn from."""
-        return self.header.camera_law
+    def camera_distribution(self) -> CameraDistribution:
+        """The camera distribution that the cameras were drawn from."""
+        return self.header.camera_distribution
 
     @property
     def splits(self) -> dict[str, list[str]]:
@@ -94,9 +94,13 @@ class ViewDataset:
             values = [getattr(frames, name)[view] for frames, view in rows]
             return torch.from_numpy(np.stack(values)) if values else torch.empty(0, *shape)
 
-        law = self.camera_law
+        camera_distribution = self.camera_distribution
         return Cameras(
-            stack("camera_to_world", (4, 4)), stack("focal", (2,)), stack("principal", (2,)), law.near, law.far
+            stack("camera_to_world", (4, 4)),
+            stack("focal", (2,)),
+            stack("principal", (2,)),
+            camera_distribution.near,
+            camera_distribution.far,
         )
 
     def load(self, shape_id: str, view: int, resolution: int | None = None) -> np.ndarray:

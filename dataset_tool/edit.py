@@ -15,7 +15,7 @@ from torch_utils.errors import UserError
 from torch_utils.files import replacing
 
 # Fields that datasets must share to be joined; of the renderer only what decides how the views look.
-SHARED_FIELDS = ("resolution", "image_format", "camera_law")
+SHARED_FIELDS = ("resolution", "image_format", "camera_distribution")
 SHARED_RENDERER = ("name", "shading", "supersample")
 
 

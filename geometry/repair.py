@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from geometry.tet_grid import TetGrid
-from torch_utils.ops.join_parts import join_parts
+from torch_utils.ops.connect_components import connect_components
 
 # Both in lattice cells: how far a repair pushes the SDF past zero, and the least SDF of a sealed boundary vertex
 # (above zero, so that the cap has no zero-area triangles; small, so that surfaces near the box hardly move).
@@ -44,8 +44,8 @@ def seal_boundary(sdf: Tensor, grid: TetGrid) -> Tensor:
 
 
 def join_loose_parts(sdf: Tensor, grid: TetGrid) -> Tensor:
-    """Make the inside of every sample [B, V] one part: cracks are bridged, far crumbs removed (`ops.join_parts`).
+    """Make the inside of every sample [B, V] one connected component (`ops.connect_components`).
 
     No gradient, and the boundary stays outside: seal first. Cavities stay.
     """
-    return join_parts(sdf, grid.edges, grid.boundary, BRIDGE_CELLS * grid.cell, BRIDGE_STEP_CELLS * grid.cell)
+    return connect_components(sdf, grid.edges, grid.boundary, BRIDGE_CELLS * grid.cell, BRIDGE_STEP_CELLS * grid.cell)

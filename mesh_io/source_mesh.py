@@ -19,7 +19,7 @@ class Material:
     The surface's base color is srgb(linear(base_color) · linear(image) · linear(vertex color)): the product is taken
     in linear light; alpha is the plain product. A factor that is absent counts as white.
 
-    base_color: RGBA factor. image [H, W, 3 or 4] uint8, row 0 = the picture's top, or None; one array may be shared by
+    base_color: RGBA factor. image [H, W, 3 or 4] uint8, row 0 = the image's top, or None; one array may be shared by
     several materials. wrap: behavior outside [0, 1] along u and v. alpha_mode: as in glTF; OPAQUE ignores every alpha.
     metallic, roughness: factors in [0, 1], None where the file does not say.
     """

@@ -1,4 +1,4 @@
-"""One evaluation from options to files: inputs, measurements, pictures, report."""
+"""One evaluation from options to files: inputs, measurements, images, report."""
 
 import os
 import time
@@ -102,15 +102,15 @@ def resolved_protocol(options: Options) -> Protocol:
     if options.truncation is not None and options.truncation != protocol.truncation:
         changes["truncation"] = options.truncation
         name += f", ψ {options.truncation:g}"
-    images = _changed_pictures(options, protocol)
+    images = _changed_images(options, protocol)
     if images != protocol.images:
         changes["images"] = images
     changes["name"] = name
     return protocol.model_copy(update=changes)
 
 
-def _changed_pictures(options: Options, protocol: Protocol) -> ImageProtocol | None:
-    """ψ goes for pictures as for shapes; `--normals` adds a score and changes none."""
+def _changed_images(options: Options, protocol: Protocol) -> ImageProtocol | None:
+    """ψ goes for images as for shapes; `--normals` adds a score and changes none."""
     if protocol.images is None:
         return None
     changes: dict[str, Any] = {"normals": protocol.images.normals or options.normals}

@@ -21,17 +21,19 @@ class _Section(BaseModel):
 
 
 class ImageProtocol(_Section):
-    """How pictures are made and compared."""
+    """How images are made and compared."""
 
-    count: PositiveInt = Field(description="generated pictures, one view a latent; real ones: at most as many")
+    count: PositiveInt = Field(description="generated images, one view a latent; real ones: at most as many")
     resize: Literal["get3d-2022", "clean"] = Field("get3d-2022", description="inside the detector, or PIL bicubic")
     truncation: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="ψ of the generator")
-    camera: str | None = Field(None, description="camera law, by name or file; null: the dataset's (chair without one)")
+    camera: str | None = Field(
+        None, description="camera distribution, by name or file; null: the dataset's (chair without one)"
+    )
     resolution: PositiveInt | None = Field(
         None, description="side, px; null: the dataset's (256 without one), at most the generator's"
     )
     background: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="gray behind the shapes, sRGB")
-    normals: bool = Field(False, description="also the Fréchet distance of pictures of normals (shading FID)")
+    normals: bool = Field(False, description="also the Fréchet distance of images of normals (shading FID)")
 
 
 class Protocol(_Section):

@@ -46,7 +46,7 @@ class TriPlaneBackbone(nn.Module):
     """w_geo [B, num_ws_geo, w_dim], w_tex [B, num_ws_tex, w_dim] → two tri-planes [B, 3, R, R, C], fp32.
 
     Slots of w_geo: the convolutions and geometry heads in order of resolution; of w_tex: the texture heads.
-    The planes are views of channels-last pictures [B, R, R, 3·C]; planes are (x, y), (y, z), (x, z).
+    The planes are views of channels-last images [B, R, R, 3·C]; planes are (x, y), (y, z), (x, z).
     """
 
     filter: Tensor

@@ -30,7 +30,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Part:
-    """A network. saved_bytes: what one sample's forward pass keeps for the backward, planes and pictures only."""
+    """A network. saved_bytes: what one sample's forward pass keeps for the backward, planes and images only."""
 
     name: str
     layers: list[Layer]

@@ -22,7 +22,7 @@ def camera_condition(cameras: Cameras) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, the second one halving the picture, beside a linear 1 × 1 path; the sum keeps its variance."""
+    """Two convolutions, the second one halving the image, beside a linear 1 × 1 path; the sum keeps its variance."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
 
 
 class StridedBlock(nn.Module):
-    """One convolution of 4 × 4 that halves the picture without a low-pass filter: nothing fine is lost on the way."""
+    """One convolution of 4 × 4 that halves the image without a low-pass filter: nothing fine is lost on the way."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -49,10 +49,10 @@ class StridedBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Logits [B] of pictures [B, C, H, W], RGB in [−1, 1] (3 channels) or masks in [0, 1] (1 channel).
+    """Logits [B] of images [B, C, H, W], RGB in [−1, 1] (3 channels) or masks in [0, 1] (1 channel).
 
     The camera (and the class label) is mapped to a direction onto which the last features are projected. R1 needs
-    second derivatives: everything on the way from the picture to the logits has them.
+    second derivatives: everything on the way from the image to the logits has them.
     """
 
     def __init__(self, config: Config, channels: int = 3) -> None:
@@ -63,10 +63,10 @@ class Discriminator(nn.Module):
         self.resolution = config.data.resolution
         self.precision: str = config.training.precision
         self.stddev_group = options.stddev_group
-        self.divisor = options.mask_resolution_divisor if channels == 1 else 1
+        self.divisor = options.mask_downsample if channels == 1 else 1
         base = options.mask_channel_base if channels == 1 else options.channel_base
         size = self.resolution // self.divisor
-        stride = options.entry_stride
+        stride = options.from_rgb_stride
 
         def width(resolution: int) -> int:
             return channels_at(resolution, base, options.channel_max)
@@ -93,10 +93,10 @@ class Discriminator(nn.Module):
         """Logits [B], fp32; labels [B] int64 where the network has classes. ValueError for another resolution."""
         expected = (self.channels, self.resolution, self.resolution)
         if image.dim() != 4 or tuple(image.shape[1:]) != expected:
-            raise ValueError(f"Discriminator(): expected pictures [B, {expected}], got {tuple(image.shape)}")
+            raise ValueError(f"Discriminator(): expected images [B, {expected}], got {tuple(image.shape)}")
         if self.divisor > 1:
             image = functional.avg_pool2d(image, self.divisor)
-        # The background, which is most of every picture, enters as zero: as −1 it drowns what differs between pictures.
+        # The background, which is most of every image, enters as zero: as −1 it drowns what differs between images.
         image = image + 1 if self.channels == 3 else image * 2
         dtype = compute_dtype(self.precision, image.device)
         x = image.to(dtype).contiguous(memory_format=torch.channels_last)

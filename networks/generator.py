@@ -41,7 +41,7 @@ class GeneratedMesh:
 
 @dataclass(frozen=True)
 class Rendered:
-    """Pictures of a batch: rgb [B·views, 3, H, W] in [−1, 1], mask [B·views, 1, H, W] in [0, 1], and what they show."""
+    """Images of a batch: rgb [B·views, 3, H, W] in [−1, 1], mask [B·views, 1, H, W] in [0, 1], and what they show."""
 
     rgb: Tensor
     mask: Tensor
@@ -51,7 +51,7 @@ class Rendered:
 class Generator(nn.Module):
     """Textured meshes from latents; every size comes from the configuration.
 
-    Planes: `planes(w_geo, w_tex)`; geometry: `mesh(w_geo)`; pictures: `render(w_geo, w_tex, cameras)`. Nothing in the
+    Planes: `planes(w_geo, w_tex)`; geometry: `mesh(w_geo)`; images: `render(w_geo, w_tex, cameras)`. Nothing in the
     geometry depends on w_tex: the SDF, the vertices and the faces are bit-identical under any w_tex.
     """
 
@@ -83,7 +83,7 @@ class Generator(nn.Module):
     def grid(self) -> TetGrid:
         """The tetrahedral grid on the network's device."""
         geometry = self.config.geometry
-        return tet_grid_on(geometry.lattice, geometry.cells, geometry.box, self.device)
+        return tet_grid_on(geometry.tet_grid, geometry.cells, geometry.box, self.device)
 
     # -- styles ------------------------------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ class Generator(nn.Module):
         with phase("SDF of the grid"):
             dense = self.sdf_grid(geometry_planes, w_geo)
         with phase("extraction"):
-            found = find_surface(dense, grid, join=self.config.geometry.join_parts)
+            found = find_surface(dense, grid, join=self.config.geometry.connect_components)
         with phase("SDF at the surface"):
             points = grid.positions[found.active % grid.num_vertices]
             features = self._features(geometry_planes, points, found.active_offsets)
@@ -202,7 +202,7 @@ class Generator(nn.Module):
         bound = self.config.geometry.deformation * self.grid.cell
         return bound * torch.tanh(head(features, w, offsets))
 
-    # -- pictures ----------------------------------------------------------------------------------------------------
+    # -- images ----------------------------------------------------------------------------------------------------
 
     def texture(self, texture_planes: Tensor, w_tex: Tensor, points: Tensor, point_offsets: Tensor) -> Tensor:
         """Colors [P, 3] in [0, 1], sRGB, of packed points [P, 3], world units; point_offsets [B + 1] on the CPU."""
@@ -218,7 +218,7 @@ class Generator(nn.Module):
         resolution: int | None = None,
         supersample: int | None = None,
     ) -> Rendered:
-        """Pictures of B samples through B·views cameras (those of one sample in a row), differentiable at any camera.
+        """Images of B samples through B·views cameras (those of one sample in a row), differentiable at any camera.
 
         background: sRGB in [0, 1]; a number, [3], [N, 3] or [N, 3, H, W]. resolution: side, px; None = the data's.
         Gradients reach the styles and, where they require one, the cameras.
@@ -234,12 +234,12 @@ class Generator(nn.Module):
                 supersample=config.rendering.supersample if supersample is None else supersample,
                 backend=config.rendering.backend,
             )
-            mode = config.geometry.rgb_gradient
+            mode = config.rendering.color_gradient
             points = visible_points(raster, gradient=mode == "full")
         with phase("texture"):
             colors = self.texture(texture_planes, w_tex, points, raster.point_offsets)
         with phase("composite"):
-            rgb, mask = composite(raster, colors, background, rgb_gradient=mode)
+            rgb, mask = composite(raster, colors, background, color_gradient=mode)
         return Rendered(rgb * 2 - 1, mask, surface)
 
     # -- parameters --------------------------------------------------------------------------------------------------

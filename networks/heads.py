@@ -62,7 +62,7 @@ class TextureHead(nn.Module):
         super().__init__()
         widths = [plane_channels, config.hidden, config.features, 3]
         # A factor on the planes, taken where it costs nothing: on the first layer's weights.
-        self.rgb = PointHead(widths, w_dim, input_gain=config.plane_gain)
+        self.rgb = PointHead(widths, w_dim, input_gain=config.plane_scale)
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
         """features [P, C], w [B, 2, w_dim], point_offsets [B + 1] int64 on the CPU → sRGB [P, 3] in [0, 1]."""

@@ -27,18 +27,24 @@ from torch_utils.files import replacing
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-SHIPPED = Path(__file__).resolve().parent / "pretrained"
+PRETRAINED = Path(__file__).resolve().parent / "pretrained"
 # What can be changed in a trained network: how its fields are cut into a mesh and drawn.
-SETTABLE = ("geometry.cells", "geometry.lattice", "geometry.join_parts", "rendering.supersample", "rendering.backend")
+SETTABLE = (
+    "geometry.cells",
+    "geometry.tet_grid",
+    "geometry.connect_components",
+    "rendering.supersample",
+    "rendering.backend",
+)
 
 
-def shipped_networks() -> list[str]:
+def pretrained_networks() -> list[str]:
     """Names of the networks that come with the project, such as "chair-64"."""
-    return sorted(path.stem for path in SHIPPED.glob("*.safetensors"))
+    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
 
 
 def network_file(network: Path | str) -> Path:
-    """The file that the user means: a file, a folder written by `save_pretrained`, or the name of a shipped network.
+    """The file that the user means: a file, a folder written by `save_pretrained`, or the name of a included network.
 
     A file or folder of that name comes first. UserError for a bare name that is neither.
     """
@@ -47,12 +53,12 @@ def network_file(network: Path | str) -> Path:
         return path / WEIGHTS_NAME
     if path.exists() or path.suffix or path.name != str(network):
         return path
-    shipped = SHIPPED / f"{path.name}.safetensors"
+    shipped = PRETRAINED / f"{path.name}.safetensors"
     if shipped.is_file():
         return shipped
-    names = shipped_networks()
+    names = pretrained_networks()
     hint = nearest(path.name, names)
-    raise UserError(f"{network}: no such file, and no shipped network{hint} (shipped: {', '.join(names) or 'none'})")
+    raise UserError(f"{network}: no such file, and no included network{hint} (shipped: {', '.join(names) or 'none'})")
 
 
 def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Generator:

@@ -1,7 +1,7 @@
 """Every camera convention, in one file (prose: docs/conventions.md).
 
 World: right-handed, +Y up, the object's front towards +Z. Camera: OpenGL, looks down its −Z axis with +Y up.
-Clip space: `projection()` negates y, so NDC y = −1 is the picture's top and row 0 of every image is the top row.
+Clip space: `projection()` negates y, so NDC y = −1 is the image's top and row 0 of every image is the top row.
 """
 
 import math
@@ -38,7 +38,7 @@ class Cameras:
         near: float = 0.1,
         far: float = 10.0,
     ) -> "Cameras":
-        """Cameras that look at the origin from r·(cos e·sin a, sin e, cos e·cos a); square pictures.
+        """Cameras that look at the origin from r·(cos e·sin a, sin e, cos e·cos a); square images.
 
         azimuth_rad, elevation_rad [N]: azimuth 0 sees the front (+Z) and grows counter-clockwise seen from above.
         radius, fov_y_rad: [N] or one number, world units and radians.
@@ -104,7 +104,7 @@ class Cameras:
         return torch.cat([torch.cat([rotation, translation], 2), bottom], 1)
 
     def projection(self) -> Tensor:
-        """Camera to clip [N, 4, 4]; y is negated, so row 0 is the picture's top; z/w runs from −1 (near) to 1 (far)."""
+        """Camera to clip [N, 4, 4]; y is negated, so row 0 is the image's top; z/w runs from −1 (near) to 1 (far)."""
         matrix = torch.zeros(len(self), 4, 4, dtype=self.focal.dtype, device=self.focal.device)
         matrix[:, 0, 0] = self.focal[:, 0]
         matrix[:, 1, 1] = -self.focal[:, 1]

@@ -1,4 +1,4 @@
-"""How cameras are drawn: the published laws by name, any other as YAML."""
+"""How cameras are drawn: the published camera distributions by name, any other as YAML."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ Pair = tuple[float, float]
 
 
 class Distribution(BaseModel):
-    """One number's law: exactly one of the four forms; a bare number in YAML means `fixed`."""
+    """One number's camera distribution: exactly one of the four forms; a bare number in YAML means `fixed`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     fixed: float | None = Field(None, description="always this")
@@ -75,7 +75,7 @@ class Distribution(BaseModel):
         return self.uniform[0] + (self.uniform[1] - self.uniform[0]) * unit
 
 
-class CameraLaw(BaseModel):
+class CameraDistribution(BaseModel):
     """The distribution of a dataset's cameras; they look at the origin, off by `target_jitter`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -96,7 +96,7 @@ class CameraLaw(BaseModel):
     far: Annotated[float, Field(gt=0)] = Field(10.0, description="far clip distance, world units")
 
     @model_validator(mode="after")
-    def _check(self) -> "CameraLaw":
+    def _check(self) -> "CameraDistribution":
         low, high = self.elevation_deg.bounds()
         if low < -90 or high > 90:
             raise ValueError(f"elevation_deg: expected values in [-90, 90], got {low} to {high}")
@@ -139,12 +139,12 @@ def _roll(angle: torch.Tensor) -> torch.Tensor:
     return matrix
 
 
-def _published(name: str, highest_deg: float) -> CameraLaw:
+def _published(name: str, highest_deg: float) -> CameraDistribution:
     """GET3D's cameras: radius 1.2, 32 mm sensor, 35 mm lens, all around, elevation uniform from 0."""
-    return CameraLaw(name=name, elevation_deg=Distribution(uniform=(0, highest_deg)))
+    return CameraDistribution(name=name, elevation_deg=Distribution(uniform=(0, highest_deg)))
 
 
-LAWS = {
+CAMERA_DISTRIBUTIONS = {
     name: _published(name, highest_deg)
     for name, highest_deg in {
         "car": 30,
@@ -156,43 +156,43 @@ LAWS = {
         "table": 30,
     }.items()
 }
-# For the procedural categories that nobody published a law for: mugs from above, planes from all around.
-LAWS["lamp"] = _published("lamp", 30)
-LAWS["mug"] = CameraLaw(name="mug", elevation_deg=Distribution(uniform=(5, 50)))
-LAWS["plane"] = CameraLaw(name="plane", elevation_deg=Distribution(uniform=(-20, 40)))
+# Procedural categories without a published camera distribution: mugs from above, planes from all around.
+CAMERA_DISTRIBUTIONS["lamp"] = _published("lamp", 30)
+CAMERA_DISTRIBUTIONS["mug"] = CameraDistribution(name="mug", elevation_deg=Distribution(uniform=(5, 50)))
+CAMERA_DISTRIBUTIONS["plane"] = CameraDistribution(name="plane", elevation_deg=Distribution(uniform=(-20, 40)))
 
 
-def camera_law(name_or_path: str | Path) -> CameraLaw:
-    """A named law, or one read from a YAML file. UserError where it is neither or does not fit."""
+def load_camera_distribution(name_or_path: str | Path) -> CameraDistribution:
+    """A named camera distribution, or one read from a YAML file. UserError where it is neither or does not fit."""
     name = str(name_or_path)
-    if name in LAWS:
-        return LAWS[name]
+    if name in CAMERA_DISTRIBUTIONS:
+        return CAMERA_DISTRIBUTIONS[name]
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
-        raise UserError(f"--camera: expected one of {', '.join(LAWS)} or a YAML file, got {name!r}")
+        raise UserError(f"--camera: expected one of {', '.join(CAMERA_DISTRIBUTIONS)} or a YAML file, got {name!r}")
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UserError(f"--camera {path}: cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise UserError(f"--camera {path}: expected a mapping such as 'radius: 1.2', got {type(values).__name__}")
-    return parse_law({"name": path.stem, **values}, str(path))
+    return parse_camera_distribution({"name": path.stem, **values}, str(path))
 
 
-def parse_law(values: dict[str, Any], source: str) -> CameraLaw:
-    """A law from plain values; `source` names them in the UserError."""
+def parse_camera_distribution(values: dict[str, Any], source: str) -> CameraDistribution:
+    """A camera distribution from plain values; `source` names them in the UserError."""
     try:
-        return CameraLaw.model_validate(values)
+        return CameraDistribution.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"camera law {source}: {place + ': ' if place else ''}{message}"[:400]) from None
+        raise UserError(f"camera distribution {source}: {place + ': ' if place else ''}{message}"[:400]) from None
 
 
-def dump_law(law: CameraLaw) -> dict[str, Any]:
-    """Plain values that `parse_law` takes back; a fixed number is written as a number."""
-    values = law.model_dump(mode="json", exclude_none=True)
+def dump_camera_distribution(camera_distribution: CameraDistribution) -> dict[str, Any]:
+    """Plain values that `parse_camera_distribution` takes back; a fixed number is written as a number."""
+    values = camera_distribution.model_dump(mode="json", exclude_none=True)
     return {
         key: value["fixed"] if isinstance(value, dict) and "fixed" in value else value for key, value in values.items()
     }

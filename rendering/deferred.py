@@ -51,7 +51,7 @@ class Raster:
 
     @property
     def resolution(self) -> tuple[int, int]:
-        """Height and width of the picture after the resolve, px."""
+        """Height and width of the image after the resolve, px."""
         return self.rast.shape[1] // self.supersample, self.rast.shape[2] // self.supersample
 
 
@@ -66,7 +66,7 @@ def rasterize_mesh(
 ) -> Raster:
     """Rasterize B shapes, each through len(cameras) / B cameras in a row.
 
-    resolution: side, or (height, width), of the finished picture, px. derivatives: also the screen-space derivatives
+    resolution: side, or (height, width), of the finished image, px. derivatives: also the screen-space derivatives
     that mip mapping needs. Gradients reach the vertices (and the cameras, where they require them).
     """
     if len(mesh) == 0 or len(cameras) == 0 or len(cameras) % len(mesh):
@@ -165,15 +165,15 @@ def composite(
     colors: Tensor,
     background: float | Tensor = 0.0,
     *,
-    rgb_gradient: RgbGradient = "full",
+    color_gradient: RgbGradient = "full",
     neighbors: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Pictures from the colors of the visible samples.
+    """Images from the colors of the visible samples.
 
     colors [P, C] in any unit. background: a number, [C], [N, C] or [N, C, H, W] in the same unit.
     Returns rgb [N, C, H, W] and mask [N, 1, H, W], the covered share of each pixel in [0, 1]; both antialiased and
     averaged down, the color composited with that coverage. Gradients reach the colors always, the vertices through
-    the mask always, and through RGB's coverage unless `rgb_gradient` is "none" ("full" differs from "silhouette" only
+    the mask always, and through RGB's coverage unless `color_gradient` is "none" ("full" differs from "silhouette" only
     in the points at which the caller takes the colors: see `visible_points`).
     neighbors: `face_neighbors(mesh.faces)` where the caller has it already.
     """
@@ -181,7 +181,7 @@ def composite(
     dtype = raster.rast.dtype
     layers = torch.cat([colors.to(dtype), colors.new_ones(len(colors), 1, dtype=dtype)], 1)
     image = _Scatter.apply(layers, raster.pixels, count * height * width).view(count, height, width, -1)
-    return composite_image(raster, image, background, rgb_gradient=rgb_gradient, neighbors=neighbors)
+    return composite_image(raster, image, background, color_gradient=color_gradient, neighbors=neighbors)
 
 
 def composite_image(
@@ -189,7 +189,7 @@ def composite_image(
     image: Tensor,
     background: float | Tensor = 0.0,
     *,
-    rgb_gradient: RgbGradient = "full",
+    color_gradient: RgbGradient = "full",
     neighbors: Tensor | None = None,
     rast: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -203,7 +203,7 @@ def composite_image(
     neighbors = _neighbors_of_views(neighbors, raster.mesh, raster.views)
     rast = (raster.rast if rast is None else rast).detach()
     positions, faces = raster.positions, raster.faces
-    if rgb_gradient == "none" and positions.requires_grad:
+    if color_gradient == "none" and positions.requires_grad:
         smooth = raster.ops.antialias(image, rast, positions.detach(), faces, neighbors)
         coverage = raster.ops.antialias(image[..., -1:].detach(), rast, positions, faces, neighbors)
         coverage = resolve(coverage, raster.supersample)

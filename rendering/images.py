@@ -1,4 +1,4 @@
-"""Pictures of many samples: sheets and strips."""
+"""Images of many samples: sheets and strips."""
 
 import math
 from collections.abc import Sequence
@@ -27,13 +27,13 @@ def orbit_cameras(
 
 
 def to_uint8(images: Tensor) -> np.ndarray:
-    """Pictures [N, 3, H, W] in [−1, 1] as uint8 [N, H, W, 3]."""
+    """Images [N, 3, H, W] in [−1, 1] as uint8 [N, H, W, 3]."""
     scaled = (images.detach().float() * 127.5 + 127.5).round().clamp(0, 255)
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
 def grid(images: np.ndarray, columns: int | None = None, gap_px: int = 0, background: int = 255) -> np.ndarray:
-    """Tile pictures [N, H, W, C] row by row into one [H', W', C]; columns default to the squarest grid."""
+    """Tile images [N, H, W, C] row by row into one [H', W', C]; columns default to the squarest grid."""
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -47,7 +47,7 @@ def grid(images: np.ndarray, columns: int | None = None, gap_px: int = 0, backgr
 
 
 def save_png(path: Path, image: np.ndarray) -> None:
-    """Write a picture [H, W, 3 or 4] uint8; a reader never sees half a file."""
+    """Write a image [H, W, 3 or 4] uint8; a reader never sees half a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")

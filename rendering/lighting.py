@@ -1,6 +1,6 @@
 """Light on surfaces, and the only place where linear light and sRGB values meet on tensors.
 
-Pictures are sRGB values everywhere else: antialiasing, averaging and compositing act on those, on both sides of the
+Images are sRGB values everywhere else: antialiasing, averaging and compositing act on those, on both sides of the
 discriminator. Light is added up, and textures are filtered, in linear light.
 """
 

@@ -1,4 +1,4 @@
-"""Samples of a trained generator: pictures and meshes by seed."""
+"""Samples of a trained generator: images and meshes by seed."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,13 +23,13 @@ CHUNK = 8
 def render_styles(
     generator: Generator, w_geo: Tensor, w_tex: Tensor, cameras: Cameras, resolution: int | None = None
 ) -> np.ndarray:
-    """Pictures of styles (w_geo, w_tex) [B, ...] by all N cameras: [B, N, R, R, 3] uint8 on black."""
-    pictures = []
+    """Images of styles (w_geo, w_tex) [B, ...] by all N cameras: [B, N, R, R, 3] uint8 on black."""
+    images = []
     for geo, tex in zip(w_geo.split(CHUNK), w_tex.split(CHUNK), strict=True):
         tiled = Cameras.cat([cameras] * len(geo)).to(w_geo.device)
         rendered = generator.render(geo, tex, tiled, resolution=resolution)
-        pictures.append(to_uint8(rendered.rgb))
-    stacked = np.concatenate(pictures)
+        images.append(to_uint8(rendered.rgb))
+    stacked = np.concatenate(images)
     return stacked.reshape(-1, len(cameras), *stacked.shape[1:])
 
 

@@ -43,7 +43,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
 
 
 def svg(panels: Sequence[Panel], x_title: str) -> str:
-    """The picture: panels in rows of three, a legend below."""
+    """The image: panels in rows of three, a legend below."""
     labels = {series.label: series.color for panel in panels for series in panel.series}
     below = HEIGHT * math.ceil(len(panels) / COLUMNS)
     width, height = WIDTH * COLUMNS, below + LEGEND_LINE * len(labels) + 8

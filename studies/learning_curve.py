@@ -1,7 +1,7 @@
 """How a network learned: `python -m studies.learning_curve RUN [RUN …] --data DATASET --out curve.svg`.
 
 The runs are the stages of one training, each begun with --init from the one before; they are drawn end to end. A few
-of their snapshots, evenly spread, are measured against held-out shapes; what was measured is kept beside the picture.
+of their snapshots, evenly spread, are measured against held-out shapes; what was measured is kept beside the image.
 """
 
 import json

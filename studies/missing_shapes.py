@@ -58,11 +58,11 @@ def load_judges(path: Path) -> tuple[Config, dict[str, Discriminator]]:
 
 @torch.no_grad()
 def sureness(bank: ImageBank, judges: Mapping[str, Discriminator], views: int) -> tuple[Tensor, Tensor]:
-    """How sure discriminators are of every shape [S], and one picture of each [S, 3, R, R] in [−1, 1].
+    """How sure discriminators are of every shape [S], and one image of each [S, 3, R, R] in [−1, 1].
 
     The mean over `views` evenly spread views and over the discriminators of logits as deviations from all views' mean.
     """
-    rows, pictures = [], []
+    rows, shown = [], []
     for shape in range(len(bank.shape_ids)):
         own = (bank.shape_of == shape).nonzero()[:, 0]
         rows.append(own[torch.linspace(0, len(own) - 1, min(views, len(own))).round().long()])
@@ -72,13 +72,13 @@ def sureness(bank: ImageBank, judges: Mapping[str, Discriminator], views: int) -
     for part in index.split(BATCH):
         images, cameras = bank.batch(part)
         labels = bank.class_labels(part)
-        pictures.append(images[:, :3])
+        shown.append(images[:, :3])
         for head, judge in judges.items():
             logits[head].append(judge(images[:, :3] if head == "rgb" else images[:, 3:], cameras, labels))
     each = torch.stack([torch.cat(parts) for parts in logits.values()])
     each = (each - each.mean(1, keepdim=True)) / each.std(1, keepdim=True).clamp(min=1e-8)
     sums = torch.zeros(len(rows)).index_add_(0, of_shape, each.mean(0))
-    return sums / of_shape.bincount(), torch.cat(pictures)[first]
+    return sums / of_shape.bincount(), torch.cat(shown)[first]
 
 
 def by_kind(sure: Sequence[float], kinds: Sequence[str]) -> list[tuple[str, int, float]]:
@@ -109,9 +109,9 @@ def main(file: Path, data: Path, split: str, attributes: str, views: int, out: P
     if split not in dataset.splits:
         raise UserError(f"--split {split}: {data} has {', '.join(dataset.splits)}")
     bank = ImageBank(dataset, split, config.data.resolution, memory_limit=0)
-    sure, pictures = sureness(bank, judges, views)
+    sure, images = sureness(bank, judges, views)
     order = sure.argsort(descending=True)[:SHOWN]
-    save_png(out / "missing.png", grid(to_uint8(pictures[order]), 8))
+    save_png(out / "missing.png", grid(to_uint8(images[order]), 8))
     kinds = kinds_of(dataset, bank.shape_ids, attributes.split(","))
     text = markdown(by_kind(sure.tolist(), [", ".join(kind) for kind in kinds]))
     write_text(out / "missing.md", text)

@@ -68,7 +68,7 @@ def _points(source: ShapeSource, store: ChunkStore) -> Tensor:
 
 
 @click.command(cls=PlainErrors)
-@click.option("--network", required=True, help="A network file, a folder with one, or a shipped network's name.")
+@click.option("--network", required=True, help="A network file, a folder with one, or a included network's name.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset rendered from meshes.")
 @click.option("--by", "attributes", required=True, help="Attributes that make a kind, e.g. type,legs.")
 @click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Shapes on each side at most.")

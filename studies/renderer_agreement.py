@@ -23,7 +23,7 @@ from dataset_tool.sources.find_shapes import find_shapes
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from rendering.camera import Cameras
-from rendering.camera_distribution import camera_law
+from rendering.camera_distribution import load_camera_distribution
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from studies.blender_import import job_of
@@ -53,15 +53,15 @@ def imported_views(path: Path, source_to_world: np.ndarray, cameras: Cameras, re
         folder = Path(name)
         job_of(folder, path, source_to_world, cameras, resolution * supersample, max(1, samples // supersample**2))
         run_script(find_blender(), SCRIPT, folder, str(path))
-        pictures = [(folder / f"{view:03d}.png").read_bytes() for view in range(len(cameras))]
-        return np.stack([straight(decode(data, str(path)), supersample) for data in pictures])
+        images = [(folder / f"{view:03d}.png").read_bytes() for view in range(len(cameras))]
+        return np.stack([straight(decode(data, str(path)), supersample) for data in images])
 
 
 def compare(path: Path, views: int, resolution: int, samples: int, importer: str) -> tuple[np.ndarray, np.ndarray]:
     """Both renderers' views [V, R, R, 4] of one mesh file."""
     source = find_shapes(path)[0]
     mesh, source_to_world = normalize(read_mesh(path), source.up, source.front, 0.7)
-    cameras = camera_law("chair").sample(0, range(views))
+    cameras = load_camera_distribution("chair").sample(0, range(views))
     ours = render_views(build_scene(mesh), cameras, resolution, supersample=2).images
     if importer == "blender":
         return ours, imported_views(path, source_to_world, cameras, resolution, samples)
@@ -87,7 +87,7 @@ def pairs_sheet(rows: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> Ima
 @click.option("--resolution", default=512, show_default=True)
 @click.option("--samples", default=16, show_default=True, help="Of Cycles, a finished pixel.")
 @click.option("--importer", type=click.Choice(["ours", "blender"]), default="ours", show_default=True)
-@click.option("--sheet", type=click.Path(path_type=Path), help="A picture of all pairs.")
+@click.option("--sheet", type=click.Path(path_type=Path), help="A image of all pairs.")
 @click.option("--threads", default=1, show_default=True)
 def main(models: tuple[Path, ...], sheet: Path | None, threads: int, **options: Any) -> None:
     torch.set_num_threads(threads)

@@ -1,6 +1,8 @@
 """The `tetragan` command: a lazy click group that imports a verb's module only when it is called."""
 
 import importlib
+import logging
+import os
 import sys
 
 import click
@@ -10,7 +12,7 @@ VERBS = {
     "dataset": ("tetragan.dataset", "dataset", "Make, render, pack, check and look at datasets of views."),
     "train": ("tetragan.train", "train", "Train a generator on a dataset."),
     "generate": ("tetragan.sample", "generate", "Sample textured meshes and a sheet from a network."),
-    "interpolate": ("tetragan.sample", "interpolate", "Walk between samples: a strip of pictures."),
+    "interpolate": ("tetragan.sample", "interpolate", "Walk between samples: a strip of images."),
     "export": (
         "tetragan.network",
         "export",
@@ -56,6 +58,9 @@ def main() -> None:
     """Run the command line. A user's mistake is one line and exit status 2, never a traceback."""
     from torch_utils.errors import UserError
 
+    if os.environ.get("RANK", "0") == "0":  # under torchrun one rank speaks for all
+        logging.basicConfig(format="%(message)s")
+        logging.getLogger("configs").setLevel(logging.INFO)
     try:
         cli(standalone_mode=False)
     except click.ClickException as error:

@@ -60,7 +60,9 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 @click.option("--out", type=FOLDER, required=True, help="Folder of the dataset; a killed run continues.")
 @click.option("--resolution", type=click.IntRange(16, 4096), default=64, show_default=True, help="Side of a view, px.")
 @click.option("--views", type=click.IntRange(1, 1000), default=24, show_default=True, help="Views a shape.")
-@click.option("--camera", default="chair", show_default=True, help="A law's name (chair, car, …) or a YAML file.")
+@click.option(
+    "--camera", default="chair", show_default=True, help="A camera distribution's name (chair, car, …) or a YAML file."
+)
 @click.option(
     "--shading",
     type=click.Choice(["albedo", "soft"]),
@@ -97,7 +99,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.FloatRange(0, 1, min_open=True),
     help="Longest side of a shape, world units.  [default: by --camera]",
 )
-@click.option("--fit", is_flag=True, help="Make shapes smaller that the pictures would cut.")
+@click.option("--fit", is_flag=True, help="Make shapes smaller that the images would cut.")
 @click.option("--category", help="Name of what the data show.  [default: by --camera]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
 @click.option(
@@ -140,16 +142,16 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
     from dataset_tool.render.render_dataset import DEFAULT_SCALE, SCALES, render_dataset
     from dataset_tool.render.render_shape import RenderSettings
     from dataset_tool.sources.find_shapes import find_shapes
-    from rendering.camera_distribution import camera_law
+    from rendering.camera_distribution import load_camera_distribution
     from torch_utils.progress import progress_bar
 
-    law = camera_law(camera)
-    category = options["category"] or (law.name if law.name in SCALES else "object")
+    camera_distribution = load_camera_distribution(camera)
+    category = options["category"] or (camera_distribution.name if camera_distribution.name in SCALES else "object")
     names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "device", "fit", "seed"]
     names += ["image_format", "backend", "allow_outside"]
     settings = RenderSettings(
-        law=law,
-        scale=options["scale"] or SCALES.get(law.name, DEFAULT_SCALE),
+        camera_distribution=camera_distribution,
+        scale=options["scale"] or SCALES.get(camera_distribution.name, DEFAULT_SCALE),
         supersample=int(supersample),
         extras=tuple(sorted(set(options["extras"]))),
         **{name: options[name] for name in names},
@@ -224,18 +226,20 @@ def check(data: Path, strict: bool, quiet: bool) -> None:
 def info(data: Path) -> None:
     """What DATA holds."""
     from dataset_tool.dataset import open_dataset
-    from rendering.camera_distribution import dump_law
+    from rendering.camera_distribution import dump_camera_distribution
 
     opened = open_dataset(data)
     header = opened.header
     counts = ", ".join(f"{name} {len(ids)}" for name, ids in opened.splits.items())
-    law = {key: value for key, value in dump_law(header.camera_law).items() if value}
+    camera_distribution = {
+        key: value for key, value in dump_camera_distribution(header.camera_distribution).items() if value
+    }
     rows = {
         "category": header.category,
         "shapes": f"{len(opened.shape_ids())} ({counts})",
         "views": f"{header.views} of {header.resolution} px, {header.image_format}",
         "classes": ", ".join(header.classes) or "none (unconditional)",
-        "cameras": ", ".join(f"{key} {value}" for key, value in law.items()),
+        "cameras": ", ".join(f"{key} {value}" for key, value in camera_distribution.items()),
         "renderer": ", ".join(f"{key} {value}" for key, value in header.renderer.items()),
         "seed": str(header.seed),
         "hash": opened.hash(),
@@ -250,7 +254,7 @@ def info(data: Path) -> None:
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: all]")
 @click.option("--shapes", type=click.IntRange(1), default=24, show_default=True, help="Shapes shown.")
 @click.option("--views", type=click.IntRange(1), default=8, show_default=True, help="Views of each.")
-@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of a picture, px.")
+@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of a image, px.")
 @click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Shapes in a row of a PNG.")
 def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, side: int, columns: int) -> None:
     """A contact sheet of DATA."""

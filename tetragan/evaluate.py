@@ -9,7 +9,7 @@ folder_or_file = click.Path(path_type=Path, exists=False)
 
 
 @click.command()
-@click.option("--network", type=folder_or_file, help="A network file, or a shipped network's name, to sample.")
+@click.option("--network", type=folder_or_file, help="A network file, or a included network's name, to sample.")
 @click.option("--meshes", "generated", type=folder_or_file, help="A folder of meshes to measure instead of a network.")
 @click.option("--data", type=folder_or_file, help="The dataset to measure against.")
 @click.option(
@@ -22,9 +22,9 @@ folder_or_file = click.Path(path_type=Path, exists=False)
 @click.option("--split", default="test", show_default=True, help="The dataset's split to measure against.")
 @click.option("--count", type=click.IntRange(1), help="At most this many references (fewer generated shapes too).")
 @click.option("--truncation", type=click.FloatRange(0, 2), help="ψ of the generator; default: the protocol's.")
-@click.option("--detector", help="TorchScript file or URL, or transformers folder, for picture scores.")
+@click.option("--detector", help="TorchScript file or URL, or transformers folder, for image scores.")
 @click.option("--detector-hash", help="SHA-256 of the TorchScript file.")
-@click.option("--normals", is_flag=True, help="Also compare pictures of normals (shading FID); needs a detector.")
+@click.option("--normals", is_flag=True, help="Also compare images of normals (shading FID); needs a detector.")
 @click.option("--clip", type=folder_or_file, help="A transformers CLIP folder, for CMMD, CLIP score and R-precision.")
 @click.option(
     "--classifier", type=folder_or_file, help="A transformers classifier folder, for attributes of the shapes."

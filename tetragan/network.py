@@ -14,7 +14,7 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     """Parts, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
     from configs.loader import build_config, load_config
     from networks.describe import describe, training_bytes
-    from networks.pretrained import network_file, shipped_networks
+    from networks.pretrained import network_file, pretrained_networks
 
     path = Path(name)
     if name.endswith(".safetensors") or path.is_dir():
@@ -28,7 +28,7 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     else:
         config = load_config(name, overrides)
         click.echo(f"{name}: {config.category} at {config.data.resolution} px")
-        if name in shipped_networks():
+        if name in pretrained_networks():
             click.echo(f"The preset; the network of that name: tetragan info {shlex.quote(str(network_file(name)))}")
     parts = describe(config)
     for part in parts:
@@ -47,7 +47,7 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
 @click.option(
     "--network",
     required=True,
-    help="A network file, a folder that holds one, a shipped network's name, or a training state.",
+    help="A network file, a folder that holds one, a included network's name, or a training state.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .safetensors file, or a folder.")
 @click.option("--half", is_flag=True, help="Store 16-bit numbers: half the size, the same shapes to the eye.")
@@ -56,7 +56,7 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     "overrides",
     multiple=True,
     metavar="PATH=VALUE",
-    help="Change how the network is used: geometry.cells, geometry.join_parts …",
+    help="Change how the network is used: geometry.cells, geometry.connect_components …",
 )
 def export(network: str, out: Path, half: bool, overrides: tuple[str, ...]) -> None:
     """Copy a network to one file, or to a folder in the Hugging Face form (config.json, model.safetensors).

@@ -42,9 +42,7 @@ device_option = click.option("--device", default="auto", show_default=True, help
 @click.option(
     "--texture-size", type=click.IntRange(64, 8192), default=1024, show_default=True, help="Texture side, px."
 )
-@click.option(
-    "--resolution", type=click.IntRange(16, 2048), default=None, help="Picture side, px; default 2 × trained."
-)
+@click.option("--resolution", type=click.IntRange(16, 2048), default=None, help="Image side, px; default 2 × trained.")
 @device_option
 def generate(
     network: str,
@@ -70,8 +68,8 @@ def generate(
     out.mkdir(parents=True, exist_ok=True)
     w_geo, w_tex = styles(generator, seed_list, truncation, target)
     side = resolution or 2 * generator.config.data.resolution
-    pictures = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
-    save_png(out / "samples.png", grid(pictures[:, 0]))
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
+    save_png(out / "samples.png", grid(images[:, 0]))
     click.echo(f"{out / 'samples.png'}: {len(seed_list)} samples, truncation {truncation:g}, {side} px")
     if file_format == "none":
         return
@@ -96,10 +94,8 @@ def generate(
 @seeds_option("0-3")
 @truncation_option
 @out_option
-@click.option("--steps", type=click.IntRange(2, 240), default=8, show_default=True, help="Pictures from seed to seed.")
-@click.option(
-    "--resolution", type=click.IntRange(16, 2048), default=None, help="Picture side, px; default 2 × trained."
-)
+@click.option("--steps", type=click.IntRange(2, 240), default=8, show_default=True, help="Images from seed to seed.")
+@click.option("--resolution", type=click.IntRange(16, 2048), default=None, help="Image side, px; default 2 × trained.")
 @device_option
 def interpolate(
     network: str, seeds: str, truncation: float, out: Path, steps: int, resolution: int | None, device: str
@@ -131,6 +127,6 @@ def interpolate(
             labels=labels,
         )
     side = resolution or 2 * generator.config.data.resolution
-    pictures = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
-    save_png(out / "interpolation.png", grid(pictures[:, 0], columns=steps))
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
+    save_png(out / "interpolation.png", grid(images[:, 0], columns=steps))
     click.echo(f"{out / 'interpolation.png'}: {len(pairs)} walks of {steps} steps, truncation {truncation:g}")

@@ -21,7 +21,7 @@ import click
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="Start from a run's folder, a network file, a shipped network's name, or a training state.",
+    help="Start from a run's folder, a network file, a included network's name, or a training state.",
 )
 @click.option(
     "--judges",

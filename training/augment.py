@@ -19,7 +19,7 @@ from torch_utils import seeding
 _UNIFORMS = 14  # numbers that one image's draw takes
 _SCALE_OCTAVES = 0.25  # isotropic scale in 2^±0.25
 _ROTATION_RAD = math.pi / 12
-_SHIFT = 0.125  # of the picture's side
+_SHIFT = 0.125  # of the image's side
 _BRIGHTNESS = 0.2
 _CONTRAST_OCTAVES = 0.5
 _SATURATION_OCTAVES = 1.0

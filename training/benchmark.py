@@ -14,20 +14,20 @@ from torch.profiler import ProfilerActivity, profile
 from configs.schema import Config
 from networks.layers import compute_dtype
 from rendering.camera import Cameras
-from rendering.camera_distribution import CameraLaw
+from rendering.camera_distribution import CameraDistribution
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, barrier
 from torch_utils.timing import phase, recording
 from training.data import (
     Data,
     MinibatchSource,
-    build_trainee,
+    build_train_state,
     check_batch,
     open_data,
     parameter_counts,
     prepare_process,
 )
-from training.gan_step import Trainee, training_step
+from training.gan_step import TrainState, training_step
 from training.initialize import initialize_from
 from training.loop import peak_memory_mb
 from training.run.run_log import duration
@@ -47,13 +47,13 @@ _ARITHMETIC = re.compile(
 class RandomViews:
     """Random discs in place of real views, so that a benchmark needs no data."""
 
-    def __init__(self, resolution: int, law: CameraLaw, count: int = 64) -> None:
+    def __init__(self, resolution: int, camera_distribution: CameraDistribution, count: int = 64) -> None:
         axis = torch.linspace(-1, 1, resolution)
         radius = torch.linspace(0.3, 0.8, count)[:, None, None]
         mask = (axis[:, None].square() + axis.square() < radius.square())[:, None].float()
         color = torch.linspace(0, 1, count * 3).view(count, 3, 1, 1)
         self.images = torch.cat([mask * color * 2 - 1, mask], 1)
-        self.cameras = law.sample(0, range(count))
+        self.cameras = camera_distribution.sample(0, range(count))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -132,11 +132,11 @@ def _step_and_operators(step, ranks: Ranks) -> tuple[float, dict[str, float]]:
 
 def dry_run_report(config: Config, data: Path | None, init: Path | None, judges: Path | None, ranks: Ranks) -> str:
     """Check data, configuration and --init by doing a few steps; say what the run would take."""
-    opened, trainee, step = _prepare(config, data, ranks, init, judges)
+    opened, train_state, step = _prepare(config, data, ranks, init, judges)
     step(0)
     rate = _rate(step, _TRIAL, config, ranks, first=1)
     images = config.training.total_kimg * 1000
-    counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameter_counts(trainee).items())
+    counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameter_counts(train_state).items())
     lines = [
         f"data: {opened.name}, {len(opened.bank)} training views at {config.data.resolution}²",
         f"parameters: {counts}",
@@ -153,24 +153,24 @@ def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None 
     check_batch(config, ranks)
     prepare_process(config, ranks.device)
     if data is None:
-        law = CameraLaw()
-        opened = Data(RandomViews(config.data.resolution, law), law, "random discs", "")
+        camera_distribution = CameraDistribution()
+        opened = Data(RandomViews(config.data.resolution, camera_distribution), camera_distribution, "random discs", "")
     else:
         opened = open_data(data, config)
-    trainee: Trainee = build_trainee(config, ranks)
+    train_state: TrainState = build_train_state(config, ranks)
     if init is not None:
-        initialize_from(trainee, init, judges)
+        initialize_from(train_state, init, judges)
     source, statistics = MinibatchSource(config, opened, ranks), Statistics()
 
     def step(number: int) -> None:
         with phase("data"):
             batch = source.draw(number * config.training.batch, number)
         with phase("rest"):
-            training_step(trainee, batch, config, ranks, statistics)
+            training_step(train_state, batch, config, ranks, statistics)
         if number % config.loss.r1_interval == 0:
             statistics.read(ranks)  # as a run does once a kimg or so
 
-    return opened, trainee, step
+    return opened, train_state, step
 
 
 def _rate(step, minibatches: int, config: Config, ranks: Ranks, first: int = 0) -> float:

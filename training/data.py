@@ -16,7 +16,7 @@ from dataset_tool.image_bank import ImageBank
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from rendering.camera import Cameras
-from rendering.camera_distribution import CameraLaw
+from rendering.camera_distribution import CameraDistribution
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
@@ -24,7 +24,7 @@ from torch_utils.process import forget_long_lived_objects, keep_freed_memory
 from training.augment import Adaptation
 from training.batch import draw_latents, real_order, shape_indices
 from training.class_balance import balanced_views
-from training.gan_step import HEADS, Minibatch, Trainee, Views
+from training.gan_step import HEADS, Minibatch, TrainState, Views
 from training.optimizer import AdamSettings, GuardedAdam
 from training.run.state_file import Stateful
 
@@ -46,14 +46,14 @@ class RealViews(Protocol):
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a run: real views, the law that their cameras follow, and what identifies the data set.
+    """The data of a run: real views, the distribution of their cameras, and what identifies the dataset.
 
     shading: "albedo" where the views show base colors; anything else says that light is baked into them.
     epoch: the views that an epoch shows, some perhaps several times; all of the bank once where not given.
     """
 
     bank: RealViews
-    law: CameraLaw
+    camera_distribution: CameraDistribution
     name: str
     hash: str
     shading: str = "albedo"
@@ -73,7 +73,7 @@ def open_data(path: Path, config: Config, progress: Callable[[int, int], None] |
     bank = ImageBank(dataset, "train", config.data.resolution, progress=progress)
     shading = str(dataset.header.renderer.get("shading", "unknown"))
     epoch = balanced_views(bank, config.data.balance).tolist() if config.data.balance else ()
-    return Data(bank, dataset.camera_law, Path(path).resolve().name, dataset.hash(), shading, epoch)
+    return Data(bank, dataset.camera_distribution, Path(path).resolve().name, dataset.hash(), shading, epoch)
 
 
 def check_batch(config: Config, ranks: Ranks) -> None:
@@ -109,7 +109,7 @@ def use_determinism(device: torch.device) -> None:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
-def build_trainee(config: Config, ranks: Ranks) -> Trainee:
+def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     """Networks at their start, the same on every rank, and their optimizers."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
@@ -128,7 +128,7 @@ def build_trainee(config: Config, ranks: Ranks) -> Trainee:
         for head, discriminator in discriminators.items()
         for name, parameter in discriminator.named_parameters()
     }
-    return Trainee(
+    return TrainState(
         generator,
         average,
         discriminators,
@@ -140,16 +140,16 @@ def build_trainee(config: Config, ranks: Ranks) -> Trainee:
     )
 
 
-def state_parts(trainee: Trainee) -> dict[str, Stateful]:
+def state_parts(train_state: TrainState) -> dict[str, Stateful]:
     """The members of the training state, listed once."""
     return {
-        "generator": trainee.generator,
-        "average": trainee.average,
-        "discriminator_rgb": trainee.discriminators["rgb"],
-        "discriminator_mask": trainee.discriminators["mask"],
-        "generator_adam": trainee.generator_adam,
-        "discriminator_adam": trainee.discriminator_adam,
-        "augment": trainee.adaptation,
+        "generator": train_state.generator,
+        "average": train_state.average,
+        "discriminator_rgb": train_state.discriminators["rgb"],
+        "discriminator_mask": train_state.discriminators["mask"],
+        "generator_adam": train_state.generator_adam,
+        "discriminator_adam": train_state.discriminator_adam,
+        "augment": train_state.adaptation,
     }
 
 
@@ -179,7 +179,7 @@ class MinibatchSource:
             latents=latents,
             # Classes of the fakes follow those of the data: each shape takes the class of the real view at its place.
             shape_labels=None if labels is None else labels[::views],
-            fake_cameras=self.data.law.sample(seed, indices).to(device),
+            fake_cameras=self.data.camera_distribution.sample(seed, indices).to(device),
         )
 
     def _views(self, nimg: int) -> list[int]:
@@ -188,7 +188,7 @@ class MinibatchSource:
         return [epoch[place] for place in real_order(self.config.training.seed, nimg, self.slice, len(epoch))]
 
 
-def parameter_counts(trainee: Trainee) -> dict[str, int]:
+def parameter_counts(train_state: TrainState) -> dict[str, int]:
     """Parameters of each network."""
-    modules: Mapping[str, Any] = {"generator": trainee.generator, **trainee.discriminators}
+    modules: Mapping[str, Any] = {"generator": train_state.generator, **train_state.discriminators}
     return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}

@@ -28,14 +28,12 @@ from training.progressive import coarse, enlarged, shown_resolution, supersample
 from training.run.step_statistics import Statistics
 
 HEADS = ("rgb", "mask")
-# The pull on samples without a surface: in world units, so 1 makes it as strong as a saturated adversarial gradient.
-REPAIR_WEIGHT = 1.0
 # Minibatches between two looks for loose parts: labeling the parts of a mesh costs about a fifth of a step.
 FLOATER_INTERVAL = 4
 
 
 @dataclass
-class Trainee:
+class TrainState:
     """Everything that a step changes."""
 
     generator: Generator
@@ -48,7 +46,7 @@ class Trainee:
 
 @dataclass(frozen=True)
 class Views:
-    """Pictures as a discriminator sees them, B of them: rgb [B, 3, R, R] in [−1, 1], mask [B, 1, R, R] in [0, 1]."""
+    """Images as a discriminator sees them, B of them: rgb [B, 3, R, R] in [−1, 1], mask [B, 1, R, R] in [0, 1]."""
 
     rgb: Tensor
     mask: Tensor
@@ -74,9 +72,9 @@ class Minibatch:
 
 
 def training_step(
-    trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks, statistics: Statistics
+    train_state: TrainState, batch: Minibatch, config: Config, ranks: Ranks, statistics: Statistics
 ) -> dict[str, Tensor]:
-    """Update everything in `trainee` by one minibatch.
+    """Update everything in `train_state` by one minibatch.
 
     Returns the norms of the gradients of each network's parameters [parameters], by network, on the device; where one
     of them is not finite, that update was left out.
@@ -85,33 +83,35 @@ def training_step(
     generator_learns = batch.nimg >= training.generator_delay_kimg * 1000
     side = shown_resolution(batch.nimg, config)
     with torch.set_grad_enabled(generator_learns):
-        rendered, fakes = generate(trainee, batch, config, ranks, side)
+        rendered, fakes = generate(train_state, batch, config, ranks, side)
     reals = replace(batch.reals, rgb=coarse(batch.reals.rgb, side), mask=coarse(batch.reals.mask, side))
     if config.augment.mode != "none":
-        reals = _augmented(reals, batch, trainee, "real", config.training.seed)
-        fakes = _augmented(fakes, batch, trainee, "fake", config.training.seed)
-    _note_pictures(statistics, batch.reals, rendered)
-    norms = {"discriminators": discriminator_step(trainee, reals, fakes, config, ranks, statistics)}
+        reals = _augmented(reals, batch, train_state, "real", config.training.seed)
+        fakes = _augmented(fakes, batch, train_state, "fake", config.training.seed)
+    _note_images(statistics, batch.reals, rendered)
+    norms = {"discriminators": discriminator_step(train_state, reals, fakes, config, ranks, statistics)}
     if batch.number % config.loss.r1_interval == 0:
         with phase("R1"):
-            norms["discriminators"] = norms["discriminators"] + r1_step(trainee, reals, config, statistics)
+            norms["discriminators"] = norms["discriminators"] + r1_step(train_state, reals, config, statistics)
     if not generator_learns:
         return norms
-    norms["generator"] = generator_step(trainee, rendered, fakes, batch.number, config, ranks, statistics)
+    norms["generator"] = generator_step(train_state, rendered, fakes, batch.number, config, ranks, statistics)
     with phase("average"):
         beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
-        update_average(trainee.average, trainee.generator, beta)
+        update_average(train_state.average, train_state.generator, beta)
     return norms
 
 
-def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks, side: int) -> tuple[Rendered, Views]:
-    """Pictures of new shapes, and the same as the discriminators see them; with gradient where that is enabled.
+def generate(
+    train_state: TrainState, batch: Minibatch, config: Config, ranks: Ranks, side: int
+) -> tuple[Rendered, Views]:
+    """Images of new shapes, and the same as the discriminators see them; with gradient where that is enabled.
 
-    side: of the pictures, px. Where it is less than the data's, the discriminators see them enlarged.
+    side: of the images, px. Where it is less than the data's, the discriminators see them enlarged.
     """
-    generator, labels = trainee.generator, batch.shape_labels
+    generator, labels = train_state.generator, batch.shape_labels
     with phase("mapping"):
-        w_geo, w_tex = _styles(trainee, batch, config, ranks)
+        w_geo, w_tex = _styles(train_state, batch, config, ranks)
     with phase("generator"):
         supersample = supersample_at(side, config)
         rendered = generator.render(w_geo, w_tex, batch.fake_cameras, resolution=side, supersample=supersample)
@@ -126,11 +126,11 @@ def generate(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks, s
     return rendered, Views(rgb[order], mask[order], batch.fake_cameras[order], labels)
 
 
-def _styles(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Tensor, Tensor]:
+def _styles(train_state: TrainState, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Tensor, Tensor]:
     """Styles of the minibatch's shapes, some mixed from two latents; moves the generator's average style."""
-    generator, latents, labels = trainee.generator, batch.latents, batch.shape_labels
+    generator, latents, labels = train_state.generator, batch.latents, batch.shape_labels
     z_geo, z_tex, count = latents.geometry, latents.texture, latents.geometry.shape[0]
-    mixing = config.loss.style_mixing
+    mixing = config.training.style_mixing_prob
     if mixing > 0:  # the second latents go through the mapping in the same pass
         z_geo, z_tex = torch.cat([z_geo, latents.mixing_geometry]), torch.cat([z_tex, latents.mixing_texture])
         labels = None if labels is None else torch.cat([labels, labels])
@@ -143,11 +143,11 @@ def _styles(trainee: Trainee, batch: Minibatch, config: Config, ranks: Ranks) ->
 
 
 def discriminator_step(
-    trainee: Trainee, reals: Views, fakes: Views, config: Config, ranks: Ranks, statistics: Statistics
+    train_state: TrainState, reals: Views, fakes: Views, config: Config, ranks: Ranks, statistics: Statistics
 ) -> Tensor:
     """Teach both discriminators reals from (detached) fakes; their losses are summed. Returns the gradients' norms."""
     losses = []
-    for head, discriminator in trainee.discriminators.items():
+    for head, discriminator in train_state.discriminators.items():
         with phase("D forward"):
             real, fake = _judge(discriminator, head, reals, fakes)
         losses.append(discriminator_loss(real, fake))
@@ -158,39 +158,39 @@ def discriminator_step(
         statistics.add(f"sign/fake_{head}", overfitting_sign(fake))
         if head == "rgb" and config.augment.mode == "ada":
             sign = sum_over_ranks(overfitting_sign(real).mean(), ranks) / ranks.world
-            trainee.adaptation.adapt(sign, config.training.batch)
-            statistics.add("augment/probability", trainee.adaptation.probability.clone())
+            train_state.adaptation.adapt(sign, config.training.batch)
+            statistics.add("augment/probability", train_state.adaptation.probability.clone())
     with phase("D backward"):
         torch.stack(losses).sum().backward()
     with phase("optimizer"):
-        norms = trainee.discriminator_adam.step()
+        norms = train_state.discriminator_adam.step()
     statistics.add("gradient/discriminators", norms.norm())
     return norms
 
 
-def r1_step(trainee: Trainee, reals: Views, config: Config, statistics: Statistics) -> Tensor:
+def r1_step(train_state: TrainState, reals: Views, config: Config, statistics: Statistics) -> Tensor:
     """Lazy R1 on both heads: one forward pass each, one call of autograd, a step of its own. Returns the norms.
 
-    The penalty is taken on the pictures as the discriminators see them, so it need not pass through the augmentation.
+    The penalty is taken on the images as the discriminators see them, so it need not pass through the augmentation.
     """
-    images = [reals.image(head).detach().requires_grad_() for head in trainee.discriminators]
+    images = [reals.image(head).detach().requires_grad_() for head in train_state.discriminators]
     logits = [
         discriminator(image, reals.cameras, reals.labels)
-        for discriminator, image in zip(trainee.discriminators.values(), images, strict=True)
+        for discriminator, image in zip(train_state.discriminators.values(), images, strict=True)
     ]
     norms = squared_gradient_norms(logits, images)
     loss = config.loss
     gammas = {"rgb": loss.gamma, "mask": loss.gamma if loss.gamma_mask is None else loss.gamma_mask}
     terms = []
-    for head, norm in zip(trainee.discriminators, norms, strict=True):
+    for head, norm in zip(train_state.discriminators, norms, strict=True):
         terms.append(r1_loss(norm, gammas[head], loss.r1_interval))
         statistics.add(f"r1/{head}", norm)
     torch.stack(terms).sum().backward()
-    return trainee.discriminator_adam.step()
+    return train_state.discriminator_adam.step()
 
 
 def generator_step(
-    trainee: Trainee,
+    train_state: TrainState,
     rendered: Rendered,
     fakes: Views,
     number: int,
@@ -201,8 +201,8 @@ def generator_step(
     """Teach the generator to pass for real, and its surfaces to be clean. Returns the gradients' norms."""
     weights = {"rgb": 1.0, "mask": config.loss.mask_weight}
     terms = []
-    with frozen(trainee.discriminators.values()):
-        for head, discriminator in trainee.discriminators.items():
+    with frozen(train_state.discriminators.values()):
+        for head, discriminator in train_state.discriminators.items():
             with phase("D forward on fakes"):
                 loss = generator_loss(discriminator(fakes.image(head), fakes.cameras, fakes.labels))
             statistics.add(f"loss/generator_{head}", loss)
@@ -216,7 +216,7 @@ def generator_step(
         repair_loss = surface.repair_loss * share_of_mean(surface.replaced, ranks)
         statistics.add("loss/sdf_sign", sign_loss)
         statistics.add("loss/repair", repair_loss)
-        terms += [sign_loss * config.loss.sdf_regularizer, repair_loss * REPAIR_WEIGHT]
+        terms += [sign_loss * config.loss.sdf_regularizer_weight, repair_loss * config.loss.fallback_surface_weight]
         weight = config.loss.floater_weight * FLOATER_INTERVAL
         if weight and number % FLOATER_INTERVAL == 0:
             with phase("floaters"):
@@ -228,7 +228,7 @@ def generator_step(
         with phase("D and G backward"):
             total.backward()
     with phase("optimizer"):
-        norms = trainee.generator_adam.step()
+        norms = train_state.generator_adam.step()
     statistics.add("gradient/generator", norms.norm())
     return norms
 
@@ -260,9 +260,9 @@ def _judge(discriminator: Discriminator, head: str, reals: Views, fakes: Views) 
     return logits[:count], logits[count:]
 
 
-def _augmented(views: Views, batch: Minibatch, trainee: Trainee, stream: str, seed: int) -> Views:
+def _augmented(views: Views, batch: Minibatch, train_state: TrainState, stream: str, seed: int) -> Views:
     uniforms = upload(draw(seed, batch.indices, stream), views.rgb.device)
-    rgb, mask = augment(views.rgb, views.mask, uniforms, trainee.adaptation.probability)
+    rgb, mask = augment(views.rgb, views.mask, uniforms, train_state.adaptation.probability)
     return Views(rgb, mask, views.cameras, views.labels)
 
 
@@ -271,7 +271,7 @@ def _global_mean(w: Tensor, ranks: Ranks) -> Tensor:
     return sum_over_ranks(w.detach().mean(0, keepdim=True), ranks) / ranks.world
 
 
-def _note_pictures(statistics: Statistics, reals: Views, rendered: Rendered) -> None:
+def _note_images(statistics: Statistics, reals: Views, rendered: Rendered) -> None:
     statistics.add("coverage/real", reals.mask.mean((1, 2, 3)))
     statistics.add("coverage/fake", rendered.mask.detach().mean((1, 2, 3)))
     surface = rendered.surface

@@ -14,7 +14,7 @@ from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
 from torch_utils.checkpoint import load_tensors, read_header
 from torch_utils.errors import UserError
-from training.gan_step import Trainee
+from training.gan_step import TrainState
 from training.run.state_file import LATEST, latest_state
 
 # Parameters that learn at `mapping.lr_multiplier` times the optimizer's rate, in generator and discriminators.
@@ -22,7 +22,7 @@ MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
 
 
 @torch.no_grad()
-def initialize_from(trainee: Trainee, path: Path, judges_path: Path | None = None) -> list[str]:
+def initialize_from(train_state: TrainState, path: Path, judges_path: Path | None = None) -> list[str]:
     """Start from a network file or a training state; with the discriminators, where they are in it or beside it.
 
     judges_path: another run, state or network, whose discriminators are taken instead. A run's folder stands for its
@@ -32,13 +32,13 @@ def initialize_from(trainee: Trainee, path: Path, judges_path: Path | None = Non
     configuration (resolution, classes), and "the discriminators" where none were found. UserError where nothing fits.
     """
     weights, judges, multiplier = _stored(path)
-    own_multiplier = trainee.generator.config.mapping.lr_multiplier
+    own_multiplier = train_state.generator.config.mapping.lr_multiplier
     change = multiplier / own_multiplier
-    fresh = _take(trainee.generator, weights, change)
-    if len(fresh) == len(trainee.generator.state_dict()):
+    fresh = _take(train_state.generator, weights, change)
+    if len(fresh) == len(train_state.generator.state_dict()):
         raise UserError(f"{path}: none of its tensors fits this configuration; use the preset that it was trained with")
-    silence_grown_blocks(trainee.generator, fresh)
-    trainee.average.load_state_dict(trainee.generator.state_dict())
+    silence_grown_blocks(train_state.generator, fresh)
+    train_state.average.load_state_dict(train_state.generator.state_dict())
     if judges_path is not None:
         _, judges, multiplier = _stored(judges_path)
         change = multiplier / own_multiplier
@@ -46,7 +46,7 @@ def initialize_from(trainee: Trainee, path: Path, judges_path: Path | None = Non
             raise UserError(f"--judges {judges_path}: no discriminators in it or beside it; a run or a state has them")
     if judges is None:
         return ["the discriminators", *fresh]
-    for head, discriminator in trainee.discriminators.items():
+    for head, discriminator in train_state.discriminators.items():
         part = f"discriminator_{head}/"
         fresh += [part + name for name in _take(discriminator, coarse_blocks(judges, part, discriminator), change)]
     return fresh
@@ -104,8 +104,8 @@ def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> lis
 def coarse_blocks(stored: Mapping[str, Tensor], prefix: str, discriminator: Discriminator) -> dict[str, Tensor]:
     """A stored discriminator's tensors under the names that they have in `discriminator`, which may see more pixels.
 
-    Its blocks are counted from the picture on, so those of equal resolution have other numbers. The entry goes with the
-    pictures' resolution and is left out where that differs.
+    Its blocks are counted from the image on, so those of equal resolution have other numbers. The entry goes with the
+    images' resolution and is left out where that differs.
     """
     own = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
     numbers = [int(name.split(".")[1]) for name in own if name.startswith("blocks.")]

@@ -19,8 +19,8 @@ from rendering.images import grid, save_png, to_uint8
 from torch_utils import distributed
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
-from training.data import Data, MinibatchSource, build_trainee, check_batch, state_parts
-from training.gan_step import Trainee, training_step
+from training.data import Data, MinibatchSource, build_train_state, check_batch, state_parts
+from training.gan_step import TrainState, training_step
 from training.initialize import initialize_from
 from training.optimizer import SkipGuard
 from training.progressive import shown_resolution
@@ -60,7 +60,7 @@ class Run:
     config: Config
     ranks: Ranks
     data: Data
-    trainee: Trainee
+    train_state: TrainState
     folder: RunFolder
     log: RunLog
     progress: Progress = field(default_factory=Progress)
@@ -93,11 +93,11 @@ def train(
     """Train until `training.total_kimg`. Returns False where it was interrupted; the state is saved then."""
     check_batch(config, ranks)
     distributed.refuse_difference("--data", [len(data.bank), zlib.crc32(data.hash.encode())], ranks)
-    trainee = build_trainee(config, ranks)
+    train_state = build_train_state(config, ranks)
     progress = Progress()
     notes = []
     if resume:
-        header = load_state(folder.path, state_parts(trainee), config)
+        header = load_state(folder.path, state_parts(train_state), config)
         progress = Progress(**header["counters"])
         if header["threads"] != torch.get_num_threads():
             notes.append(
@@ -105,7 +105,7 @@ def train(
                 "but not bitwise as it would have."
             )
     elif init is not None:
-        fresh = initialize_from(trainee, init, judges)
+        fresh = initialize_from(train_state, init, judges)
         new = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more tensors" if len(fresh) > 3 else "")
         sources = f"{init}" + (f" and the discriminators of {judges}" if judges else "")
         notes.append(f"Started from {sources}" + (f"; new: {new}." if fresh else "."))
@@ -118,7 +118,7 @@ def train(
     total_nimg = round(config.training.total_kimg * 1000)
     log_folder = folder.path if ranks.first else None
     log = RunLog(log_folder, total_nimg, progress.nimg, quiet=quiet, mute=not ranks.first)
-    run = Run(config, ranks, data, trainee, folder, log, progress)
+    run = Run(config, ranks, data, train_state, folder, log, progress)
     for line in folder.stats() if resume else []:
         run.health.observe(line)
     with log:
@@ -141,8 +141,11 @@ def summary(progress: Progress) -> str:
 
 def _loop(run: Run) -> bool:
     source = MinibatchSource(run.config, run.data, run.ranks)
-    probe = Probe(run.trainee.average, run.data.law)
-    names = {adam.name: list(adam.parameters) for adam in (run.trainee.generator_adam, run.trainee.discriminator_adam)}
+    probe = Probe(run.train_state.average, run.data.camera_distribution)
+    names = {
+        adam.name: list(adam.parameters)
+        for adam in (run.train_state.generator_adam, run.train_state.discriminator_adam)
+    }
     guard = SkipGuard(run.config.training.max_skipped_steps, names, run.progress.skipped_in_a_row)
     training = run.config.training
     state = run.progress
@@ -154,7 +157,7 @@ def _loop(run: Run) -> bool:
     with stop_requests() as stop:
         while state.nimg < run.total_nimg:
             norms = training_step(
-                run.trainee, source.draw(state.nimg, state.number), run.config, run.ranks, run.statistics
+                run.train_state, source.draw(state.nimg, state.number), run.config, run.ranks, run.statistics
             )
             state.nimg += training.batch
             state.number += 1
@@ -232,12 +235,12 @@ def _begin(run: Run, probe: Probe, guard: SkipGuard) -> None:
     count = min(4 * COLUMNS, len(run.data.bank))
     stride = len(run.data.bank) // count
     reals, _ = run.data.bank.batch([i * stride for i in range(count)])
-    picture = grid(to_uint8(reals[:, :3]), COLUMNS)
-    save_png(run.folder.path / "reals.png", picture)
-    run.log.picture("reals", picture, 0)
-    picture = probe.sheet()
-    save_png(run.folder.path / "samples-000000000.png", picture)
-    run.log.picture("samples", picture, 0)
+    image = grid(to_uint8(reals[:, :3]), COLUMNS)
+    save_png(run.folder.path / "reals.png", image)
+    run.log.image_grid("reals", image, 0)
+    image = probe.sheet()
+    save_png(run.folder.path / "samples-000000000.png", image)
+    run.log.image_grid("samples", image, 0)
     run.log.say(f"{SHAPES} fixed shapes are drawn at every snapshot; real views: {run.folder.path / 'reals.png'}")
 
 
@@ -253,10 +256,12 @@ def _snapshot(run: Run, probe: Probe) -> None:
         "seconds": round(state.seconds, 1),
     }
     for name in (f"network-{state.nimg:09d}.safetensors", "network.safetensors"):
-        save_network(folder / name, run.trainee.average, run.config.model_dump(mode="json"), state.nimg, extra=extra)
-    picture = probe.sheet()
-    save_png(folder / f"samples-{state.nimg:09d}.png", picture)
-    run.log.picture("samples", picture, state.nimg)
+        save_network(
+            folder / name, run.train_state.average, run.config.model_dump(mode="json"), state.nimg, extra=extra
+        )
+    image = probe.sheet()
+    save_png(folder / f"samples-{state.nimg:09d}.png", image)
+    run.log.image_grid("samples", image, state.nimg)
 
 
 def _save_state(run: Run, guard: SkipGuard) -> None:
@@ -264,7 +269,9 @@ def _save_state(run: Run, guard: SkipGuard) -> None:
         return
     state = run.progress
     state.skipped_in_a_row = guard.in_a_row
-    save_state(run.folder.path, state_parts(run.trainee), state.nimg, vars(state), run.config.model_dump(mode="json"))
+    save_state(
+        run.folder.path, state_parts(run.train_state), state.nimg, vars(state), run.config.model_dump(mode="json")
+    )
 
 
 def peak_memory_mb(ranks: Ranks) -> int:

@@ -19,19 +19,19 @@ PAPER, INK = (255, 255, 255), (20, 20, 20)
 
 
 def beside(sheets: list[tuple[str, Image.Image]]) -> np.ndarray:
-    """Pictures from left to right, scaled to the lowest one's height, a caption above each: [H, W, 3] uint8."""
-    height = min(picture.height for _, picture in sheets)
+    """Images from left to right, scaled to the lowest one's height, a caption above each: [H, W, 3] uint8."""
+    height = min(image.height for _, image in sheets)
     scaled = [
-        (caption, picture.convert("RGB").resize((round(picture.width * height / picture.height), height)))
-        for caption, picture in sheets
+        (caption, image.convert("RGB").resize((round(image.width * height / image.height), height)))
+        for caption, image in sheets
     ]
-    width = sum(picture.width for _, picture in scaled) + GAP_PX * (len(scaled) - 1)
+    width = sum(image.width for _, image in scaled) + GAP_PX * (len(scaled) - 1)
     page = Image.new("RGB", (width, LINE_PX + height), PAPER)
     draw, left = ImageDraw.Draw(page), 0
-    for caption, picture in scaled:
+    for caption, image in scaled:
         draw.text((left + 4, LINE_PX // 2), caption, INK, ImageFont.load_default(18), anchor="lm")
-        page.paste(picture, (left, LINE_PX))
-        left += picture.width + GAP_PX
+        page.paste(image, (left, LINE_PX))
+        left += image.width + GAP_PX
     return np.asarray(page)
 
 
@@ -49,14 +49,14 @@ def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path).convert("RGB")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as a picture ({error})") from None
+        raise UserError(f"{path}: cannot be read as a image ({error})") from None
 
 
 @click.command()
 @click.argument("here", type=click.Path(path_type=Path))
 @click.argument("shipped", type=click.Path(path_type=Path))
 @click.option("--run", required=True, type=click.Path(path_type=Path), help="The training run that HERE comes from.")
-@click.option("--name", default="chair-64", show_default=True, help="What SHIPPED was sampled from.")
+@click.option("--name", default="chair-64", show_default=True, help="What PRETRAINED was sampled from.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
 def main(here: Path, shipped: Path, run: Path, name: str, out: Path) -> None:
     """The sheet of a network trained here beside that of a shipped one."""

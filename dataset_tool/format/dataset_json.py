@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from rendering.camera_distribution import CameraLaw, dump_law
+from rendering.camera_distribution import CameraDistribution, dump_camera_distribution
 from torch_utils.errors import UserError
 
 SPLITS = ("train", "val", "test")
@@ -21,7 +21,9 @@ class Header(BaseModel):
     category: str = Field("object", description="what the data show")
     classes: tuple[str, ...] = Field((), description="class names; empty = unconditional")
     labels: dict[str, int] = Field({}, description="index into `classes` by shape id")
-    camera_law: CameraLaw = Field(CameraLaw(), description="the law that the cameras were drawn from")
+    camera_distribution: CameraDistribution = Field(
+        CameraDistribution(), description="the camera distribution that the cameras were drawn from"
+    )
     resolution: PositiveInt = Field(description="side of the stored views, px")
     views: PositiveInt = Field(description="views a shape")
     image_format: Literal["png", "webp", "other"] = "png"
@@ -29,6 +31,15 @@ class Header(BaseModel):
     seed: int = 0
     splits: dict[str, tuple[str, ...]] = Field({}, description="shape ids of train, val and test")
     content: str = Field("", description="SHA-256 over the shapes' meta.json; empty while a render is under way")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _current_names(cls, values: Any) -> Any:
+        """Datasets of before say `camera_law`."""
+        if isinstance(values, dict) and "camera_law" in values:
+            values = dict(values)
+            values.setdefault("camera_distribution", values.pop("camera_law"))
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> "Header":
@@ -69,7 +80,9 @@ def parse_header(data: bytes, source: str) -> Header:
 
 def header_values(header: Header) -> dict[str, Any]:
     """Plain values for `dataset.json`."""
-    return header.model_dump(mode="json", exclude={"camera_law"}) | {"camera_law": dump_law(header.camera_law)}
+    return header.model_dump(mode="json", exclude={"camera_distribution"}) | {
+        "camera_distribution": dump_camera_distribution(header.camera_distribution)
+    }
 
 
 def digest(values: Any) -> str:

@@ -84,11 +84,11 @@ def new_shape(root: Path, shape_id: str) -> Iterator[Path]:
 def encode_image(image: np.ndarray, image_format: str) -> bytes:
     """RGBA [R, R, 4] uint8 as PNG (fast, low compression) or lossless WebP."""
     buffer = io.BytesIO()
-    picture = Image.fromarray(image)
+    encoder = Image.fromarray(image)
     if image_format == "webp":
-        picture.save(buffer, "WEBP", lossless=True, quality=30, method=0, exact=True)
+        encoder.save(buffer, "WEBP", lossless=True, quality=30, method=0, exact=True)
     else:
-        picture.save(buffer, "PNG", compress_level=1)
+        encoder.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

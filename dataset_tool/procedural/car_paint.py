@@ -1,4 +1,4 @@
-"""What cars are painted with: paint, glass, lamps and the pictures on their rims."""
+"""What cars are painted with: paint, glass, lamps and the images on their rims."""
 
 import numpy as np
 

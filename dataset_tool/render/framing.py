@@ -5,14 +5,14 @@ import numpy as np
 from mesh_io.source_mesh import SourceMesh
 from rendering.camera import Cameras
 
-MARGIN = 0.96  # of the picture's half side: half a pixel is left at 25 px
+MARGIN = 0.96  # of the image's half side: half a pixel is left at 25 px
 
 
 def fitting_scale(mesh: SourceMesh, cameras: Cameras, scale: float) -> float:
     """The largest scale, at most `scale`, at which every camera sees all vertices of `mesh`, which has that scale now.
 
-    A vertex s·p in front of a camera lies in the picture where ± f·x ≤ m·depth in each axis, x and depth linear in s:
-    every vertex, camera and side of the picture gives one bound. Cameras that a shape cannot fit before, of whatever
+    A vertex s·p in front of a camera lies in the image where ± f·x ≤ m·depth in each axis, x and depth linear in s:
+    every vertex, camera and side of the image gives one bound. Cameras that a shape cannot fit before, of whatever
     size (they look past the origin), bound nothing.
     """
     points = np.concatenate([part.vertices for part in mesh.parts])

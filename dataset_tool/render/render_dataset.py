@@ -27,7 +27,7 @@ SCALES |= {"lamp": 0.8, "mug": 0.7, "plane": 0.75}  # the procedural categories 
 DEFAULT_SCALE = 0.7
 FAILURES = "failures.json"
 # Fields that two runs into one folder must agree on.
-FIXED_FIELDS = ("category", "camera_law", "resolution", "views", "image_format", "renderer", "seed")
+FIXED_FIELDS = ("category", "camera_distribution", "resolution", "views", "image_format", "renderer", "seed")
 
 
 @dataclass
@@ -92,7 +92,7 @@ def render_dataset(
 def _header(settings: RenderSettings, category: str) -> Header:
     return Header(
         category=category,
-        camera_law=settings.law,
+        camera_distribution=settings.camera_distribution,
         resolution=settings.resolution,
         views=settings.views,
         image_format=settings.image_format,

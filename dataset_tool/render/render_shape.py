@@ -20,7 +20,7 @@ from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
 from rendering.camera import Cameras
-from rendering.camera_distribution import CameraLaw
+from rendering.camera_distribution import CameraDistribution
 from rendering.lighting import LightName, Shading
 from rendering.textured.scene import build_scene
 from rendering.textured.views import Views, render_views
@@ -39,12 +39,12 @@ class RenderSettings:
     resolution: side, px. scale: longest side of a shape, world units. supersample: raster samples along a pixel's side.
     extras: arrays to store beside the views. allow_outside: a mesh may name textures outside the source folder.
     light, occlusion: of "soft" shading; occlusion is the built-in renderer's alone. samples: Cycles' alone, a pixel.
-    fit: shapes that the pictures would cut are made smaller.
+    fit: shapes that the images would cut are made smaller.
     """
 
     resolution: int
     views: int
-    law: CameraLaw
+    camera_distribution: CameraDistribution
     scale: float
     shading: Shading = "albedo"
     supersample: int = 2
@@ -145,7 +145,7 @@ def render_shape(source: ShapeSource, settings: RenderSettings) -> tuple[ShapeRe
     scale = settings.scale
     mesh, source_to_world = normalize(read, source.up, source.front, scale)
     seed = shape_seed(settings.seed, source.id)
-    cameras = settings.law.sample(seed, range(settings.views))
+    cameras = settings.camera_distribution.sample(seed, range(settings.views))
     if settings.fit and (fitting := fitting_scale(mesh, cameras, scale)) < scale:
         scale = fitting
         mesh, source_to_world = normalize(read, source.up, source.front, scale)

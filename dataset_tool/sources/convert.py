@@ -26,7 +26,7 @@ from dataset_tool.format.writer import content_hash, new_shape, write_header
 from dataset_tool.sources.find_shapes import clean_id
 from dataset_tool.sources.orientation import orientation
 from rendering.camera import Cameras, fov_from_sensor
-from rendering.camera_distribution import CameraLaw, Distribution
+from rendering.camera_distribution import CameraDistribution, Distribution
 from torch_utils.errors import UserError
 
 Layout = Literal["get3d", "nerf", "eg3d"]
@@ -84,7 +84,7 @@ def convert(
     ids = [shape.id for shape in shapes]
     header = Header(
         category=category,
-        camera_law=estimate_law(Cameras.cat([shape.cameras for shape in shapes]), category),
+        camera_distribution=estimate_camera_distribution(Cameras.cat([shape.cameras for shape in shapes]), category),
         resolution=resolution,
         views=max(len(shape.images) for shape in shapes),
         image_format="other",
@@ -117,8 +117,8 @@ def detect(root: Path) -> Layout:
     )
 
 
-def estimate_law(cameras: Cameras, name: str) -> CameraLaw:
-    """A law that covers the given cameras: azimuth all around, elevation, radius and field of view between extremes."""
+def estimate_camera_distribution(cameras: Cameras, name: str) -> CameraDistribution:
+    """A distribution that covers the cameras: all azimuths; elevation, radius and field of view in between."""
 
     def span(values: torch.Tensor) -> Distribution:
         low, high = float(values.min()), float(values.max())
@@ -127,7 +127,7 @@ def estimate_law(cameras: Cameras, name: str) -> CameraLaw:
         )
 
     radius = cameras.position().norm(dim=1)
-    return CameraLaw(
+    return CameraDistribution(
         name=name,
         azimuth_deg=Distribution(uniform=(0, 360)),
         elevation_deg=span(cameras.elevation_rad().rad2deg()),

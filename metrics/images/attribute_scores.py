@@ -10,25 +10,25 @@ from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.confidence import bootstrap_mean
 from metrics.images.classifier import Classifier
 from metrics.images.conditions import Description
-from metrics.images.image_sources import Pictures
+from metrics.images.image_sources import Images
 from metrics.images.text_scores import attribute_accuracy
 from metrics.report.markdown import Metric
 from metrics.shapes.set_scores import clipped, record
 
-# Pictures of one chunk of opinions on disk.
+# Images of one chunk of opinions on disk.
 CHUNK = 256
-# The "value" that a picture without a shape shows.
+# The "value" that a image without a shape shows.
 NOTHING = -1
 
 
-def opinions(pictures: Pictures, classifier: Classifier, store: ChunkStore) -> dict[str, Tensor]:
-    """Probabilities [N, values] of every attribute, for all pictures; kept in `store`."""
+def opinions(images: Images, classifier: Classifier, store: ChunkStore) -> dict[str, Tensor]:
+    """Probabilities [N, values] of every attribute, for all images; kept in `store`."""
 
     def compute(rows: range) -> Tensors:
-        return classifier.probabilities(pictures.draw(rows))
+        return classifier.probabilities(images.draw(rows))
 
-    key = content_key({"pictures": pictures.key, "classifier": classifier.key})
-    return store.rows("attributes", key, len(pictures), CHUNK, compute)
+    key = content_key({"images": images.key, "classifier": classifier.key})
+    return store.rows("attributes", key, len(images), CHUNK, compute)
 
 
 def attribute_metrics(
@@ -42,9 +42,9 @@ def attribute_metrics(
 ) -> list[Metric]:
     """For every attribute: hits, the classifier's own hits on references, and the shares of its values.
 
-    generated, references: `opinions` of pictures. wanted, truth: what each of those pictures should show. stated: the
+    generated, references: `opinions` of images. wanted, truth: what each of those images should show. stated: the
     reference shapes' descriptions, one a shape. usable [N] bool: generated shapes with a surface; the others show no
-    value, whatever the classifier makes of their pictures.
+    value, whatever the classifier makes of their images.
     """
     metrics: list[Metric] = []
     for name, values in classifier.values.items():
@@ -64,7 +64,7 @@ def skipped_attributes(reason: str) -> list[Metric]:
 def _hits(
     metric: str, title: str, name: str, values: Sequence[str], found: Tensor, wanted: Sequence[Description]
 ) -> list[Metric]:
-    """The share of pictures with the value that they should show; nothing where none says what that is."""
+    """The share of images with the value that they should show; nothing where none says what that is."""
     targets = [{name: d.attributes[name]} if name in d.attributes else {} for d in wanted]
     guesses = [{name: values[index]} if index != NOTHING else {} for index in found.tolist()]
     accuracy = attribute_accuracy(guesses, targets)

@@ -16,7 +16,7 @@ from torch import Tensor
 from metrics.images.model_folder import load_model_folder
 from torch_utils.errors import UserError
 
-# Pictures that go through the model together.
+# Images that go through the model together.
 BATCH = 32
 
 
@@ -24,7 +24,7 @@ BATCH = 32
 class Classifier:
     """values: the values of each attribute, in the order of the columns of its probabilities.
 
-    probabilities(pictures [B, 3, H, W] uint8) -> [B, values] float32 on the CPU, by attribute. label: for the report.
+    probabilities(images [B, 3, H, W] uint8) -> [B, values] float32 on the CPU, by attribute. label: for the report.
     key: changes with the weights.
     """
 
@@ -63,8 +63,8 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifie
             )
 
     @torch.no_grad()
-    def probabilities(pictures: Tensor) -> dict[str, Tensor]:
-        parts = [folder.model(**folder.inputs(part)).logits.float().cpu() for part in pictures.split(BATCH)]
+    def probabilities(images: Tensor) -> dict[str, Tensor]:
+        parts = [folder.model(**folder.inputs(part)).logits.float().cpu() for part in images.split(BATCH)]
         logits = torch.cat(parts)
         if not torch.isfinite(logits).all():
             raise UserError(f"--classifier {path}: gave numbers that are not finite")

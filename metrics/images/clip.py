@@ -1,4 +1,4 @@
-"""CLIP folders: features of pictures and of texts in one space."""
+"""CLIP folders: features of images and of texts in one space."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Clip:
-    """pictures: the detector of its picture tower. texts(captions) -> [N, D] float32 on the CPU, in the same space."""
+    """image_encoder: the detector of its image tower. texts(captions) -> [N, D] float32, CPU, the same space."""
 
-    pictures: Detector
+    image_encoder: Detector
     texts: Callable[[Sequence[str]], Tensor]
 
 

@@ -1,7 +1,7 @@
-"""Detectors: pictures → features, from weights that the user has. Nothing is downloaded.
+"""Detectors: images → features, from weights that the user has. Nothing is downloaded.
 
 A detector is a TorchScript file (loaded only when its SHA-256 is the one given: TorchScript is code) or a folder of a
-`transformers` image model (CLIP, DINOv2, …). Pictures are [B, 3, H, W] uint8.
+`transformers` image model (CLIP, DINOv2, …). Images are [B, 3, H, W] uint8.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from metrics.cache import file_hash
 from metrics.images.model_folder import ModelFolder, load_model_folder
 from torch_utils.errors import UserError
 
-# Side to which "clean" resizing brings pictures before the Inception network (Parmar et al. 2022).
+# Side to which "clean" resizing brings images before the Inception network (Parmar et al. 2022).
 CLEAN_SIZE = 299
 
 
 @dataclass(frozen=True)
 class Detector:
-    """features(pictures [B, 3, H, W] uint8) -> [B, D] float32 on the CPU.
+    """features(images [B, 3, H, W] uint8) -> [B, D] float32 on the CPU.
 
     label: for the report. key: changes with the weights. inception: a TorchScript file, as FID is defined with; else a
     `transformers` model. clip: it has a text tower too.
@@ -68,20 +68,21 @@ def _load_torchscript(
         raise UserError(f"--detector {path}: is not a TorchScript file ({str(error).splitlines()[0]})") from None
 
     @torch.no_grad()
-    def features(pictures: Tensor) -> Tensor:
-        images = clean_resize(pictures, CLEAN_SIZE) if resize == "clean" else pictures
+    def features(images: Tensor) -> Tensor:
+        if resize == "clean":
+            images = clean_resize(images, CLEAN_SIZE)
         try:
             output = _call(module, images.to(device))
         except (RuntimeError, TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1]
-            raise UserError(f"--detector {path}: fails on pictures {list(images.shape)} uint8 ({reason})") from None
+            raise UserError(f"--detector {path}: fails on images {list(images.shape)} uint8 ({reason})") from None
         return as_features(output, path)
 
     return Detector(f"{path.name} ({resize})", f"{found}/{resize}", features, inception=True)
 
 
 def _call(module: nn.Module, images: Tensor) -> Any:
-    """Inception files of the StyleGAN line give class scores unless asked for features; others take pictures alone."""
+    """Inception files of the StyleGAN line give class scores unless asked for features; others take images alone."""
     schema = module.forward.schema if hasattr(module, "forward") and hasattr(module.forward, "schema") else None
     if schema is not None and any(argument.name == "return_features" for argument in schema.arguments):
         return module(images, return_features=True)
@@ -95,15 +96,15 @@ def _load_transformers(path: Path, device: torch.device | str) -> Detector:
 
 
 def folder_features(folder: ModelFolder) -> Callable[[Tensor], Tensor]:
-    """features(pictures) of a model folder: a CLIP's projected features, else the pooled output or the class token."""
+    """features(images) of a model folder: a CLIP's projected features, else the pooled output or the class token."""
     model = folder.model
 
     @torch.no_grad()
-    def features(pictures: Tensor) -> Tensor:
+    def features(images: Tensor) -> Tensor:
         if hasattr(model, "get_image_features"):
-            return as_features(model.get_image_features(**folder.inputs(pictures)), folder.path)
-        output = model(**folder.inputs(pictures))
-        # A pooling layer that the folder does not hold would be random: its class token stands for the picture then.
+            return as_features(model.get_image_features(**folder.inputs(images)), folder.path)
+        output = model(**folder.inputs(images))
+        # A pooling layer that the folder does not hold would be random: its class token stands for the image then.
         pooled = None if folder.missing else getattr(output, "pooler_output", None)
         return as_features(output.last_hidden_state[:, 0] if pooled is None else pooled, folder.path)
 
@@ -114,35 +115,35 @@ def as_features(output: Any, path: Path) -> Tensor:
     """A model's output as features [B, D], float32 on the CPU; UserError where it is no floating tensor of a batch."""
     tensor = output[0] if isinstance(output, (tuple, list)) else getattr(output, "pooler_output", output)
     if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
-        raise UserError(f"--detector {path}: expected features [B, D] from pictures, got {type(output).__name__}")
+        raise UserError(f"--detector {path}: expected features [B, D] from images, got {type(output).__name__}")
     return tensor.reshape(tensor.shape[0], -1).float().cpu()
 
 
-def clean_resize(pictures: Tensor, size: int) -> Tensor:
+def clean_resize(images: Tensor, size: int) -> Tensor:
     """PIL's bicubic resize with antialiasing, each channel in float: uint8 [B, 3, H, W] → [B, 3, size, size].
 
     Source: Parmar et al. 2022 ("clean" resizing). Values are rounded and clipped back to 0–255.
     """
-    if tuple(pictures.shape[2:]) == (size, size):
-        return pictures
-    out = np.empty((pictures.shape[0], 3, size, size), np.float32)
-    for picture, target in zip(pictures.cpu().numpy(), out, strict=True):
+    if tuple(images.shape[2:]) == (size, size):
+        return images
+    out = np.empty((images.shape[0], 3, size, size), np.float32)
+    for source, target in zip(images.cpu().numpy(), out, strict=True):
         for channel in range(3):
-            image = Image.fromarray(picture[channel].astype(np.float32), mode=None)
-            target[channel] = np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+            plane = Image.fromarray(source[channel].astype(np.float32), mode=None)
+            target[channel] = np.asarray(plane.resize((size, size), Image.Resampling.BICUBIC))
     return torch.from_numpy(out.round().clip(0, 255).astype(np.uint8))
 
 
 def to_uint8(rgb: Tensor) -> Tensor:
-    """Pictures in [−1, 1] as uint8, by ×127.5 + 128 (GET3D's and StyleGAN's rounding)."""
+    """Images in [−1, 1] as uint8, by ×127.5 + 128 (GET3D's and StyleGAN's rounding)."""
     return (rgb * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 
 
 def all_features(detector: Detector, batches: Any) -> Tensor:
-    """Features [N, D] of batches of pictures; UserError for none, for sizes that differ, for values not finite."""
-    parts = [detector.features(pictures) for pictures in batches]
+    """Features [N, D] of batches of images; UserError for none, for sizes that differ, for values not finite."""
+    parts = [detector.features(images) for images in batches]
     if not parts:
-        raise UserError(f"{detector.label}: no pictures to look at")
+        raise UserError(f"{detector.label}: no images to look at")
     same_size(detector.label, *parts)
     features = torch.cat(parts)
     if not torch.isfinite(features).all():

@@ -1,4 +1,4 @@
-"""Everything that is measured on pictures: a detector's scores, normals, a CLIP's scores, a classifier's attributes."""
+"""Everything that is measured on images: a detector's scores, normals, a CLIP's scores, a classifier's attributes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,21 +19,21 @@ from metrics.images.image_scores import (
     CHUNK,
     NORMALS_SCORE,
     features_of,
+    image_metrics,
     named,
     normals_metric,
-    picture_metrics,
     skipped,
-    skipped_pictures,
+    skipped_images,
 )
 from metrics.images.image_sources import (
     REFERENCES,
-    Pictures,
+    Images,
     Studio,
-    dataset_pictures,
-    folder_pictures,
-    generated_pictures,
+    dataset_images,
+    folder_images,
+    generated_images,
     make_studio,
-    normal_pictures,
+    normal_images,
 )
 from metrics.images.kid_cmmd import clip_mmd
 from metrics.images.text_scores import caption_cosines, retrieved
@@ -51,7 +51,7 @@ TEXT_SCORES = (("clip_score", "CLIP score"), ("r_precision", "R-precision"))
 
 @dataclass(frozen=True)
 class Judges:
-    """What looks at pictures; None where it was not given. caption, attributes: what all shapes were asked to be."""
+    """What looks at images; None where it was not given. caption, attributes: what all shapes were asked to be."""
 
     detector: Detector | None = None
     clip: Clip | None = None
@@ -82,7 +82,7 @@ def load_judges(
     seen = load_detector(detector, detector_hash, device, images.resize if images else "clean") if detector else None
     clip = clip or (detector if seen is not None and seen.clip else None)
     if caption and clip is None:
-        raise UserError("--caption: comparing pictures with a caption needs --clip FOLDER")
+        raise UserError("--caption: comparing images with a caption needs --clip FOLDER")
     return Judges(
         seen,
         load_clip(clip, device) if clip else None,
@@ -94,7 +94,7 @@ def load_judges(
 
 @dataclass(frozen=True)
 class _Sides:
-    """Where the pictures of both sides come from. usable [n] int64: references with a surface, for a folder of them."""
+    """Where the images of both sides come from. usable [n] int64: references with a surface, for a folder of them."""
 
     inputs: Inputs
     session: Session
@@ -105,20 +105,20 @@ class _Sides:
     images: ImageProtocol
     usable: Tensor
 
-    def real(self, count: int) -> Pictures:
-        """At most `count` pictures of references."""
+    def real(self, count: int) -> Images:
+        """At most `count` images of references."""
         if self.dataset is not None:
-            return dataset_pictures(self.dataset, self.split, count, self.studio)
+            return dataset_images(self.dataset, self.split, count, self.studio)
         assert isinstance(self.references, FolderSource)
-        return folder_pictures(self.references, self.usable.tolist(), count, self.studio, REFERENCES)
+        return folder_images(self.references, self.usable.tolist(), count, self.studio, REFERENCES)
 
-    def fake(self, count: int) -> Pictures:
-        """`count` pictures of generated shapes."""
+    def fake(self, count: int) -> Images:
+        """`count` images of generated shapes."""
         source = self.inputs.generated
         if isinstance(source, NetworkSource):
-            return generated_pictures(source, count, self.images.truncation, self.studio)
+            return generated_images(source, count, self.images.truncation, self.studio)
         assert isinstance(source, FolderSource)
-        return folder_pictures(source, range(len(source.ids)), count, self.studio)
+        return folder_images(source, range(len(source.ids)), count, self.studio)
 
     def descriptions(self) -> list[Description]:
         """What every reference is said to be."""
@@ -136,14 +136,14 @@ def appearance(
     reference_meshes: Path | None,
     found: Found,
 ) -> list[Metric]:
-    """All scores of pictures that the protocol and the judges allow; adds the references' own row to `found`."""
+    """All scores of images that the protocol and the judges allow; adds the references' own row to `found`."""
     images = session.protocol.images
     if images is None:
-        reason = f"the protocol {session.protocol.name} compares no pictures"
-        return skipped_pictures(reason) if judges.detector or judges.clip or judges.classifier else []
+        reason = f"the protocol {session.protocol.name} compares no images"
+        return skipped_images(reason) if judges.detector or judges.clip or judges.classifier else []
     generator = inputs.generated.generator if isinstance(inputs.generated, NetworkSource) else None
     studio = make_studio(session.protocol, dataset, generator)
-    # Pictures are of the whole split, however many shapes the protocol compares.
+    # Images are of the whole split, however many shapes the protocol compares.
     every = inputs.references if dataset is None else DatasetSource(dataset, split, None, reference_meshes)
     usable = found.references.usable.nonzero()[:, 0]
     sides = _Sides(inputs, session, dataset, split, every, studio, images, usable)
@@ -155,34 +155,34 @@ def appearance(
     return metrics
 
 
-def _note(label: str, real: Pictures, fake: Pictures, sides: _Sides) -> str:
+def _note(label: str, real: Images, fake: Images, sides: _Sides) -> str:
     meshes = f" of {len(sides.inputs.generated.ids)} meshes" if isinstance(sides.inputs.generated, FolderSource) else ""
-    return f"{label}; {len(real)} real, {len(fake)} generated pictures{meshes}, {sides.studio.side} px"
+    return f"{label}; {len(real)} real, {len(fake)} generated images{meshes}, {sides.studio.side} px"
 
 
 def _detector_scores(detector: Detector | None, sides: _Sides) -> list[Metric]:
     if detector is None:
-        return skipped_pictures("no detector was given (--detector FILE or FOLDER)")
+        return skipped_images("no detector was given (--detector FILE or FOLDER)")
     count, session = sides.images.count, sides.session
     real, fake = sides.real(count), sides.fake(count)
-    with session.progress("pictures of references", session.blocks(len(real), CHUNK)) as advance:
+    with session.progress("images of references", session.blocks(len(real), CHUNK)) as advance:
         real_features = features_of(real, detector, session.real, advance)
-    with session.progress("pictures of generated shapes", session.blocks(len(fake), CHUNK)) as advance:
+    with session.progress("images of generated shapes", session.blocks(len(fake), CHUNK)) as advance:
         fake_features = features_of(fake, detector, session.own, advance)
     note = _note(detector.label, real, fake, sides)
-    metrics = picture_metrics(real_features, fake_features, detector, note)
+    metrics = image_metrics(real_features, fake_features, detector, note)
     return [*metrics, _normals_score(detector, sides, real, fake, note)]
 
 
-def _normals_score(detector: Detector, sides: _Sides, real: Pictures, fake: Pictures, note: str) -> Metric:
+def _normals_score(detector: Detector, sides: _Sides, real: Images, fake: Images, note: str) -> Metric:
     names = named(detector, *NORMALS_SCORE)
     if not sides.images.normals:
         return skipped(names["name"], names["title"], "not asked for (--normals)")
     if isinstance(sides.references, DatasetSource) and (missing := sides.references.missing_meshes(real.shapes)):
         return skipped(names["name"], names["title"], f"references: {missing}")
     shaded = (
-        normal_pictures(sides.references, real, sides.studio),
-        normal_pictures(sides.inputs.generated, fake, sides.studio),
+        normal_images(sides.references, real, sides.studio),
+        normal_images(sides.inputs.generated, fake, sides.studio),
     )
     a = features_of(shaded[0], detector, sides.session.real)
     b = features_of(shaded[1], detector, sides.session.own)
@@ -193,9 +193,9 @@ def _clip_scores(clip: Clip, judges: Judges, sides: _Sides, found: Found) -> lis
     """CMMD; CLIP score and R-precision of what was asked for; the references' own go to a row of their own."""
     count, session = sides.images.count, sides.session
     real, fake = sides.real(count), sides.fake(count)
-    a = features_of(real, clip.pictures, session.real).values
-    b = features_of(fake, clip.pictures, session.own).values
-    note = _note(clip.pictures.label, real, fake, sides)
+    a = features_of(real, clip.image_encoder, session.real).values
+    b = features_of(fake, clip.image_encoder, session.own).values
+    note = _note(clip.image_encoder.label, real, fake, sides)
     metrics = [Metric(name="cmmd", title="CMMD", value=clip_mmd(a, b), n=len(b), reason=note)]
     stated = sides.descriptions()
     pool = list(dict.fromkeys(d.caption for d in stated if d.caption))
@@ -205,7 +205,7 @@ def _clip_scores(clip: Clip, judges: Judges, sides: _Sides, found: Found) -> lis
         values = {m.name: m.value for m in _text_scores(clip, a, shown, pool, torch.ones(len(a), dtype=torch.bool))}
         found.baselines.append(
             Baseline(
-                name="the references' own pictures and captions",
+                name="the references' own images and captions",
                 values={name: value for name, value in values.items() if value is not None},
                 comparable=True,
             )
@@ -213,17 +213,17 @@ def _clip_scores(clip: Clip, judges: Judges, sides: _Sides, found: Found) -> lis
     if not any(d.caption for d in own):
         reason = "the generated shapes have no captions (--caption, or captions.json in the folder of meshes)"
         return metrics + [skipped(name, title, reason) for name, title in TEXT_SCORES]
-    samples = features_of(sides.fake(len(own)), clip.pictures, session.own).values
+    samples = features_of(sides.fake(len(own)), clip.image_encoder, session.own).values
     return metrics + _text_scores(clip, samples, [d.caption for d in own], pool, found.generated.usable)
 
 
-def _text_scores(clip: Clip, pictures: Tensor, captions: Sequence[str], pool: Sequence[str], usable: Tensor) -> list:
-    """CLIP score and R-precision of the pictures that have a caption. usable [N] bool: the others count as misses."""
+def _text_scores(clip: Clip, images: Tensor, captions: Sequence[str], pool: Sequence[str], usable: Tensor) -> list:
+    """CLIP score and R-precision of the images that have a caption. usable [N] bool: the others count as misses."""
     chosen = [i for i, caption in enumerate(captions) if caption]
     every = list(dict.fromkeys([*(captions[i] for i in chosen), *pool]))
     texts = clip.texts(every)
     own = torch.tensor([every.index(captions[i]) for i in chosen])
-    seen, shown = pictures[chosen], usable[chosen]
+    seen, shown = images[chosen], usable[chosen]
     cosine = caption_cosines(seen, texts[own]) * shown
     score = Metric(
         name="clip_score",
@@ -232,7 +232,7 @@ def _text_scores(clip: Clip, pictures: Tensor, captions: Sequence[str], pool: Se
         direction="higher",
         interval=record(bootstrap_mean(cosine), 100),
         n=len(chosen),
-        reason=f"{clip.pictures.label}; one picture a shape",
+        reason=f"{clip.image_encoder.label}; one image a shape",
     )
     name, title = TEXT_SCORES[1]
     if len(every) < 2:
@@ -264,7 +264,7 @@ def _attributes(classifier: Classifier, judges: Judges, sides: _Sides, found: Fo
             f"{classifier.label} does not judge {unknown[0]}; it knows {', '.join(classifier.values)}"
         )
     stated = sides.descriptions()
-    # Every reference is looked at, and as many pictures at least as of generated shapes.
+    # Every reference is looked at, and as many images at least as of generated shapes.
     real = sides.real(max(len(wanted), len(stated)))
     fake = sides.fake(len(wanted))
     generated = opinions(fake, classifier, sides.session.own)

@@ -1,4 +1,4 @@
-"""Scores of pictures: those of the generated shapes against those of the references, through a detector."""
+"""Scores of images: those of the generated shapes against those of the references, through a detector."""
 
 import time
 from collections.abc import Callable
@@ -11,16 +11,16 @@ from torch import Tensor
 from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.images.detectors import Detector, all_features, same_size
 from metrics.images.frechet import frechet_distance_of_features, frechet_infinity
-from metrics.images.image_sources import Pictures
+from metrics.images.image_sources import Images
 from metrics.images.kid_cmmd import kernel_distance
 from metrics.images.precision_recall import manifold_scores
 from metrics.report.markdown import IntervalRecord, Metric
 
-# Pictures of one chunk of features on disk.
+# Images of one chunk of features on disk.
 CHUNK = 256
-# Sectors of azimuth that the per-view distances are taken in, and the pictures that a sector needs on both sides.
+# Sectors of azimuth that the per-view distances are taken in, and the images that a sector needs on both sides.
 SECTORS, SECTOR_LEAST = 8, 8
-# Neighborhood scores hold all distances in memory, so they take at most this many pictures of either side.
+# Neighborhood scores hold all distances in memory, so they take at most this many images of either side.
 MANIFOLD_LIMIT = 10_000
 # The Fréchet and kernel distances are called FID and KID with an Inception file alone, FD and KD with another model.
 DISTANCE_SCORES = (
@@ -40,14 +40,14 @@ NORMALS_SCORE = ("fid_normals", "Shading FID (normals)")
 
 @dataclass(frozen=True)
 class Features:
-    """Features [N, D] of pictures and the azimuth that each was seen from [N], radians."""
+    """Features [N, D] of images and the azimuth that each was seen from [N], radians."""
 
     values: Tensor
     azimuth_rad: Tensor
 
 
-def skipped_pictures(reason: str) -> list[Metric]:
-    """All picture scores, not measured for one reason."""
+def skipped_images(reason: str) -> list[Metric]:
+    """All image scores, not measured for one reason."""
     return [skipped(name, title, reason) for name, title in (*DISTANCE_SCORES, *MANIFOLD_SCORES, NORMALS_SCORE)]
 
 
@@ -57,19 +57,19 @@ def skipped(name: str, title: str, reason: str) -> Metric:
 
 
 def features_of(
-    pictures: Pictures,
+    images: Images,
     detector: Detector,
     store: ChunkStore,
     progress: Callable[[], None] | None = None,
 ) -> Features:
-    """Features of all pictures, in chunks that are kept in `store`. progress is told after each chunk."""
+    """Features of all images, in chunks that are kept in `store`. progress is told after each chunk."""
 
     def compute(rows: range) -> Tensors:
-        return {"features": all_features(detector, pictures.draw(rows).split(32))}
+        return {"features": all_features(detector, images.draw(rows).split(32))}
 
-    key = content_key({"pictures": pictures.key, "with": detector.key})
-    values = store.rows("features", key, len(pictures), CHUNK, compute, progress)["features"]
-    return Features(values, pictures.cameras.azimuth_rad())
+    key = content_key({"images": images.key, "with": detector.key})
+    values = store.rows("features", key, len(images), CHUNK, compute, progress)["features"]
+    return Features(values, images.cameras.azimuth_rad())
 
 
 def named(detector: Detector, name: str, title: str) -> dict[str, str]:
@@ -83,7 +83,7 @@ def named(detector: Detector, name: str, title: str) -> dict[str, str]:
 
 
 def normals_metric(real: Features, fake: Features, detector: Detector, note: str) -> Metric:
-    """The Fréchet distance of pictures of normals: geometry alone, whatever the colors."""
+    """The Fréchet distance of images of normals: geometry alone, whatever the colors."""
     start = time.perf_counter()
     return Metric(
         **named(detector, *NORMALS_SCORE),
@@ -94,7 +94,7 @@ def normals_metric(real: Features, fake: Features, detector: Detector, note: str
     )
 
 
-def picture_metrics(real: Features, fake: Features, detector: Detector, note: str) -> list[Metric]:
+def image_metrics(real: Features, fake: Features, detector: Detector, note: str) -> list[Metric]:
     """FID, FID∞, KID, precision/recall, density/coverage, FID by view. note: what they stand on."""
     a, b = real.values, fake.values
     same_size(detector.label, a, b)
@@ -120,7 +120,7 @@ def picture_metrics(real: Features, fake: Features, detector: Detector, note: st
     spread = IntervalRecord(
         low=1000 * (mean - 1.96 * deviation),
         high=1000 * (mean + 1.96 * deviation),
-        method="spread of 100 subsets of pictures, ± 1.96 standard deviations",
+        method="spread of 100 subsets of images, ± 1.96 standard deviations",
     )
     metrics.append(
         score("kid", "KID", lambda: 1000 * mean, unit="×10⁻³", interval=spread if deviation else None).model_copy(
@@ -135,7 +135,7 @@ def picture_metrics(real: Features, fake: Features, detector: Detector, note: st
 
 def _manifold_metrics(a: Tensor, b: Tensor, score: Callable[..., Metric]) -> list[Metric]:
     if min(len(a), len(b)) <= 5:
-        reason = "needs more than five pictures on either side"
+        reason = "needs more than five images on either side"
         return [skipped(name, title, reason) for name, title in MANIFOLD_SCORES]
     found = manifold_scores(a[:MANIFOLD_LIMIT], b[:MANIFOLD_LIMIT])
     return [
@@ -157,7 +157,7 @@ def _view_metric(real: Features, fake: Features, note: str) -> Metric:
             values[sector] = frechet_distance_of_features(a, b)
     title = "FID by view, mean of sectors"
     if not values:
-        reason = f"no sector of azimuth has {SECTOR_LEAST} pictures on both sides"
+        reason = f"no sector of azimuth has {SECTOR_LEAST} images on both sides"
         return skipped("fid_view", title, reason)
     parts = ", ".join(f"{360 * sector // SECTORS}°: {value:.4g}" for sector, value in values.items())
     return Metric(
@@ -165,7 +165,7 @@ def _view_metric(real: Features, fake: Features, note: str) -> Metric:
         title=title,
         value=sum(values.values()) / len(values),
         n=len(fake.values),
-        reason=f"{parts} (sectors of {360 // SECTORS}° from there; few pictures each: compare between sectors only)",
+        reason=f"{parts} (sectors of {360 // SECTORS}° from there; few images each: compare between sectors only)",
         seconds=time.perf_counter() - start,
     )
 

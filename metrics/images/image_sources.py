@@ -1,6 +1,6 @@
-"""Pictures that features are taken of: a dataset's views, a generator's renders, renders of mesh files, and normals.
+"""Images that features are taken of: a dataset's views, a generator's renders, renders of mesh files, and normals.
 
-All sides are taken in one studio (camera law, resolution, background, light), so that only the shapes differ.
+All sides are taken in one studio (camera distribution, resolution, background, light), so that only the shapes differ.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +19,7 @@ from metrics.protocols import Protocol
 from metrics.sources.folder import FolderSource, Shape, ShapeSource, single
 from metrics.sources.network_dataset import GENERATOR_BATCH, NetworkSource
 from rendering.camera import Cameras
-from rendering.camera_distribution import CameraLaw, camera_law
+from rendering.camera_distribution import CameraDistribution, load_camera_distribution
 from rendering.deferred import composite, rasterize_mesh, visible_faces, visible_points
 from rendering.lighting import Shading, facing
 from rendering.textured.scene import build_scene
@@ -27,21 +27,22 @@ from rendering.textured.views import render_views
 from sampling.generate import styles
 
 # Where neither a dataset nor the protocol says otherwise.
-DEFAULT_LAW, DEFAULT_SIDE_PX = "chair", 256
+DEFAULT_CAMERAS, DEFAULT_SIDE_PX = "chair", 256
 # Seeds of the cameras: references without stored views get others than the generated shapes.
 GENERATED, REFERENCES = 0, 1
 
 
 @dataclass(frozen=True)
 class Studio:
-    """How pictures are taken.
+    """How images are taken.
 
-    law: of the cameras. side: of a finished picture, px. stored: side at which mesh files are rendered before they are
-    averaged down as a dataset's views are, a multiple of `side`. shading, supersample: the dataset's. background: gray
-    in [0, 1], sRGB. as_is: mesh files are in world units already; else each is centered, its longest side `scale`.
+    camera_distribution: where cameras come from. side: of a finished image, px. stored: side at which mesh files are
+    rendered before they are averaged down as a dataset's views are, a multiple of `side`. shading, supersample: the
+    dataset's. background: gray in [0, 1], sRGB. as_is: mesh files are in world units already; else each is
+    centered, its longest side `scale`.
     """
 
-    law: CameraLaw
+    camera_distribution: CameraDistribution
     side: int
     stored: int
     shading: Shading = "albedo"
@@ -52,15 +53,15 @@ class Studio:
 
     @property
     def key(self) -> dict[str, Any]:
-        """What a picture depends on, as plain values."""
-        return {**vars(self), "law": repr(self.law)}
+        """What a image depends on, as plain values."""
+        return {**vars(self), "camera_distribution": repr(self.camera_distribution)}
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """`count` pictures that are drawn on demand.
+class Images:
+    """`count` images that are drawn on demand.
 
-    draw(range) -> [B, 3, R, R] uint8. shapes [N]: the row of its source that a picture shows. cameras: one a picture.
+    draw(range) -> [B, 3, R, R] uint8. shapes [N]: the row of its source that a image shows. cameras: one a image.
     key: what they depend on, as plain values.
     """
 
@@ -75,15 +76,21 @@ class Pictures:
 
 def make_studio(protocol: Protocol, dataset: Any, generator: Any) -> Studio:
     """The protocol's studio. What it leaves open is the dataset's; the resolution is at most the generator's."""
-    assert protocol.images is not None, "make_studio(): the protocol has no pictures"
+    assert protocol.images is not None, "make_studio(): the protocol has no images"
     images, header = protocol.images, dataset.header if dataset is not None else None
     renderer = header.renderer if header is not None else {}
-    law = camera_law(images.camera) if images.camera else header.camera_law if header else camera_law(DEFAULT_LAW)
+    camera_distribution = (
+        load_camera_distribution(images.camera)
+        if images.camera
+        else header.camera_distribution
+        if header
+        else load_camera_distribution(DEFAULT_CAMERAS)
+    )
     stored = header.resolution if header is not None else images.resolution or DEFAULT_SIDE_PX
     side = images.resolution or min(stored, generator.config.data.resolution if generator is not None else stored)
     pixels.divisor(stored, side, f"protocol {protocol.name}")
     return Studio(
-        law,
+        camera_distribution,
         side,
         stored,
         # Without a dataset there are no colors to go by: light shows the shape.
@@ -107,7 +114,7 @@ def _stacked(images: Sequence[np.ndarray]) -> Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
 
 
-def dataset_pictures(dataset: Any, split: str, count: int, studio: Studio) -> Pictures:
+def dataset_images(dataset: Any, split: str, count: int, studio: Studio) -> Images:
     """At most `count` stored views of a split, spread evenly over all of its views."""
     ids = dataset.splits[split]
     every = [(row, view) for row, shape_id in enumerate(ids) for view in range(dataset.views(shape_id))]
@@ -121,36 +128,36 @@ def dataset_pictures(dataset: Any, split: str, count: int, studio: Studio) -> Pi
 
     cameras = dataset.cameras([ids[row] for row, _ in chosen], [view for _, view in chosen])
     key = {"dataset": dataset.hash(), "split": split, "count": len(chosen), "side": studio.side}
-    return Pictures([row for row, _ in chosen], cameras, draw, key | {"background": studio.background})
+    return Images([row for row, _ in chosen], cameras, draw, key | {"background": studio.background})
 
 
-def generated_pictures(source: NetworkSource, count: int, truncation: float, studio: Studio) -> Pictures:
+def generated_images(source: NetworkSource, count: int, truncation: float, studio: Studio) -> Images:
     """Renders of `count` seeds from source.first_seed on, one view a latent."""
-    cameras = studio.law.sample(GENERATED, range(count))
+    cameras = studio.camera_distribution.sample(GENERATED, range(count))
 
     @torch.no_grad()
     def draw(part: range) -> Tensor:
-        pictures = []
+        images = []
         for start in range(part.start, part.stop, GENERATOR_BATCH):
             rows = range(start, min(start + GENERATOR_BATCH, part.stop))
             w_geo, w_tex = styles(source.generator, [source.seed(row) for row in rows], truncation, source.device)
             seen = cameras[slice(rows.start, rows.stop)].to(source.device)
             shown = source.generator.render(w_geo, w_tex, seen, studio.background, resolution=studio.side)
-            pictures.append(to_uint8(shown.rgb).cpu())
-        return torch.cat(pictures)
+            images.append(to_uint8(shown.rgb).cpu())
+        return torch.cat(images)
 
     key = {"network": source.sha256, "psi": truncation, "first": source.first_seed, "studio": studio.key}
-    return Pictures(range(count), cameras, draw, key)
+    return Images(range(count), cameras, draw, key)
 
 
-def folder_pictures(
+def folder_images(
     source: FolderSource, rows: Sequence[int], count: int, studio: Studio, seed: int = GENERATED
-) -> Pictures:
-    """Renders of mesh files with their own materials: picture i shows file i·n // count of the n files in `rows`,
-    through its own camera. A file without a usable surface gives pictures of nothing.
+) -> Images:
+    """Renders of mesh files with their own materials: image i shows file i·n // count of the n files in `rows`,
+    through its own camera. A file without a usable surface gives images of nothing.
     """
     shapes = [rows[i * len(rows) // count] for i in range(count)]
-    cameras = studio.law.sample(seed, range(count))
+    cameras = studio.camera_distribution.sample(seed, range(count))
 
     def of_one_shape(row: int, seen: Cameras) -> Tensor:
         placed = source.placed(row, None if studio.as_is else studio.scale)
@@ -164,25 +171,25 @@ def folder_pictures(
         return _stacked([over(pixels.premultiplied(image, factor), studio.background) for image in images])
 
     key = {"folder": source.key, "rows": list(rows), "count": count, "seed": seed, "studio": studio.key}
-    return Pictures(shapes, cameras, lambda part: _by_shape(shapes, cameras, part, of_one_shape), key)
+    return Images(shapes, cameras, lambda part: _by_shape(shapes, cameras, part, of_one_shape), key)
 
 
 def _by_shape(shapes: Sequence[int], cameras: Cameras, part: range, draw: Callable[[int, Cameras], Tensor]) -> Tensor:
-    """The pictures of `part`, drawn together for neighbors that show one shape."""
+    """The images of `part`, drawn together for neighbors that show one shape."""
     return torch.cat(
         [draw(row, cameras[list(indices)]) for row, indices in groupby(part, key=lambda index: shapes[index])]
     )
 
 
-def normal_pictures(source: ShapeSource, pictures: Pictures, studio: Studio) -> Pictures:
-    """Pictures of surface normals, of the shapes and through the cameras of `pictures`.
+def normal_images(source: ShapeSource, images: Images, studio: Studio) -> Images:
+    """Images of surface normals, of the shapes and through the cameras of `images`.
 
     Color = (normal + 1) / 2, world axes, each face's own normal turned towards the camera, on black. A shape without a
-    usable surface gives a picture of nothing.
+    usable surface gives a image of nothing.
     """
 
     def draw(part: range) -> Tensor:
-        rows = list(dict.fromkeys(pictures.shapes[i] for i in part))
+        rows = list(dict.fromkeys(images.shapes[i] for i in part))
         shapes = dict(zip(rows, _placed_shapes(source, rows, studio), strict=True))
 
         def of_one_shape(row: int, seen: Cameras) -> Tensor:
@@ -191,10 +198,10 @@ def normal_pictures(source: ShapeSource, pictures: Pictures, studio: Studio) -> 
                 return torch.zeros(len(seen), 3, studio.side, studio.side, dtype=torch.uint8)
             return draw_normals(mesh, seen, studio.side, studio.supersample)
 
-        return _by_shape(pictures.shapes, pictures.cameras, part, of_one_shape)
+        return _by_shape(images.shapes, images.cameras, part, of_one_shape)
 
-    key = {"normals of": pictures.key, "source": source.key, "side": studio.side, "supersample": studio.supersample}
-    return Pictures(pictures.shapes, pictures.cameras, draw, key)
+    key = {"normals of": images.key, "source": source.key, "side": studio.side, "supersample": studio.supersample}
+    return Images(images.shapes, images.cameras, draw, key)
 
 
 def _placed_shapes(source: ShapeSource, rows: Sequence[int], studio: Studio) -> list[Shape]:

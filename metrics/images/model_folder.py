@@ -19,7 +19,7 @@ Kind = Literal["AutoModel", "AutoModelForImageClassification"]
 class ModelFolder:
     """A model in evaluation mode.
 
-    inputs(pictures [B, 3, H, W] uint8): what the model takes, by the folder's own image processor. key: changes with
+    inputs(images [B, 3, H, W] uint8): what the model takes, by the folder's own image processor. key: changes with
     any weight or setting. missing: names of weights that the folder lacks, of those that it may lack.
     """
 
@@ -63,9 +63,9 @@ def load_model_folder(
         )
     model = model.to(device).eval()
 
-    def inputs(pictures: Tensor) -> Any:
-        images = [Image.fromarray(picture) for picture in pictures.permute(0, 2, 3, 1).cpu().numpy()]
-        return processor(images=images, return_tensors="pt").to(device)
+    def inputs(images: Tensor) -> Any:
+        arrays = images.permute(0, 2, 3, 1).cpu().numpy()
+        return processor(images=[Image.fromarray(array) for array in arrays], return_tensors="pt").to(device)
 
     return ModelFolder(path, model, inputs, folder_key(path), missing)
 

@@ -1,4 +1,4 @@
-"""Scores of pictures against their captions, for the text stage: CLIP score, R-precision, attribute accuracy.
+"""Scores of images against their captions, for the text stage: CLIP score, R-precision, attribute accuracy.
 
 Features come from a CLIP folder of the user (`metrics/images/detectors.py`); these functions take them as they are.
 """
@@ -10,33 +10,33 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 
-def caption_cosines(pictures: Tensor, captions: Tensor) -> Tensor:
-    """max(0, cosine) of picture features [N, D] and their captions' [N, D]: [N]; 100 · its mean is the CLIP score.
+def caption_cosines(images: Tensor, captions: Tensor) -> Tensor:
+    """max(0, cosine) of image features [N, D] and their captions' [N, D]: [N]; 100 · its mean is the CLIP score.
 
     Source: Hessel et al. 2021.
     """
-    if pictures.ndim != 2 or pictures.shape != captions.shape or pictures.shape[0] == 0:
+    if images.ndim != 2 or images.shape != captions.shape or images.shape[0] == 0:
         raise ValueError(
-            "caption_cosines(): expected picture and caption features [N, D], got "
-            f"{list(pictures.shape)}, {list(captions.shape)}"
+            "caption_cosines(): expected image and caption features [N, D], got "
+            f"{list(images.shape)}, {list(captions.shape)}"
         )
-    cosine = (normalize(pictures.double(), dim=1) * normalize(captions.double(), dim=1)).sum(1)
+    cosine = (normalize(images.double(), dim=1) * normalize(captions.double(), dim=1)).sum(1)
     return cosine.clamp_min(0)
 
 
-def retrieved(pictures: Tensor, pool: Tensor, own: Tensor) -> Tensor:
-    """Whether each picture's own caption has the highest cosine in a pool of different captions: [N] bool.
+def retrieved(images: Tensor, pool: Tensor, own: Tensor) -> Tensor:
+    """Whether each image's own caption has the highest cosine in a pool of different captions: [N] bool.
 
-    pictures [N, D], pool [K, D]. own [N] int64: the row of each picture's caption in the pool; the other rows are its
+    images [N, D], pool [K, D]. own [N] int64: the row of each image's caption in the pool; the other rows are its
     distractors. The mean is the R-precision; state the pool with the number. A tie counts as a miss.
     """
-    if pictures.ndim != 2 or pool.ndim != 2 or pictures.shape[1] != pool.shape[1] or own.shape != pictures.shape[:1]:
+    if images.ndim != 2 or pool.ndim != 2 or images.shape[1] != pool.shape[1] or own.shape != images.shape[:1]:
         raise ValueError(
-            "retrieved(): expected pictures [N, D], pool [K, D] and own [N], got "
-            f"{list(pictures.shape)}, {list(pool.shape)}, {list(own.shape)}"
+            "retrieved(): expected images [N, D], pool [K, D] and own [N], got "
+            f"{list(images.shape)}, {list(pool.shape)}, {list(own.shape)}"
         )
-    cosine = normalize(pictures.double(), dim=1) @ normalize(pool.double(), dim=1).T
-    index = torch.arange(len(pictures))
+    cosine = normalize(images.double(), dim=1) @ normalize(pool.double(), dim=1).T
+    index = torch.arange(len(images))
     mine = cosine[index, own].clone()
     cosine[index, own] = -torch.inf
     return mine > cosine.max(1).values

@@ -1,4 +1,4 @@
-"""Galleries of the report: which shapes are shown, and their pictures and mesh files on disk."""
+"""Galleries of the report: which shapes are shown, and their images and mesh files on disk."""
 
 import shutil
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mesh_io.write import write_glb
 from metrics.report.markdown import GalleryItem, Histogram
-from metrics.report.thumbnails import Picture, thumbnail
+from metrics.report.thumbnails import Thumbnail, thumbnail
 from metrics.shapes.evaluate_shapes import Inputs
 from metrics.shapes.results import Found
 from metrics.shapes.set_scores import SCALES
@@ -34,7 +34,7 @@ class GalleryMaker:
     out: Path
     written: dict[str, str] = field(default_factory=dict)
 
-    def picture(self, source: ShapeSource, row: int, kind: str) -> str:
+    def thumbnail(self, source: ShapeSource, row: int, kind: str) -> str:
         """File name below `out` of a shape's thumbnail; "" for an empty shape."""
         name = f"gallery/{kind}-{safe(source.ids[row])}.png"
         if name not in self.written:
@@ -75,19 +75,19 @@ def safe(name: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
 
 
-def fitted(image: Picture) -> Picture:
-    """The picture at the thumbnails' size, at most."""
+def fitted(image: Thumbnail) -> Thumbnail:
+    """The image at the thumbnails' size, at most."""
     if max(image.shape[:2]) <= THUMBNAIL_PX:
         return image
-    picture = Image.fromarray(image)
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
-    return np.asarray(picture)
+    resized = Image.fromarray(image)
+    resized.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    return np.asarray(resized)
 
 
 def make_galleries(
     inputs: Inputs, found: Found, out: Path, advance: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, list[GalleryItem]], list[GalleryItem]]:
-    """Galleries by title, and the failures; writes their pictures and meshes into `out`/gallery."""
+    """Galleries by title, and the failures; writes their images and meshes into `out`/gallery."""
     maker = GalleryMaker(out)
     usable = found.generated.usable.nonzero()[:, 0]
     generator = torch.Generator().manual_seed(0)
@@ -98,7 +98,7 @@ def make_galleries(
         return GalleryItem(
             id=inputs.generated.ids[row],
             caption=caption,
-            thumbnail=maker.picture(inputs.generated, row, "generated"),
+            thumbnail=maker.thumbnail(inputs.generated, row, "generated"),
             mesh=maker.mesh(inputs.generated, row, "generated"),
             **more,
         )
@@ -129,7 +129,7 @@ def _matched(
             row,
             f"CD {factor * float(distance[row]):.3g}×10⁻³",
             other_id=inputs.references.ids[other],
-            other_thumbnail=maker.picture(inputs.references, other, "reference"),
+            other_thumbnail=maker.thumbnail(inputs.references, other, "reference"),
             other_mesh=maker.mesh(inputs.references, other, "reference"),
         )
 
@@ -164,7 +164,7 @@ def _uncovered(
             GalleryItem(
                 id=inputs.references.ids[reference_rows[row]],
                 caption=f"nearest sample at CD {factor * float(distance[row]):.3g}×10⁻³",
-                thumbnail=maker.picture(inputs.references, reference_rows[row], "reference"),
+                thumbnail=maker.thumbnail(inputs.references, reference_rows[row], "reference"),
                 mesh=maker.mesh(inputs.references, reference_rows[row], "reference"),
                 other_id=item.id,
                 other_thumbnail=item.thumbnail,
@@ -190,7 +190,7 @@ def _training_neighbors(
                 row,
                 f"{float(near[row]):.3g}{copy}",
                 other_id=inputs.training.ids[other],
-                other_thumbnail=maker.picture(inputs.training, other, "training"),
+                other_thumbnail=maker.thumbnail(inputs.training, other, "training"),
                 other_mesh=maker.mesh(inputs.training, other, "training"),
             )
         )

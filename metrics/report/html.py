@@ -1,4 +1,4 @@
-"""`report.html`: one offline file, rendered from the report; pictures are embedded, meshes are linked beside it."""
+"""`report.html`: one offline file, rendered from the report; images are embedded, meshes are linked beside it."""
 
 import base64
 from html import escape
@@ -163,23 +163,23 @@ def _gallery(title: str, items: list[GalleryItem], folder: Path) -> str:
 
 
 def _item(item: GalleryItem, folder: Path, pair: bool) -> str:
-    pictures = _linked(item.thumbnail, item.id, item.mesh, folder)
+    images = _linked(item.thumbnail, item.id, item.mesh, folder)
     if pair:
-        pictures += _linked(item.other_thumbnail, item.other_id, item.other_mesh, folder)
+        images += _linked(item.other_thumbnail, item.other_id, item.other_mesh, folder)
     names = escape(item.id) + (f" | {escape(item.other_id)}" if item.other_id else "")
     caption = f"<br>{escape(item.caption)}" if item.caption else ""
-    return f"<figure><div class=pictures>{pictures}</div><figcaption>{names}{caption}</figcaption></figure>"
+    return f"<figure><div class=images>{images}</div><figcaption>{names}{caption}</figcaption></figure>"
 
 
 def _linked(thumbnail: str, label: str, mesh: str, folder: Path) -> str:
-    """A picture that opens its own mesh, where there is one."""
-    picture = _picture(thumbnail, label, folder)
+    """A image that opens its own mesh, where there is one."""
+    image = _image(thumbnail, label, folder)
     if not mesh:
-        return picture
-    return f'<a href="{escape(mesh, quote=True)}" title="open the mesh of {escape(label, quote=True)}">{picture}</a>'
+        return image
+    return f'<a href="{escape(mesh, quote=True)}" title="open the mesh of {escape(label, quote=True)}">{image}</a>'
 
 
-def _picture(name: str, label: str, folder: Path) -> str:
+def _image(name: str, label: str, folder: Path) -> str:
     path = folder / name
     if not name or not path.is_file():
         return "<div class=none>no surface</div>"

@@ -28,7 +28,7 @@ class Metric(_Section):
     """One number, or the reason why there is none.
 
     name: stable, e.g. "mmd_cd". direction: which way is better; "target" means that `target` is ideal. n: how many
-    shapes or pictures it stands on. status: "ok", "skipped" (not asked for or something is not at hand) or "failed".
+    shapes or images it stands on. status: "ok", "skipped" (not asked for or something is not at hand) or "failed".
     group: "" for the scores, "attributes" for what a classifier says, which has a table of its own.
     """
 

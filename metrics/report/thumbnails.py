@@ -1,4 +1,4 @@
-"""Small pictures of shapes by our own renderer."""
+"""Small images of shapes by our own renderer."""
 
 import math
 from typing import Any
@@ -19,18 +19,18 @@ from rendering.textured.views import render_views
 from sampling.generate import styles
 
 SIDE_PX = 160
-# What fills a picture of the sheets' camera, world units: a longest side, and a diagonal whose sphere is all in sight.
+# What fills a image of the sheets' camera, world units: a longest side, and a diagonal whose sphere is all in sight.
 FILLING_SIDE, FILLING_DIAGONAL = 0.72, 0.98
 # Clay: the share of light that comes from everywhere, and the direction of the rest (towards the camera's upper left).
 AMBIENT = 0.35
 LIGHT = (0.35, 0.75, 0.55)
 ClayColor = (0.62, 0.66, 0.72)
-Picture = NDArray[np.uint8]
+Thumbnail = NDArray[np.uint8]
 
 
 @torch.no_grad()
-def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
-    """One mesh (a batch of one) in flat-shaded clay, scaled to fill the picture, transparent around it: RGBA."""
+def clay_image(mesh: Mesh, side_px: int = SIDE_PX) -> Thumbnail:
+    """One mesh (a batch of one) in flat-shaded clay, scaled to fill the image, transparent around it: RGBA."""
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
     scale = filling_scale((high - low).double().numpy())
     fitted = mesh.replace(vertices=((mesh.vertices - (low + high) / 2) * scale).float())
@@ -47,22 +47,22 @@ def clay_picture(mesh: Mesh, side_px: int = SIDE_PX) -> Picture:
 
 
 def filling_scale(extent: NDArray[np.float64]) -> float:
-    """What a box of this extent [3] is multiplied by to fill a picture and be all in sight."""
+    """What a box of this extent [3] is multiplied by to fill a image and be all in sight."""
     side, diagonal = float(extent.max()), float(np.linalg.norm(extent))
     return min(FILLING_SIDE / max(side, 1e-9), FILLING_DIAGONAL / max(diagonal, 1e-9))
 
 
-def _rgba(premultiplied: Tensor, mask: Tensor) -> Picture:
+def _rgba(premultiplied: Tensor, mask: Tensor) -> Thumbnail:
     return _straight(linear_to_srgb((premultiplied / mask.clamp_min(1e-6)).clamp(0, 1)), mask)
 
 
-def _straight(color: Tensor, mask: Tensor) -> Picture:
-    picture = torch.cat([color * (mask > 0), mask]).permute(1, 2, 0)
-    return (picture * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+def _straight(color: Tensor, mask: Tensor) -> Thumbnail:
+    image = torch.cat([color * (mask > 0), mask]).permute(1, 2, 0)
+    return (image * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture | None:
-    """A picture [side, side, 4] of one shape; None if it is empty.
+def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Thumbnail | None:
+    """A image [side, side, 4] of one shape; None if it is empty.
 
     A network's render, a dataset's view, a mesh file in its own colors, or in clay where it has none.
     """
@@ -81,11 +81,11 @@ def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Picture 
         camera = orbit_cameras([SHEET_AZIMUTH_DEG])
         return render_views(build_scene(placed), camera, side_px, shading=shading).images[0]
     mesh = source.shapes([row])[0].mesh
-    return None if mesh is None else clay_picture(mesh, side_px)
+    return None if mesh is None else clay_image(mesh, side_px)
 
 
 @torch.no_grad()
-def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Picture:
+def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Thumbnail:
     camera = orbit_cameras([SHEET_AZIMUTH_DEG]).to(w_geo.device)
     rendered = generator.render(w_geo, w_tex, camera, resolution=side_px)
     rgb, mask = (image[0].float().cpu() for image in (rendered.rgb, rendered.mask))
@@ -93,7 +93,7 @@ def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Pictur
     return _straight(((rgb + 1) / 2 / mask.clamp_min(1e-6)).clamp(0, 1), mask)
 
 
-def dataset_view(dataset: Any, shape_id: str) -> Picture:
+def dataset_view(dataset: Any, shape_id: str) -> Thumbnail:
     """The stored view whose azimuth is nearest to that of sample sheets, as stored: RGBA."""
     views = range(dataset.views(shape_id))
     azimuth = dataset.cameras([shape_id] * len(views), list(views)).azimuth_rad()

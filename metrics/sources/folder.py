@@ -114,7 +114,7 @@ class FolderSource:
             return Shape(None, str(error))
 
     def placed(self, row: int, scale: float | None) -> SourceMesh | None:
-        """A file with its materials, for pictures; None where it has no usable surface.
+        """A file with its materials, for images; None where it has no usable surface.
 
         scale: center its box at the origin and make its longest side this long; None leaves it where it is.
         """

@@ -175,5 +175,5 @@ def save_sheet(network: Path, path: Path) -> None:
     generator, _ = load_generator_file(network)
     w_geo, w_tex = styles(generator, list(SHEET_SEEDS), 1.0)
     side = generator.config.data.resolution
-    pictures = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
-    save_png(path, grid(pictures[:, 0], SHEET_COLUMNS))
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
+    save_png(path, grid(images[:, 0], SHEET_COLUMNS))

@@ -27,7 +27,7 @@ from metrics.sources.folder import Shape
 from metrics.sources.network_dataset import GENERATOR_BATCH, DatasetSource, NetworkSource
 from networks.generator import Generator
 from networks.pretrained import load_generator_file, network_file
-from rendering.camera_distribution import CameraLaw
+from rendering.camera_distribution import CameraDistribution
 from sampling.generate import styles
 from studies.plain_errors import PlainErrors
 from studies.release_criteria.chair_types import TypeRule, occurring, type_probabilities
@@ -62,7 +62,7 @@ class OneSeed(NetworkSource):
 
 @dataclass(frozen=True)
 class Examination:
-    """What every generator is held against. views: pictures of each shape that the classifier sees."""
+    """What every generator is held against. views: images of each shape that the classifier sees."""
 
     dataset: ViewDataset
     references: DatasetSource
@@ -88,27 +88,27 @@ def protocol(count: int) -> Protocol:
 
 
 @torch.no_grad()
-def pictures_of(source: NetworkSource, law: CameraLaw, views: int) -> Tensor:
-    """Every sample by `views` cameras of the law: uint8 [samples · views, 3, S, S] on black, S ≥ 64."""
+def images_of(source: NetworkSource, camera_distribution: CameraDistribution, views: int) -> Tensor:
+    """Every sample by `views` cameras of the camera distribution: uint8 [samples · views, 3, S, S] on black, S ≥ 64."""
     generator: Generator = source.generator
     side, parts = max(SIDE, generator.config.data.resolution), []
-    with progress_bar("pictures", source.count) as advance:
+    with progress_bar("images", source.count) as advance:
         for start in range(0, source.count, GENERATOR_BATCH):
             rows = range(start, min(start + GENERATOR_BATCH, source.count))
             w_geo, w_tex = styles(generator, [source.seed(row) for row in rows], TRUNCATION)
-            cameras = law.sample(0, range(rows.start * views, rows.stop * views))
+            cameras = camera_distribution.sample(0, range(rows.start * views, rows.stop * views))
             parts.append(to_uint8(generator.render(w_geo, w_tex, cameras, resolution=side).rgb))
             for _ in rows:
                 advance()
     return torch.cat(parts)
 
 
-def look(pictures: Tensor, exam: Examination) -> tuple[float, dict[str, int]]:
-    """The share of pictures taken for chairs, %, and how many shapes are of each type.
+def look(images: Tensor, exam: Examination) -> tuple[float, dict[str, int]]:
+    """The share of images taken for chairs, %, and how many shapes are of each type.
 
-    A shape that most of its pictures do not show as a chair is of no type: of a ball, the judge would name one too.
+    A shape that most of its images do not show as a chair is of no type: of a ball, the judge would name one too.
     """
-    found, values = exam.judge.probabilities(pictures), exam.judge.values
+    found, values = exam.judge.probabilities(images), exam.judge.values
     chairs = (found[CATEGORY].argmax(1) == values[CATEGORY].index("chair")).float()
     is_chair = chairs.view(-1, exam.views).mean(1) > 0.5
     types = {name: p * is_chair for name, p in type_probabilities(found, values, exam.views).items()}
@@ -125,7 +125,7 @@ def measure(source: NetworkSource, exam: Examination, training: DatasetSource | 
     session = Session(protocol(len(exam.references.ids)), store, store, progress)
     found = evaluate_shapes(Inputs(source, exam.references, training), session)
     values = {metric.name: metric.value for metric in found.metrics}
-    chairs, types = look(pictures_of(source, exam.dataset.camera_law, exam.views), exam)
+    chairs, types = look(images_of(source, exam.dataset.camera_distribution, exam.views), exam)
     figures = Figures(
         generated=source.count,
         references=int(found.references.usable.sum()),
@@ -182,7 +182,7 @@ def write(out: Path, figures: dict[str, Figures], floor: Floor, exam: Examinatio
         f"{len(ids)} samples at ψ 1 against {len(ids)} held-out chairs, 2,048 points; CD is squared, both directions "
         f"summed, ×10⁻³; floor and best single chair among {len(exam.training.ids)} "
         "training chairs",
-        f"the classifier saw {exam.views} pictures of each; of the held-out chairs' it takes {real_chairs:.1f} % for "
+        f"the classifier saw {exam.views} images of each; of the held-out chairs' it takes {real_chairs:.1f} % for "
         "chairs",
         "untrained: the same generator before its first step; collapsed: the network with seed 0 for all samples",
     ]
@@ -192,7 +192,7 @@ def write(out: Path, figures: dict[str, Figures], floor: Floor, exam: Examinatio
 
 
 @click.command(cls=PlainErrors)
-@click.option("--network", required=True, help="A network file, a folder with one, or a shipped network's name.")
+@click.option("--network", required=True, help="A network file, a folder with one, or a included network's name.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset of procedural chairs.")
 @click.option(
     "--classifier",

@@ -56,7 +56,7 @@ def is_of_type(attributes: Mapping[str, object], name: str) -> bool:
 def type_probabilities(
     probabilities: Mapping[str, Tensor], values: Mapping[str, Sequence[str]], views: int
 ) -> dict[str, Tensor]:
-    """Probability of every type [shapes], from those of pictures [shapes · views, values]: the mean over the views."""
+    """Probability of every type [shapes], from those of images [shapes · views, values]: the mean over the views."""
     found = {}
     for name, (attribute, members) in TYPES.items():
         columns = [i for i, value in enumerate(values[attribute]) if value in members]

@@ -1,4 +1,4 @@
-"""A small residual network that says what a picture shows: several attributes at once, each with its own softmax.
+"""A small residual network that says what a image shows: several attributes at once, each with its own softmax.
 
 Kept as a folder in the form of `transformers` (a ResNet with basic layers: He et al. 2016), whose tensor names it has,
 so that `AutoModelForImageClassification` reads it too; here it runs without that package. Labels read
@@ -21,7 +21,7 @@ from metrics.images.classifier import attribute_and_value
 from torch_utils.errors import UserError
 from torch_utils.files import replacing, write_json
 
-SIDE = 64  # of the pictures, px
+SIDE = 64  # of the images, px
 EMBEDDING = 24
 HIDDEN = (24, 48, 96, 128)
 BATCH = 256
@@ -63,7 +63,7 @@ class _Named(nn.Module):
 
 
 class Network(nn.Module):
-    """Pictures [B, 3, 64, 64] in [−1, 1] → logits [B, labels]."""
+    """Images [B, 3, 64, 64] in [−1, 1] → logits [B, labels]."""
 
     def __init__(self, labels: int) -> None:
         super().__init__()
@@ -75,8 +75,8 @@ class Network(nn.Module):
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(HIDDEN[-1], labels))
         self._body = [entry, nn.MaxPool2d(3, 2, 1), *stages]  # a list: the parts are registered above
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        x = pictures
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
         for part in self._body:
             x = part(x)
         return self.classifier(x.mean((2, 3)))
@@ -106,10 +106,10 @@ class Judge:
         }
 
     @torch.no_grad()
-    def probabilities(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Probabilities [B, values] of each attribute, of pictures uint8 [B, 3, S, S] on black, S a multiple of 64."""
+    def probabilities(self, images: Tensor) -> dict[str, Tensor]:
+        """Probabilities [B, values] of each attribute, of images uint8 [B, 3, S, S] on black, S a multiple of 64."""
         with _evaluating(self.network):
-            logits = torch.cat([self.network(inputs(part)) for part in pictures.split(BATCH)])
+            logits = torch.cat([self.network(inputs(part)) for part in images.split(BATCH)])
         return {name: logits[:, columns].softmax(1) for name, columns in self.columns.items()}
 
 
@@ -123,12 +123,12 @@ def _evaluating(network: Network) -> Iterator[None]:
         network.train(before)
 
 
-def inputs(pictures: Tensor) -> Tensor:
-    """Pictures uint8 [B, 3, S, S] as the network takes them: averaged down to 64 px, in [−1, 1]."""
-    side = pictures.shape[-1]
+def inputs(images: Tensor) -> Tensor:
+    """Images uint8 [B, 3, S, S] as the network takes them: averaged down to 64 px, in [−1, 1]."""
+    side = images.shape[-1]
     if side % SIDE:
-        raise UserError(f"classifier: expected pictures of a multiple of {SIDE} px, got {side}")
-    values = pictures.float()
+        raise UserError(f"classifier: expected images of a multiple of {SIDE} px, got {side}")
+    values = images.float()
     if side != SIDE:
         values = nn.functional.avg_pool2d(values, side // SIDE)
     return values / 127.5 - 1

@@ -1,4 +1,4 @@
-"""Labeled pictures for the classifier: a dataset's chairs by their attributes, and other categories made alike."""
+"""Labeled images for the classifier: a dataset's chairs by their attributes, and other categories made alike."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +26,8 @@ UNKNOWN = -1
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Pictures uint8 [N, 3, 64, 64] on black, `views` in a row of each shape.
+class Images:
+    """Images uint8 [N, 3, 64, 64] on black, `views` in a row of each shape.
 
     targets [N]: index of each attribute's value, UNKNOWN where it does not apply (a car's legs). attributes: of shapes.
     """
@@ -80,8 +80,8 @@ def gather(
     split: str,
     views: int,
     values: Mapping[str, Sequence[str]],
-) -> Pictures:
-    """A split's pictures, chairs first. values: of each attribute; one that is not among them is UNKNOWN."""
+) -> Images:
+    """A split's images, chairs first. values: of each attribute; one that is not among them is UNKNOWN."""
     ids = chairs.splits[split]
     attributes = chair_attributes(chairs, ids)
     rows: list[Mapping[str, Any]] = [{**one, CATEGORY: "chair"} for one in attributes]
@@ -94,7 +94,7 @@ def gather(
         index = {value: i for i, value in enumerate(known)}
         each = torch.tensor([index.get(str(row.get(name)), UNKNOWN) for row in rows])
         targets[name] = each.repeat_interleave(views)
-    return Pictures(torch.cat(images), targets, rows, views)
+    return Images(torch.cat(images), targets, rows, views)
 
 
 def other_categories(chairs: ViewDataset, folder: Path, count: int, views: int) -> dict[str, ViewDataset]:
@@ -112,7 +112,7 @@ def other_categories(chairs: ViewDataset, folder: Path, count: int, views: int) 
         settings = RenderSettings(
             resolution=chairs.resolution,
             views=views,
-            law=chairs.camera_law,
+            camera_distribution=chairs.camera_distribution,
             scale=float(renderer.get("scale", 0.7)),
             shading=renderer.get("shading", "albedo"),
             supersample=int(renderer.get("supersample", 2)),

@@ -1,4 +1,4 @@
-"""What a shipped network must reach, and the tables that say whether it does. Nothing is measured here."""
+"""What a included network must reach, and the tables that say whether it does. Nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +12,7 @@ MMD_OF_FLOOR = 1.6
 MMD_OF_SINGLE = 0.5
 COV_OF_FLOOR = 0.75
 COMPONENTS = 1.1
-CHAIRS = 90.0  # % of the pictures
+CHAIRS = 90.0  # % of the images
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Floor:
 class Figures:
     """What was measured of a generator; None where no shape had a usable surface.
 
-    mmd ×10⁻³; cov, one_nna, chairs in %. empty: shapes without a surface. chairs: pictures taken for chairs. types: how
+    mmd ×10⁻³; cov, one_nna, chairs in %. empty: shapes without a surface. chairs: images taken for chairs. types: how
     many shapes were found to be of each type.
     """
 
@@ -78,7 +78,7 @@ def judged(figures: Figures, floor: Floor, rules: Sequence[TypeRule]) -> list[Li
             components is not None and components <= COMPONENTS,
         ),
         Line("empty surfaces", "0", str(figures.empty), figures.empty == 0),
-        Line("pictures taken for chairs %", f"≥ {CHAIRS:g}", number(figures.chairs), figures.chairs >= CHAIRS),
+        Line("images taken for chairs %", f"≥ {CHAIRS:g}", number(figures.chairs), figures.chairs >= CHAIRS),
         Line(
             "types of chair that occur",
             f"all {len(rules)}",

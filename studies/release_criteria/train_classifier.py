@@ -32,7 +32,7 @@ from studies.release_criteria.classifier import Judge, Network, inputs, labels_o
 from studies.release_criteria.classifier_data import (
     CATEGORY,
     UNKNOWN,
-    Pictures,
+    Images,
     attribute_values,
     chair_attributes,
     gather,
@@ -48,12 +48,12 @@ LEARNING_RATE = 3e-3
 SHIFT_PX = 4
 
 
-def augmented(pictures: Tensor, generator: torch.Generator) -> Tensor:
-    """Pictures as the network takes them, changed in what a generator may get wrong without it being another thing.
+def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Images as the network takes them, changed in what a generator may get wrong without it being another thing.
 
     Shifted, mirrored (chairs are the same chairs), blurred or not, tinted, with noise; black stays black.
     """
-    x = inputs(pictures) / 2 + 0.5
+    x = inputs(images) / 2 + 0.5
     count = len(x)
     across, down = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (2,), generator=generator).tolist()
     x = torch.roll(x, (down, across), (2, 3))
@@ -67,8 +67,8 @@ def augmented(pictures: Tensor, generator: torch.Generator) -> Tensor:
     return (x * tint + noise).clamp(0, 1) * 2 - 1
 
 
-def balanced_weights(data: Pictures, values: Mapping[str, Sequence[str]]) -> Tensor:
-    """How often each picture is drawn: chairs half of the time, the other categories alike in the rest."""
+def balanced_weights(data: Images, values: Mapping[str, Sequence[str]]) -> Tensor:
+    """How often each image is drawn: chairs half of the time, the other categories alike in the rest."""
     target = data.targets[CATEGORY]
     chair = list(values[CATEGORY]).index("chair")
     counts = torch.bincount(target, minlength=len(values[CATEGORY])).clamp_min(1)
@@ -77,8 +77,8 @@ def balanced_weights(data: Pictures, values: Mapping[str, Sequence[str]]) -> Ten
     return (share / counts)[target]
 
 
-def train_judge(data: Pictures, values: Mapping[str, Sequence[str]], steps: int, seed: int = 0) -> Judge:
-    """A network that has seen steps · 64 pictures. Adam, learning rate falling along a cosine."""
+def train_judge(data: Images, values: Mapping[str, Sequence[str]], steps: int, seed: int = 0) -> Judge:
+    """A network that has seen steps · 64 images. Adam, learning rate falling along a cosine."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     network = Network(len(labels_of(values)))
@@ -91,8 +91,8 @@ def train_judge(data: Pictures, values: Mapping[str, Sequence[str]], steps: int,
     with progress_bar("training the classifier", steps) as advance:
         for _ in range(steps):
             rows = torch.multinomial(weights, BATCH, replacement=True, generator=generator)
-            pictures = augmented(data.images[rows], generator).to(memory_format=torch.channels_last)
-            logits = network(pictures)
+            images = augmented(data.images[rows], generator).to(memory_format=torch.channels_last)
+            logits = network(images)
             loss = torch.zeros(())
             for name, target in data.targets.items():
                 if bool((target[rows] != UNKNOWN).any()):
@@ -106,14 +106,14 @@ def train_judge(data: Pictures, values: Mapping[str, Sequence[str]], steps: int,
     return judge
 
 
-def types_in(judge: Judge, data: Pictures) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def types_in(judge: Judge, data: Images) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Probability of every type, and the truth, of the chairs among `data`: [chairs] each."""
     chairs = sum(row[CATEGORY] == "chair" for row in data.attributes)
     found = judge.probabilities(data.images[: chairs * data.views])
     return type_probabilities(found, judge.values, data.views), truths(data.attributes[:chairs])
 
 
-def type_rules(judge: Judge, validation: Pictures, held_out: Pictures, min_share: float) -> list[TypeRule]:
+def type_rules(judge: Judge, validation: Images, held_out: Images, min_share: float) -> list[TypeRule]:
     """A rule for every type of at least `min_share` of the chairs: threshold from one split, its worth from another."""
     found, truth = types_in(judge, validation)
     thresholds = {name: threshold_of(found[name], truth[name]) for name in TYPES}
@@ -122,21 +122,21 @@ def type_rules(judge: Judge, validation: Pictures, held_out: Pictures, min_share
     return [rule for rule in rules if rule.share >= min_share]
 
 
-def confusion(judge: Judge, data: Pictures, name: str) -> Tensor:
-    """Pictures by true (row) and found (column) value of an attribute."""
+def confusion(judge: Judge, data: Images, name: str) -> Tensor:
+    """Images by true (row) and found (column) value of an attribute."""
     known = data.targets[name] != UNKNOWN
     found = judge.probabilities(data.images[known])[name].argmax(1)
     size = len(judge.values[name])
     return torch.bincount(data.targets[name][known] * size + found, minlength=size * size).view(size, size)
 
 
-def report(judge: Judge, data: Pictures, rules: Sequence[TypeRule]) -> str:
-    """report.md: every attribute's confusion table on held-out pictures, and the rules."""
-    lines = ["# Classifier", "", f"{len(data)} held-out pictures, {data.views} views of each shape.", ""]
+def report(judge: Judge, data: Images, rules: Sequence[TypeRule]) -> str:
+    """report.md: every attribute's confusion table on held-out images, and the rules."""
+    lines = ["# Classifier", "", f"{len(data)} held-out images, {data.views} views of each shape.", ""]
     for name in (CATEGORY, *ATTRIBUTES):
         table, values = confusion(judge, data, name), judge.values[name]
         accuracy = float(table.diagonal().sum()) / max(int(table.sum()), 1)
-        lines += [f"## {name}: {accuracy:.1%} of the pictures", "", "| true \\ found | " + " | ".join(values) + " | |"]
+        lines += [f"## {name}: {accuracy:.1%} of the images", "", "| true \\ found | " + " | ".join(values) + " | |"]
         lines.append("|" + "---|" * (len(values) + 2))
         for i, value in enumerate(values):
             right = float(table[i, i]) / max(int(table[i].sum()), 1)
@@ -172,7 +172,7 @@ def load_rules(folder: Path) -> tuple[list[TypeRule], int]:
 @click.option("--work", type=click.Path(path_type=Path), help="The other categories' views.  [default: OUT-data]")
 @click.option("--count", type=click.IntRange(10), default=120, show_default=True, help="Shapes of each other category.")
 @click.option("--views", type=click.IntRange(1), default=12, show_default=True, help="Views a shape.")
-@click.option("--steps", type=click.IntRange(1), default=3500, show_default=True, help="Minibatches of 64 pictures.")
+@click.option("--steps", type=click.IntRange(1), default=3500, show_default=True, help="Minibatches of 64 images.")
 @click.option("--min-share", default=0.03, show_default=True, help="Rarer types of chair are left out of the gate.")
 def main(data: Path, out: Path, work: Path | None, count: int, views: int, steps: int, min_share: float) -> None:
     """Train the classifier that the gate asks."""

@@ -38,7 +38,7 @@ def test_the_caption_says_what_the_run_took(tmp_path: Path) -> None:
         trained_in(tmp_path)
 
 
-def test_a_missing_picture_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_missing_image_is_one_clear_line(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent.png")
     result = CliRunner().invoke(main, [absent, absent, "--run", str(_run(tmp_path / "run")), "--out", "x.png"])
-    assert result.exit_code == 2 and "absent.png: cannot be read as a picture" in result.output
+    assert result.exit_code == 2 and "absent.png: cannot be read as a image" in result.output

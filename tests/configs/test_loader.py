@@ -72,8 +72,8 @@ def test_every_field_has_a_description() -> None:
         ("chair", ["backbone.plane_resolution=48"], "backbone.plane_resolution: expected a power of two"),
         ("chair", ["data.views_per_shape=3"], "training.batch: expected a multiple of data.views_per_shape = 3"),
         ("chair", ["data.resolution=72"], "data.resolution: expected a power of two"),
-        ("chair", ["data.resolution=16", "discriminator.entry_stride=2"], ""),
-        ("chair", ["discriminator.mask_resolution_divisor=3"], "discriminator.mask_resolution_divisor: expected"),
+        ("chair", ["data.resolution=16", "discriminator.from_rgb_stride=2"], ""),
+        ("chair", ["discriminator.mask_downsample=3"], "discriminator.mask_downsample: expected"),
     ],
 )
 def test_mistakes_are_one_line_with_the_cause(name: str, overrides: list[str], expected: str) -> None:

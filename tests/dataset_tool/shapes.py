@@ -9,9 +9,9 @@ from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, write_header, write_shape
 from dataset_tool.render.render_dataset import finish
 from dataset_tool.render.render_shape import RenderSettings
-from rendering.camera_distribution import CameraLaw, Distribution
+from rendering.camera_distribution import CameraDistribution, Distribution
 
-FRONT_LAW = CameraLaw(
+FRONT_CAMERAS = CameraDistribution(
     name="front",
     azimuth_deg=Distribution(list=(0.0, 90.0, 180.0)),
     elevation_deg=Distribution(fixed=0.0),
@@ -34,7 +34,9 @@ TURNS = {
 
 def settings(resolution: int = 32, views: int = 3, **changes) -> RenderSettings:
     """Small render settings."""
-    return RenderSettings(**{"resolution": resolution, "views": views, "law": FRONT_LAW, "scale": 0.7, **changes})
+    return RenderSettings(
+        **{"resolution": resolution, "views": views, "camera_distribution": FRONT_CAMERAS, "scale": 0.7, **changes}
+    )
 
 
 def box(low, high) -> tuple[np.ndarray, np.ndarray]:
@@ -68,9 +70,13 @@ def write_folder(root: Path, count: int) -> Path:
 
 
 def write_dataset(root: Path, count: int = 5, views: int = 3, resolution: int = 16, image_format: str = "png") -> Path:
-    """A finished dataset of random pictures (no renderer involved)."""
+    """A finished dataset of random images (no renderer involved)."""
     header = Header(
-        category="blob", camera_law=FRONT_LAW, resolution=resolution, views=views, image_format=image_format
+        category="blob",
+        camera_distribution=FRONT_CAMERAS,
+        resolution=resolution,
+        views=views,
+        image_format=image_format,
     )
     root.mkdir(parents=True)
     write_header(root, header)
@@ -79,7 +85,7 @@ def write_dataset(root: Path, count: int = 5, views: int = 3, resolution: int = 
         images = generator.integers(0, 256, (views, resolution, resolution, 4), dtype=np.uint8)
         images[:, 0] = images[:, -1] = images[:, :, 0] = images[:, :, -1] = 0
         images[images[..., 3] == 0] = 0
-        cameras = FRONT_LAW.sample(index, range(views))
+        cameras = FRONT_CAMERAS.sample(index, range(views))
         points = torch.rand(2048, 3, generator=torch.Generator().manual_seed(index)).numpy() - 0.5
         meta = {"caption": f"blob {index}", "geometry_sha256": str(index), "warnings": []}
         write_shape(root, ShapeRecord(f"s{index}", images, cameras, points, None, meta), image_format)

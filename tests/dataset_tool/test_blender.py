@@ -12,7 +12,7 @@ from dataset_tool.render import blender
 from dataset_tool.render.blender import blender_views
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import Material, SourceMesh
-from rendering.camera_distribution import camera_law
+from rendering.camera_distribution import load_camera_distribution
 from tests.dataset_tool.shapes import write_blocks, write_folder
 from tests.rendering.test_textured_views import plane
 from tests.tetragan.test_dataset import invoke
@@ -29,10 +29,10 @@ folder = pathlib.Path(sys.argv[-1])
 assert sys.argv[1] == "-I"
 job = json.loads((folder / "job.json").read_text())
 for view in range(len(job["poses"])):
-    picture = np.zeros((job["resolution"], job["resolution"], 4), np.uint8)
-    picture[..., 2] = 7
-    picture[: job["resolution"] // 2] = 255, 0, 0, 128
-    Image.fromarray(picture).save(folder / f"{{view:03d}}.png")
+    image = np.zeros((job["resolution"], job["resolution"], 4), np.uint8)
+    image[..., 2] = 7
+    image[: job["resolution"] // 2] = 255, 0, 0, 128
+    Image.fromarray(image).save(folder / f"{{view:03d}}.png")
 (pathlib.Path({record!r})).write_text(json.dumps(job))
 (folder / "result.json").write_text(json.dumps({{"version": "0", "seconds": [1.0]}}))
 """
@@ -89,7 +89,7 @@ def test_the_job_holds_linear_colors_and_textures_once(tmp_path, monkeypatch):
     textured = plane(Material(base_color=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat")))
     cut = plane(Material(image=image, alpha_mode="MASK", alpha_cutoff=0.3, metallic=0.2, roughness=0.9), depth=0.1)
     mesh = SourceMesh(Path("two.glb"), (textured, cut))
-    images = blender_views(mesh, camera_law("car").sample(0, range(1)), 16, shading="soft").images
+    images = blender_views(mesh, load_camera_distribution("car").sample(0, range(1)), 16, shading="soft").images
     assert not images[images[..., 3] == 0].any(), "colors of empty pixels"
     first, second = json.loads(record.read_text())["parts"]
     assert first["factor"] == pytest.approx([0.21404] * 3 + [1], abs=1e-4)
@@ -115,7 +115,9 @@ def test_the_job_holds_linear_colors_and_textures_once(tmp_path, monkeypatch):
 def test_a_failing_blender_is_one_line_and_names_the_mesh(body, message, tmp_path, monkeypatch):
     stand_in(tmp_path, monkeypatch, "#!{python}\n" + body + "\n")
     with pytest.raises(UserError, match=message):
-        blender_views(read_mesh(write_blocks(tmp_path / "box.obj")), camera_law("car").sample(0, range(1)), 16)
+        blender_views(
+            read_mesh(write_blocks(tmp_path / "box.obj")), load_camera_distribution("car").sample(0, range(1)), 16
+        )
 
 
 @pytest.mark.parametrize(

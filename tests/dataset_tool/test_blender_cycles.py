@@ -1,4 +1,4 @@
-"""The real Blender, where its environment is (make blender): the same pictures as ours, its light, its end."""
+"""The real Blender, where its environment is (make blender): the same images as ours, its light, its end."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from dataset_tool.render.blender import blender_views, find_blender
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import Material, SourceMesh
-from rendering.camera_distribution import camera_law
+from rendering.camera_distribution import load_camera_distribution
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from tests.dataset_tool.shapes import write_blocks
@@ -32,14 +32,14 @@ def real_blender():
 def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
     """Blocks, a cut-out and glass before them, a texture with wrapped axes: same silhouettes, same base colors."""
     mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
-    picture = np.random.default_rng(0).integers(0, 256, (6, 8, 4), dtype=np.uint8)
-    picture = picture.repeat(8, 0).repeat(8, 1)
+    image = np.random.default_rng(0).integers(0, 256, (6, 8, 4), dtype=np.uint8)
+    image = image.repeat(8, 0).repeat(8, 1)
     glass = plane(Material(base_color=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.4, side=0.3)
-    leaf = plane(Material(image=picture, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.4, side=0.8)
+    leaf = plane(Material(image=image, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.4, side=0.8)
     assert leaf.uvs is not None
     leaf = replace(leaf, uvs=leaf.uvs * np.float32(1.7) - np.float32(0.3))
     mesh = SourceMesh(mesh.path, (*mesh.parts, glass, leaf))
-    cameras = camera_law("chair").sample(1, range(2))
+    cameras = load_camera_distribution("chair").sample(1, range(2))
     ours = render_views(build_scene(mesh), cameras, 128, supersample=4).images.astype(float) / 255
     theirs = blender_views(mesh, cameras, 128, supersample=4, samples=64).images.astype(float) / 255
     both = np.minimum(ours[..., 3], theirs[..., 3]).sum() / np.maximum(ours[..., 3], theirs[..., 3]).sum()
@@ -52,9 +52,11 @@ def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
 def test_blenders_light_comes_from_above(real_blender, tmp_path):
     mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
     gray = SourceMesh(mesh.path, tuple(replace(part, material=Material()) for part in mesh.parts))
-    law = camera_law("chair")
+    camera_distribution = load_camera_distribution("chair")
     above, below = (
-        law.model_copy(update={"elevation_deg": law.elevation_deg.model_copy(update={"uniform": None, "fixed": e})})
+        camera_distribution.model_copy(
+            update={"elevation_deg": camera_distribution.elevation_deg.model_copy(update={"uniform": None, "fixed": e})}
+        )
         for e in (80.0, -80.0)
     )
     bright, dark = (
@@ -68,7 +70,7 @@ def test_blenders_light_comes_from_above(real_blender, tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_a_missing_card_is_named(real_blender, tmp_path):
     mesh = read_mesh(write_blocks(tmp_path / "blocks.obj"))
-    cameras = camera_law("chair").sample(0, range(1))
+    cameras = load_camera_distribution("chair").sample(0, range(1))
     with pytest.raises(UserError, match=r"blocks.obj: Blender failed: --device cuda: Blender finds no CUDA device"):
         blender_views(mesh, cameras, 16, samples=1, device="cuda")
 
@@ -76,7 +78,7 @@ def test_a_missing_card_is_named(real_blender, tmp_path):
 def test_it_ends_with_its_parent(real_blender, tmp_path):
     """A closed pipe ends it in the middle of a job of an hour."""
     mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
-    job = blender._job(mesh, camera_law("chair").sample(0, range(500)), tmp_path)
+    job = blender._job(mesh, load_camera_distribution("chair").sample(0, range(500)), tmp_path)
     job |= {"resolution": 256, "samples": 64, "denoise": False, "shading": "albedo", "light": "studio"}
     (tmp_path / "job.json").write_text(json.dumps(job | {"device": "cpu", "threads": 1}))
     command = [str(real_blender), "-I", str(blender.SCRIPT), str(tmp_path)]

@@ -17,7 +17,7 @@ from tests.tetragan.test_dataset import invoke
 from torch_utils.errors import UserError
 
 
-def picture(path, seed, size=(16, 16), mode="RGBA"):
+def write_image(path, seed, size=(16, 16), mode="RGBA"):
     """A file of random pixels; returns them."""
     channels = len(mode)
     pixels = np.random.default_rng(seed).integers(1, 256, (size[1], size[0], channels), dtype=np.uint8)
@@ -44,7 +44,7 @@ def get3d(root, count=3, views=2):
         np.save(root / "camera" / folder / "rotation.npy", np.array([0.0, 90.0 + index])[:views])
         np.save(root / "camera" / folder / "elevation.npy", np.array([10.0, 20.0])[:views])
         for view in range(views):
-            picture(root / "img" / folder / f"{view:03d}.png", 10 * index + view)
+            write_image(root / "img" / folder / f"{view:03d}.png", 10 * index + view)
     return root
 
 
@@ -63,9 +63,9 @@ def test_get3d(tmp_path):
     torch.testing.assert_close(cameras.position().norm(dim=1), torch.full((2,), 1.2))
     expected = np.random.default_rng(11).integers(1, 256, (16, 16, 4), dtype=np.uint8)
     assert (dataset.load("car1", 1) == expected).all()
-    law = dataset.camera_law
-    assert law.elevation_deg.bounds() == pytest.approx((10, 20), abs=1e-3)
-    assert law.radius.bounds() == pytest.approx((1.2, 1.2))
+    camera_distribution = dataset.camera_distribution
+    assert camera_distribution.elevation_deg.bounds() == pytest.approx((10, 20), abs=1e-3)
+    assert camera_distribution.radius.bounds() == pytest.approx((1.2, 1.2))
     # A packed conversion carries its images along.
     pack(dataset, tmp_path / "data.zip")
     assert (open_dataset(tmp_path / "data.zip").load("car1", 1) == expected).all()
@@ -109,7 +109,7 @@ def nerf_scene(folder, positions, names=("train", "val", "test")):
     for number, name in enumerate(names):
         frames = []
         for index, position in enumerate(positions[number::3]):
-            picture(folder / name / f"r_{index}.png", 10 * number + index)
+            write_image(folder / name / f"r_{index}.png", 10 * number + index)
             frames.append(
                 {"file_path": f"./{name}/r_{index}", "transform_matrix": look_at(position, [0, 0, 1]).tolist()}
             )
@@ -135,7 +135,7 @@ def test_nerf_synthetic(tmp_path):
     both = Cameras.cat([cameras, dataset.cameras(["ship"] * 3, range(3))])
     seen = both.position().norm(dim=1) / both.focal[:, 1]
     assert float(seen.mean()) == pytest.approx(HALF_HEIGHT, rel=1e-5)
-    # A point above the origin in their world lies above the middle in every picture, where it did before.
+    # A point above the origin in their world lies above the middle in every image, where it did before.
     scale = np.linalg.norm(np.array(dataset.meta("lego")["source_to_world"])[:3, 0])
     assert (pixel(cameras, (0.0, float(scale), 0.0))[:, 1] < -0.1).all()
     expected = -math.cos(math.radians(45)) / (math.sqrt(18) - math.sin(math.radians(45))) / math.tan(0.69 / 2)
@@ -147,7 +147,7 @@ def test_photographs_with_masks(tmp_path):
     root = tmp_path / "photos"
     frames = []
     for index, position in enumerate([(0, -2, 0), (2, 0, 0)]):
-        picture(root / f"images/{index}.png", index, mode="RGB")
+        write_image(root / f"images/{index}.png", index, mode="RGB")
         mask = np.zeros((16, 16), np.uint8)
         mask[4:9, 5:] = 255
         (root / "masks").mkdir(exist_ok=True)
@@ -177,7 +177,7 @@ def test_eg3d(tmp_path):
     root = tmp_path / "data"
     labels = []
     for index, (shape, position) in enumerate([("a", (0, 0, 2.7)), ("a", (2.7, 0, 0)), ("b", (0, 1, 2.5))]):
-        picture(root / shape / f"{index}.png", index)
+        write_image(root / shape / f"{index}.png", index)
         pose = look_at(position, [0, 1, 0]) @ np.diag([1.0, -1, -1, 1])
         intrinsics = [[1.2, 0, 0.5], [0, 1.2, 0.5], [0, 0, 1]]
         labels.append([f"{shape}/{index}.png", [*pose.reshape(-1).tolist(), *np.reshape(intrinsics, -1).tolist()]])
@@ -207,7 +207,7 @@ def test_eg3d(tmp_path):
             lambda r: (r / "camera/02958343/car1/elevation.npy").write_bytes(b"\x80\x04."),
             "elevation.npy: cannot be read",
         ),
-        (lambda r: picture(r / "img/02958343/car1/000.png", 0, (8, 8)), "images of several sizes: 16x16"),
+        (lambda r: write_image(r / "img/02958343/car1/000.png", 0, (8, 8)), "images of several sizes: 16x16"),
         (lambda r: (r / "img/02958343/car1/000.png").write_bytes(b"no"), "cannot be read as an image"),
     ],
 )
@@ -221,12 +221,12 @@ def test_damaged_get3d_data(tmp_path, spoil, message):
     assert not (root / "dataset.json").exists()
 
 
-def test_unknown_layouts_and_unfit_pictures(tmp_path):
+def test_unknown_layouts_and_unfit_images(tmp_path):
     with pytest.raises(UserError, match="no known layout: expected img/ and camera/"):
         convert(tmp_path)
     nerf_scene(tmp_path, [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
     for path in tmp_path.rglob("r_0.png"):
-        picture(path, 0, (16, 12))
+        write_image(path, 0, (16, 12))
     with pytest.raises(UserError, match="16x12 px; expected square images: crop them"):
         convert(tmp_path)
 
@@ -237,7 +237,7 @@ def test_a_conversion_that_was_stopped_is_done_again(tmp_path, monkeypatch, layo
     if layout == "nerf":
         nerf_scene(root, [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
     else:
-        picture(root / "a.png", 0)
+        write_image(root / "a.png", 0)
         pose = look_at((0, 0, 2.7), [0, 1, 0]) @ np.diag([1.0, -1, -1, 1])
         label = [*pose.reshape(-1).tolist(), 1.2, 0, 0.5, 0, 1.2, 0.5, 0, 0, 1]
         (root / "dataset.json").write_text(json.dumps({"labels": [["a.png", label]]}))

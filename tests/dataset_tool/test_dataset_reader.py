@@ -15,7 +15,7 @@ from dataset_tool.format.dataset_json import is_safe_id
 from dataset_tool.format.pixels import premultiplied, straight
 from dataset_tool.format.splits import hash_splits
 from dataset_tool.image_bank import ImageBank
-from tests.dataset_tool.shapes import FRONT_LAW, write_dataset
+from tests.dataset_tool.shapes import FRONT_CAMERAS, write_dataset
 from torch_utils.errors import UserError
 
 
@@ -48,7 +48,7 @@ def expected_image(index, view, resolution=16):
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_everything_written_is_read_back(data, tmp_path, kind):
     dataset = open_dataset(data if kind == "folder" else zipped(data, tmp_path / "data.zip"))
-    assert (dataset.category, dataset.resolution, dataset.camera_law) == ("blob", 16, FRONT_LAW)
+    assert (dataset.category, dataset.resolution, dataset.camera_distribution) == ("blob", 16, FRONT_CAMERAS)
     assert sorted(dataset.shape_ids()) == [f"s{i}" for i in range(6)]
     assert dataset.storage.shape_ids() == [f"s{i}" for i in range(6)]
     for index in (0, 5):
@@ -59,8 +59,8 @@ def test_everything_written_is_read_back(data, tmp_path, kind):
         assert (torch.from_numpy(dataset.points(f"s{index}")) == points).all()
         assert dataset.meta(f"s{index}")["caption"] == f"blob {index}"
     cameras = dataset.cameras(["s4", "s1"], [2, 0])
-    assert (cameras.camera_to_world[0] == FRONT_LAW.sample(4, [2]).camera_to_world[0]).all()
-    assert (cameras.camera_to_world[1] == FRONT_LAW.sample(1, [0]).camera_to_world[0]).all()
+    assert (cameras.camera_to_world[0] == FRONT_CAMERAS.sample(4, [2]).camera_to_world[0]).all()
+    assert (cameras.camera_to_world[1] == FRONT_CAMERAS.sample(1, [0]).camera_to_world[0]).all()
     assert dataset.hash() == open_dataset(data).hash()
 
 
@@ -181,7 +181,7 @@ def test_intrinsics_of_frames_and_field_of_view_alone(copy):
 
     spoil_cameras(copy, only_angle)
     cameras = open_dataset(copy).cameras(["s0", "s0"], [0, 1])
-    torch.testing.assert_close(cameras.focal[0], FRONT_LAW.sample(0, [0]).focal[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(cameras.focal[0], FRONT_CAMERAS.sample(0, [0]).focal[0], atol=1e-4, rtol=0)
     assert cameras.focal[1].tolist() == [2, 1]
     assert cameras.principal.tolist() == [[0, 0], [-0.5, 0.5]]
 
@@ -214,10 +214,10 @@ def test_bad_cameras_are_one_line(copy, change, message):
 
 def test_masks_beside_rgb_images(copy):
     """A photograph with its mask: the mask's gray values become alpha."""
-    picture = np.full((16, 16, 3), 200, np.uint8)
+    rgb = np.full((16, 16, 3), 200, np.uint8)
     mask = np.zeros((16, 16), np.uint8)
     mask[4:8] = 255
-    Image.fromarray(picture).save(copy / "shapes/s0/000.png")
+    Image.fromarray(rgb).save(copy / "shapes/s0/000.png")
     Image.fromarray(mask).save(copy / "shapes/s0/mask0.png")
     assert (open_dataset(copy).load("s0", 0)[..., 3] == 255).all()
     spoil_cameras(copy, lambda v: v["frames"][0].update(mask_path="mask0.png"))
@@ -227,11 +227,11 @@ def test_masks_beside_rgb_images(copy):
 
 
 def test_images_elsewhere_in_the_dataset_but_never_outside(copy):
-    shutil.move(copy / "shapes/s0/000.png", copy / "picture.png")
-    spoil_cameras(copy, lambda v: v["frames"][0].update(file_path="..\\..\\picture.png"))
+    shutil.move(copy / "shapes/s0/000.png", copy / "image.png")
+    spoil_cameras(copy, lambda v: v["frames"][0].update(file_path="..\\..\\image.png"))
     assert (open_dataset(copy).load("s0", 0) == expected_image(0, 0)).all()
-    shutil.move(copy / "picture.png", copy.parent / "picture.png")
-    spoil_cameras(copy, lambda v: v["frames"][0].update(file_path="../../../picture.png"))
+    shutil.move(copy / "image.png", copy.parent / "image.png")
+    spoil_cameras(copy, lambda v: v["frames"][0].update(file_path="../../../image.png"))
     with pytest.raises(UserError, match="outside the dataset, where nothing is read; move it into the folder"):
         open_dataset(copy).load("s0", 0)
 
@@ -289,7 +289,7 @@ def test_damaged_files_are_named(copy, spoil, use, message):
         (lambda h: h["splits"].update(train=["../../etc"]), "is not a shape id"),
         (lambda h: h["splits"].update(extra=[]), "splits: expected train, val, test, got extra"),
         (lambda h: h.update(labels={"s0": 3}), "s0 has class 3 of 0"),
-        (lambda h: h["camera_law"].update(radius=-1), "camera_law"),
+        (lambda h: h["camera_distribution"].update(radius=-1), "camera_distribution"),
     ],
 )
 def test_bad_headers_are_one_line(copy, change, message):

@@ -62,7 +62,7 @@ def test_an_interrupted_pack_leaves_nothing(data, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_merge_keeps_splits_and_pictures(data, tmp_path):
+def test_merge_keeps_splits_and_images(data, tmp_path):
     second = other(tmp_path, data)
     header = merge([open_dataset(data), open_dataset(second)], tmp_path / "both")
     joined = open_dataset(tmp_path / "both")
@@ -89,7 +89,7 @@ def test_merge_takes_a_shape_twice_only_if_it_is_the_same(data, tmp_path):
     [
         ({"resolution": 32}, "its resolution is 32, that of .* is 16"),
         ({"renderer": {"shading": "soft"}}, "its renderer's shading is soft"),
-        ({"camera_law": {"radius": 2}}, "its camera_law is"),
+        ({"camera_distribution": {"radius": 2}}, "its camera_distribution is"),
     ],
 )
 def test_merge_refuses_what_was_rendered_otherwise(data, tmp_path, change, message):

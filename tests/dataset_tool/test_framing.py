@@ -10,7 +10,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.render.framing import MARGIN, fitting_scale
 from dataset_tool.sources.orientation import normalize
 from mesh_io.source_mesh import Material, Part, SourceMesh
-from rendering.camera_distribution import CameraLaw, Distribution, camera_law
+from rendering.camera_distribution import CameraDistribution, Distribution, load_camera_distribution
 from tests.dataset_tool.shapes import box
 from tests.tetragan.test_dataset import invoke, kinds
 
@@ -21,21 +21,21 @@ def block(sides) -> SourceMesh:
 
 
 def outermost(mesh: SourceMesh, cameras) -> float:
-    """Largest |NDC| of any vertex in any picture."""
+    """Largest |NDC| of any vertex in any image."""
     points = torch.from_numpy(mesh.parts[0].vertices).float()
     clip = cameras.transform_packed(points, torch.tensor([0, len(points)]))
     assert (clip[:, 3] > 0).all()
     return float((clip[:, :2].abs() / clip[:, 3:]).max())
 
 
-SIDEWAYS = CameraLaw(
+SIDEWAYS = CameraDistribution(
     radius=Distribution(uniform=(0.9, 1.5)), target_jitter=0.05, roll_deg=Distribution(uniform=(-20, 20))
 )
 
 
-@pytest.mark.parametrize("law", [camera_law("chair"), SIDEWAYS])
-def test_a_cube_is_made_as_small_as_needed_and_no_smaller(law):
-    cameras = law.sample(0, range(50))
+@pytest.mark.parametrize("camera_distribution", [load_camera_distribution("chair"), SIDEWAYS])
+def test_a_cube_is_made_as_small_as_needed_and_no_smaller(camera_distribution):
+    cameras = camera_distribution.sample(0, range(50))
     cameras = replace(cameras, principal=cameras.principal + torch.tensor([0.02, -0.03]))
     mesh, _ = normalize(block((1, 1, 1)), scale=0.9)
     assert outermost(mesh, cameras) > 1
@@ -46,11 +46,11 @@ def test_a_cube_is_made_as_small_as_needed_and_no_smaller(law):
 
 def test_what_fits_keeps_its_scale():
     mesh, _ = normalize(block((1, 0.2, 0.2)), scale=0.7)
-    assert fitting_scale(mesh, camera_law("chair").sample(0, range(20)), 0.7) == 0.7
+    assert fitting_scale(mesh, load_camera_distribution("chair").sample(0, range(20)), 0.7) == 0.7
 
 
 def test_fit_mends_what_check_finds(tmp_path):
-    """A cube at the published chair scale leaves the pictures; with --fit it does not, and the scale is noted."""
+    """A cube at the published chair scale leaves the images; with --fit it does not, and the scale is noted."""
     corners, faces = box((0, 0, 0), (1, 1, 1))
     text = "".join(f"v {x} {y} {z}\n" for x, y, z in corners) + "".join(f"f {a} {b} {c}\n" for a, b, c in faces + 1)
     (tmp_path / "source").mkdir()

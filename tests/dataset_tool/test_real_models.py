@@ -5,18 +5,18 @@ import pytest
 
 from dataset_tool.render.render_shape import render_shape
 from dataset_tool.sources.find_shapes import find_shapes
-from rendering.camera_distribution import camera_law
+from rendering.camera_distribution import load_camera_distribution
 from tests.dataset_tool.shapes import settings
 
 
 @pytest.mark.parametrize("folder", ["seating", "vehicle", "food", "animal", "shapenet_layout"])
-def test_real_models_fill_the_picture_with_color(shared_data, folder):
+def test_real_models_fill_the_image_with_color(shared_data, folder):
     """Four of each: visible in every view, in the frame unless bulky, neither black nor white, of the asked size."""
     shapes = find_shapes(shared_data / folder)
     assert len(shapes) > 30
     chosen = shapes[:: len(shapes) // 4][:4]
     for source in chosen:
-        given = settings(48, views=4, law=camera_law("chair"), shading="soft")
+        given = settings(48, views=4, camera_distribution=load_camera_distribution("chair"), shading="soft")
         record, mesh = render_shape(source, given)
         alpha = record.images[..., 3]
         assert ((alpha > 127).mean((1, 2)) > 0.005).all(), source.id

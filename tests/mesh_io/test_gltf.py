@@ -136,7 +136,7 @@ def test_texture_transform_is_offset_rotation_scale(tmp_path):
     primitive = builder.primitive(TEXCOORD_0=UVS, material=0)
     materials = [{"pbrMetallicRoughness": {"baseColorTexture": info}}]
     part = read_mesh(builder.scene(primitive, materials=materials).save(tmp_path / "a.gltf")).parts[0]
-    # Scaled to (2u, 3v), turned counter-clockwise on the picture (v is downward): (u, v) → (v, −u), then moved.
+    # Scaled to (2u, 3v), turned counter-clockwise on the image (v is downward): (u, v) → (v, −u), then moved.
     np.testing.assert_allclose(part.uvs, np.stack([3 * UVS[:, 1] + 0.5, -2 * UVS[:, 0] + 0.25], 1), atol=1e-6)
 
 

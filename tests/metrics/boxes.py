@@ -10,7 +10,7 @@ from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from metrics.cache import file_hash
 from metrics.sources.folder import single, surface_points
-from rendering.camera_distribution import LAWS
+from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 
@@ -35,11 +35,11 @@ def write_box_dataset(root: Path, meshes: Path, *, side: int = 16, views: int = 
     """A dataset of the boxes of a folder: the first `train` to train, the others to test; shape i has the cameras of
     seed i. Even shapes are chairs, odd ones stools; every third is red.
     """
-    law = LAWS["chair"]
+    camera_distribution = CAMERA_DISTRIBUTIONS["chair"]
     paths = sorted(meshes.glob("*.obj"))
     for i, path in enumerate(paths):
         placed, matrix = normalize(read_mesh(path))
-        cameras = law.sample(i, range(views))
+        cameras = camera_distribution.sample(i, range(views))
         images = render_views(build_scene(placed), cameras, side).images
         kind, color = ("chair", "stool")[i % 2], "red" if i % 3 == 0 else "blue"
         meta = {
@@ -55,7 +55,7 @@ def write_box_dataset(root: Path, meshes: Path, *, side: int = 16, views: int = 
     splits = {"train": tuple(ids[:train]), "test": tuple(ids[train:])}
     header = Header(
         category="chair",
-        camera_law=law,
+        camera_distribution=camera_distribution,
         resolution=side,
         views=views,
         splits=splits,

@@ -28,7 +28,7 @@ def write_classifier(path: Path, labels: Sequence[str], seed: int = 0) -> Path:
 
 
 def _widen(model: torch.nn.Module) -> None:
-    """Weights so large that different pictures give clearly different outputs."""
+    """Weights so large that different images give clearly different outputs."""
     for parameter in model.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.5)

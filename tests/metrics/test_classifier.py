@@ -14,7 +14,7 @@ from torch_utils.errors import UserError
 LABELS = ("type=chair", "arms=none", "type=stool", "arms=panel", "type=bench")
 
 
-def pictures() -> torch.Tensor:
+def images() -> torch.Tensor:
     """Plain colors and a half [6, 3, 20, 20]."""
     colors = [(255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (0, 0, 0), (255, 255, 0)]
     plain = torch.tensor(colors, dtype=torch.uint8)[:, :, None, None].repeat(1, 1, 20, 20)
@@ -28,11 +28,11 @@ def test_each_attribute_is_a_softmax_over_its_own_labels(tmp_path: Path) -> None
     folder = write_classifier(tmp_path / "judge", LABELS)
     classifier = load_classifier(folder)
     assert classifier.values == {"type": ("chair", "stool", "bench"), "arms": ("none", "panel")}
-    found = classifier.probabilities(pictures())
+    found = classifier.probabilities(images())
     # The image processor's own arithmetic, by hand: bilinear to 16 px, then (x / 255 − 0.5) / 0.5.
     from PIL import Image
 
-    side = [Image.fromarray(p.permute(1, 2, 0).numpy()).resize((16, 16), Image.Resampling.BILINEAR) for p in pictures()]
+    side = [Image.fromarray(p.permute(1, 2, 0).numpy()).resize((16, 16), Image.Resampling.BILINEAR) for p in images()]
     pixels = torch.stack([torch.frombuffer(bytearray(i.tobytes()), dtype=torch.uint8).view(16, 16, 3) for i in side])
     model = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True).eval()
     with torch.no_grad():

@@ -18,7 +18,7 @@ from metrics.images.frechet import (
     frechet_distance_of_features,
     frechet_infinity,
 )
-from metrics.images.image_scores import Features, picture_metrics
+from metrics.images.image_scores import Features, image_metrics
 from metrics.images.kid_cmmd import clip_mmd, kernel_distance, polynomial_mmd
 from metrics.images.precision_recall import manifold_scores
 from metrics.images.text_scores import attribute_accuracy, caption_cosines, retrieved
@@ -132,19 +132,19 @@ def test_manifold_scores_against_prdc() -> None:
 
 
 def test_text_scores() -> None:
-    pictures = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [1.0, 0.1]])
+    images = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.1], [1.0, 0.1]])
     pool = torch.tensor([[1.0, 0.0], [0.0, 2.0], [-1.0, 0.0]])
     own = torch.tensor([0, 1, 2, 0])
-    cosine = caption_cosines(pictures, pool[own])
+    cosine = caption_cosines(images, pool[own])
     assert cosine[:3].tolist() == [1, 1, 0] and float(cosine[3]) == pytest.approx(1 / 1.01**0.5)
-    # Two pictures may share a caption: that is no distractor of its own.
-    assert retrieved(pictures, pool, own).tolist() == [True, True, False, True]
+    # Two images may share a caption: that is no distractor of its own.
+    assert retrieved(images, pool, own).tolist() == [True, True, False, True]
     tied = torch.cat([pool, torch.tensor([[0.0, 1.0]])])
-    assert retrieved(pictures, tied, own).tolist() == [True, False, False, True]
+    assert retrieved(images, tied, own).tolist() == [True, False, False, True]
     with pytest.raises(ValueError, match=r"own \[N\]"):
-        retrieved(pictures, pool, own[:2])
+        retrieved(images, pool, own[:2])
     with pytest.raises(ValueError, match=r"features \[N, D\]"):
-        caption_cosines(pictures, pool)
+        caption_cosines(images, pool)
     found = attribute_accuracy(
         [{"legs": "4", "arms": "yes"}, {"legs": "3"}], [{"legs": "4"}, {"legs": "4", "arms": "no"}]
     )
@@ -152,10 +152,10 @@ def test_text_scores() -> None:
 
 
 class Tiny(torch.nn.Module):
-    """Mean color of a picture, as a stand-in for a detector."""
+    """Mean color of a image, as a stand-in for a detector."""
 
-    def forward(self, pictures: Tensor, return_features: bool = False) -> Tensor:
-        means = pictures.float().mean(dim=(2, 3))
+    def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
+        means = images.float().mean(dim=(2, 3))
         return means if return_features else means.sum(1, keepdim=True)
 
 
@@ -181,18 +181,18 @@ def test_a_detector_from_a_url_is_kept_under_its_hash(tmp_path) -> None:
 
 
 class Picky(torch.nn.Module):
-    """Takes no picture."""
+    """Takes no image."""
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        return pictures.float() @ torch.zeros(5, 7)
+    def forward(self, images: Tensor) -> Tensor:
+        return images.float() @ torch.zeros(5, 7)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_a_detector_that_fails_on_pictures_is_named(tmp_path) -> None:
+def test_a_detector_that_fails_on_images_is_named(tmp_path) -> None:
     path = tmp_path / "picky.pt"
     torch.jit.script(Picky()).save(str(path))
     detector = load_detector(path, file_hash(path))
-    with pytest.raises(UserError, match=r"picky\.pt: fails on pictures \[2, 3, 8, 8\] uint8"):
+    with pytest.raises(UserError, match=r"picky\.pt: fails on images \[2, 3, 8, 8\] uint8"):
         detector.features(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
 
 
@@ -205,8 +205,8 @@ def test_a_torchscript_detector_is_loaded_only_with_its_hash(tmp_path) -> None:
     with pytest.raises(UserError, match="its SHA-256 is"):
         load_detector(path, "0" * 64)
     detector = load_detector(path, file_hash(path))
-    pictures = torch.full((2, 3, 8, 8), 7, dtype=torch.uint8)
-    torch.testing.assert_close(detector.features(pictures), torch.full((2, 3), 7.0))
+    images = torch.full((2, 3, 8, 8), 7, dtype=torch.uint8)
+    torch.testing.assert_close(detector.features(images), torch.full((2, 3), 7.0))
     path.write_bytes(b"not a module")
     with pytest.raises(UserError, match="is not a TorchScript file"):
         load_detector(path, file_hash(path))
@@ -215,18 +215,18 @@ def test_a_torchscript_detector_is_loaded_only_with_its_hash(tmp_path) -> None:
 
 
 def test_features_of_another_size_or_without_value_are_refused() -> None:
-    pictures = [torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 3, 4, 5, dtype=torch.uint8)]
+    images = [torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.zeros(2, 3, 4, 5, dtype=torch.uint8)]
     flat = Detector("flat.pt", "key", lambda p: p.flatten(1).float())
-    assert tuple(all_features(flat, pictures[:1]).shape) == (2, 48)
+    assert tuple(all_features(flat, images[:1]).shape) == (2, 48)
     with pytest.raises(UserError, match=r"flat\.pt: features of 60 numbers, the others have 48"):
-        all_features(flat, pictures)
-    with pytest.raises(UserError, match="no pictures"):
+        all_features(flat, images)
+    with pytest.raises(UserError, match="no images"):
         all_features(flat, [])
     with pytest.raises(UserError, match="not finite"):
-        all_features(Detector("nan.pt", "key", lambda p: torch.full((len(p), 2), torch.nan)), pictures)
+        all_features(Detector("nan.pt", "key", lambda p: torch.full((len(p), 2), torch.nan)), images)
     real, fake = (Features(torch.zeros(9, size), torch.zeros(9)) for size in (4, 5))
     with pytest.raises(UserError, match="features of 5 numbers, the others have 4"):
-        picture_metrics(real, fake, flat, "note")
+        image_metrics(real, fake, flat, "note")
 
 
 def test_clean_resize_is_antialiased() -> None:

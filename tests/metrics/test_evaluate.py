@@ -17,7 +17,7 @@ from metrics.report.compare import comparison, parse_requirement, unmet
 from metrics.report.html import html
 from metrics.report.markdown import Report, load_report, markdown
 from networks.generator import Generator
-from rendering.camera_distribution import LAWS
+from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from tests.metrics.boxes import write_boxes
 from tests.training.tiny import config
 from tetragan import __main__ as tetragan
@@ -28,15 +28,28 @@ from torch_utils.errors import UserError
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("dataset")
-    rng, law = np.random.default_rng(0), LAWS["chair"]
+    rng, camera_distribution = np.random.default_rng(0), CAMERA_DISTRIBUTIONS["chair"]
     ids = [f"shape{i:02d}" for i in range(12)]
     for i, shape_id in enumerate(ids):
         images = rng.integers(0, 255, (3, 16, 16, 4), dtype=np.uint8)
         points = (rng.random((2048, 3)) - 0.5).astype(np.float32) * rng.uniform(0.3, 0.9, 3).astype(np.float32)
-        write_shape(root, ShapeRecord(shape_id, images, law.sample(i, range(3)), points, None, {"caption": "box"}))
+        write_shape(
+            root,
+            ShapeRecord(shape_id, images, camera_distribution.sample(i, range(3)), points, None, {"caption": "box"}),
+        )
     splits = {"train": tuple(ids[:8]), "test": tuple(ids[8:])}
     content = content_hash(root, ids)
-    write_header(root, Header(category="chair", camera_law=law, resolution=16, views=3, splits=splits, content=content))
+    write_header(
+        root,
+        Header(
+            category="chair",
+            camera_distribution=camera_distribution,
+            resolution=16,
+            views=3,
+            splits=splits,
+            content=content,
+        ),
+    )
     return root
 
 
@@ -146,7 +159,7 @@ def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path) -> None:
     watertight = report.metric("mesh_watertight")
     assert watertight is not None and watertight.value == 100
     for title, items in report.galleries.items():
-        # Every picture opens its own mesh: the reference's and the sample's where two stand side by side.
+        # Every image opens its own mesh: the reference's and the sample's where two stand side by side.
         roles = ("reference", "generated") if title.startswith("References") else ("generated", "reference")
         for item in items:
             pair = ((item.id, item.mesh), (item.other_id, item.other_mesh))
@@ -182,14 +195,14 @@ def test_identical_folders_score_perfectly_with_lfd_and_cd(tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
-def test_picture_scores_with_a_detector(network: Path, dataset: Path, tmp_path: Path) -> None:
+def test_image_scores_with_a_detector(network: Path, dataset: Path, tmp_path: Path) -> None:
     from tests.metrics.test_detectors import Tiny
 
     detector = tmp_path / "tiny.pt"
     torch.jit.script(Tiny()).save(str(detector))
     protocol = tmp_path / "own.yaml"
     protocol.write_text(
-        "name: own\nversion: 1\ndescription: pictures\npoints: 64\nimages: {count: 12}\n", encoding="utf-8"
+        "name: own\nversion: 1\ndescription: images\npoints: 64\nimages: {count: 12}\n", encoding="utf-8"
     )
     options = Options(
         network, None, dataset, None, tmp_path / "out", protocol=str(protocol), detector=detector,
@@ -270,12 +283,14 @@ def test_an_unmet_requirement_sets_status_1(evaluated: tuple[Report, Path]) -> N
 
 
 def test_a_dataset_without_points_is_refused(tmp_path: Path, network: Path) -> None:
-    law = LAWS["chair"]
+    camera_distribution = CAMERA_DISTRIBUTIONS["chair"]
     root = tmp_path / "photographs"
     image = np.zeros((1, 16, 16, 4), np.uint8)
-    write_shape(root, ShapeRecord("a", image, law.sample(0, range(1)), None, None, {}))
+    write_shape(root, ShapeRecord("a", image, camera_distribution.sample(0, range(1)), None, None, {}))
     content, splits = content_hash(root, ["a"]), {"test": ("a",)}
-    write_header(root, Header(camera_law=law, resolution=16, views=1, splits=splits, content=content))
+    write_header(
+        root, Header(camera_distribution=camera_distribution, resolution=16, views=1, splits=splits, content=content)
+    )
     options = Options(network, None, root, None, tmp_path / "out", cache=tmp_path / "c", device="cpu", quiet=True)
     with pytest.raises(UserError, match="surface points"):
         run(options)

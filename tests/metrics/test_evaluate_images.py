@@ -1,4 +1,4 @@
-"""Pictures of meshes and of normals, and what a detector, a CLIP and a classifier say of them, on the command line."""
+"""Images of meshes and of normals, and what a detector, a CLIP and a classifier say of them, on the command line."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from metrics.images.classifier import Classifier
 from metrics.images.conditions import Description, asked, described, parse_attributes
 from metrics.images.detectors import load_detector
 from metrics.images.evaluate_images import load_judges
-from metrics.images.image_sources import dataset_pictures, draw_normals, folder_pictures, make_studio, normal_pictures
+from metrics.images.image_sources import dataset_images, draw_normals, folder_images, make_studio, normal_images
 from metrics.protocols import ImageProtocol, Protocol
 from metrics.report.markdown import Metric, Report, load_report
 from metrics.report.thumbnails import thumbnail
@@ -36,12 +36,12 @@ from torch_utils.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 LABELS = ("type=chair", "red=true", "type=stool", "red=false", "type=bench")
-OWN = "name: own\nversion: 1\ndescription: pictures\npoints: 64\ndistances: []\nshape_metrics: []\n"
+OWN = "name: own\nversion: 1\ndescription: images\npoints: 64\ndistances: []\nshape_metrics: []\n"
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of boxes, their dataset, a network, a detector, a CLIP, a classifier and a protocol of 24 pictures."""
+    """A folder of boxes, their dataset, a network, a detector, a CLIP, a classifier and a protocol of 24 images."""
     root = tmp_path_factory.mktemp("files")
     write_boxes(root / "boxes", 10, 0)
     write_box_dataset(root / "data", root / "boxes")
@@ -91,10 +91,10 @@ def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
     dataset = open_dataset(files / "data")
     studio = make_studio(Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None)
     source = FolderSource(files / "boxes", limit=1)
-    drawn = folder_pictures(source, [0], 4, studio).draw(range(4))
+    drawn = folder_images(source, [0], 4, studio).draw(range(4))
     stored = torch.stack([torch.from_numpy(dataset.load_premultiplied("box0", v, 16))[..., :3] for v in range(4)])
     assert torch.equal(drawn, stored.permute(0, 3, 1, 2)) and drawn.max() > 200
-    # Another unit and place, and a protocol that normalizes: the same pictures.
+    # Another unit and place, and a protocol that normalizes: the same images.
     moved = files / "moved"
     moved.mkdir()
     lines = (files / "boxes" / "box0.obj").read_text(encoding="utf-8").splitlines()
@@ -103,19 +103,19 @@ def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
     (moved / "box.obj").write_text("\n".join([*(f"v {' '.join(n)}" for n in numbers), *faces]) + "\n", encoding="utf-8")
     images = ImageProtocol(count=4)
     boxed = Protocol(name="p", version=1, description="", normalization="unit_box", images=images)
-    other = folder_pictures(FolderSource(moved), [0], 4, make_studio(boxed, dataset, None)).draw(range(4))
+    other = folder_images(FolderSource(moved), [0], 4, make_studio(boxed, dataset, None)).draw(range(4))
     assert (other.int() - drawn.int()).abs().max() <= 2
 
 
-def test_pictures_of_a_gray_background(files: Path) -> None:
+def test_images_of_a_gray_background(files: Path) -> None:
     dataset = open_dataset(files / "data")
     images = ImageProtocol(count=6, background=0.5, resolution=8)
     studio = make_studio(Protocol(name="p", version=1, description="", images=images), dataset, None)
-    for pictures in (
-        dataset_pictures(dataset, "test", 6, studio),
-        folder_pictures(_boxes(files), range(10), 6, studio),
+    for shown in (
+        dataset_images(dataset, "test", 6, studio),
+        folder_images(_boxes(files), range(10), 6, studio),
     ):
-        drawn = pictures.draw(range(len(pictures)))
+        drawn = shown.draw(range(len(shown)))
         assert tuple(drawn.shape) == (6, 3, 8, 8) and (drawn.min(), drawn.max()) == (128, 255)
     with pytest.raises(UserError, match="resolution 7 does not divide the stored 16"):
         wrong = images.model_copy(update={"resolution": 7})
@@ -129,23 +129,23 @@ def _boxes(files: Path) -> FolderSource:
 def test_normals_of_references_need_their_meshes(files: Path) -> None:
     dataset = open_dataset(files / "data")
     studio = make_studio(Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None)
-    views = dataset_pictures(dataset, "test", 8, studio)
+    views = dataset_images(dataset, "test", 8, studio)
     at_hand = DatasetSource(dataset, "test", None, files / "boxes")
     assert at_hand.missing_meshes(views.shapes) == ""
-    shaded = normal_pictures(at_hand, views, studio).draw(range(8))
+    shaded = normal_images(at_hand, views, studio).draw(range(8))
     seen = views.draw(range(8)).amax(1) > 0
     # Normals of a box are never black where the box is: the silhouettes agree, up to the antialiased rim.
     assert (shaded.amax(1) > 0).eq(seen).double().mean() > 0.97
     elsewhere = DatasetSource(dataset, "test", None, files)
     assert elsewhere.missing_meshes(views.shapes).startswith("box4: its source mesh is not at hand")
-    assert normal_pictures(elsewhere, views, studio).draw(range(8)).eq(0).all()
+    assert normal_images(elsewhere, views, studio).draw(range(8)).eq(0).all()
 
 
-def test_a_folder_of_meshes_has_picture_scores(files: Path, tmp_path: Path) -> None:
+def test_a_folder_of_meshes_has_image_scores(files: Path, tmp_path: Path) -> None:
     detector = ("--detector", files / "tiny.pt", "--detector-hash", file_hash(files / "tiny.pt"))
     against = ("--data", files / "data", "--reference-meshes", files / "boxes", "--normals")
     near = evaluate(files, tmp_path / "near", "--meshes", files / "boxes", *against, *detector)
-    assert "24 real, 24 generated pictures of 6 meshes, 16 px" in near.metric("fid").reason  # type: ignore[union-attr]
+    assert "24 real, 24 generated images of 6 meshes, 16 px" in near.metric("fid").reason  # type: ignore[union-attr]
     for name in ("fid_infinity", "kid", "precision", "fid_view"):
         assert near.metric(name) is not None, name
     bars = tmp_path / "bars"
@@ -159,7 +159,7 @@ def test_a_folder_of_meshes_has_picture_scores(files: Path, tmp_path: Path) -> N
         assert value(far, name) > 4 * value(near, name) > 0, name
 
 
-def test_two_folders_have_picture_scores_too(files: Path, tmp_path: Path) -> None:
+def test_two_folders_have_image_scores_too(files: Path, tmp_path: Path) -> None:
     detector = ("--detector", files / "tiny.pt", "--detector-hash", file_hash(files / "tiny.pt"))
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.obj").write_text("v 0 0 0\n", encoding="utf-8")
@@ -184,7 +184,7 @@ def test_normals_without_meshes_are_skipped_with_the_reason(files: Path, tmp_pat
     # A CLIP as the detector: its Fréchet distance is not called FID, and CMMD and the text scores come with it.
     assert report.metric("fid") is None and value(report, "fd") > 0 and value(report, "cmmd") > 0
     assert report.metric("clip_score").status == "skipped"  # type: ignore[union-attr]
-    row = next(b for b in report.baselines if b.name == "the references' own pictures and captions")
+    row = next(b for b in report.baselines if b.name == "the references' own images and captions")
     assert set(row.values) == {"clip_score", "r_precision"}
 
 
@@ -220,9 +220,9 @@ def test_thumbnails_show_the_whole_shape_and_its_colors(tmp_path: Path) -> None:
     write_glb(folder / "clay.glb", box, unlit=False)
     clay, red = (thumbnail(FolderSource(folder), row, 64) for row in (0, 1))
     assert clay is not None and red is not None
-    for picture in (clay, red):
-        assert picture.shape == (64, 64, 4) and picture[32, 32, 3] == 255
-        assert not any(edge.any() for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]))
+    for image in (clay, red):
+        assert image.shape == (64, 64, 4) and image[32, 32, 3] == 255
+        assert not any(edge.any() for edge in (image[0], image[-1], image[:, 0], image[:, -1]))
     assert np.abs(red[32, 32, :3].astype(int) - (200, 30, 30)).max() <= 2
     assert np.ptp(clay[32, 32, :3].astype(int)) < 40
 
@@ -319,16 +319,16 @@ def test_a_model_without_a_pooling_layer_gives_its_class_token(files: Path) -> N
     from transformers import AutoModel
 
     detector = load_detector(files / "judge", None)
-    pictures = torch.randint(256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = torch.randint(256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     model = AutoModel.from_pretrained(files / "judge", local_files_only=True).eval()
     with torch.no_grad():
-        state = model(pixel_values=(pictures / 255 - 0.5) / 0.5).last_hidden_state
-    torch.testing.assert_close(detector.features(pictures), state[:, 0], atol=1e-5, rtol=1e-4)
+        state = model(pixel_values=(images / 255 - 0.5) / 0.5).last_hidden_state
+    torch.testing.assert_close(detector.features(images), state[:, 0], atol=1e-5, rtol=1e-4)
     judges = load_judges(files / "clip", None, None, None, "", (), None, torch.device("cpu"), files)
-    assert judges.clip is not None and judges.clip.pictures.key == judges.detector.key  # type: ignore[union-attr]
+    assert judges.clip is not None and judges.clip.image_encoder.key == judges.detector.key  # type: ignore[union-attr]
 
 
-def test_truncation_and_normals_reach_the_pictures(tmp_path: Path) -> None:
+def test_truncation_and_normals_reach_the_images(tmp_path: Path) -> None:
     changed = resolved_protocol(Options(None, None, None, None, tmp_path, truncation=0.5, normals=True))
     assert changed.images is not None and (changed.images.truncation, changed.images.normals) == (0.5, True)
     plain = resolved_protocol(Options(None, None, None, None, tmp_path, protocol="get3d-2022"))

@@ -14,15 +14,15 @@ def make(channels: int = 3, **sections) -> Discriminator:
     return Discriminator(tiny_config(**sections), channels)
 
 
-def pictures(count: int, channels: int = 3, seed: int = 0) -> torch.Tensor:
+def random_images(count: int, channels: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, channels, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("options", [{}, {"entry_stride": 2}, {"conditioning": False}, {"block": "strided"}])
+@pytest.mark.parametrize("options", [{}, {"from_rgb_stride": 2}, {"conditioning": False}, {"block": "strided"}])
 @pytest.mark.parametrize("channels", [3, 1])
 def test_every_parameter_gets_a_gradient(channels: int, options: dict) -> None:
     discriminator = make(channels, discriminator=options)
-    logits = discriminator(pictures(4, channels), cameras(4))
+    logits = discriminator(random_images(4, channels), cameras(4))
     assert logits.shape == (4,)
     (logits * torch.tensor([1.0, -2.0, 0.5, 3.0])).sum().backward()
     for name, parameter in discriminator.named_parameters():
@@ -33,7 +33,7 @@ def test_every_parameter_gets_a_gradient(channels: int, options: dict) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_r1_reaches_every_weight_through_the_second_derivative(precision: str, block: str) -> None:
     discriminator = make(training={"precision": precision}, discriminator={"block": block})
-    images = pictures(4).requires_grad_()
+    images = random_images(4).requires_grad_()
     (gradient,) = torch.autograd.grad(discriminator(images, cameras(4)).sum(), images, create_graph=True)
     gradient.square().sum().backward()
     for name, parameter in discriminator.named_parameters():
@@ -44,7 +44,7 @@ def test_r1_reaches_every_weight_through_the_second_derivative(precision: str, b
 
 def test_r1_is_the_numerical_derivative() -> None:
     discriminator = make().double()
-    images, seen = pictures(2).double().requires_grad_(), cameras(2)
+    images, seen = random_images(2).double().requires_grad_(), cameras(2)
     weight = discriminator.blocks[0].first.weight
 
     def penalty() -> torch.Tensor:
@@ -72,7 +72,7 @@ def _double_logits(discriminator: Discriminator, images: torch.Tensor, seen: Cam
 
 def test_the_camera_and_the_label_matter() -> None:
     discriminator = make(classes=2)
-    images, seen = pictures(4), cameras(4)
+    images, seen = random_images(4), cameras(4)
     labels = torch.tensor([0, 1, 0, 1])
     logits = discriminator(images, seen, labels)
     assert not torch.allclose(logits, discriminator(images, cameras(4, seed=3), labels))
@@ -96,13 +96,13 @@ def test_stddev_groups_are_contiguous_samples() -> None:
         assert torch.allclose(channel[group], expected.expand_as(channel[group]))
     # So two groups of four in one pass are two passes.
     discriminator = make()
-    images, seen = pictures(8), cameras(8)
+    images, seen = random_images(8), cameras(8)
     halves = torch.cat([discriminator(images[:4], seen[:4]), discriminator(images[4:], seen[4:])])
     assert torch.allclose(discriminator(images, seen), halves, atol=1e-5)
 
 
 def test_a_reduced_mask_is_averaged() -> None:
-    discriminator = make(1, discriminator={"mask_resolution_divisor": 2})
+    discriminator = make(1, discriminator={"mask_downsample": 2})
     mask, seen = torch.rand(4, 1, 8, 8), cameras(4)
     fine = mask.repeat_interleave(2, 2).repeat_interleave(2, 3)
     checkered = fine.clone()
@@ -111,9 +111,9 @@ def test_a_reduced_mask_is_averaged() -> None:
     assert torch.allclose(discriminator(fine, seen), discriminator(checkered, seen), atol=1e-5)
 
 
-def test_a_picture_of_another_size_is_refused() -> None:
+def test_a_image_of_another_size_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"Discriminator\(\): expected pictures \[B, \(3, 16, 16\)\], got \(2, 3, 8, 8\)"
+        ValueError, match=r"Discriminator\(\): expected images \[B, \(3, 16, 16\)\], got \(2, 3, 8, 8\)"
     ):
         make()(torch.zeros(2, 3, 8, 8), cameras(2))
 

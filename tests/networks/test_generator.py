@@ -85,7 +85,7 @@ def test_texture_leaves_geometry_alone_and_geometry_changes_it() -> None:
 
 @pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
 def test_lattice_evaluation_equals_plane_lookups(lattice: str) -> None:
-    generator = make(geometry={"lattice": lattice, "box": 0.8})
+    generator = make(geometry={"tet_grid": lattice, "box": 0.8})
     w_geo, w_tex = generator.map(*latents(generator.config, 3))
     planes, _ = generator.planes(w_geo, w_tex)
     assert_close(generator.sdf_grid(planes, w_geo), generator.sdf_dense(planes, w_geo), 1e-5, name="SDF")
@@ -152,7 +152,7 @@ def test_an_empty_sample_is_repaired_alone_and_led_back() -> None:
 
 def test_joined_parts_are_one_and_the_network_is_drawn_to_them() -> None:
     loose, joined = (
-        make(geometry={"cells": 12, "sdf_scale": 30.0, "join_parts": join}).eval() for join in (False, True)
+        make(geometry={"cells": 12, "sdf_scale": 30.0, "connect_components": join}).eval() for join in (False, True)
     )
     w_geo, _ = loose.map(*latents(loose.config, 4))
     before, after = loose.mesh(w_geo), joined.mesh(w_geo)
@@ -189,8 +189,8 @@ def test_views_share_a_shape_and_background_shows_behind_it() -> None:
 
 
 @pytest.mark.parametrize("mode", ["none", "silhouette", "full"])
-def test_rgb_gradient_to_geometry_follows_the_setting(mode: str) -> None:
-    generator = make(geometry={"rgb_gradient": mode})
+def test_color_gradient_to_geometry_follows_the_setting(mode: str) -> None:
+    generator = make(rendering={"color_gradient": mode})
     w_geo, w_tex = generator.map(*latents(generator.config, 2))
     rendered = generator.render(w_geo, w_tex, cameras(2))
     head = generator.geometry.sdf.layers[-1].weight
@@ -224,7 +224,7 @@ def test_labels_condition_both_mappings_and_are_demanded() -> None:
 
 
 def test_hidden_layers_of_heads_are_normalized_and_output_layers_are_not() -> None:
-    generator = make(texture={"plane_gain": 0.5})
+    generator = make(texture={"plane_scale": 0.5})
     w = 4 * torch.randn(3, 2, generator.config.mapping.w_dim, generator=torch.Generator().manual_seed(0))
     hidden, features, rgb = generator.texture_head.rgb.weights(w)
     assert torch.allclose(hidden.norm(dim=1), torch.tensor(0.5), atol=1e-4)  # times the planes' gain

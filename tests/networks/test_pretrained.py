@@ -65,7 +65,7 @@ def test_a_shipped_network_is_found_by_its_name_and_a_file_of_that_name_comes_fi
     shipped = tmp_path / "shipped"
     shipped.mkdir()
     (shipped / "stool-64.safetensors").write_bytes(b"")
-    monkeypatch.setattr(pretrained, "SHIPPED", shipped)
+    monkeypatch.setattr(pretrained, "PRETRAINED", shipped)
     monkeypatch.chdir(tmp_path)
     assert pretrained.network_file("stool-64") == shipped / "stool-64.safetensors"
     (tmp_path / "stool-64").write_bytes(b"")
@@ -77,7 +77,7 @@ def test_a_shipped_network_is_found_by_its_name_and_a_file_of_that_name_comes_fi
 
 def test_an_unknown_name_is_told_the_nearest_shipped_one(tmp_path, monkeypatch):
     (tmp_path / "stool-64.safetensors").write_bytes(b"")
-    monkeypatch.setattr(pretrained, "SHIPPED", tmp_path)
+    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path)
     with pytest.raises(UserError, match=r"did you mean 'stool-64'.*shipped: stool-64"):
         pretrained.network_file("stol-64")
 
@@ -113,15 +113,18 @@ def test_how_a_network_is_used_can_change_on_export_and_nothing_else(generator: 
     source, target = tmp_path / "network.safetensors", tmp_path / "other.safetensors"
     save_network(source, generator, generator.config.model_dump(mode="json"), 3000)
     command = ["export", "--network", str(source), "--out", str(target)]
-    outcome = run(*command, "--set", "geometry.join_parts=true", "--set", "geometry.cells=9")
+    outcome = run(*command, "--set", "geometry.connect_components=true", "--set", "geometry.cells=9")
     assert outcome.status == 0
     config = load_generator(target).config
-    assert config.geometry.join_parts and config.geometry.cells == 9
-    same = {"join_parts": generator.config.geometry.join_parts, "cells": generator.config.geometry.cells}
+    assert config.geometry.connect_components and config.geometry.cells == 9
+    same = {
+        "connect_components": generator.config.geometry.connect_components,
+        "cells": generator.config.geometry.cells,
+    }
     assert config.model_copy(update={"geometry": config.geometry.model_copy(update=same)}) == generator.config
     target.unlink()
     for setting, text in (
-        ("texture.plane_gain=2", "of a network only geometry.cells"),
+        ("texture.plane_scale=2", "of a network only geometry.cells"),
         ("geometry.cells=1", "geometry.cells"),
         ("geometry.cell=9", "of a network only geometry.cells"),
     ):

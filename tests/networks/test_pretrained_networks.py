@@ -1,4 +1,4 @@
-"""The networks that come along."""
+"""The included networks."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geometry.topology import components
-from networks.pretrained import discriminators_beside, load_generator_file, network_file, shipped_networks
+from networks.pretrained import discriminators_beside, load_generator_file, network_file, pretrained_networks
 from sampling.generate import styles
 from torch_utils.checkpoint import load_tensors
 
@@ -14,10 +14,10 @@ CARDS = Path(__file__).parents[2] / "docs" / "networks"
 
 
 def test_chairs_come_along() -> None:
-    assert shipped_networks() == ["chair-128", "chair-64"]
+    assert pretrained_networks() == ["chair-128", "chair-64"]
 
 
-@pytest.mark.parametrize("name", shipped_networks())
+@pytest.mark.parametrize("name", pretrained_networks())
 def test_a_shipped_network_brings_its_discriminators(name: str) -> None:
     file = network_file(name)
     _, header = load_tensors(discriminators_beside(file), kind="discriminators")
@@ -25,7 +25,7 @@ def test_a_shipped_network_brings_its_discriminators(name: str) -> None:
     assert header["config"]["geometry"]["cells"] >= 32 and discriminators_beside(file).stat().st_size <= 10e6
 
 
-@pytest.mark.parametrize("name", shipped_networks())
+@pytest.mark.parametrize("name", pretrained_networks())
 def test_a_shipped_network_is_small_whole_and_has_a_card(name: str) -> None:
     assert network_file(name).stat().st_size <= 10e6
     generator, file = load_generator_file(name)

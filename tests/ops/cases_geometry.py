@@ -1,4 +1,4 @@
-"""Sample inputs of marching_tets_topology, edge_crossings and join_parts."""
+"""Sample inputs of marching_tets_topology, edge_crossings and connect_components."""
 
 from dataclasses import astuple
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from geometry.tet_grid import tet_grid
 from tests.ops.case import Arguments, BadInput, Case
-from torch_utils.ops.join_parts import join_parts, join_parts_reference
+from torch_utils.ops.connect_components import connect_components, connect_components_reference
 from torch_utils.ops.marching_tets import (
     edge_crossings,
     edge_crossings_reference,
@@ -84,7 +84,7 @@ def _parts(batch: int, width: int, dtype: torch.dtype) -> Arguments:
 
 
 def _parts_overloads(arguments: Arguments) -> list:
-    return [(torch.ops.tetragan.join_parts.default, tuple(arguments.values()))]
+    return [(torch.ops.tetragan.connect_components.default, tuple(arguments.values()))]
 
 
 def _set(name: str, value):
@@ -154,9 +154,9 @@ GEOMETRY_CASES = [
         ),
     ),
     Case(
-        name="join_parts",
-        function=join_parts,
-        reference=join_parts_reference,
+        name="connect_components",
+        function=connect_components,
+        reference=connect_components_reference,
         make=_parts,
         overloads=_parts_overloads,
         half=("sdf",),

@@ -101,12 +101,12 @@ _UPFIRDN2D_MISTAKES = (
     BadInput("up", _set("up", lambda u: 0), "expected up to be an integer of at least 1, got 0"),
     BadInput("down", _set("down", lambda d: 1.5), "expected down to be an integer of at least 1, got 1.5"),
     BadInput("padding", _set("padding", lambda p: p[:2]), "expected padding (left, right, top, bottom)"),
-    BadInput("too small", _set("padding", lambda p: (-9, -9, 0, 0)), "expected a padded picture no smaller than"),
+    BadInput("too small", _set("padding", lambda p: (-9, -9, 0, 0)), "expected a padded image no smaller than"),
 )
 
 
 def _skip_sum(batch: int, width: int, dtype: torch.dtype) -> Arguments:
-    """Channels vary, and a picture is added."""
+    """Channels vary, and a image is added."""
     last = torch.channels_last
     return {
         "x": _normal(batch, width, 4, 5, dtype=dtype, seed=0).contiguous(memory_format=last),

@@ -19,7 +19,7 @@ def _kernels_required():
         yield
 
 
-def picture(positions: Tensor, faces: Tensor, size: int, color: Tensor | None = None) -> Tensor:
+def image(positions: Tensor, faces: Tensor, size: int, color: Tensor | None = None) -> Tensor:
     """Antialiased color [size, size, C]; white on black unless given."""
     rast, _ = rasterize(positions.detach(), faces, torch.tensor([0, faces.shape[0]]), (size, size))
     if color is None:
@@ -28,7 +28,7 @@ def picture(positions: Tensor, faces: Tensor, size: int, color: Tensor | None = 
 
 
 def moved(points: Tensor, size: int, scale: Tensor, shift_px: Tensor) -> Tensor:
-    """Clip-space positions of points [V, 3] in pixels from the picture's center, scaled and shifted; w is not 1."""
+    """Clip-space positions of points [V, 3] in pixels from the image's center, scaled and shifted; w is not 1."""
     xy = (points[:, :2] * scale + shift_px) * 2 / size
     w = 1 + 0.3 * torch.sin(torch.arange(points.shape[0], dtype=points.dtype))
     return torch.cat([xy * w[:, None], (points[:, 2:] / size) * w[:, None], w[:, None]], 1)
@@ -67,7 +67,7 @@ def test_coverage_changes_as_the_area_does(name: str) -> None:
         scale = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
         shift = torch.tensor([offset, 0.7 * offset], dtype=torch.float64, requires_grad=True)
         corners = points.clone().requires_grad_()
-        coverage = picture(moved(corners, size, scale, shift), faces, size).sum()
+        coverage = image(moved(corners, size, scale, shift), faces, size).sum()
         by_scale, by_shift, by_corner = torch.autograd.grad(coverage, [scale, shift, corners])
         area = projected_area(corners * scale, faces)
         area_by_scale, area_by_corner = torch.autograd.grad(area, [scale, corners])
@@ -79,12 +79,12 @@ def test_coverage_changes_as_the_area_does(name: str) -> None:
 
 
 def test_coverage_gradient_by_one_sided_shift() -> None:
-    """A square that leaves the picture: the shift changes the visible area by the height of the cut."""
+    """A square that leaves the image: the shift changes the visible area by the height of the cut."""
     points, faces = polygon(4, 36.0, 0.2)
     size = 128
     shift = torch.tensor([60.3, 0.2], dtype=torch.float64, requires_grad=True)
     one = torch.ones((), dtype=torch.float64)
-    coverage = picture(moved(points, size, one, shift), faces, size).sum()
+    coverage = image(moved(points, size, one, shift), faces, size).sum()
     (gradient,) = torch.autograd.grad(coverage, shift)
 
     def hard(x: float) -> float:
@@ -112,7 +112,7 @@ def test_triangles_of_a_pixel_still_have_right_gradients(subdivisions: int) -> N
         shift = torch.tensor([0.37, 0.11], dtype=torch.float64, requires_grad=True)
         xy = points[:, :2] * scale + shift
         positions = torch.cat([xy * 2 / size, points[:, 2:] / size, torch.ones_like(points[:, :1])], 1)
-        coverage = picture(positions, faces, size).sum()
+        coverage = image(positions, faces, size).sum()
         by_scale, by_shift = torch.autograd.grad(coverage, [scale, shift])
         area = projected_area(points, faces)
         assert abs(coverage / area - 1) < 0.001
@@ -128,13 +128,13 @@ def test_gradient_against_own_differences() -> None:
     weight = torch.randn(size, size, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     one, none = torch.ones((), dtype=torch.float64), torch.zeros(2, dtype=torch.float64)
     positions = moved(points * 0.5, size, one, none).requires_grad_()
-    (gradient,) = torch.autograd.grad((picture(positions, faces, size, color) * weight).sum(), positions)
+    (gradient,) = torch.autograd.grad((image(positions, faces, size, color) * weight).sum(), positions)
     for vertex in range(5):
         for axis in (0, 1, 3):
             change = torch.zeros_like(positions)
             change[vertex, axis] = step
             with torch.no_grad():
-                up, down = ((picture(positions + s * change, faces, size, color) * weight).sum() for s in (1, -1))
+                up, down = ((image(positions + s * change, faces, size, color) * weight).sum() for s in (1, -1))
             difference = (up - down).item() / (2 * step)
             assert abs(gradient[vertex, axis].item() - difference) <= 1e-3 * (1 + abs(difference))
     assert not gradient[:, 2].any()
@@ -149,11 +149,11 @@ def test_inner_edges_are_left_alone_and_folds_are_not() -> None:
     points = torch.stack([x + 0.05 * y, y - 0.03 * x], -1).reshape(-1, 2)
     faces = grid_faces(11, 11)
     one, nil = torch.ones(144, 1), torch.zeros(144, 1)
-    flat = picture(torch.cat([points, nil, one], 1), faces, size, color)
+    flat = image(torch.cat([points, nil, one], 1), faces, size, color)
     assert torch.equal(flat, color[0])
     line = x[0, 7].item()  # the columns to the right turn back, underneath
     folded = torch.stack([torch.minimum(x, 2 * line - x), y, 0.5 * (x > line)], -1).reshape(-1, 3)
-    mask = picture(torch.cat([folded, one], 1), faces, size)[..., 0]
+    mask = image(torch.cat([folded, one], 1), faces, size)[..., 0]
     edge = (line + 1) * size / 2
     share = (edge - torch.arange(size)).clamp(0, 1)
     assert 0.1 < share[int(edge)] < 0.9
@@ -168,7 +168,7 @@ def test_blend_is_the_covered_share_of_the_pixel() -> None:
         positions = torch.tensor([[-9.0, -9, 0, 1], [right, -9, 0, 1], [right, 9, 0, 1], [-9, 9, 0, 1]]).double()
         positions[1:3, 0] = right
         faces = torch.tensor([[0, 1, 2], [0, 2, 3]], dtype=torch.int32)
-        out = picture(positions, faces, size)[..., 0]
+        out = image(positions, faces, size)[..., 0]
         expected = torch.tensor([1.0] * pixel + [share] + [0.0] * (size - pixel - 1), dtype=torch.float64)
         assert_close(out, expected.expand(size, size), 1e-6, name=f"edge at {edge}")
 
@@ -184,7 +184,7 @@ def test_the_nearer_surface_blends_over_the_farther() -> None:
     positions, faces = torch.cat([far, near]), torch.cat([faces, faces + 4])
     rast, _ = rasterize(positions, faces, torch.tensor([0, 4]), (size, size))
     color = (rast[..., 3:] > 2).float()
-    out = picture(positions, faces, size, color)
+    out = image(positions, faces, size, color)
     assert abs(out.sum().item() - (1.06 * size / 2) ** 2) < 0.5
     assert out.min() >= 0
     assert out.max() <= 1
@@ -197,7 +197,7 @@ def test_bad_vertices_do_no_harm() -> None:
     leaf = positions.clone().requires_grad_()
     rast, _ = rasterize(positions, faces, torch.tensor([0, 3]), (16, 16))
     assert (rast[..., 3] == 3).any(), "the clipped triangle is seen beside the first"
-    out = picture(leaf, faces, 16, (rast[..., 3:] == 1).float())
+    out = image(leaf, faces, 16, (rast[..., 3:] == 1).float())
     assert out.isfinite().all()
     partial = (out > 0) & (out < 1)
     assert partial[:, :8].sum() >= 8

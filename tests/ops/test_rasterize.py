@@ -29,7 +29,7 @@ def flat(points: Tensor, z: float = 0.0) -> Tensor:
 
 
 def patch(rows: int, columns: int, jitter: float, size: int, on_centers: bool) -> tuple[Tensor, Tensor]:
-    """A patch over the middle of the picture, faces of both windings; vertices on pixel centers or anywhere."""
+    """A patch over the middle of the image, faces of both windings; vertices on pixel centers or anywhere."""
     generator = torch.Generator().manual_seed(rows * 100 + columns)
     y, x = torch.meshgrid(torch.linspace(-0.7, 0.7, rows + 1), torch.linspace(-0.7, 0.7, columns + 1), indexing="ij")
     points = torch.stack([x, y], -1).reshape(-1, 2)

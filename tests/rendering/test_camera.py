@@ -60,7 +60,7 @@ def test_view_is_the_inverse_of_camera_to_world():
 
 
 def test_known_points_fall_on_known_pixels():
-    """From the front: +X is to the right, +Y is up (towards row 0); half the field of view is the picture's edge."""
+    """From the front: +X is to the right, +Y is up (towards row 0); half the field of view is the image's edge."""
     front = orbit([0.0], [0.0], radius=2.0, fov_deg=90.0)
     assert pixel(front, (0.5, 0.0, 0.0), 64) == pytest.approx([40, 32])
     assert pixel(front, (0.0, 0.5, 0.0), 64) == pytest.approx([32, 24])
@@ -70,7 +70,7 @@ def test_known_points_fall_on_known_pixels():
     assert pixel(right, (0.0, 0.0, 0.5), 64) == pytest.approx([24, 32])
 
 
-def test_principal_point_moves_the_picture_right_and_down():
+def test_principal_point_moves_the_image_right_and_down():
     front = orbit([0.0], [0.0], radius=2.0, fov_deg=90.0)
     moved = Cameras(front.camera_to_world, front.focal, torch.tensor([[0.25, 0.5]], dtype=torch.float64))
     assert pixel(moved, (0.0, 0.0, 0.0), 64) == pytest.approx([40, 48])

@@ -1,11 +1,16 @@
-"""Camera laws."""
+"""Camera camera distributions."""
 
 import math
 
 import pytest
 import torch
 
-from rendering.camera_distribution import LAWS, camera_law, dump_law, parse_law
+from rendering.camera_distribution import (
+    CAMERA_DISTRIBUTIONS,
+    dump_camera_distribution,
+    load_camera_distribution,
+    parse_camera_distribution,
+)
 from torch_utils.errors import UserError
 
 
@@ -13,8 +18,8 @@ from torch_utils.errors import UserError
     ("name", "highest"),
     [("car", 30), ("chair", 30), ("motorbike", 30), ("house", 30), ("table", 30), ("animal", 45), ("human", 20)],
 )
-def test_published_laws(name, highest):
-    cameras = camera_law(name).sample(0, range(2000))
+def test_published_camera_distributions(name, highest):
+    cameras = load_camera_distribution(name).sample(0, range(2000))
     azimuth, elevation = cameras.azimuth_rad().rad2deg() % 360, cameras.elevation_rad().rad2deg()
     assert -1e-3 < elevation.min() < 0.05 * highest
     assert 0.95 * highest < elevation.max() < highest + 1e-3
@@ -28,9 +33,12 @@ def test_published_laws(name, highest):
 
 
 @pytest.mark.parametrize(("name", "low", "high"), [("lamp", 0, 30), ("mug", 5, 50), ("plane", -20, 40)])
-def test_laws_of_the_procedural_categories(name, low, high):
+def test_camera_distributions_of_the_procedural_categories(name, low, high):
     """The published cameras but for the elevation: from below too where an object shows its belly."""
-    cameras, published = camera_law(name).sample(0, range(2000)), camera_law("car").sample(0, range(2000))
+    cameras, published = (
+        load_camera_distribution(name).sample(0, range(2000)),
+        load_camera_distribution("car").sample(0, range(2000)),
+    )
     elevation = cameras.elevation_rad().rad2deg()
     assert low - 1e-3 < elevation.min() < low + 1
     assert high - 1 < elevation.max() < high + 1e-3
@@ -40,14 +48,14 @@ def test_laws_of_the_procedural_categories(name, low, high):
 
 
 def test_a_camera_depends_on_seed_and_index_alone():
-    law = camera_law("chair")
-    forward, shuffled = law.sample(5, [0, 1, 2, 3]), law.sample(5, [3, 1, 0])
+    camera_distribution = load_camera_distribution("chair")
+    forward, shuffled = camera_distribution.sample(5, [0, 1, 2, 3]), camera_distribution.sample(5, [3, 1, 0])
     assert (shuffled.camera_to_world == forward.camera_to_world[[3, 1, 0]]).all()
-    assert not torch.equal(law.sample(6, [0]).camera_to_world, forward.camera_to_world[:1])
+    assert not torch.equal(camera_distribution.sample(6, [0]).camera_to_world, forward.camera_to_world[:1])
 
 
 def test_distributions():
-    law = parse_law(
+    camera_distribution = parse_camera_distribution(
         {
             "azimuth_deg": {"list": [0, 90, 180]},
             "elevation_deg": {"sphere": [-30, 90]},
@@ -57,7 +65,7 @@ def test_distributions():
         },
         "test",
     )
-    cameras = law.sample(0, range(3000))
+    cameras = camera_distribution.sample(0, range(3000))
     radius = cameras.position().norm(dim=1)
     assert (float(radius.mean()), float(radius.std())) == (pytest.approx(2.0, abs=0.01), pytest.approx(0.1, rel=0.06))
     height = cameras.position()[:, 1] / radius  # uniform on the sphere's area: sin e is uniform
@@ -79,19 +87,21 @@ def test_distributions():
 
 
 def test_target_jitter_moves_the_point_looked_at():
-    still, moved = (parse_law({"target_jitter": jitter}, "test").sample(0, range(500)) for jitter in (0.0, 0.05))
+    still, moved = (
+        parse_camera_distribution({"target_jitter": jitter}, "test").sample(0, range(500)) for jitter in (0.0, 0.05)
+    )
     shift = moved.position() - still.position()
     torch.testing.assert_close(shift.std(0), torch.full((3,), 0.05), rtol=0.15, atol=0)
     assert (moved.camera_to_world[:, :3, :3] == still.camera_to_world[:, :3, :3]).all()
 
 
-@pytest.mark.parametrize("name", sorted(LAWS))
-def test_laws_survive_a_file(name, tmp_path):
+@pytest.mark.parametrize("name", sorted(CAMERA_DISTRIBUTIONS))
+def test_camera_distributions_survive_a_file(name, tmp_path):
     import yaml
 
-    path = tmp_path / "law.yaml"
-    path.write_text(yaml.safe_dump(dump_law(LAWS[name])))
-    assert camera_law(path) == LAWS[name]
+    path = tmp_path / "camera distribution.yaml"
+    path.write_text(yaml.safe_dump(dump_camera_distribution(CAMERA_DISTRIBUTIONS[name])))
+    assert load_camera_distribution(path) == CAMERA_DISTRIBUTIONS[name]
 
 
 @pytest.mark.parametrize(
@@ -110,15 +120,15 @@ def test_laws_survive_a_file(name, tmp_path):
         ("{", "cannot be read"),
     ],
 )
-def test_bad_laws_are_one_line(text, message, tmp_path):
-    path = tmp_path / "law.yaml"
+def test_bad_camera_distributions_are_one_line(text, message, tmp_path):
+    path = tmp_path / "camera distribution.yaml"
     path.write_text(text)
     with pytest.raises(UserError) as caught:
-        camera_law(path)
+        load_camera_distribution(path)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_unknown_law_names_the_known_ones():
+def test_unknown_camera_distributions_names_the_known_ones():
     with pytest.raises(UserError, match=r"--camera: expected one of car, chair.* or a YAML file, got 'boat'"):
-        camera_law("boat")
+        load_camera_distribution("boat")

@@ -20,18 +20,18 @@ from tests.rendering.scenes import clip_positions, orbit, quad, sphere
 from torch_utils.errors import UserError
 
 
-def picture(mesh, cameras, resolution, *, supersample=1, background=0.0, gradient="full", backend="auto"):
+def image(mesh, cameras, resolution, *, supersample=1, background=0.0, gradient="full", backend="auto"):
     """Colored by position: rgb = points + ½."""
     raster = rasterize_mesh(mesh, cameras, resolution, supersample=supersample, backend=backend)
     points = visible_points(raster, gradient=gradient == "full")
-    return composite(raster, points + 0.5, background, rgb_gradient=gradient)
+    return composite(raster, points + 0.5, background, color_gradient=gradient)
 
 
 @pytest.mark.parametrize("supersample", [1, 2, 4])
 @pytest.mark.parametrize("side", [0.5, 0.71])
 def test_coverage_adds_up_to_the_area(side, supersample):
     """The plane z = 0 is 2 units wide: a square of side s covers (32 s)² of 64² pixels."""
-    _, mask = picture(quad(side), orbit([0.0]), 64, supersample=supersample)
+    _, mask = image(quad(side), orbit([0.0]), 64, supersample=supersample)
     assert mask.shape == (1, 1, 64, 64)
     assert mask.min() >= 0
     assert mask.max() <= 1
@@ -42,7 +42,7 @@ def test_row_zero_is_the_top_and_the_right_is_right():
     """A quad around (0.5, 0.5, 0) lies in the upper right quarter and shows its own position as color."""
     mesh = quad(0.25)
     mesh = mesh.replace(vertices=mesh.vertices + torch.tensor([0.5, 0.5, 0.0]))
-    rgb, mask = picture(mesh, orbit([0.0]), 64)
+    rgb, mask = image(mesh, orbit([0.0]), 64)
     rows, columns = (mask[0, 0] > 0.5).nonzero().unbind(1)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (12, 19, 44, 51)
     # Pixel (12, 44) has its center at NDC (44.5 / 32 − 1, −(12.5 / 32 − 1)).
@@ -66,13 +66,13 @@ def test_visible_points_project_onto_their_own_pixels():
 
 
 def test_shapes_and_views_are_what_they_are_alone():
-    """Three shapes, one empty, two views each: bit for bit the six pictures rendered one by one."""
+    """Three shapes, one empty, two views each: bit for bit the six images rendered one by one."""
     empty = Mesh.single(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int32))
     meshes = [sphere(0.5), empty, quad(0.8, 0.1)]
     cameras = orbit([0.0, 60.0, 10.0, 20.0, -30.0, 30.0], 10.0)
-    rgb, mask = picture(Mesh.pack(meshes), cameras, 24, supersample=2, background=0.3)
+    rgb, mask = image(Mesh.pack(meshes), cameras, 24, supersample=2, background=0.3)
     for n in range(6):
-        alone_rgb, alone_mask = picture(meshes[n // 2], cameras[n], 24, supersample=2, background=0.3)
+        alone_rgb, alone_mask = image(meshes[n // 2], cameras[n], 24, supersample=2, background=0.3)
         assert (rgb[n] == alone_rgb[0]).all(), n
         assert (mask[n] == alone_mask[0]).all(), n
     assert mask[2:4].max() == 0
@@ -116,18 +116,18 @@ def test_attributes_are_interpolated_at_the_points():
     torch.testing.assert_close(visible_attributes(raster, 3 * mesh.vertices), 3 * visible_points(raster))
 
 
-@pytest.mark.parametrize("kind", ["number", "color", "colors", "picture"])
+@pytest.mark.parametrize("kind", ["number", "color", "colors", "image"])
 def test_backgrounds_are_composited_with_the_coverage(kind):
     generator = torch.Generator().manual_seed(0)
     background = {
         "number": 0.25,
         "color": torch.rand(3, generator=generator),
         "colors": torch.rand(2, 3, generator=generator),
-        "picture": torch.rand(2, 3, 20, 20, generator=generator),
+        "image": torch.rand(2, 3, 20, 20, generator=generator),
     }[kind]
     cameras = orbit([0.0, 40.0], 10.0)
-    black, mask = picture(sphere(0.5), cameras, 20, supersample=2)
-    rgb, _ = picture(sphere(0.5), cameras, 20, supersample=2, background=background)
+    black, mask = image(sphere(0.5), cameras, 20, supersample=2)
+    rgb, _ = image(sphere(0.5), cameras, 20, supersample=2, background=background)
     full = torch.as_tensor(background, dtype=torch.float32)
     full = full if full.dim() == 4 else full.reshape(-1, 3 if full.dim() else 1)[:, :, None, None]
     torch.testing.assert_close(rgb, black + (1 - mask) * full)
@@ -136,8 +136,8 @@ def test_backgrounds_are_composited_with_the_coverage(kind):
 
 def test_the_reference_backend_agrees():
     cameras = orbit([0.0, 40.0], 20.0)
-    got = picture(sphere(0.5, 6), cameras, 16, supersample=2)
-    expected = picture(sphere(0.5, 6), cameras, 16, supersample=2, backend="reference")
+    got = image(sphere(0.5, 6), cameras, 16, supersample=2)
+    expected = image(sphere(0.5, 6), cameras, 16, supersample=2, backend="reference")
     for a, b in zip(got, expected, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=0)
 
@@ -157,8 +157,8 @@ def test_moving_camera_and_mesh_together_changes_nothing():
     mesh, camera = sphere(0.5, dtype=torch.float64), orbit([30.0], 20.0, dtype=torch.float64)
     moved_mesh = mesh.replace(vertices=mesh.vertices @ turn.T + motion[:3, 3])
     moved_camera = Cameras(motion @ camera.camera_to_world, camera.focal, camera.principal)
-    _, mask = picture(mesh, camera, 32, supersample=2)
-    _, moved = picture(moved_mesh, moved_camera, 32, supersample=2)
+    _, mask = image(mesh, camera, 32, supersample=2)
+    _, moved = image(moved_mesh, moved_camera, 32, supersample=2)
     torch.testing.assert_close(moved, mask, atol=1e-9, rtol=0)
 
 
@@ -186,12 +186,12 @@ def test_resolve_averages_blocks():
 
 
 @pytest.mark.parametrize("gradient", ["none", "silhouette", "full"])
-def test_where_the_rgb_gradient_goes(gradient):
-    """Same picture in every mode; RGB's gradient to the vertices is none, that of coverage, or that and the points'."""
+def test_where_the_color_gradient_goes(gradient):
+    """Same image in every mode; RGB's gradient to the vertices is none, that of coverage, or that and the points'."""
     mesh, cameras = sphere(0.5, 6, torch.float64), orbit([30.0], 20.0, torch.float64)
     vertices = mesh.vertices.requires_grad_()
-    rgb, mask = picture(mesh, cameras, 16, supersample=2, gradient=gradient)
-    plain_rgb, plain_mask = picture(mesh.detach(), cameras, 16, supersample=2)
+    rgb, mask = image(mesh, cameras, 16, supersample=2, gradient=gradient)
+    plain_rgb, plain_mask = image(mesh.detach(), cameras, 16, supersample=2)
     torch.testing.assert_close(rgb.detach(), plain_rgb, atol=0, rtol=0)
     torch.testing.assert_close(mask.detach(), plain_mask, atol=1e-15, rtol=0)
     (of_mask,) = torch.autograd.grad(mask.square().sum(), vertices, retain_graph=True)
@@ -216,7 +216,7 @@ def test_the_coverage_gradient_is_the_change_of_area(motion):
         move = mesh.vertices
     else:
         move = torch.tensor([[1.0, 0.0, 0.0]], dtype=torch.float64).expand(4, 3)
-    _, mask = picture(mesh.replace(vertices=mesh.vertices + parameter * move), orbit([0.0], dtype=torch.float64), 64)
+    _, mask = image(mesh.replace(vertices=mesh.vertices + parameter * move), orbit([0.0], dtype=torch.float64), 64)
     if motion == "scale":
         expected = 2 * (1.2 * 32) ** 2
         total = mask.sum()
@@ -254,6 +254,6 @@ def test_two_views_add_their_gradients():
     mesh = sphere(0.5, 6, torch.float64)
     vertices = mesh.vertices.requires_grad_()
     cameras = orbit([30.0, 120.0], 20.0, torch.float64)
-    (both,) = torch.autograd.grad(picture(mesh, cameras, 16)[0].square().sum(), vertices)
-    one = [torch.autograd.grad(picture(mesh, cameras[i], 16)[0].square().sum(), vertices)[0] for i in range(2)]
+    (both,) = torch.autograd.grad(image(mesh, cameras, 16)[0].square().sum(), vertices)
+    one = [torch.autograd.grad(image(mesh, cameras[i], 16)[0].square().sum(), vertices)[0] for i in range(2)]
     torch.testing.assert_close(both, one[0] + one[1])

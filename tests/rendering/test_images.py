@@ -7,7 +7,7 @@ from PIL import Image
 from rendering.images import grid, orbit_cameras, save_png, to_uint8
 
 
-def test_grid_places_pictures_row_by_row() -> None:
+def test_grid_places_images_row_by_row() -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 3), np.uint8)
     sheet = grid(images, columns=3, gap_px=1)
     assert sheet.shape == (5, 11, 3)
@@ -18,8 +18,8 @@ def test_grid_places_pictures_row_by_row() -> None:
 
 
 def test_to_uint8_covers_the_range() -> None:
-    picture = torch.tensor([-1.0, 0.0, 1.0, 2.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
-    assert to_uint8(picture)[0, :, :, 0].tolist() == [[0, 128], [255, 255]]
+    image = torch.tensor([-1.0, 0.0, 1.0, 2.0]).view(1, 1, 2, 2).expand(1, 3, 2, 2)
+    assert to_uint8(image)[0, :, :, 0].tolist() == [[0, 128], [255, 255]]
 
 
 def test_save_png_leaves_one_file(tmp_path: Path) -> None:

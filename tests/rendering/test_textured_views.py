@@ -1,4 +1,4 @@
-"""Pictures of meshes: colors where they belong, silhouettes, see-through surfaces, light."""
+"""Images of meshes: colors where they belong, silhouettes, see-through surfaces, light."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from dataset_tool.render.render_shape import render_shape, shape_seed
 from dataset_tool.sources.find_shapes import find_shapes
 from mesh_io.source_mesh import Material, Part, SourceMesh
 from rendering.camera import Cameras
-from rendering.camera_distribution import camera_law
+from rendering.camera_distribution import load_camera_distribution
 from rendering.deferred import rasterize_mesh
 from rendering.lighting import linear_to_srgb, srgb_to_linear
 from rendering.textured.scene import Scene, build_scene
@@ -30,8 +30,8 @@ def plane(material: Material, depth: float = 0.0, side: float = 1.0, **attribute
     return Part(corners, faces, material, **{"uvs": uvs, **attributes})
 
 
-def pictures(*parts: Part, resolution: int = 32, cameras: Cameras | None = None, **options) -> np.ndarray:
-    """RGBA of the parts; by default from the front, where 1 unit is half the picture."""
+def images(*parts: Part, resolution: int = 32, cameras: Cameras | None = None, **options) -> np.ndarray:
+    """RGBA of the parts; by default from the front, where 1 unit is half the image."""
     mesh = SourceMesh("test", parts)
     return render_views(build_scene(mesh), cameras or orbit([0.0]), resolution, **options).images
 
@@ -60,13 +60,13 @@ def test_azimuth_0_sees_the_front_in_both_shapenet_layouts(tmp_path, layout):
 
 
 def green_side(image: np.ndarray, color: tuple[int, ...]) -> str:
-    """On which side of the picture the pixels of that color lie that are not in its middle."""
+    """On which side of the image the pixels of that color lie that are not in its middle."""
     mask = (np.abs(image[..., :3].astype(int) - color).max(-1) < 60) & (image[..., 3] > 0)
     columns = mask.nonzero()[1] - 31.5
     return "right" if columns.sum() > 0 else "left"
 
 
-def test_both_layouts_give_the_same_picture(tmp_path):
+def test_both_layouts_give_the_same_image(tmp_path):
     write_blocks(tmp_path / "a/02958343/abc/models/model_normalized.obj", "v2")
     write_blocks(tmp_path / "b/02958343/abc/model.obj", "v1")
     write_blocks(tmp_path / "c/abc.obj", "world")
@@ -79,14 +79,16 @@ def test_shapes_depend_on_file_and_settings_alone(tmp_path):
     assert len({shape_seed(seed, name) for seed in (0, 1) for name in ("a", "b")}) == 4
     for name in ("a.obj", "b.obj"):
         write_blocks(tmp_path / name)
-    given = settings(law=camera_law("chair"))
+    given = settings(camera_distribution=load_camera_distribution("chair"))
     first, second = (render_shape(find_shapes(tmp_path)[0], given)[0] for _ in range(2))
     assert (first.images == second.images).all()
     assert (first.points == second.points).all()
     assert (first.cameras.camera_to_world == second.cameras.camera_to_world).all()
     assert json.dumps(first.meta) == json.dumps(second.meta)
     neighbor = render_shape(find_shapes(tmp_path)[1], given)[0]
-    reseeded = render_shape(find_shapes(tmp_path)[0], settings(law=camera_law("chair"), seed=1))[0]
+    reseeded = render_shape(
+        find_shapes(tmp_path)[0], settings(camera_distribution=load_camera_distribution("chair"), seed=1)
+    )[0]
     for other in (neighbor, reseeded):
         assert not (first.points == other.points).all()
         assert not (first.cameras.camera_to_world == other.cameras.camera_to_world).all()
@@ -99,7 +101,7 @@ def test_masks_are_silhouettes():
     mesh = sphere(0.6, 12)
     part = Part(mesh.vertices.double().numpy(), mesh.faces.numpy())
     cameras = orbit([0.0, 50.0], 20.0)
-    alpha = pictures(part, cameras=cameras, resolution=32, supersample=2)[..., 3] / 255
+    alpha = images(part, cameras=cameras, resolution=32, supersample=2)[..., 3] / 255
     fine = rasterize_mesh(mesh, cameras, 32, supersample=8).rast[..., 3] > 0
     exact = fine.float().reshape(2, 32, 8, 32, 8).mean((2, 4)).numpy()
     assert np.abs(alpha - exact).max() < 0.12
@@ -112,7 +114,7 @@ def test_factors_images_and_vertex_colors_multiply_in_linear_light():
     image = np.full((4, 4, 3), 188, np.uint8)
     colors = np.tile(np.array([[1.0, 0.5, 1.0, 1.0]], np.float32), (4, 1))
     part = plane(Material(base_color=(0.5, 1.0, 0.25, 0.3), image=image), vertex_colors=colors)
-    got = pictures(part)[0, 16, 16]
+    got = images(part)[0, 16, 16]
     image_linear = srgb_to_linear(torch.tensor(188 / 255))
     factor = srgb_to_linear(torch.tensor([0.5, 1.0, 0.25])) * srgb_to_linear(torch.tensor([1.0, 0.5, 1.0]))
     expected = linear_to_srgb(factor * image_linear) * 255
@@ -124,7 +126,7 @@ def test_the_image_stands_upright():
     """Row 0 of the image is the upper edge, column 0 the left one."""
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0], image[0, 1], image[1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    got = pictures(plane(Material(image=image, nearest=True)))[0]
+    got = images(plane(Material(image=image, nearest=True)))[0]
     assert [got[12, 12, :3].tolist(), got[12, 20, :3].tolist(), got[20, 12, :3].tolist(), got[20, 20, :3].tolist()] == [
         [255, 0, 0],
         [0, 255, 0],
@@ -137,7 +139,7 @@ def test_each_part_has_its_own_material():
     left, right = plane(Material(base_color=(1, 0, 0, 1))), plane(Material(base_color=(0, 0, 1, 1)))
     left = Part(left.vertices - np.array([0.5, 0, 0]), left.faces, left.material)
     right = Part(right.vertices + np.array([0.5, 0, 0]), right.faces, right.material)
-    got = pictures(left, right)[0]
+    got = images(left, right)[0]
     assert got[16, 8].tolist() == [255, 0, 0, 255]
     assert got[16, 24].tolist() == [0, 0, 255, 255]
 
@@ -145,7 +147,7 @@ def test_each_part_has_its_own_material():
 def test_minified_textures_are_averaged_in_linear_light():
     """A fine black and white checkerboard seen from afar is mid gray of linear light, 188, without aliasing."""
     image = np.kron(np.indices((64, 64)).sum(0) % 2, np.ones((2, 2), int)).astype(np.uint8) * 255
-    got = pictures(plane(Material(image=np.repeat(image[..., None], 3, 2))), resolution=16)[0]
+    got = images(plane(Material(image=np.repeat(image[..., None], 3, 2))), resolution=16)[0]
     inner = got[6:10, 6:10, :3].astype(int)
     assert np.abs(inner - 188).max() <= 6
 
@@ -195,7 +197,7 @@ def test_cut_out_texels_show_what_lies_behind():
     image[:, :4, 3], image[:, 4:, 3] = 200, 100  # either side of the cut-off: there wholly, or not at all
     mask = plane(Material(image=image, alpha_mode="MASK", nearest=True), depth=0.2)
     behind = plane(Material(base_color=(0, 0, 1, 1)), depth=-0.2, side=0.6)
-    got = pictures(mask, behind)[0]
+    got = images(mask, behind)[0]
     assert got[16, 13].tolist() == [255, 0, 0, 255]
     assert got[16, 18].tolist() == [0, 0, 255, 255]
     assert got[16, 22].tolist() == [0, 0, 0, 0], "nothing behind the right edge"
@@ -206,19 +208,19 @@ def test_glass_lets_light_through():
     """40 % red glass before blue (OPAQUE: its alpha counts for nothing): mixed in linear light; alone 40 % opaque."""
     glass = plane(Material(base_color=(1, 0, 0, 0.4), alpha_mode="BLEND"), depth=0.2)
     behind = plane(Material(base_color=(0, 0, 1, 0.3)), depth=-0.2, side=0.4)
-    got = pictures(glass, behind)[0]
+    got = images(glass, behind)[0]
     mixed = linear_to_srgb(torch.tensor([0.4, 0.0, 0.6])) * 255
     assert np.abs(got[16, 16, :3] - mixed.numpy()).max() <= 1
     assert got[16, 16, 3] == 255
     assert got[16, 9].tolist() == [255, 0, 0, 102]
     # Two panes of it: 1 − 0.6².
-    twice = pictures(glass, plane(glass.material, depth=0.1))[0]
+    twice = images(glass, plane(glass.material, depth=0.1))[0]
     assert abs(int(twice[16, 16, 3]) - 255 * (1 - 0.36)) <= 1
 
 
 def test_transparent_pixels_are_black_and_edges_have_the_surface_color():
     """Straight alpha: an edge pixel has the surface's full color, whatever its coverage."""
-    got = pictures(plane(Material(base_color=(1, 0.5, 0, 1)), side=0.93))[0]
+    got = images(plane(Material(base_color=(1, 0.5, 0, 1)), side=0.93))[0]
     assert not got[got[..., 3] == 0].any()
     edge = got[(got[..., 3] > 20) & (got[..., 3] < 235)]
     assert len(edge) > 20
@@ -229,8 +231,8 @@ def test_soft_light_darkens_what_faces_down_and_albedo_does_not():
     white = plane(Material())
     up = Part(white.vertices[:, [0, 2, 1]] * [1, 1, -1], white.faces, white.material)
     above, below = orbit([0.0], 80.0), orbit([0.0], -80.0)
-    soft = [int(pictures(up, cameras=c, shading="soft")[0, 16, 16, 0]) for c in (above, below)]
-    flat = [int(pictures(up, cameras=c, shading="albedo")[0, 16, 16, 0]) for c in (above, below)]
+    soft = [int(images(up, cameras=c, shading="soft")[0, 16, 16, 0]) for c in (above, below)]
+    flat = [int(images(up, cameras=c, shading="albedo")[0, 16, 16, 0]) for c in (above, below)]
     assert flat == [255, 255]
     assert soft[0] > soft[1] + 40
 
@@ -239,8 +241,8 @@ def test_vertex_normals_shade_smoothly_and_missing_ones_flatly():
     flat = plane(Material())
     bent = np.array([[-1, 1, 1], [1, 1, 1], [1, -1, 1], [-1, -1, 1]], np.float32) / 3**0.5
     smooth = plane(Material(), normals=bent)
-    assert np.ptp(pictures(flat, shading="soft")[0, 10:22, 16, 0]) == 0
-    assert np.ptp(pictures(smooth, shading="soft")[0, 10:22, 16, 0].astype(int)) > 20
+    assert np.ptp(images(flat, shading="soft")[0, 10:22, 16, 0]) == 0
+    assert np.ptp(images(smooth, shading="soft")[0, 10:22, 16, 0].astype(int)) > 20
 
 
 def test_depth_and_normals():
@@ -268,7 +270,7 @@ def test_many_views_are_rendered_in_pieces(monkeypatch):
 def test_near_a_silhouette_smooth_normals_stay_on_their_side():
     """Seen from below, a wall whose vertex normals look up, away from the camera: lit from above all the same."""
     bent = np.array([[0, 0.96, 0.28]] * 4, np.float32)
-    got = pictures(plane(Material(), normals=bent), cameras=orbit([0.0], -60.0), shading="soft", light="sky")[0]
+    got = images(plane(Material(), normals=bent), cameras=orbit([0.0], -60.0), shading="soft", light="sky")[0]
     assert got[16, 16, 0] > 240
 
 
@@ -279,7 +281,7 @@ def test_occlusion_darkens_a_corner_and_nothing_else():
     wall = Part(wall.vertices + np.array([0, 0.5, 0]), wall.faces, wall.material)
     cameras = orbit([0.0], 45.0)
     plain, dim = (
-        pictures(floor, wall, resolution=64, cameras=cameras, shading="soft", light="sky", occlusion=o)[0].astype(int)
+        images(floor, wall, resolution=64, cameras=cameras, shading="soft", light="sky", occlusion=o)[0].astype(int)
         for o in (False, True)
     )
     assert (plain[..., 3] == dim[..., 3]).all()
@@ -299,7 +301,7 @@ def test_a_mesh_of_600_thousand_faces():
     faces = np.concatenate([corner + np.array(ends) for ends in ((0, 1, side), (1, side + 1, side))]).astype(np.int32)
     sheet = Part(vertices, faces, Material(base_color=(0, 1, 0, 1)))
     assert len(faces) == 600_608
-    got = pictures(sheet, resolution=64)[0]
+    got = images(sheet, resolution=64)[0]
     covered = got[..., 3] > 127
     assert abs(int(covered.sum()) - 32 * 32) < 70
     assert (got[covered][:, :3] == [0, 255, 0]).all()
@@ -309,7 +311,7 @@ def looks() -> list[dict]:
     return [{}, {"shading": "soft"}, {"shading": "soft", "light": "sky", "occlusion": True}]
 
 
-def glass_before_a_picture() -> Scene:
+def glass_before_a_image() -> Scene:
     """Texture, glass and vertex normals: every branch of the renderer."""
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
     bent = np.array([[-1, 1, 1], [1, 1, 1], [1, -1, 1], [-1, -1, 1]], np.float32) / 3**0.5
@@ -320,7 +322,7 @@ def glass_before_a_picture() -> Scene:
 
 @pytest.mark.parametrize("look", looks())
 def test_the_device_is_an_argument(look):
-    scene, cameras = glass_before_a_picture(), orbit([0.0, 50.0])
+    scene, cameras = glass_before_a_image(), orbit([0.0, 50.0])
     first = render_views(scene, cameras, 32, geometry=True, **look)
     again = render_views(scene, cameras, 32, geometry=True, device=torch.device("cpu"), **look)
     assert (first.images == again.images).all()
@@ -330,7 +332,7 @@ def test_the_device_is_an_argument(look):
 @pytest.mark.cuda
 @pytest.mark.parametrize("look", looks())
 def test_cuda_draws_what_the_cpu_draws(look):
-    scene, cameras = glass_before_a_picture(), orbit([0.0, 50.0])
+    scene, cameras = glass_before_a_image(), orbit([0.0, 50.0])
     first = render_views(scene, cameras, 64, geometry=True, **look)
     again = render_views(scene, cameras, 64, geometry=True, device="cuda", **look)
     assert (np.abs(first.images.astype(int) - again.images.astype(int)).max(-1) > 2).mean() < 0.01

@@ -1,4 +1,4 @@
-"""Baking and export: the mesh in the file looks like the generator's own picture."""
+"""Baking and export: the mesh in the file looks like the generator's own image."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from tests.training import tiny
 def generator() -> Generator:
     """A small generator whose surface and colors vary: random weights, a strong texture."""
     torch.manual_seed(1)
-    settings = tiny.config(geometry={"cells": 14, "sdf_scale": 0.3}, texture={"plane_gain": 8.0})
+    settings = tiny.config(geometry={"cells": 14, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
     return Generator(settings).eval().requires_grad_(False)
 
 
@@ -32,15 +32,15 @@ def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
     return float(10 * np.log10(255**2 / np.mean((a.astype(np.float64) - b) ** 2)))
 
 
-def test_an_exported_glb_looks_like_the_generators_own_picture(generator: Generator, tmp_path: Path) -> None:
+def test_an_exported_glb_looks_like_the_generators_own_image(generator: Generator, tmp_path: Path) -> None:
     seeds, cameras, side = [0, 1], orbit_cameras([20.0, 160.0]), 512
     files, empty = export_meshes(generator, seeds, 1.0, tmp_path, texture_size_px=512)
     assert not empty
     w_geo, w_tex = styles(generator, seeds, 1.0)
     own = render_styles(generator, w_geo, w_tex, cameras, side)
-    for file, pictures in zip(files, own, strict=True):
+    for file, images in zip(files, own, strict=True):
         views = render_views(build_scene(read_mesh(file)), cameras, side).images
-        for mine, theirs in zip(pictures, views, strict=True):
+        for mine, theirs in zip(images, views, strict=True):
             alpha = theirs[..., 3:] / 255.0
             on_black = theirs[..., :3] * alpha
             mine_covered, theirs_covered = mine.any(-1), alpha[..., 0] > 0.5
@@ -92,7 +92,7 @@ def test_baking_takes_one_mesh_at_a_time(generator: Generator) -> None:
         bake(mesh, checker)
 
 
-def test_a_glb_keeps_counts_and_picture(tmp_path: Path) -> None:
+def test_a_glb_keeps_counts_and_image(tmp_path: Path) -> None:
     vertices = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]])
     mesh = Mesh.single(vertices, torch.tensor([[0, 1, 2]]))
     baked = bake(mesh, lambda points: torch.full((len(points), 3), 0.25), 64)

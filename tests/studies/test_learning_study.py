@@ -10,9 +10,9 @@ import yaml
 from click.testing import CliRunner
 
 from configs.loader import dump_config, load_config
-from studies import learning_study as study_module
 from studies.curves import Panel, Series, svg, ticks
-from studies.learning_study import Workshop, finished, results_on_disk, trained
+from studies.learning_study import __main__ as study_module
+from studies.learning_study.__main__ import Workshop, finished, results_on_disk, trained
 from studies.learning_study.plan import Run, Study, check_unchanged, complete, load_study, plan_runs, train_command
 from studies.learning_study.scores import RunScores, Score
 from studies.learning_study.table import COLUMNS, difference, seed_deviation, table, verdict
@@ -165,7 +165,7 @@ def test_without_a_second_seed_nothing_is_claimed() -> None:
     assert "| -1 |" in table(STUDY, results, {}) and "better" not in table(STUDY, results, {})
 
 
-def test_curves_are_a_well_formed_picture() -> None:
+def test_curves_are_a_well_formed_image() -> None:
     panels = [
         Panel("a < b", (Series("base", 0, ((0, 1), (2, 3))), Series("r1 & more", 1, ((0, 2),)))),
         Panel("none", ()),
@@ -174,7 +174,7 @@ def test_curves_are_a_well_formed_picture() -> None:
     lines = [item for item in root.iter() if item.tag.endswith("polyline")]
     assert [len(line.attrib["points"].split()) for line in lines] == [2, 1]
     low, high = (float(point.split(",")[1]) for point in lines[0].attrib["points"].split())
-    assert low > high  # more is higher up in the picture
+    assert low > high  # more is higher up in the image
     texts = [item.text for item in root.iter() if item.tag.endswith("text")]
     assert {"a < b", "r1 & more", "kimg"} <= set(texts)
 

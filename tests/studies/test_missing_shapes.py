@@ -11,7 +11,7 @@ from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from training.data import build_trainee, state_parts
+from training.data import build_train_state, state_parts
 from training.run.state_file import save_state
 
 
@@ -21,19 +21,19 @@ def bank(tmp_path_factory) -> ImageBank:
 
 
 class Brightness(torch.nn.Module):
-    """A judge that takes bright pictures for real."""
+    """A judge that takes bright images for real."""
 
     def forward(self, images, _cameras, _labels):
         return 5 + 100 * images.mean((1, 2, 3))
 
 
 def test_shapes_are_judged_by_the_mean_of_their_views(bank):
-    sure, pictures = sureness(bank, {"rgb": Brightness(), "mask": Brightness()}, views=2)
+    sure, shown = sureness(bank, {"rgb": Brightness(), "mask": Brightness()}, views=2)
     means = []
     for shape in range(len(bank.shape_ids)):
         own = (bank.shape_of == shape).nonzero()[:, 0]
         images, _ = bank.batch(own[[0, -1]])
-        assert torch.equal(pictures[shape], images[0, :3])
+        assert torch.equal(shown[shape], images[0, :3])
         means.append(torch.stack([images[:, :3].mean(), images[:, 3:].mean()]))
     each = torch.stack(means)
     # Views of one disc are alike, so deviations over views are those over shapes, but for the divisor of the variance.
@@ -50,18 +50,18 @@ def test_kinds_come_surest_first():
 
 def test_judges_of_a_state_are_those_that_were_saved(tmp_path, bank):
     settings = tiny.config()
-    trainee = build_trainee(settings, Ranks())
-    save_state(tmp_path, state_parts(trainee), 8, {"nimg": 8}, settings.model_dump(mode="json"))
+    train_state = build_train_state(settings, Ranks())
+    save_state(tmp_path, state_parts(train_state), 8, {"nimg": 8}, settings.model_dump(mode="json"))
     config, judges = load_judges(next(tmp_path.glob("state-*.safetensors")))
     assert config == settings and all(isinstance(judge, Discriminator) for judge in judges.values())
     for head, judge in judges.items():
-        own = trainee.discriminators[head].state_dict()
+        own = train_state.discriminators[head].state_dict()
         assert all(torch.equal(value, own[name]) for name, value in judge.state_dict().items())
     assert sureness(bank, judges, 1)[0].isfinite().all()
 
 
 def test_a_network_without_discriminators_is_refused(tmp_path):
     settings, file = tiny.config(), tmp_path / "network.safetensors"
-    save_network(file, build_trainee(settings, Ranks()).generator, settings.model_dump(mode="json"), 8)
+    save_network(file, build_train_state(settings, Ranks()).generator, settings.model_dump(mode="json"), 8)
     with pytest.raises(UserError, match="no discriminators beside it"):
         load_judges(file)

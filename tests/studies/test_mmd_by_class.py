@@ -10,7 +10,7 @@ from studies.mmd_by_class import compare, main, markdown
 from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
-from training.data import build_trainee
+from training.data import build_train_state
 
 
 def test_kinds_add_up_to_the_whole():
@@ -24,7 +24,7 @@ def test_kinds_add_up_to_the_whole():
 
 def test_a_network_is_held_against_each_kind(tmp_path, capsys):
     settings, file = tiny.config(), tmp_path / "network.safetensors"
-    save_network(file, build_trainee(settings, Ranks()).generator, settings.model_dump(mode="json"), 8)
+    save_network(file, build_train_state(settings, Ranks()).generator, settings.model_dump(mode="json"), 8)
     data = tiny.write_dataset(tmp_path / "discs")
     header = json.loads((data / "dataset.json").read_text())
     header["splits"] = {"train": ["shape0", "shape1"], "test": ["shape2", "shape3", "shape4", "shape5"]}

@@ -15,14 +15,14 @@ from dataset_tool.render.render_shape import RenderSettings
 from dataset_tool.sources.find_shapes import find_shapes
 from metrics.images.classifier import load_classifier
 from networks.generator import Generator
-from rendering.camera_distribution import LAWS
-from studies import release_criteria as gate
+from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
+from studies.release_criteria import __main__ as gate
 from studies.release_criteria.chair_types import TYPES, TypeRule, make_rule, occurring, threshold_of, type_probabilities
 from studies.release_criteria.classifier import Judge, Network, inputs, labels_of, load_judge, save_judge
 from studies.release_criteria.classifier_data import (
     CATEGORY,
     UNKNOWN,
-    Pictures,
+    Images,
     attribute_values,
     chair_attributes,
     gather,
@@ -51,7 +51,7 @@ GOOD = Figures(
         ({"cov": 44.9}, "COV-CD %"),
         ({"components": 1.11}, "components a shape"),
         ({"empty": 1}, "empty surfaces"),
-        ({"chairs": 89.9}, "pictures taken for chairs %"),
+        ({"chairs": 89.9}, "images taken for chairs %"),
         ({"types": {"stool": 0}}, "types of chair that occur"),
     ],
 )
@@ -111,15 +111,15 @@ def test_a_judge_comes_back_from_its_folder(tmp_path: Path) -> None:
     judge = Judge(Network(len(labels)).eval(), labels)
     save_judge(judge, tmp_path)
     back = load_judge(tmp_path)
-    pictures = torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8)
+    images = torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8)
     assert back.values == {"category": ("chair", "table"), "legs": ("star", "sled", "disc")}
-    for name, found in back.probabilities(pictures).items():
-        assert torch.equal(found, judge.probabilities(pictures)[name])
+    for name, found in back.probabilities(images).items():
+        assert torch.equal(found, judge.probabilities(images)[name])
         assert found.sum(1) == pytest.approx(torch.ones(3))
     # `evaluate` reads the same folder through transformers and sees the same.
     read = load_classifier(tmp_path)
     assert read.values == back.values
-    small = pictures[:, :, :64, :64]
+    small = images[:, :, :64, :64]
     for name, found in read.probabilities(small).items():
         assert found == pytest.approx(judge.probabilities(small)[name], abs=1e-5)
     with pytest.raises(UserError, match="multiple of 64"):
@@ -127,7 +127,7 @@ def test_a_judge_comes_back_from_its_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "a=b"}}))
     with pytest.raises(UserError, match="of another network"):
         load_judge(tmp_path)
-    with pytest.raises(UserError, match=r"benchmarks\.classifier"):
+    with pytest.raises(UserError, match=r"train_classifier"):
         load_judge(tmp_path / "none")
     with pytest.raises(UserError, match=r"rules\.json"):
         load_rules(tmp_path)
@@ -140,7 +140,7 @@ def test_the_classifier_learns() -> None:
     images[20:, 2, 16:48, 16:48] = 200
     values = {CATEGORY: ("chair", "table"), "legs": ("sled", "star")}
     targets = {CATEGORY: torch.arange(40) // 20, "legs": torch.tensor([0, 1] * 10 + [UNKNOWN] * 20)}
-    data = Pictures(images, targets, [{}] * 40, 1)
+    data = Images(images, targets, [{}] * 40, 1)
     weights = balanced_weights(data, values)
     assert weights[:20].sum() == pytest.approx(0.5) and weights.sum() == pytest.approx(1)
     judge = train_judge(data, values, steps=16)
@@ -154,12 +154,12 @@ def chairs(tmp_path_factory: pytest.TempPathFactory) -> ViewDataset:
     """Twelve procedural chairs, two views of 64 px each."""
     root = tmp_path_factory.mktemp("chairs")
     write_shapes("chair", 12, 0, root / "shapes")
-    settings = RenderSettings(resolution=64, views=2, law=LAWS["chair"], scale=0.7)
+    settings = RenderSettings(resolution=64, views=2, camera_distribution=CAMERA_DISTRIBUTIONS["chair"], scale=0.7)
     render_dataset(find_shapes(root / "shapes"), root / "data", settings, category="chair")
     return open_dataset(root / "data")
 
 
-def test_pictures_keep_their_labels(chairs: ViewDataset) -> None:
+def test_images_keep_their_labels(chairs: ViewDataset) -> None:
     ids = chairs.splits["train"]
     attributes = chair_attributes(chairs, ids)
     values = attribute_values(attributes)
@@ -224,5 +224,5 @@ def test_a_collapsed_generator_repeats_one_shape(tmp_path: Path) -> None:
     assert source.key != gate.NetworkSource(path, generator, 5, 1.0).key
     first = gate.NetworkSource(path, generator, 5, 1.0).shapes([0])[0]
     assert torch.equal(first.mesh.vertices, shapes[0].mesh.vertices)
-    pictures = gate.pictures_of(source, LAWS["chair"], 2)
-    assert pictures.shape == (10, 3, 64, 64) and pictures.dtype == torch.uint8
+    images = gate.images_of(source, CAMERA_DISTRIBUTIONS["chair"], 2)
+    assert images.shape == (10, 3, 64, 64) and images.dtype == torch.uint8

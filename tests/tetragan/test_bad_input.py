@@ -114,10 +114,10 @@ def test_a_dataset_without_cameras(valid: Path, tmp_path: Path) -> None:
     assert_refused(outcome, "transforms.json")
 
 
-def test_a_truncated_picture_is_named(valid: Path, tmp_path: Path) -> None:
+def test_a_truncated_image_is_named(valid: Path, tmp_path: Path) -> None:
     shutil.copytree(valid / "dataset", tmp_path / "dataset")
-    picture = sorted((tmp_path / "dataset" / "shapes").glob("*/000.png"))[0]
-    picture.write_bytes(picture.read_bytes()[:40])
+    image = sorted((tmp_path / "dataset" / "shapes").glob("*/000.png"))[0]
+    image.write_bytes(image.read_bytes()[:40])
     outcome = run("train", "--config", valid / "config.yaml", "--data", tmp_path / "dataset", "--out", tmp_path / "out")
     assert_refused(outcome, "000.png")
 
@@ -149,7 +149,7 @@ def mutate(data: bytes, kind: str, rng: np.random.Generator) -> bytes:
 
 
 def assert_clean(outcome: Outcome, out: Path, what: str) -> None:
-    """Status 0 or 2 (1 where `check` found errors), no traceback, no temporary file left behind, no half picture."""
+    """Status 0 or 2 (1 where `check` found errors), no traceback, no temporary file left behind, no half image."""
     assert outcome.status in (0, 1, 2), f"{what}: status {outcome.status}\n{outcome.stderr}"
     assert "Traceback" not in outcome.stdout + outcome.stderr, what
     for path in out.rglob("*") if out.exists() else []:

@@ -53,8 +53,8 @@ def test_render_check_info_sheet(tmp_path):
     assert "elevation_deg {'uniform': [0.0, 30.0]}" in text
     for name in ("sheet.png", "sheet.html"):
         invoke("sheet", out, "--out", tmp_path / name, "--views", 2, "--side", 16)
-    with Image.open(tmp_path / "sheet.png") as picture:
-        assert picture.size == (32, 48)
+    with Image.open(tmp_path / "sheet.png") as image:
+        assert image.size == (32, 48)
     invoke("sheet", out, "--out", tmp_path / "wide.png", "--views", 2, "--side", 16, "--columns", 2)
     with Image.open(tmp_path / "wide.png") as wide, Image.open(tmp_path / "sheet.png") as tall:
         assert wide.size == (64, 32), "two shapes of two views in a row; one shape and blanks in the second"
@@ -116,9 +116,9 @@ def blank(folder):
 
 def clipped(folder):
     Image.new("RGBA", (16, 16), (1, 2, 3, 255)).crop((0, 0, 16, 16)).save(folder / "shapes/s0/001.png")
-    with Image.open(folder / "shapes/s0/001.png") as picture:
-        picture.putpixel((5, 5), (0, 0, 0, 0))
-        picture.save(folder / "shapes/s0/001.png")
+    with Image.open(folder / "shapes/s0/001.png") as image:
+        image.putpixel((5, 5), (0, 0, 0, 0))
+        image.save(folder / "shapes/s0/001.png")
 
 
 def truncated(folder):
@@ -156,8 +156,10 @@ def leak(folder):
         ),
         (lambda d: edit(d / "dataset.json", lambda h: h.update(views=7)), ("warning", "number of views")),
         (
-            lambda d: edit(d / "dataset.json", lambda h: h["camera_law"].update(elevation_deg={"uniform": [20, 30]})),
-            ("warning", "cameras outside the law"),
+            lambda d: edit(
+                d / "dataset.json", lambda h: h["camera_distribution"].update(elevation_deg={"uniform": [20, 30]})
+            ),
+            ("warning", "cameras outside the camera distribution"),
         ),
         (
             lambda d: edit(d / "shapes/s0/meta.json", lambda m: m.update(warnings=["texture 'a.png' is missing"])),

@@ -58,13 +58,13 @@ def test_views_of_a_shape_stand_in_different_stddev_groups():
 
 
 def test_no_augmentation_changes_nothing():
-    rgb, mask = pictures()
+    rgb, mask = image_and_mask()
     same = augment(rgb, mask, draw(0, range(4), "real"), torch.tensor(0.0))
     assert torch.allclose(same[0], rgb, atol=1e-5) and torch.allclose(same[1], mask, atol=1e-5)
 
 
 def test_augmentation_keeps_the_background_black_and_mask_and_color_together():
-    rgb, mask = pictures()
+    rgb, mask = image_and_mask()
     new_rgb, new_mask = augment(rgb, mask, draw(0, range(4), "real"), torch.tensor(1.0))
     assert not torch.allclose(new_mask, mask, atol=0.1)
     assert (new_rgb[(new_mask < 1e-6).expand_as(new_rgb)] < -1 + 1e-5).all()
@@ -73,7 +73,7 @@ def test_augmentation_keeps_the_background_black_and_mask_and_color_together():
 
 
 def test_augmentation_passes_gradients_to_colors_and_mask():
-    rgb, mask = (picture.double().requires_grad_() for picture in pictures())
+    rgb, mask = (image.double().requires_grad_() for image in image_and_mask())
     out = augment(rgb, mask, draw(0, range(4), "real").double(), torch.tensor(1.0))
     (mask_gradient,) = torch.autograd.grad(out[1].sum(), mask, retain_graph=True)
     (color_gradient,) = torch.autograd.grad(out[0].sum(), rgb)
@@ -92,6 +92,6 @@ def test_adaptive_probability_follows_the_sign():
     assert set(adaptation.state_dict()) == {"probability", "mean_sign"}
 
 
-def pictures() -> tuple[torch.Tensor, torch.Tensor]:
+def image_and_mask() -> tuple[torch.Tensor, torch.Tensor]:
     images = tiny.data(tiny.config()).bank.batch([0, 5, 10, 19])[0]
     return images[:, :3], images[:, 3:]

@@ -12,7 +12,7 @@ from tests.training import tiny
 from torch_utils import distributed
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from training.data import MinibatchSource, build_trainee, check_batch, state_parts
+from training.data import MinibatchSource, build_train_state, check_batch, state_parts
 from training.gan_step import discriminator_step, training_step
 from training.run.step_statistics import Statistics
 
@@ -24,35 +24,35 @@ def one_thread():
 
 
 def step_once(settings, poison=None):
-    """One step from the start: (weights before, trainee after, norms)."""
-    trainee = build_trainee(settings, Ranks())
-    before = {name: value.clone() for name, value in tiny.tensors_of(trainee).items()}
+    """One step from the start: (weights before, train_state after, norms)."""
+    train_state = build_train_state(settings, Ranks())
+    before = {name: value.clone() for name, value in tiny.tensors_of(train_state).items()}
     batch = MinibatchSource(settings, tiny.data(settings), Ranks()).draw(0, 0)
     if poison:
-        poison(trainee, batch)
-    norms = training_step(trainee, batch, settings, Ranks(), Statistics())
-    return before, trainee, norms
+        poison(train_state, batch)
+    norms = training_step(train_state, batch, settings, Ranks(), Statistics())
+    return before, train_state, norms
 
 
 def test_a_step_changes_every_weight():
-    before, trainee, norms = step_once(tiny.config())
-    for name, value in tiny.tensors_of(trainee).items():
+    before, train_state, norms = step_once(tiny.config())
+    for name, value in tiny.tensors_of(train_state).items():
         moved = not torch.equal(before[name], value)
         # The average at nimg = 0 has a half-life of zero: it follows at once.
         assert moved or "deformation" in name, f"{name} did not change"
     assert all(torch.isfinite(values).all() for values in norms.values())
-    for name, value in trainee.average.state_dict().items():
-        assert torch.allclose(value, trainee.generator.state_dict()[name], atol=1e-7)
-    assert all(p.requires_grad for d in trainee.discriminators.values() for p in d.parameters())
+    for name, value in train_state.average.state_dict().items():
+        assert torch.allclose(value, train_state.generator.state_dict()[name], atol=1e-7)
+    assert all(p.requires_grad for d in train_state.discriminators.values() for p in d.parameters())
 
 
 def test_non_finite_gradients_leave_the_networks_alone():
-    def poison(trainee, batch):
+    def poison(train_state, batch):
         batch.reals.rgb[0, 0, 0, 0] = math.nan
 
-    before, trainee, norms = step_once(tiny.config(), poison)
+    before, train_state, norms = step_once(tiny.config(), poison)
     assert not torch.isfinite(norms["discriminators"]).all()
-    after = tiny.tensors_of(trainee)
+    after = tiny.tensors_of(train_state)
     assert all(torch.equal(before[name], after[name]) for name in before if name.startswith(("rgb/", "mask/")))
     assert torch.isfinite(norms["generator"]).all(), "the generator's step does not see the reals"
     assert all(torch.isfinite(value).all() for value in after.values())
@@ -60,12 +60,12 @@ def test_non_finite_gradients_leave_the_networks_alone():
 
 def test_loose_parts_are_looked_for_in_every_fourth_minibatch_where_they_weigh():
     settings = tiny.config(loss={"floater_weight": 0.5}, geometry={"sdf_scale": 5.0})
-    trainee = build_trainee(settings, Ranks())
+    train_state = build_train_state(settings, Ranks())
     source = MinibatchSource(settings, tiny.data(settings), Ranks())
     seen = []
     for number in range(5):
         statistics = Statistics()
-        training_step(trainee, source.draw(number * 8, number), settings, Ranks(), statistics)
+        training_step(train_state, source.draw(number * 8, number), settings, Ranks(), statistics)
         seen.append(statistics.read(Ranks()).get("loss/floaters"))
     assert [value is not None for value in seen] == [True, False, False, False, True]
     assert seen[0][0] > 0, "a wild field has loose parts"
@@ -77,8 +77,8 @@ def test_loose_parts_are_looked_for_in_every_fourth_minibatch_where_they_weigh()
 
 
 def test_the_generator_waits_where_the_discriminators_learn_first():
-    before, trainee, norms = step_once(tiny.config(training={"generator_delay_kimg": 0.001}))
-    after = tiny.tensors_of(trainee)
+    before, train_state, norms = step_once(tiny.config(training={"generator_delay_kimg": 0.001}))
+    after = tiny.tensors_of(train_state)
     moved = {name.split("/")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"rgb", "mask", "generator"} and set(norms) == {"discriminators"}
     assert all(
@@ -92,13 +92,13 @@ def test_nothing_is_kept_for_a_generator_that_waits(monkeypatch):
     def fakes_of(delay_kimg):
         seen = []
 
-        def spy(trainee, reals, fakes, *rest):
+        def spy(train_state, reals, fakes, *rest):
             seen.append(fakes)
-            return discriminator_step(trainee, reals, fakes, *rest)
+            return discriminator_step(train_state, reals, fakes, *rest)
 
         monkeypatch.setattr("training.gan_step.discriminator_step", spy)
-        trainee = step_once(tiny.config(training={"generator_delay_kimg": delay_kimg}))[1]
-        return seen[0], trainee
+        train_state = step_once(tiny.config(training={"generator_delay_kimg": delay_kimg}))[1]
+        return seen[0], train_state
 
     (learning, usual), (waiting, delayed) = fakes_of(0.0), fakes_of(1.0)
     assert learning.rgb.requires_grad and learning.mask.requires_grad
@@ -127,11 +127,11 @@ def test_two_views_a_shape_and_augmentation_and_classes():
     settings = tiny.config(
         data={"resolution": 16, "views_per_shape": 2}, augment={"mode": "ada", "probability": 0.5}
     ).model_copy(update={"classes": 3})
-    trainee, means = tiny.run_steps(settings, 4)
+    train_state, means = tiny.run_steps(settings, 4)
     assert means["augment/probability"] != 0.5
     assert all(math.isfinite(value) for value in means.values())
     assert "augment/probability" in {
-        f"{part}/{name}" for part, member in state_parts(trainee).items() for name in member.state_dict()
+        f"{part}/{name}" for part, member in state_parts(train_state).items() for name in member.state_dict()
     }
 
 
@@ -164,8 +164,8 @@ def _worker(rank: int, port: int, folder: str) -> None:
     torch.use_deterministic_algorithms(True)
     ranks = distributed.start("cpu")
     for case in CASES:
-        trainee, means = tiny.run_steps(_shared_config(case), 4, ranks, EPS)
-        torch.save({"weights": tiny.tensors_of(trainee), "means": means}, f"{folder}/{case}{rank}.pt")
+        train_state, means = tiny.run_steps(_shared_config(case), 4, ranks, EPS)
+        torch.save({"weights": tiny.tensors_of(train_state), "means": means}, f"{folder}/{case}{rank}.pt")
     distributed.stop(ranks)
 
 
@@ -206,11 +206,11 @@ def two_ranks(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_are_one_rank(two_ranks, case):
-    trainee, means = tiny.run_steps(_shared_config(case), 4, eps=EPS)
+    train_state, means = tiny.run_steps(_shared_config(case), 4, eps=EPS)
     assert (means["loss/repair"] > 0) == (case == "wild")
     results = [torch.load(two_ranks / f"{case}{rank}.pt", weights_only=True) for rank in (0, 1)]
-    start = tiny.tensors_of(build_trainee(_shared_config(case), Ranks()))
-    for name, value in tiny.tensors_of(trainee).items():
+    start = tiny.tensors_of(build_train_state(_shared_config(case), Ranks()))
+    for name, value in tiny.tensors_of(train_state).items():
         assert torch.equal(results[0]["weights"][name], results[1]["weights"][name]), f"ranks differ in {name}"
         moved = (value - start[name]).norm()
         error = (results[0]["weights"][name] - value).norm()

@@ -25,10 +25,10 @@ KILLED = """
 import os, signal, sys
 import training.loop
 step = training.loop.training_step
-def dies(trainee, batch, *rest):
+def dies(train_state, batch, *rest):
     if batch.number == 6:
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(trainee, batch, *rest)
+    return step(train_state, batch, *rest)
 training.loop.training_step = dies
 from tetragan import __main__ as tetragan
 sys.argv = ["tetragan", *sys.argv[1:]]
@@ -56,11 +56,11 @@ def test_interruption_saves_the_state_and_says_how_to_go_on(data, config, tmp_pa
     """Two at a time as well: Ctrl-C in a terminal where torchrun passes its own on."""
     out = tmp_path / "out"
 
-    def interrupted(trainee, batch, *rest):
+    def interrupted(train_state, batch, *rest):
         if batch.number == 2:
             for number in signals:
                 os.kill(os.getpid(), number)
-        return training_step(trainee, batch, *rest)
+        return training_step(train_state, batch, *rest)
 
     with monkeypatch.context() as patch:
         patch.setattr("training.loop.training_step", interrupted)

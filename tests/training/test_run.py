@@ -259,8 +259,8 @@ def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data,
     z = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
     # The planes are the small ones, upsampled: nothing is added to them yet.
     for large, planes in zip(grown.planes(*grown.map(z, z)), small.planes(*small.map(z, z)), strict=True):
-        pictures = planes.flatten(0, 1).permute(0, 3, 1, 2)
-        twice = upfirdn2d(pictures, resample_filter(), up=2, padding=(2, 1, 2, 1), gain=4.0)
+        images = planes.flatten(0, 1).permute(0, 3, 1, 2)
+        twice = upfirdn2d(images, resample_filter(), up=2, padding=(2, 1, 2, 1), gain=4.0)
         torch.testing.assert_close(large.flatten(0, 1).permute(0, 3, 1, 2), twice, atol=1e-5, rtol=1e-5)
 
 

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training import tiny
 from torch_utils.distributed import Ranks
-from training.data import MinibatchSource, build_trainee
+from training.data import MinibatchSource, build_train_state
 from training.gan_step import Minibatch, training_step
 from training.optimizer import SkipGuard
 from training.run.step_statistics import Statistics
@@ -38,15 +38,15 @@ def stepper(ranks: Ranks):
     settings = tiny.config(
         data={"resolution": 16, "views_per_shape": 2}, augment={"mode": "ada"}, loss={"r1_interval": 1}
     ).model_copy(update={"classes": 2})
-    trainee = build_trainee(settings, ranks)
-    names = {adam.name: list(adam.parameters) for adam in (trainee.generator_adam, trainee.discriminator_adam)}
+    train_state = build_train_state(settings, ranks)
+    names = {adam.name: list(adam.parameters) for adam in (train_state.generator_adam, train_state.discriminator_adam)}
     source, statistics, guard = MinibatchSource(settings, tiny.data(settings), ranks), Statistics(), SkipGuard(3, names)
 
     def draw(number: int) -> Minibatch:
         return source.draw(number * settings.training.batch, number)
 
     def step(batch: Minibatch) -> None:
-        guard.check(training_step(trainee, batch, settings, ranks, statistics))
+        guard.check(training_step(train_state, batch, settings, ranks, statistics))
 
     return draw, step
 

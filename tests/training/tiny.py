@@ -1,4 +1,4 @@
-"""A run small enough for tests: 16² pictures of colored discs, a lattice of 6 cells, few weights."""
+"""A run small enough for tests: 16² images of colored discs, a lattice of 6 cells, few weights."""
 
 from pathlib import Path
 
@@ -9,10 +9,10 @@ from configs.loader import build_config, dump_config
 from configs.schema import Config
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
-from rendering.camera_distribution import LAWS
+from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from torch_utils.distributed import Ranks
 from training.benchmark import RandomViews
-from training.data import Data, MinibatchSource, build_trainee
+from training.data import Data, MinibatchSource, build_train_state
 from training.gan_step import training_step
 from training.run.step_statistics import Statistics
 
@@ -42,38 +42,45 @@ def config(**sections: dict) -> Config:
 
 def data(settings: Config) -> Data:
     """Discs in memory."""
-    law = LAWS["chair"]
-    return Data(RandomViews(settings.data.resolution, law, count=20), law, "discs", "hash")
+    camera_distribution = CAMERA_DISTRIBUTIONS["chair"]
+    return Data(
+        RandomViews(settings.data.resolution, camera_distribution, count=20), camera_distribution, "discs", "hash"
+    )
 
 
 def run_steps(settings: Config, count: int, ranks: Ranks | None = None, eps: float = 1e-8):
-    """Train for `count` minibatches from the start: (trainee, the statistics' means). eps: Adam's."""
+    """Train for `count` minibatches from the start: (train_state, the statistics' means). eps: Adam's."""
     ranks = ranks or Ranks()
-    trainee = build_trainee(settings, ranks)
-    for optimizer in (trainee.generator_adam, trainee.discriminator_adam):
+    train_state = build_train_state(settings, ranks)
+    for optimizer in (train_state.generator_adam, train_state.discriminator_adam):
         optimizer.adam.param_groups[0]["eps"] = eps
     source, statistics = MinibatchSource(settings, data(settings), ranks), Statistics()
     for number in range(count):
         batch = source.draw(number * settings.training.batch, number)
-        training_step(trainee, batch, settings, ranks, statistics)
-    return trainee, {name: mean for name, (mean, _) in statistics.read(ranks).items()}
+        training_step(train_state, batch, settings, ranks, statistics)
+    return train_state, {name: mean for name, (mean, _) in statistics.read(ranks).items()}
 
 
 def write_dataset(root: Path, resolution: int = 16, shapes: int = 6, views: int = 4, classes: int = 0) -> Path:
     """A data set on disk: discs of different sizes and colors."""
     rng = np.random.default_rng(0)
     axis = np.linspace(-1, 1, resolution)
-    law, ids = LAWS["chair"], [f"shape{i}" for i in range(shapes)]
+    camera_distribution, ids = CAMERA_DISTRIBUTIONS["chair"], [f"shape{i}" for i in range(shapes)]
     for i, shape_id in enumerate(ids):
         disc = axis[:, None] ** 2 + axis**2 < rng.uniform(0.2, 0.6)
         image = np.zeros((views, resolution, resolution, 4), np.uint8)
         image[:, disc, :3] = rng.integers(50, 255, 3)
         image[:, disc, 3] = 255
         points = rng.standard_normal((2048, 3)).astype(np.float32) * 0.2
-        write_shape(root, ShapeRecord(shape_id, image, law.sample(i, range(views)), points, None, {"caption": "disc"}))
+        write_shape(
+            root,
+            ShapeRecord(
+                shape_id, image, camera_distribution.sample(i, range(views)), points, None, {"caption": "disc"}
+            ),
+        )
     header = Header(
         category="disc",
-        camera_law=law,
+        camera_distribution=camera_distribution,
         resolution=resolution,
         views=views,
         classes=tuple(f"class{i}" for i in range(classes)),
@@ -91,7 +98,7 @@ def write_config(path: Path, **sections: dict) -> Path:
     return path
 
 
-def tensors_of(trainee) -> dict[str, torch.Tensor]:
-    """Every weight of a trainee."""
-    modules = {"generator": trainee.generator, "average": trainee.average, **trainee.discriminators}
+def tensors_of(train_state) -> dict[str, torch.Tensor]:
+    """Every weight of a train_state."""
+    modules = {"generator": train_state.generator, "average": train_state.average, **train_state.discriminators}
     return {f"{part}/{name}": value for part, module in modules.items() for name, value in module.state_dict().items()}

@@ -1,4 +1,4 @@
-"""`antialias`: colors blended at silhouettes, so that the picture is a smooth function of the vertices' positions.
+"""`antialias`: colors blended at silhouettes, so that the image is a smooth function of the vertices' positions.
 
     antialias(color [N, H, W, C], rast [N, H, W, 4], positions [ΣV, 4], faces [ΣF, 3], neighbors=None) → [N, H, W, C]
 

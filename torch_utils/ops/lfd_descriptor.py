@@ -25,7 +25,7 @@ from torch_utils.ops.loading import use_kernel
 
 Image = NDArray[np.bool_]
 _TABLE, _CENTER, _ANGULAR, _RADIAL = 101, 50, 12, 3
-# A silhouette is one part when its contour encloses more than this share of it; dilation spares the picture's border.
+# A silhouette is one part when its contour encloses more than this share of it; dilation spares the image's border.
 _WHOLE_SHARE, _BORDER = 0.95, 2
 # Steps (dx, dy, new direction) by direction; +y is one row on.
 _STEPS = (

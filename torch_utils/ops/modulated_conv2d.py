@@ -6,7 +6,7 @@
 
 Sample b is convolved with weight · styles[b], each output channel of which is divided by its norm where `demodulate`
 (Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, eq. 1 and 3). padding: zeros around the
-picture. up > 1: zeros are inserted between the pixels first, and the separable `filter` [T] (needed then) smooths the
+image. up > 1: zeros are inserted between the pixels first, and the separable `filter` [T] (needed then) smooths the
 padded result. bias, activation, gain, clamp: as `bias_act`.
 
 Scaling commutes with the convolution: the input is scaled by the style, all samples share one weight, and the norm's

@@ -1,15 +1,15 @@
-"""`texture`: pictures looked up at texture coordinates, with mip maps.
+"""`texture`: images looked up at texture coordinates, with mip maps.
 
     texture(image [N or 1, H, W, C], uv [N, h, w, 2], uv_db=None, *, filter=None, boundary="wrap", levels=None)
         → [N, h, w, C]
 
-image: float32 or float64, one picture for all (1) or one each (N); half is computed in the type of `uv` and returned as
-half. uv: (u, v), the picture spans [0, 1]²; texel centers lie at half-integers, v = 0 is the upper border of row 0.
+image: float32 or float64, one image for all (1) or one each (N); half is computed in the type of `uv` and returned as
+half. uv: (u, v), the image spans [0, 1]²; texel centers lie at half-integers, v = 0 is the upper border of row 0.
 uv_db [N, h, w, 4] = (du/dX, du/dY, dv/dX, dv/dY): what `interpolate` returns for uv with `rast_db`.
 filter: "nearest", "bilinear", or "trilinear" between the two mip levels around the footprint's longer axis (needs
 `uv_db`); None: trilinear with `uv_db`, else bilinear. Level l has max(1, size >> l) texels, each the mean of those it
-covers. boundary: "wrap" repeats the picture, "clamp" holds its border texels. levels: `mip_levels(image)`, where the
-caller looks up the same picture often and keeps them.
+covers. boundary: "wrap" repeats the image, "clamp" holds its border texels. levels: `mip_levels(image)`, where the
+caller looks up the same image often and keeps them.
 
 Gradient: once, to `image`, `uv` (not for "nearest") and `uv_db`. NaN coordinates give NaN. The CPU kernel is bitwise
 repeatable for any number of threads; the CUDA kernel's gradient to `image` adds with atomics and refuses under
@@ -91,7 +91,7 @@ def _packed(levels: list[Tensor]) -> Tensor:
 
 
 def mip_levels(image: Tensor) -> list[Tensor]:
-    """The picture [N, H, W, C] and its mip levels down to one texel; differentiable."""
+    """The image [N, H, W, C] and its mip levels down to one texel; differentiable."""
     levels = [image]
     while max(levels[-1].shape[1:3]) > 1:
         height, width = (max(1, n // 2) for n in levels[-1].shape[1:3])

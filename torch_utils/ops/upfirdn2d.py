@@ -5,8 +5,8 @@
 
 x: float32, float64, float16 or bfloat16; contiguous and channels-last memory are both fast, and the output keeps the
 format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32 or float64; it is convolved, that is,
-flipped against the picture. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled
-picture; negative ones crop. gain: factor on the output. H', W' must be at least 1. add [B, C, H', W'], of x's type or
+flipped against the image. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled
+image; negative ones crop. gain: factor on the output. H', W' must be at least 1. add [B, C, H', W'], of x's type or
 bfloat16: added to the output in the same pass.
 
 Gradients to x and add, of any order; none to the filter. Bitwise repeatable for any number of threads, and on CUDA.
@@ -44,7 +44,7 @@ def upfirdn2d(
     if dtype == torch.float16:
         x, add = x.float(), add if add is None else add.float()
     x = dense(x)
-    # One pass, but for planar pictures on the CPU: the networks' format is channels-last.
+    # One pass, but for planar images on the CPU: the networks' format is channels-last.
     fused = None if add is None or (x.is_contiguous() and x.device.type == "cpu") else dense_like(add, x)
     y = _upfirdn2d(x, filter.contiguous(), fused, up, down, *padding, False, gain)
     if add is not None and fused is None:
@@ -69,7 +69,7 @@ def _check(x: Tensor, filter: Tensor, up: int, down: int, padding: Padding, add:
     width = x.shape[3] * up + left + right - filter.shape[-1]
     if height < 0 or width < 0:
         raise ValueError(
-            f"{op}(): expected a padded picture no smaller than the filter {list(filter.shape)}, "
+            f"{op}(): expected a padded image no smaller than the filter {list(filter.shape)}, "
             f"got [{height + filter.shape[0]}, {width + filter.shape[-1]}]"
         )
     if add is not None:

@@ -8,7 +8,7 @@ import torch
 from geometry.topology import components
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
-from rendering.camera_distribution import CameraLaw
+from rendering.camera_distribution import CameraDistribution
 from rendering.images import grid, to_uint8
 from sampling.latents import latents
 
@@ -18,23 +18,23 @@ _AZIMUTHS_DEG = (35.0, 215.0)
 _LAW_SAMPLES = 255
 
 
-def law_cameras(law: CameraLaw) -> Cameras:
-    """One camera to the front right, one behind, with the median elevation, distance and lens of a law."""
-    drawn = law.sample(0, range(_LAW_SAMPLES))
+def distribution_cameras(camera_distribution: CameraDistribution) -> Cameras:
+    """One camera to the front right, one behind, with the median elevation, distance and lens of a distribution."""
+    drawn = camera_distribution.sample(0, range(_LAW_SAMPLES))
     azimuth = torch.deg2rad(torch.tensor(_AZIMUTHS_DEG))
     elevation = drawn.elevation_rad().median().expand_as(azimuth)
     radius = float(drawn.position().norm(dim=1).median())
     fov = 2 * math.atan(1 / float(drawn.focal[:, 1].median()))
-    return Cameras.orbit(azimuth, elevation, radius, fov, law.near, law.far)
+    return Cameras.orbit(azimuth, elevation, radius, fov, camera_distribution.near, camera_distribution.far)
 
 
 class Probe:
     """Sixteen fixed shapes (latents of seeds 0–15), seen by fixed cameras, without truncation."""
 
-    def __init__(self, generator: Generator, law: CameraLaw) -> None:
+    def __init__(self, generator: Generator, camera_distribution: CameraDistribution) -> None:
         config, device = generator.config, generator.device
         self.generator = generator
-        self.cameras = law_cameras(law).to(device)
+        self.cameras = distribution_cameras(camera_distribution).to(device)
         self.z_geo, self.z_tex = latents(range(SHAPES), config.mapping.z_dim, device)
         self.labels = torch.arange(SHAPES, device=device) % config.classes if config.classes else None
 
@@ -54,9 +54,9 @@ class Probe:
     @torch.no_grad()
     def sheet(self) -> np.ndarray:
         """The shapes in rows of eight, each seen from the front and, below it, from behind: [H, W, 3] uint8."""
-        pictures = to_uint8(self._render(2).rgb)
-        rows = pictures.reshape(SHAPES // COLUMNS, COLUMNS, 2, *pictures.shape[1:]).swapaxes(1, 2)
-        return grid(rows.reshape(-1, *pictures.shape[1:]), COLUMNS)
+        images = to_uint8(self._render(2).rgb)
+        rows = images.reshape(SHAPES // COLUMNS, COLUMNS, 2, *images.shape[1:]).swapaxes(1, 2)
+        return grid(rows.reshape(-1, *images.shape[1:]), COLUMNS)
 
     def _render(self, views: int) -> Rendered:
         w_geo, w_tex = self.generator.map(self.z_geo, self.z_tex, labels=self.labels)

@@ -60,7 +60,7 @@ SYMPTOMS = (
     Symptom(
         "floaters",
         lambda line: line["nimg"] > FLOATERS_KIMG * 1000 and line.get("probe/components", 0.0) > COMPONENTS,
-        "shapes fall into many parts; raise loss.sdf_regularizer or lower loss.gamma",
+        "shapes fall into many parts; raise loss.sdf_regularizer_weight or lower loss.gamma",
     ),
     Symptom(
         "saturated discriminator",

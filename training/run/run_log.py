@@ -131,7 +131,7 @@ class RunLog:
             parts += [f"{key.split('/')[1]} {line[key]:.3f}" for key in keys if key in line]
             self.say("  ".join(parts))
 
-    def picture(self, name: str, image: np.ndarray, nimg: int) -> None:
+    def image_grid(self, name: str, image: np.ndarray, nimg: int) -> None:
         """A sheet [H, W, 3] uint8 for TensorBoard."""
         if self._board:
             self._board.add_image(name, image, nimg, dataformats="HWC")

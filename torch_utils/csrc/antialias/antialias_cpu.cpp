@@ -12,7 +12,7 @@ using edges::Pair;
 using edges::Point;
 using edges::Silhouette;
 
-// A picture's size and the offset from a pixel to its partner to the right (0) or below (1).
+// An image's size and the offset from a pixel to its partner to the right (0) or below (1).
 struct Grid {
   int64_t images, height, width;
   int64_t step(int direction) const { return direction == 0 ? 1 : width; }

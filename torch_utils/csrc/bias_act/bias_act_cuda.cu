@@ -6,7 +6,7 @@
 namespace tetragan {
 namespace {
 
-constexpr int64_t kLanes = 32;     // threads that share a planar picture
+constexpr int64_t kLanes = 32;     // threads that share a planar image
 constexpr int64_t kMaxRuns = 512;  // runs of pixels that a channels-last sample is cut into, at most
 
 template <class T, class A>

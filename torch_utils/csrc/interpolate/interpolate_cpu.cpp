@@ -9,7 +9,7 @@ namespace {
 
 // What the loops need to find a pixel's triangle.
 template <class T>
-struct Picture {
+struct Raster {
   const T* rast;
   const int32_t* faces;
   int64_t num_faces;
@@ -22,19 +22,19 @@ struct Picture {
 };
 
 template <class T>
-void interpolate_pixels(const Picture<T>& picture, const T* attributes, const T* rast_db, int64_t width, int64_t begin,
+void interpolate_pixels(const Raster<T>& raster, const T* attributes, const T* rast_db, int64_t width, int64_t begin,
                         int64_t end, T* out, T* out_db) {
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     T* target = out + pixel * width;
     T* target_db = rast_db != nullptr ? out_db + pixel * 2 * width : nullptr;
-    const int32_t* face = picture.face(pixel);
+    const int32_t* face = raster.face(pixel);
     if (face == nullptr) {
       for (int64_t k = 0; k < width; ++k) target[k] = 0;
       for (int64_t k = 0; target_db != nullptr && k < 2 * width; ++k) target_db[k] = 0;
       continue;
     }
     const T *a0 = attributes + face[0] * width, *a1 = attributes + face[1] * width, *a2 = attributes + face[2] * width;
-    for (int64_t k = 0; k < width; ++k) target[k] = interpolation::value(picture.rast + 4 * pixel, a0[k], a1[k], a2[k]);
+    for (int64_t k = 0; k < width; ++k) target[k] = interpolation::value(raster.rast + 4 * pixel, a0[k], a1[k], a2[k]);
     for (int64_t k = 0; target_db != nullptr && k < width; ++k) {
       interpolation::derivative(rast_db + 4 * pixel, a0[k], a1[k], a2[k], target_db + 2 * k);
     }
@@ -48,12 +48,12 @@ std::tuple<Tensor, Tensor> interpolate(const Tensor& attributes, const Tensor& r
   Tensor out_db = empty_like_of(attributes, {rast_db ? images : 0, height, columns, 2 * width});
   dispatch_floating(attributes, "interpolate", [&](auto zero) {
     using T = decltype(zero);
-    const Picture<T> picture{data<T>(rast), data<int32_t>(faces), faces.size(0)};
+    const Raster<T> raster{data<T>(rast), data<int32_t>(faces), faces.size(0)};
     const T* db = rast_db ? data<T>(*rast_db) : nullptr;
     const T* values = data<T>(attributes);
     T *target = mutable_data<T>(out), *target_db = mutable_data<T>(out_db);
     torch::stable::parallel_for(0, images * height * columns, 8192, [&](int64_t begin, int64_t end) {
-      interpolate_pixels(picture, values, db, width, begin, end, target, target_db);
+      interpolate_pixels(raster, values, db, width, begin, end, target, target_db);
     });
   });
   return {out, out_db};
@@ -61,14 +61,14 @@ std::tuple<Tensor, Tensor> interpolate(const Tensor& attributes, const Tensor& r
 
 // All gradients of one pixel; those of the vertices are added to `buffer`.
 template <class T>
-void pixel_gradient(const Picture<T>& picture, const T* attributes, const T* rast_db, const T* grad, const T* grad_db,
+void pixel_gradient(const Raster<T>& raster, const T* attributes, const T* rast_db, const T* grad, const T* grad_db,
                     int64_t width, int64_t pixel, T* of_rast, T* of_db, double* buffer) {
-  const int32_t* face = picture.face(pixel);
+  const int32_t* face = raster.face(pixel);
   T uv[2] = {0, 0}, db[4] = {0, 0, 0, 0}, vertex[3];
   for (int64_t k = 0; face != nullptr && k < width; ++k) {
     const T g = grad[pixel * width + k];
     const T* g_db = rast_db != nullptr ? grad_db + (pixel * width + k) * 2 : nullptr;
-    interpolation::gradient(picture.rast + 4 * pixel, rast_db != nullptr ? rast_db + 4 * pixel : nullptr,
+    interpolation::gradient(raster.rast + 4 * pixel, rast_db != nullptr ? rast_db + 4 * pixel : nullptr,
                             attributes[face[0] * width + k], attributes[face[1] * width + k],
                             attributes[face[2] * width + k], g, g_db, uv, db, vertex);
     for (int corner = 0; buffer != nullptr && corner < 3; ++corner) {
@@ -90,14 +90,14 @@ std::tuple<Tensor, Tensor, Tensor> interpolate_backward(const Tensor& grad_out, 
   Tensor grad_rast_db = empty_like_of(rast, {rast_db ? images : 0, height, columns, 4});
   dispatch_floating(attributes, "interpolate", [&](auto zero) {
     using T = decltype(zero);
-    const Picture<T> picture{data<T>(rast), data<int32_t>(faces), faces.size(0)};
+    const Raster<T> raster{data<T>(rast), data<int32_t>(faces), faces.size(0)};
     const T* db = rast_db ? data<T>(*rast_db) : nullptr;
     const T *values = data<T>(attributes), *grad = data<T>(grad_out), *grad_db = db ? data<T>(*grad_out_db) : nullptr;
     T *to_rast = mutable_data<T>(grad_rast), *to_db = db ? mutable_data<T>(grad_rast_db) : nullptr;
     const auto row_sum = [&](int64_t image, int64_t row, double* buffer) {
       const int64_t first = (image * height + row) * columns;
       for (int64_t pixel = first; pixel < first + columns; ++pixel) {
-        pixel_gradient(picture, values, db, grad, grad_db, width, pixel, to_rast, to_db, buffer);
+        pixel_gradient(raster, values, db, grad, grad_db, width, pixel, to_rast, to_db, buffer);
       }
     };
     if (!of_attributes) {
@@ -107,7 +107,7 @@ std::tuple<Tensor, Tensor, Tensor> interpolate_backward(const Tensor& grad_out, 
     const auto row_range = [&](int64_t image, int64_t row, VertexRange& range) {
       const int64_t first = (image * height + row) * columns;
       for (int64_t pixel = first; pixel < first + columns; ++pixel) {
-        const int32_t* face = picture.face(pixel);
+        const int32_t* face = raster.face(pixel);
         for (int k = 0; face != nullptr && k < 3; ++k) range.add(face[k]);
       }
     };

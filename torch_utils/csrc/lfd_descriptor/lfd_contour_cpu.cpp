@@ -10,7 +10,7 @@ namespace {
 
 // A silhouette counts as one part when its contour encloses more than this share of it.
 constexpr double kWholeShare = 0.95;
-// Dilation leaves this many pixels at the picture's border alone.
+// Dilation leaves this many pixels at the image's border alone.
 constexpr int32_t kBorder = 2;
 
 struct Step {
@@ -50,7 +50,7 @@ int64_t count_bits(const Bits& image, const Run& run) {
   return count;
 }
 
-// Foreground pixels that a 4-connected flood from outside the picture, held up by the contour alone, reaches.
+// Foreground pixels that a 4-connected flood from outside the image, held up by the contour alone, reaches.
 int64_t reached_foreground(const Bits& image, const std::vector<Pixel>& contour) {
   Bits wall(image.side);
   for (const Pixel& pixel : contour) wall.set(pixel.x, pixel.y);

@@ -91,7 +91,7 @@ Shape measure(const std::vector<Run>& runs) {
 }
 
 double circularity(const Bits& image, int64_t pixels) {
-  // A pixel is inside when all its neighbors in the picture are set; what lies outside the picture counts as set.
+  // A pixel is inside when all its neighbors in the image are set; what lies outside the image counts as set.
   const auto across = [&](int32_t y, std::vector<uint64_t>& out) {
     for (int32_t word = 0; word < image.words; ++word) {
       const uint64_t* row = image.row(y);

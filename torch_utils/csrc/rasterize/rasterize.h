@@ -66,7 +66,7 @@ TETRAGAN_HD ScreenVertex project(const ClipVertex& p, int32_t height, int32_t wi
   return s;
 }
 
-// False where the triangle covers no row or no column: outside the picture, degenerate, between centers, or too far out.
+// False where the triangle covers no row or no column: outside the image, degenerate, between centers, or too far out.
 TETRAGAN_HD bool prepare(const ScreenVertex& p0, const ScreenVertex& p1, const ScreenVertex& p2, int32_t height,
                          int32_t width, Spans& out) {
   const double low_y = lower(lower(p0.y, p1.y), p2.y), high_y = higher(higher(p0.y, p1.y), p2.y);

@@ -1,6 +1,6 @@
 // Arithmetic of `texture`, shared by host and device.
 //
-// A picture's mip levels lie one after the other in one array of texels; level l has max(1, H >> l) × max(1, W >> l).
+// A texture's mip levels lie one after the other in one array of texels; level l has max(1, H >> l) × max(1, W >> l).
 // Texel centers lie at half-integers; v = 0 is the upper border of row 0.
 #pragma once
 #include "common/host_device.h"

@@ -14,13 +14,13 @@ using texturing::Sample;
 constexpr int32_t kMaxLevels = 16;
 
 struct Settings {
-  int64_t pictures, texels, channels;  // of the texture
+  int64_t textures, texels, channels;  // of the texture
   int64_t images, pixels;              // of the output: pixels of one image
   int32_t levels, filter, boundary;
   Level level[kMaxLevels];
 
-  // First number of the picture that an image looks at.
-  int64_t picture(int64_t image) const { return pictures == 1 ? 0 : image * texels * channels; }
+  // First number of the texture that an image looks at.
+  int64_t texture(int64_t image) const { return textures == 1 ? 0 : image * texels * channels; }
 };
 
 Settings settings_of(const Tensor& texels, const Tensor& uv, int64_t height, int64_t width, int64_t levels, int64_t filter,
@@ -60,14 +60,14 @@ Tensor texture(const Tensor& texels, const Tensor& uv, const std::optional<Tenso
     T* target = mutable_data<T>(out);
     torch::stable::parallel_for(0, s.images * s.pixels, 4096, [&](int64_t begin, int64_t end) {
       for (int64_t pixel = begin; pixel < end; ++pixel) {
-        const T* picture = source + s.picture(pixel / s.pixels);
+        const T* texture = source + s.texture(pixel / s.pixels);
         T* value = target + pixel * s.channels;
         for (int64_t k = 0; k < s.channels; ++k) value[k] = 0;
         const Detail<T> detail = detail_of(s, db, pixel);
         for_levels(s, where, detail, pixel, [&](const Sample<T>& sample, T share, int) {
           for (int corner = 0; corner < 4; ++corner) {
             const T weight = share * sample.weight[corner];
-            const T* texel = picture + sample.texel[corner] * s.channels;
+            const T* texel = texture + sample.texel[corner] * s.channels;
             for (int64_t k = 0; k < s.channels; ++k) value[k] += weight * texel[k];
           }
         });
@@ -81,12 +81,12 @@ Tensor texture(const Tensor& texels, const Tensor& uv, const std::optional<Tenso
 template <class T>
 void coordinate_gradient(const Settings& s, const T* source, const T* uv, const T* uv_db, const T* grad, int64_t pixel,
                          T* of_uv, T* of_db) {
-  const T* picture = source + s.picture(pixel / s.pixels);
+  const T* texture = source + s.texture(pixel / s.pixels);
   const Detail<T> detail = detail_of(s, uv_db, pixel);
   T by_u = 0, by_v = 0, by_fraction = 0;
   for_levels(s, uv, detail, pixel, [&](const Sample<T>& sample, T share, int which) {
     for (int corner = 0; corner < 4; ++corner) {
-      const T* texel = picture + sample.texel[corner] * s.channels;
+      const T* texel = texture + sample.texel[corner] * s.channels;
       T along = 0;
       for (int64_t k = 0; k < s.channels; ++k) along += grad[pixel * s.channels + k] * texel[k];
       by_u += share * sample.by_u[corner] * along;
@@ -100,13 +100,13 @@ void coordinate_gradient(const Settings& s, const T* source, const T* uv, const 
   for (int k = 0; of_db != nullptr && k < 4; ++k) of_db[4 * pixel + k] = by_fraction * detail.by_db[k];
 }
 
-// Adds the gradients of the texels [first, last) of one picture.
+// Adds the gradients of the texels [first, last) of one texture.
 template <class T>
-void texel_gradient(const Settings& s, const T* uv, const T* uv_db, const T* grad, int64_t picture, int64_t first,
+void texel_gradient(const Settings& s, const T* uv, const T* uv_db, const T* grad, int64_t texture, int64_t first,
                     int64_t last, T* out) {
-  const int64_t begin = s.pictures == 1 ? 0 : picture * s.pixels;
-  const int64_t end = s.pictures == 1 ? s.images * s.pixels : begin + s.pixels;
-  T* target = out + picture * s.texels * s.channels;
+  const int64_t begin = s.textures == 1 ? 0 : texture * s.pixels;
+  const int64_t end = s.textures == 1 ? s.images * s.pixels : begin + s.pixels;
+  T* target = out + texture * s.texels * s.channels;
   for (int64_t pixel = begin; pixel < end; ++pixel) {
     const T* g = grad + pixel * s.channels;
     for_levels(s, uv, detail_of(s, uv_db, pixel), pixel, [&](const Sample<T>& sample, T share, int) {
@@ -124,7 +124,7 @@ std::tuple<Tensor, Tensor, Tensor> texture_backward(const Tensor& grad_out, cons
                                                     const std::optional<Tensor>& uv_db, int64_t height, int64_t width,
                                                     int64_t levels, int64_t filter, int64_t boundary, bool of_texels) {
   const Settings s = settings_of(texels, uv, height, width, levels, filter, boundary);
-  Tensor grad_texels = zeros_like_of(texels, {of_texels ? s.pictures : 0, s.texels, s.channels});
+  Tensor grad_texels = zeros_like_of(texels, {of_texels ? s.textures : 0, s.texels, s.channels});
   Tensor grad_uv = empty_like_of(uv, {s.images, uv.size(1), uv.size(2), 2});
   Tensor grad_db = empty_like_of(uv, {uv_db ? s.images : 0, uv.size(1), uv.size(2), 4});
   dispatch_floating(texels, "texture", [&](auto zero) {
@@ -139,9 +139,9 @@ std::tuple<Tensor, Tensor, Tensor> texture_backward(const Tensor& grad_out, cons
     });
     if (!of_texels) return;
     const int64_t threads = torch::stable::get_num_threads();
-    const int64_t parts = s.pictures >= threads ? 1 : (threads + s.pictures - 1) / std::max<int64_t>(s.pictures, 1);
+    const int64_t parts = s.textures >= threads ? 1 : (threads + s.textures - 1) / std::max<int64_t>(s.textures, 1);
     T* to_texels = mutable_data<T>(grad_texels);
-    parallel_tasks(s.pictures * parts, [&](int64_t task) {
+    parallel_tasks(s.textures * parts, [&](int64_t task) {
       const int64_t part = task % parts;
       texel_gradient(s, where, db, grad, task / parts, s.texels * part / parts, s.texels * (part + 1) / parts, to_texels);
     });

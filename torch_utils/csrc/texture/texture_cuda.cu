@@ -16,7 +16,7 @@ struct Lookup {
   T share[2];
   int count;
   Detail<T> detail;
-  int64_t picture;  // first number of its picture
+  int64_t texture;  // first number of its texture
 };
 
 template <class T>
@@ -30,7 +30,7 @@ __device__ Lookup<T> look_up(const T* uv, const T* uv_db, const TextureSettings&
     found.sample[k] = texturing::sample_at(uv[2 * pixel], uv[2 * pixel + 1], level, s.filter, s.boundary);
     found.share[k] = k == 0 ? T(1) - found.detail.fraction : found.detail.fraction;
   }
-  found.picture = s.pictures == 1 ? 0 : pixel / s.pixels * s.texels * s.channels;
+  found.texture = s.textures == 1 ? 0 : pixel / s.pixels * s.texels * s.channels;
   return found;
 }
 
@@ -43,7 +43,7 @@ __global__ void forward_kernel(const T* texels, const T* uv, const T* uv_db, Tex
       for (int which = 0; which < found.count; ++which) {
         for (int corner = 0; corner < 4; ++corner) {
           value += found.share[which] * found.sample[which].weight[corner] *
-                   texels[found.picture + found.sample[which].texel[corner] * s.channels + k];
+                   texels[found.texture + found.sample[which].texel[corner] * s.channels + k];
         }
       }
       out[pixel * s.channels + k] = value;
@@ -60,7 +60,7 @@ __global__ void backward_kernel(const T* grad, const T* texels, const T* uv, con
     for (int which = 0; which < found.count; ++which) {
       const Sample<T>& sample = found.sample[which];
       for (int corner = 0; corner < 4; ++corner) {
-        const int64_t texel = found.picture + sample.texel[corner] * s.channels;
+        const int64_t texel = found.texture + sample.texel[corner] * s.channels;
         T along = 0;
         for (int64_t k = 0; k < s.channels; ++k) {
           const T g = grad[pixel * s.channels + k];

@@ -7,7 +7,7 @@
 namespace tetragan {
 
 struct TextureSettings {
-  int64_t pictures, texels, channels, images, pixels;  // texels of one picture, pixels of one image
+  int64_t textures, texels, channels, images, pixels;  // texels of one texture, pixels of one image
   int32_t height, width, levels, filter, boundary;
 };
 

@@ -1,7 +1,7 @@
 // Arithmetic of `upfirdn2d` along one axis, shared by the CPU and CUDA kernels.
 //
 // The input is upsampled by zero insertion, padded by `before` zeros, convolved with the taps and every `down`-th value is
-// kept. So output o sees the inputs first … first + (T − 1) / up, of which those inside the picture count.
+// kept. So output o sees the inputs first … first + (T − 1) / up, of which those inside the image count.
 #pragma once
 #include "common/host_device.h"
 

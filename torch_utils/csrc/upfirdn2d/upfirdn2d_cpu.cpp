@@ -1,7 +1,7 @@
 // CPU kernel of `upfirdn2d` with a separable filter: contiguous or channels-last, float, double or bfloat16.
 //
 // Every output pixel is written by one task, so the result is bitwise the same for any number of threads. A contiguous
-// tensor is B·C pictures of one channel.
+// tensor is B·C images of one channel.
 #include "upfirdn2d/upfirdn2d.h"
 
 #include "common/bfloat16.h"
@@ -76,7 +76,7 @@ struct LinePlan {
   }
 };
 
-// The taps in the order in which they meet the picture (a convolution flips them), times the gain of one axis.
+// The taps in the order in which they meet the image (a convolution flips them), times the gain of one axis.
 std::vector<double> ordered_taps(const Tensor& filter, bool flip, double gain) {
   const int64_t count = filter.size(0);
   std::vector<double> taps(count);
@@ -90,7 +90,7 @@ std::vector<double> ordered_taps(const Tensor& filter, bool flip, double gain) {
 Tensor upfirdn2d(const Tensor& x, const Tensor& filter, const std::optional<Tensor>& add, int64_t up, int64_t down, int64_t left, int64_t right, int64_t top,
                  int64_t bottom, bool flip, double gain) {
   const bool planar = x.is_contiguous();
-  const int64_t channels = planar ? 1 : x.size(1), pictures = planar ? x.size(0) * x.size(1) : x.size(0);
+  const int64_t channels = planar ? 1 : x.size(1), images = planar ? x.size(0) * x.size(1) : x.size(0);
   const int64_t height = x.size(2), width = x.size(3), taps = filter.size(0);
   const int64_t out_height = (height * up + top + bottom - taps) / down + 1;
   const int64_t out_width = (width * up + left + right - taps) / down + 1;
@@ -113,12 +113,12 @@ Tensor upfirdn2d(const Tensor& x, const Tensor& filter, const std::optional<Tens
     const Bfloat16* narrow_other = narrow ? data<Bfloat16>(*add) : nullptr;
     const int64_t step = std::max<int64_t>(1, kPiece / (out_width * channels));
     const int64_t bands = (out_height + step - 1) / step, size = out_height * out_width * channels;
-    parallel_tasks(pictures * bands, [&](int64_t task) {
-      const int64_t picture = task / bands, first = task % bands * step;
+    parallel_tasks(images * bands, [&](int64_t task) {
+      const int64_t image = task / bands, first = task % bands * step;
       std::vector<A> scratch(width * channels + (line ? line->lead + line->tail + out_width : 0));
-      kernel(in + picture * height * width * channels, width, channels, first, std::min(out_height, first + step), out_width,
-             of_rows, of_columns, line, other ? other + picture * size : nullptr,
-             narrow_other ? narrow_other + picture * size : nullptr, scratch.data(), out + picture * size);
+      kernel(in + image * height * width * channels, width, channels, first, std::min(out_height, first + step), out_width,
+             of_rows, of_columns, line, other ? other + image * size : nullptr,
+             narrow_other ? narrow_other + image * size : nullptr, scratch.data(), out + image * size);
     });
   };
   switch (x.scalar_type()) {

@@ -10,12 +10,12 @@ template <class T, class F>
 __global__ void upfirdn2d_kernel(const T* x, const F* filter, const T* add, const Bfloat16* narrow_add, bool flip,
                                  double gain, Upfirdn2dSize s, T* y) {
   using A = typename Accumulate<T>::type;
-  const int64_t count = s.pictures * s.out_height * s.out_width * s.channels, taps = s.rows.taps;
+  const int64_t count = s.images * s.out_height * s.out_width * s.channels, taps = s.rows.taps;
   const auto tap_at = [&](int64_t tap) { return static_cast<A>(filter[flip ? tap : taps - 1 - tap]); };
   TETRAGAN_EACH(i, count) {
     const int64_t channel = i % s.channels, pixel = i / s.channels;
     const int64_t column = pixel % s.out_width, row = pixel / s.out_width % s.out_height;
-    const T* picture = x + pixel / (s.out_width * s.out_height) * s.rows.size * s.columns.size * s.channels + channel;
+    const T* image = x + pixel / (s.out_width * s.out_height) * s.rows.size * s.columns.size * s.channels + channel;
     int64_t first_row_tap, first_column_tap;
     const int64_t first_row = first_input(s.rows, row, first_row_tap);
     const int64_t first_column = first_input(s.columns, column, first_column_tap);
@@ -24,7 +24,7 @@ __global__ void upfirdn2d_kernel(const T* x, const F* filter, const T* add, cons
       if (r < 0) continue;
       A along = 0;
       for (int64_t c = first_column, t = first_column_tap; t < taps && c < s.columns.size; ++c, t += s.columns.up) {
-        if (c >= 0) along += tap_at(t) * load_value(picture[(r * s.columns.size + c) * s.channels]);
+        if (c >= 0) along += tap_at(t) * load_value(image[(r * s.columns.size + c) * s.channels]);
       }
       sum += tap_at(tap) * along;
     }
@@ -40,7 +40,7 @@ __global__ void upfirdn2d_kernel(const T* x, const F* filter, const T* add, cons
 template <class T, class F>
 void upfirdn2d_cuda(const T* x, const F* filter, const T* add, const Bfloat16* narrow_add, bool flip, double gain,
                     const Upfirdn2dSize& size, T* y, cudaStream_t stream) {
-  const int64_t count = size.pictures * size.out_height * size.out_width * size.channels;
+  const int64_t count = size.images * size.out_height * size.out_width * size.channels;
   upfirdn2d_kernel<T, F><<<blocks_for(count), kBlock, 0, stream>>>(x, filter, add, narrow_add, flip, gain, size, y);
 }
 

@@ -11,10 +11,10 @@ namespace tetragan {
 
 struct Upfirdn2dSize {
   ResampleAxis rows, columns;
-  int64_t pictures, channels, out_height, out_width;
+  int64_t images, channels, out_height, out_width;
 };
 
-// x [pictures][height][width][channels]; F is float or double. add, narrow_add: a picture of the output's size that is added
+// x [images][height][width][channels]; F is float or double. add, narrow_add: a image of the output's size that is added
 // to it, or null.
 template <class T, class F>
 void upfirdn2d_cuda(const T* x, const F* filter, const T* add, const Bfloat16* narrow_add, bool flip, double gain,

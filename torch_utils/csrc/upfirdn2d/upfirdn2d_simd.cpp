@@ -90,7 +90,7 @@ inline void sum_columns(const A* row, int64_t channels, const Taps<A>& columns, 
   }
 }
 
-// One channel, so that neighbors in memory are neighbors in the picture: `line` is the row with zeros around it. Each of
+// One channel, so that neighbors in memory are neighbors in the image: `line` is the row with zeros around it. Each of
 // the `up` phases is a convolution of its own, over whole vectors where nothing is left out (down = 1).
 template <int kCount, class T, class A>
 inline void sum_line(const A* __restrict line, const Line<A>& plan, int64_t phase, int64_t outputs, A* __restrict sums,
@@ -173,8 +173,8 @@ inline void resample(const T* x, int64_t width, int64_t channels, int64_t first,
 
 }  // namespace
 
-// Output rows [first, last) of one picture [height][width][channels]. line: for one channel, or null. add, narrow_add: a
-// picture of the output's size that is added to it (not to lines), or null.
+// Output rows [first, last) of one image [height][width][channels]. line: for one channel, or null. add, narrow_add: a
+// image of the output's size that is added to it (not to lines), or null.
 // scratch: width × channels, and with a line its lead, its tail and out_width more.
 #define TETRAGAN_UPFIRDN2D(suffix, T, A)                                                                                 \
   void upfirdn2d_##suffix(const T* x, int64_t width, int64_t channels, int64_t first, int64_t last, int64_t out_width,   \

@@ -1,6 +1,6 @@
-"""`join_parts`: an SDF on a lattice whose inside is one part, changed as little as possible.
+"""`connect_components`: an SDF on a lattice whose inside is one part, changed as little as possible.
 
-    join_parts(sdf [B, V], edges [E, 2] int32, blocked [V] bool, depth, step=0) -> [B, V]
+    connect_components(sdf [B, V], edges [E, 2] int32, blocked [V] bool, depth, step=0) -> [B, V]
 
 A part is a connected set of vertices with a negative SDF; `edges` say which vertices are neighbors. Parts are joined
 to the largest (by vertices; of equals the one with the lowest vertex) from near to far, each by the cheapest bridge to
@@ -29,33 +29,35 @@ from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tens
 from torch_utils.ops.loading import use_kernel
 
 
-def join_parts(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0) -> Tensor:
+def connect_components(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0) -> Tensor:
     """An SDF of one part a sample; see the contract at the top of this file."""
-    check_tensor("join_parts", "sdf", sdf, ("B", "V"), (*FLOATING, *HALF))
-    check_tensor("join_parts", "edges", edges, ("E", 2), (torch.int32,), sdf.device)
-    check_tensor("join_parts", "blocked", blocked, (sdf.shape[1],), (torch.bool,), sdf.device)
+    check_tensor("connect_components", "sdf", sdf, ("B", "V"), (*FLOATING, *HALF))
+    check_tensor("connect_components", "edges", edges, ("E", 2), (torch.int32,), sdf.device)
+    check_tensor("connect_components", "blocked", blocked, (sdf.shape[1],), (torch.bool,), sdf.device)
     if not (depth > 0 and math.isfinite(depth)):
-        raise ValueError(f"join_parts(): expected depth above 0, got {depth}")
+        raise ValueError(f"connect_components(): expected depth above 0, got {depth}")
     if not (step >= 0 and math.isfinite(step)):
-        raise ValueError(f"join_parts(): expected step of at least 0, got {step}")
+        raise ValueError(f"connect_components(): expected step of at least 0, got {step}")
     values, edges, blocked = (tensor.detach().cpu() for tensor in (sdf, edges, blocked))
-    check_index_range("join_parts", "edges", edges, sdf.shape[1])
+    check_index_range("connect_components", "edges", edges, sdf.shape[1])
     if values.dtype in HALF:
         values = values.float()
-    if use_kernel("cpu", "join_parts"):
-        joined = torch.ops.tetragan.join_parts(
+    if use_kernel("cpu", "connect_components"):
+        joined = torch.ops.tetragan.connect_components(
             values.contiguous(), edges.contiguous(), blocked.contiguous(), depth, step
         )
     else:
-        joined = join_parts_reference(values, edges, blocked, depth, step)
+        joined = connect_components_reference(values, edges, blocked, depth, step)
     return joined.to(sdf.device)
 
 
 # ---------------------------------------------------------------------------------------------------------- reference
 
 
-def join_parts_reference(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0) -> Tensor:
-    """`join_parts` in plain Python, one sample and one vertex at a time."""
+def connect_components_reference(
+    sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0
+) -> Tensor:
+    """`connect_components` in plain Python, one sample and one vertex at a time."""
     neighbors: list[list[int]] = [[] for _ in range(sdf.shape[1])]
     for a, b in edges.tolist():
         neighbors[a].append(b)
@@ -152,10 +154,10 @@ def _least_edit(
 # ----------------------------------------------------------------------------------------------------------- schema
 
 torch.library.define(
-    "tetragan::join_parts", "(Tensor sdf, Tensor edges, Tensor blocked, float depth, float step) -> Tensor"
+    "tetragan::connect_components", "(Tensor sdf, Tensor edges, Tensor blocked, float depth, float step) -> Tensor"
 )
 
 
-@torch.library.register_fake("tetragan::join_parts")
+@torch.library.register_fake("tetragan::connect_components")
 def _fake(sdf, edges, blocked, depth, step):
     return torch.empty_like(sdf)

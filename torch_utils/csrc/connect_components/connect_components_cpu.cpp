@@ -1,4 +1,4 @@
-// `join_parts` on the CPU: a task owns one sample. Parts by flooding, then Prim's tree over them by Dijkstra's search from
+// `connect_components` on the CPU: a task owns one sample. Parts by flooding, then Prim's tree over them by Dijkstra's search from
 // all that is joined, then the least edit on that tree. Orders and sums are those of the reference, so results are too.
 #include <cmath>
 #include <functional>
@@ -170,11 +170,11 @@ class Sample {
   std::priority_queue<std::pair<double, int32_t>, std::vector<std::pair<double, int32_t>>, std::greater<>> queue_;
 };
 
-Tensor join_parts(const Tensor& sdf, const Tensor& edges, const Tensor& blocked, double depth, double step) {
+Tensor connect_components(const Tensor& sdf, const Tensor& edges, const Tensor& blocked, double depth, double step) {
   const int64_t batch = sdf.size(0), count = sdf.size(1);
   Tensor result = torch::stable::clone(sdf);
   const Neighbors neighbors(data<int32_t>(edges), edges.size(0), count);
-  dispatch_floating(sdf, "join_parts", [&](auto zero) {
+  dispatch_floating(sdf, "connect_components", [&](auto zero) {
     using T = decltype(zero);
     const T* values = data<T>(sdf);
     T* out = mutable_data<T>(result);
@@ -187,6 +187,6 @@ Tensor join_parts(const Tensor& sdf, const Tensor& edges, const Tensor& blocked,
 
 }  // namespace
 
-STABLE_TORCH_LIBRARY_IMPL(tetragan, CPU, m) { m.impl("join_parts", TORCH_BOX(&join_parts)); }
+STABLE_TORCH_LIBRARY_IMPL(tetragan, CPU, m) { m.impl("connect_components", TORCH_BOX(&connect_components)); }
 
 }  // namespace tetragan

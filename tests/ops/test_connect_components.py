@@ -1,4 +1,4 @@
-"""What `join_parts` does to lines and crosses of vertices, and to noise."""
+"""What `connect_components` does to lines and crosses of vertices, and to noise."""
 
 import math
 from itertools import product
@@ -10,16 +10,16 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geometry.tet_grid import tet_grid
-from torch_utils.ops.join_parts import join_parts, join_parts_reference
+from torch_utils.ops.connect_components import connect_components, connect_components_reference
 
 
 def line(values: list[float], blocked: tuple[int, ...] = (), step: float = 0.0) -> list[float]:
-    """`join_parts` on a line of vertices, depth 9."""
+    """`connect_components` on a line of vertices, depth 9."""
     count = len(values)
     edges = torch.stack([torch.arange(count - 1), torch.arange(1, count)], -1).int()
     closed = torch.zeros(count, dtype=torch.bool)
     closed[list(blocked)] = True
-    return join_parts(torch.tensor([values], dtype=torch.float32), edges, closed, 9, step)[0].tolist()
+    return connect_components(torch.tensor([values], dtype=torch.float32), edges, closed, 9, step)[0].tolist()
 
 
 def count_parts(sdf: Tensor, edges: Tensor) -> int:
@@ -63,7 +63,7 @@ def test_a_part_that_hangs_on_a_bridge_counts_for_it() -> None:
     # 0 1 2 – 3 – 4 – 5, and 6 beside 3: the crumb 6 joins first, by 3; the part 5 joins 3, and so pays for 6 too.
     values = torch.tensor([[-5, -5, -5, 1, 0.25, -3, -0.5]])
     edges = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5], [3, 6]]).int()
-    joined = join_parts(values, edges, torch.zeros(7, dtype=torch.bool), 9)
+    joined = connect_components(values, edges, torch.zeros(7, dtype=torch.bool), 9)
     assert joined[0].tolist() == [-5, -5, -5, -9, -9, -3, -0.5]
 
 
@@ -71,7 +71,7 @@ def test_what_is_one_part_or_none_comes_back_as_it_was() -> None:
     for values in ([1.0, 2, 3], [-1.0, -2, -3], [math.nan, -1, -0.0, 2], [math.inf, -math.inf, 1]):
         before = torch.tensor([values], dtype=torch.float32)
         edges = torch.tensor([[0, 1], [1, 2], [2, 3]][: len(values) - 1]).int()
-        after = join_parts(before, edges, torch.zeros(len(values), dtype=torch.bool), 1)
+        after = connect_components(before, edges, torch.zeros(len(values), dtype=torch.bool), 1)
         assert torch.equal(after.view(torch.int32), before.view(torch.int32))
 
 
@@ -81,7 +81,7 @@ def test_noise_becomes_one_part_within_the_box(lattice: str, share: float) -> No
     grid = tet_grid(lattice, 7)
     sdf = torch.rand(4, grid.num_vertices, generator=torch.Generator().manual_seed(0)) - share
     sdf[:, grid.boundary] = 0.1
-    joined = join_parts(sdf, grid.edges, grid.boundary, 0.5, 0.05)
+    joined = connect_components(sdf, grid.edges, grid.boundary, 0.5, 0.05)
     for before, after in zip(sdf, joined, strict=True):
         assert count_parts(before, grid.edges) > 1
         assert count_parts(after, grid.edges) == 1
@@ -110,11 +110,11 @@ def test_the_reference_agrees_on_ties() -> None:
         generator = torch.Generator().manual_seed(seed)
         sdf = torch.randint(-1, 3, (2, grid.num_vertices), generator=generator).double()
         inputs = (sdf, grid.edges, grid.boundary, 0.5, step)
-        assert torch.equal(join_parts(*inputs), join_parts_reference(*inputs))
+        assert torch.equal(connect_components(*inputs), connect_components_reference(*inputs))
 
 
 def test_no_gradient_passes_and_the_device_stays() -> None:
     sdf = torch.tensor([[-1.0, 1.0]])
-    joined = join_parts(sdf.requires_grad_(), torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
+    joined = connect_components(sdf.requires_grad_(), torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
     assert joined.device == sdf.device
     assert not joined.requires_grad
