@@ -34,8 +34,7 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     if name_or_path.endswith((".yaml", ".yml")):
         values, old = with_current_names(_read_yaml(Path(name_or_path)))
         if old:
-            renamed = ", ".join(f"{path} is now {RENAMED[path]}" for path in old)
-            _log.info("%s: %s", name_or_path, renamed)
+            _log.info("%s: read with today's names (%s is now %s, …)", name_or_path, old[0], RENAMED[old[0]])
     else:
         values = _preset(name_or_path)
     return override_config(values, overrides, name_or_path)

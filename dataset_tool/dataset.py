@@ -70,7 +70,10 @@ class ViewDataset:
 
     def hash(self) -> str:
         """SHA-256 that changes with any image, camera, point, description or split."""
-        return digest(header_values(self.header))
+        values = header_values(self.header)
+        # The key's former name: runs remember this hash, and the data are still the same.
+        values["camera_law"] = values.pop("camera_distribution")
+        return digest(values)
 
     def frames(self, shape_id: str) -> Frames:
         """Cameras and file names of one shape."""

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from click import UsageError
 
-from configs.loader import build_config, dump_config, field_paths, load_config, preset_names
+from configs.loader import BASES, build_config, dump_config, field_paths, load_config, preset_names
+from configs.renamed import RENAMED
 from configs.schema import Config
 
 
@@ -20,8 +22,6 @@ def test_presets_load_and_survive_their_own_dump(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", preset_names())
 def test_presets_hold_only_differences_from_the_defaults(name: str) -> None:
-    import yaml
-
     from configs.loader import PRESETS
 
     values = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
@@ -33,12 +33,56 @@ def test_presets_hold_only_differences_from_the_defaults(name: str) -> None:
             assert published or default[section][field] != value, f"{name}: {section}.{field} is the default"
 
 
-def test_a_suffix_sets_the_resolution_and_scales_gamma() -> None:
+def test_no_base_is_a_preset() -> None:
+    assert not set(BASES) & set(preset_names())
+    with pytest.raises(UsageError, match="no such preset"):
+        load_config("base")
+
+
+# Values of the settings under their former names, none of them a default.
+FORMER_VALUES = {
+    "geometry.lattice": "kuhn",
+    "geometry.join_parts": True,
+    "geometry.rgb_gradient": "silhouette",
+    "texture.plane_gain": 0.125,
+    "discriminator.entry_stride": 2,
+    "discriminator.mask_resolution_divisor": 2,
+    "loss.sdf_regulariser": 0.5,
+    "loss.style_mixing": 0.25,
+    "training.coarse_kimg": 7.0,
+}
+
+
+@pytest.mark.parametrize("old", RENAMED)
+def test_files_with_former_names_keep_loading(old: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    section, field = old.split(".")
+    path = tmp_path / "config.yaml"
+    values: dict[str, dict] = {"training": {"batch": 8}}
+    values.setdefault(section, {})[field] = FORMER_VALUES[old]
+    path.write_text(yaml.safe_dump(values), encoding="utf-8")
+    with caplog.at_level("INFO"):
+        config = load_config(str(path))
+    new_section, new_field = RENAMED[old].split(".")
+    assert getattr(getattr(config, new_section), new_field) == FORMER_VALUES[old]
+    assert config.training.batch == 8
+    assert f"{old} is now {RENAMED[old]}" in caplog.text and len(caplog.records) == 1
+    with pytest.raises(UsageError, match=f"is named {RENAMED[old]} now"):
+        load_config("chair", [f"{old}={FORMER_VALUES[old]}"])
+
+
+def test_a_value_under_todays_name_wins() -> None:
+    config = build_config({"loss": {"style_mixing": 0.1}, "training": {"style_mixing_prob": 0.2}}, "test")
+    assert config.training.style_mixing_prob == 0.2
+
+
+def test_a_suffix_sets_the_resolution_and_scales_gamma(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     base, larger = load_config("chair"), load_config("chair-128")
     factor = (128 / base.data.resolution) ** 2
     assert larger.data.resolution == 128
     assert larger.loss.gamma == base.loss.gamma * factor
     assert load_config("chair-128", ["loss.gamma=7"]).loss.gamma == 7
+    assert "chair-128: chair at 128 px, loss.gamma 3 × (128 / 64)² = 12" in caplog.text
 
 
 def test_set_overrides_one_field_in_yaml_syntax() -> None:

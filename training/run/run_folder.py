@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from configs.loader import dump_config, load_config
+from configs.loader import dump_config, load_config, override_config
 from configs.schema import Config
 from torch_utils.checkpoint import code_version
 from torch_utils.errors import UserError
@@ -50,7 +50,7 @@ class RunFolder:
         """
         latest_state(self.path)
         stored = load_config(str(self.path / CONFIG))
-        config = load_config(str(self.path / CONFIG), overrides)
+        config = override_config(stored.model_dump(mode="json"), overrides, str(self.path / CONFIG))
         for other in (config, load_config(given, overrides) if given else config):
             difference = first_difference(stored.model_dump(), other.model_dump())
             if difference:
