@@ -18,8 +18,9 @@ from metrics.report.galleries import histograms, make_galleries
 from metrics.report.html import html
 from metrics.report.markdown import Report, Run, markdown, save_json
 from metrics.report.published import published_rows
+from metrics.session import Inputs, ProgressBar, Session
 from metrics.shapes.distances import distance_device
-from metrics.shapes.evaluate_shapes import Inputs, ProgressBar, Session, evaluate_shapes
+from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.shapes.results import Found
 from metrics.sources.folder import FolderSource, ShapeSource
 from metrics.sources.network_dataset import DatasetSource, NetworkSource

@@ -39,7 +39,7 @@ from metrics.images.kid_cmmd import clip_mmd
 from metrics.images.text_scores import caption_cosines, retrieved
 from metrics.protocols import ImageProtocol
 from metrics.report.markdown import Baseline, Metric
-from metrics.shapes.evaluate_shapes import Inputs, Session
+from metrics.session import Inputs, Session
 from metrics.shapes.results import Found
 from metrics.shapes.set_scores import clipped, record
 from metrics.sources.folder import FolderSource, ShapeSource
@@ -165,9 +165,9 @@ def _detector_scores(detector: Detector | None, sides: _Sides) -> list[Metric]:
         return skipped_images("no detector was given (--detector FILE or FOLDER)")
     count, session = sides.images.count, sides.session
     real, fake = sides.real(count), sides.fake(count)
-    with session.progress("images of references", session.blocks(len(real), CHUNK)) as advance:
+    with session.progress("images of references", session.chunks(len(real), CHUNK)) as advance:
         real_features = features_of(real, detector, session.real, advance)
-    with session.progress("images of generated shapes", session.blocks(len(fake), CHUNK)) as advance:
+    with session.progress("images of generated shapes", session.chunks(len(fake), CHUNK)) as advance:
         fake_features = features_of(fake, detector, session.own, advance)
     note = _note(detector.label, real, fake, sides)
     metrics = image_metrics(real_features, fake_features, detector, note)

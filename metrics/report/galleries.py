@@ -13,7 +13,7 @@ from torch import Tensor
 from mesh_io.write import write_glb
 from metrics.report.markdown import GalleryItem, Histogram
 from metrics.report.thumbnails import Thumbnail, thumbnail
-from metrics.shapes.evaluate_shapes import Inputs
+from metrics.session import Inputs
 from metrics.shapes.results import Found
 from metrics.shapes.set_scores import SCALES
 from metrics.sources.folder import FolderSource, ShapeSource

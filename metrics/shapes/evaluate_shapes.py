@@ -1,11 +1,8 @@
-"""`evaluate`: from shape sources and a protocol to a report."""
+"""The scores of shapes: from the sources to tables, distances and metrics."""
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,6 +10,7 @@ from torch import Tensor
 from metrics.cache import ChunkStore, content_key
 from metrics.protocols import Distance, Protocol
 from metrics.report.markdown import Baseline, Metric
+from metrics.session import Inputs, Session
 from metrics.shapes import distances
 from metrics.shapes.distances import BLOCK, Side
 from metrics.shapes.memorization import memorization
@@ -23,41 +21,6 @@ from metrics.shapes.shape_table import CHUNK, ShapeTable, shape_table
 from metrics.shapes.single_scores import shape_metrics
 from metrics.sources.folder import ShapeSource
 from torch_utils.errors import UserError
-
-ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What is compared. training: None where there is no training set (a folder against a folder)."""
-
-    generated: ShapeSource
-    references: ShapeSource
-    training: ShapeSource | None = None
-
-
-@dataclass(frozen=True)
-class Session:
-    """Where results are kept (own: of this network; real: of the data, shared by evaluations) and who is told.
-
-    device: where distances are computed (`metrics.shapes.distances.distance_device`).
-    """
-
-    protocol: Protocol
-    own: ChunkStore
-    real: ChunkStore
-    progress: ProgressBar
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @property
-    def computing(self) -> dict[str, Any]:
-        """How distances are computed."""
-        return {"emd_points": self.protocol.emd_points, "device": self.device}
-
-    def blocks(self, rows: int, size: int = BLOCK) -> int:
-        """Blocks of `size` rows (of a distance matrix, if not said otherwise) that this rank computes at most."""
-        every = math.ceil(rows / size)
-        return math.ceil(every / self.own.ranks.world)
 
 
 def evaluate_shapes(inputs: Inputs, session: Session) -> Found:
@@ -174,18 +137,25 @@ def _remembers(kind: Distance, found: Found, session: Session) -> bool:
     return "memorization" in session.protocol.shape_metrics and found.memorization is None
 
 
+def _blocks_bar(label: str, rows: Side, session: Session) -> AbstractContextManager[Callable[[], None]]:
+    """A progress bar over the blocks of a distance matrix with these rows."""
+    return session.progress(label, session.chunks(len(rows), BLOCK))
+
+
 def _within_training(kind: Distance, training: Side, session: Session) -> Tensor:
-    with session.progress(f"{SCALES[kind].name} inside the training shapes", session.blocks(len(training))) as advance:
+    with session.progress(
+        f"{SCALES[kind].name} inside the training shapes", session.chunks(len(training), BLOCK)
+    ) as advance:
         return distances.within(kind, training, session.real, progress=advance, **session.computing)
 
 
 def _matrices(kind: Distance, references: Side, generated: Side, session: Session) -> Matrices:
     name, store = SCALES[kind].name, session.own
-    with session.progress(f"{name} references × generated", session.blocks(len(references))) as advance:
+    with _blocks_bar(f"{name} references × generated", references, session) as advance:
         cross = distances.between(kind, references, generated, store, progress=advance, **session.computing)
-    with session.progress(f"{name} inside the references", session.blocks(len(references))) as advance:
+    with _blocks_bar(f"{name} inside the references", references, session) as advance:
         inside_r = distances.within(kind, references, session.real, progress=advance, **session.computing)
-    with session.progress(f"{name} inside the generated", session.blocks(len(generated))) as advance:
+    with _blocks_bar(f"{name} inside the generated", generated, session) as advance:
         inside_g = distances.within(kind, generated, store, progress=advance, **session.computing)
     return Matrices(cross, inside_r, inside_g)
 
@@ -198,7 +168,7 @@ def _add_training_rows(kind: Distance, sides: dict[str, Side], found: Found, ses
     references, training = sides["references"], sides["training"]
     count = min(len(training), len(sides["generated"]))
     name = SCALES[kind].name
-    with session.progress(f"{name} references × training", session.blocks(len(references))) as advance:
+    with _blocks_bar(f"{name} references × training", references, session) as advance:
         every = distances.between(kind, references, training, session.real, progress=advance, **session.computing)
     part = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:count].sort().values
     if _remembers(kind, found, session):
@@ -233,7 +203,7 @@ def _memorization_metrics(kind: Distance, sides: dict[str, Side], found: Found, 
     scale, start = SCALES[kind], time.perf_counter()
     if len(training) < 2:
         return [_skipped("auth_pct", "AuthPct", "needs at least two training shapes")]
-    with session.progress(f"{scale.name} training × generated", session.blocks(len(training))) as advance:
+    with _blocks_bar(f"{scale.name} training × generated", training, session) as advance:
         cross = distances.between(kind, training, generated, session.own, progress=advance, **session.computing)
     inside = _within_training(kind, training, session)
     result = found.memorization = memorization(cross, inside)

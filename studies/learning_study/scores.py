@@ -13,7 +13,8 @@ from dataset_tool.dataset import ViewDataset
 from metrics.cache import ChunkStore, file_hash
 from metrics.protocols import Protocol
 from metrics.report.markdown import Baseline
-from metrics.shapes.evaluate_shapes import Inputs, ProgressBar, Session, evaluate_shapes
+from metrics.session import Inputs, ProgressBar, Session
+from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.sources.network_dataset import DatasetSource, NetworkSource
 from networks.pretrained import load_generator_file
 from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png

@@ -21,7 +21,8 @@ from dataset_tool.dataset import ViewDataset, open_dataset
 from metrics.cache import ChunkStore, content_key
 from metrics.images.detectors import to_uint8
 from metrics.protocols import Protocol
-from metrics.shapes.evaluate_shapes import Inputs, Session, evaluate_shapes
+from metrics.session import Inputs, Session
+from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.shapes.results import Found
 from metrics.sources.folder import Shape
 from metrics.sources.network_dataset import GENERATOR_BATCH, DatasetSource, NetworkSource
