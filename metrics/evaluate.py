@@ -16,8 +16,9 @@ from metrics.images.evaluate_images import Judges, appearance, load_judges
 from metrics.protocols import ImageProtocol, Protocol, load_protocol
 from metrics.report.galleries import histograms, make_galleries
 from metrics.report.html import html
-from metrics.report.markdown import Report, Run, markdown, save_json
+from metrics.report.markdown import markdown
 from metrics.report.published import published_rows
+from metrics.report.report_schema import EvaluationRun, Report, save_json
 from metrics.session import Inputs, ProgressBar, Session
 from metrics.shapes.distances import distance_device
 from metrics.shapes.evaluate_shapes import evaluate_shapes
@@ -199,7 +200,7 @@ def _report(
         rows += published_rows(dataset.category, protocol, len(found.references.ids))
     notes = [*found.notes, *_folder_notes(inputs)]
     return Report(
-        run=Run(
+        run=EvaluationRun(
             generated=inputs.generated.label,
             references=inputs.references.label,
             training=inputs.training.label if inputs.training else "",

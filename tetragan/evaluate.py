@@ -47,7 +47,7 @@ def evaluate(compare: tuple[Path, Path] | None, requirements: tuple[str, ...], *
 
     wanted = [parse_requirement(text) for text in requirements]
     if compare:
-        from metrics.report.markdown import load_report
+        from metrics.report.report_schema import load_report
 
         a, b = load_report(compare[0]), load_report(compare[1])
         click.echo(comparison(a, b, (str(compare[0]), str(compare[1]))), nl=False)

@@ -12,7 +12,7 @@ from metrics.images.classifier import Classifier
 from metrics.images.conditions import Description
 from metrics.images.image_sources import Images
 from metrics.images.text_scores import attribute_accuracy
-from metrics.report.markdown import Metric
+from metrics.report.report_schema import Metric
 from metrics.shapes.set_scores import clipped, record
 
 # Images of one chunk of opinions on disk.

@@ -38,7 +38,7 @@ from metrics.images.image_sources import (
 from metrics.images.kid_cmmd import clip_mmd
 from metrics.images.text_scores import caption_cosines, retrieved
 from metrics.protocols import ImageProtocol
-from metrics.report.markdown import Baseline, Metric
+from metrics.report.report_schema import Baseline, Metric
 from metrics.session import Inputs, Session
 from metrics.shapes.results import Found
 from metrics.shapes.set_scores import clipped, record

@@ -14,7 +14,7 @@ from metrics.images.frechet import frechet_distance_of_features, frechet_infinit
 from metrics.images.image_sources import Images
 from metrics.images.kid_cmmd import kernel_distance
 from metrics.images.precision_recall import manifold_scores
-from metrics.report.markdown import IntervalRecord, Metric
+from metrics.report.report_schema import IntervalRecord, Metric
 
 # Images of one chunk of features on disk.
 CHUNK = 256

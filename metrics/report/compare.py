@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs.loader import nearest
-from metrics.report.markdown import Report, arrow, number
+from metrics.report.markdown import arrow, number
+from metrics.report.report_schema import Report
 from torch_utils.errors import UserError
 
 _OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}

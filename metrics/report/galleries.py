@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from mesh_io.write import write_glb
-from metrics.report.markdown import GalleryItem, Histogram
+from metrics.report.report_schema import GalleryItem, Histogram
 from metrics.report.thumbnails import Thumbnail, thumbnail
 from metrics.session import Inputs
 from metrics.shapes.results import Found

@@ -4,17 +4,8 @@ import base64
 from html import escape
 from pathlib import Path
 
-from metrics.report.markdown import (
-    GalleryItem,
-    Histogram,
-    Metric,
-    Report,
-    arrow,
-    comparison_rows,
-    measured,
-    number,
-    shown_columns,
-)
+from metrics.report.markdown import arrow, comparison_rows, measured, number, shown_columns
+from metrics.report.report_schema import GalleryItem, Histogram, Metric, Report
 
 STYLE = Path(__file__).parent / "report.css"
 # The numbers on top, where they were measured.

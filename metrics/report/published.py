@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from metrics.protocols import Protocol
-from metrics.report.markdown import Baseline
+from metrics.report.report_schema import Baseline
 
 FILE = Path(__file__).parent / "published.yaml"
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metrics.cache import ChunkStore, content_key
 from metrics.protocols import Distance, Protocol
-from metrics.report.markdown import Baseline, Metric
+from metrics.report.report_schema import Baseline, Metric
 from metrics.session import Inputs, Session
 from metrics.shapes import distances
 from metrics.shapes.distances import BLOCK, Side
@@ -143,9 +143,7 @@ def _blocks_bar(label: str, rows: Side, session: Session) -> AbstractContextMana
 
 
 def _within_training(kind: Distance, training: Side, session: Session) -> Tensor:
-    with session.progress(
-        f"{SCALES[kind].name} inside the training shapes", session.chunks(len(training), BLOCK)
-    ) as advance:
+    with _blocks_bar(f"{SCALES[kind].name} inside the training shapes", training, session) as advance:
         return distances.within(kind, training, session.real, progress=advance, **session.computing)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from metrics.protocols import Distance
-from metrics.report.markdown import Baseline, Metric
+from metrics.report.report_schema import Baseline, Metric
 from metrics.shapes.memorization import Memorization
 from metrics.shapes.set_scores import Matrices
 from metrics.shapes.shape_table import ShapeTable

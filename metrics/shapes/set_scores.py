@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metrics.confidence import Interval, bootstrap_mean, subsample
 from metrics.protocols import Distance
-from metrics.report.markdown import IntervalRecord, Metric
+from metrics.report.report_schema import IntervalRecord, Metric
 from metrics.shapes import mmd_cov_1nna as point_sets
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 

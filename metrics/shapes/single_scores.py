@@ -8,7 +8,7 @@ from torch import Tensor
 
 from metrics.confidence import bootstrap_mean
 from metrics.protocols import Protocol
-from metrics.report.markdown import Metric
+from metrics.report.report_schema import Metric
 from metrics.shapes.jsd_f_score import common_cube, f_score, jensen_shannon, occupancy
 from metrics.shapes.mesh_validity import Validity
 from metrics.shapes.results import Found

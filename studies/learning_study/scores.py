@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dataset_tool.dataset import ViewDataset
 from metrics.cache import ChunkStore, file_hash
 from metrics.protocols import Protocol
-from metrics.report.markdown import Baseline
+from metrics.report.report_schema import Baseline
 from metrics.session import Inputs, ProgressBar, Session
 from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.sources.network_dataset import DatasetSource, NetworkSource

@@ -5,7 +5,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from metrics.report.markdown import Baseline, number
+from metrics.report.markdown import number
+from metrics.report.report_schema import Baseline
 from studies.learning_study.plan import Study, Variant
 from studies.learning_study.scores import RunScores, Score
 

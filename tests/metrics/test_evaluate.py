@@ -15,7 +15,8 @@ from metrics.cache import file_hash
 from metrics.evaluate import Options, resolved_protocol, run
 from metrics.report.compare import comparison, parse_requirement, unmet
 from metrics.report.html import html
-from metrics.report.markdown import Report, load_report, markdown
+from metrics.report.markdown import markdown
+from metrics.report.report_schema import Report, load_report
 from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from tests.metrics.boxes import write_boxes

@@ -20,7 +20,7 @@ from metrics.images.detectors import load_detector
 from metrics.images.evaluate_images import load_judges
 from metrics.images.image_sources import dataset_images, draw_normals, folder_images, make_studio, normal_images
 from metrics.protocols import ImageProtocol, Protocol
-from metrics.report.markdown import Metric, Report, load_report
+from metrics.report.report_schema import Metric, Report, load_report
 from metrics.report.thumbnails import thumbnail
 from metrics.sources.folder import FolderSource
 from metrics.sources.network_dataset import DatasetSource, NetworkSource

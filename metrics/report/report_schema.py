@@ -1,0 +1,132 @@
+"""The schema of `report.json`, from which the Markdown (`markdown.py`) and the page (`html.py`) are made."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from torch_utils.errors import UserError
+from torch_utils.files import write_text
+
+Direction = Literal["lower", "higher", "target"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IntervalRecord(_Section):
+    """A confidence interval, in the metric's unit."""
+
+    low: float
+    high: float
+    method: str
+
+
+class Metric(_Section):
+    """One number, or the reason why there is none.
+
+    name: stable, e.g. "mmd_cd". direction: which way is better; "target" means that `target` is ideal. n: how many
+    shapes or images it stands on. status: "ok", "skipped" (not asked for or something is not at hand) or "failed".
+    group: "" for the scores, "attributes" for what a classifier says, which has a table of its own.
+    """
+
+    name: str
+    title: str
+    value: float | None = None
+    unit: str = ""
+    direction: Direction = "lower"
+    target: float | None = None
+    interval: IntervalRecord | None = None
+    n: int = 0
+    status: Literal["ok", "skipped", "failed"] = "ok"
+    reason: str = ""
+    seconds: float = 0.0
+    group: Literal["", "attributes"] = ""
+
+
+class Baseline(_Section):
+    """A row to compare with: values by metric name. comparable: measured here under the same protocol and data."""
+
+    name: str
+    values: dict[str, float]
+    comparable: bool
+    note: str = ""
+
+
+class EvaluationRun(_Section):
+    """What was measured, and with what."""
+
+    generated: str
+    references: str
+    training: str = ""
+    network: str = ""
+    network_sha256: str = ""
+    nimg: int | None = None
+    dataset: str = ""
+    dataset_hash: str = ""
+    num_generated: int
+    num_references: int
+    num_training: int = 0
+    commit: str = ""
+    seconds: float = 0.0
+    notes: list[str] = Field(default_factory=list)
+
+
+class GalleryItem(_Section):
+    """One shape in a gallery, and the shape beside it, if any.
+
+    thumbnail, mesh, other_thumbnail, other_mesh: file names below the report's folder ("" if there is none).
+    """
+
+    id: str
+    caption: str = ""
+    thumbnail: str = ""
+    mesh: str = ""
+    other_id: str = ""
+    other_thumbnail: str = ""
+    other_mesh: str = ""
+
+
+class Histogram(_Section):
+    """Counts between edges (one more than counts)."""
+
+    title: str
+    unit: str
+    edges: list[float]
+    counts: list[int]
+
+
+class Report(_Section):
+    """Everything that an evaluation found."""
+
+    schema_version: Literal[1] = 1
+    run: EvaluationRun
+    protocol: dict[str, Any]
+    metrics: list[Metric]
+    baselines: list[Baseline] = Field(default_factory=list)
+    galleries: dict[str, list[GalleryItem]] = Field(default_factory=dict)
+    histograms: list[Histogram] = Field(default_factory=list)
+    failures: list[GalleryItem] = Field(default_factory=list)
+
+    def metric(self, name: str) -> Metric | None:
+        """A metric by name, None if the report has none of that name."""
+        return next((m for m in self.metrics if m.name == name), None)
+
+
+def save_json(report: Report, path: Path) -> None:
+    """Write `report.json`."""
+    write_text(path, json.dumps(report.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def load_report(path: Path) -> Report:
+    """Read and check a `report.json`. UserError names the file and the first field that is wrong."""
+    try:
+        return Report.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); expected a report.json of `evaluate`") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        raise UserError(f"{path}: is not a report of `evaluate`: {field}: {first['msg']}") from None
