@@ -1,10 +1,12 @@
-"""The gate for shipped chairs.
+"""Whether a network of chairs is good enough to be included.
 
     python -m studies.release_criteria --network FILE --data DATASET --classifier DIR --out DIR
 
-Measures the network, the same network before training, and the same network with one latent for all samples, against
-held-out chairs; prints and writes gate.md and gate.json. Exit status 1 where the network misses a demand, or where one
-of the other two misses none (the gate is blind then).
+Measures three generators against held-out chairs: the candidate, the same generator before training, and the candidate
+with one latent for all samples. Prints and writes release_criteria.md and release_criteria.json.
+
+Exit status 1 where the candidate misses a criterion. The other two must fail; where one passes, the criteria prove
+nothing and the exit status is 1 as well.
 """
 
 from collections.abc import Sequence
@@ -32,9 +34,18 @@ from rendering.camera_distribution import CameraDistribution
 from sampling.generate import styles
 from studies.plain_errors import PlainErrors
 from studies.release_criteria.chair_types import TypeRule, occurring, type_probabilities
-from studies.release_criteria.classifier import SIDE, Judge, load_judge
+from studies.release_criteria.classifier import SIDE, ChairClassifier, load_chair_classifier
 from studies.release_criteria.classifier_data import CATEGORY, load_views
-from studies.release_criteria.criteria import SHAPES, Figures, Floor, Line, as_json, judged, markdown, passes
+from studies.release_criteria.criteria import (
+    SHAPES,
+    Criterion,
+    Figures,
+    TrainTestReference,
+    check_criteria,
+    criteria_json,
+    criteria_markdown,
+    passes,
+)
 from studies.release_criteria.train_classifier import load_rules
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
@@ -42,12 +53,13 @@ from torch_utils.files import write_json, write_text
 from torch_utils.progress import progress_bar
 
 NETWORK, UNTRAINED, COLLAPSED, REAL = "network", "untrained", "collapsed", "held-out chairs"
+REPORT = "release_criteria"
 CLASSIFIER = Path(__file__).parent / "chair_classifier"
 TRUNCATION = 1.0
 
 
 class OneSeed(NetworkSource):
-    """A generator that has collapsed: every sample is that of the first seed."""
+    """A collapsed generator: every sample is that of the first seed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,22 +74,22 @@ class OneSeed(NetworkSource):
 
 
 @dataclass(frozen=True)
-class Examination:
-    """What every generator is held against. views: images of each shape that the classifier sees."""
+class Comparison:
+    """What every generator is compared with. views: images of each shape that the classifier sees."""
 
     dataset: ViewDataset
     references: DatasetSource
-    judge: Judge
+    classifier: ChairClassifier
     rules: list[TypeRule]
     views: int
     cache: Path
     training: DatasetSource
 
 
-def protocol(count: int) -> Protocol:
+def criteria_protocol(count: int) -> Protocol:
     """2,048 points, as many generated shapes at ψ 1 as held-out ones."""
     return Protocol(
-        name="gate",
+        name="release criteria",
         version=1,
         description="MMD, COV and 1-NNA with CD; components and empty surfaces",
         max_references=count,
@@ -90,7 +102,7 @@ def protocol(count: int) -> Protocol:
 
 @torch.no_grad()
 def images_of(source: NetworkSource, camera_distribution: CameraDistribution, views: int) -> Tensor:
-    """Every sample by `views` cameras of the camera distribution: uint8 [samples · views, 3, S, S] on black, S ≥ 64."""
+    """Every sample seen by `views` random cameras: uint8 [samples · views, 3, S, S] on black, S ≥ 64."""
     generator: Generator = source.generator
     side, parts = max(SIDE, generator.config.data.resolution), []
     with progress_bar("images", source.count) as advance:
@@ -104,29 +116,33 @@ def images_of(source: NetworkSource, camera_distribution: CameraDistribution, vi
     return torch.cat(parts)
 
 
-def look(images: Tensor, exam: Examination) -> tuple[float, dict[str, int]]:
-    """The share of images taken for chairs, %, and how many shapes are of each type.
+def classify_views(images: Tensor, comparison: Comparison) -> tuple[float, dict[str, int]]:
+    """The share of images classified as chairs, %, and the number of shapes of each type.
 
-    A shape that most of its images do not show as a chair is of no type: of a ball, the judge would name one too.
+    A shape counts as of a type only if most of its images are classified as chairs. The classifier was trained on
+    types of chairs alone, so it would name one for a ball too.
     """
-    found, values = exam.judge.probabilities(images), exam.judge.values
+    found, values = comparison.classifier.probabilities(images), comparison.classifier.values
     chairs = (found[CATEGORY].argmax(1) == values[CATEGORY].index("chair")).float()
-    is_chair = chairs.view(-1, exam.views).mean(1) > 0.5
-    types = {name: p * is_chair for name, p in type_probabilities(found, values, exam.views).items()}
-    return 100 * float(chairs.double().mean()), occurring(exam.rules, types)
+    is_chair = chairs.view(-1, comparison.views).mean(1) > 0.5
+    types = {name: p * is_chair for name, p in type_probabilities(found, values, comparison.views).items()}
+    return 100 * float(chairs.double().mean()), occurring(comparison.rules, types)
 
 
-def measure(source: NetworkSource, exam: Examination, training: DatasetSource | None) -> tuple[Figures, Found]:
+def measure_figures(
+    source: NetworkSource, comparison: Comparison, training: DatasetSource | None
+) -> tuple[Figures, Found]:
     """All figures of a generator."""
 
     def progress(what: str, total: int) -> AbstractContextManager:
         return progress_bar(what, total)
 
-    store = ChunkStore(exam.cache)
-    session = Session(protocol(len(exam.references.ids)), store, store, progress)
-    found = evaluate_shapes(Inputs(source, exam.references, training), session)
+    store = ChunkStore(comparison.cache)
+    session = Session(criteria_protocol(len(comparison.references.ids)), store, store, progress)
+    found = evaluate_shapes(Inputs(source, comparison.references, training), session)
     values = {metric.name: metric.value for metric in found.metrics}
-    chairs, types = look(images_of(source, exam.dataset.camera_distribution, exam.views), exam)
+    images = images_of(source, comparison.dataset.camera_distribution, comparison.views)
+    chairs, types = classify_views(images, comparison)
     figures = Figures(
         generated=source.count,
         references=int(found.references.usable.sum()),
@@ -141,15 +157,15 @@ def measure(source: NetworkSource, exam: Examination, training: DatasetSource | 
     return figures, found
 
 
-def floor_of(found: Found) -> Floor:
-    """The real shapes' figures, from the rows that the evaluation puts beside a network."""
+def train_test_reference(found: Found) -> TrainTestReference:
+    """The scores of real shapes, from the rows that the evaluation lists next to a network."""
     rows = {row.name: row.values for row in found.baselines}
-    floor, single = rows["training shapes (the floor)"], rows["best single training shape, repeated"]
-    return Floor(floor["mmd_cd"], floor["cov_cd"], single["mmd_cd"])
+    reference, single = rows["training shapes (the floor)"], rows["best single training shape, repeated"]
+    return TrainTestReference(reference["mmd_cd"], reference["cov_cd"], single["mmd_cd"])
 
 
 def untrained(network: Generator, path: Path) -> Generator:
-    """The generator that the network was when its training began; written to `path`."""
+    """The generator before its first training step; written to `path`."""
     config = network.config
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
@@ -158,76 +174,96 @@ def untrained(network: Generator, path: Path) -> Generator:
     return load_generator_file(path)[0]
 
 
-def examine(network: str, exam: Examination, out: Path) -> tuple[dict[str, Figures], Floor]:
-    """The figures of the network, of its start, and of one seed repeated."""
+def measure_generators(
+    network: str, comparison: Comparison, out: Path
+) -> tuple[dict[str, Figures], TrainTestReference]:
+    """The figures of the candidate, of its start, and of one seed repeated."""
     file = network_file(network)
     generator, _ = load_generator_file(file)
-    count = len(exam.references.ids)
+    count = len(comparison.references.ids)
     start = out / "untrained.safetensors"
     figures = {}
-    figures[NETWORK], found = measure(NetworkSource(file, generator, count, TRUNCATION), exam, exam.training)
+    source = NetworkSource(file, generator, count, TRUNCATION)
+    figures[NETWORK], found = measure_figures(source, comparison, comparison.training)
     source = NetworkSource(start, untrained(generator, start), count, TRUNCATION)
-    figures[UNTRAINED], _ = measure(source, exam, None)
-    figures[COLLAPSED], _ = measure(OneSeed(file, generator, count, TRUNCATION), exam, None)
-    return figures, floor_of(found)
+    figures[UNTRAINED], _ = measure_figures(source, comparison, None)
+    source = OneSeed(file, generator, count, TRUNCATION)
+    figures[COLLAPSED], _ = measure_figures(source, comparison, None)
+    return figures, train_test_reference(found)
 
 
-def write(out: Path, figures: dict[str, Figures], floor: Floor, exam: Examination) -> dict[str, list[Line]]:
-    """gate.md and gate.json; every generator's lines."""
-    lines = {name: judged(each, floor, exam.rules) for name, each in figures.items()}
-    ids = exam.references.ids
-    real_chairs, real_types = look(load_views(exam.dataset, ids, exam.views), exam)
-    types: dict[str, Any] = {name: each.types for name, each in figures.items()} | {REAL: real_types}
-    verdict = "passed" if passes(lines[NETWORK]) else "not passed"
-    notes = [
-        f"{len(ids)} samples at ψ 1 against {len(ids)} held-out chairs, 2,048 points; CD is squared, both directions "
-        f"summed, ×10⁻³; floor and best single chair among {len(exam.training.ids)} "
-        "training chairs",
-        f"the classifier saw {exam.views} images of each; of the held-out chairs' it takes {real_chairs:.1f} % for "
-        "chairs",
-        "untrained: the same generator before its first step; collapsed: the network with seed 0 for all samples",
+def report_notes(samples: int, training: int, views: int, real_chairs: float) -> list[str]:
+    """How the figures were measured. real_chairs: held-out images classified as chairs, %."""
+    return [
+        f"{samples} samples at ψ 1 against {samples} held-out chairs, 2,048 points. CD ×10⁻³ is squared and sums both "
+        "directions.",
+        f"The train-vs-test reference and the best single chair are taken from {training} training chairs.",
+        f"The classifier saw {views} images of each shape. It classifies {real_chairs:.1f} % of the held-out images as "
+        "chairs.",
+        "untrained: the same generator before its first step. collapsed: the network with seed 0 for all samples.",
     ]
-    write_text(out / "gate.md", markdown(f"Gate: {verdict}", lines, types, exam.rules, notes))
-    write_json(out / "gate.json", as_json(figures, lines, floor) | {REAL: {"chairs": real_chairs, "types": real_types}})
-    return lines
+
+
+def write_criteria(
+    out: Path, figures: dict[str, Figures], reference: TrainTestReference, comparison: Comparison
+) -> dict[str, list[Criterion]]:
+    """Write release_criteria.md and .json; returns every generator's criteria."""
+    criteria = {name: check_criteria(each, reference, comparison.rules) for name, each in figures.items()}
+    ids, views = comparison.references.ids, comparison.views
+    real_chairs, real_types = classify_views(load_views(comparison.dataset, ids, views), comparison)
+    types: dict[str, Any] = {name: each.types for name, each in figures.items()} | {REAL: real_types}
+    title = "Release criteria: " + ("passed" if passes(criteria[NETWORK]) else "not passed")
+    notes = report_notes(len(ids), len(comparison.training.ids), views, real_chairs)
+    write_text(out / f"{REPORT}.md", criteria_markdown(title, criteria, types, comparison.rules, notes))
+    real = {REAL: {"chairs": real_chairs, "types": real_types}}
+    write_json(out / f"{REPORT}.json", criteria_json(figures, criteria, reference) | real)
+    return criteria
 
 
 @click.command(cls=PlainErrors)
-@click.option("--network", required=True, help="A network file, a folder with one, or a included network's name.")
+@click.option("--network", required=True, help="A network file, a folder with one, or the name of an included network.")
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset of procedural chairs.")
 @click.option(
     "--classifier",
     type=click.Path(path_type=Path),
     default=CLASSIFIER,
-    help="Of `studies.release_criteria.train_classifier`.  [default: ours]",
+    show_default="the included one",
+    help="Folder from `studies.release_criteria.train_classifier`.",
 )
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report; goes on there.")
-@click.option("--count", default=SHAPES, show_default=True, help="Held-out chairs, and as many samples.")
-@click.option("--training", default=400, show_default=True, help="Training chairs for floor and best single chair.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Folder of the report; its cache is reused.",
+)
+@click.option("--count", default=SHAPES, show_default=True, help="Held-out chairs at most, and as many samples.")
+@click.option(
+    "--training", default=400, show_default=True, help="Training chairs for the reference and the best single chair."
+)
 def main(network: str, data: Path, classifier: Path, out: Path, count: int, training: int) -> None:
-    """Hold a network against the demands on those that are shipped."""
+    """Check a network against the release criteria."""
     dataset = open_dataset(data)
     rules, views = load_rules(classifier)
     references = DatasetSource(dataset, "test", count)
     if not references.ids or not dataset.splits["train"]:
-        raise UserError(f"{data}: the gate needs a test and a train split; split again with: tetragan dataset split")
+        raise UserError(f"{data}: expected train and test splits; make them with: tetragan dataset split {data}")
     out.mkdir(parents=True, exist_ok=True)
-    exam = Examination(
+    comparison = Comparison(
         dataset,
         references,
-        load_judge(classifier),
+        load_chair_classifier(classifier),
         rules,
         views,
         out / "cache",
         DatasetSource(dataset, "train", training),
     )
-    figures, floor = examine(network, exam, out)
-    lines = write(out, figures, floor, exam)
-    click.echo((out / "gate.md").read_text(encoding="utf-8"))
-    blind = [name for name in (UNTRAINED, COLLAPSED) if passes(lines[name])]
-    for name in blind:
-        click.echo(f"The gate is blind: the {name} generator passes it.", err=True)
-    if blind or not passes(lines[NETWORK]):
+    figures, reference = measure_generators(network, comparison, out)
+    criteria = write_criteria(out, figures, reference, comparison)
+    click.echo((out / f"{REPORT}.md").read_text(encoding="utf-8"))
+    wrongly_passed = [name for name in (UNTRAINED, COLLAPSED) if passes(criteria[name])]
+    for name in wrongly_passed:
+        click.echo(f"The {name} generator passes too, so these criteria prove nothing.", err=True)
+    if wrongly_passed or not passes(criteria[NETWORK]):
         raise SystemExit(1)
 
 

@@ -1,4 +1,4 @@
-"""The types of chair that the procedural data hold, as sums of a judge's probabilities, and when one was found."""
+"""The types of chair in the procedural data, and when the classifier's probabilities count as one."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,16 +24,16 @@ TYPES: dict[str, tuple[str, tuple[str, ...]]] = {
     "shell": ("back", ("shell",)),
 }
 ATTRIBUTES = ("type", "legs", "back", "arms")
-# A shape is taken for a type above a probability that at most this share of the other shapes reaches.
+# A shape is of a type if its probability exceeds one that at most this share of the other shapes reaches.
 FALSE_POSITIVES = 0.005
 
 
 @dataclass(frozen=True)
 class TypeRule:
-    """When a shape counts as of a type, and how far to trust it, from held-out shapes.
+    """When a shape counts as of a type, and how reliable that is, from held-out shapes.
 
-    threshold: probability, mean over the views. share: of the data. recall: of those of the type that pass;
-    false_positives: of the others that pass.
+    threshold: of the probability, mean over the views. share: of the data. recall: share of the shapes of the type
+    that pass. false_positives: share of the others that pass.
     """
 
     name: str
@@ -43,7 +43,7 @@ class TypeRule:
     false_positives: float
 
     def needed(self, count: int) -> int:
-        """How many of `count` shapes must pass before the type occurs: more than would by mistake."""
+        """How many of `count` shapes must pass for the type to count: more than would by mistake."""
         return 1 + int(self.false_positives * count)
 
 
@@ -65,14 +65,14 @@ def type_probabilities(
 
 
 def threshold_of(probability: Tensor, truth: Tensor) -> float:
-    """The lowest threshold from 0.5 on that at most FALSE_POSITIVES of the others pass. Both [shapes], truth bool."""
+    """The lowest threshold ≥ 0.5 that at most FALSE_POSITIVES of the others exceed. Both [shapes], truth bool."""
     others = probability[~truth].sort(descending=True).values
     allowed = int(FALSE_POSITIVES * len(others))
     return max(0.5, float(others[allowed])) if len(others) else 0.5
 
 
 def make_rule(name: str, threshold: float, probability: Tensor, truth: Tensor) -> TypeRule:
-    """What a threshold is worth on these shapes. probability, truth (bool): [shapes]."""
+    """Recall and false positives of a threshold on these shapes. probability, truth (bool): [shapes]."""
     passed = probability > threshold
     return TypeRule(
         name=name,

@@ -1,8 +1,7 @@
-"""A small residual network that says what a image shows: several attributes at once, each with its own softmax.
+"""A small residual network (He et al. 2016) that classifies several attributes of an image, each with its own softmax.
 
-Kept as a folder in the form of `transformers` (a ResNet with basic layers: He et al. 2016), whose tensor names it has,
-so that `AutoModelForImageClassification` reads it too; here it runs without that package. Labels read
-"attribute=value", e.g. "category=chair", "legs=star".
+It is stored as a folder that `transformers` can load with `AutoModelForImageClassification`: the tensors have that
+package's names. Here it runs without the package. A label reads "attribute=value", e.g. "category=chair", "legs=star".
 """
 
 import json
@@ -54,44 +53,44 @@ class _Residual(nn.Module):
 
 
 class _Named(nn.Module):
-    """Parts under the names that `transformers` gives them."""
+    """Modules under the names that `transformers` gives them."""
 
-    def __init__(self, **parts: nn.Module) -> None:
+    def __init__(self, **modules: nn.Module) -> None:
         super().__init__()
-        for name, part in parts.items():
-            self.add_module(name, part)
+        for name, module in modules.items():
+            self.add_module(name, module)
 
 
-class Network(nn.Module):
+class ResNet(nn.Module):
     """Images [B, 3, 64, 64] in [−1, 1] → logits [B, labels]."""
 
     def __init__(self, labels: int) -> None:
         super().__init__()
         widths = [EMBEDDING, *HIDDEN]
         stages = [_Residual(widths[i], widths[i + 1], 1 if i == 0 else 2) for i in range(len(HIDDEN))]
-        entry = _Convolution(3, EMBEDDING, 7, 2)
+        stem = _Convolution(3, EMBEDDING, 7, 2)
         named = nn.ModuleList([_Named(layers=nn.ModuleList([stage])) for stage in stages])
-        self.resnet = _Named(embedder=_Named(embedder=entry), encoder=_Named(stages=named))
+        self.resnet = _Named(embedder=_Named(embedder=stem), encoder=_Named(stages=named))
         self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(HIDDEN[-1], labels))
-        self._body = [entry, nn.MaxPool2d(3, 2, 1), *stages]  # a list: the parts are registered above
+        self._body = [stem, nn.MaxPool2d(3, 2, 1), *stages]  # a list, since the modules are registered above
 
     def forward(self, images: Tensor) -> Tensor:
         x = images
-        for part in self._body:
-            x = part(x)
+        for module in self._body:
+            x = module(x)
         return self.classifier(x.mean((2, 3)))
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A network and what its outputs mean. columns: outputs of each attribute; values: their names in that order."""
+class ChairClassifier:
+    """A network and the label "attribute=value" of each of its outputs."""
 
-    network: Network
+    network: ResNet
     labels: tuple[str, ...]
 
     @property
     def columns(self) -> dict[str, list[int]]:
-        """The outputs that belong to each attribute."""
+        """The indices of each attribute's outputs."""
         found: dict[str, list[int]] = {}
         for column, label in enumerate(self.labels):
             found.setdefault(attribute_and_value(label)[0], []).append(column)
@@ -99,7 +98,7 @@ class Judge:
 
     @property
     def values(self) -> dict[str, tuple[str, ...]]:
-        """The values of each attribute, in the order of its outputs."""
+        """The names of each attribute's values, in the order of its outputs."""
         return {
             name: tuple(attribute_and_value(self.labels[c])[1] for c in columns)
             for name, columns in self.columns.items()
@@ -114,7 +113,7 @@ class Judge:
 
 
 @contextmanager
-def _evaluating(network: Network) -> Iterator[None]:
+def _evaluating(network: ResNet) -> Iterator[None]:
     before = network.training
     network.eval()
     try:
@@ -124,7 +123,7 @@ def _evaluating(network: Network) -> Iterator[None]:
 
 
 def inputs(images: Tensor) -> Tensor:
-    """Images uint8 [B, 3, S, S] as the network takes them: averaged down to 64 px, in [−1, 1]."""
+    """The network's input from images uint8 [B, 3, S, S]: averaged down to 64 px, in [−1, 1]."""
     side = images.shape[-1]
     if side % SIDE:
         raise UserError(f"classifier: expected images of a multiple of {SIDE} px, got {side}")
@@ -139,10 +138,10 @@ def labels_of(values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, found in values.items() for value in found)
 
 
-def save_judge(judge: Judge, folder: Path) -> None:
+def save_chair_classifier(classifier: ChairClassifier, folder: Path) -> None:
     """Write the folder: config.json, model.safetensors, preprocessor_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().contiguous() for name, value in judge.network.state_dict().items()}
+    state = {name: value.detach().contiguous() for name, value in classifier.network.state_dict().items()}
     with replacing(folder / WEIGHTS) as temporary:
         save_file(state, temporary, metadata={"format": "pt"})
     write_json(
@@ -157,8 +156,8 @@ def save_judge(judge: Judge, folder: Path) -> None:
             "layer_type": "basic",
             "hidden_act": "relu",
             "downsample_in_first_stage": False,
-            "id2label": {str(i): label for i, label in enumerate(judge.labels)},
-            "label2id": {label: i for i, label in enumerate(judge.labels)},
+            "id2label": {str(i): label for i, label in enumerate(classifier.labels)},
+            "label2id": {label: i for i, label in enumerate(classifier.labels)},
         },
     )
     write_json(
@@ -177,8 +176,8 @@ def save_judge(judge: Judge, folder: Path) -> None:
     )
 
 
-def load_judge(folder: Path) -> Judge:
-    """The judge of a folder that `save_judge` wrote. UserError for any other folder."""
+def load_chair_classifier(folder: Path) -> ChairClassifier:
+    """Read a folder written by `save_chair_classifier`. UserError for any other folder."""
     make = "make one with: python -m studies.release_criteria.train_classifier --data DATASET --out DIR"
     try:
         named = json.loads((folder / CONFIG).read_text(encoding="utf-8"))["id2label"]
@@ -186,11 +185,11 @@ def load_judge(folder: Path) -> Judge:
         state = load_file(folder / WEIGHTS)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"--classifier {folder}: is no classifier of this program ({reason}); {make}") from None
-    network = Network(len(labels))
+        raise UserError(f"--classifier {folder}: cannot be read as a classifier ({reason}); {make}") from None
+    network = ResNet(len(labels))
     try:
         network.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:120]
-        raise UserError(f"--classifier {folder}: its weights are of another network ({reason}); {make}") from None
-    return Judge(network.eval(), labels)
+        raise UserError(f"--classifier {folder}: its weights do not fit the network ({reason}); {make}") from None
+    return ChairClassifier(network.eval(), labels)

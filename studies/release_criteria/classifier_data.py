@@ -1,4 +1,4 @@
-"""Labeled images for the classifier: a dataset's chairs by their attributes, and other categories made alike."""
+"""Labeled images for the classifier: a dataset's chairs with their attributes, and other procedural categories."""
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,10 +26,11 @@ UNKNOWN = -1
 
 
 @dataclass(frozen=True)
-class Images:
-    """Images uint8 [N, 3, 64, 64] on black, `views` in a row of each shape.
+class LabeledImages:
+    """Images uint8 [N, 3, 64, 64] on black; the `views` of a shape follow each other.
 
-    targets [N]: index of each attribute's value, UNKNOWN where it does not apply (a car's legs). attributes: of shapes.
+    targets [N]: index of each attribute's value, UNKNOWN where it does not apply (a car's legs). attributes: one
+    mapping a shape.
     """
 
     images: Tensor
@@ -42,21 +43,21 @@ class Images:
 
 
 def chair_attributes(dataset: ViewDataset, shape_ids: Sequence[str]) -> list[Mapping[str, Any]]:
-    """The attributes of chairs. UserError for a dataset that does not state them."""
+    """The attributes of chairs. UserError for a dataset without them."""
     found = []
     for shape_id in shape_ids:
         attributes = dataset.meta(shape_id).get("attributes", {})
         if not all(name in attributes for name in ATTRIBUTES):
             raise UserError(
-                f"{dataset.path}: {shape_id} does not state {', '.join(ATTRIBUTES)}; the classifier learns from "
-                "procedural chairs: tetragan dataset procedural --category chair"
+                f"{dataset.path}: {shape_id} has no {', '.join(ATTRIBUTES)} in its meta.json; make chairs "
+                "that have, with: tetragan dataset procedural --category chair"
             )
         found.append(attributes)
     return found
 
 
 def attribute_values(attributes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """The values of the category and of every chair attribute that occur."""
+    """The values of the category, and those of every chair attribute that occur."""
     return {CATEGORY: tuple(CATEGORIES)} | {
         name: tuple(sorted({str(one[name]) for one in attributes})) for name in ATTRIBUTES
     }
@@ -80,8 +81,8 @@ def gather(
     split: str,
     views: int,
     values: Mapping[str, Sequence[str]],
-) -> Images:
-    """A split's images, chairs first. values: of each attribute; one that is not among them is UNKNOWN."""
+) -> LabeledImages:
+    """A split's images, chairs first. values: the known values of each attribute; any other is UNKNOWN."""
     ids = chairs.splits[split]
     attributes = chair_attributes(chairs, ids)
     rows: list[Mapping[str, Any]] = [{**one, CATEGORY: "chair"} for one in attributes]
@@ -94,13 +95,13 @@ def gather(
         index = {value: i for i, value in enumerate(known)}
         each = torch.tensor([index.get(str(row.get(name)), UNKNOWN) for row in rows])
         targets[name] = each.repeat_interleave(views)
-    return Images(torch.cat(images), targets, rows, views)
+    return LabeledImages(torch.cat(images), targets, rows, views)
 
 
 def other_categories(chairs: ViewDataset, folder: Path, count: int, views: int) -> dict[str, ViewDataset]:
     """Datasets of all other procedural categories, with the chairs' cameras, scale, shading and resolution.
 
-    What `folder` already holds is kept.
+    Whatever `folder` already holds is reused.
     """
     renderer = chairs.header.renderer
     found = {}

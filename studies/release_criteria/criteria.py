@@ -1,4 +1,4 @@
-"""What a included network must reach, and the tables that say whether it does. Nothing is measured here."""
+"""The release criteria: what an included network must reach, and the tables that show it. Nothing is measured here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -7,18 +7,21 @@ from typing import Any
 from metrics.report.markdown import number
 from studies.release_criteria.chair_types import TypeRule
 
-SHAPES = 200  # on each side, at least
-MMD_OF_FLOOR = 1.6
+SHAPES = 200  # fewest on each side
+MMD_OF_REFERENCE = 1.6
 MMD_OF_SINGLE = 0.5
-COV_OF_FLOOR = 0.75
+COV_OF_REFERENCE = 0.75
 COMPONENTS = 1.1
 CHAIRS = 90.0  # % of the images
 
 
 @dataclass(frozen=True)
-class Floor:
-    """The same distances for real shapes. mmd, cov: training shapes against the held-out ones. single_mmd: of the one
-    training shape, repeated, that does best."""
+class TrainTestReference:
+    """The same scores for real shapes.
+
+    mmd ×10⁻³, cov in %: of training shapes against held-out ones. single_mmd ×10⁻³: of the single training shape that
+    does best when it is repeated.
+    """
 
     mmd: float
     cov: float
@@ -29,8 +32,8 @@ class Floor:
 class Figures:
     """What was measured of a generator; None where no shape had a usable surface.
 
-    mmd ×10⁻³; cov, one_nna, chairs in %. empty: shapes without a surface. chairs: images taken for chairs. types: how
-    many shapes were found to be of each type.
+    mmd ×10⁻³; cov, one_nna, chairs in %. empty: shapes without a surface. chairs: images classified as chairs. types:
+    number of shapes of each type.
     """
 
     generated: int
@@ -45,42 +48,42 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One demand. passed: None where the figure is only reported."""
+class Criterion:
+    """One row of the table. passed: None where the figure is only reported."""
 
     name: str
-    demand: str
+    threshold: str
     value: str
     passed: bool | None
 
 
-def judged(figures: Figures, floor: Floor, rules: Sequence[TypeRule]) -> list[Line]:
-    """Every line of the gate for one generator."""
+def check_criteria(figures: Figures, reference: TrainTestReference, rules: Sequence[TypeRule]) -> list[Criterion]:
+    """Every criterion for one generator."""
     mmd, cov, components = figures.mmd, figures.cov, figures.components
     missing = [rule.name for rule in rules if figures.types.get(rule.name, 0) < rule.needed(figures.generated)]
     fewest = min(figures.generated, figures.references)
     equal = figures.generated == figures.references
     return [
-        Line("shapes on each side", f"equal, ≥ {SHAPES}", str(fewest), equal and fewest >= SHAPES),
-        _at_most("MMD-CD ×10⁻³, of the floor's", mmd, MMD_OF_FLOOR, floor.mmd),
-        _at_most("MMD-CD ×10⁻³, of one chair repeated", mmd, MMD_OF_SINGLE, floor.single_mmd),
-        Line(
-            "COV-CD %",
-            f"≥ {COV_OF_FLOOR} × {number(floor.cov)} = {number(COV_OF_FLOOR * floor.cov)}",
+        Criterion("shapes on each side", f"equal, ≥ {SHAPES}", str(fewest), equal and fewest >= SHAPES),
+        _at_most("MMD-CD ×10⁻³, against the train-vs-test reference", mmd, MMD_OF_REFERENCE, reference.mmd),
+        _at_most("MMD-CD ×10⁻³, against one chair repeated", mmd, MMD_OF_SINGLE, reference.single_mmd),
+        Criterion(
+            "COV-CD %, against the train-vs-test reference",
+            f"≥ {COV_OF_REFERENCE} × {number(reference.cov)} = {number(COV_OF_REFERENCE * reference.cov)}",
             number(cov),
-            cov is not None and cov >= COV_OF_FLOOR * floor.cov,
+            cov is not None and cov >= COV_OF_REFERENCE * reference.cov,
         ),
-        Line("1-NNA-CD %", "reported (50 is ideal)", number(figures.one_nna), None),
-        Line(
+        Criterion("1-NNA-CD %", "reported (50 is ideal)", number(figures.one_nna), None),
+        Criterion(
             "components a shape",
             f"≤ {COMPONENTS}",
             number(components),
             components is not None and components <= COMPONENTS,
         ),
-        Line("empty surfaces", "0", str(figures.empty), figures.empty == 0),
-        Line("images taken for chairs %", f"≥ {CHAIRS:g}", number(figures.chairs), figures.chairs >= CHAIRS),
-        Line(
-            "types of chair that occur",
+        Criterion("empty surfaces", "0", str(figures.empty), figures.empty == 0),
+        Criterion("images classified as chairs %", f"≥ {CHAIRS:g}", number(figures.chairs), figures.chairs >= CHAIRS),
+        Criterion(
+            "types of chair found",
             f"all {len(rules)}",
             f"{len(rules) - len(missing)}" + (f", not {', '.join(missing)}" if missing else ""),
             bool(rules) and not missing,
@@ -88,31 +91,32 @@ def judged(figures: Figures, floor: Floor, rules: Sequence[TypeRule]) -> list[Li
     ]
 
 
-def _at_most(name: str, value: float | None, factor: float, of: float) -> Line:
-    demand = f"≤ {factor} × {number(of)} = {number(factor * of)}"
-    return Line(name, demand, number(value), value is not None and value <= factor * of)
+def _at_most(name: str, value: float | None, factor: float, of: float) -> Criterion:
+    threshold = f"≤ {factor} × {number(of)} = {number(factor * of)}"
+    return Criterion(name, threshold, number(value), value is not None and value <= factor * of)
 
 
-def passes(lines: Sequence[Line]) -> bool:
-    """Whether no demand is missed."""
-    return all(line.passed is not False for line in lines)
+def passes(criteria: Sequence[Criterion]) -> bool:
+    """Whether no criterion is missed."""
+    return all(criterion.passed is not False for criterion in criteria)
 
 
-def markdown(
+def criteria_markdown(
     title: str,
-    lines: Mapping[str, Sequence[Line]],
+    criteria: Mapping[str, Sequence[Criterion]],
     types: Mapping[str, Mapping[str, int]],
     rules: Sequence[TypeRule],
     notes: Sequence[str],
 ) -> str:
-    """gate.md: the demands by generator (the first is the one at the gate), then the types by generator."""
-    names = list(lines)
+    """release_criteria.md: criteria by generator (the candidate first), then chair types by generator."""
+    names = list(criteria)
     text = [f"# {title}", "", *[f"- {note}" for note in notes], ""]
-    text += ["| | demand | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
-    for row in zip(*lines.values(), strict=True):
-        cells = " | ".join(f"{line.value}{_mark(line.passed)}" for line in row)
-        text.append(f"| {row[0].name} | {row[0].demand} | {cells} |")
-    text.append("| **passes** | | " + " | ".join("yes" if passes(each) else "**no**" for each in lines.values()) + " |")
+    text += ["| criterion | threshold | " + " | ".join(names) + " |", "|---|---|" + "---|" * len(names)]
+    for row in zip(*criteria.values(), strict=True):
+        cells = " | ".join(f"{criterion.value}{_mark(criterion.passed)}" for criterion in row)
+        text.append(f"| {row[0].name} | {row[0].threshold} | {cells} |")
+    verdicts = " | ".join("yes" if passes(each) else "**no**" for each in criteria.values())
+    text.append(f"| **passes** | | {verdicts} |")
     columns = list(types)
     text += ["", "## Shapes of each type", ""]
     text += ["| type | share of the data | needed | " + " | ".join(columns) + " | recall | false positives |"]
@@ -131,15 +135,17 @@ def _mark(passed: bool | None) -> str:
     return {True: " ✓", False: " ✗", None: ""}[passed]
 
 
-def as_json(figures: Mapping[str, Figures], lines: Mapping[str, Sequence[Line]], floor: Floor) -> dict[str, Any]:
-    """gate.json."""
+def criteria_json(
+    figures: Mapping[str, Figures], criteria: Mapping[str, Sequence[Criterion]], reference: TrainTestReference
+) -> dict[str, Any]:
+    """release_criteria.json."""
     return {
-        "floor": asdict(floor),
+        "train_vs_test_reference": asdict(reference),
         "generators": {
             name: {
-                "passes": passes(lines[name]),
+                "passes": passes(criteria[name]),
                 "figures": asdict(figures[name]),
-                "lines": [asdict(line) for line in lines[name]],
+                "criteria": [asdict(criterion) for criterion in criteria[name]],
             }
             for name in figures
         },

@@ -1,10 +1,10 @@
-"""Trains the gate's classifier, in minutes on one thread.
+"""Train the classifier of the release criteria; takes minutes on one thread.
 
     python -m studies.release_criteria.train_classifier --data DATASET --out DIR
 
-DATASET holds procedural chairs. It learns to tell them from the other procedural categories, drawn with the same
-cameras and shading, and to read their attributes. DIR becomes a folder in the form of `transformers`, with rules.json
-(when a chair counts as of a type) and report.md (accuracy on held-out shapes, confusion tables).
+DATASET holds procedural chairs. The classifier learns to tell them from the other procedural categories, rendered with
+the same cameras and shading, and to read their attributes. DIR becomes a folder that `transformers` can load, with
+rules.json (when a chair counts as of a type) and report.md (accuracy on held-out shapes, confusion tables).
 """
 
 import json
@@ -28,11 +28,18 @@ from studies.release_criteria.chair_types import (
     truths,
     type_probabilities,
 )
-from studies.release_criteria.classifier import Judge, Network, inputs, labels_of, load_judge, save_judge
+from studies.release_criteria.classifier import (
+    ChairClassifier,
+    ResNet,
+    inputs,
+    labels_of,
+    load_chair_classifier,
+    save_chair_classifier,
+)
 from studies.release_criteria.classifier_data import (
     CATEGORY,
     UNKNOWN,
-    Images,
+    LabeledImages,
     attribute_values,
     chair_attributes,
     gather,
@@ -49,9 +56,10 @@ SHIFT_PX = 4
 
 
 def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Images as the network takes them, changed in what a generator may get wrong without it being another thing.
+    """Augmented network inputs from images uint8 [B, 3, S, S].
 
-    Shifted, mirrored (chairs are the same chairs), blurred or not, tinted, with noise; black stays black.
+    A generator may blur, tint or shift an object, and it remains the same object. Images are therefore shifted,
+    mirrored, blurred (half of them), tinted and given noise. Black stays black.
     """
     x = inputs(images) / 2 + 0.5
     count = len(x)
@@ -67,8 +75,8 @@ def augmented(images: Tensor, generator: torch.Generator) -> Tensor:
     return (x * tint + noise).clamp(0, 1) * 2 - 1
 
 
-def balanced_weights(data: Images, values: Mapping[str, Sequence[str]]) -> Tensor:
-    """How often each image is drawn: chairs half of the time, the other categories alike in the rest."""
+def balanced_weights(data: LabeledImages, values: Mapping[str, Sequence[str]]) -> Tensor:
+    """Sampling weight of each image: half of the draws are chairs, the rest is split evenly among the others."""
     target = data.targets[CATEGORY]
     chair = list(values[CATEGORY]).index("chair")
     counts = torch.bincount(target, minlength=len(values[CATEGORY])).clamp_min(1)
@@ -77,16 +85,18 @@ def balanced_weights(data: Images, values: Mapping[str, Sequence[str]]) -> Tenso
     return (share / counts)[target]
 
 
-def train_judge(data: Images, values: Mapping[str, Sequence[str]], steps: int, seed: int = 0) -> Judge:
-    """A network that has seen steps · 64 images. Adam, learning rate falling along a cosine."""
+def train_chair_classifier(
+    data: LabeledImages, values: Mapping[str, Sequence[str]], steps: int, seed: int = 0
+) -> ChairClassifier:
+    """Train on steps · 64 images with AdamW and a one-cycle learning rate."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
-    network = Network(len(labels_of(values)))
+    network = ResNet(len(labels_of(values)))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
-    judge = Judge(network, labels_of(values))
+    classifier = ChairClassifier(network, labels_of(values))
     optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    weights, columns = balanced_weights(data, values), judge.columns
+    weights, columns = balanced_weights(data, values), classifier.columns
     network.train()
     with progress_bar("training the classifier", steps) as advance:
         for _ in range(steps):
@@ -103,40 +113,46 @@ def train_judge(data: Images, values: Mapping[str, Sequence[str]], steps: int, s
             schedule.step()
             advance()
     network.eval()
-    return judge
+    return classifier
 
 
-def types_in(judge: Judge, data: Images) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Probability of every type, and the truth, of the chairs among `data`: [chairs] each."""
+def types_in(classifier: ChairClassifier, data: LabeledImages) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Probability and truth of every type, for the chairs among `data`: [chairs] each."""
     chairs = sum(row[CATEGORY] == "chair" for row in data.attributes)
-    found = judge.probabilities(data.images[: chairs * data.views])
-    return type_probabilities(found, judge.values, data.views), truths(data.attributes[:chairs])
+    found = classifier.probabilities(data.images[: chairs * data.views])
+    return type_probabilities(found, classifier.values, data.views), truths(data.attributes[:chairs])
 
 
-def type_rules(judge: Judge, validation: Images, held_out: Images, min_share: float) -> list[TypeRule]:
-    """A rule for every type of at least `min_share` of the chairs: threshold from one split, its worth from another."""
-    found, truth = types_in(judge, validation)
+def type_rules(
+    classifier: ChairClassifier, validation: LabeledImages, held_out: LabeledImages, min_share: float
+) -> list[TypeRule]:
+    """A rule for every type that has at least `min_share` of the chairs; thresholds from `validation` alone."""
+    found, truth = types_in(classifier, validation)
     thresholds = {name: threshold_of(found[name], truth[name]) for name in TYPES}
-    found, truth = types_in(judge, held_out)
+    found, truth = types_in(classifier, held_out)
     rules = [make_rule(name, thresholds[name], found[name], truth[name]) for name in TYPES]
     return [rule for rule in rules if rule.share >= min_share]
 
 
-def confusion(judge: Judge, data: Images, name: str) -> Tensor:
-    """Images by true (row) and found (column) value of an attribute."""
+def confusion(classifier: ChairClassifier, data: LabeledImages, name: str) -> Tensor:
+    """Number of images by true (row) and predicted (column) value of an attribute."""
     known = data.targets[name] != UNKNOWN
-    found = judge.probabilities(data.images[known])[name].argmax(1)
-    size = len(judge.values[name])
+    found = classifier.probabilities(data.images[known])[name].argmax(1)
+    size = len(classifier.values[name])
     return torch.bincount(data.targets[name][known] * size + found, minlength=size * size).view(size, size)
 
 
-def report(judge: Judge, data: Images, rules: Sequence[TypeRule]) -> str:
-    """report.md: every attribute's confusion table on held-out images, and the rules."""
+def report(classifier: ChairClassifier, data: LabeledImages, rules: Sequence[TypeRule]) -> str:
+    """report.md: every attribute's confusion table on held-out images, and the types by shape."""
     lines = ["# Classifier", "", f"{len(data)} held-out images, {data.views} views of each shape.", ""]
     for name in (CATEGORY, *ATTRIBUTES):
-        table, values = confusion(judge, data, name), judge.values[name]
+        table, values = confusion(classifier, data, name), classifier.values[name]
         accuracy = float(table.diagonal().sum()) / max(int(table.sum()), 1)
-        lines += [f"## {name}: {accuracy:.1%} of the images", "", "| true \\ found | " + " | ".join(values) + " | |"]
+        lines += [
+            f"## {name}: {accuracy:.1%} of the images",
+            "",
+            "| true \\ predicted | " + " | ".join(values) + " | |",
+        ]
         lines.append("|" + "---|" * (len(values) + 2))
         for i, value in enumerate(values):
             right = float(table[i, i]) / max(int(table[i].sum()), 1)
@@ -155,7 +171,7 @@ def report(judge: Judge, data: Images, rules: Sequence[TypeRule]) -> str:
 
 
 def load_rules(folder: Path) -> tuple[list[TypeRule], int]:
-    """The rules of a classifier's folder, and how many views of a shape they go by."""
+    """The rules in a classifier's folder, and the number of views of a shape that they expect."""
     try:
         stored = json.loads((folder / RULES).read_text(encoding="utf-8"))
         return [TypeRule(**one) for one in stored["rules"]], int(stored["views"])
@@ -168,25 +184,25 @@ def load_rules(folder: Path) -> tuple[list[TypeRule], int]:
 
 @click.command(cls=PlainErrors)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset of procedural chairs.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the classifier.")
-@click.option("--work", type=click.Path(path_type=Path), help="The other categories' views.  [default: OUT-data]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the classifier to write.")
+@click.option("--work", type=click.Path(path_type=Path), show_default="OUT-data", help="Other categories' datasets.")
 @click.option("--count", type=click.IntRange(10), default=120, show_default=True, help="Shapes of each other category.")
-@click.option("--views", type=click.IntRange(1), default=12, show_default=True, help="Views a shape.")
+@click.option("--views", type=click.IntRange(1), default=12, show_default=True, help="Views of each shape.")
 @click.option("--steps", type=click.IntRange(1), default=3500, show_default=True, help="Minibatches of 64 images.")
-@click.option("--min-share", default=0.03, show_default=True, help="Rarer types of chair are left out of the gate.")
+@click.option("--min-share", default=0.03, show_default=True, help="Rarer types of chair get no rule.")
 def main(data: Path, out: Path, work: Path | None, count: int, views: int, steps: int, min_share: float) -> None:
-    """Train the classifier that the gate asks."""
+    """Train the classifier of the release criteria."""
     torch.set_num_threads(1)
     chairs = open_dataset(data)
     others = other_categories(chairs, work or out.with_name(f"{out.name}-data"), count, views)
     values = attribute_values(chair_attributes(chairs, chairs.splits["train"]))
-    judge = train_judge(gather(chairs, others, "train", views, values), values, steps)
-    save_judge(judge, out)
-    judge = load_judge(out)
+    classifier = train_chair_classifier(gather(chairs, others, "train", views, values), values, steps)
+    save_chair_classifier(classifier, out)
+    classifier = load_chair_classifier(out)
     validation, held_out = (gather(chairs, others, split, views, values) for split in ("val", "test"))
-    rules = type_rules(judge, validation, held_out, min_share)
+    rules = type_rules(classifier, validation, held_out, min_share)
     write_json(out / RULES, {"views": views, "rules": [asdict(rule) for rule in rules]})
-    write_text(out / "report.md", report(judge, held_out, rules))
+    write_text(out / "report.md", report(classifier, held_out, rules))
     click.echo((out / "report.md").read_text(encoding="utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""The gate's demands on both sides of every threshold, its classifier's parts, and one small gate from end to end."""
+"""The release criteria on both sides of every threshold, their classifier, and one small check from end to end."""
 
 import json
 from dataclasses import replace
@@ -16,26 +16,39 @@ from dataset_tool.sources.find_shapes import find_shapes
 from metrics.images.classifier import load_classifier
 from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
-from studies.release_criteria import __main__ as gate
+from studies.release_criteria import __main__ as release_criteria
 from studies.release_criteria.chair_types import TYPES, TypeRule, make_rule, occurring, threshold_of, type_probabilities
-from studies.release_criteria.classifier import Judge, Network, inputs, labels_of, load_judge, save_judge
+from studies.release_criteria.classifier import (
+    ChairClassifier,
+    ResNet,
+    inputs,
+    labels_of,
+    load_chair_classifier,
+    save_chair_classifier,
+)
 from studies.release_criteria.classifier_data import (
     CATEGORY,
     UNKNOWN,
-    Images,
+    LabeledImages,
     attribute_values,
     chair_attributes,
     gather,
     load_views,
 )
-from studies.release_criteria.criteria import Figures, Floor, judged, passes
-from studies.release_criteria.train_classifier import RULES, augmented, balanced_weights, load_rules, train_judge
+from studies.release_criteria.criteria import Figures, TrainTestReference, check_criteria, passes
+from studies.release_criteria.train_classifier import (
+    RULES,
+    augmented,
+    balanced_weights,
+    load_rules,
+    train_chair_classifier,
+)
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
 
 RULE = TypeRule("stool", threshold=0.5, share=0.1, recall=0.9, false_positives=0.004)
-FLOOR = Floor(mmd=2.0, cov=60.0, single_mmd=8.0)
+REFERENCE = TrainTestReference(mmd=2.0, cov=60.0, single_mmd=8.0)
 GOOD = Figures(
     generated=200, references=200, mmd=3.2, cov=45.0, one_nna=70.0, components=1.1, empty=0, chairs=90.0,
     types={"stool": 1},
@@ -43,45 +56,45 @@ GOOD = Figures(
 
 
 @pytest.mark.parametrize(
-    ("change", "line"),
+    ("change", "criterion"),
     [
         ({"generated": 199, "references": 199}, "shapes on each side"),
         ({"references": 200, "generated": 400, "types": {"stool": 9}}, "shapes on each side"),
-        ({"mmd": 3.21}, "MMD-CD ×10⁻³, of the floor's"),
-        ({"cov": 44.9}, "COV-CD %"),
+        ({"mmd": 3.21}, "MMD-CD ×10⁻³, against the train-vs-test reference"),
+        ({"cov": 44.9}, "COV-CD %, against the train-vs-test reference"),
         ({"components": 1.11}, "components a shape"),
         ({"empty": 1}, "empty surfaces"),
-        ({"chairs": 89.9}, "images taken for chairs %"),
-        ({"types": {"stool": 0}}, "types of chair that occur"),
+        ({"chairs": 89.9}, "images classified as chairs %"),
+        ({"types": {"stool": 0}}, "types of chair found"),
     ],
 )
-def test_each_demand_alone_decides(change: dict, line: str) -> None:
-    """GOOD stands on every threshold; one step beyond any of them is seen, and by its own line alone."""
-    assert passes(judged(GOOD, FLOOR, [RULE]))
-    lines = judged(replace(GOOD, **change), FLOOR, [RULE])
-    assert [each.name for each in lines if each.passed is False] == [line]
-    assert not passes(lines)
+def test_each_criterion_alone_decides(change: dict, criterion: str) -> None:
+    """GOOD lies exactly on every threshold; one step beyond any of them fails, and fails that criterion alone."""
+    assert passes(check_criteria(GOOD, REFERENCE, [RULE]))
+    criteria = check_criteria(replace(GOOD, **change), REFERENCE, [RULE])
+    assert [each.name for each in criteria if each.passed is False] == [criterion]
+    assert not passes(criteria)
 
 
-def test_half_of_one_chair_repeated_is_a_demand_of_its_own() -> None:
-    lines = judged(GOOD, replace(FLOOR, single_mmd=6.4), [RULE])
-    assert passes(lines)
-    lines = judged(GOOD, replace(FLOOR, single_mmd=6.3), [RULE])
-    assert [each.name for each in lines if each.passed is False] == ["MMD-CD ×10⁻³, of one chair repeated"]
+def test_half_the_distance_of_one_chair_repeated_is_a_criterion_of_its_own() -> None:
+    criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.4), [RULE])
+    assert passes(criteria)
+    criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.3), [RULE])
+    assert [each.name for each in criteria if each.passed is False] == ["MMD-CD ×10⁻³, against one chair repeated"]
 
 
-def test_a_generator_without_surfaces_fails_instead_of_stumbling() -> None:
+def test_a_generator_without_surfaces_fails_without_an_error() -> None:
     nothing = replace(GOOD, mmd=None, cov=None, one_nna=None, components=None, empty=200)
-    failed = [each.name for each in judged(nothing, FLOOR, [RULE]) if each.passed is False]
+    failed = [each.name for each in check_criteria(nothing, REFERENCE, [RULE]) if each.passed is False]
     assert len(failed) == 5 and "1-NNA-CD %" not in failed
-    assert not passes(judged(GOOD, FLOOR, []))  # no type to look for is no success
+    assert not passes(check_criteria(GOOD, REFERENCE, []))  # no type to look for is not a pass
 
 
-def test_a_type_must_occur_more_often_than_by_mistake() -> None:
+def test_a_type_counts_when_it_occurs_more_often_than_by_mistake() -> None:
     assert [replace(RULE, false_positives=rate).needed(200) for rate in (0.0, 0.004, 0.005, 0.012)] == [1, 1, 2, 3]
 
 
-def test_the_threshold_keeps_the_others_out() -> None:
+def test_the_threshold_excludes_the_other_types() -> None:
     truth = torch.arange(600) < 100
     generator = torch.Generator().manual_seed(0)
     probability = torch.where(truth, 0.8, 0.4) + 0.3 * torch.rand(600, generator=generator)
@@ -105,30 +118,30 @@ def test_types_are_sums_over_values_and_means_over_views() -> None:
     assert found["armchair"].tolist() == [0.5, 0] and found["spindles"].tolist() == [0.5, 0.5]
 
 
-def test_a_judge_comes_back_from_its_folder(tmp_path: Path) -> None:
+def test_a_classifier_round_trips_through_its_folder(tmp_path: Path) -> None:
     labels = labels_of({"category": ("chair", "table"), "legs": ("star", "sled", "disc")})
     torch.manual_seed(0)
-    judge = Judge(Network(len(labels)).eval(), labels)
-    save_judge(judge, tmp_path)
-    back = load_judge(tmp_path)
+    classifier = ChairClassifier(ResNet(len(labels)).eval(), labels)
+    save_chair_classifier(classifier, tmp_path)
+    back = load_chair_classifier(tmp_path)
     images = torch.randint(0, 256, (3, 3, 128, 128), dtype=torch.uint8)
     assert back.values == {"category": ("chair", "table"), "legs": ("star", "sled", "disc")}
     for name, found in back.probabilities(images).items():
-        assert torch.equal(found, judge.probabilities(images)[name])
+        assert torch.equal(found, classifier.probabilities(images)[name])
         assert found.sum(1) == pytest.approx(torch.ones(3))
-    # `evaluate` reads the same folder through transformers and sees the same.
+    # `evaluate` reads the same folder through transformers and gives the same.
     read = load_classifier(tmp_path)
     assert read.values == back.values
     small = images[:, :, :64, :64]
     for name, found in read.probabilities(small).items():
-        assert found == pytest.approx(judge.probabilities(small)[name], abs=1e-5)
+        assert found == pytest.approx(classifier.probabilities(small)[name], abs=1e-5)
     with pytest.raises(UserError, match="multiple of 64"):
         inputs(torch.zeros(1, 3, 96, 96, dtype=torch.uint8))
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "a=b"}}))
-    with pytest.raises(UserError, match="of another network"):
-        load_judge(tmp_path)
+    with pytest.raises(UserError, match="do not fit the network"):
+        load_chair_classifier(tmp_path)
     with pytest.raises(UserError, match=r"train_classifier"):
-        load_judge(tmp_path / "none")
+        load_chair_classifier(tmp_path / "none")
     with pytest.raises(UserError, match=r"rules\.json"):
         load_rules(tmp_path)
 
@@ -140,11 +153,11 @@ def test_the_classifier_learns() -> None:
     images[20:, 2, 16:48, 16:48] = 200
     values = {CATEGORY: ("chair", "table"), "legs": ("sled", "star")}
     targets = {CATEGORY: torch.arange(40) // 20, "legs": torch.tensor([0, 1] * 10 + [UNKNOWN] * 20)}
-    data = Images(images, targets, [{}] * 40, 1)
+    data = LabeledImages(images, targets, [{}] * 40, 1)
     weights = balanced_weights(data, values)
     assert weights[:20].sum() == pytest.approx(0.5) and weights.sum() == pytest.approx(1)
-    judge = train_judge(data, values, steps=16)
-    assert judge.probabilities(images)[CATEGORY].argmax(1).tolist() == targets[CATEGORY].tolist()
+    classifier = train_chair_classifier(data, values, steps=16)
+    assert classifier.probabilities(images)[CATEGORY].argmax(1).tolist() == targets[CATEGORY].tolist()
     changed = augmented(images, torch.Generator().manual_seed(0))
     assert changed.min() == -1 and changed.max() <= 1 and changed[:, :, 0, 0].max() == -1  # black stays black
 
@@ -175,38 +188,47 @@ def test_images_keep_their_labels(chairs: ViewDataset) -> None:
     assert data.targets[CATEGORY][-1] == values[CATEGORY].index("table")
 
 
-def test_the_shipped_classifier_knows_chairs(chairs: ViewDataset) -> None:
-    judge = load_judge(gate.CLASSIFIER)
-    rules, views = load_rules(gate.CLASSIFIER)
+def test_the_included_classifier_knows_chairs(chairs: ViewDataset) -> None:
+    classifier = load_chair_classifier(release_criteria.CLASSIFIER)
+    rules, views = load_rules(release_criteria.CLASSIFIER)
     assert {rule.name for rule in rules} <= set(TYPES) and len(rules) >= 10 and views > 1
     ids = chairs.shape_ids()
-    found = judge.probabilities(load_views(chairs, ids, 2))
-    kinds = [judge.values["type"][i] for i in found["type"].argmax(1)[::2]]
-    assert (found[CATEGORY].argmax(1) == judge.values[CATEGORY].index("chair")).double().mean() > 0.9
-    assert sum(kind == one["type"] for kind, one in zip(kinds, chair_attributes(chairs, ids), strict=True)) >= 11
+    found = classifier.probabilities(load_views(chairs, ids, 2))
+    predicted = [classifier.values["type"][i] for i in found["type"].argmax(1)[::2]]
+    assert (found[CATEGORY].argmax(1) == classifier.values[CATEGORY].index("chair")).double().mean() > 0.9
+    assert sum(value == one["type"] for value, one in zip(predicted, chair_attributes(chairs, ids), strict=True)) >= 11
 
 
-def test_a_gate_from_end_to_end(chairs: ViewDataset, tmp_path: Path) -> None:
+def test_a_check_from_end_to_end(chairs: ViewDataset, tmp_path: Path) -> None:
     from tests.training.tiny import config
 
     settings = config()
     torch.manual_seed(1)
     save_network(tmp_path / "n.safetensors", Generator(settings), settings.model_dump(mode="json"), 5)
     values = attribute_values(chair_attributes(chairs, chairs.shape_ids()))
-    save_judge(Judge(Network(len(labels_of(values))), labels_of(values)), tmp_path / "judge")
-    write_json(tmp_path / "judge" / RULES, {"views": 2, "rules": [vars(RULE)]})
-    arguments = ["--network", tmp_path / "n.safetensors", "--data", chairs.path, "--classifier", tmp_path / "judge"]
-    result = CliRunner().invoke(gate.main, [str(a) for a in [*arguments, "--out", tmp_path / "out", "--count", 2]])
+    labels = labels_of(values)
+    folder, out = tmp_path / "classifier", tmp_path / "out"
+    save_chair_classifier(ChairClassifier(ResNet(len(labels)), labels), folder)
+    write_json(folder / RULES, {"views": 2, "rules": [vars(RULE)]})
+    arguments = [
+        "--network",
+        tmp_path / "n.safetensors",
+        "--data",
+        chairs.path,
+        "--classifier",
+        tmp_path / "classifier",
+    ]
+    result = CliRunner().invoke(release_criteria.main, [str(a) for a in [*arguments, "--out", out, "--count", 2]])
     assert result.exit_code == 1, result.output
-    found = json.loads((tmp_path / "out" / "gate.json").read_text())
+    found = json.loads((out / "release_criteria.json").read_text())
     assert set(found["generators"]) == {"network", "untrained", "collapsed"}
     assert not any(each["passes"] for each in found["generators"].values())
     figures = found["generators"]["network"]["figures"]
     assert figures["generated"] == figures["references"] == 2
     # One chair repeated is one of the training chairs, so it cannot be nearer than the best of them.
-    assert found["floor"]["mmd"] > 0 and found["floor"]["single_mmd"] > 0
-    text = (tmp_path / "out" / "gate.md").read_text()
-    assert text.startswith("# Gate: not passed") and "| stool |" in text
+    assert found["train_vs_test_reference"]["mmd"] > 0 and found["train_vs_test_reference"]["single_mmd"] > 0
+    text = (out / "release_criteria.md").read_text()
+    assert text.startswith("# Release criteria: not passed") and "| stool |" in text
 
 
 def test_a_collapsed_generator_repeats_one_shape(tmp_path: Path) -> None:
@@ -217,12 +239,12 @@ def test_a_collapsed_generator_repeats_one_shape(tmp_path: Path) -> None:
     path = tmp_path / "n.safetensors"
     generator = Generator(settings).eval()
     save_network(path, generator, settings.model_dump(mode="json"), 5)
-    source = gate.OneSeed(path, generator, 5, 1.0)
+    source = release_criteria.OneSeed(path, generator, 5, 1.0)
     shapes = source.shapes(range(1, 4))
     assert len(shapes) == 3 and {source.seed(row) for row in range(5)} == {0}
     assert all(torch.equal(shape.mesh.vertices, shapes[0].mesh.vertices) for shape in shapes)
-    assert source.key != gate.NetworkSource(path, generator, 5, 1.0).key
-    first = gate.NetworkSource(path, generator, 5, 1.0).shapes([0])[0]
+    assert source.key != release_criteria.NetworkSource(path, generator, 5, 1.0).key
+    first = release_criteria.NetworkSource(path, generator, 5, 1.0).shapes([0])[0]
     assert torch.equal(first.mesh.vertices, shapes[0].mesh.vertices)
-    images = gate.images_of(source, CAMERA_DISTRIBUTIONS["chair"], 2)
+    images = release_criteria.images_of(source, CAMERA_DISTRIBUTIONS["chair"], 2)
     assert images.shape == (10, 3, 64, 64) and images.dtype == torch.uint8
