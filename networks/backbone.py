@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from configs.schema import BackboneConfig
 from networks.layers import ModulatedConv, ModulatedPlaneHead, channels_at, resample_filter
+from torch_utils.ops.triplane_sample import triplane_sample
 from torch_utils.ops.upfirdn2d import upfirdn2d
 
 START_RESOLUTION = 4
@@ -98,3 +99,11 @@ class TriPlaneBackbone(nn.Module):
         """[B, 3·C, R, R] → [B, 3, R, R, C], without a copy where it is channels-last."""
         batch, _, height, width = planes.shape
         return planes.permute(0, 2, 3, 1).view(batch, height, width, 3, self.plane_channels).permute(0, 3, 1, 2, 4)
+
+
+def plane_features(planes: Tensor, points: Tensor, point_offsets: Tensor, box: float) -> Tensor:
+    """Features [P, C] of planes [B, 3, R, R, C] at packed points [P, 3].
+
+    points: world units; point_offsets [B + 1], on the CPU. box: side of the cube that the planes span, world units.
+    """
+    return triplane_sample(planes, points * (2 / box), point_offsets)

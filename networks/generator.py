@@ -7,36 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from configs.schema import Config
-from geometry.extraction import Surface, build_surface, find_surface
-from geometry.mesh import Mesh
-from geometry.regularizers import repair_loss
-from geometry.tet_grid import TetGrid, flipped_share, tet_grid_on
-from networks.backbone import TriPlaneBackbone
-from networks.heads import GeometryHeads, TextureHead
-from networks.lattice import is_separable, lattice_head
+from networks.backbone import TriPlaneBackbone, plane_features
+from networks.heads import TextureHead
 from networks.layers import compute_dtype
 from networks.mapping import Mapping
+from networks.triplane_geometry import GeneratedMesh, TriPlaneGeometry
 from rendering.camera import Cameras
 from rendering.deferred import composite, rasterize_mesh, visible_points
-from torch_utils.ops.triplane_sample import triplane_sample
 from torch_utils.timing import phase
-
-
-@dataclass(frozen=True)
-class GeneratedMesh:
-    """A batch of extracted surfaces and what the losses need.
-
-    mesh: packed, world units. sdf_a, sdf_b [ΣV]: SDF at the two ends of every mesh vertex's grid edge, with gradient.
-    empty [B] bool: samples that had no surface and were given one. repair_loss: scalar, world units, that leads such
-    samples back: a mean over `replaced` [] grid vertices (0 where there are none).
-    """
-
-    mesh: Mesh
-    sdf_a: Tensor
-    sdf_b: Tensor
-    empty: Tensor
-    repair_loss: Tensor
-    replaced: Tensor
 
 
 @dataclass(frozen=True)
@@ -67,7 +45,7 @@ class Generator(nn.Module):
         self.mapping_geo = Mapping(*sizes)
         self.mapping_tex = Mapping(*sizes)
         self.backbone = TriPlaneBackbone(planes, mapping.w_dim)
-        self.geometry = GeometryHeads(config.geometry, planes.plane_channels, mapping.w_dim)
+        self.geometry = TriPlaneGeometry(config.geometry, planes.plane_channels, mapping.w_dim)
         self.texture_head = TextureHead(config.texture, planes.plane_channels, mapping.w_dim)
         self.num_ws_geo = self.backbone.num_ws_geo + self.geometry.num_ws
         self.num_ws_tex = self.backbone.num_ws_tex + self.texture_head.num_ws
@@ -78,12 +56,6 @@ class Generator(nn.Module):
     def device(self) -> torch.device:
         """Where the parameters live."""
         return self.w_average_geo.device
-
-    @property
-    def grid(self) -> TetGrid:
-        """The tetrahedral grid on the network's device."""
-        geometry = self.config.geometry
-        return tet_grid_on(geometry.tet_grid, geometry.cells, geometry.box, self.device)
 
     # -- styles ------------------------------------------------------------------------------------------------------
 
@@ -133,80 +105,14 @@ class Generator(nn.Module):
         return self.surface(self.planes(w_geo, w_tex)[0], w_geo)
 
     def surface(self, geometry_planes: Tensor, w_geo: Tensor) -> GeneratedMesh:
-        """The surfaces that geometry planes hold.
-
-        The whole grid is evaluated without gradient; where edges cross the surface, their ends are evaluated again
-        with gradient. The values of the first evaluation stay in use, so rounding cannot turn a sign.
-        """
-        grid = self.grid
-        w = w_geo[:, self.backbone.num_ws_geo :]
-        with phase("SDF of the grid"):
-            dense = self.sdf_grid(geometry_planes, w_geo)
-        with phase("extraction"):
-            found = find_surface(dense, grid, join=self.config.geometry.connect_components)
-        with phase("SDF at the surface"):
-            points = grid.positions[found.active % grid.num_vertices]
-            features = self._features(geometry_planes, points, found.active_offsets)
-            sdf = self._sdf(points, self.geometry.sdf(features, w, found.active_offsets))
-            deformation = self._deformation(features, w, found.active_offsets)
-        with phase("extraction"):
-            surface: Surface = build_surface(found, grid, sdf, deformation)
-        repair = repair_loss(sdf, found.values, found.replaced)
-        return GeneratedMesh(surface.mesh, surface.sdf_a, surface.sdf_b, surface.empty, repair, found.replaced.sum())
-
-    @torch.no_grad()
-    def sdf_grid(self, geometry_planes: Tensor, w_geo: Tensor) -> Tensor:
-        """SDF at every grid vertex [B, V], no gradient: by lattice blocks where the head allows it, else densely."""
-        w = w_geo[:, self.backbone.num_ws_geo :]
-        if not is_separable(self.geometry.sdf):
-            return self.sdf_dense(geometry_planes, w_geo)
-        network = lattice_head(geometry_planes, self.geometry.sdf, w, self.grid, self.config.geometry.box)
-        return self._sdf(self.grid.positions, network)
-
-    def sdf_dense(self, geometry_planes: Tensor, w_geo: Tensor) -> Tensor:
-        """SDF at every grid vertex [B, V] by plane look-ups, with gradient: the plain form of `sdf_grid`."""
-        points, features, offsets = self._dense_features(geometry_planes)
-        network = self.geometry.sdf(features, w_geo[:, self.backbone.num_ws_geo :], offsets)
-        return self._sdf(points, network).view(geometry_planes.shape[0], -1)
-
-    @torch.no_grad()
-    def flipped_share(self, geometry_planes: Tensor, w_geo: Tensor) -> Tensor:
-        """Share of tetrahedra that the deformation turns over [B]; always 0 for a deformation of up to 0.2 cell."""
-        points, features, offsets = self._dense_features(geometry_planes)
-        deformation = self._deformation(features, w_geo[:, self.backbone.num_ws_geo :], offsets)
-        if deformation is None:
-            return torch.zeros(geometry_planes.shape[0], device=self.device)
-        return flipped_share(self.grid, (points + deformation).view(geometry_planes.shape[0], -1, 3))
-
-    def _dense_features(self, planes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        batch, count = planes.shape[0], self.grid.num_vertices
-        points = self.grid.positions.repeat(batch, 1)
-        offsets = torch.arange(batch + 1) * count
-        return points, self._features(planes, points, offsets), offsets
-
-    def _features(self, planes: Tensor, points: Tensor, offsets: Tensor) -> Tensor:
-        """Plane features [P, C] at points [P, 3], world units."""
-        return triplane_sample(planes, points * (2 / self.config.geometry.box), offsets)
-
-    def _sdf(self, points: Tensor, network: Tensor) -> Tensor:
-        """A network's output [P, 1], or [B, V] for the grid's points, on top of a sphere; world units."""
-        geometry = self.config.geometry
-        sphere = torch.linalg.vector_norm(points, dim=-1) - geometry.sphere_radius
-        return sphere + geometry.sdf_scale * (network.squeeze(-1) if network.shape[-1] == 1 else network)
-
-    def _deformation(self, features: Tensor, w: Tensor, offsets: Tensor) -> Tensor | None:
-        """Movement of grid vertices [P, 3], world units, at most `geometry.deformation` cells per axis; None if off."""
-        head = self.geometry.deformation
-        if head is None:
-            return None
-        bound = self.config.geometry.deformation * self.grid.cell
-        return bound * torch.tanh(head(features, w, offsets))
+        """The surfaces that geometry planes hold under styles w_geo [B, num_ws_geo, w_dim]."""
+        return self.geometry(geometry_planes, w_geo[:, self.backbone.num_ws_geo :])
 
     # -- images ----------------------------------------------------------------------------------------------------
 
     def texture(self, texture_planes: Tensor, w_tex: Tensor, points: Tensor, point_offsets: Tensor) -> Tensor:
         """Colors [P, 3] in [0, 1], sRGB, of packed points [P, 3], world units; point_offsets [B + 1] on the CPU."""
-        features = self._features(texture_planes, points, point_offsets)
+        features = plane_features(texture_planes, points, point_offsets, self.config.geometry.box)
         return self.texture_head(features, w_tex[:, self.backbone.num_ws_tex :], point_offsets)
 
     def render(

@@ -1,4 +1,4 @@
-"""Point heads: from tri-plane features to signed distance, deformation and color."""
+"""MLPs on points: from tri-plane features to signed distance, deformation and color."""
 
 from itertools import pairwise
 from typing import cast
@@ -6,12 +6,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from configs.schema import GeometryConfig, TextureConfig
+from configs.schema import TextureConfig
 from networks.layers import ModulatedPointLayer
 from torch_utils.ops.point_mlp import point_mlp
-
-# Standard deviation of the output weights at the start: the surface begins as a sphere with dents of about a cell.
-OUTPUT_INIT = 0.03
 
 
 class PointHead(nn.Module):
@@ -40,17 +37,6 @@ class PointHead(nn.Module):
         """features [P, in], w [B, layers, w_dim], point_offsets [B + 1] int64 on the CPU → [P, out]."""
         biases = [cast(ModulatedPointLayer, layer).bias for layer in self.layers]
         return point_mlp(features, self.weights(w), biases, point_offsets)
-
-
-class GeometryHeads(nn.Module):
-    """Two MLPs of the same shape on the geometry planes: signed distance (1) and deformation (3)."""
-
-    def __init__(self, config: GeometryConfig, plane_channels: int, w_dim: int) -> None:
-        super().__init__()
-        hidden = [plane_channels] + [config.hidden] * config.hidden_layers
-        self.sdf = PointHead([*hidden, 1], w_dim, OUTPUT_INIT)
-        self.deformation = PointHead([*hidden, 3], w_dim, OUTPUT_INIT) if config.deformation > 0 else None
-        self.num_ws = config.hidden_layers + 1
 
 
 class TextureHead(nn.Module):

@@ -19,6 +19,11 @@ def make(seed: int = 0, **sections) -> Generator:
     return Generator(tiny_config(**sections))
 
 
+def geometry_styles(generator: Generator, w_geo: torch.Tensor) -> torch.Tensor:
+    """The slots of w_geo that the geometry network takes."""
+    return w_geo[:, generator.backbone.num_ws_geo :]
+
+
 def count_solids(mesh: Mesh) -> int:
     """Connected parts of one mesh that wind outward."""
     labels = torch.from_numpy(face_components(mesh))
@@ -76,7 +81,8 @@ def test_texture_leaves_geometry_alone_and_geometry_changes_it() -> None:
         assert torch.equal(getattr(first.surface.mesh, field), getattr(second.surface.mesh, field))
     assert torch.equal(first.surface.sdf_a, second.surface.sdf_a)
     planes = [generator.planes(w_geo, w)[0] for w in (w_tex, other_tex)]
-    assert torch.equal(generator.sdf_grid(planes[0], w_geo), generator.sdf_grid(planes[1], w_geo))
+    w = geometry_styles(generator, w_geo)
+    assert torch.equal(generator.geometry.sdf_grid(planes[0], w), generator.geometry.sdf_grid(planes[1], w))
     assert (first.rgb - second.rgb).abs().max() > 0.01
     assert torch.equal(generator.mesh(w_geo).mesh.vertices, first.surface.mesh.vertices)
     changed = generator.mesh(other_geo).mesh.vertices
@@ -88,7 +94,8 @@ def test_lattice_evaluation_equals_plane_lookups(lattice: str) -> None:
     generator = make(geometry={"tet_grid": lattice, "box": 0.8})
     w_geo, w_tex = generator.map(*latents(generator.config, 3))
     planes, _ = generator.planes(w_geo, w_tex)
-    assert_close(generator.sdf_grid(planes, w_geo), generator.sdf_dense(planes, w_geo), 1e-5, name="SDF")
+    w = geometry_styles(generator, w_geo)
+    assert_close(generator.geometry.sdf_grid(planes, w), generator.geometry.sdf_dense(planes, w), 1e-5, name="SDF")
 
 
 def test_two_hidden_layers_take_the_dense_path_and_work() -> None:
@@ -96,7 +103,8 @@ def test_two_hidden_layers_take_the_dense_path_and_work() -> None:
     w_geo, w_tex = generator.map(*latents(generator.config, 2))
     assert generator.num_ws_geo == generator.backbone.num_ws_geo + 3
     planes, _ = generator.planes(w_geo, w_tex)
-    assert torch.equal(generator.sdf_grid(planes, w_geo), generator.sdf_dense(planes, w_geo))
+    w = geometry_styles(generator, w_geo)
+    assert torch.equal(generator.geometry.sdf_grid(planes, w), generator.geometry.sdf_dense(planes, w))
     assert generator.mesh(w_geo).mesh.faces.shape[0] > 0
 
 
@@ -107,7 +115,7 @@ def test_sparse_gradient_equals_the_dense_one() -> None:
     planes, _ = (p.detach().requires_grad_() for p in generator.planes(w_geo, w_tex))
     surface = generator.surface(planes, w_geo)
     (sparse,) = torch.autograd.grad(surface.sdf_a.sum(), planes)
-    dense = generator.sdf_dense(planes, w_geo).reshape(-1)
+    dense = generator.geometry.sdf_dense(planes, geometry_styles(generator, w_geo)).reshape(-1)
     crossing = _first_ends(generator, planes, w_geo)
     assert_close(surface.sdf_a, dense[crossing], 1e-5, name="SDF")
     (expected,) = torch.autograd.grad(dense[crossing].sum(), planes)
@@ -118,7 +126,8 @@ def test_sparse_gradient_equals_the_dense_one() -> None:
 def _first_ends(generator: Generator, planes: torch.Tensor, w_geo: torch.Tensor) -> torch.Tensor:
     from geometry.extraction import find_surface
 
-    found = find_surface(generator.sdf_grid(planes, w_geo), generator.grid)
+    w = geometry_styles(generator, w_geo)
+    found = find_surface(generator.geometry.sdf_grid(planes, w), generator.geometry.grid)
     assert not found.replaced.any()
     return found.topology.edge_vertices[:, 0]
 
@@ -129,12 +138,13 @@ def test_starts_as_a_sphere_and_deforms_within_its_bound() -> None:
     generator = Generator(config)
     surface = generator.mesh(generator.map(*latents(config, 2))[0])
     radii = surface.mesh.vertices.detach().norm(dim=1)
-    cell = generator.grid.cell
+    cell = generator.geometry.grid.cell
     assert abs(float(radii.mean()) - config.geometry.sphere_radius) < cell
     assert float(radii.std()) < 1.5 * cell
     assert not surface.empty.any() and surface.repair_loss.item() == 0
     w_geo, w_tex = generator.map(*latents(config, 1))
-    assert not generator.flipped_share(generator.planes(w_geo, w_tex)[0], w_geo).any()
+    planes, _ = generator.planes(w_geo, w_tex)
+    assert not generator.geometry.flipped_share(planes, geometry_styles(generator, w_geo)).any()
 
 
 def test_an_empty_sample_is_repaired_alone_and_led_back() -> None:
