@@ -95,11 +95,12 @@ def train(
 def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, judges: Path | None, quiet: bool) -> bool:
     """Run, and say how it ended. Returns whether it is complete."""
     from torch_utils.errors import UserError
-    from training.data import open_data, prepare_process
+    from torch_utils.process import prepare_process
+    from training.data import open_data
     from training.loop import train as run_training
     from training.optimizer import NonFiniteError
 
-    prepare_process(config, ranks.device)
+    prepare_process(config.training.threads, ranks.device)
     opened = open_data(data, config)
     if resume:
         folder.check_data(opened)

@@ -17,6 +17,7 @@ from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, barrier
+from torch_utils.process import peak_memory_mb, prepare_process
 from torch_utils.timing import phase, recording
 from training.data import (
     Data,
@@ -25,11 +26,9 @@ from training.data import (
     check_batch,
     open_data,
     parameter_counts,
-    prepare_process,
 )
 from training.gan_step import TrainState, training_step
 from training.initialize import initialize_from
-from training.loop import peak_memory_mb
 from training.run.run_log import duration
 from training.run.step_statistics import Statistics
 
@@ -87,7 +86,7 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     lines = [
         f"{rate:.1f} img/s on {_machine(config, ranks)}; batch {config.training.batch}, "
         f"{config.data.resolution}² px, {config.geometry.cells} cells, data: {opened.name}",
-        f"peak memory {peak_memory_mb(ranks)} MB",
+        f"peak memory {peak_memory_mb(ranks.device)} MB",
         "",
         f"{'phase':<22}{'ms / image':>12}{'share':>8}",
     ]
@@ -142,7 +141,7 @@ def dry_run_report(config: Config, data: Path | None, init: Path | None, judges:
         f"parameters: {counts}",
         f"speed: about {rate:.1f} img/s on {_machine(config, ranks)}",
         f"time: about {duration(images / rate)} for {config.training.total_kimg:g} kimg",
-        f"memory: {peak_memory_mb(ranks)} MB at the peak of a step",
+        f"memory: {peak_memory_mb(ranks.device)} MB at the peak of a step",
         "Everything fits; nothing was written.",
     ]
     return "\n".join(lines)
@@ -151,7 +150,7 @@ def dry_run_report(config: Config, data: Path | None, init: Path | None, judges:
 def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None = None, judges: Path | None = None):
     """Data, networks and a function that does minibatch `number`."""
     check_batch(config, ranks)
-    prepare_process(config, ranks.device)
+    prepare_process(config.training.threads, ranks.device)
     if data is None:
         camera_distribution = CameraDistribution()
         opened = Data(RandomViews(config.data.resolution, camera_distribution), camera_distribution, "random discs", "")

@@ -1,7 +1,6 @@
 """From a configuration to what a run needs: data, networks, optimizers."""
 
 import copy
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from rendering.camera_distribution import CameraDistribution
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from torch_utils.process import forget_long_lived_objects, keep_freed_memory
 from training.augment import Adaptation
 from training.batch import draw_latents, real_order, shape_indices
 from training.class_balance import balanced_views
@@ -84,29 +82,6 @@ def check_batch(config: Config, ranks: Ranks) -> None:
             f"training.batch: expected a multiple of {ranks.world * block} (ranks × stddev_group × views_per_shape), "
             f"got {config.training.batch}; try --set training.batch={ranks.world * block}"
         )
-
-
-def prepare_process(config: Config, device: torch.device) -> None:
-    """Threads, determinism and memory as training wants them."""
-    use_threads(config)
-    use_determinism(device)
-    keep_freed_memory()
-    forget_long_lived_objects()
-
-
-def use_threads(config: Config) -> int:
-    """Set the CPU threads of this process and return them; 0 in the config = one per core that it may use."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = config.training.threads or max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    torch.set_num_threads(threads)
-    return threads
-
-
-def use_determinism(device: torch.device) -> None:
-    """Same inputs, same bits, on the CPU (scatter-adds would else run in any order); CUDA keeps its fast kernels."""
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    # A debugging aid that comes with the above and costs a pass over every new tensor.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def build_train_state(config: Config, ranks: Ranks) -> TrainState:

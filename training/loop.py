@@ -1,9 +1,5 @@
 """A training run: its folder, its schedule by images shown, and what happens when it is stopped."""
 
-import resource
-import signal
-import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -19,6 +15,7 @@ from rendering.images import grid, save_png, to_uint8
 from torch_utils import distributed
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
+from torch_utils.process import peak_memory_mb, stop_requests
 from training.data import Data, MinibatchSource, build_train_state, check_batch, state_parts
 from training.gan_step import TrainState, training_step
 from training.initialize import initialize_from
@@ -33,8 +30,6 @@ from training.run.step_statistics import Statistics
 
 # With several ranks, how many minibatches pass between two questions whether any of them was asked to stop.
 _STOP_INTERVAL = 8
-# Two signals within this time are one request to stop.
-REPEAT_SECONDS = 1.0
 
 
 @dataclass
@@ -217,7 +212,7 @@ def _write_line(run: Run, probe: Probe, values: dict[str, tuple[float, float]], 
             "other_seconds": round(state.other_seconds, 3),
             "images_per_second": round(images_per_second, 2),
             "skipped_steps": state.skipped,
-            "memory_peak_mb": peak_memory_mb(run.ranks),
+            "memory_peak_mb": peak_memory_mb(run.ranks.device),
         }
         line |= {name: mean for name, (mean, _) in values.items()}
         line |= {f"{name}/deviation": spread for name, (_, spread) in values.items() if name.startswith("logits/")}
@@ -272,42 +267,6 @@ def _save_state(run: Run, guard: SkipGuard) -> None:
     save_state(
         run.folder.path, state_parts(run.train_state), state.nimg, vars(state), run.config.model_dump(mode="json")
     )
-
-
-def peak_memory_mb(ranks: Ranks) -> int:
-    """Peak memory of this process: of the device where it is CUDA, else of the host."""
-    if ranks.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(ranks.device) // 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak // (2**20 if sys.platform == "darwin" else 2**10)
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[int]]:
-    """Collects SIGINT and SIGTERM, so that a step is never torn; a second one, a second later or more, stops at once.
-
-    Ctrl-C reaches every process of a terminal, and torchrun passes its own on to the ranks: two signals, one request.
-    """
-    received: list[int] = []
-    first = 0.0
-    if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may handle signals
-        return
-
-    def note(number: int, _frame: object) -> None:
-        nonlocal first
-        if received and time.monotonic() - first > REPEAT_SECONDS:
-            raise KeyboardInterrupt
-        if not received:
-            first = time.monotonic()
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _asked_to_stop(stop: list[int], number: int, ranks: Ranks) -> bool:

@@ -14,8 +14,8 @@ from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import learned, length, lines, state_tensors
 from torch_utils.checkpoint import load_tensors, save_tensors
+from torch_utils.process import stop_requests
 from training.gan_step import training_step
-from training.loop import stop_requests
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,7 +74,7 @@ def test_interruption_saves_the_state_and_says_how_to_go_on(data, config, tmp_pa
 
 
 def test_a_second_interruption_stops_at_once(monkeypatch):
-    monkeypatch.setattr("training.loop.REPEAT_SECONDS", 0.0)
+    monkeypatch.setattr("torch_utils.process.REPEAT_SECONDS", 0.0)
     with stop_requests() as stop:
         os.kill(os.getpid(), signal.SIGINT)
         assert stop == [signal.SIGINT]
