@@ -1,11 +1,11 @@
-"""Curves as plain SVG: panels in rows, one line a series."""
+"""Curves as plain SVG: panels in rows, one line for each series."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-# Okabe and Ito (2008): eight colors that color-blind readers tell apart; black is the first.
+# Eight colors that color-blind readers can tell apart (Okabe and Ito, 2008); black comes first.
 COLORS = ("#000000", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#b8a800")
 WIDTH, HEIGHT = 300, 220  # of a panel, px
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 26, 30  # around a panel's axes, px
@@ -15,7 +15,7 @@ COLUMNS = 3
 
 @dataclass(frozen=True)
 class Series:
-    """A line. points: (x, y), y finite. color: an index. label: in the legend once, however many lines share it."""
+    """A line. points: (x, y), y finite. color: an index. Lines with the same label share one entry of the legend."""
 
     label: str
     color: int
@@ -24,7 +24,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Panel:
-    """A diagram. y_from_zero: the axis begins at 0, else at the smallest value."""
+    """A diagram. y_from_zero: the y axis starts at 0 instead of the smallest value."""
 
     title: str
     series: tuple[Series, ...]
@@ -36,14 +36,14 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     if high <= low:
         return [low]
     raw = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(raw))
+    power = 10.0 ** (math.log10(raw) // 1)
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
-    return [round(step * i, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    return [round(step * i, 12) for i in range(first, int((high / step + 1e-9) // 1) + 1)]
 
 
 def svg(panels: Sequence[Panel], x_title: str) -> str:
-    """The image: panels in rows of three, a legend below."""
+    """The SVG: panels in rows of three above a legend."""
     labels = {series.label: series.color for panel in panels for series in panel.series}
     below = HEIGHT * math.ceil(len(panels) / COLUMNS)
     width, height = WIDTH * COLUMNS, below + LEGEND_LINE * len(labels) + 8
@@ -78,7 +78,7 @@ def _panel(panel: Panel, x_title: str) -> list[str]:
     ]
     points = [point for series in panel.series for point in series.points]
     if not points:
-        return [*parts, f'<text x="{LEFT + 8}" y="{TOP + 20}" fill="#888">nothing measured</text>']
+        return [*parts, f'<text x="{LEFT + 8}" y="{TOP + 20}" fill="#888">no data</text>']
     x_low, x_high = min(0.0, *(x for x, _ in points)), max(x for x, _ in points)
     y_low, y_high = min(y for _, y in points), max(y for _, y in points)
     if panel.y_from_zero:

@@ -1,4 +1,4 @@
-"""A click command whose user's mistakes are one line and exit status 2, as `tetragan`'s are."""
+"""A click command that reports a UserError as one line with exit status 2, as `tetragan` does."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import click
 from torch_utils.errors import UserError
 
 
-class _Mistake(click.ClickException):
+class _OneLine(click.ClickException):
     exit_code = 2
 
 
 class PlainErrors(click.Command):
-    """Turns UserError into a line without a traceback."""
+    """Shows a UserError as one line without a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a user's mistake becomes one line and exit status 2."""
+        """Run the command."""
         try:
             return super().invoke(ctx)
         except UserError as error:
-            raise _Mistake(str(error)) from None
+            raise _OneLine(str(error)) from None

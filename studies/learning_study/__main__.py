@@ -1,16 +1,18 @@
-"""A learning study.
+"""Train and compare variants of a preset.
 
     python -m studies.learning_study studies/learning_study/study.yaml --data DATASET --out DIR [--only NAME …]
 
-Trains every variant with every seed (one thread each; finished runs are kept, broken ones go on from their state),
-measures their networks against held-out shapes, and writes into DIR:
+Trains every variant with every seed, on one thread each, and measures the networks against held-out shapes. Called
+again, it keeps finished runs and resumes interrupted ones. Written into DIR:
 
     table.md               every run, and every variant against the one that it is compared with
-    curves/<group>.svg     distance, losses and diversity by images shown, a group's variants together
-    sheets/<run>.png       seeds 0–15 at ψ 1
-    runs/<run>/            the training run, with its scores.json (with config.yaml and stats.jsonl all that a finished
-                           one needs: copied to another machine's DIR, the study goes on from there)
-    logs/<run>.log         what the training said
+    curves/<group>.svg     distance, losses and diversity by images seen, a group's variants together
+    samples/<run>.png      seeds 0–15 at ψ 1
+    runs/<run>/            the training run, with its scores.json
+    logs/<run>.log         output of the training
+
+A finished run needs only its scores.json, config.yaml and stats.jsonl. Copy those to DIR on another machine, and the
+study continues there.
 """
 
 import math
@@ -29,8 +31,8 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.edit import subset
 from studies.curves import Panel, Series, svg
 from studies.learning_study.plan import (
-    Run,
     Study,
+    StudyRun,
     Variant,
     check_unchanged,
     complete,
@@ -44,7 +46,7 @@ from studies.learning_study.scores import (
     networks_of,
     no_progress,
     references_key,
-    save_sheet,
+    save_samples,
     score_run,
     stats_of,
 )
@@ -63,8 +65,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """Where the study's data lie and its results go. others: datasets by the name that variants call them."""
+class Workspace:
+    """The study with its datasets and output folder. others: datasets by the names that variants use."""
 
     study: Study
     data: Path
@@ -72,67 +74,67 @@ class Workshop:
     out: Path
 
     def training_data(self, variant: Variant) -> Path:
-        """The dataset that a variant trains on; a part of one is cut out when it is first needed."""
+        """The dataset that a variant trains on. A subset is written when it is first needed."""
         whole = self.others[variant.data] if variant.data else self.data
         if variant.train_shapes is None:
             return whole
-        part = self.out / "data" / f"{variant.data or 'main'}-{variant.train_shapes}"
-        if not (part / "dataset.json").is_file():
-            shutil.rmtree(part, ignore_errors=True)  # what an interrupted call left
-            part.parent.mkdir(parents=True, exist_ok=True)
-            subset(open_dataset(whole), part, splits=("train",), count=variant.train_shapes)
-        return part
+        path = self.out / "data" / f"{variant.data or 'main'}-{variant.train_shapes}"
+        if not (path / "dataset.json").is_file():
+            shutil.rmtree(path, ignore_errors=True)  # left by an interrupted call
+            path.parent.mkdir(parents=True, exist_ok=True)
+            subset(open_dataset(whole), path, splits=("train",), count=variant.train_shapes)
+        return path
 
 
-def train_run(run: Run, shop: Workshop) -> str:
-    """Train a run to its end. Returns "" or the last line that it said before it broke off."""
-    log = shop.out / "logs" / f"{run.name}.log"
+def train_run(run: StudyRun, workspace: Workspace) -> str:
+    """Train a run to its end. Returns "", or the exit status and the last line of its log."""
+    log = workspace.out / "logs" / f"{run.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
-    command = train_command(run, shop.study.base, shop.training_data(run.variant))
+    command = train_command(run, workspace.study.base, workspace.training_data(run.variant))
     one_thread = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    path = os.pathsep.join(part for part in (str(ROOT), os.environ.get("PYTHONPATH", "")) if part)
+    path = os.pathsep.join(entry for entry in (str(ROOT), os.environ.get("PYTHONPATH", "")) if entry)
     with log.open("a", encoding="utf-8") as file:
         environment = {**os.environ, **one_thread, "PYTHONPATH": path}
         status = subprocess.run(command, stdout=file, stderr=file, env=environment, check=False).returncode
     if status == 0:
         return ""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return f"exit status {status}: {lines[-1] if lines else 'it said nothing'} ({log})"
+    return f"exit status {status}: {lines[-1] if lines else 'no output'} ({log})"
 
 
-def finished(run: Run) -> bool:
-    """Whether a run needs no more training: its network is there, or was measured to the end and is kept no longer."""
+def finished(run: StudyRun) -> bool:
+    """Whether a run needs no more training: its network exists, or its scores reach the last image."""
     scores = load_scores(run.folder)
     measured = scores is not None and bool(scores.scores) and scores.last.nimg >= run.total_nimg
     return complete(run) or measured
 
 
-def trained(runs: Sequence[Run], shop: Workshop, jobs: int) -> Iterator[tuple[Run, str]]:
-    """Train what is not complete, `jobs` at a time; yields each run when it is, with the reason if it broke off."""
+def trained(runs: Sequence[StudyRun], workspace: Workspace, jobs: int) -> Iterator[tuple[StudyRun, str]]:
+    """Train the unfinished runs, `jobs` at a time. Yields each run when it ends, with the reason if it failed."""
     done = [run for run in runs if finished(run)]
     waiting = [run for run in runs if run not in done]
     yield from ((run, "") for run in done)
     if jobs == 1:
         for run in waiting:
             click.echo(f"training {run.name} to {run.kimg:g} kimg", err=True)
-            yield run, train_run(run, shop)
+            yield run, train_run(run, workspace)
         return
     for run in waiting:
-        shop.training_data(run.variant)  # two runs must not cut the same part at once
+        workspace.training_data(run.variant)  # two runs must not write the same subset at once
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {pool.submit(train_run, run, shop): run for run in waiting}
+        futures = {pool.submit(train_run, run, workspace): run for run in waiting}
         for future in as_completed(futures):
             yield futures[future], future.result()
 
 
-def save_sheet_once(networks: Sequence[Path], sheet: Path) -> None:
-    """The sheet of a run's last network, unless it is there; nothing where no network is kept."""
-    if networks and (not sheet.exists() or sheet.stat().st_mtime < networks[-1].stat().st_mtime):
-        save_sheet(networks[-1], sheet)
+def update_samples(networks: Sequence[Path], path: Path) -> None:
+    """Write the image grid of a run's last network, unless it is up to date or no network is kept."""
+    if networks and (not path.exists() or path.stat().st_mtime < networks[-1].stat().st_mtime):
+        save_samples(networks[-1], path)
 
 
 def results_on_disk(study: Study, out: Path) -> dict[str, list[RunScores]]:
-    """Complete and measured runs of the study by variant, whichever call made them."""
+    """Finished and measured runs of the study by variant, from this call or earlier ones."""
     results: dict[str, list[RunScores]] = {}
     for run in plan_runs(study, out):
         scores = load_scores(run.folder) if finished(run) else None
@@ -142,7 +144,7 @@ def results_on_disk(study: Study, out: Path) -> dict[str, list[RunScores]]:
 
 
 def group_panels(study: Study, group: str, out: Path, results: Mapping[str, Sequence[RunScores]]) -> list[Panel]:
-    """The curves of a group's variants and of those that they are compared with."""
+    """The curves of a group's variants and of the variants that they are compared with."""
     members = [variant for variant in study.variants if variant.group == group]
     names = list(dict.fromkeys([variant.against for variant in members] + [variant.name for variant in members]))
     lines: dict[str, list[Series]] = {title: [] for title, _ in (("MMD-CD ×10⁻³", ""), ("COV-CD %", ""), *LOSSES)}
@@ -163,7 +165,7 @@ def group_panels(study: Study, group: str, out: Path, results: Mapping[str, Sequ
 
 
 def write_results(study: Study, out: Path, failures: Mapping[str, str]) -> Path:
-    """table.md and the curves of everything that is on disk; the table's path."""
+    """Write table.md and the curves of everything on disk; returns the path of table.md."""
     results = results_on_disk(study, out)
     (out / "curves").mkdir(parents=True, exist_ok=True)
     for group in dict.fromkeys(variant.group for variant in study.variants):
@@ -186,13 +188,13 @@ def _others(pairs: Sequence[str]) -> dict[str, Path]:
 @click.command(cls=PlainErrors)
 @click.argument("variants", type=click.Path(path_type=Path))
 @click.option(
-    "--data", type=click.Path(path_type=Path), required=True, help="Dataset; its test split is measured against."
+    "--data", type=click.Path(path_type=Path), required=True, help="Dataset; its test split is the reference."
 )
 @click.option("--also", multiple=True, metavar="NAME=DATASET", help="Other datasets that variants train on.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the study; it goes on there.")
-@click.option("--only", multiple=True, metavar="NAME", help="These variants or groups alone; may be repeated.")
-@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="These seeds alone; may be repeated.")
-@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at once, one thread each.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the study; finished runs stay.")
+@click.option("--only", multiple=True, metavar="NAME", help="Only these variants or groups; may be repeated.")
+@click.option("--seed", "seeds", type=click.IntRange(0), multiple=True, help="Only these seeds; may be repeated.")
+@click.option("--jobs", type=click.IntRange(1), default=1, show_default=True, help="Runs at a time, one thread each.")
 def main(
     variants: Path,
     data: Path,
@@ -206,24 +208,27 @@ def main(
     torch.set_num_threads(1)
     study = load_study(variants)
     dataset = open_dataset(data)
-    shop = Workshop(study, data, _others(also), out)
+    workspace = Workspace(study, data, _others(also), out)
     runs, failures = [], {}
     for run in plan_runs(study, out, only, seeds):
         check_unchanged(run, study.base)
-        if run.variant.data and run.variant.data not in shop.others:
+        if run.variant.data and run.variant.data not in workspace.others:
             failures[run.name] = f"needs another dataset: --also {run.variant.data}=DATASET"
         else:
             runs.append(run)
-    for run, problem in trained(runs, shop, jobs):
+    for run, problem in trained(runs, workspace, jobs):
         if problem:
             failures[run.name] = problem
-            click.echo(f"broken off: {run.name}: {problem}", err=True)
+            click.echo(f"failed: {run.name}: {problem}", err=True)
         else:
             scores = score_run(run.folder, run.variant.name, run.seed, dataset, study.count, out / "cache", no_progress)
-            save_sheet_once(networks_of(run.folder), out / "sheets" / f"{run.name}.png")
+            update_samples(networks_of(run.folder), out / "samples" / f"{run.name}.png")
             click.echo(f"{run.name}: MMD-CD {scores.last.mmd or math.nan:.3f} ×10⁻³", err=True)
             if not scores.last.measured.endswith(references_key(dataset, study.count)):
-                click.echo(f"  against other shapes than those of {data}: to compare it, remove {run.folder}", err=True)
+                click.echo(
+                    f"  measured against other shapes than those of {data}; to redo it, remove {run.folder}",
+                    err=True,
+                )
         write_results(study, out, failures)
     click.echo(write_results(study, out, failures))
     if failures:

@@ -1,4 +1,4 @@
-"""What a run of the study learned: distances of its networks to held-out shapes, and its speed; kept in scores.json."""
+"""Scores of a run of the study: distances of its networks to held-out shapes, and its speed, kept in scores.json."""
 
 import json
 import tempfile
@@ -24,8 +24,8 @@ from torch_utils.files import write_json
 from torch_utils.progress import progress_bar
 
 SCORES = "scores.json"
-SHEET_SEEDS = range(16)
-SHEET_COLUMNS = 8
+SAMPLE_SEEDS = range(16)
+SAMPLE_COLUMNS = 8
 MAX_TRAINING = 400
 
 
@@ -34,9 +34,9 @@ class _Section(BaseModel):
 
 
 class Score(_Section):
-    """Figures of one network. mmd ×10⁻³ (CD: both directions, squared, summed); cov, one_nna, empty in %.
+    """Figures of one network. mmd ×10⁻³ (CD squared, both directions summed); cov, one_nna, empty in %.
 
-    measured: hash of the network, of the dataset, and the counts: what the figures depend on.
+    measured: what the figures depend on: hashes of the network and the dataset, and the count.
     """
 
     nimg: int
@@ -50,7 +50,7 @@ class Score(_Section):
 
 
 class RunScores(_Section):
-    """All that the table and the curves need of a run. scores: by images shown. images_per_second: over the run."""
+    """What the table and the curves need of a run. scores: by images seen. images_per_second: mean over the run."""
 
     variant: str
     seed: int
@@ -60,11 +60,11 @@ class RunScores(_Section):
 
     @property
     def last(self) -> Score:
-        """The finished network's."""
+        """The scores of the finished network."""
         return self.scores[-1]
 
 
-def protocol(count: int) -> Protocol:
+def study_protocol(count: int) -> Protocol:
     """CD, components and empty share of `count` generated shapes against as many held-out ones, ψ = 1."""
     return Protocol(
         name=f"study, {count} shapes",
@@ -78,12 +78,12 @@ def protocol(count: int) -> Protocol:
 
 
 def networks_of(folder: Path) -> list[Path]:
-    """The network files of a run by images shown."""
+    """The network files of a run, by images seen."""
     return sorted(folder.glob("network-*.safetensors"))
 
 
 def load_scores(folder: Path) -> RunScores | None:
-    """A run's scores.json; None where there is none or it is not whole."""
+    """A run's scores.json; None if it is missing or incomplete."""
     try:
         return RunScores.model_validate_json((folder / SCORES).read_bytes())
     except (OSError, ValidationError):
@@ -91,16 +91,16 @@ def load_scores(folder: Path) -> RunScores | None:
 
 
 def references_key(dataset: ViewDataset, count: int) -> str:
-    """What figures were measured against: the end of `Score.measured`."""
+    """The references that figures depend on: the end of `Score.measured`."""
     return f"{dataset.hash()[:16]}/{count}"
 
 
 def score_run(
     folder: Path, variant: str, seed: int, dataset: ViewDataset, count: int, cache: Path, progress: ProgressBar
 ) -> RunScores:
-    """Measure every network of a run that has not been measured alike, and write scores.json.
+    """Measure every network of a run that has no scores for these references yet, and write scores.json.
 
-    A run that was measured and whose networks are kept no longer keeps its figures.
+    Scores stay valid when a run's networks have been deleted.
     """
     files, known = networks_of(folder), load_scores(folder)
     if not files and known and known.scores:
@@ -114,7 +114,7 @@ def score_run(
         if key in old:
             scores.append(old[key])
             continue
-        score, found = measure(file, key, dataset, count, cache, progress, final=file == files[-1])
+        score, found = measure_network(file, key, dataset, count, cache, progress, final=file == files[-1])
         scores.append(score)
         baselines = found or baselines
     result = RunScores(
@@ -124,19 +124,21 @@ def score_run(
     return result
 
 
-def measure(
+def measure_network(
     file: Path, key: str, dataset: ViewDataset, count: int, cache: Path, progress: ProgressBar, *, final: bool
 ) -> tuple[Score, list[Baseline]]:
-    """Figures of a network file; the floor and the best single training shape come with the last one of a run."""
-    rules = protocol(count)
+    """Figures of a network file. final: also those of the training shapes: the reference and the best single one."""
+    protocol = study_protocol(count)
     generator, stored = load_generator_file(file)
     references = DatasetSource(dataset, "test", count)
     if not references.ids:
-        raise UserError(f"{dataset.path}: its test split is empty; the study needs held-out shapes")
-    generated = NetworkSource(file, generator, len(references.ids), rules.truncation, rules.first_seed)
-    training = DatasetSource(dataset, "train", rules.max_training) if final and dataset.splits["train"] else None
+        raise UserError(
+            f"{dataset.path}: its test split is empty; split it with: tetragan dataset split {dataset.path}"
+        )
+    generated = NetworkSource(file, generator, len(references.ids), protocol.truncation, protocol.first_seed)
+    training = DatasetSource(dataset, "train", protocol.max_training) if final and dataset.splits["train"] else None
     with tempfile.TemporaryDirectory() as own:
-        session = Session(rules, ChunkStore(Path(own)), ChunkStore(cache), progress)
+        session = Session(protocol, ChunkStore(Path(own)), ChunkStore(cache), progress)
         found = evaluate_shapes(Inputs(generated, references, training), session)
     values = {metric.name: metric.value for metric in found.metrics}
     score = Score(
@@ -153,7 +155,7 @@ def measure(
 
 
 def no_progress(_what: str, _total: int) -> AbstractContextManager:
-    """For `measure`: shows nothing."""
+    """A progress bar that shows nothing."""
     return progress_bar("", 0, quiet=True)
 
 
@@ -165,16 +167,16 @@ def stats_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def run_speed(folder: Path) -> float:
-    """Images a second over the whole training, 0 where nothing was logged."""
+    """Images a second over the whole training; 0 without a log."""
     lines = stats_of(folder)
     return lines[-1]["nimg"] / max(lines[-1]["seconds"], 1e-9) if lines else 0.0
 
 
 @torch.no_grad()
-def save_sheet(network: Path, path: Path) -> None:
-    """Seeds 0–15 at ψ = 1, never picked, at the trained resolution."""
+def save_samples(network: Path, path: Path) -> None:
+    """Write an image grid of seeds 0–15 at ψ = 1 and the trained resolution."""
     generator, _ = load_generator_file(network)
-    w_geo, w_tex = styles(generator, list(SHEET_SEEDS), 1.0)
+    w_geo, w_tex = styles(generator, list(SAMPLE_SEEDS), 1.0)
     side = generator.config.data.resolution
     images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
-    save_png(path, grid(images[:, 0], SHEET_COLUMNS))
+    save_png(path, grid(images[:, 0], SAMPLE_COLUMNS))

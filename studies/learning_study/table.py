@@ -10,20 +10,20 @@ from metrics.report.report_schema import Baseline
 from studies.learning_study.plan import Study, Variant
 from studies.learning_study.scores import RunScores, Score
 
-# How many standard errors a difference must be to be called one.
-SURE = 2.0
+# A difference counts from this many standard errors on.
+STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of a run. better: −1 where less is better, +1 where more is, 0 where neither."""
+    """A figure of a run. better: −1 if less is better, +1 if more is."""
 
     name: str
     title: str
     better: int
 
     def of(self, score: Score) -> float | None:
-        """The figure."""
+        """The figure of a network."""
         return getattr(score, self.name)
 
 
@@ -36,8 +36,8 @@ COLUMNS = (
 )
 
 
-def seed_deviation(results: Mapping[str, Sequence[RunScores]], column: Column) -> float | None:
-    """Standard deviation between seeds of one setting, pooled over all variants that have several; None without."""
+def seed_std(results: Mapping[str, Sequence[RunScores]], column: Column) -> float | None:
+    """Standard deviation between seeds of one setting, pooled over all variants; None if no variant has two seeds."""
     squares, freedom = 0.0, 0
     for runs in results.values():
         values = [value for run in runs if (value := column.of(run.last)) is not None]
@@ -49,19 +49,19 @@ def seed_deviation(results: Mapping[str, Sequence[RunScores]], column: Column) -
 
 
 def mean_of(runs: Sequence[RunScores], column: Column) -> tuple[float, int] | None:
-    """Mean over the seeds and how many there are."""
+    """Mean over the seeds, and their number."""
     values = [value for run in runs if (value := column.of(run.last)) is not None]
     return (statistics.fmean(values), len(values)) if values else None
 
 
 def difference(
-    runs: Sequence[RunScores], base: Sequence[RunScores], column: Column, deviation: float | None
+    runs: Sequence[RunScores], base: Sequence[RunScores], column: Column, std: float | None
 ) -> tuple[float, float | None] | None:
-    """Mean of `runs` minus that of `base`, and its standard error from the deviation between seeds."""
+    """Mean of `runs` minus that of `base`, and its standard error. std: standard deviation between seeds."""
     mine, theirs = mean_of(runs, column), mean_of(base, column)
     if mine is None or theirs is None:
         return None
-    error = None if deviation is None else deviation * math.sqrt(1 / mine[1] + 1 / theirs[1])
+    error = None if std is None else std * math.sqrt(1 / mine[1] + 1 / theirs[1])
     return mine[0] - theirs[0], error
 
 
@@ -69,27 +69,27 @@ def verdict(change: tuple[float, float | None] | None, better: int) -> str:
     """ "better", "worse" or "within the seeds' spread"; "" where it cannot be told."""
     if change is None or change[1] is None:
         return ""
-    if abs(change[0]) <= SURE * change[1]:
+    if abs(change[0]) <= STANDARD_ERRORS * change[1]:
         return "within the seeds' spread"
     return "better" if change[0] * better > 0 else "worse"
 
 
 def table(study: Study, results: Mapping[str, Sequence[RunScores]], failures: Mapping[str, str]) -> str:
-    """The whole table.md. results: finished runs by variant's name; failures: reasons by run's name."""
+    """The whole table.md. results: finished runs by variant's name. failures: reasons by run's name."""
     lines = [
         f"# Study: {study.base}, {study.kimg:g} kimg",
         "",
-        f"{study.count} generated shapes at ψ 1 against {study.count} held-out ones at most, 2,048 points; CD is "
-        "squared, both directions summed. Speed is that of the run, on whatever machine and load it had.",
+        f"{study.count} generated shapes at ψ 1 against at most {study.count} held-out ones, 2,048 points. CD is "
+        "squared and sums both directions. Speeds depend on the machine and its load.",
         "",
         *_run_lines(study, results),
         "",
-        "## Against each other",
+        "## Comparisons",
         "",
         *_variant_lines(study, results),
     ]
     if failures:
-        lines += ["", "## Broken off", "", *[f"- {name}: {reason}" for name, reason in sorted(failures.items())]]
+        lines += ["", "## Failed runs", "", *[f"- {name}: {reason}" for name, reason in sorted(failures.items())]]
     return "\n".join(lines) + "\n"
 
 
@@ -110,13 +110,13 @@ def _run_lines(study: Study, results: Mapping[str, Sequence[RunScores]]) -> list
 
 
 def _variant_lines(study: Study, results: Mapping[str, Sequence[RunScores]]) -> list[str]:
-    deviations = {column.name: seed_deviation(results, column) for column in COLUMNS}
+    stds = {column.name: seed_std(results, column) for column in COLUMNS}
     shown = COLUMNS[:4]
     lines = [
-        "Differences of means over the seeds, ± one standard error from the deviation between seeds of one setting, "
-        "pooled over all variants with several: "
-        + ", ".join(f"{c.title.split(' ')[0]} {number(deviations[c.name])}" for c in shown)
-        + f". Beyond {SURE:g} standard errors of MMD it counts as a difference.",
+        "Differences of means over the seeds, ± one standard error. The error follows from the standard deviation "
+        "between seeds of one setting, pooled over all variants with several seeds: "
+        + ", ".join(f"{c.title.split(' ')[0]} {number(stds[c.name])}" for c in shown)
+        + f". A difference in MMD counts beyond {STANDARD_ERRORS:g} standard errors.",
         "",
         "| variant | question | change | against | seeds | "
         + " | ".join(f"Δ {column.title}" for column in shown)
@@ -127,7 +127,7 @@ def _variant_lines(study: Study, results: Mapping[str, Sequence[RunScores]]) -> 
         runs, base = results.get(variant.name, ()), results.get(variant.against, ())
         if not runs or variant.name == variant.against:
             continue
-        changes = {column.name: difference(runs, base, column, deviations[column.name]) for column in shown}
+        changes = {column.name: difference(runs, base, column, stds[column.name]) for column in shown}
         cells = [_change(changes[column.name]) for column in shown]
         start = [variant.name, variant.question, _settings(variant), variant.against, str(len(runs))]
         lines.append("| " + " | ".join([*start, *cells, verdict(changes["mmd"], COLUMNS[0].better)]) + " |")
@@ -135,10 +135,10 @@ def _variant_lines(study: Study, results: Mapping[str, Sequence[RunScores]]) -> 
 
 
 def _settings(variant: Variant) -> str:
-    parts = [f"`{override}`" for override in variant.set]
-    parts += [f"data {variant.data}"] if variant.data else []
-    parts += [f"{variant.train_shapes} training shapes"] if variant.train_shapes else []
-    return ", ".join(parts) or "–"
+    settings = [f"`{override}`" for override in variant.set]
+    settings += [f"data {variant.data}"] if variant.data else []
+    settings += [f"{variant.train_shapes} training shapes"] if variant.train_shapes else []
+    return ", ".join(settings) or "–"
 
 
 def _change(change: tuple[float, float | None] | None) -> str:

@@ -1,4 +1,4 @@
-"""Stages of a training drawn end to end."""
+"""The stages of a training, drawn end to end."""
 
 import json
 from pathlib import Path
@@ -34,5 +34,5 @@ def test_snapshots_are_spread_evenly_and_the_last_is_among_them() -> None:
 
 
 def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="holds no stats"):
+    with pytest.raises(UserError, match="expected a training run"):
         stages([tmp_path])

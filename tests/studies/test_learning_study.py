@@ -1,4 +1,4 @@
-"""The study's plan, resuming, table and curves; no training happens here."""
+"""The study's plan, resuming, table and curves, without any training."""
 
 import math
 import xml.etree.ElementTree as ElementTree
@@ -12,10 +12,10 @@ from click.testing import CliRunner
 from configs.loader import dump_config, load_config
 from studies.curves import Panel, Series, svg, ticks
 from studies.learning_study import __main__ as study_module
-from studies.learning_study.__main__ import Workshop, finished, results_on_disk, trained
-from studies.learning_study.plan import Run, Study, check_unchanged, complete, load_study, plan_runs, train_command
+from studies.learning_study.__main__ import Workspace, finished, results_on_disk, trained
+from studies.learning_study.plan import Study, StudyRun, check_unchanged, complete, load_study, plan_runs, train_command
 from studies.learning_study.scores import RunScores, Score
-from studies.learning_study.table import COLUMNS, difference, seed_deviation, table, verdict
+from studies.learning_study.table import COLUMNS, difference, seed_std, table, verdict
 from torch_utils.errors import UserError
 
 MMD = COLUMNS[0]
@@ -34,7 +34,7 @@ STUDY = Study.model_validate(
 
 
 def write_state(folder: Path, nimg: int, overrides: tuple[str, ...] = ()) -> None:
-    """What a run that was stopped at `nimg` leaves, as far as the study looks at it."""
+    """The files of a run that was stopped at `nimg`, as far as the study reads them."""
     folder.mkdir(parents=True)
     (folder / "latest.json").write_text(f'{{"state": "state-{nimg:09d}.safetensors", "nimg": {nimg}}}')
     (folder / "network.safetensors").write_bytes(b"")
@@ -53,7 +53,7 @@ def test_the_first_seed_of_all_comes_before_the_second_of_any(tmp_path: Path) ->
         plan_runs(STUDY, tmp_path, ("gama",))
 
 
-def test_a_run_is_started_gone_on_with_or_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_is_started_resumed_or_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = plan_runs(STUDY, tmp_path)
     done, broken, new = runs[0], runs[1], runs[2]
     write_state(done.folder, 2000)
@@ -66,15 +66,15 @@ def test_a_run_is_started_gone_on_with_or_left_alone(tmp_path: Path, monkeypatch
     assert "training.seed=7" in command and "training.total_kimg=2" in command and "training.threads=1" in command
     started: list[str] = []
 
-    def train(run: Run, shop: Workshop) -> str:
+    def train(run: StudyRun, workspace: Workspace) -> str:
         started.append(run.name)
         return "out of memory" if run is new else ""
 
     monkeypatch.setattr(study_module, "train_run", train)
-    monkeypatch.setattr(Workshop, "training_data", lambda self, variant: self.data)
+    monkeypatch.setattr(Workspace, "training_data", lambda self, variant: self.data)
     for jobs in (1, 2):
         started.clear()
-        ended = list(trained([done, broken, new], Workshop(STUDY, Path("D"), {}, tmp_path), jobs))
+        ended = list(trained([done, broken, new], Workspace(STUDY, Path("D"), {}, tmp_path), jobs))
         assert sorted(started) == [broken.name, new.name]
         assert {run.name: problem for run, problem in ended} == {
             done.name: "",
@@ -83,7 +83,7 @@ def test_a_run_is_started_gone_on_with_or_left_alone(tmp_path: Path, monkeypatch
         }
 
 
-def test_a_measured_run_needs_no_network_any_more(tmp_path: Path) -> None:
+def test_a_measured_run_no_longer_needs_its_network(tmp_path: Path) -> None:
     measured, short, new = plan_runs(STUDY, tmp_path)[:3]
     for run, nimg in ((measured, 2000), (short, 1000)):
         run.folder.mkdir(parents=True)
@@ -94,7 +94,7 @@ def test_a_measured_run_needs_no_network_any_more(tmp_path: Path) -> None:
     assert list(results_on_disk(STUDY, tmp_path)) == ["base"]
 
 
-def test_kept_figures_are_shown_and_foreign_ones_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scores_against_other_shapes_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study = tmp_path / "study.yaml"
     study.write_text(yaml.safe_dump({"base": "chair", "kimg": 2, "variants": [{"name": "base", "question": "?"}]}))
     run = plan_runs(load_study(study), tmp_path / "out")[0]
@@ -108,13 +108,13 @@ def test_kept_figures_are_shown_and_foreign_ones_named(tmp_path: Path, monkeypat
         result = CliRunner().invoke(study_module.main, command)
         assert result.exit_code == 0, result.output
         assert "base-seed0: MMD-CD 3.000" in result.output
-        assert ("against other shapes" in result.output) is foreign
+        assert ("measured against other shapes" in result.output) is foreign
 
 
 def test_a_folder_of_other_settings_is_refused(tmp_path: Path) -> None:
     run = plan_runs(STUDY, tmp_path, ("more-r1",))[0]
     write_state(run.folder, 2000, (*run.overrides, "training.total_kimg=1"))
-    check_unchanged(run, "chair")  # a longer run may go on from a shorter one
+    check_unchanged(run, "chair")  # a longer run may resume a shorter one
     (run.folder / "config.yaml").write_text(dump_config(load_config("chair", [*run.overrides, "loss.gamma=5"])))
     with pytest.raises(UserError, match=r"loss\.gamma = 5\.0"):
         check_unchanged(run, "chair")
@@ -124,8 +124,8 @@ def test_mistakes_in_a_study_show_before_anything_is_trained(tmp_path: Path) -> 
     path = tmp_path / "study.yaml"
     text = "base: chair\nvariants:\n  - {name: base, question: q}\n"
     for extra, message in (
-        ("  - {name: base, question: q}\n", "two variants are called base"),
-        ("  - {name: b, question: q, against: c}\n", "no variant is called c"),
+        ("  - {name: base, question: q}\n", "two variants are named base"),
+        ("  - {name: b, question: q, against: c}\n", "no variant is named c"),
         ("  - {name: b, question: q, set: [loss.gama=1]}\n", "did you mean 'loss.gamma'"),
         ("  - {name: b}\n", "question"),
     ):
@@ -134,7 +134,7 @@ def test_mistakes_in_a_study_show_before_anything_is_trained(tmp_path: Path) -> 
             load_study(path)
 
 
-def test_the_shipped_study_is_valid() -> None:
+def test_the_included_study_is_valid() -> None:
     study = load_study(Path(study_module.__file__).with_name("study.yaml"))
     assert study.kimg >= 20 and len(study.seeds) >= 2
 
@@ -145,13 +145,13 @@ def test_a_difference_is_measured_in_seeds(tmp_path: Path) -> None:
         "more-r1": [scores("more-r1", 0, 1.5), scores("more-r1", 1, 1.7)],
         "third": [scores("third", 7, 1.55)],
     }
-    deviation = seed_deviation(results, MMD)
-    assert deviation == pytest.approx(math.sqrt(0.02))  # two pairs that are 0.2 apart: variance 0.02 each
-    change = difference(results["more-r1"], results["base"], MMD, deviation)
-    assert change == pytest.approx((-0.5, deviation))  # √(1/2 + 1/2) = 1
+    std = seed_std(results, MMD)
+    assert std == pytest.approx(math.sqrt(0.02))  # two pairs that are 0.2 apart: variance 0.02 each
+    change = difference(results["more-r1"], results["base"], MMD, std)
+    assert change == pytest.approx((-0.5, std))  # √(1/2 + 1/2) = 1
     assert verdict(change, MMD.better) == "better"
-    assert verdict((0.5, deviation), MMD.better) == "worse"
-    assert verdict((0.25, deviation), MMD.better) == "within the seeds' spread"
+    assert verdict((0.5, std), MMD.better) == "worse"
+    assert verdict((0.25, std), MMD.better) == "within the seeds' spread"
     assert verdict((-0.5, None), MMD.better) == ""
     text = table(STUDY, results, {"base-seed1": "out of memory"})
     assert "| more-r1 | more? | `loss.gamma=10` | base | 2 | -0.5 ± 0.14 |" in text
@@ -161,7 +161,7 @@ def test_a_difference_is_measured_in_seeds(tmp_path: Path) -> None:
 
 def test_without_a_second_seed_nothing_is_claimed() -> None:
     results = {"base": [scores("base", 0, 2.0)], "more-r1": [scores("more-r1", 0, 1.0)]}
-    assert seed_deviation(results, MMD) is None
+    assert seed_std(results, MMD) is None
     assert "| -1 |" in table(STUDY, results, {}) and "better" not in table(STUDY, results, {})
 
 
