@@ -1,8 +1,11 @@
-# Two commands do everything on a machine with Python ≥ 3.11 and g++:
-#   make demo   chairs → views → training → meshes → report, in out/demo
-#   make test   all that CI checks
-#   make blender   an environment for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
-#   make sanitize  the ops' tests on CPU kernels with address and undefined-behavior checks
+# Targets, on a machine with Python ≥ 3.11 and g++:
+#   make demo      train a generator of chairs and sample meshes from it, in out/demo
+#   make test      run what CI runs: ruff, mypy and pytest
+#   make install   install tetragan in .venv and build the kernels
+#   make wheel     build a wheel with CPU and CUDA kernels, in dist
+#   make blender   install Blender for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
+#   make sanitize  run the tests of the ops on CPU kernels with address and undefined-behavior checks
+#   make clean     remove build outputs
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -44,30 +47,30 @@ test: .venv/.installed-dev
 	@$(MAKE) --no-print-directory lint
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-# The main job, as the commands one would type. Run again, finished parts are kept and the training goes on.
+# Procedural chairs → views → training → meshes → report. Run again, finished steps are kept and training resumes.
 DEMO := out/demo
 DEMO_KIMG ?= 25
-PRETRAINED := chair-64
+INCLUDED := chair-64
 demo: install
 	$(TETRAGAN) dataset procedural --category chair --count 400 --seed 0 --out $(DEMO)/shapes
 	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
 	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
 	  --set training.total_kimg=$(DEMO_KIMG) $(if $(wildcard $(DEMO)/run/latest.json),--resume)
 	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
-	$(TETRAGAN) generate --network $(PRETRAINED) --seeds 0-15 --format none --resolution 128 --out $(DEMO)/shipped
-	$(BIN)/python -m benchmarks.demo.side_by_side $(DEMO)/samples.png $(DEMO)/shipped/samples.png --run $(DEMO)/run --name $(PRETRAINED) \
-	  --out $(DEMO)/beside.png
+	$(TETRAGAN) generate --network $(INCLUDED) --seeds 0-15 --format none --resolution 128 --out $(DEMO)/included
+	$(BIN)/python -m benchmarks.demo.side_by_side $(DEMO)/samples.png $(DEMO)/included/samples.png --run $(DEMO)/run --name $(INCLUDED) \
+	  --out $(DEMO)/side_by_side.png
 	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \
 	  --reference-meshes $(DEMO)/shapes --cache $(DEMO)/cache
 	@echo
 	@echo "Samples       $(DEMO)/samples.png"
-	@echo "Side by side  $(DEMO)/beside.png: what was trained here, and the included network ($(PRETRAINED))"
+	@echo "Side by side  $(DEMO)/side_by_side.png: the network trained here, and $(INCLUDED)"
 	@echo "Meshes        $(DEMO)/seed0000.glb … seed0015.glb (open them in Blender or a browser)"
 	@echo "Report        $(DEMO)/report/report.html"
 	@echo "Training      $(DEMO)/run (curves: .venv/bin/tensorboard --logdir $(DEMO)/run)"
 	@echo "Next          source .venv/bin/activate; tetragan dataset render YOUR_MESHES --out data/mine --camera chair"
 
-# Blender's module wants Python 3.11 and an older NumPy: its own environment, never mixed with ours.
+# Blender's module needs Python 3.11 and an older NumPy, so it gets an environment of its own.
 BLENDER_PYTHON ?= python3.11
 blender: .venv-blender/.installed
 .venv-blender/.installed: constraints-blender.txt
@@ -82,7 +85,7 @@ wheel: .venv/.installed
 	TETRAGAN_BUILD_CUDA=1 $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps -w dist .
 	@ls dist/*.whl
 
-# The tests of the ops on checked kernels, for each instruction set of this machine. Python itself leaks by intent.
+# For each instruction set of this machine. Leak detection is off because Python itself does not free all its memory.
 CXX ?= g++
 sanitize: .venv/.installed-dev
 	@$(BIN)/python -m torch_utils.build --sanitize

@@ -1,6 +1,7 @@
-"""Evaluation against its peers: `python -m benchmarks.metrics [--threads N] [--no-quick-protocol]`, about two minutes.
+"""Speed of evaluation against other programs: `python -m benchmarks.metrics [--threads N] [--no-quick-protocol]`.
 
-Prints one line a number: what was measured, the demand, the peer. Times are medians; say on which machine when quoting.
+Takes about two minutes. Prints one row a figure: what was measured, its threshold, and the other program's figure.
+Times are medians and depend on the machine.
 """
 
 import resource
@@ -22,7 +23,7 @@ from benchmarks.rows_metrics import (
     ball,
     cdist_matrix,
     kdtree_matrix,
-    surface_clouds,
+    surface_point_clouds,
 )
 from metrics.images.frechet import fit, frechet_distance
 from metrics.shapes.light_field import mesh_descriptor
@@ -31,7 +32,7 @@ from torch_utils.ops.lfd_distance import VIEW_BYTES, lfd_distance
 
 
 def median_seconds(function: Callable[[], object], rounds: int) -> float:
-    """Median seconds of a call, after one that is not counted."""
+    """Median seconds of a call, after one call to warm up."""
     function()
     times = []
     for _ in range(rounds):
@@ -42,18 +43,18 @@ def median_seconds(function: Callable[[], object], rounds: int) -> float:
 
 
 def peak_bytes() -> int:
-    """The largest memory that this process has held so far."""
+    """The peak memory of this process so far."""
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def line(what: str, value: str, demand: str, peer: str = "") -> None:
-    """One row of the table."""
-    click.echo(f"| {what} | {value} | {demand} | {peer} |")
+def print_row(what: str, value: str, threshold: str, peer: str = "") -> None:
+    """Print one row of the table."""
+    click.echo(f"| {what} | {value} | {threshold} | {peer} |")
 
 
 def chamfer_rows() -> None:
-    """CD: a pair against cKDTree and torch.cdist on one core; a block of 300 × 300 for the large case."""
-    x, y = surface_clouds(24, 0), surface_clouds(24, 1)
+    """Chamfer distance: a pair against cKDTree and torch.cdist on one core, and a block of 300 × 300 pairs."""
+    x, y = surface_point_clouds(24, 0), surface_point_clouds(24, 1)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     ours = median_seconds(lambda: chamfer_matrix(x, y), 7) / 576
@@ -61,39 +62,39 @@ def chamfer_rows() -> None:
     tree = median_seconds(lambda: kdtree_matrix(*(c.double().numpy() for c in few)), 5) / 9
     dense = median_seconds(lambda: cdist_matrix(*few), 3) / 9
     torch.set_num_threads(threads)
-    line(
-        f"CD of a pair of {POINTS} points, one core",
+    print_row(
+        f"CD of a pair of shapes, {POINTS:,} points, one core",
         f"{1e3 * ours:.3f} ms",
         f"≥ 12 × cKDTree: {tree / ours:.1f} ×",
         f"cKDTree {1e3 * tree:.2f} ms, torch.cdist {1e3 * dense:.2f} ms ({dense / ours:.1f} ×)",
     )
-    a, b = surface_clouds(300, 2), surface_clouds(300, 3)
+    a, b = surface_point_clouds(300, 2), surface_point_clouds(300, 3)
     start = time.perf_counter()
     chamfer_matrix(a, b)
     block = time.perf_counter() - start
-    # The clouds and the matrix grow with the sets; what a block needs beside them does not.
-    clouds, matrix = 12 * POINTS * (7500 + 1500), 4 * 7500 * 1500
-    memory = peak_bytes() + max(0, clouds - tensor_bytes(a, b)) + matrix
+    # Points and matrix grow with the sets; the rest of the memory does not.
+    points, matrix = 12 * POINTS * (7500 + 1500), 4 * 7500 * 1500
+    memory = peak_bytes() + max(0, points - tensor_bytes(a, b)) + matrix
     minutes = block * (7500 / 300) * (1500 / 300) / 60
-    line(
-        f"CD of 7,500 × 1,500 clouds, {threads} threads, from 300 × 300",
+    print_row(
+        f"CD of 7,500 × 1,500 shapes, {threads} threads, extrapolated from 300 × 300",
         f"{minutes:.1f} min",
         "≤ 35 min",
         f"block {block:.2f} s",
     )
-    line(
-        "Memory of those 7,500 × 1,500, the whole process",
+    print_row(
+        "memory of the process for those 7,500 × 1,500",
         f"{memory / 1e9:.2f} GB",
         "< 2 GB",
-        f"of which clouds {clouds / 1e6:.0f} MB, matrix {matrix / 1e6:.0f} MB",
+        f"points {points / 1e6:.0f} MB, matrix {matrix / 1e6:.0f} MB",
     )
 
 
 def light_field_rows() -> None:
-    """LFD: features of a mesh of 20k faces, and pairs."""
+    """Light-field distance: features of a mesh of 20k faces, and pairs."""
     mesh = ball()
     features = median_seconds(lambda: mesh_descriptor(mesh), 7)
-    line(
+    print_row(
         f"LFD features, {mesh.faces.shape[0]:,} faces, {torch.get_num_threads()} threads",
         f"{features:.3f} s",
         "≤ 0.25 s",
@@ -105,7 +106,7 @@ def light_field_rows() -> None:
     torch.set_num_threads(1)
     pair = median_seconds(lambda: lfd_distance(a, a), 5) / 10_000
     torch.set_num_threads(threads)
-    line(
+    print_row(
         "LFD of a pair, one core",
         f"{1e6 * pair:.2f} µs",
         "≤ 10 µs",
@@ -114,7 +115,7 @@ def light_field_rows() -> None:
 
 
 def frechet_row() -> None:
-    """Fréchet distance of 2,048 dimensions; of 1,024 beside scipy's square root of the product, which takes longer."""
+    """Fréchet distance of 2,048 dimensions, and of 1,024 against scipy's matrix square root."""
     generator = torch.Generator().manual_seed(0)
     a, b = (fit(torch.randn(4096, 2048, generator=generator)) for _ in range(2))
     seconds = median_seconds(lambda: frechet_distance(a, b), 1)
@@ -124,12 +125,12 @@ def frechet_row() -> None:
     start = time.perf_counter()
     scipy.linalg.sqrtm(product)
     root = time.perf_counter() - start
-    peer = f"scipy.linalg.sqrtm at 1,024: {root:.2f} s, ours there {ours:.2f} s ({root / ours:.1f} ×)"
-    line("Fréchet distance, 2,048 dimensions", f"{seconds:.2f} s", "≤ 5 s", peer)
+    peer = f"1,024 dimensions: scipy.linalg.sqrtm {root:.2f} s, ours {ours:.2f} s ({root / ours:.1f} ×)"
+    print_row("Fréchet distance, 2,048 dimensions", f"{seconds:.2f} s", "≤ 5 s", peer)
 
 
 def quick_row() -> None:
-    """The `quick` protocol on 200 generated and 200 reference meshes in files."""
+    """The `quick` protocol on 200 generated and 200 reference mesh files."""
     import trimesh
 
     from metrics.evaluate import Options, run
@@ -154,7 +155,7 @@ def quick_row() -> None:
                 quiet=True,
             )
         )
-        line("`quick` on 200 + 200 meshes, report included", f"{time.perf_counter() - start:.1f} s", "≤ 60 s")
+        print_row("protocol `quick` on 200 + 200 meshes", f"{time.perf_counter() - start:.1f} s", "≤ 60 s")
 
 
 @click.command()
@@ -163,13 +164,13 @@ def quick_row() -> None:
     "--quick-protocol/--no-quick-protocol",
     default=True,
     show_default=True,
-    help="Time the whole `quick` protocol too (up to a minute).",
+    help="Also time the whole `quick` protocol (up to a minute).",
 )
 def main(threads: int | None, quick_protocol: bool) -> None:
-    """Time the evaluation's parts."""
+    """Time the steps of an evaluation."""
     if threads is not None:
         torch.set_num_threads(threads)
-    click.echo("| what | measured | demand | beside it |\n|---|---|---|---|")
+    click.echo("| what | measured | threshold | other program |\n|---|---|---|---|")
     chamfer_rows()
     light_field_rows()
     frechet_row()

@@ -1,6 +1,6 @@
-"""Each op against what a user would pick instead, in one run: `python -m benchmarks.ops [--device cpu|cuda] [--json]`.
+"""Speed of each op against its peer in one run: `python -m benchmarks.ops [--device cpu|cuda] [--json]`.
 
-A group of ops has its own file of rows; add it to `ROWS`.
+The peer is what a user would call instead. Each group of ops has its own file of rows, listed in `ROWS`.
 """
 
 import json
@@ -20,15 +20,15 @@ ROWS = [*GEOMETRY_ROWS, *METRIC_ROWS, *NETWORK_ROWS, *RASTER_ROWS]
 
 
 def machine(device: torch.device) -> dict[str, object]:
-    """What the numbers were taken on."""
+    """The device and software that the figures depend on."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {"device": device.type, "name": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
 
 
 def as_table(results: list[Result]) -> str:
-    """Markdown, one line a row."""
+    """The results as a Markdown table."""
     lines = [
-        "| op | size | ours, ms | peer | peer, ms | peer / ours | at least | MB moved | share of copy bandwidth |",
+        "| op | size | ours, ms | peer | peer, ms | peer / ours | threshold | MB moved | share of copy bandwidth |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
@@ -45,13 +45,13 @@ def as_table(results: list[Result]) -> str:
 @click.command()
 @click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-@click.option("--only", default="", help="Only ops whose name contains this.")
+@click.option("--only", default="", help="Only ops whose name contains this text.")
 @click.option("--threads", type=int, default=None, help="Threads of torch; default: all.")
-@click.option("--seconds", type=float, default=3.0, show_default=True, help="About how long each row runs.")
+@click.option("--seconds", type=float, default=3.0, show_default=True, help="Approximate time for each row.")
 def main(device: str, as_json: bool, only: str, threads: int | None, seconds: float) -> None:
     """Time every op against its peer."""
     if device == "cuda" and not torch.cuda.is_available():
-        raise click.UsageError("--device cuda: no CUDA device here; the CPU rows run with --device cpu")
+        raise click.UsageError("--device cuda: found no CUDA device; time the CPU kernels with --device cpu")
     if threads is not None:
         torch.set_num_threads(threads)
     where = torch.device(device)

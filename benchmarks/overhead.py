@@ -1,8 +1,8 @@
-"""What a call costs before any work is done: every differentiable op at a tiny size, against one operator of PyTorch.
+"""Overhead of a call: every differentiable op at a tiny size, next to operators of PyTorch.
 
-`python -m benchmarks.overhead`: microseconds of CPU time on one thread, forward (recording the gradient) and backward.
-"kernel" is the same forward through PyTorch's dispatcher alone; what lies above it are this project's checks, the
-choice of the kernel and the autograd node. A backward of PyTorch's own that does nothing takes 13 µs.
+`python -m benchmarks.overhead` prints microseconds of CPU time on one thread, forward (recording the gradient) and
+backward. "kernel" is the same forward called directly through PyTorch's dispatcher. The difference to "forward" is the
+cost of argument checks, kernel selection and the autograd node. An empty backward pass of PyTorch takes about 13 µs.
 """
 
 import time
@@ -31,7 +31,7 @@ ROUNDS = 15
 
 @dataclass(frozen=True)
 class Call:
-    """forward: the op, recording gradients of `leaves`; kernel: the dispatcher's call that it ends in, or None."""
+    """forward: the op, recording gradients of `leaves`. kernel: its call through the dispatcher, or None."""
 
     name: str
     forward: Callable[[], Tensor]
@@ -159,7 +159,7 @@ def _topology_microseconds() -> tuple[float, float]:
 
 
 def _microseconds(work: Callable[[], object]) -> float:
-    """CPU time of one call: the best of some rounds."""
+    """CPU time of one call: the best of several rounds."""
     best = float("inf")
     for _ in range(ROUNDS):
         start = time.process_time()
@@ -182,9 +182,9 @@ def _row(call: Call) -> str:
 
 
 @click.command()
-@click.option("--only", default="", help="Only ops whose name contains this.")
+@click.option("--only", default="", help="Only ops whose name contains this text.")
 def main(only: str) -> None:
-    """Time every op's call at a tiny size."""
+    """Time a call of every op at a tiny size."""
     torch.set_num_threads(1)
     click.echo("| op | forward, µs | kernel, µs | backward, µs |\n|---|---|---|---|")
     for call in [*_peers(), *_network_calls(), *_surface_calls()]:

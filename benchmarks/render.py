@@ -1,7 +1,7 @@
-"""How fast the dataset's views are made, beside Blender's Cycles.
+"""Speed of rendering a dataset, next to Blender's Cycles.
 
-python -m benchmarks.render               # needs a few idle minutes; Blender is left out where it is missing
-python -m benchmarks.render --no-blender
+python -m benchmarks.render                            # takes a few minutes; skips Blender if it is not installed
+python -m benchmarks.render --only speed --only sizes
 """
 
 import contextlib
@@ -36,7 +36,7 @@ MANY = 5000
 
 
 def write_textured(path: Path, faces: int, texture_side: int = 1024) -> None:
-    """A bumpy sphere of that many triangles, with a texture of colored noise, as GLB."""
+    """Write a bumpy sphere of `faces` triangles with a texture of colored noise, as GLB."""
     vertices, triangles = bumpy_sphere(faces)
     direction = torch.nn.functional.normalize(vertices, dim=1)
     uvs = torch.stack([torch.atan2(direction[:, 2], direction[:, 0]) / (2 * torch.pi) + 0.5, direction[:, 1].acos()], 1)
@@ -54,7 +54,7 @@ def settings(resolution: int, views: int = VIEWS) -> RenderSettings:
 
 
 def shapes_a_minute(folder: Path, resolution: int, shapes: int, workers: int) -> float:
-    """Whole path from files to files, after the first shape of each worker (their start is not counted)."""
+    """Shapes a minute from mesh files to view files, without the first shape of each worker."""
     source = folder / "source"
     source.mkdir(exist_ok=True)
     for index in range(shapes + workers):
@@ -73,7 +73,7 @@ def shapes_a_minute(folder: Path, resolution: int, shapes: int, workers: int) ->
 
 
 def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
-    """Seconds a view of both, one thread each, in one run."""
+    """Lines with the seconds a view of both renderers, one thread each, in one run."""
     write_textured(folder / "one.glb", FACES)
     mesh = read_mesh(folder / "one.glb")
     cameras = load_camera_distribution("chair").sample(0, range(VIEWS))
@@ -86,7 +86,7 @@ def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
     for shading, denoise, what in (
         ("soft", True, "GET3D's light and denoiser"),
         ("soft", False, "GET3D's light, not denoised"),
-        ("albedo", False, "base colors given off, no light"),
+        ("albedo", False, "emitted base colors, no light"),
     ):
         cycles = blender_views(mesh, cameras[:views], resolution, shading=shading, samples=SAMPLES, denoise=denoise)  # type: ignore[arg-type]
         theirs = float(np.median(cycles.seconds[1:] if views > 1 else cycles.seconds))
@@ -97,7 +97,7 @@ def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
 
 
 def first_of_many(folder: Path, workers: int) -> float:
-    """Seconds from the call to the first finished shape of a folder of 5,000."""
+    """Seconds until the first shape of a folder of 5,000 is finished."""
     source = folder / "many"
     source.mkdir()
     text = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n"
@@ -119,7 +119,7 @@ def first_of_many(folder: Path, workers: int) -> float:
 
 
 def resident_mb() -> float:
-    """Memory that this process holds."""
+    """Resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
@@ -138,7 +138,7 @@ def memory_by_shapes(folder: Path, shapes: int) -> tuple[float, float]:
 
 
 def large_mesh(folder: Path) -> str:
-    """A mesh of 600k faces, whole path but for writing."""
+    """A line with the time to read and render a mesh of 600k faces."""
     write_textured(folder / "large.glb", 600_000)
     start = time.perf_counter()
     mesh = read_mesh(folder / "large.glb")
@@ -154,7 +154,7 @@ def speed(folder: Path, shapes: int, workers: int) -> Iterator[str]:
 
 
 def sizes(folder: Path, shapes: int, workers: int) -> Iterator[str]:
-    yield f"a folder of {MANY} shapes: the first is there after {first_of_many(folder, workers):.1f} s"
+    yield f"a folder of {MANY} shapes: the first is finished after {first_of_many(folder, workers):.1f} s"
     early, late = memory_by_shapes(folder, 3 * shapes)
     yield f"memory of a process: {early:.0f} MB after {shapes} shapes, {late:.0f} MB after {3 * shapes}"
     yield large_mesh(folder)
@@ -164,15 +164,15 @@ def blender(folder: Path, views: int) -> Iterator[str]:
     try:
         find_blender()
     except UserError as error:
-        yield f"Blender left out: {error}"
+        yield f"Blender skipped: {error}"
         return
     for resolution in (256, 512):
         yield from against_blender(folder, resolution, views)
 
 
 @click.command()
-@click.option("--shapes", default=8, show_default=True, help="Timed at 512²; half as many at 1024².")
-@click.option("--blender-views", default=3, show_default=True, help="Of Cycles; the first is not counted.")
+@click.option("--shapes", default=8, show_default=True, help="Shapes to time at 512²; half as many at 1024².")
+@click.option("--blender-views", default=3, show_default=True, help="Views by Cycles; the first is not counted.")
 @click.option("--only", type=click.Choice(["speed", "sizes", "blender"]), multiple=True, help="[default: all]")
 def main(shapes: int, blender_views: int, only: tuple[str, ...]) -> None:
     workers = os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""One line of the table: an op, its peer, the bytes it must move."""
+"""One row of the table: an op, its peer, and the bytes that it must move."""
 
 import statistics
 import time
@@ -12,10 +12,9 @@ Work = Callable[[], object]
 
 @dataclass(frozen=True)
 class Job:
-    """What a row times. Both sides do the same work on the same data.
+    """The two calls to time, which do the same work on the same data.
 
-    ours, peer: one run each; None as `peer`: there is none here, `peer_absent` says why.
-    moved_bytes: what the op must at least read and write, each number once.
+    peer: None where there is none; `peer_absent` says why. moved_bytes: the least that the op must read and write.
     """
 
     ours: Work
@@ -26,7 +25,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Row:
-    """A benchmark. `make(device)` builds it; `least` is the ratio peer / ours that it must reach (None: no demand)."""
+    """A benchmark. make(device): builds the job. least: threshold of the ratio peer / ours, or None."""
 
     op: str
     size: str
@@ -38,7 +37,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """Medians in milliseconds; share of the copy bandwidth."""
+    """Medians in milliseconds, and the share of the copy bandwidth."""
 
     op: str
     size: str
@@ -53,7 +52,7 @@ class Result:
 
 
 def tensor_bytes(*tensors: torch.Tensor | None) -> int:
-    """Bytes that the tensors hold."""
+    """Total bytes of the tensors."""
     return sum(t.numel() * t.element_size() for t in tensors if t is not None)
 
 
@@ -68,7 +67,7 @@ def _once(work: Work, device: torch.device) -> float:
 
 
 def time_both(job: Job, device: torch.device, seconds: float) -> tuple[float, float | None]:
-    """Median seconds of ours and of the peer, run in turns so that a busy machine hurts both alike."""
+    """Median seconds of ours and of the peer. They run in turns, so that a busy machine slows both alike."""
     sides = [work for work in (job.ours, job.peer) if work is not None]
     warm = [max(_once(work, device) for _ in range(2)) for work in sides]
     rounds = min(100, max(5, round(seconds / max(sum(warm), 1e-6))))
@@ -78,7 +77,7 @@ def time_both(job: Job, device: torch.device, seconds: float) -> tuple[float, fl
 
 
 def copy_bandwidth(device: torch.device) -> float:
-    """Bytes per second that a copy of 256 MB reads and writes."""
+    """Bytes per second read and written by a copy of 256 MB."""
     source = torch.ones(64 * 2**20, device=device)
     target = torch.empty_like(source)
     seconds = statistics.median([_once(lambda: target.copy_(source), device) for _ in range(7)])

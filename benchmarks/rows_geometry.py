@@ -16,7 +16,7 @@ from torch_utils.ops.loading import use_mode
 from torch_utils.ops.marching_tets import marching_tets, marching_tets_topology
 
 BATCH, CELLS = 16, 26
-# kaolin/ops/conversions/tetmesh.py of a checkout of kaolin (Apache-2.0); the file needs nothing but torch.
+# Path of kaolin/ops/conversions/tetmesh.py in a checkout of kaolin (Apache-2.0). The file depends on torch alone.
 PEER_FILE = "TETRAGAN_KAOLIN_TETMESH"
 
 
@@ -31,12 +31,12 @@ def ball_unions(grid: TetGrid, batch: int) -> Tensor:
 
 
 def _kaolin() -> Callable | str:
-    """kaolin's `marching_tetrahedra`, or why it is not here."""
+    """kaolin's `marching_tetrahedra`, or the reason why it is missing."""
     path = os.environ.get(PEER_FILE)
     if path:
         spec = importlib.util.spec_from_file_location("kaolin_tetmesh", Path(path))
         if spec is None or spec.loader is None:
-            return f"{PEER_FILE} is no Python file"
+            return f"{PEER_FILE} is not a Python file"
         module: ModuleType = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         return module.marching_tetrahedra
@@ -74,7 +74,7 @@ def _jobs(device: torch.device, peer: str) -> Job:
 
     found = marching_tets_topology(sdf, *tables)
     outputs = (found.faces, found.edge_vertices, found.active, found.edge_active)
-    # Tables and SDF once, outputs once, positions and gradients of the vertices' ends, the two dense gradients.
+    # Tables, SDF and outputs once; positions and gradients at the ends of crossed edges; the two dense gradients.
     moved = tensor_bytes(*tables, sdf, *outputs, sdf, positions) + found.edge_vertices.shape[0] * (
         12 + 2 * 16 + 12 + 2 * 16
     )
@@ -92,8 +92,8 @@ def _jobs(device: torch.device, peer: str) -> Job:
     return Job(_forward_backward(ours, (sdf, positions)), _forward_backward(theirs, (sdf, positions)), moved)
 
 
-def _join(device: torch.device) -> Job:
-    """Balls with cracks between them and crumbs around: as many parts as a generator has after a few kimg."""
+def _connect(device: torch.device) -> Job:
+    """Balls with gaps between them and floaters: as many components as a generator has after a few kimg."""
     grid = tet_grid("bcc", CELLS)
     noise = torch.randn(BATCH, grid.num_vertices, generator=torch.Generator().manual_seed(2))
     sdf = ball_unions(grid, BATCH) + 0.05 + 0.012 * noise
@@ -111,5 +111,5 @@ GEOMETRY_ROWS = [
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 15.0, ("cpu",)),
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 10.0, ("cuda",)),
     Row("marching_tets", _SIZE, "our reference", lambda d: _jobs(d, "reference"), 15.0, ("cpu",)),
-    Row("connect_components", f"{BATCH} × {CELLS} cells", "our reference", _join, 15.0, ("cpu",)),
+    Row("connect_components", f"{BATCH} × {CELLS} cells", "our reference", _connect, 15.0, ("cpu",)),
 ]

@@ -12,21 +12,21 @@ from torch_utils.ops.chamfer import chamfer_matrix
 from torch_utils.ops.lfd_distance import VIEW_BYTES, lfd_distance
 
 POINTS, SIDE = 2048, 8
-# Seconds of the original light-field program on one core: a mesh of 20k faces, and a pair.
+# Seconds of the original light-field program on one core: for a mesh of 20k faces, and for a pair of shapes.
 ORIGINAL_MESH_S, ORIGINAL_PAIR_S = 0.86, 1.9e-3
 
 
-def surface_clouds(count: int, seed: int, points: int = POINTS) -> Tensor:
-    """Clouds on boxes of random sides: points on surfaces, as evaluation has them [count, points, 3]."""
+def surface_point_clouds(count: int, seed: int, points: int = POINTS) -> Tensor:
+    """Point clouds [count, points, 3] on the surfaces of boxes with random sides."""
     generator = torch.Generator().manual_seed(seed)
     sides = 0.3 + 0.7 * torch.rand(count, 1, 3, generator=generator)
-    cloud = torch.rand(count, points, 3, generator=generator) - 0.5
+    inside = torch.rand(count, points, 3, generator=generator) - 0.5
     face = torch.randint(3, (count, points, 1), generator=generator)
-    return cloud.scatter(2, face, cloud.gather(2, face).sign() * 0.5) * sides
+    return inside.scatter(2, face, inside.gather(2, face).sign() * 0.5) * sides
 
 
 def kdtree_matrix(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    """Chamfer distances by k-d trees, which are built once a cloud."""
+    """Chamfer distances by k-d trees, one for each point cloud."""
     trees_x, trees_y = [cKDTree(c) for c in x], [cKDTree(c) for c in y]
     return [
         [float((ty.query(a)[0] ** 2).mean() + (tx.query(b)[0] ** 2).mean()) for b, ty in zip(y, trees_y, strict=True)]
@@ -44,7 +44,7 @@ def cdist_matrix(x: Tensor, y: Tensor) -> Tensor:
 
 
 def _chamfer(device: torch.device, peer: str) -> Job:
-    x, y = surface_clouds(SIDE, 0).to(device), surface_clouds(SIDE, 1).to(device)
+    x, y = surface_point_clouds(SIDE, 0).to(device), surface_point_clouds(SIDE, 1).to(device)
     moved = tensor_bytes(x, y) + 4 * SIDE * SIDE
     if peer == "cKDTree":
         a, b = x.cpu().double().numpy(), y.cpu().double().numpy()
@@ -53,7 +53,7 @@ def _chamfer(device: torch.device, peer: str) -> Job:
 
 
 def ball(faces: int = 20480) -> Mesh:
-    """A bumpy sphere of at least `faces` faces as rings of quadrilaterals."""
+    """A bumpy sphere of about `faces` triangles, from rings of quadrilaterals."""
     rings = int((faces / 4) ** 0.5)
     theta = torch.linspace(0, torch.pi, rings + 1, dtype=torch.float64)[:, None]
     phi = torch.linspace(0, 2 * torch.pi, 2 * rings + 1, dtype=torch.float64)[None]
@@ -83,7 +83,7 @@ def _distance(device: torch.device) -> Job:
     return Job(lambda: lfd_distance(a, b), None, tensor_bytes(a, b) + 4 * 10_000, note)
 
 
-_PAIRS = f"{SIDE} × {SIDE} clouds of {POINTS} points"
+_PAIRS = f"{SIDE} × {SIDE} shapes, {POINTS:,} points"
 METRIC_ROWS = [
     Row("chamfer_matrix", _PAIRS, "cKDTree", lambda d: _chamfer(d, "cKDTree"), 12.0, ("cpu",)),
     Row("chamfer_matrix", _PAIRS, "torch.cdist", lambda d: _chamfer(d, "cdist")),

@@ -25,13 +25,13 @@ def forward_and_backward(function: Callable[..., Tensor], leaves: list[Tensor]) 
 
 
 def image(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool, device: torch.device) -> Tensor:
-    """Normal numbers [B, C, H, W] of a type and memory layout, with gradient."""
+    """Normally distributed [B, C, H, W] of a type and memory layout, with gradient."""
     x = torch.randn(shape, device=device).to(dtype)
     return (x.contiguous(memory_format=torch.channels_last) if channels_last else x).requires_grad_()
 
 
 def triplane_job(device: torch.device) -> Job:
-    """Forward and backward to planes and points; the peer's planes are channels-last too, where it is faster."""
+    """Forward and backward to planes and points. The peer's planes are channels-last too, its faster layout."""
     planes = torch.randn(1, 3, 256, 256, 32, device=device, requires_grad=True)
     for_peer = planes.detach().permute(0, 1, 4, 2, 3).requires_grad_()
     points = (torch.rand(100_000, 3, device=device) * 2 - 1).requires_grad_()
@@ -52,7 +52,7 @@ def triplane_job(device: torch.device) -> Job:
 
 
 def bias_act_job(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool) -> Callable[[torch.device], Job]:
-    """Forward and backward to image and bias; the peer is the same in torch's own operators."""
+    """Forward and backward to image and bias. The peer is the same formula in operators of PyTorch."""
 
     def make(device: torch.device) -> Job:
         x = image(shape, dtype, channels_last, device)
@@ -71,7 +71,7 @@ def bias_act_job(shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool
 def upfirdn2d_job(
     shape: tuple[int, ...], dtype: torch.dtype, channels_last: bool, **options
 ) -> Callable[[torch.device], Job]:
-    """Forward and backward to the image, with `upfirdn2d`'s options; the peer is the plain reference."""
+    """Forward and backward to the image, with options of `upfirdn2d`. The peer is the PyTorch reference."""
 
     def make(device: torch.device) -> Job:
         x, taps = image(shape, dtype, channels_last, device), FILTER.to(device)
@@ -86,7 +86,7 @@ def upfirdn2d_job(
 
 
 def modulated_job(dtype: torch.dtype) -> Callable[[torch.device], Job]:
-    """Forward and backward of a 3 × 3 layer of the backbone; the peer is the plain reference."""
+    """Forward and backward of a 3 × 3 layer of the backbone. The peer is the PyTorch reference."""
 
     def make(device: torch.device) -> Job:
         x = image((16, 64, 32, 32), dtype, True, device)
@@ -106,7 +106,7 @@ def modulated_job(dtype: torch.dtype) -> Callable[[torch.device], Job]:
 
 
 def point_mlp_job(device: torch.device) -> Job:
-    """The texture head on the visible samples of 16 images."""
+    """Forward and backward of the texture field's layers on the visible samples of 16 images."""
     widths, batch, count = (16, 32, 16, 3), 16, 4096
     x = torch.randn(batch * count, widths[0], device=device, requires_grad=True)
     pairs = list(pairwise(widths))
@@ -121,7 +121,7 @@ def point_mlp_job(device: torch.device) -> Job:
 
 
 def lattice_job(device: torch.device) -> Job:
-    """The SDF head on a lattice of 27³ points for 16 samples; the peer is the separable form in plain PyTorch."""
+    """The SDF layers on a grid of 27³ points for 16 samples. The peer is the separable form in plain PyTorch."""
     planes = torch.randn(16, 32, 32, 3, 16, device=device).permute(0, 3, 1, 2, 4)
     rest = [torch.randn(16, 16, 32), torch.randn(32), torch.randn(16, 32), torch.linspace(-1, 1, 27)]
     rest = [tensor.to(device) for tensor in rest]
@@ -158,6 +158,6 @@ NETWORK_ROWS = [
     ),
     Row("modulated_conv2d", "16 × 64 → 64 × 32², k 3, fwd + bwd", "grouped conv2d", modulated_job(FP32), 1.0),
     Row("modulated_conv2d", "16 × 64 → 64 × 32², k 3, bf16, fwd + bwd", "grouped conv2d", modulated_job(BF16), 1.0),
-    Row("point_mlp", "16 → 32 → 16 → 3, 65k points, fwd + bwd", "matmul a sample and layer", point_mlp_job, 1.0),
+    Row("point_mlp", "16 → 32 → 16 → 3, 65k points, fwd + bwd", "one matmul a sample and layer", point_mlp_job, 1.0),
     Row("lattice_mlp", "16 samples, 27³ points, 32 hidden", "separable PyTorch", lattice_job, 1.0, ("cpu",)),
 ]

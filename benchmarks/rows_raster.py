@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from torch_utils.ops.texture import texture
 
 
 def bumpy_sphere(num_faces: int) -> tuple[Tensor, Tensor]:
-    """A closed surface with hidden folds: vertices [V, 3], faces [F, 3] int32, F ≤ num_faces."""
+    """A closed surface that hides some of itself: vertices [V, 3], faces [F, 3] int32, F ≤ num_faces."""
     rows = int((num_faces / 4) ** 0.5)
     columns = 2 * rows
     polar = torch.linspace(0.01, torch.pi - 0.01, rows + 1)[:, None]
@@ -34,8 +35,8 @@ def bumpy_sphere(num_faces: int) -> tuple[Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One mesh seen by N cameras, packed as the ops take it."""
+class RasterInputs:
+    """One mesh seen by N cameras, packed as the ops expect it."""
 
     vertices: Tensor
     faces_of_one: Tensor
@@ -47,7 +48,7 @@ class Scene:
     size: int
 
 
-def scene(views: int, size: int, num_faces: int, device: torch.device) -> Scene:
+def raster_inputs(views: int, size: int, num_faces: int, device: torch.device) -> RasterInputs:
     """A bumpy sphere of about `num_faces` triangles, seen by `views` cameras around it in images of `size`² px."""
     vertices, faces = bumpy_sphere(num_faces)
     cameras = Cameras.orbit(torch.linspace(0, 6, views), torch.linspace(-0.3, 0.5, views), 1.5, 0.9)
@@ -58,23 +59,23 @@ def scene(views: int, size: int, num_faces: int, device: torch.device) -> Scene:
     packed = (faces[None] + shift).reshape(-1, 3).to(device)
     offsets = torch.arange(views + 1) * faces.shape[0]
     attributes = (vertices + 0.5).repeat(views, 1).to(device)
-    return Scene(vertices, faces, matrices, positions.to(device), packed, offsets, attributes, size)
+    return RasterInputs(vertices, faces, matrices, positions.to(device), packed, offsets, attributes, size)
 
 
-def draw(s: Scene, positions: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
-    """Raster [N, H, W, 4] and one interpolated attribute [N, H, W, 3]."""
-    rast, _ = rasterize(positions, s.faces, s.face_offsets, (s.size, s.size))
-    return rast, interpolate(attributes, rast, s.faces)[0]
+def rasterize_and_interpolate(inputs: RasterInputs, positions: Tensor, attributes: Tensor) -> tuple[Tensor, Tensor]:
+    """Raster [N, H, W, 4] and an interpolated attribute [N, H, W, 3]."""
+    rast, _ = rasterize(positions, inputs.faces, inputs.face_offsets, (inputs.size, inputs.size))
+    return rast, interpolate(attributes, rast, inputs.faces)[0]
 
 
-def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
-    """The same two images by moderngl: (u, v, z/w, id) and the attribute, float, read back; or why there is none."""
+def opengl_peer(inputs: RasterInputs) -> tuple[Callable[[], object] | None, str]:
+    """A call that draws the same two float images with moderngl and reads them back; or None and the reason."""
     try:
         import moderngl
 
         context = moderngl.create_context(standalone=True, backend="egl")  # type: ignore[arg-type]
-    except Exception as error:  # noqa: BLE001  (whatever keeps GL from starting, the row says it)
-        return None, f"no OpenGL here: {error}"
+    except Exception as error:  # noqa: BLE001  (whatever the error, the row shows it)
+        return None, f"no OpenGL: {error}"
     program = context.program(
         vertex_shader="""#version 330
             uniform mat4 matrix; in vec3 position; in vec3 color; in vec2 weight; out vec3 c; out vec2 b;
@@ -83,18 +84,18 @@ def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
             in vec3 c; in vec2 b; layout(location = 0) out vec4 rast; layout(location = 1) out vec4 value;
             void main() { rast = vec4(b, gl_FragCoord.z, gl_PrimitiveID + 1); value = vec4(c, 1); }""",
     )
-    weights = np.tile(np.array([[1, 0], [0, 1], [0, 0]], np.float32), (s.faces_of_one.shape[0], 1))
-    corners = s.vertices.numpy()[s.faces_of_one.numpy()].reshape(-1, 3)
+    weights = np.tile(np.array([[1, 0], [0, 1], [0, 0]], np.float32), (inputs.faces_of_one.shape[0], 1))
+    corners = inputs.vertices.numpy()[inputs.faces_of_one.numpy()].reshape(-1, 3)
     buffer = context.buffer(np.concatenate([corners, corners + 0.5, weights], 1).astype("f4").tobytes())
     array = context.vertex_array(program, [(buffer, "3f 3f 2f", "position", "color", "weight")])
-    targets = [context.texture((s.size, s.size), 4, dtype="f4") for _ in range(2)]
-    frame = context.framebuffer(targets, context.depth_texture((s.size, s.size)))
+    targets = [context.texture((inputs.size, inputs.size), 4, dtype="f4") for _ in range(2)]
+    frame = context.framebuffer(targets, context.depth_texture((inputs.size, inputs.size)))
     frame.use()
     context.enable(moderngl.DEPTH_TEST)
     uniform = program["matrix"]
     assert isinstance(uniform, moderngl.Uniform)
-    matrices = [np.ascontiguousarray(m.numpy().T).tobytes() for m in s.world_to_clip]
-    memory = [np.empty((s.size, s.size, 4), np.float32) for _ in range(2)]
+    matrices = [np.ascontiguousarray(m.numpy().T).tobytes() for m in inputs.world_to_clip]
+    memory = [np.empty((inputs.size, inputs.size, 4), np.float32) for _ in range(2)]
 
     def run() -> None:
         for matrix in matrices:
@@ -108,52 +109,54 @@ def opengl_peer(s: Scene) -> tuple[Callable[[], object] | None, str]:
 
 
 def drawing(device: torch.device) -> Job:
-    """Eight views of 20,000 triangles; the peer is OpenGL."""
-    s = scene(8, 256, 20000, device)
-    rast, values = draw(s, s.positions, s.attributes)
-    peer, note = opengl_peer(s) if device.type == "cpu" else (None, "no peer on this device")
-    moved = tensor_bytes(s.positions, s.faces, rast, rast, s.attributes, values)
-    return Job(lambda: draw(s, s.positions, s.attributes), peer, moved, "" if peer else note)
+    """Eight views of 20,000 triangles. The peer is OpenGL."""
+    inputs = raster_inputs(8, 256, 20000, device)
+    rast, values = rasterize_and_interpolate(inputs, inputs.positions, inputs.attributes)
+    peer, note = opengl_peer(inputs) if device.type == "cpu" else (None, "no peer on this device")
+    moved = tensor_bytes(inputs.positions, inputs.faces, rast, rast, inputs.attributes, values)
+    ours = partial(rasterize_and_interpolate, inputs, inputs.positions, inputs.attributes)
+    return Job(ours, peer, moved, "" if peer else note)
 
 
 def drawing_and_gradient(device: torch.device) -> Job:
-    """Sixteen small views, forward and backward to positions and attributes; no peer."""
-    s = scene(16, 128, 4000, device)
-    positions, attributes = s.positions.requires_grad_(), s.attributes.requires_grad_()
+    """Sixteen small views, forward and backward to positions and attributes, without a peer."""
+    inputs = raster_inputs(16, 128, 4000, device)
+    positions, attributes = inputs.positions.requires_grad_(), inputs.attributes.requires_grad_()
 
     def run() -> None:
-        _, values = draw(s, positions, attributes)
+        _, values = rasterize_and_interpolate(inputs, positions, attributes)
         torch.autograd.grad(values, (positions, attributes), torch.ones_like(values))
 
     pixels = 16 * 128 * 128
-    return Job(run, None, 2 * tensor_bytes(positions, attributes, s.faces) + pixels * 4 * (4 * 4 + 3 * 3), "no peer")
+    moved = 2 * tensor_bytes(positions, attributes, inputs.faces) + pixels * 4 * (4 * 4 + 3 * 3)
+    return Job(run, None, moved, "no peer")
 
 
 def antialiasing(device: torch.device) -> Job:
-    """Sixteen small views, forward and backward to color and positions; the peer is the plain reference."""
-    s = scene(16, 128, 4000, device)
-    positions = s.positions.requires_grad_()
-    rast, _ = rasterize(positions.detach(), s.faces, s.face_offsets, (s.size, s.size))
-    neighbors = face_neighbors(s.faces)
+    """Sixteen small views, forward and backward to color and positions. The peer is the PyTorch reference."""
+    inputs = raster_inputs(16, 128, 4000, device)
+    positions = inputs.positions.requires_grad_()
+    rast, _ = rasterize(positions.detach(), inputs.faces, inputs.face_offsets, (inputs.size, inputs.size))
+    neighbors = face_neighbors(inputs.faces)
     color = torch.rand(*rast.shape[:3], 4, device=device, requires_grad=True)
 
     def run(function: Callable[..., Tensor]) -> None:
-        out = function(color, rast, positions, s.faces, neighbors)
+        out = function(color, rast, positions, inputs.faces, neighbors)
         torch.autograd.grad(out, (color, positions), torch.ones_like(out))
 
-    moved = 5 * tensor_bytes(color) + tensor_bytes(rast, positions, positions, s.faces, neighbors)
+    moved = 5 * tensor_bytes(color) + tensor_bytes(rast, positions, positions, inputs.faces, neighbors)
     return Job(lambda: run(antialias), lambda: run(antialias_reference), moved)
 
 
 def neighbors(device: torch.device) -> Job:
-    """The neighbors of all faces of sixteen copies; the peer is the plain reference."""
-    faces = scene(16, 8, 4000, device).faces
+    """The neighbors of all faces of sixteen copies. The peer is the PyTorch reference."""
+    faces = raster_inputs(16, 8, 4000, device).faces
     ours, peer = (lambda: face_neighbors(faces)), (lambda: face_neighbors_reference(faces))
     return Job(ours, peer, 2 * tensor_bytes(faces))
 
 
 def texturing(device: torch.device) -> Job:
-    """Bilinear, border held, forward and backward; the peer has its image in the layout it likes."""
+    """Bilinear with border clamp, forward and backward. The peer's image has its faster layout."""
     generator = torch.Generator().manual_seed(0)
     image = torch.rand(1, 1024, 1024, 3, generator=generator).to(device).requires_grad_()
     base = torch.stack(torch.meshgrid(*[torch.linspace(0, 1, 256)] * 2, indexing="xy"), -1)

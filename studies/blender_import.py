@@ -1,18 +1,18 @@
-"""Runs inside Blender's Python: a mesh file read by Blender's own importer, base colors by Cycles (see agreement.py).
+"""Runs in Blender's Python: imports a mesh file with Blender's own reader and renders its base colors with Cycles.
 
-python -I blender_import.py FOLDER
+Called by renderer_agreement.py as `python -I blender_import.py FOLDER`.
 """
 
 import json
 import sys
 from pathlib import Path
 
-TO_FILE = ((1, 0, 0, 0), (0, 0, 1, 0), (0, -1, 0, 0), (0, 0, 0, 1))  # Blender's axes to a file's that is +Y up
+TO_FILE = ((1, 0, 0, 0), (0, 0, 1, 0), (0, -1, 0, 0), (0, 0, 0, 1))  # from Blender's axes to those of a file with +Y up
 SAME = ((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1))
 
 
 def job_of(folder, path, source_to_world, cameras, resolution, samples):
-    """Write the job into `folder`; called by the other side."""
+    """Write job.json into `folder`; runs outside Blender."""
     job = {
         "resolution": resolution,
         "samples": samples,
@@ -32,7 +32,7 @@ def job_of(folder, path, source_to_world, cameras, resolution, samples):
 
 
 def import_file(bpy, path):
-    """Import by the file's suffix; returns the map from Blender's axes to the file's own."""
+    """Import a file by its suffix; returns the 4×4 map from Blender's axes to those of the file."""
     suffix = Path(path).suffix.lower()
     if suffix in (".glb", ".gltf"):
         bpy.ops.import_scene.gltf(filepath=path)
@@ -50,7 +50,7 @@ def import_file(bpy, path):
 
 
 def base_color_sockets(tree):
-    """Sockets of the base color and (or None) the alpha of an imported material."""
+    """The sockets of an imported material's base color and alpha; None for an opaque one."""
     for node in tree.nodes:
         if node.type == "BSDF_PRINCIPLED":
             color, alpha = node.inputs["Base Color"], node.inputs["Alpha"]
@@ -60,7 +60,7 @@ def base_color_sockets(tree):
 
 
 def make_albedo(tree, script):
-    """Rewire a material to give off its base color."""
+    """Rewire a material to emit its base color."""
     color, alpha = base_color_sockets(tree)
     color_from = color.links[0].from_socket if color.is_linked else script.rgb(tree, color.default_value)
     alpha_from = None

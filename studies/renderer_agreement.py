@@ -1,10 +1,10 @@
-"""How well the built-in renderer and Blender agree: silhouettes and base colors of given models, view by view.
+"""How well the built-in renderer and Blender agree on silhouettes and base colors of given models.
 
-    python -m studies.renderer_agreement chair.glb car.glb --sheet pairs.png
-    python -m studies.renderer_agreement chair.glb --importer blender     # Blender reads the file itself, too
+    python -m studies.renderer_agreement chair.glb car.glb --image pairs.png
+    python -m studies.renderer_agreement chair.glb --importer blender     # Blender also reads the file itself
 
-Silhouette: sum of the smaller over sum of the larger coverage, pixel by pixel. PSNR: of sRGB colors over black, in the
-pixels that either covers. Ends with status 1 where a model stays below the limits.
+Silhouette IoU: the sum of the smaller coverage over the sum of the larger one, pixel by pixel. PSNR: of sRGB colors
+over black, in the pixels that either renderer covers. Exit status 1 if a model is below either threshold.
 """
 
 import tempfile
@@ -29,25 +29,25 @@ from rendering.textured.views import render_views
 from studies.blender_import import job_of
 from torch_utils.errors import UserError
 
-LEAST_IOU, LEAST_PSNR = 0.98, 28.0
+MIN_IOU, MIN_PSNR = 0.98, 28.0
 SCRIPT = Path(__file__).with_name("blender_import.py")
 
 
 def silhouette_iou(first: np.ndarray, second: np.ndarray) -> float:
-    """Of the coverage of views [V, R, R, 4] uint8."""
+    """Intersection over union of the coverage of views [N, R, R, 4] uint8."""
     a, b = first[..., 3].astype(float), second[..., 3].astype(float)
     return float(np.minimum(a, b).sum() / np.maximum(a, b).sum())
 
 
 def foreground_psnr(first: np.ndarray, second: np.ndarray) -> float:
-    """dB, of straight-alpha views [V, R, R, 4] uint8 over black, where either shows something."""
+    """dB, of straight-alpha views [N, R, R, 4] uint8 over black, where either covers a pixel."""
     union = (first[..., 3] > 0) | (second[..., 3] > 0)
     a, b = (np.stack([premultiplied(view) for view in views])[union, :3] / 255 for views in (first, second))
     return float(-10 * np.log10(max(np.square(a - b).mean(), 1e-12)))
 
 
 def imported_views(path: Path, source_to_world: np.ndarray, cameras: Cameras, resolution: int, samples: int):
-    """The same views with Blender's own importer in place of our reader."""
+    """Views [N, R, R, 4] uint8 that Blender renders with its own importer instead of our reader."""
     supersample = 2
     with tempfile.TemporaryDirectory(prefix="tetragan-import-") as name:
         folder = Path(name)
@@ -57,8 +57,8 @@ def imported_views(path: Path, source_to_world: np.ndarray, cameras: Cameras, re
         return np.stack([straight(decode(data, str(path)), supersample) for data in images])
 
 
-def compare(path: Path, views: int, resolution: int, samples: int, importer: str) -> tuple[np.ndarray, np.ndarray]:
-    """Both renderers' views [V, R, R, 4] of one mesh file."""
+def both_renders(path: Path, views: int, resolution: int, samples: int, importer: str) -> tuple[np.ndarray, np.ndarray]:
+    """The views [N, R, R, 4] uint8 of a mesh file by the built-in renderer and by Blender."""
     source = find_shapes(path)[0]
     mesh, source_to_world = normalize(read_mesh(path), source.up, source.front, 0.7)
     cameras = load_camera_distribution("chair").sample(0, range(views))
@@ -68,8 +68,8 @@ def compare(path: Path, views: int, resolution: int, samples: int, importer: str
     return ours, blender_views(mesh, cameras, resolution, supersample=2, samples=samples).images
 
 
-def pairs_sheet(rows: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> Image.Image:
-    """A row for each model: for each view ours, Blender's, and the difference of the two; on white."""
+def pairs_image(rows: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> Image.Image:
+    """One row a model, on white: for each view the built-in render, Blender's, and their difference."""
     lines = []
     for ours, theirs in rows:
         line: list[np.ndarray] = []
@@ -85,16 +85,16 @@ def pairs_sheet(rows: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> Ima
 @click.argument("models", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @click.option("--views", default=2, show_default=True)
 @click.option("--resolution", default=512, show_default=True)
-@click.option("--samples", default=16, show_default=True, help="Of Cycles, a finished pixel.")
+@click.option("--samples", default=16, show_default=True, help="Samples of Cycles for each output pixel.")
 @click.option("--importer", type=click.Choice(["ours", "blender"]), default="ours", show_default=True)
-@click.option("--sheet", type=click.Path(path_type=Path), help="A image of all pairs.")
+@click.option("--image", type=click.Path(path_type=Path), help="PNG of all pairs to write.")
 @click.option("--threads", default=1, show_default=True)
-def main(models: tuple[Path, ...], sheet: Path | None, threads: int, **options: Any) -> None:
+def main(models: tuple[Path, ...], image: Path | None, threads: int, **options: Any) -> None:
     torch.set_num_threads(threads)
     low, rows = [], []
     for path in models:
         try:
-            ours, theirs = compare(path, **options)
+            ours, theirs = both_renders(path, **options)
         except UserError as error:
             print(error, flush=True)
             low.append(path.name)
@@ -102,12 +102,12 @@ def main(models: tuple[Path, ...], sheet: Path | None, threads: int, **options: 
         iou, psnr = silhouette_iou(ours, theirs), foreground_psnr(ours, theirs)
         rows.append((ours, theirs))
         print(f"{path.parent.name + '/' + path.name:50} silhouette IoU {iou:.4f}   PSNR {psnr:5.1f} dB", flush=True)
-        if iou < LEAST_IOU or psnr < LEAST_PSNR:
+        if iou < MIN_IOU or psnr < MIN_PSNR:
             low.append(path.name)
-    if sheet is not None and rows:
-        pairs_sheet(rows, 128).save(sheet)
+    if image is not None and rows:
+        pairs_image(rows, 128).save(image)
     if low:
-        raise click.ClickException(f"below IoU {LEAST_IOU} or {LEAST_PSNR} dB: {', '.join(low)}")
+        raise click.ClickException(f"below IoU {MIN_IOU} or {MIN_PSNR} dB: {', '.join(low)}")
 
 
 if __name__ == "__main__":

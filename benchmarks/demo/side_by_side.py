@@ -1,4 +1,4 @@
-"""Two sheets side by side, each with its caption.
+"""Two image grids side by side, each with a caption.
 
 python -m benchmarks.demo.side_by_side A.png B.png --run RUN --out FILE
 """
@@ -18,12 +18,12 @@ LINE_PX = 36
 PAPER, INK = (255, 255, 255), (20, 20, 20)
 
 
-def beside(sheets: list[tuple[str, Image.Image]]) -> np.ndarray:
-    """Images from left to right, scaled to the lowest one's height, a caption above each: [H, W, 3] uint8."""
-    height = min(image.height for _, image in sheets)
+def side_by_side(images: list[tuple[str, Image.Image]]) -> np.ndarray:
+    """One row [H, W, 3] uint8 of (caption, image), scaled to the height of the smallest, captions above."""
+    height = min(image.height for _, image in images)
     scaled = [
         (caption, image.convert("RGB").resize((round(image.width * height / image.height), height)))
-        for caption, image in sheets
+        for caption, image in images
     ]
     width = sum(image.width for _, image in scaled) + GAP_PX * (len(scaled) - 1)
     page = Image.new("RGB", (width, LINE_PX + height), PAPER)
@@ -36,33 +36,33 @@ def beside(sheets: list[tuple[str, Image.Image]]) -> np.ndarray:
 
 
 def trained_in(run: Path) -> str:
-    """What a run took, as "trained here: 30 kimg in 7 min", from its stats.jsonl."""
+    """The caption "trained here: 30 kimg in 7 min", from a run's stats.jsonl."""
     log = run / "stats.jsonl"
     try:
         last = json.loads(log.read_text(encoding="utf-8").splitlines()[-1])
         return f"trained here: {last['nimg'] / 1000:g} kimg in {max(1, round(last['seconds'] / 60))} min"
     except (OSError, ValueError, IndexError, KeyError) as error:
-        raise UserError(f"{log}: holds no training log ({error}); give the folder of a run") from None
+        raise UserError(f"{log}: cannot be read as a training log ({error}); expected the folder of a run") from None
 
 
 def _open(path: Path) -> Image.Image:
     try:
         return Image.open(path).convert("RGB")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as a image ({error})") from None
+        raise UserError(f"{path}: cannot be read as an image ({error})") from None
 
 
 @click.command()
 @click.argument("here", type=click.Path(path_type=Path))
-@click.argument("shipped", type=click.Path(path_type=Path))
-@click.option("--run", required=True, type=click.Path(path_type=Path), help="The training run that HERE comes from.")
-@click.option("--name", default="chair-64", show_default=True, help="What PRETRAINED was sampled from.")
+@click.argument("included", type=click.Path(path_type=Path))
+@click.option("--run", required=True, type=click.Path(path_type=Path), help="The training run that made HERE.")
+@click.option("--name", default="chair-64", show_default=True, help="The network that made INCLUDED.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="PNG to write.")
-def main(here: Path, shipped: Path, run: Path, name: str, out: Path) -> None:
-    """The sheet of a network trained here beside that of a shipped one."""
+def main(here: Path, included: Path, run: Path, name: str, out: Path) -> None:
+    """Place the image grid of a network trained here next to that of an included network."""
     try:
-        pages = [(trained_in(run), _open(here)), (f"shipped: {name}", _open(shipped))]
-        save_png(out, beside(pages))
+        pages = [(trained_in(run), _open(here)), (f"included: {name}", _open(included))]
+        save_png(out, side_by_side(pages))
     except UserError as error:
         raise click.UsageError(str(error)) from None
 

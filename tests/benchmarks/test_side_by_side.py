@@ -1,4 +1,4 @@
-"""Two sheets on one page."""
+"""Two image grids on one page."""
 
 import json
 from pathlib import Path
@@ -19,10 +19,10 @@ def _run(folder: Path) -> Path:
     return folder
 
 
-def test_both_sheets_stand_under_their_captions(tmp_path: Path) -> None:
+def test_both_image_grids_have_their_captions(tmp_path: Path) -> None:
     Image.new("RGB", (64, 64), (255, 0, 0)).save(tmp_path / "here.png")
-    Image.new("RGB", (256, 128), (0, 0, 255)).save(tmp_path / "shipped.png")
-    arguments = [str(tmp_path / "here.png"), str(tmp_path / "shipped.png"), "--run", str(_run(tmp_path / "run"))]
+    Image.new("RGB", (256, 128), (0, 0, 255)).save(tmp_path / "included.png")
+    arguments = [str(tmp_path / "here.png"), str(tmp_path / "included.png"), "--run", str(_run(tmp_path / "run"))]
     result = CliRunner().invoke(main, [*arguments, "--out", str(tmp_path / "page.png")])
     assert result.exit_code == 0, result.output
     page = np.asarray(Image.open(tmp_path / "page.png"))
@@ -34,11 +34,11 @@ def test_both_sheets_stand_under_their_captions(tmp_path: Path) -> None:
 
 def test_the_caption_says_what_the_run_took(tmp_path: Path) -> None:
     assert trained_in(_run(tmp_path / "run")) == "trained here: 30 kimg in 7 min"
-    with pytest.raises(UserError, match="holds no training log"):
+    with pytest.raises(UserError, match="cannot be read as a training log"):
         trained_in(tmp_path)
 
 
 def test_a_missing_image_is_one_clear_line(tmp_path: Path) -> None:
     absent = str(tmp_path / "absent.png")
     result = CliRunner().invoke(main, [absent, absent, "--run", str(_run(tmp_path / "run")), "--out", "x.png"])
-    assert result.exit_code == 2 and "absent.png: cannot be read as a image" in result.output
+    assert result.exit_code == 2 and "absent.png: cannot be read as an image" in result.output
