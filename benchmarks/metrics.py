@@ -133,7 +133,7 @@ def quick_row() -> None:
     """The `quick` protocol on 200 generated and 200 reference mesh files."""
     import trimesh
 
-    from metrics.evaluate import Options, run
+    from metrics.evaluate import Options, run_evaluation
 
     with tempfile.TemporaryDirectory() as folder:
         for name, seed in (("generated", 0), ("references", 1)):
@@ -144,7 +144,7 @@ def quick_row() -> None:
                 box.apply_scale(side)
                 box.export(Path(folder) / name / f"{i:03d}.glb")
         start = time.perf_counter()
-        run(
+        run_evaluation(
             Options(
                 None,
                 Path(folder) / "generated",

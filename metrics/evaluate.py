@@ -10,9 +10,11 @@ from typing import Any
 import click
 import torch
 
-from dataset_tool.dataset import open_dataset
-from metrics.cache import ChunkStore
-from metrics.images.evaluate_images import Judges, appearance, load_judges
+from dataset_tool.dataset import ViewDataset, open_dataset
+from metrics.cache import ChunkStore, file_hash
+from metrics.images.conditions import Conditions, parse_attributes
+from metrics.images.evaluate_images import evaluate_images
+from metrics.images.image_models import ImageModels, load_image_models
 from metrics.protocols import ImageProtocol, Protocol, load_protocol
 from metrics.report.galleries import histograms, make_galleries
 from metrics.report.html import html
@@ -23,8 +25,13 @@ from metrics.session import Inputs, ProgressBar, Session
 from metrics.shapes.distances import distance_device
 from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.shapes.results import Found
-from metrics.sources.folder import FolderSource, ShapeSource
-from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from metrics.sources.dataset import DatasetSource
+from metrics.sources.folder import FolderSource
+from metrics.sources.image_settings import make_image_settings
+from metrics.sources.network import NetworkSource
+from metrics.sources.shape_source import ShapeSource
+from networks.generator import Generator
+from networks.pretrained import load_generator_file, network_file
 from torch_utils import distributed
 from torch_utils.checkpoint import code_version
 from torch_utils.devices import pick_device
@@ -58,7 +65,7 @@ class Options:
     normals: bool = False
 
 
-def run(options: Options) -> Report:
+def run_evaluation(options: Options) -> Report:
     """Measure and write report.json, report.md and report.html into `options.out`; the report.
 
     Under `torchrun` every rank measures its share and rank 0 writes.
@@ -69,9 +76,10 @@ def run(options: Options) -> Report:
     try:
         dataset = open_dataset(options.data) if options.data else None
         device = ranks.device if ranks.world > 1 else pick_device(options.device)
-        judges = _load_judges(options, protocol, device)
-        network, nimg = _load_network(options, device)
-        inputs = make_inputs(options, protocol, dataset, network)
+        conditions = Conditions(options.caption, parse_attributes(options.attributes))
+        models = _load_models(options, conditions, protocol, device)
+        generator, nimg = _load_generator(options, device)
+        inputs = make_inputs(options, protocol, dataset, generator)
         session = Session(
             protocol,
             ChunkStore(options.out / "cache", ranks),
@@ -79,15 +87,18 @@ def run(options: Options) -> Report:
             _progress(options.quiet or not ranks.first),
             distance_device(device),
         )
-        found = evaluate_shapes(inputs, session)
-        found.metrics += appearance(judges, inputs, session, dataset, options.split, options.reference_meshes, found)
+        results = evaluate_shapes(inputs, session)
+        settings = make_image_settings(protocol, dataset, generator) if protocol.images is not None else None
+        results.metrics += evaluate_images(models, conditions, settings, inputs, session, results)
+        report = _report(options, protocol, dataset, inputs, results, nimg, start)
         if not ranks.first:
-            return _report(options, protocol, dataset, inputs, found, nimg, start)
-        galleries, failures = make_galleries(inputs, found, options.out)
-        report = _report(options, protocol, dataset, inputs, found, nimg, start).model_copy(
-            update={"galleries": galleries, "failures": failures, "histograms": histograms(found)}
+            return report
+        galleries, failures = make_galleries(inputs, results, options.out)
+        seconds = report.run.model_copy(update={"seconds": time.monotonic() - start})
+        report = report.model_copy(
+            update={"run": seconds, "galleries": galleries, "failures": failures, "histograms": histograms(results)}
         )
-        write(report, options.out)
+        write_report(report, options.out)
         return report
     finally:
         distributed.stop(ranks)
@@ -127,55 +138,56 @@ def default_cache() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "tetragan" / "metrics"
 
 
-def _load_judges(options: Options, protocol: Protocol, device: torch.device) -> Judges:
-    return load_judges(
+def _load_models(options: Options, conditions: Conditions, protocol: Protocol, device: torch.device) -> ImageModels:
+    return load_image_models(
         options.detector,
         options.detector_hash,
         options.clip,
         options.classifier,
-        options.caption,
-        options.attributes,
+        conditions,
         protocol.images,
         device,
         (options.cache or default_cache()) / "detectors",
     )
 
 
-def _load_network(options: Options, device: torch.device) -> tuple[Any, int | None]:
+def _load_generator(options: Options, device: torch.device) -> tuple[Generator | None, int | None]:
+    """The network and the number of images it was trained with; None, None for a folder of meshes."""
     if options.network is None:
         return None, None
-    from networks.pretrained import load_generator_file
-
     generator, file = load_generator_file(options.network, device)
     return generator, file.nimg
 
 
-def make_inputs(options: Options, protocol: Protocol, dataset: Any, generator: Any) -> Inputs:
-    """The sources that the options name; as many generated shapes as the protocol wants for the references."""
+def make_inputs(
+    options: Options, protocol: Protocol, dataset: ViewDataset | None, generator: Generator | None
+) -> Inputs:
+    """The sources that the options name, with as many generated shapes as the protocol wants for the references."""
     limit = protocol.max_references
     references: ShapeSource
     training: ShapeSource | None = None
+    image_references: ShapeSource | None = None
     if dataset is not None:
         references = DatasetSource(dataset, options.split, limit, options.reference_meshes)
         if not references.ids:
             raise UserError(f"--data {options.data}: its {options.split} split is empty; try --split train")
         if options.split != "train" and dataset.splits["train"]:
             training = DatasetSource(dataset, "train", protocol.max_training, options.reference_meshes)
+        image_references = DatasetSource(dataset, options.split, None, options.reference_meshes)
     else:
         assert options.reference_meshes is not None
         references = FolderSource(options.reference_meshes, limit)
     count = len(references.ids) * protocol.generated_per_reference
     generated: ShapeSource
     if options.network is not None:
-        from networks.pretrained import network_file
-
-        generated = NetworkSource(
-            network_file(options.network), generator, count, protocol.truncation, protocol.first_seed
-        )
+        assert generator is not None
+        classes = dataset.classes if dataset is not None else ()
+        path = network_file(options.network)
+        generated = NetworkSource(path, generator, count, protocol.truncation, protocol.first_seed, classes)
     else:
         assert options.generated is not None
         generated = FolderSource(options.generated, count)
-    return Inputs(generated, references, training)
+    return Inputs(generated, references, training, image_references)
 
 
 def _progress(quiet: bool) -> ProgressBar:
@@ -188,53 +200,41 @@ def _progress(quiet: bool) -> ProgressBar:
 def _report(
     options: Options,
     protocol: Protocol,
-    dataset: Any,
+    dataset: ViewDataset | None,
     inputs: Inputs,
-    found: Found,
+    results: Found,
     nimg: int | None,
     start: float,
 ) -> Report:
-    network = inputs.generated if isinstance(inputs.generated, NetworkSource) else None
-    rows = list(found.baselines)
+    """The report without its galleries and histograms."""
+    network = network_file(options.network) if options.network is not None else None
+    rows = list(results.baselines)
     if dataset is not None:
-        rows += published_rows(dataset.category, protocol, len(found.references.ids))
-    notes = [*found.notes, *_folder_notes(inputs)]
+        rows += published_rows(dataset.category, protocol, len(results.references.ids))
     return Report(
         run=EvaluationRun(
             generated=inputs.generated.label,
             references=inputs.references.label,
             training=inputs.training.label if inputs.training else "",
-            network=network.path.name if network else "",
-            network_sha256=network.sha256 if network else "",
+            network=network.name if network else "",
+            network_sha256=file_hash(network) if network else "",
             nimg=nimg,
             dataset=options.data.name if options.data else "",
             dataset_hash=dataset.hash() if dataset is not None else "",
-            num_generated=len(found.generated.ids),
-            num_references=len(found.references.ids),
-            num_training=len(found.training.ids) if found.training else 0,
+            num_generated=len(results.generated.ids),
+            num_references=len(results.references.ids),
+            num_training=len(results.training.ids) if results.training else 0,
             commit=code_version(),
             seconds=time.monotonic() - start,
-            notes=notes,
+            notes=[*results.notes, *inputs.references.notes(), *inputs.generated.notes()],
         ),
         protocol=protocol.model_dump(mode="json"),
-        metrics=found.metrics,
+        metrics=results.metrics,
         baselines=rows,
     )
 
 
-def _folder_notes(inputs: Inputs) -> list[str]:
-    """Mesh files that were passed over, and formats that were mixed."""
-    notes = []
-    for source in (inputs.references, inputs.generated):
-        if isinstance(source, FolderSource) and source.found > len(source.ids):
-            used, counts = len(source.ids), "the protocol's counts ask for no more"
-            notes.append(f"{source.folder.name}/: only the first {used} of {source.found} files, by name; {counts}")
-    if isinstance(inputs.generated, FolderSource) and len(inputs.generated.formats) > 1:
-        notes.append(f"the generated meshes are of several formats: {', '.join(inputs.generated.formats)}")
-    return notes
-
-
-def write(report: Report, out: Path) -> None:
+def write_report(report: Report, out: Path) -> None:
     """report.json, report.md and report.html."""
     out.mkdir(parents=True, exist_ok=True)
     save_json(report, out / "report.json")

@@ -10,7 +10,7 @@ import torch
 
 from metrics.cache import ChunkStore
 from metrics.protocols import Protocol
-from metrics.sources.folder import ShapeSource
+from metrics.sources.shape_source import ShapeSource
 
 # progress_bar(label, total): a context whose value is called once for each finished chunk.
 ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -18,11 +18,16 @@ ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 @dataclass(frozen=True)
 class Inputs:
-    """The shapes that are compared. training: None where there is no training set (a folder against a folder)."""
+    """The shapes that are compared.
+
+    training: None where there is no training set (a folder against a folder). image_references: the references whose
+    images are compared, a dataset's whole split however many of its shapes the protocol takes; None: `references`.
+    """
 
     generated: ShapeSource
     references: ShapeSource
     training: ShapeSource | None = None
+    image_references: ShapeSource | None = None
 
 
 @dataclass(frozen=True)

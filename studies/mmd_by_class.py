@@ -15,8 +15,9 @@ from dataset_tool.dataset import open_dataset
 from metrics.cache import ChunkStore
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 from metrics.shapes.shape_table import shape_table
-from metrics.sources.folder import ShapeSource
-from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from metrics.sources.dataset import DatasetSource
+from metrics.sources.network import NetworkSource
+from metrics.sources.shape_source import ShapeSource
 from networks.pretrained import load_generator_file, network_file
 from studies.plain_errors import PlainErrors
 from torch_utils.errors import UserError

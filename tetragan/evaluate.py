@@ -53,7 +53,7 @@ def evaluate(compare: tuple[Path, Path] | None, requirements: tuple[str, ...], *
         click.echo(comparison(a, b, (str(compare[0]), str(compare[1]))), nl=False)
         lines = unmet(b, wanted)
     else:
-        from metrics.evaluate import Options, run
+        from metrics.evaluate import Options, run_evaluation
 
         if (options["network"] is None) == (options["generated"] is None):
             raise click.UsageError("give one of --network FILE and --meshes FOLDER")
@@ -61,7 +61,7 @@ def evaluate(compare: tuple[Path, Path] | None, requirements: tuple[str, ...], *
             raise click.UsageError("give --data DATASET or --reference-meshes FOLDER to measure against")
         if options["out"] is None:
             raise click.UsageError("give --out FOLDER for the report")
-        lines = unmet(run(Options(**options)), wanted)
+        lines = unmet(run_evaluation(Options(**options)), wanted)
     for line in lines:
         click.echo(f"Requirement not met: {line}", err=True)
     if lines:

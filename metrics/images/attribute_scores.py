@@ -9,11 +9,11 @@ from torch import Tensor
 from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.confidence import bootstrap_mean
 from metrics.images.classifier import Classifier
-from metrics.images.conditions import Description
-from metrics.images.image_sources import Images
 from metrics.images.text_scores import attribute_accuracy
 from metrics.report.report_schema import Metric
 from metrics.shapes.set_scores import clipped, record
+from metrics.sources.description import Description
+from metrics.sources.lazy_images import LazyImages
 
 # Images of one chunk of opinions on disk.
 CHUNK = 256
@@ -21,7 +21,7 @@ CHUNK = 256
 NOTHING = -1
 
 
-def opinions(images: Images, classifier: Classifier, store: ChunkStore) -> dict[str, Tensor]:
+def attribute_probabilities(images: LazyImages, classifier: Classifier, store: ChunkStore) -> dict[str, Tensor]:
     """Probabilities [N, values] of every attribute, for all images; kept in `store`."""
 
     def compute(rows: range) -> Tensors:

@@ -8,7 +8,6 @@ softmax over its own labels alone.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,11 +37,6 @@ def attribute_and_value(label: str) -> tuple[str, str]:
     """The two parts of a classifier's label: "type=stool" → ("type", "stool"), "stool" → ("class", "stool")."""
     name, equals, value = label.partition("=")
     return (name.strip(), value.strip()) if equals else ("class", label.strip())
-
-
-def attribute_text(value: Any) -> str:
-    """An attribute's value as labels write it: true, false, numbers and words."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifier:

@@ -4,7 +4,7 @@ A detector is a TorchScript file (loaded only when its SHA-256 is the one given:
 `transformers` image model (CLIP, DINOv2, …). Images are [B, 3, H, W] uint8.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -134,12 +134,7 @@ def clean_resize(images: Tensor, size: int) -> Tensor:
     return torch.from_numpy(out.round().clip(0, 255).astype(np.uint8))
 
 
-def to_uint8(rgb: Tensor) -> Tensor:
-    """Images in [−1, 1] as uint8, by ×127.5 + 128 (GET3D's and StyleGAN's rounding)."""
-    return (rgb * 127.5 + 128).clamp(0, 255).to(torch.uint8)
-
-
-def all_features(detector: Detector, batches: Any) -> Tensor:
+def all_features(detector: Detector, batches: Iterable[Tensor]) -> Tensor:
     """Features [N, D] of batches of images; UserError for none, for sizes that differ, for values not finite."""
     parts = [detector.features(images) for images in batches]
     if not parts:

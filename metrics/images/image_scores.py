@@ -11,10 +11,10 @@ from torch import Tensor
 from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.images.detectors import Detector, all_features, same_size
 from metrics.images.frechet import frechet_distance_of_features, frechet_infinity
-from metrics.images.image_sources import Images
 from metrics.images.kid_cmmd import kernel_distance
 from metrics.images.precision_recall import manifold_scores
 from metrics.report.report_schema import IntervalRecord, Metric
+from metrics.sources.lazy_images import LazyImages
 
 # Images of one chunk of features on disk.
 CHUNK = 256
@@ -57,7 +57,7 @@ def skipped(name: str, title: str, reason: str) -> Metric:
 
 
 def features_of(
-    images: Images,
+    images: LazyImages,
     detector: Detector,
     store: ChunkStore,
     progress: Callable[[], None] | None = None,

@@ -1,6 +1,5 @@
 """Galleries of the report: which shapes are shown, and their images and mesh files on disk."""
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,21 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from mesh_io.write import write_glb
 from metrics.report.report_schema import GalleryItem, Histogram
-from metrics.report.thumbnails import Thumbnail, thumbnail
 from metrics.session import Inputs
 from metrics.shapes.results import Found
 from metrics.shapes.set_scores import SCALES
-from metrics.sources.folder import FolderSource, ShapeSource
-from metrics.sources.network_dataset import NetworkSource
+from metrics.sources.shape_source import ShapeSource
+from metrics.sources.thumbnails import Thumbnail
 from rendering.images import save_png
-from sampling.generate import export_meshes
 
 # Shapes shown in the seeded random gallery, and in each of the others.
 RANDOM, OTHERS = 16, 8
 THUMBNAIL_PX = 160
-TEXTURE_PX = 512
 
 
 @dataclass
@@ -34,40 +29,24 @@ class GalleryMaker:
     out: Path
     written: dict[str, str] = field(default_factory=dict)
 
-    def thumbnail(self, source: ShapeSource, row: int, kind: str) -> str:
+    def thumbnail(self, source: ShapeSource, row: int, role: str) -> str:
         """File name below `out` of a shape's thumbnail; "" for an empty shape."""
-        name = f"gallery/{kind}-{safe(source.ids[row])}.png"
+        name = f"gallery/{role}-{safe(source.ids[row])}.png"
         if name not in self.written:
-            image = thumbnail(source, row)
+            image = source.thumbnail(row, THUMBNAIL_PX)
             if image is not None:
                 save_png(self.out / name, fitted(image))
             self.written[name] = name if image is not None else ""
         return self.written[name]
 
-    def mesh(self, source: ShapeSource, row: int, kind: str) -> str:
+    def mesh(self, source: ShapeSource, row: int, role: str) -> str:
         """File name below `out` of a shape's GLB; "" where there is no mesh."""
-        name = f"gallery/{kind}-{safe(source.ids[row])}.glb"
+        name = f"gallery/{role}-{safe(source.ids[row])}.glb"
         if name not in self.written:
-            self.written[name] = name if self._write_mesh(source, row, self.out / name) else ""
+            path = self.out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.written[name] = name if source.export(row, path) else ""
         return self.written[name]
-
-    def _write_mesh(self, source: ShapeSource, row: int, path: Path) -> bool:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if isinstance(source, NetworkSource):
-            files, _ = export_meshes(
-                source.generator, [source.seed(row)], source.truncation, path.parent, texture_size_px=TEXTURE_PX
-            )
-            if files:
-                files[0].replace(path)
-            return bool(files)
-        mesh = source.shapes([row])[0].mesh
-        if mesh is None:
-            return False
-        if isinstance(source, FolderSource) and source.path(row).suffix.lower() == ".glb":
-            shutil.copyfile(source.path(row), path)
-            return True
-        write_glb(path, mesh, unlit=False)
-        return True
 
 
 def safe(name: str) -> str:

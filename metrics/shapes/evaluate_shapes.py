@@ -19,7 +19,7 @@ from metrics.shapes.results import Found
 from metrics.shapes.set_scores import SCALES, Matrices, point_values, set_metrics, set_values
 from metrics.shapes.shape_table import CHUNK, ShapeTable, shape_table
 from metrics.shapes.single_scores import shape_metrics
-from metrics.sources.folder import ShapeSource
+from metrics.sources.shape_source import ShapeSource
 from torch_utils.errors import UserError
 
 

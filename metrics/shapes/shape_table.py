@@ -10,7 +10,7 @@ from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.protocols import Normalization
 from metrics.shapes.mesh_validity import COLUMNS, Validity, mesh_validity
 from metrics.shapes.normalization import normalize
-from metrics.sources.folder import ShapeSource, surface_points
+from metrics.sources.shape_source import ShapeSource, sample_shape_points
 
 # Shapes of one chunk on disk.
 CHUNK = 32
@@ -82,7 +82,7 @@ def _chunk(
     shapes = source.shapes(rows) if stored is None or meshes or light_fields else []
     if stored is None:
         stored = torch.stack(
-            [surface_points(shape, source.ids[row], points) for shape, row in zip(shapes, rows, strict=True)]
+            [sample_shape_points(shape, source.ids[row], points) for shape, row in zip(shapes, rows, strict=True)]
         )
     problems = [shape.problem for shape in shapes] or [""] * len(rows)
     validity = torch.full((len(rows), COLUMNS), -1)

@@ -1,78 +1,40 @@
-"""The shapes that are compared, wherever they come from: a network, a folder of mesh files, or a dataset.
+"""A folder of mesh files as a source of shapes."""
 
-Every source gives meshes and surface points by index, so that all scores are computed by the same code. A shape that is
-empty or cannot be used is never dropped: it stays in its place, marked, with its reason.
-"""
-
-from collections.abc import Sequence
+import shutil
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from dataset_tool.format import pixels
 from dataset_tool.sources.orientation import normalize
-from geometry.mesh import Mesh
-from geometry.surface_sampling import sample_surface
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
+from mesh_io.write import write_glb
 from metrics.cache import content_key, file_hash
+from metrics.sources.captions import load_captions
+from metrics.sources.description import Description
+from metrics.sources.image_settings import ImageSettings
+from metrics.sources.lazy_images import LazyImages, draw_by_shape, over_gray, stack_images
+from metrics.sources.shape_source import Shape, merged_shape
+from metrics.sources.thumbnails import Thumbnail, clay_image, colored_image
+from rendering.camera import Cameras
+from rendering.lighting import Shading
+from rendering.textured.scene import build_scene
+from rendering.textured.views import render_views
 from torch_utils.errors import UserError
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One shape. mesh: a batch of one on the CPU, or None. problem: why there is no mesh ("" if there is one)."""
-
-    mesh: Mesh | None
-    problem: str = ""
-
-
-class ShapeSource(Protocol):
-    """A list of shapes."""
-
-    @property
-    def label(self) -> str:
-        """What it is, for the report."""
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """One id a shape, in order."""
-
-    @property
-    def key(self) -> str:
-        """A hash that changes when any shape does."""
-
-    def shapes(self, rows: Sequence[int]) -> list[Shape]:
-        """The shapes of some rows."""
-
-    def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
-        """Points [len(rows), count, 3] that came with the shapes, or None where they are to be sampled."""
-
-
-def usable(mesh: Mesh) -> Shape:
-    """The mesh as a shape, unless it has no faces or a vertex that is not finite."""
-    if mesh.faces.shape[0] == 0:
-        return Shape(None, "no faces")
-    if not torch.isfinite(mesh.vertices).all():
-        return Shape(None, "vertices that are not finite")
-    return Shape(mesh)
-
-
-def single(source: SourceMesh) -> Shape:
-    """All parts of a mesh file as one shape, in the file's units."""
-    vertices, faces, _ = source.merged()
-    return usable(Mesh.single(torch.from_numpy(vertices).float(), torch.from_numpy(faces)))
 
 
 @dataclass
 class FolderSource:
     """The mesh files of a folder and its subfolders, in the order of their paths.
 
-    limit: only so many, from the first. found: how many there are.
+    limit: use only the first so many. num_files: how many there are.
     """
 
     folder: Path
@@ -80,7 +42,7 @@ class FolderSource:
     label: str = field(init=False)
     ids: list[str] = field(init=False)
     key: str = field(init=False)
-    found: int = field(init=False)
+    num_files: int = field(init=False)
 
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
@@ -89,57 +51,118 @@ class FolderSource:
         if not files:
             raise UserError(f"{self.folder}: holds no mesh file; expected {', '.join(MESH_SUFFIXES)}")
         self._files = files[: self.limit]
-        self.found = len(files)
+        self.num_files = len(files)
         self.label = f"{self.folder.name}/ ({len(self._files)} mesh files)"
         self.ids = [str(path.relative_to(self.folder)) for path in self._files]
         self.key = content_key({"folder": [(i, file_hash(p)) for i, p in zip(self.ids, self._files, strict=True)]})
 
     @property
     def formats(self) -> list[str]:
-        """The file types met, e.g. [".glb", ".obj"]."""
+        """The types of the files, e.g. [".glb", ".obj"]."""
         return sorted({path.suffix.lower() for path in self._files})
 
-    def path(self, row: int) -> Path:
-        """The file of a shape."""
-        return self._files[row]
-
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
-        """The meshes of these rows; a file that cannot be read gives a shape with the reason."""
+        """The meshes of these rows in the files' units; a file that cannot be read gives a shape with the reason."""
         return [self._shape(self._files[row]) for row in rows]
 
     def _shape(self, path: Path) -> Shape:
         try:
-            return single(read_mesh(path))
+            return merged_shape(read_mesh(path))
         except UserError as error:
             return Shape(None, str(error))
 
-    def placed(self, row: int, scale: float | None) -> SourceMesh | None:
-        """A file with its materials, for images; None where it has no usable surface.
+    def world_shapes(self, rows: Sequence[int], settings: ImageSettings) -> list[Shape]:
+        """The meshes of these rows in world units."""
+        if settings.as_is:
+            return self.shapes(rows)
+        meshes = [self._placed_mesh(row, settings.scale) for row in rows]
+        return [Shape(None, "no usable surface") if mesh is None else merged_shape(mesh) for mesh in meshes]
+
+    def _placed_mesh(self, row: int, scale: float | None) -> SourceMesh | None:
+        """A file with its materials; None if it has no usable surface.
 
         scale: center its box at the origin and make its longest side this long; None leaves it where it is.
         """
         try:
             mesh = read_mesh(self._files[row])
-            if single(mesh).mesh is None:
+            if merged_shape(mesh).mesh is None:
                 return None
             return mesh if scale is None else normalize(mesh, "+Y", "+Z", scale)[0]
         except UserError:
             return None
 
+    def missing_mesh(self, rows: Sequence[int]) -> str:
+        """ "": a folder has all of its meshes."""
+        return ""
+
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
-        """None: points are drawn from the meshes."""
+        """None: points are sampled on the meshes."""
         return None
 
+    def images(
+        self, count: int, settings: ImageSettings, *, camera_seed: int = 0, omit: Collection[int] = ()
+    ) -> LazyImages:
+        """Renders of the files with their own materials, each through its own camera.
 
-def seed_of(source_id: str) -> int:
-    """The seed in which a shape's surface points are drawn: from its id, so that neither order nor ranks matter."""
-    return int(content_key({"points of": source_id}), 16) % (1 << 62)
+        Image i shows file i·n // count of the n files that are not omitted.
+        """
+        rows = [row for row in range(len(self.ids)) if row not in omit]
+        shapes = [rows[i * len(rows) // count] for i in range(count)]
+        cameras = settings.camera_distribution.sample(camera_seed, range(count))
 
+        def draw(part: range) -> Tensor:
+            return draw_by_shape(shapes, cameras, part, lambda row, seen: self._render(row, seen, settings))
 
-def surface_points(shape: Shape, source_id: str, count: int) -> Tensor:
-    """Points [count, 3] on a shape's surface, uniform by area; NaN where there is no usable surface."""
-    if shape.mesh is None:
-        return torch.full((count, 3), torch.nan)
-    generator = torch.Generator().manual_seed(seed_of(source_id))
-    points = sample_surface(shape.mesh, count, generator)[0][0]
-    return points if bool(torch.isfinite(points).all()) else torch.full((count, 3), torch.nan)
+        key = {"folder": self.key, "rows": rows, "count": count, "seed": camera_seed, "settings": settings.key}
+        return LazyImages(shapes, cameras, draw, key)
+
+    def _render(self, row: int, cameras: Cameras, settings: ImageSettings) -> Tensor:
+        """Images of one file [N, 3, side, side] uint8."""
+        mesh = self._placed_mesh(row, None if settings.as_is else settings.scale)
+        if mesh is None:
+            shape = (len(cameras), 3, settings.side, settings.side)
+            return torch.full(shape, round(255 * settings.background)).to(torch.uint8)
+        unlit = all(part.material.unlit for part in mesh.parts)
+        shading: Shading = "albedo" if unlit else settings.shading
+        views = render_views(
+            build_scene(mesh), cameras, settings.stored, supersample=settings.supersample, shading=shading
+        )
+        factor = settings.stored // settings.side
+        return stack_images([over_gray(pixels.premultiplied(v, factor), settings.background) for v in views.images])
+
+    def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
+        """A file in its own colors, or in clay if it has none."""
+        mesh = self._placed_mesh(row, 1.0)
+        if mesh is not None and mesh.colored:
+            return colored_image(mesh, side_px)
+        shape = self.shapes([row])[0]
+        return None if shape.mesh is None else clay_image(shape.mesh, side_px)
+
+    def export(self, row: int, path: Path) -> bool:
+        """Copy a GLB file; write the geometry of any other."""
+        mesh = self.shapes([row])[0].mesh
+        if mesh is None:
+            return False
+        if self._files[row].suffix.lower() == ".glb":
+            shutil.copyfile(self._files[row], path)
+        else:
+            write_glb(path, mesh, unlit=False)
+        return True
+
+    @cached_property
+    def _captions(self) -> dict[str, Description]:
+        return load_captions(self.folder)
+
+    def description(self, row: int) -> Description:
+        """What the folder's captions.json says of a file."""
+        return self._captions.get(self.ids[row], Description())
+
+    def notes(self) -> list[str]:
+        """Files that were passed over, and several file formats."""
+        notes = []
+        if self.num_files > len(self.ids):
+            used, reason = len(self.ids), "the protocol's counts ask for no more"
+            notes.append(f"{self.folder.name}/: only the first {used} of {self.num_files} files, by name; {reason}")
+        if len(self.formats) > 1:
+            notes.append(f"{self.folder.name}/: files of several formats, {', '.join(self.formats)}")
+        return notes

@@ -15,7 +15,8 @@ from metrics.protocols import Protocol
 from metrics.report.report_schema import Baseline
 from metrics.session import Inputs, ProgressBar, Session
 from metrics.shapes.evaluate_shapes import evaluate_shapes
-from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from metrics.sources.dataset import DatasetSource
+from metrics.sources.network import NetworkSource
 from networks.pretrained import load_generator_file
 from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
 from sampling.generate import render_styles, styles

@@ -21,13 +21,14 @@ from torch import Tensor
 
 from dataset_tool.dataset import ViewDataset, open_dataset
 from metrics.cache import ChunkStore, content_key
-from metrics.images.detectors import to_uint8
 from metrics.protocols import Protocol
 from metrics.session import Inputs, Session
 from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.shapes.results import Found
-from metrics.sources.folder import Shape
-from metrics.sources.network_dataset import GENERATOR_BATCH, DatasetSource, NetworkSource
+from metrics.sources.dataset import DatasetSource
+from metrics.sources.lazy_images import to_uint8_truncating
+from metrics.sources.network import GENERATOR_BATCH, NetworkSource
+from metrics.sources.shape_source import Shape
 from networks.generator import Generator
 from networks.pretrained import load_generator_file, network_file
 from rendering.camera_distribution import CameraDistribution
@@ -110,7 +111,7 @@ def images_of(source: NetworkSource, camera_distribution: CameraDistribution, vi
             rows = range(start, min(start + GENERATOR_BATCH, source.count))
             w_geo, w_tex = styles(generator, [source.seed(row) for row in rows], TRUNCATION)
             cameras = camera_distribution.sample(0, range(rows.start * views, rows.stop * views))
-            parts.append(to_uint8(generator.render(w_geo, w_tex, cameras, resolution=side).rgb))
+            parts.append(to_uint8_truncating(generator.render(w_geo, w_tex, cameras, resolution=side).rgb))
             for _ in rows:
                 advance()
     return torch.cat(parts)

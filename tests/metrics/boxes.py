@@ -9,7 +9,7 @@ from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, 
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from metrics.cache import file_hash
-from metrics.sources.folder import single, surface_points
+from metrics.sources.shape_source import merged_shape, sample_shape_points
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
@@ -49,7 +49,7 @@ def write_box_dataset(root: Path, meshes: Path, *, side: int = 16, views: int = 
             "sha256": file_hash(path),
             "source_to_world": matrix.tolist(),
         }
-        points = surface_points(single(placed), path.stem, 2048).numpy()
+        points = sample_shape_points(merged_shape(placed), path.stem, 2048).numpy()
         write_shape(root, ShapeRecord(path.stem, images, cameras, points, None, meta))
     ids = [path.stem for path in paths]
     splits = {"train": tuple(ids[:train]), "test": tuple(ids[train:])}

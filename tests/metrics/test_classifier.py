@@ -7,7 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from metrics.images.classifier import attribute_and_value, attribute_text, load_classifier
+from metrics.images.classifier import attribute_and_value, load_classifier
+from metrics.sources.description import attribute_text
 from tests.metrics.model_folders import write_classifier, write_clip
 from torch_utils.errors import UserError
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from metrics.cache import file_hash
-from metrics.images.detectors import Detector, all_features, clean_resize, load_detector, to_uint8
+from metrics.images.detectors import Detector, all_features, clean_resize, load_detector
 from metrics.images.download import fetched, is_url
 from metrics.images.frechet import (
     RunningGaussian,
@@ -22,6 +22,7 @@ from metrics.images.image_scores import Features, image_metrics
 from metrics.images.kid_cmmd import clip_mmd, kernel_distance, polynomial_mmd
 from metrics.images.precision_recall import manifold_scores
 from metrics.images.text_scores import attribute_accuracy, caption_cosines, retrieved
+from metrics.sources.lazy_images import to_uint8_truncating
 from torch_utils.errors import UserError
 
 
@@ -240,4 +241,4 @@ def test_clean_resize_is_antialiased() -> None:
 
 
 def test_to_uint8_is_the_published_rounding() -> None:
-    assert to_uint8(torch.tensor([-1.0, 0.0, 1.0, 2.0])).tolist() == [0, 128, 255, 255]
+    assert to_uint8_truncating(torch.tensor([-1.0, 0.0, 1.0, 2.0])).tolist() == [0, 128, 255, 255]

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
 from metrics.cache import file_hash
-from metrics.evaluate import Options, resolved_protocol, run
+from metrics.evaluate import Options, resolved_protocol, run_evaluation
 from metrics.report.compare import comparison, parse_requirement, unmet
 from metrics.report.html import html
 from metrics.report.markdown import markdown
@@ -67,7 +67,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def evaluated(network: Path, dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Report, Path]:
     base = tmp_path_factory.mktemp("evaluation")
     options = Options(network, None, dataset, None, base / "out", cache=base / "cache", device="cpu", quiet=True)
-    return run(options), base
+    return run_evaluation(options), base
 
 
 def test_the_report_is_whole_and_checked(evaluated: tuple[Report, Path], network: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_floor_needs_distances_inside_its_part_of_the_training_shapes_alone(
             network, None, dataset, None, tmp_path / f"out{memory}", protocol=str(protocol), cache=tmp_path / memory,
             device="cpu", quiet=True,
         )  # fmt: skip
-        floors.append(run(options).baselines[:2])
+        floors.append(run_evaluation(options).baselines[:2])
     assert floors[0] == floors[1] and "one_nna_cd" in floors[0][0].values
 
     def squares(folder: Path) -> list[int]:
@@ -144,7 +144,7 @@ def test_running_again_reuses_everything(evaluated: tuple[Report, Path], network
     report, base = evaluated
     before = {path: path.stat().st_mtime_ns for path in (base / "out" / "cache").iterdir()}
     options = Options(network, None, dataset, None, base / "out", cache=base / "cache", device="cpu", quiet=True)
-    again = run(options)
+    again = run_evaluation(options)
     assert {path: path.stat().st_mtime_ns for path in (base / "out" / "cache").iterdir()} == before
     assert [m.value for m in again.metrics] == [m.value for m in report.metrics]
 
@@ -153,7 +153,7 @@ def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path) -> None:
     generated, references = write_boxes(tmp_path / "g", 5, 0), write_boxes(tmp_path / "r", 6, 1)
     (generated / "box9.obj").write_text("v 0 0 0\n", encoding="utf-8")
     options = Options(None, generated, None, references, tmp_path / "out", cache=tmp_path / "cache", quiet=True)
-    report = run(options)
+    report = run_evaluation(options)
     empty = report.metric("mesh_empty")
     assert empty is not None and empty.value == pytest.approx(100 / 6)
     assert [item.id for item in report.failures] == ["box9.obj"]
@@ -177,11 +177,11 @@ def test_mesh_files_that_are_passed_over_are_noted(tmp_path: Path) -> None:
     (generated / "box0.obj").rename(generated / "box0.off")
     (generated / "box0.off").write_text("OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", encoding="utf-8")
     options = Options(None, generated, None, references, tmp_path / "out", cache=tmp_path / "cache", quiet=True)
-    report = run(options)
+    report = run_evaluation(options)
     assert report.run.num_generated == 3
     assert [note.split(";")[0] for note in report.run.notes] == [
         "g/: only the first 3 of 5 files, by name",
-        "the generated meshes are of several formats: .obj, .off",
+        "g/: files of several formats, .obj, .off",
     ]
 
 
@@ -190,7 +190,7 @@ def test_identical_folders_score_perfectly_with_lfd_and_cd(tmp_path: Path) -> No
     protocol = tmp_path / "own.yaml"
     protocol.write_text("name: own\nversion: 1\ndescription: LFD\ndistances: [lfd]\n", encoding="utf-8")
     options = Options(None, generated, None, references, tmp_path / "out", protocol=str(protocol), cache=tmp_path / "c")
-    report = run(options)
+    report = run_evaluation(options)
     values = {m.name: m.value for m in report.metrics}
     assert (values["mmd_lfd"], values["cov_lfd"], values["one_nna_lfd"]) == (0, 100, 0)
 
@@ -209,7 +209,7 @@ def test_image_scores_with_a_detector(network: Path, dataset: Path, tmp_path: Pa
         network, None, dataset, None, tmp_path / "out", protocol=str(protocol), detector=detector,
         detector_hash=file_hash(detector), cache=tmp_path / "cache", device="cpu", quiet=True,
     )  # fmt: skip
-    report = run(options)
+    report = run_evaluation(options)
     for name in ("fid", "kid", "precision", "coverage", "fid_infinity"):
         metric = report.metric(name)
         assert metric is not None and metric.status == "ok", name
@@ -294,7 +294,7 @@ def test_a_dataset_without_points_is_refused(tmp_path: Path, network: Path) -> N
     )
     options = Options(network, None, root, None, tmp_path / "out", cache=tmp_path / "c", device="cpu", quiet=True)
     with pytest.raises(UserError, match="surface points"):
-        run(options)
+        run_evaluation(options)
 
 
 def test_a_changed_protocol_says_so_in_its_name(tmp_path: Path) -> None:

@@ -15,15 +15,17 @@ from metrics.cache import file_hash
 from metrics.evaluate import Options, resolved_protocol
 from metrics.images.attribute_scores import attribute_metrics
 from metrics.images.classifier import Classifier
-from metrics.images.conditions import Description, asked, described, parse_attributes
+from metrics.images.conditions import Conditions, conditions_of, parse_attributes
 from metrics.images.detectors import load_detector
-from metrics.images.evaluate_images import load_judges
-from metrics.images.image_sources import dataset_images, draw_normals, folder_images, make_studio, normal_images
+from metrics.images.image_models import load_image_models
+from metrics.images.normal_images import draw_normals, normal_images
 from metrics.protocols import ImageProtocol, Protocol
 from metrics.report.report_schema import Metric, Report, load_report
-from metrics.report.thumbnails import thumbnail
+from metrics.sources.dataset import DatasetSource
+from metrics.sources.description import Description
 from metrics.sources.folder import FolderSource
-from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from metrics.sources.image_settings import make_image_settings
+from metrics.sources.network import NetworkSource
 from networks.generator import Generator
 from rendering.camera import Cameras
 from tests.command_line import assert_refused, run
@@ -89,9 +91,11 @@ def test_normals_are_world_axes_turned_towards_the_camera() -> None:
 
 def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
     dataset = open_dataset(files / "data")
-    studio = make_studio(Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None)
+    settings = make_image_settings(
+        Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None
+    )
     source = FolderSource(files / "boxes", limit=1)
-    drawn = folder_images(source, [0], 4, studio).draw(range(4))
+    drawn = source.images(4, settings).draw(range(4))
     stored = torch.stack([torch.from_numpy(dataset.load_premultiplied("box0", v, 16))[..., :3] for v in range(4)])
     assert torch.equal(drawn, stored.permute(0, 3, 1, 2)) and drawn.max() > 200
     # Another unit and place, and a protocol that normalizes: the same images.
@@ -103,23 +107,23 @@ def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
     (moved / "box.obj").write_text("\n".join([*(f"v {' '.join(n)}" for n in numbers), *faces]) + "\n", encoding="utf-8")
     images = ImageProtocol(count=4)
     boxed = Protocol(name="p", version=1, description="", normalization="unit_box", images=images)
-    other = folder_images(FolderSource(moved), [0], 4, make_studio(boxed, dataset, None)).draw(range(4))
+    other = FolderSource(moved).images(4, make_image_settings(boxed, dataset, None)).draw(range(4))
     assert (other.int() - drawn.int()).abs().max() <= 2
 
 
 def test_images_of_a_gray_background(files: Path) -> None:
     dataset = open_dataset(files / "data")
     images = ImageProtocol(count=6, background=0.5, resolution=8)
-    studio = make_studio(Protocol(name="p", version=1, description="", images=images), dataset, None)
+    settings = make_image_settings(Protocol(name="p", version=1, description="", images=images), dataset, None)
     for shown in (
-        dataset_images(dataset, "test", 6, studio),
-        folder_images(_boxes(files), range(10), 6, studio),
+        DatasetSource(dataset, "test").images(6, settings),
+        _boxes(files).images(6, settings),
     ):
         drawn = shown.draw(range(len(shown)))
         assert tuple(drawn.shape) == (6, 3, 8, 8) and (drawn.min(), drawn.max()) == (128, 255)
     with pytest.raises(UserError, match="resolution 7 does not divide the stored 16"):
         wrong = images.model_copy(update={"resolution": 7})
-        make_studio(Protocol(name="p", version=1, description="", images=wrong), dataset, None)
+        make_image_settings(Protocol(name="p", version=1, description="", images=wrong), dataset, None)
 
 
 def _boxes(files: Path) -> FolderSource:
@@ -128,24 +132,26 @@ def _boxes(files: Path) -> FolderSource:
 
 def test_normals_of_references_need_their_meshes(files: Path) -> None:
     dataset = open_dataset(files / "data")
-    studio = make_studio(Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None)
-    views = dataset_images(dataset, "test", 8, studio)
+    settings = make_image_settings(
+        Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None
+    )
+    views = DatasetSource(dataset, "test").images(8, settings)
     at_hand = DatasetSource(dataset, "test", None, files / "boxes")
-    assert at_hand.missing_meshes(views.shapes) == ""
-    shaded = normal_images(at_hand, views, studio).draw(range(8))
+    assert at_hand.missing_mesh(views.shapes) == ""
+    shaded = normal_images(at_hand, views, settings).draw(range(8))
     seen = views.draw(range(8)).amax(1) > 0
     # Normals of a box are never black where the box is: the silhouettes agree, up to the antialiased rim.
     assert (shaded.amax(1) > 0).eq(seen).double().mean() > 0.97
     elsewhere = DatasetSource(dataset, "test", None, files)
-    assert elsewhere.missing_meshes(views.shapes).startswith("box4: its source mesh is not at hand")
-    assert normal_images(elsewhere, views, studio).draw(range(8)).eq(0).all()
+    assert elsewhere.missing_mesh(views.shapes).startswith("box4: its source mesh is not at hand")
+    assert normal_images(elsewhere, views, settings).draw(range(8)).eq(0).all()
 
 
 def test_a_folder_of_meshes_has_image_scores(files: Path, tmp_path: Path) -> None:
     detector = ("--detector", files / "tiny.pt", "--detector-hash", file_hash(files / "tiny.pt"))
     against = ("--data", files / "data", "--reference-meshes", files / "boxes", "--normals")
     near = evaluate(files, tmp_path / "near", "--meshes", files / "boxes", *against, *detector)
-    assert "24 real, 24 generated images of 6 meshes, 16 px" in near.metric("fid").reason  # type: ignore[union-attr]
+    assert "24 real, 24 generated images of 6 shapes, 16 px" in near.metric("fid").reason  # type: ignore[union-attr]
     for name in ("fid_infinity", "kid", "precision", "fid_view"):
         assert near.metric(name) is not None, name
     bars = tmp_path / "bars"
@@ -218,7 +224,7 @@ def test_thumbnails_show_the_whole_shape_and_its_colors(tmp_path: Path) -> None:
     painted = Mesh.single(box.vertices, box.faces, uvs=torch.zeros(8, 2), textures={"base_color": colors})
     write_glb(folder / "red.glb", painted, unlit=True)
     write_glb(folder / "clay.glb", box, unlit=False)
-    clay, red = (thumbnail(FolderSource(folder), row, 64) for row in (0, 1))
+    clay, red = (FolderSource(folder).thumbnail(row, 64) for row in (0, 1))
     assert clay is not None and red is not None
     for image in (clay, red):
         assert image.shape == (64, 64, 4) and image[32, 32, 3] == 255
@@ -232,27 +238,31 @@ def test_captions_of_a_folder(files: Path, tmp_path: Path) -> None:
     entries = {"box0.obj": "a red chair", "box1.obj": {"caption": "a blue stool", "attributes": {"red": False}}}
     (folder / "captions.json").write_text(json.dumps(entries), encoding="utf-8")
     source = FolderSource(folder)
-    found = asked(source, "", {}, ())
+    found = conditions_of(source, Conditions())
     assert found == [Description("a red chair", {}), Description("a blue stool", {"red": "false"}), Description("", {})]
-    assert asked(source, "x", {"type": "chair"}, ())[1] == Description("x", {"red": "false", "type": "chair"})
+    everywhere = Conditions("x", {"type": "chair"})
+    assert conditions_of(source, everywhere)[1] == Description("x", {"red": "false", "type": "chair"})
     for text, message in (("[1]", "expected an object"), ("{", "as JSON"), ('{"a": 1}', "a: expected a caption")):
         (folder / "captions.json").write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=message):
-            asked(source, "", {}, ())
+            conditions_of(FolderSource(folder), Conditions())
 
 
-def test_a_conditional_network_is_asked_for_its_classes(files: Path, tmp_path: Path) -> None:
+def test_the_samples_of_a_conditional_network_are_described_by_their_class(files: Path, tmp_path: Path) -> None:
     settings = config().model_copy(update={"classes": 2})
     save_network(tmp_path / "net.safetensors", Generator(settings), settings.model_dump(mode="json"), 0)
-    source = NetworkSource(tmp_path / "net.safetensors", Generator(settings), 3, 1.0, first_seed=5)
-    assert [d.attributes for d in asked(source, "", {}, ("chair", "stool"))] == [
+    file, generator = tmp_path / "net.safetensors", Generator(settings)
+    source = NetworkSource(file, generator, 3, 1.0, first_seed=5, classes=("chair", "stool"))
+    assert [d.attributes for d in conditions_of(source, Conditions())] == [
         {"class": "stool"},
         {"class": "chair"},
         {"class": "stool"},
     ]
-    assert described(open_dataset(files / "data"), "box3") == Description(
-        "a red stool", {"type": "stool", "red": "true"}
-    )
+    others = NetworkSource(file, generator, 3, 1.0, classes=("chair", "stool", "bench"))
+    assert others.description(0) == Description()
+    training = DatasetSource(open_dataset(files / "data"), "train")
+    assert training.ids[3] == "box3"
+    assert training.description(3) == Description("a red stool", {"type": "stool", "red": "true"})
 
 
 def probabilities(rows: list[int]) -> Tensor:
@@ -324,8 +334,8 @@ def test_a_model_without_a_pooling_layer_gives_its_class_token(files: Path) -> N
     with torch.no_grad():
         state = model(pixel_values=(images / 255 - 0.5) / 0.5).last_hidden_state
     torch.testing.assert_close(detector.features(images), state[:, 0], atol=1e-5, rtol=1e-4)
-    judges = load_judges(files / "clip", None, None, None, "", (), None, torch.device("cpu"), files)
-    assert judges.clip is not None and judges.clip.image_encoder.key == judges.detector.key  # type: ignore[union-attr]
+    models = load_image_models(files / "clip", None, None, None, Conditions(), None, torch.device("cpu"), files)
+    assert models.clip is not None and models.clip.image_encoder.key == models.detector.key  # type: ignore[union-attr]
 
 
 def test_truncation_and_normals_reach_the_images(tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from metrics.shapes.mesh_validity import Validity, mesh_validity
 from metrics.shapes.normalization import normalize
 from metrics.shapes.self_intersections import _edges_pierce
 from metrics.shapes.shape_table import shape_table
-from metrics.sources.folder import FolderSource, surface_points, usable
+from metrics.sources.folder import FolderSource
+from metrics.sources.shape_source import sample_shape_points, usable_shape
 from torch_utils.errors import UserError
 
 
@@ -190,13 +191,13 @@ def test_a_folder_of_mixed_formats_keeps_bad_files_in_their_place(tmp_path: Path
 
 
 def test_points_depend_on_the_shape_alone() -> None:
-    shape = usable(tetrahedron())
-    assert torch.equal(surface_points(shape, "a", 32), surface_points(shape, "a", 32))
-    assert not torch.equal(surface_points(shape, "a", 32), surface_points(shape, "b", 32))
+    shape = usable_shape(tetrahedron())
+    assert torch.equal(sample_shape_points(shape, "a", 32), sample_shape_points(shape, "a", 32))
+    assert not torch.equal(sample_shape_points(shape, "a", 32), sample_shape_points(shape, "b", 32))
     broken = tetrahedron()
     broken.vertices[1] = torch.inf
-    assert usable(broken).problem == "vertices that are not finite"
-    assert surface_points(usable(broken), "a", 8).isnan().all()
+    assert usable_shape(broken).problem == "vertices that are not finite"
+    assert sample_shape_points(usable_shape(broken), "a", 8).isnan().all()
 
 
 def test_published_rows_are_marked() -> None:

@@ -1,24 +1,22 @@
-"""Small images of shapes by our own renderer."""
+"""Thumbnails of shapes for the report's galleries: RGBA uint8 [H, W, 4]."""
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dataset_tool.dataset import ViewDataset
 from geometry.mesh import Mesh
-from metrics.sources.folder import FolderSource, ShapeSource
-from metrics.sources.network_dataset import DatasetSource, NetworkSource
+from mesh_io.source_mesh import SourceMesh
+from networks.generator import Generator
 from rendering.deferred import composite, rasterize_mesh, visible_faces
 from rendering.images import SHEET_AZIMUTH_DEG, orbit_cameras
 from rendering.lighting import Shading, linear_to_srgb
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
-from sampling.generate import styles
 
-SIDE_PX = 160
 # What fills a image of the sheets' camera, world units: a longest side, and a diagonal whose sphere is all in sight.
 FILLING_SIDE, FILLING_DIAGONAL = 0.72, 0.98
 # Clay: the share of light that comes from everywhere, and the direction of the rest (towards the camera's upper left).
@@ -29,7 +27,7 @@ Thumbnail = NDArray[np.uint8]
 
 
 @torch.no_grad()
-def clay_image(mesh: Mesh, side_px: int = SIDE_PX) -> Thumbnail:
+def clay_image(mesh: Mesh, side_px: int) -> Thumbnail:
     """One mesh (a batch of one) in flat-shaded clay, scaled to fill the image, transparent around it: RGBA."""
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
     scale = filling_scale((high - low).double().numpy())
@@ -61,31 +59,21 @@ def _straight(color: Tensor, mask: Tensor) -> Thumbnail:
     return (image * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-def thumbnail(source: ShapeSource, row: int, side_px: int = SIDE_PX) -> Thumbnail | None:
-    """A image [side, side, 4] of one shape; None if it is empty.
-
-    A network's render, a dataset's view, a mesh file in its own colors, or in clay where it has none.
-    """
-    if isinstance(source, NetworkSource):
-        w_geo, w_tex = styles(source.generator, [source.seed(row)], source.truncation, source.device)
-        if bool(source.generator.mesh(w_geo).empty[0]):
-            return None
-        return _shown(source.generator, w_geo, w_tex, side_px)
-    if isinstance(source, DatasetSource):
-        return dataset_view(source.dataset, source.ids[row])
-    if isinstance(source, FolderSource) and (placed := source.placed(row, 1.0)) is not None and placed.colored:
-        low, high = placed.bounds()
-        scale = filling_scale(high - low)
-        placed = placed.transformed(np.diag([scale, scale, scale, 1.0]))
-        shading: Shading = "albedo" if all(part.material.unlit for part in placed.parts) else "soft"
-        camera = orbit_cameras([SHEET_AZIMUTH_DEG])
-        return render_views(build_scene(placed), camera, side_px, shading=shading).images[0]
-    mesh = source.shapes([row])[0].mesh
-    return None if mesh is None else clay_image(mesh, side_px)
+def colored_image(mesh: SourceMesh, side_px: int) -> Thumbnail:
+    """A mesh file, centered at the origin, in its own materials and scaled to fill the image: RGBA."""
+    low, high = mesh.bounds()
+    scale = filling_scale(high - low)
+    fitted = mesh.transformed(np.diag([scale, scale, scale, 1.0]))
+    shading: Shading = "albedo" if all(part.material.unlit for part in fitted.parts) else "soft"
+    camera = orbit_cameras([SHEET_AZIMUTH_DEG])
+    return render_views(build_scene(fitted), camera, side_px, shading=shading).images[0]
 
 
 @torch.no_grad()
-def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Thumbnail:
+def network_image(generator: Generator, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Thumbnail | None:
+    """A sample of styles w_geo, w_tex (a batch of one) as the generator renders it: RGBA; None if it has no surface."""
+    if bool(generator.mesh(w_geo).empty[0]):
+        return None
     camera = orbit_cameras([SHEET_AZIMUTH_DEG]).to(w_geo.device)
     rendered = generator.render(w_geo, w_tex, camera, resolution=side_px)
     rgb, mask = (image[0].float().cpu() for image in (rendered.rgb, rendered.mask))
@@ -93,8 +81,8 @@ def _shown(generator: Any, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Thumbn
     return _straight(((rgb + 1) / 2 / mask.clamp_min(1e-6)).clamp(0, 1), mask)
 
 
-def dataset_view(dataset: Any, shape_id: str) -> Thumbnail:
-    """The stored view whose azimuth is nearest to that of sample sheets, as stored: RGBA."""
+def stored_view(dataset: ViewDataset, shape_id: str) -> Thumbnail:
+    """The view of a dataset's shape whose azimuth is nearest to that of image grids, as stored: RGBA."""
     views = range(dataset.views(shape_id))
     azimuth = dataset.cameras([shape_id] * len(views), list(views)).azimuth_rad()
     distance = torch.cos(azimuth - math.radians(SHEET_AZIMUTH_DEG))

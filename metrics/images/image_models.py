@@ -1,0 +1,56 @@
+"""The models that look at images: a detector for FID, a CLIP, and a classifier of attributes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from metrics.images.classifier import Classifier, load_classifier
+from metrics.images.clip import Clip, load_clip
+from metrics.images.conditions import Conditions
+from metrics.images.detectors import Detector, load_detector
+from metrics.images.download import fetched, is_url
+from metrics.protocols import ImageProtocol
+from torch_utils.errors import UserError
+
+
+@dataclass(frozen=True)
+class ImageModels:
+    """Each is None where the user named none."""
+
+    detector: Detector | None = None
+    clip: Clip | None = None
+    classifier: Classifier | None = None
+
+    def __bool__(self) -> bool:
+        return self.detector is not None or self.clip is not None or self.classifier is not None
+
+
+def load_image_models(
+    detector: Path | str | None,
+    detector_hash: str | None,
+    clip: Path | None,
+    classifier: Path | None,
+    conditions: Conditions,
+    images: ImageProtocol | None,
+    device: torch.device,
+    cache: Path,
+) -> ImageModels:
+    """The models that the options name; a CLIP that is given as the detector serves as both.
+
+    cache: where a detector from a URL is kept. UserError for a file or folder that is no such model, and for conditions
+    without the model that can check them.
+    """
+    if conditions.attributes and classifier is None:
+        raise UserError("--attribute: comparing attributes needs --classifier FOLDER")
+    if isinstance(detector, str):
+        detector = fetched(detector, detector_hash, cache) if is_url(detector) else Path(detector)
+    loaded = load_detector(detector, detector_hash, device, images.resize if images else "clean") if detector else None
+    clip = clip or (detector if loaded is not None and loaded.clip else None)
+    if conditions.caption and clip is None:
+        raise UserError("--caption: comparing images with a caption needs --clip FOLDER")
+    return ImageModels(
+        loaded,
+        load_clip(clip, device) if clip else None,
+        load_classifier(classifier, device) if classifier else None,
+    )

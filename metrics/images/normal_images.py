@@ -1,0 +1,49 @@
+"""Images of surface normals: they show the geometry of a shape and nothing of its colors."""
+
+import torch
+from torch import Tensor
+
+from geometry.mesh import Mesh
+from metrics.sources.image_settings import ImageSettings
+from metrics.sources.lazy_images import LazyImages, draw_by_shape
+from metrics.sources.shape_source import ShapeSource
+from rendering.camera import Cameras
+from rendering.deferred import composite, rasterize_mesh, visible_faces, visible_points
+from rendering.lighting import facing
+
+
+def normal_images(source: ShapeSource, images: LazyImages, settings: ImageSettings) -> LazyImages:
+    """Images of surface normals, of the same shapes through the same cameras as `images`.
+
+    Color = (normal + 1) / 2 in world axes, with each face's own normal turned towards the camera, on black. A shape
+    without a usable surface gives black images.
+    """
+
+    def draw(part: range) -> Tensor:
+        rows = list(dict.fromkeys(images.shapes[i] for i in part))
+        shapes = dict(zip(rows, source.world_shapes(rows, settings), strict=True))
+
+        def draw_one_shape(row: int, seen: Cameras) -> Tensor:
+            mesh = shapes[row].mesh
+            if mesh is None:
+                return torch.zeros(len(seen), 3, settings.side, settings.side, dtype=torch.uint8)
+            return draw_normals(mesh, seen, settings.side, settings.supersample)
+
+        return draw_by_shape(images.shapes, images.cameras, part, draw_one_shape)
+
+    key = {"normals of": images.key, "source": source.key, "side": settings.side, "supersample": settings.supersample}
+    return LazyImages(images.shapes, images.cameras, draw, key)
+
+
+@torch.no_grad()
+def draw_normals(mesh: Mesh, cameras: Cameras, side: int, supersample: int = 2) -> Tensor:
+    """The normals of one mesh as colors on black [N, 3, side, side] uint8."""
+    raster = rasterize_mesh(mesh, cameras, side, supersample=supersample)
+    corners = mesh.vertices[mesh.faces.long()].double()
+    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = torch.nn.functional.normalize(normals, dim=1, eps=1e-300).to(mesh.vertices.dtype)
+    samples = raster.rast.shape[1] * raster.rast.shape[2]
+    eyes = cameras.position().to(mesh.vertices)[raster.pixels // samples]
+    shown = facing(normals[visible_faces(raster)], visible_points(raster, gradient=False), eyes)
+    rgb, _ = composite(raster, (shown + 1) / 2)
+    return (rgb * 255).round().clamp(0, 255).to(torch.uint8).cpu()

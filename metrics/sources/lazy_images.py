@@ -1,0 +1,60 @@
+"""Images that are made on demand, so that a set of 50,000 is never in memory at once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rendering.camera import Cameras
+
+
+@dataclass(frozen=True)
+class LazyImages:
+    """N images of the shapes of one source.
+
+    draw(range) -> [B, 3, R, R] uint8. shapes [N]: the row of the source that each image shows. cameras: one per image.
+    key: everything the images depend on, as plain values.
+    """
+
+    shapes: Sequence[int]
+    cameras: Cameras
+    draw: Callable[[range], Tensor]
+    key: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def draw_by_shape(
+    shapes: Sequence[int], cameras: Cameras, part: range, draw: Callable[[int, Cameras], Tensor]
+) -> Tensor:
+    """The images of `part` [B, 3, R, R]. Neighbors that show one shape are drawn by one call of `draw`."""
+    return torch.cat(
+        [draw(row, cameras[list(indices)]) for row, indices in groupby(part, key=lambda index: shapes[index])]
+    )
+
+
+def over_gray(rgba: NDArray[np.uint8], background: float) -> NDArray[np.uint8]:
+    """An image [R, R, 4] uint8 with premultiplied alpha over a gray in [0, 1]: [R, R, 3]."""
+    if background == 0:
+        return rgba[..., :3]
+    behind = (255 - rgba[..., 3:].astype(np.float32)) * background
+    return (rgba[..., :3] + behind).round().clip(0, 255).astype(np.uint8)
+
+
+def stack_images(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """Images [R, R, 3] uint8 as one tensor [B, 3, R, R]."""
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous()
+
+
+def to_uint8_truncating(rgb: Tensor) -> Tensor:
+    """Images in [−1, 1] as uint8: ×127.5 + 128, then the fraction is dropped, as in GET3D and StyleGAN.
+
+    Published FIDs were measured with it. Everything else rounds (`rendering.images.to_uint8`).
+    """
+    return (rgb * 127.5 + 128).clamp(0, 255).to(torch.uint8)

@@ -1,0 +1,124 @@
+"""A network as a source of shapes, by seed."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mesh_io.write import write_glb
+from metrics.cache import content_key, file_hash
+from metrics.sources.description import Description
+from metrics.sources.image_settings import ImageSettings
+from metrics.sources.lazy_images import LazyImages, to_uint8_truncating
+from metrics.sources.shape_source import Shape, usable_shape
+from metrics.sources.thumbnails import Thumbnail, network_image
+from networks.generator import Generator
+from sampling.generate import styles, textured_mesh
+
+# Samples that go through the generator together.
+GENERATOR_BATCH = 8
+# Side of the textures of exported meshes.
+TEXTURE_PX = 512
+
+
+@dataclass
+class NetworkSource:
+    """Shapes of a generator: shape i is the sample of seed first_seed + i, at truncation ψ.
+
+    path: the network file; its hash is part of the key. classes: the dataset's class names, by which the samples of a
+    conditional network are described.
+    """
+
+    path: Path
+    generator: Generator
+    count: int
+    truncation: float
+    first_seed: int = 0
+    classes: Sequence[str] = ()
+    label: str = field(init=False)
+    ids: list[str] = field(init=False)
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.label = f"{self.path.name}, ψ {self.truncation:g}"
+        self.ids = [f"seed{self.first_seed + i:04d}" for i in range(self.count)]
+        self.sha256 = file_hash(self.path)
+        self.key = content_key({"network": self.sha256, "psi": self.truncation, "first": self.first_seed})
+
+    def seed(self, row: int) -> int:
+        """The seed of a shape."""
+        return self.first_seed + row
+
+    @torch.no_grad()
+    def shapes(self, rows: Sequence[int]) -> list[Shape]:
+        """The meshes of these rows, on the CPU; an empty surface gives a shape that says so."""
+        shapes: list[Shape] = []
+        for start in range(0, len(rows), GENERATOR_BATCH):
+            seeds = [self.seed(row) for row in rows[start : start + GENERATOR_BATCH]]
+            w_geo, _ = styles(self.generator, seeds, self.truncation, self.generator.device)
+            generated = self.generator.mesh(w_geo)
+            meshes, empty = generated.mesh.detach().to("cpu"), generated.empty.tolist()
+            for i in range(len(seeds)):
+                shapes.append(Shape(None, "empty surface") if empty[i] else usable_shape(meshes[i]))
+        return shapes
+
+    def world_shapes(self, rows: Sequence[int], settings: ImageSettings) -> list[Shape]:
+        """The meshes of these rows: a generator's units are the world's."""
+        return self.shapes(rows)
+
+    def missing_mesh(self, rows: Sequence[int]) -> str:
+        """ "": a network makes all of its meshes."""
+        return ""
+
+    def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
+        """None: points are sampled on the meshes."""
+        return None
+
+    def images(
+        self, count: int, settings: ImageSettings, *, camera_seed: int = 0, omit: Collection[int] = ()
+    ) -> LazyImages:
+        """Renders of `count` seeds from the first on, one view of each, however many shapes are compared."""
+        assert not omit, "NetworkSource.images(): the samples of a network are never references"
+        cameras = settings.camera_distribution.sample(camera_seed, range(count))
+
+        @torch.no_grad()
+        def draw(part: range) -> Tensor:
+            images = []
+            for start in range(part.start, part.stop, GENERATOR_BATCH):
+                rows = range(start, min(start + GENERATOR_BATCH, part.stop))
+                seeds = [self.seed(row) for row in rows]
+                w_geo, w_tex = styles(self.generator, seeds, settings.truncation, self.generator.device)
+                seen = cameras[slice(rows.start, rows.stop)].to(self.generator.device)
+                rendered = self.generator.render(w_geo, w_tex, seen, settings.background, resolution=settings.side)
+                images.append(to_uint8_truncating(rendered.rgb).cpu())
+            return torch.cat(images)
+
+        key = {"network": self.sha256, "psi": settings.truncation, "first": self.first_seed, "settings": settings.key}
+        return LazyImages(range(count), cameras, draw, key)
+
+    def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
+        """The sample as the generator renders it."""
+        w_geo, w_tex = styles(self.generator, [self.seed(row)], self.truncation, self.generator.device)
+        return network_image(self.generator, w_geo, w_tex, side_px)
+
+    def export(self, row: int, path: Path) -> bool:
+        """Write the textured sample."""
+        w_geo, w_tex = styles(self.generator, [self.seed(row)], self.truncation, self.generator.device)
+        mesh = textured_mesh(self.generator, w_geo, w_tex, TEXTURE_PX)
+        if mesh is None:
+            return False
+        write_glb(path, mesh, unlit=False, name=self.ids[row])
+        return True
+
+    def description(self, row: int) -> Description:
+        """The class that a conditional network was given, where the dataset has as many classes as the network."""
+        if not self.classes or self.generator.config.classes != len(self.classes):
+            return Description()
+        # `sampling.generate.styles` gives a conditional network its classes in turn.
+        return Description(attributes={"class": self.classes[self.seed(row) % len(self.classes)]})
+
+    def notes(self) -> list[str]:
+        """Nothing to remark."""
+        return []
