@@ -18,7 +18,7 @@ START_RESOLUTION = 4
 
 
 class BackboneBlock(nn.Module):
-    """One resolution: convolutions (the first one upsamples) and a head for each kind of plane.
+    """One resolution: convolutions (the first one upsamples), and a head each for geometry and texture planes.
 
     Its slots of w_geo are the styles of its convolutions and of its geometry head, in this order.
     """
@@ -35,12 +35,11 @@ class BackboneBlock(nn.Module):
         """1 at the lowest resolution, else 2."""
         return 1 if self.upsampling is None else 2
 
-    def forward(self, x: Tensor, slots: Sequence[Tensor], w_tex: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Features and what this resolution adds to the geometry and texture planes."""
+    def forward(self, x: Tensor, slots: Sequence[Tensor]) -> Tensor:
+        """Features of this resolution."""
         if self.upsampling is not None:
             x = self.upsampling(x, slots[0])
-        x = self.convolution(x, slots[-2])
-        return x, self.to_geometry(x, slots[-1]), self.to_texture(x, w_tex)
+        return self.convolution(x, slots[-2])
 
 
 class TriPlaneBackbone(nn.Module):
@@ -78,16 +77,43 @@ class TriPlaneBackbone(nn.Module):
 
     def forward(self, w_geo: Tensor, w_tex: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """dtype: of the convolutions; the planes are summed in fp32."""
+        features = self.features(w_geo, dtype)
+        return self.geometry_planes(features, w_geo), self.texture_planes(features, w_tex)
+
+    def features(self, w_geo: Tensor, dtype: torch.dtype) -> list[Tensor]:
+        """Features of every block [B, C, R', R'], from the lowest resolution up; they depend on w_geo alone."""
         batch = w_geo.shape[0]
         x = self.constant.to(dtype)[None].expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        styles, geometry, texture = w_geo.unbind(1), None, None
-        for block, count, w_texture in zip(self.blocks, self.slots_of_blocks, w_tex.unbind(1), strict=True):
-            x, add_geometry, add_texture = block(x, styles[:count], w_texture)
+        features, styles = [], w_geo.unbind(1)
+        for block, count in zip(self.blocks, self.slots_of_blocks, strict=True):
+            x = block(x, styles[:count])
+            features.append(x)
             styles = styles[count:]
-            geometry = self._join(geometry, add_geometry)
-            texture = self._join(texture, add_texture)
-        assert geometry is not None and texture is not None, "a backbone has at least one block"
-        return self._split(geometry), self._split(texture)
+        return features
+
+    def geometry_planes(self, features: Sequence[Tensor], w_geo: Tensor) -> Tensor:
+        """Geometry planes [B, 3, R, R, C], fp32, of the features of every block."""
+        last_slots = torch.tensor(self.slots_of_blocks).cumsum(0).sub(1).tolist()
+        styles = [w_geo[:, slot] for slot in last_slots]
+        return self._planes([block.to_geometry for block in self._blocks], features, styles)
+
+    def texture_planes(self, features: Sequence[Tensor], w_tex: Tensor) -> Tensor:
+        """Texture planes [B, 3, R, R, C], fp32, of the features of every block."""
+        return self._planes([block.to_texture for block in self._blocks], features, w_tex.unbind(1))
+
+    @property
+    def _blocks(self) -> list[BackboneBlock]:
+        return [cast(BackboneBlock, block) for block in self.blocks]
+
+    def _planes(
+        self, heads: Sequence[ModulatedPlaneHead], features: Sequence[Tensor], styles: Sequence[Tensor]
+    ) -> Tensor:
+        """The sum over resolutions of what each head adds to the planes."""
+        planes = None
+        for head, x, style in zip(heads, features, styles, strict=True):
+            planes = self._join(planes, head(x, style))
+        assert planes is not None, "a backbone has at least one block"
+        return self._split(planes)
 
     def _join(self, below: Tensor | None, planes: Tensor) -> Tensor:
         """The planes so far, upsampled, plus those of this resolution; fp32."""
