@@ -1,5 +1,6 @@
 """The generator: latents → styles → tri-planes → SDF on a tetrahedral grid → mesh → colors at the visible surface."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,21 +67,27 @@ class Generator(nn.Module):
 
         truncation: 1 leaves w alone, 0 gives the running average. labels [B] int64: classes of a conditional network.
         """
+        return (
+            self._styles(self.mapping_geo, z_geo, self.w_average_geo, self.num_ws_geo, truncation, labels),
+            self.map_texture(z_tex, truncation=truncation, labels=labels),
+        )
+
+    def map_texture(self, z_tex: Tensor, *, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+        """The texture styles of `map` alone: [B, z_dim] → [B, num_ws_tex, w_dim]."""
+        return self._styles(self.mapping_tex, z_tex, self.w_average_tex, self.num_ws_tex, truncation, labels)
+
+    def _styles(
+        self, network: Mapping, z: Tensor, average: Tensor, slots: int, truncation: float, labels: Tensor | None
+    ) -> Tensor:
         condition = None
         if self.config.classes:
             if labels is None:
                 raise ValueError(f"map(): expected labels of {self.config.classes} classes, got none")
             condition = functional.one_hot(labels, self.config.classes).float()
-        styles = []
-        for network, z, average, slots in (
-            (self.mapping_geo, z_geo, self.w_average_geo, self.num_ws_geo),
-            (self.mapping_tex, z_tex, self.w_average_tex, self.num_ws_tex),
-        ):
-            w = network(z, condition)
-            if truncation != 1:
-                w = average.lerp(w, truncation)
-            styles.append(w[:, None].expand(-1, slots, -1))
-        return styles[0], styles[1]
+        w = network(z, condition)
+        if truncation != 1:
+            w = average.lerp(w, truncation)
+        return w[:, None].expand(-1, slots, -1)
 
     @torch.no_grad()
     def update_w_average(self, w_geo: Tensor, w_tex: Tensor) -> None:
@@ -93,16 +100,25 @@ class Generator(nn.Module):
 
     def planes(self, w_geo: Tensor, w_tex: Tensor) -> tuple[Tensor, Tensor]:
         """Geometry and texture planes [B, 3, R, R, C], fp32."""
-        dtype = compute_dtype(self.precision, self.device)
         with phase("planes"):
-            slots = self.backbone.num_ws_geo, self.backbone.num_ws_tex
-            return self.backbone(w_geo[:, : slots[0]], w_tex[:, : slots[1]], dtype)
+            features = self.features(w_geo)
+            return self.geometry_planes(features, w_geo), self.texture_planes(features, w_tex)
 
-    def mesh(self, w_geo: Tensor, w_tex: Tensor | None = None) -> GeneratedMesh:
-        """The surfaces of a batch of geometry styles [B, num_ws_geo, w_dim]. w_tex changes nothing in them."""
-        if w_tex is None:
-            w_tex = self.w_average_tex.expand(w_geo.shape[0], self.num_ws_tex, -1)
-        return self.surface(self.planes(w_geo, w_tex)[0], w_geo)
+    def features(self, w_geo: Tensor) -> list[Tensor]:
+        """The backbone's features [B, C, R', R'] of every resolution; no texture style enters them."""
+        return self.backbone.features(w_geo[:, : self.backbone.num_ws_geo], compute_dtype(self.precision, self.device))
+
+    def geometry_planes(self, features: Sequence[Tensor], w_geo: Tensor) -> Tensor:
+        """Geometry planes [B, 3, R, R, C], fp32, of `features`."""
+        return self.backbone.geometry_planes(features, w_geo[:, : self.backbone.num_ws_geo])
+
+    def texture_planes(self, features: Sequence[Tensor], w_tex: Tensor) -> Tensor:
+        """Texture planes [B, 3, R, R, C], fp32, of `features`."""
+        return self.backbone.texture_planes(features, w_tex[:, : self.backbone.num_ws_tex])
+
+    def mesh(self, w_geo: Tensor) -> GeneratedMesh:
+        """The surfaces of a batch of geometry styles [B, num_ws_geo, w_dim]."""
+        return self.surface(self.geometry_planes(self.features(w_geo), w_geo), w_geo)
 
     def surface(self, geometry_planes: Tensor, w_geo: Tensor) -> GeneratedMesh:
         """The surfaces that geometry planes hold under styles w_geo [B, num_ws_geo, w_dim]."""
