@@ -70,8 +70,8 @@ class TriPlaneBackbone(nn.Module):
         self.register_buffer("filter", resample_filter(), persistent=False)
 
     @torch.no_grad()
-    def silence(self, block: int) -> None:
-        """Let a block add nothing to the planes until it learns to: a grown backbone starts as what it grew from."""
+    def zero_initialize(self, block: int) -> None:
+        """Zero a block's heads, so that it adds nothing to the planes: a larger backbone starts as the smaller one."""
         for head in (self.blocks[block].to_geometry, self.blocks[block].to_texture):
             cast(ModulatedPlaneHead, head).weight.zero_()
 

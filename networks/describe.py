@@ -1,4 +1,4 @@
-"""What a configuration builds: layers, parameters, multiply-adds and memory, worked out on the meta device."""
+"""What a configuration builds: layers, parameters, multiply-adds and memory, computed on the meta device."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,8 +19,8 @@ FP32_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Layer:
-    """One row of the table. shape: the output's without batch. multiply_adds: of one sample, or one point of a head."""
+class LayerSummary:
+    """One row of the table. shape: of the output, without batch. multiply_adds: of a sample, or of a point in heads."""
 
     name: str
     shape: tuple[int, ...]
@@ -29,42 +29,45 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A network. saved_bytes: what one sample's forward pass keeps for the backward, planes and images only."""
+class NetworkSummary:
+    """A network, layer by layer. saved_bytes: what the forward pass of one sample keeps for the backward pass, without
+    point heads and raster."""
 
     name: str
-    layers: list[Layer]
+    layers: list[LayerSummary]
     parameters: int
     saved_bytes: int
 
     @property
     def multiply_adds(self) -> int:
-        """Of one sample's forward pass, all layers."""
+        """Multiply-adds of all layers in the forward pass of one sample."""
         return sum(layer.multiply_adds for layer in self.layers)
 
 
-def describe(config: Config) -> list[Part]:
+def describe(config: Config) -> list[NetworkSummary]:
     """The backbone, the rest of the generator and both discriminators; nothing is allocated."""
     with torch.device("meta"):
         generator = Generator(config)
-        heads = {3: Discriminator(config, 3), 1: Discriminator(config, 1)}
-    generator.precision = heads[3].precision = heads[1].precision = "fp32"
-    parts = [_backbone(generator), _rest_of_generator(generator)]
-    for channels, name in ((3, "discriminator of RGB"), (1, "discriminator of masks")):
-        parts.append(_discriminator(name, heads[channels], config))
-    return parts
+        discriminator_rgb, discriminator_mask = Discriminator(config, 3), Discriminator(config, 1)
+    generator.precision = discriminator_rgb.precision = discriminator_mask.precision = "fp32"
+    return [
+        _backbone(generator),
+        _rest_of_generator(generator),
+        _discriminator("discriminator of RGB", discriminator_rgb, config),
+        _discriminator("discriminator of masks", discriminator_mask, config),
+    ]
 
 
-def _backbone(generator: Generator) -> Part:
+def _backbone(generator: Generator) -> NetworkSummary:
     geo = torch.empty(1, generator.backbone.num_ws_geo, generator.config.mapping.w_dim, device="meta")
     tex = torch.empty(1, generator.backbone.num_ws_tex, generator.config.mapping.w_dim, device="meta")
-    part = _record("backbone", generator.backbone, lambda: generator.backbone(geo, tex, torch.float32))
+    recorded = _record("backbone", generator.backbone, lambda: generator.backbone(geo, tex, torch.float32))
     constant = generator.backbone.constant
-    first = Layer("constant", tuple(constant.shape), constant.numel(), 0)
-    return Part(part.name, [first, *part.layers], part.parameters, part.saved_bytes)
+    first = LayerSummary("constant", tuple(constant.shape), constant.numel(), 0)
+    return NetworkSummary(recorded.name, [first, *recorded.layers], recorded.parameters, recorded.saved_bytes)
 
 
-def _rest_of_generator(generator: Generator) -> Part:
+def _rest_of_generator(generator: Generator) -> NetworkSummary:
     """Mapping networks, for one sample, and heads, for one point."""
     config = generator.config
     rest = nn.ModuleDict(
@@ -93,7 +96,7 @@ def _rest_of_generator(generator: Generator) -> Part:
     return _record("mappings and heads", rest, run)
 
 
-def _discriminator(name: str, network: Discriminator, config: Config) -> Part:
+def _discriminator(name: str, network: Discriminator, config: Config) -> NetworkSummary:
     side = config.data.resolution
     image = torch.empty(1, network.channels, side, side, device="meta")
     zero = torch.zeros(1, device="meta")
@@ -102,8 +105,8 @@ def _discriminator(name: str, network: Discriminator, config: Config) -> Part:
     return _record(name, network, lambda: network(image, cameras, labels))
 
 
-def _record(name: str, network: nn.Module, run: Callable[[], Any]) -> Part:
-    layers: list[Layer] = []
+def _record(name: str, network: nn.Module, run: Callable[[], Any]) -> NetworkSummary:
+    layers: list[LayerSummary] = []
     storages: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -115,11 +118,11 @@ def _record(name: str, network: nn.Module, run: Callable[[], Any]) -> Part:
         run()
     parameters = sum(parameter.numel() for parameter in network.parameters())
     of_parameters = {p.untyped_storage()._cdata for p in network.parameters()}
-    return Part(name, layers, parameters, sum(n for key, n in storages.items() if key not in of_parameters))
+    return NetworkSummary(name, layers, parameters, sum(n for key, n in storages.items() if key not in of_parameters))
 
 
 @contextmanager
-def _hooks(network: nn.Module, layers: list[Layer]) -> Iterator[None]:
+def _hooks(network: nn.Module, layers: list[LayerSummary]) -> Iterator[None]:
     handles = []
     inside: list[str] = []
     for name, module in network.named_modules():
@@ -133,33 +136,35 @@ def _hooks(network: nn.Module, layers: list[Layer]) -> Iterator[None]:
             handle.remove()
 
 
-def _hook(name: str, layers: list[Layer]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+def _hook(name: str, layers: list[LayerSummary]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         parameters = sum(parameter.numel() for parameter in module.parameters())
-        layers.append(Layer(name, tuple(output.shape[1:]), parameters, _multiply_adds(module, inputs[0], output)))
+        layers.append(
+            LayerSummary(name, tuple(output.shape[1:]), parameters, _multiply_adds(module, inputs[0], output))
+        )
 
     return hook
 
 
 def _multiply_adds(module: nn.Module, x: Tensor, output: Tensor) -> int:
-    """Of one sample (or point): weights times the places where they are applied; affine layers of styles included."""
+    """For one sample (or point): weights times the places where they are applied, with the affine layers of styles."""
     affine = sum(m.weight.numel() for m in module.modules() if m is not module and isinstance(m, EqualizedLinear))
     weight = module.weight
     assert isinstance(weight, Tensor), "every layer has a weight"
     if isinstance(module, ModulatedConv | ModulatedPlaneHead):
-        # An upsampling convolution is a transposed one: its weights meet every input pixel, not every output pixel.
+        # An upsampling convolution is transposed: its weights are applied at every input pixel, not output pixel.
         return affine + weight.numel() * x.shape[2] * x.shape[3]
     if isinstance(module, Conv2d):
         return weight.numel() * output.shape[2] * output.shape[3]
     return affine + weight.numel()
 
 
-def training_bytes(parts: list[Part], config: Config) -> int:
-    """Estimate of a step's peak: weights, gradients, two moments (and the generator's average), and saved tensors.
+def training_bytes(summaries: list[NetworkSummary], config: Config) -> int:
+    """Estimate of a step's peak memory: weights, gradients, two moments (and the generator's average), saved tensors.
 
-    Point heads and the raster are not in it: they grow with the surface in view.
+    Point heads and raster are not included, because they grow with the visible surface.
     """
-    generator, discriminators = parts[:2], parts[2:]
+    generator, discriminators = summaries[:2], summaries[2:]
     fixed = 5 * sum(p.parameters for p in generator) + 4 * sum(p.parameters for p in discriminators)
     half = 1 if config.training.precision == "fp32" else 2
     shapes = config.training.batch // config.data.views_per_shape

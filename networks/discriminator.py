@@ -22,7 +22,7 @@ def camera_condition(cameras: Cameras) -> Tensor:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, the second one halving the image, beside a linear 1 × 1 path; the sum keeps its variance."""
+    """Two convolutions, the second of which halves the image, plus a linear 1 × 1 skip; the sum keeps the variance."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class ResidualBlock(nn.Module):
 
 
 class StridedBlock(nn.Module):
-    """One convolution of 4 × 4 that halves the image without a low-pass filter: nothing fine is lost on the way."""
+    """One 4 × 4 convolution that halves the image without a low-pass filter, which would remove fine detail."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -51,8 +51,8 @@ class StridedBlock(nn.Module):
 class Discriminator(nn.Module):
     """Logits [B] of images [B, C, H, W], RGB in [−1, 1] (3 channels) or masks in [0, 1] (1 channel).
 
-    The camera (and the class label) is mapped to a direction onto which the last features are projected. R1 needs
-    second derivatives: everything on the way from the image to the logits has them.
+    A mapping network turns the camera (and the class label) into a direction, onto which the last features are
+    projected. Every operation between image and logits is twice differentiable, because R1 needs second derivatives.
     """
 
     def __init__(self, config: Config, channels: int = 3) -> None:
@@ -71,6 +71,7 @@ class Discriminator(nn.Module):
         def width(resolution: int) -> int:
             return channels_at(resolution, base, options.channel_max)
 
+        # StyleGAN's from_rgb. The parameter name stays `entry`, under which saved discriminators hold it.
         self.entry = Conv2d(channels, width(size // stride), 1 if stride == 1 else 4, stride=stride)
         size //= stride
         block = {"residual": ResidualBlock, "strided": StridedBlock}[options.block]
@@ -96,7 +97,7 @@ class Discriminator(nn.Module):
             raise ValueError(f"Discriminator(): expected images [B, {expected}], got {tuple(image.shape)}")
         if self.divisor > 1:
             image = functional.avg_pool2d(image, self.divisor)
-        # The background, which is most of every image, enters as zero: as −1 it drowns what differs between images.
+        # The background, most of every image, must enter as zero: −1 would outweigh what differs between images.
         image = image + 1 if self.channels == 3 else image * 2
         dtype = compute_dtype(self.precision, image.device)
         x = image.to(dtype).contiguous(memory_format=torch.channels_last)

@@ -20,7 +20,7 @@ from torch_utils.timing import phase
 
 @dataclass(frozen=True)
 class Rendered:
-    """Images of a batch: rgb [B·views, 3, H, W] in [−1, 1], mask [B·views, 1, H, W] in [0, 1], and what they show."""
+    """Images of a batch: rgb [B·views, 3, H, W] in [−1, 1], mask [B·views, 1, H, W] in [0, 1], and the surfaces."""
 
     rgb: Tensor
     mask: Tensor
@@ -117,7 +117,7 @@ class Generator(nn.Module):
         return self.backbone.texture_planes(features, w_tex[:, : self.backbone.num_ws_tex])
 
     def mesh(self, w_geo: Tensor) -> GeneratedMesh:
-        """The surfaces of a batch of geometry styles [B, num_ws_geo, w_dim]."""
+        """The surfaces of geometry styles [B, num_ws_geo, w_dim]."""
         return self.surface(self.geometry_planes(self.features(w_geo), w_geo), w_geo)
 
     def surface(self, geometry_planes: Tensor, w_geo: Tensor) -> GeneratedMesh:
@@ -140,10 +140,10 @@ class Generator(nn.Module):
         resolution: int | None = None,
         supersample: int | None = None,
     ) -> Rendered:
-        """Images of B samples through B·views cameras (those of one sample in a row), differentiable at any camera.
+        """Images of B samples by B·views cameras, the cameras of a sample in a row.
 
-        background: sRGB in [0, 1]; a number, [3], [N, 3] or [N, 3, H, W]. resolution: side, px; None = the data's.
-        Gradients reach the styles and, where they require one, the cameras.
+        background: sRGB in [0, 1]; a number, [3], [N, 3] or [N, 3, H, W]. resolution: side in pixels; None = that of
+        the training images. Differentiable in the styles and the cameras.
         """
         config = self.config
         geometry_planes, texture_planes = self.planes(w_geo, w_tex)
@@ -167,9 +167,9 @@ class Generator(nn.Module):
     # -- parameters --------------------------------------------------------------------------------------------------
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Every parameter once, by part, to freeze parts or to give them learning rates of their own.
+        """Every parameter once, by group, to freeze groups or to give each its own learning rate.
 
-        mapping_geo, mapping_tex, backbone.trunk, backbone.geometry, backbone.texture, sdf, deformation (none where it
+        mapping_geo, mapping_tex, backbone.trunk, backbone.geometry, backbone.texture, sdf, deformation (empty where it
         is off), texture.
         """
         groups: dict[str, list[nn.Parameter]] = {
@@ -183,6 +183,6 @@ class Generator(nn.Module):
             "texture": list(self.texture_head.parameters()),
         }
         for name, parameter in self.backbone.named_parameters():
-            kind = "geometry" if ".to_geometry." in name else "texture" if ".to_texture." in name else "trunk"
-            groups[f"backbone.{kind}"].append(parameter)
+            group = "geometry" if ".to_geometry." in name else "texture" if ".to_texture." in name else "trunk"
+            groups[f"backbone.{group}"].append(parameter)
         return groups

@@ -48,7 +48,7 @@ def _cpu_has_bf16() -> bool:
 class EqualizedLinear(nn.Module):
     """Linear layer on the last dimension: x [..., inputs] → [..., outputs], fp32; with "lrelu" the activation as well.
 
-    lr_scale: how fast the layer learns, relative to the optimizer's rate. initial_bias: what is added at the start.
+    lr_scale: factor on the optimizer's learning rate. initial_bias: the bias before training.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class EqualizedLinear(nn.Module):
         initial_bias: float = 0.0,
     ) -> None:
         super().__init__()
-        # Adam moves stored values at one rate, whatever their size; what is stored larger therefore changes slower.
+        # Adam's steps do not depend on the size of a value, so a value that is stored larger changes more slowly.
         stored = 1 / lr_scale
         self.weight = nn.Parameter(torch.randn(outputs, inputs) * stored)
         self.bias = nn.Parameter(torch.full((outputs,), initial_bias * stored))
@@ -131,7 +131,7 @@ class Conv2d(nn.Module):
 class ModulatedConv(nn.Module):
     """Convolution whose weights a style modulates: x [B, C_in, H, W], w [B, w_dim] → [B, C_out, H·up, W·up].
 
-    The affine layer that turns w into a style starts at one. Demodulated, then bias and leaky ReLU.
+    An affine layer, whose bias starts at one, turns w into the style. Demodulation, bias and leaky ReLU follow.
     """
 
     filter: Tensor
@@ -208,17 +208,17 @@ class ModulatedPointLayer(nn.Module):
 def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     """Append one channel: the standard deviation over `group` contiguous samples, averaged over channels and pixels.
 
-    x [B, C, H, W] → [B, C + 1, H, W]. The last group is smaller where the batch is no multiple.
+    x [B, C, H, W] → [B, C + 1, H, W]. The last group is smaller where `group` does not divide the batch.
     """
     whole = x.shape[0] // group * group
-    parts = [_group_deviation(x[:whole].float(), group)] if whole else []
+    parts = [_group_stddev(x[:whole].float(), group)] if whole else []
     if whole < x.shape[0]:
-        parts.append(_group_deviation(x[whole:].float(), x.shape[0] - whole))
-    deviation = parts[0] if len(parts) == 1 else torch.cat(parts)
-    return torch.cat([x, deviation.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])], 1)
+        parts.append(_group_stddev(x[whole:].float(), x.shape[0] - whole))
+    stddev = parts[0] if len(parts) == 1 else torch.cat(parts)
+    return torch.cat([x, stddev.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])], 1)
 
 
-def _group_deviation(x: Tensor, group: int) -> Tensor:
+def _group_stddev(x: Tensor, group: int) -> Tensor:
     """Mean standard deviation over each `group` samples of x [B, C, H, W], repeated for each of them: [B]."""
     groups = x.view(-1, group, *x.shape[1:])
     # Plain sums rather than `var`, whose running (Welford) form along the slow axis costs thirty times as much.

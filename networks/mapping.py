@@ -12,8 +12,8 @@ from networks.layers import EqualizedLinear
 class Mapping(nn.Module):
     """z [B, z_dim] (and a class label [B]) → w [B, w_dim].
 
-    z is scaled to a mean square of one; leaky ReLU layers with a learning-rate multiplier follow. z_dim 0 takes nothing
-    but `condition` [B, condition_dim], as the discriminators do.
+    z is scaled to a mean square of one; leaky ReLU layers with a learning-rate multiplier follow. With z_dim 0 the only
+    input is `condition` [B, condition_dim], as in the discriminators.
     """
 
     def __init__(self, z_dim: int, w_dim: int, layers: int, lr_multiplier: float, condition_dim: int = 0) -> None:

@@ -1,88 +1,72 @@
-"""Generators from and to files: one `.safetensors` file, or a folder in the Hugging Face form."""
+"""Loading generators: from a `.safetensors` file, from a folder in the Hugging Face form, or included ones by name."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from configs.loader import build_config, nearest, override_config
-from configs.schema import Config
+from configs.loader import build_config, nearest
 from networks.generator import Generator
-from torch_utils.checkpoint import (
-    NetworkFile,
-    code_version,
-    load_network,
-    load_strictly,
-    load_tensors,
-    read_header,
-    save_half,
-    save_network,
-    save_tensors,
-)
+from torch_utils.checkpoint import NetworkFile, load_network, load_strictly, load_tensors
 from torch_utils.errors import UserError
-from torch_utils.files import replacing
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
-PRETRAINED = Path(__file__).resolve().parent / "pretrained"
-# What can be changed in a trained network: how its fields are cut into a mesh and drawn.
-SETTABLE = (
-    "geometry.cells",
-    "geometry.tet_grid",
-    "geometry.connect_components",
-    "rendering.supersample",
-    "rendering.backend",
-)
+# The networks included in the package.
+INCLUDED = Path(__file__).resolve().parent / "pretrained"
 
 
 def pretrained_networks() -> list[str]:
-    """Names of the networks that come with the project, such as "chair-64"."""
-    return sorted(path.stem for path in PRETRAINED.glob("*.safetensors"))
+    """Names of the included networks, such as "chair-64"."""
+    return sorted(path.stem for path in INCLUDED.glob("*.safetensors"))
 
 
 def network_file(network: Path | str) -> Path:
-    """The file that the user means: a file, a folder written by `save_pretrained`, or the name of a included network.
+    """The file that a user means by a file, a folder in the Hugging Face form, or the name of an included network.
 
-    A file or folder of that name comes first. UserError for a bare name that is neither.
+    A file or folder of that name comes first. UserError for a bare name that is none of these.
     """
     path = Path(network)
     if path.is_dir():
         return path / WEIGHTS_NAME
     if path.exists() or path.suffix or path.name != str(network):
         return path
-    shipped = PRETRAINED / f"{path.name}.safetensors"
-    if shipped.is_file():
-        return shipped
+    included = INCLUDED / f"{path.name}.safetensors"
+    if included.is_file():
+        return included
     names = pretrained_networks()
     hint = nearest(path.name, names)
-    raise UserError(f"{network}: no such file, and no included network{hint} (shipped: {', '.join(names) or 'none'})")
+    raise UserError(f"{network}: no such file or included network{hint} (included: {', '.join(names) or 'none'})")
 
 
 def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Generator:
     """The generator that `network_file(path)` names, in evaluation mode, fp32.
 
-    UserError where the file is missing, damaged, foreign or of another configuration.
+    UserError where the file is missing, damaged, of another program, or does not fit its own configuration.
     """
     generator, _ = load_generator_file(path, device)
     return generator
 
 
 def load_generator_file(path: Path | str, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:
-    """`load_generator` with everything else that the file holds (images shown, commit, header)."""
+    """`load_generator`, with everything else that the file holds (images seen, commit, header)."""
     path = network_file(path)
     file = load_network(path)
-    generator = Generator(_config(file.config, path))
+    generator = Generator(build_config(file.config, str(path)))
     load_strictly(generator, file.state, path)
-    # The same mesh on every machine: inference does not follow the training's number format.
+    # Training may use bf16 where the processor has it; samples must not depend on the processor.
     generator.precision = "fp32"
     return generator.to(device).eval().requires_grad_(False), file
 
 
-def from_pretrained(folder: Path | str, device: torch.device | str = "cpu") -> Generator:
-    """The generator of a folder with config.json and model.safetensors."""
+def load_pretrained_folder(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:
+    """`load_generator_file` of a folder in the Hugging Face form: config.json and model.safetensors.
+
+    UserError where one of them is missing, or the two disagree.
+    """
     folder = Path(folder)
     if not (folder / CONFIG_NAME).is_file() or not (folder / WEIGHTS_NAME).is_file():
         raise UserError(f"{folder}: expected {CONFIG_NAME} and {WEIGHTS_NAME}, as `save_pretrained` writes them")
@@ -91,90 +75,28 @@ def from_pretrained(folder: Path | str, device: torch.device | str = "cpu") -> G
         stated = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / CONFIG_NAME}: cannot be read as JSON ({error})") from None
-    if _config(stated.get("config", {}), folder / CONFIG_NAME) != _config(file.config, folder):
+    values = stated.get("config", {}) if isinstance(stated, dict) else {}
+    if build_config(values, str(folder / CONFIG_NAME)) != build_config(file.config, str(folder)):
         raise UserError(f"{folder}: {CONFIG_NAME} and {WEIGHTS_NAME} disagree; save the network again")
-    return generator
+    return generator, file
 
 
-def save_pretrained(generator: Generator, folder: Path | str, nimg: int = 0, *, half: bool = False) -> None:
-    """Write config.json and model.safetensors to a folder. half: store float16."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    config = generator.config.model_dump(mode="json")
-    save_network(folder / WEIGHTS_NAME, generator, config, nimg, half=half)
-    _write_config(folder, config, nimg)
-
-
-def discriminators_beside(network: Path) -> Path:
+def discriminators_file(network: Path) -> Path:
     """Where the discriminators of a network file are looked for: `discriminators/<its name>` in its folder."""
     return network.parent / "discriminators" / network.name
 
 
 def load_discriminators(network: Path, header: Mapping[str, Any]) -> dict[str, Tensor] | None:
-    """What lies in `discriminators_beside(network)`; None where nothing does.
+    """The tensors of `discriminators_file(network)`; None where there is no such file.
 
-    header: the network file's. UserError where they were not saved together.
+    header: the network file's. UserError where the two files were not exported together.
     """
-    path = discriminators_beside(network)
+    path = discriminators_file(network)
     if not path.is_file():
         return None
     tensors, own = load_tensors(path, kind="discriminators")
     if any(own.get(key) != header.get(key) for key in ("nimg", "config", "commit")):
-        raise UserError(f"{path}: judged another network than {network}; move it away, or export both from one state")
+        raise UserError(
+            f"{path}: belongs to another network than {network}; move it away, or export both from one state"
+        )
     return tensors
-
-
-def export_network(network: Path | str, out: Path, *, half: bool = False, overrides: Sequence[str] = ()) -> list[Path]:
-    """Copy a network that `network_file` names to `out`: one file where that ends in .safetensors, else a folder.
-
-    network may be a training state: its running average is taken. half: store float16. overrides: "path=value" of
-    `SETTABLE`, which change how the weights are used and not what they mean. Where `out` is a file, the
-    discriminators of the state, or of `discriminators_beside(network)`, go to `discriminators_beside(out)` for a later
-    --init; a folder has the Hugging Face form and holds the generator alone. Returns the files of weights. UserError as
-    `load_generator`.
-    """
-    source = network_file(network)
-    weights, judges, header = _exported(source)
-    for override in overrides:
-        if override.partition("=")[0] not in SETTABLE:
-            raise UserError(f"--set {override}: of a network only {', '.join(SETTABLE)} can be changed")
-    config = override_config(_config(header["config"], source).model_dump(mode="json"), overrides, str(source))
-    header["config"] = config.model_dump(mode="json")
-    load_strictly(Generator(config), weights, source)  # refuses what is not whole
-    header["precision"] = "fp16" if half else "fp32"
-    save = save_half if half else save_tensors
-    target = out if out.suffix == ".safetensors" else out / WEIGHTS_NAME
-    target.parent.mkdir(parents=True, exist_ok=True)
-    save(target, weights, header)
-    if target != out:
-        _write_config(out, header["config"], header["nimg"])
-        return [target]
-    if judges is None:
-        return [target]
-    beside = discriminators_beside(out)
-    beside.parent.mkdir(exist_ok=True)
-    save(beside, judges, {**header, "kind": "discriminators"})
-    return [target, beside]
-
-
-def _exported(source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Any]]:
-    """A generator, its discriminators and a network file's header, from a network file or a training state; fp32."""
-    if read_header(source).get("kind") != "training-state":
-        file = load_network(source)
-        judges = load_discriminators(source, file.header)
-        return file.state, judges and {name: tensor.float() for name, tensor in judges.items()}, dict(file.header)
-    tensors, header = load_tensors(source, kind="training-state")
-    header = {"kind": "network", "config": header["config"], "nimg": header["nimg"], "commit": code_version()}
-    weights = {name.removeprefix("average/"): t for name, t in tensors.items() if name.startswith("average/")}
-    judges = {name: t for name, t in tensors.items() if name.startswith(("discriminator_rgb/", "discriminator_mask/"))}
-    return weights, judges, header
-
-
-def _write_config(folder: Path, config: dict, nimg: int) -> None:
-    text = json.dumps({"model_type": "tetragan", "nimg": nimg, "config": config}, indent=2)
-    with replacing(folder / CONFIG_NAME) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
-
-
-def _config(values: dict, path: Path) -> Config:
-    return build_config(values, str(path))

@@ -47,7 +47,7 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
 @click.option(
     "--network",
     required=True,
-    help="A network file, a folder that holds one, a included network's name, or a training state.",
+    help="A network file, a folder that holds one, an included network's name, or a training state.",
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="A .safetensors file, or a folder.")
 @click.option("--half", is_flag=True, help="Store 16-bit numbers: half the size, the same shapes to the eye.")
@@ -61,10 +61,11 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
 def export(network: str, out: Path, half: bool, overrides: tuple[str, ...]) -> None:
     """Copy a network to one file, or to a folder in the Hugging Face form (config.json, model.safetensors).
 
-    Of a training state the running average is written, and beside it, in discriminators/, what judged it: with them
-    `tetragan train --init` goes on where this training was. A network that has them beside it takes them along.
+    Of a training state the running average of the generator is written, and its discriminators into the folder
+    discriminators/ next to it, so that `tetragan train --init` can go on from there. Those of a network file are copied
+    as well.
     """
-    from networks.pretrained import export_network
+    from networks.export import export_network
 
     for path in export_network(network, out, half=half, overrides=overrides):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {'fp16' if half else 'fp32'}")

@@ -21,10 +21,10 @@ import click
 @click.option(
     "--init",
     type=click.Path(path_type=Path),
-    help="Start from a run's folder, a network file, a included network's name, or a training state.",
+    help="Start from a run's folder, a network file, an included network's name, or a training state.",
 )
 @click.option(
-    "--judges",
+    "--discriminators",
     type=click.Path(path_type=Path),
     help="With --init: take the discriminators from this run, state or network instead.",
 )
@@ -39,7 +39,7 @@ def train(
     overrides: tuple[str, ...],
     resume: bool,
     init: Path | None,
-    judges: Path | None,
+    discriminators: Path | None,
     dry_run: bool,
     benchmark: bool,
     device: str,
@@ -51,8 +51,8 @@ def train(
     """
     if resume and (init or dry_run or benchmark):
         raise click.UsageError("--resume goes on with a run: leave out --init, --dry-run and --benchmark")
-    if judges and not init:
-        raise click.UsageError("--judges goes with --init, which names the generator")
+    if discriminators and not init:
+        raise click.UsageError("--discriminators goes with --init, which names the generator")
     if data is None and not benchmark:
         raise click.UsageError("--data is missing: give the folder or zip that `tetragan dataset render` wrote")
     if out is None and not (dry_run or benchmark):
@@ -82,17 +82,23 @@ def train(
             from training.benchmark import benchmark_run, dry_run_report
 
             click.echo(
-                benchmark_run(config, data, ranks) if benchmark else dry_run_report(config, data, init, judges, ranks)
+                benchmark_run(config, data, ranks)
+                if benchmark
+                else dry_run_report(config, data, init, discriminators, ranks)
             )
             return
-        complete = _train(config, data, folder, ranks, resume=resume, init=init, judges=judges, quiet=quiet)
+        complete = _train(
+            config, data, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
+        )
     finally:
         distributed.stop(ranks)
     if not complete:
         sys.exit(130)
 
 
-def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, judges: Path | None, quiet: bool) -> bool:
+def _train(
+    config, data, folder, ranks, *, resume: bool, init: Path | None, discriminators: Path | None, quiet: bool
+) -> bool:
     """Run, and say how it ended. Returns whether it is complete."""
     from torch_utils.errors import UserError
     from torch_utils.process import prepare_process
@@ -105,13 +111,15 @@ def _train(config, data, folder, ranks, *, resume: bool, init: Path | None, judg
     if resume:
         folder.check_data(opened)
     try:
-        complete = run_training(config, opened, folder, ranks, resume=resume, init=init, judges=judges, quiet=quiet)
+        complete = run_training(
+            config, opened, folder, ranks, resume=resume, init=init, judges=discriminators, quiet=quiet
+        )
     except NonFiniteError as error:
         raise UserError(f"training stopped: {error}") from None
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        advice = "the last state is whole: mend that and go on with --resume"
+        advice = "the last state is whole: fix that and go on with --resume"
         raise UserError(f"--out {folder.path}: cannot be written ({error.strerror}); {advice}") from None
     if ranks.first and not complete:
         again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(folder.path))} --resume"

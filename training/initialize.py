@@ -43,7 +43,9 @@ def initialize_from(train_state: TrainState, path: Path, judges_path: Path | Non
         _, judges, multiplier = _stored(judges_path)
         change = multiplier / own_multiplier
         if judges is None:
-            raise UserError(f"--judges {judges_path}: no discriminators in it or beside it; a run or a state has them")
+            raise UserError(
+                f"--discriminators {judges_path}: no discriminators in it or beside it; a run or a state has them"
+            )
     if judges is None:
         return ["the discriminators", *fresh]
     for head, discriminator in train_state.discriminators.items():
@@ -83,7 +85,7 @@ def silence_grown_blocks(generator: Generator, fresh: Sequence[str]) -> None:
     numbers = range(len(backbone.blocks))
     taken = [k for k in numbers if any(n.startswith(f"backbone.blocks.{k}.") and n not in fresh for n in names)]
     for index in numbers[taken[-1] + 1 :] if taken else ():
-        backbone.silence(index)
+        backbone.zero_initialize(index)
 
 
 def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> list[str]:

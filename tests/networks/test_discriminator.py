@@ -111,7 +111,7 @@ def test_a_reduced_mask_is_averaged() -> None:
     assert torch.allclose(discriminator(fine, seen), discriminator(checkered, seen), atol=1e-5)
 
 
-def test_a_image_of_another_size_is_refused() -> None:
+def test_an_image_of_another_size_is_refused() -> None:
     with pytest.raises(
         ValueError, match=r"Discriminator\(\): expected images \[B, \(3, 16, 16\)\], got \(2, 3, 8, 8\)"
     ):

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from networks import pretrained
+from networks.export import write_pretrained_folder
 from networks.generator import Generator
-from networks.pretrained import from_pretrained, load_generator, load_generator_file, save_pretrained
+from networks.model_card import model_card
+from networks.pretrained import load_generator, load_generator_file, load_pretrained_folder
 from tests.command_line import run
 from tests.networks.helpers import latents, tiny_config
 from torch_utils.checkpoint import save_network
@@ -37,9 +40,10 @@ def test_a_network_comes_back_bit_for_bit(generator: Generator, tmp_path: Path) 
 
 
 def test_the_folder_form_comes_back_and_must_agree_with_itself(generator: Generator, tmp_path: Path) -> None:
-    save_pretrained(generator, tmp_path / "model", nimg=5000)
-    loaded = from_pretrained(tmp_path / "model")
-    assert torch.equal(loaded.w_average_geo, generator.w_average_geo)
+    header = {"kind": "network", "config": generator.config.model_dump(mode="json"), "nimg": 5000, "commit": "c0ffee"}
+    write_pretrained_folder(tmp_path / "model", generator.state_dict(), header)
+    loaded, file = load_pretrained_folder(tmp_path / "model")
+    assert torch.equal(loaded.w_average_geo, generator.w_average_geo) and file.commit == "c0ffee"
     assert load_generator(tmp_path / "model").config == generator.config
     config = tmp_path / "model" / "config.json"
     values = json.loads(config.read_text())
@@ -47,10 +51,27 @@ def test_the_folder_form_comes_back_and_must_agree_with_itself(generator: Genera
     values["config"]["geometry"]["cells"] = 9
     config.write_text(json.dumps(values))
     with pytest.raises(UserError, match=r"config.json and model.safetensors disagree"):
-        from_pretrained(tmp_path / "model")
+        load_pretrained_folder(tmp_path / "model")
     config.unlink()
     with pytest.raises(UserError, match=r"expected config.json and model.safetensors"):
-        from_pretrained(tmp_path / "model")
+        load_pretrained_folder(tmp_path / "model")
+
+
+def test_the_model_card_says_what_the_network_is_and_one_written_by_hand_is_kept(
+    generator: Generator, tmp_path: Path
+) -> None:
+    header = {"config": generator.config.model_dump(mode="json"), "nimg": 5000, "commit": "c0ffee", "data": "stools"}
+    card = model_card(header, "stool-16")
+    front = yaml.safe_load(card.split("---")[1])
+    assert front["license"] == "apache-2.0" and front["library_name"] == "tetragan"
+    for text in (generator.config.category, "16²", "5,000", "c0ffee", "stools", "tetragan.from_pretrained"):
+        assert text in card, text
+    write_pretrained_folder(tmp_path / "model", generator.state_dict(), {**header, "kind": "network"})
+    readme = tmp_path / "model" / "README.md"
+    assert readme.read_text() == model_card(header, "model")
+    readme.write_text("# by hand")
+    write_pretrained_folder(tmp_path / "model", generator.state_dict(), {**header, "kind": "network"})
+    assert readme.read_text() == "# by hand"
 
 
 def test_weights_of_another_configuration_are_refused(generator: Generator, tmp_path: Path) -> None:
@@ -61,13 +82,13 @@ def test_weights_of_another_configuration_are_refused(generator: Generator, tmp_
         load_generator(path)
 
 
-def test_a_shipped_network_is_found_by_its_name_and_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
-    shipped = tmp_path / "shipped"
-    shipped.mkdir()
-    (shipped / "stool-64.safetensors").write_bytes(b"")
-    monkeypatch.setattr(pretrained, "PRETRAINED", shipped)
+def test_an_included_network_is_found_by_its_name_and_a_file_of_that_name_comes_first(tmp_path, monkeypatch):
+    included = tmp_path / "included"
+    included.mkdir()
+    (included / "stool-64.safetensors").write_bytes(b"")
+    monkeypatch.setattr(pretrained, "INCLUDED", included)
     monkeypatch.chdir(tmp_path)
-    assert pretrained.network_file("stool-64") == shipped / "stool-64.safetensors"
+    assert pretrained.network_file("stool-64") == included / "stool-64.safetensors"
     (tmp_path / "stool-64").write_bytes(b"")
     assert pretrained.network_file("stool-64") == Path("stool-64")
     (tmp_path / "run").mkdir()
@@ -75,10 +96,10 @@ def test_a_shipped_network_is_found_by_its_name_and_a_file_of_that_name_comes_fi
     assert pretrained.network_file("./stool-65") == Path("./stool-65")
 
 
-def test_an_unknown_name_is_told_the_nearest_shipped_one(tmp_path, monkeypatch):
+def test_an_unknown_name_is_answered_with_the_nearest_included_one(tmp_path, monkeypatch):
     (tmp_path / "stool-64.safetensors").write_bytes(b"")
-    monkeypatch.setattr(pretrained, "PRETRAINED", tmp_path)
-    with pytest.raises(UserError, match=r"did you mean 'stool-64'.*shipped: stool-64"):
+    monkeypatch.setattr(pretrained, "INCLUDED", tmp_path)
+    with pytest.raises(UserError, match=r"did you mean 'stool-64'.*included: stool-64"):
         pretrained.network_file("stol-64")
 
 
@@ -99,10 +120,10 @@ def test_an_exported_network_is_the_same_one_with_the_same_history(
         expected = tensor.half().float() if half else tensor
         assert torch.equal(copied.state_dict()[name], expected), name
     if target == "folder":
-        assert from_pretrained(tmp_path / target).config == generator.config
+        assert load_pretrained_folder(tmp_path / target)[0].config == generator.config
 
 
-def test_only_generators_are_exported(tmp_path: Path) -> None:
+def test_only_network_files_are_exported(tmp_path: Path) -> None:
     (tmp_path / "foreign.safetensors").write_bytes(b"not a network")
     outcome = run("export", "--network", str(tmp_path / "foreign.safetensors"), "--out", str(tmp_path / "out"))
     assert outcome.status == 2 and "foreign.safetensors" in outcome.message

@@ -6,27 +6,27 @@ import pytest
 import torch
 
 from geometry.topology import components
-from networks.pretrained import discriminators_beside, load_generator_file, network_file, pretrained_networks
+from networks.pretrained import discriminators_file, load_generator_file, network_file, pretrained_networks
 from sampling.generate import styles
 from torch_utils.checkpoint import load_tensors
 
 CARDS = Path(__file__).parents[2] / "docs" / "networks"
 
 
-def test_chairs_come_along() -> None:
+def test_two_chairs_are_included() -> None:
     assert pretrained_networks() == ["chair-128", "chair-64"]
 
 
 @pytest.mark.parametrize("name", pretrained_networks())
-def test_a_shipped_network_brings_its_discriminators(name: str) -> None:
+def test_an_included_network_brings_its_discriminators(name: str) -> None:
     file = network_file(name)
-    _, header = load_tensors(discriminators_beside(file), kind="discriminators")
+    _, header = load_tensors(discriminators_file(file), kind="discriminators")
     assert header["nimg"] == load_generator_file(name)[1].nimg
-    assert header["config"]["geometry"]["cells"] >= 32 and discriminators_beside(file).stat().st_size <= 10e6
+    assert header["config"]["geometry"]["cells"] >= 32 and discriminators_file(file).stat().st_size <= 10e6
 
 
 @pytest.mark.parametrize("name", pretrained_networks())
-def test_a_shipped_network_is_small_whole_and_has_a_card(name: str) -> None:
+def test_an_included_network_is_small_whole_and_has_a_card(name: str) -> None:
     assert network_file(name).stat().st_size <= 10e6
     generator, file = load_generator_file(name)
     assert file.header["precision"] == "fp16" and file.nimg > 0

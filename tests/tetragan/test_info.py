@@ -8,10 +8,12 @@ import torch
 
 from configs.loader import load_config
 from networks.describe import describe, training_bytes
+from networks.export import export_network
 from networks.generator import Generator
-from networks.pretrained import load_generator_file, save_pretrained
+from networks.pretrained import load_generator_file
 from tests.command_line import run
 from tests.networks.helpers import tiny_config
+from torch_utils.checkpoint import save_network
 
 
 def test_car_get3d_has_the_published_sizes() -> None:
@@ -47,7 +49,10 @@ def test_info_of_a_preset(preset: str) -> None:
 
 def test_info_of_a_network_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    save_pretrained(Generator(tiny_config()), tmp_path / "model", nimg=12000)
+    config = tiny_config()
+    source = tmp_path / "network.safetensors"
+    save_network(source, Generator(config), config.model_dump(mode="json"), 12000)
+    export_network(source, tmp_path / "model")
     for path in (tmp_path / "model", tmp_path / "model" / "model.safetensors"):
         outcome = run("info", path)
         assert outcome.status == 0 and "12 kimg" in outcome.stdout

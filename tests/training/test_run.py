@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from networks.layers import resample_filter
-from networks.pretrained import discriminators_beside, load_generator
+from networks.pretrained import discriminators_file, load_generator
 from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import length, lines, state_tensors
@@ -170,7 +170,7 @@ def test_judges_come_from_another_run(finished, data, config, tmp_path):
     base = ("train", "--config", config, "--data", data)
     assert run(*base, "--out", tmp_path / "other", *length(0.008), "--set", "training.seed=1").status == 0
     still = ("--set", "training.lr_generator=1e-9", "--set", "training.lr_discriminator=1e-9")
-    start = (*base, *length(0.008), *still, "--init", tmp_path / "other", "--judges")
+    start = (*base, *length(0.008), *still, "--init", tmp_path / "other", "--discriminators")
     outcome = run(*start, finished, "--out", tmp_path / "out")
     assert outcome.status == 0 and f"and the discriminators of {finished}." in outcome.stderr, outcome.stderr
     judges, other, new = (state_tensors(path) for path in (finished, tmp_path / "other", tmp_path / "out"))
@@ -183,9 +183,11 @@ def test_judges_come_from_another_run(finished, data, config, tmp_path):
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes((finished / "network.safetensors").read_bytes())
     assert_refused(
-        run(*start, alone, "--out", tmp_path / "refused"), "--judges", "no discriminators", "a run or a state"
+        run(*start, alone, "--out", tmp_path / "refused"), "--discriminators", "no discriminators", "a run or a state"
     )
-    assert_refused(run(*base, "--judges", finished, "--out", tmp_path / "refused"), "--judges goes with --init")
+    assert_refused(
+        run(*base, "--discriminators", finished, "--out", tmp_path / "refused"), "--discriminators goes with --init"
+    )
     assert not (tmp_path / "refused").exists()
 
 
@@ -236,14 +238,14 @@ def test_discriminators_of_another_network_are_refused_and_their_own_go_along(fi
     assert run("export", "--network", state, "--out", shipped).status == 0
     copied = run("export", "--network", shipped, "--out", copy, "--half")
     assert copied.status == 0 and "/discriminators/" in copied.stdout, copied.stderr
-    exact, half = (load_tensors(discriminators_beside(path))[0] for path in (shipped, copy))
+    exact, half = (load_tensors(discriminators_file(path))[0] for path in (shipped, copy))
     assert exact.keys() == half.keys() and all(value.dtype == torch.float16 for value in half.values())
     alone = run("export", "--network", finished / "network.safetensors", "--out", shipped)
     assert alone.status == 0 and "/discriminators/" not in alone.stdout
     base = ("train", "--config", config, "--data", data, "--out", tmp_path / "out", "--init")
     changed, header = load_tensors(shipped)
     save_tensors(shipped, changed, {**header, "nimg": header["nimg"] + 8})
-    assert_refused(run(*base, shipped), "judged another network", "move it away")
+    assert_refused(run(*base, shipped), "belongs to another network", "move it away")
 
 
 def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data, config, tmp_path):

@@ -1,0 +1,104 @@
+"""Writing generators: one `.safetensors` file, or a folder in the Hugging Face form with a model card."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from configs.loader import build_config, override_config
+from networks.generator import Generator
+from networks.model_card import model_card
+from networks.pretrained import CONFIG_NAME, WEIGHTS_NAME, discriminators_file, load_discriminators, network_file
+from torch_utils.checkpoint import (
+    code_version,
+    load_network,
+    load_strictly,
+    load_tensors,
+    read_header,
+    save_half,
+    save_tensors,
+)
+from torch_utils.errors import UserError
+from torch_utils.files import write_json, write_text
+
+CARD_NAME = "README.md"
+# What can be changed in a trained network: how its signed distance is cut into a mesh, and how that is drawn.
+SETTABLE = (
+    "geometry.cells",
+    "geometry.tet_grid",
+    "geometry.connect_components",
+    "rendering.supersample",
+    "rendering.backend",
+)
+
+
+def write_pretrained_folder(
+    folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any], *, half: bool = False
+) -> Path:
+    """Write config.json, model.safetensors and the model card README.md, the Hugging Face form; the file of weights.
+
+    state: the generator's. header: a network file's, with config, nimg and commit. half: store float16.
+    An existing README.md is kept: it may have been written by hand.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _save(folder / WEIGHTS_NAME, state, header, half)
+    write_json(
+        folder / CONFIG_NAME, {"model_type": "tetragan", "nimg": header["nimg"], "config": dict(header["config"])}
+    )
+    if not (folder / CARD_NAME).exists():
+        write_text(folder / CARD_NAME, model_card(header, folder.resolve().name))
+    return folder / WEIGHTS_NAME
+
+
+def export_network(network: Path | str, out: Path, *, half: bool = False, overrides: Sequence[str] = ()) -> list[Path]:
+    """Copy a network that `network_file` names to `out`: one file where that ends in .safetensors, else a folder.
+
+    network may also be a training state: its running average is taken. half: store float16. overrides: "path=value" of
+    `SETTABLE`, which change how the weights are used and not what they mean. Where `out` is a file, the
+    discriminators of the state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later
+    --init; a folder has the Hugging Face form and holds the generator alone. Returns the files of weights. UserError as
+    `load_generator`.
+    """
+    source = network_file(network)
+    weights, discriminators, header = _read(source)
+    for override in overrides:
+        if override.partition("=")[0] not in SETTABLE:
+            raise UserError(f"--set {override}: of a network only {', '.join(SETTABLE)} can be changed")
+    config = override_config(
+        build_config(header["config"], str(source)).model_dump(mode="json"), overrides, str(source)
+    )
+    header["config"] = config.model_dump(mode="json")
+    load_strictly(Generator(config), weights, source)  # refuses a file that lacks a tensor, before anything is written
+    if out.suffix != ".safetensors":
+        return [write_pretrained_folder(out, weights, header, half=half)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    _save(out, weights, header, half)
+    if discriminators is None:
+        return [out]
+    target = discriminators_file(out)
+    target.parent.mkdir(exist_ok=True)
+    _save(target, discriminators, {**header, "kind": "discriminators"}, half)
+    return [out, target]
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], half: bool) -> None:
+    save = save_half if half else save_tensors
+    save(path, tensors, {**header, "precision": "fp16" if half else "fp32"})
+
+
+def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, dict[str, Any]]:
+    """A generator, its discriminators and a network file's header, from a network file or a training state; fp32."""
+    if read_header(source).get("kind") != "training-state":
+        file = load_network(source)
+        discriminators = load_discriminators(source, file.header)
+        if discriminators is not None:
+            discriminators = {name: tensor.float() for name, tensor in discriminators.items()}
+        return file.state, discriminators, dict(file.header)
+    tensors, header = load_tensors(source, kind="training-state")
+    header = {"kind": "network", "config": header["config"], "nimg": header["nimg"], "commit": code_version()}
+    weights = {name.removeprefix("average/"): t for name, t in tensors.items() if name.startswith("average/")}
+    discriminators = {
+        name: t for name, t in tensors.items() if name.startswith(("discriminator_rgb/", "discriminator_mask/"))
+    }
+    return weights, discriminators, header
