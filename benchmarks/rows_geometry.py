@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.row import Job, Row, tensor_bytes
-from geometry.repair import join_loose_parts
+from geometry.fallback_surface import connect_inside
 from geometry.tet_grid import TetGrid, tet_grid
 from torch_utils.ops.loading import use_mode
 from torch_utils.ops.marching_tets import marching_tets, marching_tets_topology
@@ -101,9 +101,9 @@ def _connect(device: torch.device) -> Job:
 
     def reference() -> Tensor:
         with use_mode("reference"):
-            return join_loose_parts(sdf, grid)
+            return connect_inside(sdf, grid)
 
-    return Job(lambda: join_loose_parts(sdf, grid), reference, tensor_bytes(sdf, grid.edges, grid.boundary, sdf))
+    return Job(lambda: connect_inside(sdf, grid), reference, tensor_bytes(sdf, grid.edges, grid.boundary, sdf))
 
 
 _SIZE = f"{BATCH} × {CELLS} cells, forward + backward"

@@ -11,8 +11,8 @@ from geometry.topology import vertex_components
 def sdf_sign_loss(sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
     """Cross-entropy of σ(s) at each end of the crossing edges with the sign of the other end: removes floaters.
 
-    sdf_a, sdf_b [K]: SDF at the two ends of every crossing edge, K ≥ 0. Mean over edges, both directions summed; 0 for
-    none. (Shen et al. 2021; GET3D, eq. 7.)
+    sdf_a, sdf_b [K]: SDF at the two ends of every crossing edge, K ≥ 0. Both directions are summed, then averaged over
+    edges; 0 for none. Source: Shen et al. 2021; GET3D, eq. 7.
     """
     count = max(sdf_a.shape[0], 1)
     loss = F.binary_cross_entropy_with_logits(sdf_a, (sdf_b >= 0).to(sdf_a.dtype), reduction="sum")
@@ -21,24 +21,27 @@ def sdf_sign_loss(sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
 
 
 def floater_loss(mesh: Mesh, sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
-    """How deep the loose parts of a mesh are, each part counting alike: summed over parts, mean over samples.
+    """Depth of the floaters of a mesh: summed over floaters, each with equal weight, averaged over samples.
 
-    Every part of a mesh but its largest (by vertices) is loose. Its depth is the mean |s| at those ends of its crossing
-    edges that would have to change sign for it to vanish: the inner ends of a solid, the outer ends of a cavity. mesh:
-    packed, of B samples. sdf_a, sdf_b [ΣV]: SDF at the two ends of each vertex's grid edge, in any unit. 0 where every
-    sample is of one part. It shrinks crumbs until they are gone; a bar that hangs in the air it makes dear, and the
-    discriminators, who miss the bar, leave it one way: to be joined.
+    A floater is any connected component but the largest (by vertices). Its depth is the mean |s| at those ends of its
+    crossing edges that would have to change sign for it to vanish: the inner ends of a solid, the outer ends of a
+    cavity. mesh: packed, of B samples. sdf_a, sdf_b [ΣV]: SDF at the two ends of each vertex's grid edge, in any unit.
+    0 if every sample is one component.
+
+    Small floaters shrink until they vanish. A larger component, such as the rail of a chair, becomes expensive; without
+    it the discriminators would object, so the generator connects it.
     """
-    share, solid = loose_share(mesh)
+    weights, solid = floater_weights(mesh)
     inner, outer = torch.minimum(sdf_a, sdf_b), torch.maximum(sdf_a, sdf_b)
-    return (torch.where(solid, -inner, outer) * share).sum() / len(mesh)
+    return (torch.where(solid, -inner, outer) * weights).sum() / len(mesh)
 
 
 @torch.no_grad()
-def loose_share(mesh: Mesh) -> tuple[Tensor, Tensor]:
-    """Each vertex's share of its part's vertices, 0 in the largest part of its mesh, and whether its part is solid.
+def floater_weights(mesh: Mesh) -> tuple[Tensor, Tensor]:
+    """Weights that average over each floater, and which vertices belong to a solid rather than a cavity.
 
-    mesh: packed. Both [ΣV]; a part is solid where it winds outward, else it is a cavity.
+    mesh: packed. Returns weights [ΣV], 1 / (vertices of the component) in floaters and 0 in the largest component of
+    each mesh, and solid [ΣV] bool: the component winds outward.
     """
     count = mesh.vertices.shape[0]
     labels = vertex_components(mesh)
@@ -46,18 +49,19 @@ def loose_share(mesh: Mesh) -> tuple[Tensor, Tensor]:
     sample = torch.repeat_interleave(mesh.vertex_offsets.diff().to(labels.device), output_size=count)
     largest = torch.zeros(len(mesh), dtype=torch.int64, device=labels.device)
     largest = largest.scatter_reduce(0, sample, sizes, "amax")
-    loose = (sizes < largest[sample])[labels]
+    floating = (sizes < largest[sample])[labels]
     a, b, c = mesh.vertices.detach()[mesh.faces.long()].unbind(1)
     volumes = torch.zeros(count, dtype=a.dtype, device=labels.device)
     volumes.index_add_(0, labels[mesh.faces[:, 0].long()], (a * torch.linalg.cross(b, c)).sum(-1))
-    return loose / sizes[labels], volumes[labels] > 0
+    return floating / sizes[labels], volumes[labels] > 0
 
 
-def repair_loss(sdf_active: Tensor, values: Tensor, replaced: Tensor) -> Tensor:
-    """Mean |s − value| over the vertices whose SDF was replaced (repaired or sealed), in world units; 0 for none.
+def fallback_surface_loss(sdf_active: Tensor, values: Tensor, replaced: Tensor) -> Tensor:
+    """Mean |s − value| over the vertices whose SDF was replaced, world units; 0 for none.
 
-    sdf_active [ΣA]: what the network says, with gradient. values, replaced [ΣA]: of `extraction.FoundSurface`.
-    It leads an empty sample, or a surface that leaves the box, back without a surface gradient.
+    sdf_active [ΣA]: the network's SDF, with gradient. values, replaced [ΣA]: of `extraction.FoundSurface`.
+    It pulls an empty sample, a surface that leaves the box, or disconnected components towards the SDF that was used
+    instead; the surface itself passes no gradient there.
     """
     weight = replaced.to(sdf_active.dtype)
     return ((sdf_active - values).abs() * weight).sum() / weight.sum().clamp(min=1)

@@ -19,26 +19,26 @@ _RINGS = ((5, 6, 8, 7), (4, 6, 9, 7), (4, 5, 9, 8))
 class Subdivision:
     """A finer grid and where its vertices come from.
 
-    grid: without lattice blocks; it covers the neighborhood of the surface alone. parents [V', 2] int64: the vertices
-    of the coarse grid whose mean each vertex is (twice the same for a kept one).
+    grid: covers only the neighborhood of the surface, and has no `cubic_grids`. parents [V', 2] int64: each vertex is
+    the mean of these two vertices of the coarse grid (twice the same one if the vertex was kept).
     """
 
     grid: TetGrid
     parents: Tensor
 
     def interpolate(self, values: Tensor) -> Tensor:
-        """Values [..., V] of the coarse grid on the fine one: [..., V']."""
+        """Values [..., V] on the coarse grid, interpolated to the fine one: [..., V']."""
         return (values[..., self.parents[:, 0]] + values[..., self.parents[:, 1]]) / 2
 
 
 def subdivide(grid: TetGrid, sdf: Tensor, positions: Tensor | None = None) -> Subdivision:
-    """Split the tetrahedra that the surface of one sample crosses, and all that share a vertex with them, in eight.
+    """Split into eight each tetrahedron that the surface of one sample crosses, and each that shares a vertex with one.
 
     sdf [V]: negative inside. positions [V, 3]: the deformed grid, world units; default the grid's own. The octahedron
-    in the middle of each tetrahedron is cut around its shortest diagonal, which keeps the body-centered lattice's
-    shapes. With `interpolate`d SDF the surface stays the same; evaluate the network at the new positions to refine it.
-    Repeat for finer grids. The grid is empty where there is no surface. Runs on the CPU; the result is on the input's
-    device.
+    in the middle of each tetrahedron is cut around its shortest diagonal, which keeps the shapes of a body-centered
+    cubic grid. With an `interpolate`d SDF the surface stays the same; evaluate the network at the new positions to
+    refine it. Repeat for finer grids. Without a surface, the fine grid is empty. Runs on the CPU; the result is on the
+    input's device.
     """
     if sdf.shape != (grid.num_vertices,):
         raise ValueError(f"subdivide(): expected sdf [{grid.num_vertices}], got shape {list(sdf.shape)}")
@@ -56,7 +56,7 @@ def subdivide(grid: TetGrid, sdf: Tensor, positions: Tensor | None = None) -> Su
 
 
 def _near_surface(inside: np.ndarray, tets: np.ndarray) -> np.ndarray:
-    """Tetrahedra of either sign, and those that share a vertex with one: [T] bool."""
+    """Tetrahedra with vertices on both sides, and those that share a vertex with one: [T] bool."""
     signs = inside[tets].sum(1)
     touched = np.zeros(len(inside), bool)
     touched[tets[(signs > 0) & (signs < 4)]] = True
@@ -64,7 +64,7 @@ def _near_surface(inside: np.ndarray, tets: np.ndarray) -> np.ndarray:
 
 
 def _split(points: np.ndarray, local: np.ndarray) -> np.ndarray:
-    """Eight positively oriented tetrahedra each of [T, 10] corners and midpoints."""
+    """Eight positively oriented tetrahedra for each row of [T, 10] corners and midpoints: [8T, 4]."""
     corners = local[:, np.array(_CORNERS)].reshape(-1, 4)
     lengths = [np.linalg.norm(points[local[:, a]] - points[local[:, b]], axis=1) for a, b in _DIAGONALS]
     shortest = np.argmin(np.round(np.stack(lengths, -1) / max(float(np.max(lengths, initial=0)), 1e-300), 6), -1)

@@ -1,4 +1,4 @@
-"""Tetrahedral grids that fill a cube: the body-centered cubic lattice and the Kuhn lattice."""
+"""Tetrahedral grids that fill a cube, in two layouts: body-centered cubic ("bcc") and Kuhn's subdivision ("kuhn")."""
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,10 +13,11 @@ TET_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
 
 
 @dataclass(frozen=True)
-class LatticeBlock:
-    """A run of grid vertices that is itself a cubic lattice, so that separable work needs only its coordinates.
+class CubicGrid:
+    """Consecutive vertices of a tet grid that form a cubic grid themselves: the cell corners, or the cell centers.
 
-    Vertices start : start + side³ lie at (first + i·step, first + j·step, first + k·step), i slowest, k fastest.
+    A function that separates over the axes needs only their coordinates along one axis. Vertices start : start + side³
+    lie at (first + i·step, first + j·step, first + k·step), i slowest, k fastest.
     first, step: world units.
     """
 
@@ -34,10 +35,10 @@ class TetGrid:
     edges [E, 2] int32, smaller vertex first, sorted. tet_edges [T, 6] int32: the edges 01, 02, 03, 12, 13, 23 of each
     tetrahedron. boundary [V] bool: on the cube's surface. free [V, 3] bool: axes along which a vertex may be moved; a
     boundary vertex slides on the cube's surface, so that the grid fills the cube however it is deformed.
-    center: the vertex at (or nearest to) the origin. cell: side of a lattice cell, world units. blocks: the lattices
-    that make up the vertices, in order.
+    center: the vertex at (or nearest to) the origin. cell: side of a cell, world units. cubic_grids: the cubic grids
+    that make up the vertices, in order; none after subdivision.
 
-    On "bcc" no movement of up to 0.25 cell along each free axis turns a tetrahedron over.
+    With the "bcc" layout, no movement of up to 0.25 cell along each free axis flips a tetrahedron.
     """
 
     positions: Tensor
@@ -48,7 +49,7 @@ class TetGrid:
     free: Tensor
     center: int
     cell: float
-    blocks: tuple[LatticeBlock, ...] = ()
+    cubic_grids: tuple[CubicGrid, ...] = ()
 
     @property
     def num_vertices(self) -> int:
@@ -74,32 +75,32 @@ class TetGrid:
 
 
 @lru_cache(maxsize=8)
-def tet_grid(lattice: str, cells: int, box: float = 1.0) -> TetGrid:
-    """The grid of `cells` lattice cells along the side `box` (world units) of a cube centered at the origin; cached.
+def tet_grid(layout: str, cells: int, box: float = 1.0) -> TetGrid:
+    """The grid of `cells` cells along the side `box` (world units) of a cube centered at the origin; cached.
 
-    lattice "bcc": body-centered cubic. (n + 1)³ cell corners, then n³ cell centers. Each face between two cells carries
-    the octahedron of its corners and the two centers, cut into four congruent tetrahedra around the centers' axis
-    (Labelle and Shewchuk, Isosurface Stuffing, 2007); each face on the boundary carries half of one, a pyramid, cut
-    into two tetrahedra by a diagonal that alternates like a chessboard. Every tetrahedron has the volume cell³ / 12.
-    lattice "kuhn": (n + 1)³ corners; each cell is cut into six tetrahedra around the same diagonal.
+    layout "bcc": body-centered cubic. (n + 1)³ cell corners, then n³ cell centers. Each face between two cells spans an
+    octahedron with the two centers, cut into four congruent tetrahedra around the centers' axis (Labelle and Shewchuk,
+    Isosurface Stuffing, 2007). Each face on the boundary spans half of one, a pyramid, cut into two tetrahedra by a
+    diagonal that alternates like a chessboard. Every tetrahedron has the volume cell³ / 12.
+    layout "kuhn": (n + 1)³ corners; each cell is cut into six tetrahedra around the same diagonal.
     The tensors are shared between callers: never write to them.
     """
-    if lattice not in ("bcc", "kuhn"):
-        raise ValueError(f"tet_grid(): expected lattice 'bcc' or 'kuhn', got {lattice!r}")
+    if layout not in ("bcc", "kuhn"):
+        raise ValueError(f"tet_grid(): expected layout 'bcc' or 'kuhn', got {layout!r}")
     if cells < 1:
         raise ValueError(f"tet_grid(): expected at least one cell, got {cells}")
     if not box > 0:
         raise ValueError(f"tet_grid(): expected a box side above 0, got {box}")
-    build = _bcc if lattice == "bcc" else _kuhn
+    build = _bcc if layout == "bcc" else _kuhn
     points, tets = build(cells)
     tets = _orient(points, tets)
-    return _assemble(points, tets, cells, box, centers=lattice == "bcc")
+    return _assemble(points, tets, cells, box, centers=layout == "bcc")
 
 
 @lru_cache(maxsize=8)
-def tet_grid_on(lattice: str, cells: int, box: float, device: torch.device) -> TetGrid:
+def tet_grid_on(layout: str, cells: int, box: float, device: torch.device) -> TetGrid:
     """`tet_grid` on a device; cached, so the copy is made once."""
-    return tet_grid(lattice, cells, box).to(device)
+    return tet_grid(layout, cells, box).to(device)
 
 
 def connect(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
@@ -120,7 +121,7 @@ def connect(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray
 
 
 def tet_volumes(positions: Tensor, tets: Tensor) -> Tensor:
-    """Signed volumes [..., T], world units³, of tetrahedra [T, 4] over positions [..., V, 3]; oriented ones above 0."""
+    """Signed volumes [..., T], world units³, of tetrahedra [T, 4] with vertices [..., V, 3]; above 0 if oriented."""
     corner = positions[..., tets[:, 0], :]
     a, b, c = (positions[..., tets[:, k], :] - corner for k in (1, 2, 3))
     return (a * torch.linalg.cross(b, c)).sum(-1) / 6
@@ -137,7 +138,7 @@ def flipped_share(grid: TetGrid, positions: Tensor) -> Tensor:
 
 def _bcc(cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices in half cells [V, 3], 0 … 2·cells, and tetrahedra [T, 4] of either orientation."""
-    points = np.concatenate([2 * _lattice(cells + 1), 2 * _lattice(cells) + 1])
+    points = np.concatenate([2 * _cubic(cells + 1), 2 * _cubic(cells) + 1])
     corner = np.arange((cells + 1) ** 3).reshape((cells + 1,) * 3)
     center = np.arange(cells**3).reshape((cells,) * 3) + (cells + 1) ** 3
     tets = []
@@ -166,15 +167,15 @@ def _pyramids(apex: np.ndarray, square: np.ndarray) -> np.ndarray:
 
 def _kuhn(cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices in half cells [V, 3] and tetrahedra [T, 4] of either orientation: a path of axis steps each."""
-    points = 2 * _lattice(cells + 1)
+    points = 2 * _cubic(cells + 1)
     strides = ((cells + 1) ** 2, cells + 1, 1)
     first = np.arange((cells + 1) ** 3).reshape((cells + 1,) * 3)[:-1, :-1, :-1].ravel()
     paths = [np.cumsum([0, *(strides[axis] for axis in order)]) for order in permutations(range(3))]
     return points, (first[:, None, None] + np.array(paths)).reshape(-1, 4)
 
 
-def _lattice(side: int) -> np.ndarray:
-    """Integer points of a cubic lattice [side³, 3], the last coordinate fastest."""
+def _cubic(side: int) -> np.ndarray:
+    """Integer points of a cubic grid [side³, 3], the last coordinate fastest."""
     return np.stack(np.meshgrid(*[np.arange(side)] * 3, indexing="ij"), -1).reshape(-1, 3)
 
 
@@ -195,9 +196,9 @@ def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, cent
     positions = ((points - cells) * (box / (2 * cells))).astype(np.float32)
     cell = box / cells
     free = (points > 0) & (points < 2 * cells)
-    blocks = [LatticeBlock(0, cells + 1, -box / 2, cell)]
+    cubic_grids = [CubicGrid(0, cells + 1, -box / 2, cell)]
     if centers:
-        blocks.append(LatticeBlock((cells + 1) ** 3, cells, (cell - box) / 2, cell))
+        cubic_grids.append(CubicGrid((cells + 1) ** 3, cells, (cell - box) / 2, cell))
     return TetGrid(
         positions=torch.from_numpy(positions),
         tets=torch.from_numpy(tets.astype(np.int32)),
@@ -207,5 +208,5 @@ def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, cent
         free=torch.from_numpy(free),
         center=int(np.square(points - cells).sum(1).argmin()),
         cell=cell,
-        blocks=tuple(blocks),
+        cubic_grids=tuple(cubic_grids),
     )

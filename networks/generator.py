@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from configs.schema import Config
+from geometry.extraction import ExtractedSurface
 from networks.backbone import TriPlaneBackbone, plane_features
 from networks.heads import TextureHead
 from networks.layers import compute_dtype
 from networks.mapping import Mapping
-from networks.triplane_geometry import GeneratedMesh, TriPlaneGeometry
+from networks.triplane_geometry import TriPlaneGeometry
 from rendering.camera import Cameras
 from rendering.deferred import composite, rasterize_mesh, visible_points
 from torch_utils.timing import phase
@@ -24,7 +25,7 @@ class Rendered:
 
     rgb: Tensor
     mask: Tensor
-    surface: GeneratedMesh
+    surface: ExtractedSurface
 
 
 class Generator(nn.Module):
@@ -116,11 +117,11 @@ class Generator(nn.Module):
         """Texture planes [B, 3, R, R, C], fp32, of `features`."""
         return self.backbone.texture_planes(features, w_tex[:, : self.backbone.num_ws_tex])
 
-    def mesh(self, w_geo: Tensor) -> GeneratedMesh:
+    def mesh(self, w_geo: Tensor) -> ExtractedSurface:
         """The surfaces of geometry styles [B, num_ws_geo, w_dim]."""
         return self.surface(self.geometry_planes(self.features(w_geo), w_geo), w_geo)
 
-    def surface(self, geometry_planes: Tensor, w_geo: Tensor) -> GeneratedMesh:
+    def surface(self, geometry_planes: Tensor, w_geo: Tensor) -> ExtractedSurface:
         """The surfaces that geometry planes hold under styles w_geo [B, num_ws_geo, w_dim]."""
         return self.geometry(geometry_planes, w_geo[:, self.backbone.num_ws_geo :])
 

@@ -1,6 +1,5 @@
 """The tri-plane geometry network: geometry planes and styles → signed distance on a tetrahedral grid → surfaces."""
 
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
 
@@ -8,10 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import GeometryConfig
-from geometry.extraction import Surface, build_surface, find_surface
-from geometry.mesh import Mesh
-from geometry.regularizers import repair_loss
-from geometry.tet_grid import LatticeBlock, TetGrid, flipped_share, tet_grid_on
+from geometry.extraction import ExtractedSurface, build_surface, find_surface
+from geometry.tet_grid import CubicGrid, TetGrid, flipped_share, tet_grid_on
 from networks.backbone import plane_features
 from networks.heads import PointHead
 from networks.layers import ModulatedPointLayer
@@ -21,23 +18,6 @@ from torch_utils.timing import phase
 
 # Standard deviation of the output weights at the start: the surface begins as a sphere with dents of about a cell.
 OUTPUT_INIT = 0.03
-
-
-@dataclass(frozen=True)
-class GeneratedMesh:
-    """A batch of extracted surfaces and what the losses need.
-
-    mesh: packed, world units. sdf_a, sdf_b [ΣV]: SDF at the two ends of every mesh vertex's grid edge, with gradient.
-    empty [B] bool: samples that had no surface and were given one. repair_loss: scalar, world units, that leads such
-    samples back: a mean over `replaced` [] grid vertices (0 where there are none).
-    """
-
-    mesh: Mesh
-    sdf_a: Tensor
-    sdf_b: Tensor
-    empty: Tensor
-    repair_loss: Tensor
-    replaced: Tensor
 
 
 class TriPlaneGeometry(nn.Module):
@@ -61,7 +41,7 @@ class TriPlaneGeometry(nn.Module):
         device = next(self.parameters()).device
         return tet_grid_on(self.config.tet_grid, self.config.cells, self.config.box, device)
 
-    def forward(self, planes: Tensor, w: Tensor) -> GeneratedMesh:
+    def forward(self, planes: Tensor, w: Tensor) -> ExtractedSurface:
         """The surfaces of a batch, differentiable in the planes and the styles.
 
         The whole grid is evaluated without gradient. The ends of the edges that cross the surface are then evaluated
@@ -71,16 +51,14 @@ class TriPlaneGeometry(nn.Module):
         with phase("SDF of the grid"):
             dense = self.sdf_grid(planes, w)
         with phase("extraction"):
-            found = find_surface(dense, grid, join=self.config.connect_components)
+            found = find_surface(dense, grid, connected=self.config.connect_components)
         with phase("SDF at the surface"):
             points = grid.positions[found.active % grid.num_vertices]
             features = self._features(planes, points, found.active_offsets)
             sdf = self._on_sphere(points, self.sdf(features, w, found.active_offsets))
             movement = self._movement(features, w, found.active_offsets)
         with phase("extraction"):
-            surface: Surface = build_surface(found, grid, sdf, movement)
-        repair = repair_loss(sdf, found.values, found.replaced)
-        return GeneratedMesh(surface.mesh, surface.sdf_a, surface.sdf_b, surface.empty, repair, found.replaced.sum())
+            return build_surface(found, grid, sdf, movement)
 
     @torch.no_grad()
     def sdf_grid(self, planes: Tensor, w: Tensor) -> Tensor:
@@ -138,7 +116,7 @@ def is_separable(head: PointHead) -> bool:
 def sdf_head_on_grid(planes: Tensor, head: PointHead, w: Tensor, grid: TetGrid, box: float) -> Tensor:
     """Output of a head with one hidden layer at every grid vertex: planes [B, 3, R, R, C] → [B, V]; no gradient.
 
-    The grid's vertices form cubic lattices, on which the hidden layer separates over the planes: it is applied to each
+    The grid's vertices form cubic grids, on which the hidden layer separates over the planes: it is applied to each
     plane once instead of to each vertex.
     w [B, layers, w_dim]: the head's styles. box: side of the cube that the planes span, world units.
     """
@@ -146,14 +124,14 @@ def sdf_head_on_grid(planes: Tensor, head: PointHead, w: Tensor, grid: TetGrid, 
     hidden, output = head.weights(w)
     output = output[..., 0] * DEFAULT_GAIN["lrelu"]
     values = []
-    for block in grid.blocks:
-        coordinates = _coordinates(block, box, planes.device)
+    for cubic in grid.cubic_grids:
+        coordinates = _coordinates(cubic, box, planes.device)
         values.append(lattice_mlp(planes, hidden, first.bias, output, coordinates).flatten(1))
     return torch.cat(values, 1) + last.bias
 
 
 @lru_cache(maxsize=16)
-def _coordinates(block: LatticeBlock, box: float, device: torch.device) -> Tensor:
-    """A lattice's coordinates along each axis [side] in [−1, 1], on the device; cached."""
-    steps = torch.arange(block.side, dtype=torch.float64)
-    return ((block.first + block.step * steps) * (2 / box)).float().to(device)
+def _coordinates(cubic: CubicGrid, box: float, device: torch.device) -> Tensor:
+    """A cubic grid's coordinates along each axis [side] in [−1, 1], on the device; cached."""
+    steps = torch.arange(cubic.side, dtype=torch.float64)
+    return ((cubic.first + cubic.step * steps) * (2 / box)).float().to(device)

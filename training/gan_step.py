@@ -213,10 +213,10 @@ def generator_step(
         cells = config.geometry.cells / config.geometry.box
         sign_loss = sdf_sign_loss(surface.sdf_a * cells, surface.sdf_b * cells)
         sign_loss = sign_loss * share_of_mean(surface.sdf_a.shape[0], ranks)
-        repair_loss = surface.repair_loss * share_of_mean(surface.replaced, ranks)
+        fallback_loss = surface.fallback_surface_loss * share_of_mean(surface.replaced, ranks)
         statistics.add("loss/sdf_sign", sign_loss)
-        statistics.add("loss/repair", repair_loss)
-        terms += [sign_loss * config.loss.sdf_regularizer_weight, repair_loss * config.loss.fallback_surface_weight]
+        statistics.add("loss/fallback_surface", fallback_loss)
+        terms += [sign_loss * config.loss.sdf_regularizer_weight, fallback_loss * config.loss.fallback_surface_weight]
         weight = config.loss.floater_weight * FLOATER_INTERVAL
         if weight and number % FLOATER_INTERVAL == 0:
             with phase("floaters"):

@@ -6,9 +6,9 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from geometry.atlas import unwrap
-from geometry.extraction import extract
 from geometry.mesh import Mesh
 from geometry.tet_grid import tet_grid
+from tests.geometry.dense import extract
 from tests.geometry.fields import torus
 
 

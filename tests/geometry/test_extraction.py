@@ -4,8 +4,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from geometry.extraction import build_surface, extract, find_surface
-from geometry.regularizers import repair_loss
+from geometry.extraction import build_surface, find_surface
+from geometry.regularizers import fallback_surface_loss
 from geometry.tet_grid import TetGrid, tet_grid
 from geometry.topology import (
     components,
@@ -17,6 +17,7 @@ from geometry.topology import (
     singular_vertices,
 )
 from tests.compare import assert_close, assert_gradient_close
+from tests.geometry.dense import extract
 from tests.geometry.fields import noise, sphere, torus
 from torch_utils.ops.loading import use_mode
 
@@ -26,11 +27,11 @@ def deformation(grid: TetGrid, batch: int, seed: int = 0) -> torch.Tensor:
     return (torch.rand(batch, grid.num_vertices, 3, generator=generator) * 2 - 1) * 0.2 * grid.cell
 
 
-@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
-def test_sphere_is_closed_outward_and_converges_quadratically(lattice: str) -> None:
+@pytest.mark.parametrize("layout", ["bcc", "kuhn"])
+def test_sphere_is_closed_outward_and_converges_quadratically(layout: str) -> None:
     radius, errors = 0.35, []
     for cells in (8, 16, 32):
-        grid = tet_grid(lattice, cells)
+        grid = tet_grid(layout, cells)
         mesh = extract(sphere(grid.positions, radius)[None], grid).mesh
         assert is_watertight(mesh)
         assert euler_number(mesh) == 2
@@ -42,9 +43,9 @@ def test_sphere_is_closed_outward_and_converges_quadratically(lattice: str) -> N
         assert 1.7 < math.log2(coarse / fine) < 2.3
 
 
-@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
-def test_torus_has_euler_number_zero(lattice: str) -> None:
-    grid = tet_grid(lattice, 20)
+@pytest.mark.parametrize("layout", ["bcc", "kuhn"])
+def test_torus_has_euler_number_zero(layout: str) -> None:
+    grid = tet_grid(layout, 20)
     mesh = extract(torus(grid.positions)[None], grid).mesh
     assert is_watertight(mesh)
     assert euler_number(mesh) == 0
@@ -52,9 +53,9 @@ def test_torus_has_euler_number_zero(lattice: str) -> None:
     assert abs(signed_volume(mesh) / (2 * math.pi**2 * 0.28 * 0.01) - 1) < 0.05
 
 
-@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
-def test_any_signs_give_a_closed_manifold_inside_the_box(lattice: str) -> None:
-    grid = tet_grid(lattice, 7)
+@pytest.mark.parametrize("layout", ["bcc", "kuhn"])
+def test_any_signs_give_a_closed_manifold_inside_the_box(layout: str) -> None:
+    grid = tet_grid(layout, 7)
     mesh = extract(noise(grid.positions)[None], grid, deformation(grid, 1)).mesh
     assert is_watertight(mesh)
     assert singular_vertices(mesh) == 0
@@ -63,7 +64,7 @@ def test_any_signs_give_a_closed_manifold_inside_the_box(lattice: str) -> None:
 
 def test_without_the_seal_only_the_box_is_open() -> None:
     grid = tet_grid("bcc", 7)
-    mesh = extract(noise(grid.positions)[None], grid, deformation(grid, 1), seal=False).mesh
+    mesh = extract(noise(grid.positions)[None], grid, deformation(grid, 1), closed=False).mesh
     counts = edge_counts(mesh)
     assert counts.non_manifold == counts.flipped == 0
     assert counts.boundary > 0
@@ -179,19 +180,19 @@ def test_repair_loss_pulls_only_replaced_vertices() -> None:
     sdf = torch.stack([torch.full((grid.num_vertices,), 0.7), sphere(grid.positions)])
     found = find_surface(sdf, grid)
     active = (sdf.reshape(-1)[found.active] + 0.01).requires_grad_()
-    loss = repair_loss(active, found.values, found.replaced)
+    loss = fallback_surface_loss(active, found.values, found.replaced)
     loss.backward()
     assert abs(loss.item() - (0.71 + 0.5 * grid.cell)) < 1e-6
     assert active.grad is not None
     assert found.active[active.grad != 0].tolist() == [grid.center]
     without = find_surface(sdf[1:], grid)
-    assert repair_loss(sdf[1][without.active], without.values, without.replaced) == 0
+    assert fallback_surface_loss(sdf[1][without.active], without.values, without.replaced) == 0
 
 
 def test_empty_batch_and_no_repair() -> None:
     grid = tet_grid("bcc", 4)
     mesh = extract(torch.zeros(0, grid.num_vertices), grid).mesh
     assert len(mesh) == 0
-    surface = extract(torch.ones(2, grid.num_vertices), grid, repair=False)
+    surface = extract(torch.ones(2, grid.num_vertices), grid, fallback=False)
     assert surface.mesh.faces.shape == (0, 3)
     assert surface.empty.tolist() == [True, True]

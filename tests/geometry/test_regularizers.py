@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from geometry.extraction import Surface, extract
-from geometry.regularizers import floater_loss, loose_share, sdf_sign_loss
+from geometry.extraction import ExtractedSurface
+from geometry.regularizers import floater_loss, floater_weights, sdf_sign_loss
 from geometry.tet_grid import TetGrid, tet_grid
 from geometry.topology import components
+from tests.geometry.dense import extract
 
 CENTERS = ((-0.25, 0.0, 0.0), (0.3, 0.0, 0.0))
 
@@ -23,7 +24,7 @@ def balls(grid: TetGrid, *radii: float) -> Tensor:
     return torch.stack(distances).amin(0, keepdim=True)
 
 
-def loss_of(surface: Surface) -> Tensor:
+def loss_of(surface: ExtractedSurface) -> Tensor:
     return floater_loss(surface.mesh, surface.sdf_a, surface.sdf_b)
 
 
@@ -35,7 +36,7 @@ def test_the_small_part_counts_by_its_inner_depth(grid: TetGrid) -> None:
     sdf = balls(grid, 0.2, 0.12).requires_grad_()
     surface = extract(sdf, grid)
     right = surface.mesh.vertices[:, 0] > 0.05
-    share, solid = loose_share(surface.mesh)
+    share, solid = floater_weights(surface.mesh)
     assert torch.equal(share > 0, right) and solid.all()
     assert share.sum().item() == pytest.approx(1)
     inner = torch.minimum(surface.sdf_a, surface.sdf_b)
@@ -53,7 +54,7 @@ def test_a_cavity_is_filled(grid: TetGrid) -> None:
     sdf = hollow.requires_grad_()
     surface = extract(sdf, grid)
     assert components(surface.mesh) == 2
-    share, solid = loose_share(surface.mesh)
+    share, solid = floater_weights(surface.mesh)
     assert share.any() and not solid[share > 0].any()
     (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
     assert (gradient[0][gradient[0] != 0] > 0).all(), "the SDF falls: the cavity closes"

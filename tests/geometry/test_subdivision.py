@@ -3,22 +3,22 @@ import math
 import pytest
 import torch
 
-from geometry.extraction import extract
 from geometry.subdivision import subdivide
 from geometry.tet_grid import tet_grid, tet_volumes
 from geometry.topology import euler_number, is_watertight, signed_volume
+from tests.geometry.dense import extract
 from tests.geometry.fields import sphere
 
 
-@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
-def test_splitting_keeps_volume_and_shapes(lattice: str) -> None:
-    grid = tet_grid(lattice, 4)
+@pytest.mark.parametrize("layout", ["bcc", "kuhn"])
+def test_splitting_keeps_volume_and_shapes(layout: str) -> None:
+    grid = tet_grid(layout, 4)
     fine = subdivide(grid, torch.where(torch.arange(grid.num_vertices) == grid.center, -1.0, 1.0)).grid
     volumes = tet_volumes(fine.positions.double(), fine.tets)
     coarse = tet_volumes(grid.positions.double(), grid.tets)[0]
     assert torch.allclose(volumes, (coarse / 8).expand_as(volumes), rtol=1e-4)
     lengths = (fine.positions[fine.edges[:, 0]] - fine.positions[fine.edges[:, 1]]).norm(dim=1) / fine.cell
-    shapes = {"bcc": [0.75**0.5, 1.0], "kuhn": [1.0, 2**0.5, 3**0.5]}[lattice]
+    shapes = {"bcc": [0.75**0.5, 1.0], "kuhn": [1.0, 2**0.5, 3**0.5]}[layout]
     interior = fine.edges[~fine.boundary[fine.edges].any(1)]
     inner = (fine.positions[interior[:, 0]] - fine.positions[interior[:, 1]]).norm(dim=1) / fine.cell
     assert all(min(abs(length - shape) for shape in shapes) < 1e-4 for length in inner.unique().tolist())

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from geometry.extraction import extract
 from geometry.mesh import Mesh
 from geometry.normals import vertex_normals
 from geometry.surface_sampling import sample_surface
 from geometry.tet_grid import tet_grid
+from tests.geometry.dense import extract
 from tests.geometry.fields import sphere, torus
 
 

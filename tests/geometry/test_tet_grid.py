@@ -15,7 +15,7 @@ BCC_COUNTS = {
     36: (97309, 559872, 664956),
     40: (132921, 768000, 910520),
 }
-LATTICES = [("bcc", 1), ("bcc", 2), ("bcc", 5), ("kuhn", 1), ("kuhn", 4)]
+LAYOUTS = [("bcc", 1), ("bcc", 2), ("bcc", 5), ("kuhn", 1), ("kuhn", 4)]
 
 
 @pytest.mark.parametrize("cells", BCC_COUNTS)
@@ -28,11 +28,11 @@ def test_counts(cells: int) -> None:
     assert vertices == (cells + 1) ** 3 + cells**3
 
 
-@pytest.mark.parametrize(("lattice", "cells"), LATTICES)
-def test_fills_the_box_with_positive_congruent_volumes(lattice: str, cells: int) -> None:
-    grid = tet_grid(lattice, cells, 1.5)
+@pytest.mark.parametrize(("layout", "cells"), LAYOUTS)
+def test_fills_the_box_with_positive_congruent_volumes(layout: str, cells: int) -> None:
+    grid = tet_grid(layout, cells, 1.5)
     volumes = tet_volumes(grid.positions.double(), grid.tets)
-    expected = grid.cell**3 / (12 if lattice == "bcc" else 6)
+    expected = grid.cell**3 / (12 if layout == "bcc" else 6)
     assert torch.allclose(volumes, torch.full_like(volumes, expected), rtol=1e-5)
     assert abs(volumes.sum().item() / 1.5**3 - 1) < 1e-6
     assert grid.positions.amin(0).tolist() == [-0.75] * 3
@@ -41,9 +41,9 @@ def test_fills_the_box_with_positive_congruent_volumes(lattice: str, cells: int)
         assert torch.equal(grid.positions[:, axis].unique(), -grid.positions[:, axis].unique().flip(0))
 
 
-@pytest.mark.parametrize(("lattice", "cells"), LATTICES)
-def test_faces_meet_exactly_and_outer_ones_lie_on_the_box(lattice: str, cells: int) -> None:
-    grid = tet_grid(lattice, cells)
+@pytest.mark.parametrize(("layout", "cells"), LAYOUTS)
+def test_faces_meet_exactly_and_outer_ones_lie_on_the_box(layout: str, cells: int) -> None:
+    grid = tet_grid(layout, cells)
     tets = grid.tets.numpy()
     triples = np.sort(np.concatenate([tets[:, list(c)] for c in itertools.combinations(range(4), 3)]), 1)
     faces, uses = np.unique(triples, axis=0, return_counts=True)
@@ -59,9 +59,9 @@ def test_faces_meet_exactly_and_outer_ones_lie_on_the_box(lattice: str, cells: i
     assert int(grid.boundary.sum()) == (cells + 1) ** 3 - max(cells - 1, 0) ** 3
 
 
-@pytest.mark.parametrize(("lattice", "cells"), LATTICES)
-def test_edges_are_unique_sorted_and_match_the_table(lattice: str, cells: int) -> None:
-    grid = tet_grid(lattice, cells)
+@pytest.mark.parametrize(("layout", "cells"), LAYOUTS)
+def test_edges_are_unique_sorted_and_match_the_table(layout: str, cells: int) -> None:
+    grid = tet_grid(layout, cells)
     edges = grid.edges.long()
     assert (edges[:, 0] < edges[:, 1]).all()
     keys = edges[:, 0] * grid.num_vertices + edges[:, 1]
@@ -77,24 +77,24 @@ def test_connect_of_two_tetrahedra() -> None:
     assert tet_edges.tolist() == [[0, 1, 2, 3, 4, 6], [4, 6, 8, 3, 5, 7]]
 
 
-@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
+@pytest.mark.parametrize("layout", ["bcc", "kuhn"])
 @pytest.mark.parametrize("cells", [3, 6])
-def test_blocks_say_where_the_vertices_lie(lattice: str, cells: int) -> None:
-    grid = tet_grid(lattice, cells, 2.0)
+def test_cubic_grids_say_where_the_vertices_lie(layout: str, cells: int) -> None:
+    grid = tet_grid(layout, cells, 2.0)
     rebuilt = []
-    for block in grid.blocks:
-        assert block.start == sum(len(part) for part in rebuilt)
-        axis = block.first + block.step * torch.arange(block.side)
+    for cubic in grid.cubic_grids:
+        assert cubic.start == sum(len(part) for part in rebuilt)
+        axis = cubic.first + cubic.step * torch.arange(cubic.side)
         rebuilt.append(torch.cartesian_prod(axis, axis, axis))
     assert torch.allclose(torch.cat(rebuilt), grid.positions, atol=1e-6)
 
 
-@pytest.mark.parametrize(("lattice", "cells"), [*LATTICES, ("bcc", 4), ("bcc", 7)])
-def test_center_is_the_vertex_nearest_to_the_origin(lattice: str, cells: int) -> None:
-    grid = tet_grid(lattice, cells)
+@pytest.mark.parametrize(("layout", "cells"), [*LAYOUTS, ("bcc", 4), ("bcc", 7)])
+def test_center_is_the_vertex_nearest_to_the_origin(layout: str, cells: int) -> None:
+    grid = tet_grid(layout, cells)
     distance = grid.positions.norm(dim=1)
     assert distance[grid.center] == distance.min()
-    if lattice == "bcc":
+    if layout == "bcc":
         assert distance[grid.center] == 0
 
 
@@ -141,7 +141,7 @@ def test_to_the_same_device_is_free() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("fcc", 4, 1.0), "expected lattice 'bcc' or 'kuhn', got 'fcc'"),
+        (("fcc", 4, 1.0), "expected layout 'bcc' or 'kuhn', got 'fcc'"),
         (("bcc", 0, 1.0), "expected at least one cell, got 0"),
         (("bcc", 4, 0.0), "expected a box side above 0, got 0.0"),
     ],

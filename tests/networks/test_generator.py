@@ -141,7 +141,7 @@ def test_starts_as_a_sphere_and_deforms_within_its_bound() -> None:
     cell = generator.geometry.grid.cell
     assert abs(float(radii.mean()) - config.geometry.sphere_radius) < cell
     assert float(radii.std()) < 1.5 * cell
-    assert not surface.empty.any() and surface.repair_loss.item() == 0
+    assert not surface.empty.any() and surface.fallback_surface_loss.item() == 0
     w_geo, w_tex = generator.map(*latents(config, 1))
     planes, _ = generator.planes(w_geo, w_tex)
     assert not generator.geometry.flipped_share(planes, geometry_styles(generator, w_geo)).any()
@@ -156,7 +156,7 @@ def test_an_empty_sample_is_repaired_alone_and_led_back() -> None:
     surface = generator.mesh(w_geo)
     assert surface.empty.tolist() == [True, True]
     assert surface.mesh.face_offsets.diff().min() > 0
-    surface.repair_loss.backward()
+    surface.fallback_surface_loss.backward()
     assert head.layers[-1].bias.grad.item() > 0  # descent lowers the SDF
 
 
@@ -168,8 +168,10 @@ def test_joined_parts_are_one_and_the_network_is_drawn_to_them() -> None:
     before, after = loose.mesh(w_geo), joined.mesh(w_geo)
     assert max(count_solids(before.mesh[b]) for b in range(4)) > 1
     assert [count_solids(after.mesh[b]) for b in range(4)] == [1] * 4  # cavities stay
-    assert after.replaced > 0 and after.repair_loss > 0
-    (gradient,) = torch.autograd.grad(after.repair_loss, list(joined.geometry.sdf.layers[-1].parameters())[:1])
+    assert after.replaced > 0 and after.fallback_surface_loss > 0
+    (gradient,) = torch.autograd.grad(
+        after.fallback_surface_loss, list(joined.geometry.sdf.layers[-1].parameters())[:1]
+    )
     assert gradient.abs().sum() > 0
 
 

@@ -75,10 +75,10 @@ def test_what_is_one_part_or_none_comes_back_as_it_was() -> None:
         assert torch.equal(after.view(torch.int32), before.view(torch.int32))
 
 
-@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
+@pytest.mark.parametrize("layout", ["bcc", "kuhn"])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.3])
-def test_noise_becomes_one_part_within_the_box(lattice: str, share: float) -> None:
-    grid = tet_grid(lattice, 7)
+def test_noise_becomes_one_part_within_the_box(layout: str, share: float) -> None:
+    grid = tet_grid(layout, 7)
     sdf = torch.rand(4, grid.num_vertices, generator=torch.Generator().manual_seed(0)) - share
     sdf[:, grid.boundary] = 0.1
     joined = connect_components(sdf, grid.edges, grid.boundary, 0.5, 0.05)

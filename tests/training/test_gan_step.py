@@ -142,7 +142,7 @@ def test_statistics_of_a_step():
     expected |= {
         f"{kind}_{head}" for head in heads for kind in ("logits/real", "logits/fake", "sign/real", "sign/fake")
     }
-    expected |= {"r1/rgb", "r1/mask", "loss/generator", "loss/sdf_sign", "loss/repair"}
+    expected |= {"r1/rgb", "r1/mask", "loss/generator", "loss/sdf_sign", "loss/fallback_surface"}
     expected |= {"coverage/real", "coverage/fake", "geometry/empty", "geometry/faces"}
     expected |= {"gradient/generator", "gradient/discriminators"}
     assert expected == set(means)
@@ -207,7 +207,7 @@ def two_ranks(tmp_path_factory):
 @pytest.mark.parametrize("case", CASES)
 def test_two_ranks_are_one_rank(two_ranks, case):
     train_state, means = tiny.run_steps(_shared_config(case), 4, eps=EPS)
-    assert (means["loss/repair"] > 0) == (case == "wild")
+    assert (means["loss/fallback_surface"] > 0) == (case == "wild")
     results = [torch.load(two_ranks / f"{case}{rank}.pt", weights_only=True) for rank in (0, 1)]
     start = tiny.tensors_of(build_train_state(_shared_config(case), Ranks()))
     for name, value in tiny.tensors_of(train_state).items():

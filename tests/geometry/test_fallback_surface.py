@@ -1,11 +1,12 @@
 import torch
 import torch.nn.functional as F
 
-from geometry.extraction import build_surface, extract, find_surface
-from geometry.regularizers import repair_loss, sdf_sign_loss
-from geometry.repair import empty_samples, join_loose_parts, repair_empty, seal_boundary
+from geometry.extraction import build_surface, find_surface
+from geometry.fallback_surface import add_fallback_surface, close_boundary, connect_inside, empty_samples
+from geometry.regularizers import fallback_surface_loss, sdf_sign_loss
 from geometry.tet_grid import tet_grid
 from geometry.topology import components
+from tests.geometry.dense import extract
 from tests.geometry.fields import sphere
 
 GRID = tet_grid("bcc", 5)
@@ -23,7 +24,7 @@ def test_empty_samples() -> None:
 
 def test_repair_touches_only_the_samples_and_vertices_concerned() -> None:
     before = batch()
-    after, empty = repair_empty(before, GRID)
+    after, empty = add_fallback_surface(before, GRID)
     assert empty.tolist() == [True, True, False, True]
     assert torch.equal(after[2], before[2])
     push = 0.5 * GRID.cell
@@ -37,7 +38,7 @@ def test_repair_touches_only_the_samples_and_vertices_concerned() -> None:
 
 def test_repair_detaches_only_the_samples_concerned() -> None:
     sdf = batch().requires_grad_()
-    repair_empty(sdf, GRID)[0].sum().backward()
+    add_fallback_surface(sdf, GRID)[0].sum().backward()
     assert sdf.grad is not None
     assert sdf.grad.any(1).tolist() == [False, False, True, False]
     assert (sdf.grad[2] == 1).all()
@@ -45,14 +46,16 @@ def test_repair_detaches_only_the_samples_concerned() -> None:
 
 def test_repair_does_not_depend_on_the_batch() -> None:
     for b in range(4):
-        assert torch.equal(repair_empty(batch(), GRID)[0][b], repair_empty(batch()[b : b + 1], GRID)[0][0])
+        assert torch.equal(
+            add_fallback_surface(batch(), GRID)[0][b], add_fallback_surface(batch()[b : b + 1], GRID)[0][0]
+        )
 
 
 def test_seal_raises_the_boundary_alone() -> None:
-    sealed = seal_boundary(-torch.ones(1, GRID.num_vertices), GRID)[0]
+    sealed = close_boundary(-torch.ones(1, GRID.num_vertices), GRID)[0]
     assert torch.allclose(sealed[GRID.boundary], torch.tensor(0.05 * GRID.cell))
     assert (sealed[~GRID.boundary] == -1).all()
-    assert torch.equal(seal_boundary(batch()[2:3], GRID), batch()[2:3])
+    assert torch.equal(close_boundary(batch()[2:3], GRID), batch()[2:3])
 
 
 def test_sign_loss_is_the_cross_entropy_with_the_other_sign() -> None:
@@ -96,7 +99,7 @@ def test_joining_closes_the_crack_and_removes_the_crumb() -> None:
     grid = tet_grid("bcc", 24)
     sdf = bar_with_a_crack(grid)
     assert components(extract(sdf, grid).mesh) == 3
-    joined = join_loose_parts(sdf, grid)
+    joined = connect_inside(sdf, grid)
     assert components(extract(joined, grid).mesh) == 1
     changed = (joined != sdf)[0]
     gone, bridge = changed & (sdf[0] < 0), changed & (sdf[0] >= 0)
@@ -110,12 +113,12 @@ def test_joining_closes_the_crack_and_removes_the_crumb() -> None:
 def test_a_joined_surface_is_found_and_the_network_is_drawn_to_it() -> None:
     grid = tet_grid("bcc", 24)
     sdf = bar_with_a_crack(grid)
-    found = find_surface(sdf, grid, join=True)
+    found = find_surface(sdf, grid, connected=True)
     network = sdf.reshape(-1)[found.active].requires_grad_()
     surface = build_surface(found, grid, network)
     assert components(surface.mesh) == 1
     assert found.replaced.any()
-    loss = repair_loss(network, found.values, found.replaced)
+    loss = fallback_surface_loss(network, found.values, found.replaced)
     (gradient,) = torch.autograd.grad(loss, network)
     # Down the gradient the network goes below zero along the bridge, and is left alone elsewhere.
     assert (gradient[found.replaced] > 0).all()
@@ -124,5 +127,5 @@ def test_a_joined_surface_is_found_and_the_network_is_drawn_to_it() -> None:
 
 def test_joining_leaves_the_boundary_outside() -> None:
     grid = tet_grid("bcc", 8)
-    sealed = seal_boundary(torch.randn(3, grid.num_vertices, generator=torch.Generator().manual_seed(0)), grid)
-    assert torch.equal(join_loose_parts(sealed, grid)[:, grid.boundary], sealed[:, grid.boundary])
+    sealed = close_boundary(torch.randn(3, grid.num_vertices, generator=torch.Generator().manual_seed(0)), grid)
+    assert torch.equal(connect_inside(sealed, grid)[:, grid.boundary], sealed[:, grid.boundary])
