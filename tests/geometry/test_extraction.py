@@ -62,7 +62,7 @@ def test_any_signs_give_a_closed_manifold_inside_the_box(layout: str) -> None:
     assert degenerate_faces(mesh) == 0
 
 
-def test_without_the_seal_only_the_box_is_open() -> None:
+def test_without_closing_the_boundary_meshes_are_open_only_at_the_box() -> None:
     grid = tet_grid("bcc", 7)
     mesh = extract(noise(grid.positions)[None], grid, deformation(grid, 1), closed=False).mesh
     counts = edge_counts(mesh)
@@ -86,7 +86,7 @@ def test_zeros_and_surfaces_through_vertices_leave_no_degenerate_faces() -> None
 
 
 @pytest.mark.parametrize("mode", ["require", "reference"])
-def test_sparse_and_dense_paths_agree_bitwise(mode: str) -> None:
+def test_sparse_and_dense_evaluation_agree_bitwise(mode: str) -> None:
     grid = tet_grid("bcc", 9)
     sdf = torch.stack([sphere(grid.positions), torus(grid.positions)])
     moved = deformation(grid, 2)
@@ -157,7 +157,7 @@ def test_gradcheck_of_extracted_vertices() -> None:
     assert torch.autograd.gradcheck(lambda s, d: extract(s, grid, d).mesh.vertices, leaves, eps=1e-7, atol=1e-5)
 
 
-def test_repaired_and_sealed_vertices_pass_no_gradient() -> None:
+def test_replaced_vertices_pass_no_gradient() -> None:
     grid = tet_grid("bcc", 6)
     sdf = torch.stack([torch.ones(grid.num_vertices), -torch.ones(grid.num_vertices), sphere(grid.positions, 0.6)])
     s = sdf.clone().requires_grad_()
@@ -189,7 +189,7 @@ def test_repair_loss_pulls_only_replaced_vertices() -> None:
     assert fallback_surface_loss(sdf[1][without.active], without.values, without.replaced) == 0
 
 
-def test_empty_batch_and_no_repair() -> None:
+def test_empty_batch_and_no_fallback() -> None:
     grid = tet_grid("bcc", 4)
     mesh = extract(torch.zeros(0, grid.num_vertices), grid).mesh
     assert len(mesh) == 0

@@ -22,7 +22,7 @@ def test_empty_samples() -> None:
     assert empty_samples(batch()).tolist() == [True, True, False, True]
 
 
-def test_repair_touches_only_the_samples_and_vertices_concerned() -> None:
+def test_the_fallback_changes_only_empty_samples_and_few_vertices() -> None:
     before = batch()
     after, empty = add_fallback_surface(before, GRID)
     assert empty.tolist() == [True, True, False, True]
@@ -36,7 +36,7 @@ def test_repair_touches_only_the_samples_and_vertices_concerned() -> None:
     assert not empty_samples(after).any()
 
 
-def test_repair_detaches_only_the_samples_concerned() -> None:
+def test_the_fallback_detaches_only_empty_samples() -> None:
     sdf = batch().requires_grad_()
     add_fallback_surface(sdf, GRID)[0].sum().backward()
     assert sdf.grad is not None
@@ -44,17 +44,16 @@ def test_repair_detaches_only_the_samples_concerned() -> None:
     assert (sdf.grad[2] == 1).all()
 
 
-def test_repair_does_not_depend_on_the_batch() -> None:
+def test_the_fallback_does_not_depend_on_the_batch() -> None:
+    together, _ = add_fallback_surface(batch(), GRID)
     for b in range(4):
-        assert torch.equal(
-            add_fallback_surface(batch(), GRID)[0][b], add_fallback_surface(batch()[b : b + 1], GRID)[0][0]
-        )
+        assert torch.equal(together[b], add_fallback_surface(batch()[b : b + 1], GRID)[0][0])
 
 
-def test_seal_raises_the_boundary_alone() -> None:
-    sealed = close_boundary(-torch.ones(1, GRID.num_vertices), GRID)[0]
-    assert torch.allclose(sealed[GRID.boundary], torch.tensor(0.05 * GRID.cell))
-    assert (sealed[~GRID.boundary] == -1).all()
+def test_closing_the_boundary_raises_boundary_vertices_alone() -> None:
+    closed = close_boundary(-torch.ones(1, GRID.num_vertices), GRID)[0]
+    assert torch.allclose(closed[GRID.boundary], torch.tensor(0.05 * GRID.cell))
+    assert (closed[~GRID.boundary] == -1).all()
     assert torch.equal(close_boundary(batch()[2:3], GRID), batch()[2:3])
 
 
@@ -86,33 +85,33 @@ def test_sign_loss_of_nothing_is_zero_and_differentiable() -> None:
     assert F.mse_loss(loss, torch.tensor(0.0)) == 0
 
 
-def bar_with_a_crack(grid) -> torch.Tensor:
-    """A bar along x, cut at x = 0.05 by a gap, and a crumb far above it: [1, V], world units."""
+def cracked_bar_and_floater(grid) -> torch.Tensor:
+    """A bar along x with a gap at x = 0.05, and a floater far above it: [1, V], world units."""
     x, y, z = grid.positions.unbind(-1)
     bar = torch.maximum(torch.hypot(y, z) - 0.08, x.abs() - 0.35)
     gap = 0.03 - (x - 0.05).abs()
-    crumb = (grid.positions - torch.tensor([0.0, 0.35, 0.0])).norm(dim=-1) - 0.04
-    return torch.minimum(torch.maximum(bar, gap), crumb)[None]
+    floater = (grid.positions - torch.tensor([0.0, 0.35, 0.0])).norm(dim=-1) - 0.04
+    return torch.minimum(torch.maximum(bar, gap), floater)[None]
 
 
-def test_joining_closes_the_crack_and_removes_the_crumb() -> None:
+def test_connecting_bridges_the_gap_and_removes_the_floater() -> None:
     grid = tet_grid("bcc", 24)
-    sdf = bar_with_a_crack(grid)
+    sdf = cracked_bar_and_floater(grid)
     assert components(extract(sdf, grid).mesh) == 3
-    joined = connect_inside(sdf, grid)
-    assert components(extract(joined, grid).mesh) == 1
-    changed = (joined != sdf)[0]
+    connected = connect_inside(sdf, grid)
+    assert components(extract(connected, grid).mesh) == 1
+    changed = (connected != sdf)[0]
     gone, bridge = changed & (sdf[0] < 0), changed & (sdf[0] >= 0)
     assert (grid.positions[gone][:, 1] > 0.25).all()
     assert gone.any()
     assert ((grid.positions[bridge] - torch.tensor([0.05, 0.0, 0.0])).abs() < 0.1).all()
     assert 1 <= int(bridge.sum()) <= 6
-    assert (joined[0, bridge] == -0.5 * grid.cell).all()
+    assert (connected[0, bridge] == -0.5 * grid.cell).all()
 
 
-def test_a_joined_surface_is_found_and_the_network_is_drawn_to_it() -> None:
+def test_the_fallback_loss_leads_the_network_to_the_connected_surface() -> None:
     grid = tet_grid("bcc", 24)
-    sdf = bar_with_a_crack(grid)
+    sdf = cracked_bar_and_floater(grid)
     found = find_surface(sdf, grid, connected=True)
     network = sdf.reshape(-1)[found.active].requires_grad_()
     surface = build_surface(found, grid, network)
@@ -120,12 +119,12 @@ def test_a_joined_surface_is_found_and_the_network_is_drawn_to_it() -> None:
     assert found.replaced.any()
     loss = fallback_surface_loss(network, found.values, found.replaced)
     (gradient,) = torch.autograd.grad(loss, network)
-    # Down the gradient the network goes below zero along the bridge, and is left alone elsewhere.
+    # A step against the gradient lowers the SDF along the bridge and changes nothing elsewhere.
     assert (gradient[found.replaced] > 0).all()
     assert (gradient[~found.replaced] == 0).all()
 
 
-def test_joining_leaves_the_boundary_outside() -> None:
+def test_connecting_leaves_the_boundary_outside() -> None:
     grid = tet_grid("bcc", 8)
-    sealed = close_boundary(torch.randn(3, grid.num_vertices, generator=torch.Generator().manual_seed(0)), grid)
-    assert torch.equal(connect_inside(sealed, grid)[:, grid.boundary], sealed[:, grid.boundary])
+    closed = close_boundary(torch.randn(3, grid.num_vertices, generator=torch.Generator().manual_seed(0)), grid)
+    assert torch.equal(connect_inside(closed, grid)[:, grid.boundary], closed[:, grid.boundary])

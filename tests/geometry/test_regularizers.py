@@ -1,4 +1,4 @@
-"""What keeps surfaces clean."""
+"""Losses against floaters and cavities."""
 
 import pytest
 import torch
@@ -28,17 +28,17 @@ def loss_of(surface: ExtractedSurface) -> Tensor:
     return floater_loss(surface.mesh, surface.sdf_a, surface.sdf_b)
 
 
-def test_one_part_costs_nothing(grid: TetGrid) -> None:
+def test_a_single_component_costs_nothing(grid: TetGrid) -> None:
     assert loss_of(extract(balls(grid, 0.2).repeat(3, 1), grid)).item() == 0
 
 
-def test_the_small_part_counts_by_its_inner_depth(grid: TetGrid) -> None:
+def test_a_floater_costs_its_mean_inner_depth(grid: TetGrid) -> None:
     sdf = balls(grid, 0.2, 0.12).requires_grad_()
     surface = extract(sdf, grid)
     right = surface.mesh.vertices[:, 0] > 0.05
-    share, solid = floater_weights(surface.mesh)
-    assert torch.equal(share > 0, right) and solid.all()
-    assert share.sum().item() == pytest.approx(1)
+    weights, solid = floater_weights(surface.mesh)
+    assert torch.equal(weights > 0, right) and solid.all()
+    assert weights.sum().item() == pytest.approx(1)
     inner = torch.minimum(surface.sdf_a, surface.sdf_b)
     assert loss_of(surface).item() == pytest.approx(-inner[right].mean().item())
     both = extract(torch.cat([sdf, balls(grid, 0.2)]), grid)
@@ -46,7 +46,7 @@ def test_the_small_part_counts_by_its_inner_depth(grid: TetGrid) -> None:
     (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
     touched = gradient[0] != 0
     assert touched.any() and (grid.positions[touched, 0] > 0.05).all()
-    assert (gradient[0][touched] < 0).all(), "a step against the gradient raises the SDF: the part shrinks"
+    assert (gradient[0][touched] < 0).all(), "a step against the gradient raises the SDF: the floater shrinks"
 
 
 def test_a_cavity_is_filled(grid: TetGrid) -> None:
@@ -54,8 +54,8 @@ def test_a_cavity_is_filled(grid: TetGrid) -> None:
     sdf = hollow.requires_grad_()
     surface = extract(sdf, grid)
     assert components(surface.mesh) == 2
-    share, solid = floater_weights(surface.mesh)
-    assert share.any() and not solid[share > 0].any()
+    weights, solid = floater_weights(surface.mesh)
+    assert weights.any() and not solid[weights > 0].any()
     (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
     assert (gradient[0][gradient[0] != 0] > 0).all(), "the SDF falls: the cavity closes"
 
