@@ -34,7 +34,6 @@ from networks.generator import Generator
 from networks.pretrained import load_generator_file, network_file
 from torch_utils import distributed
 from torch_utils.checkpoint import code_version
-from torch_utils.devices import pick_device
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 from torch_utils.progress import progress_bar
@@ -72,10 +71,10 @@ def run_evaluation(options: Options) -> Report:
     """
     start = time.monotonic()
     protocol = resolved_protocol(options)
-    ranks = distributed.start("cpu" if options.device == "cpu" else "auto")
+    ranks = distributed.start(options.device)
     try:
         dataset = open_dataset(options.data) if options.data else None
-        device = ranks.device if ranks.world > 1 else pick_device(options.device)
+        device = ranks.device
         conditions = Conditions(options.caption, parse_attributes(options.attributes))
         models = _load_models(options, conditions, protocol, device)
         generator, nimg = _load_generator(options, device)

@@ -143,17 +143,20 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
     from dataset_tool.render.render_shape import RenderSettings
     from dataset_tool.sources.find_shapes import find_shapes
     from rendering.camera_distribution import load_camera_distribution
+    from torch_utils.devices import parse_device, pick_device
     from torch_utils.progress import progress_bar
 
     camera_distribution = load_camera_distribution(camera)
     category = options["category"] or (camera_distribution.name if camera_distribution.name in SCALES else "object")
-    names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "device", "fit", "seed"]
+    names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "fit", "seed"]
     names += ["image_format", "backend", "allow_outside"]
     settings = RenderSettings(
         camera_distribution=camera_distribution,
         scale=options["scale"] or SCALES.get(camera_distribution.name, DEFAULT_SCALE),
         supersample=int(supersample),
         extras=tuple(sorted(set(options["extras"]))),
+        # Blender finds its own devices, whatever torch was built for.
+        device=str((pick_device if options["renderer"] == "built-in" else parse_device)(options["device"])),
         **{name: options[name] for name in names},
     )
     settings.check()

@@ -30,7 +30,7 @@ import click
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, do a few steps, say time and memory; write nothing.")
 @click.option("--benchmark", is_flag=True, help="Images a second and the share of each phase; write nothing.")
-@click.option("--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]))
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--quiet", is_flag=True, help="Say only what needs attention.")
 def train(
     config_name: str | None,

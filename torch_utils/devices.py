@@ -1,23 +1,32 @@
 """Where to compute, and copies between host and device that nothing waits for."""
 
+import re
+
 import torch
 from torch import Tensor
 
 from torch_utils.errors import UserError
 
 
+def parse_device(name: str) -> torch.device:
+    """A device from "cpu", "cuda" or "cuda:N", whether this machine has it or not. UserError for anything else."""
+    if not re.fullmatch(r"cpu|cuda(:\d{1,2})?", name):
+        raise UserError(f"device {name}: expected auto, cpu, cuda or cuda:N")
+    return torch.device(name)
+
+
 def pick_device(name: str) -> torch.device:
-    """A device from "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N". Raises UserError for anything else."""
+    """A device of this machine, from "auto" (CUDA where there is a card), "cpu", "cuda" or "cuda:N".
+
+    UserError for anything else, and for a card that is missing.
+    """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"--device {name}: expected auto, cpu, cuda or cuda:N") from None
-    if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {name}: expected auto, cpu, cuda or cuda:N")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"--device {name}: torch sees {torch.cuda.device_count()} CUDA devices; try --device cpu")
+    device = parse_device(name)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        cards = ", ".join(f"cuda:{index}" for index in range(count)) or "no CUDA card"
+        raise UserError(f"device {name}: torch finds {cards}; use cpu, or see `tetragan doctor`")
     return device
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 
+from torch_utils.devices import pick_device
 from torch_utils.errors import UserError
 
 
@@ -38,19 +39,19 @@ class Ranks:
         return slice(self.rank * share, (self.rank + 1) * share)
 
 
-def start(device_type: str = "auto") -> Ranks:
+def start(device_name: str = "auto") -> Ranks:
     """Join the ranks that `torchrun` started, or be the only one.
 
-    device_type: "cpu" (gloo), "cuda" (nccl, one device a rank) or "auto" (cuda where there is one).
+    device_name: "cpu" (gloo), "cuda" (nccl, one card a rank), "auto" (cuda where there is a card), or, for a single
+    process, "cuda:N". UserError for a card that is missing, and for one card named for several ranks.
     """
-    if device_type == "auto":
-        device_type = "cuda" if torch.cuda.is_available() else "cpu"
-    if device_type == "cuda" and not torch.cuda.is_available():
-        raise UserError("device cuda: no CUDA device is visible; run without it, or see `tetragan doctor`")
     world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    device = torch.device(device_type, local) if device_type == "cuda" else torch.device(device_type)
+    device = pick_device(device_name)
     if device.type == "cuda":
+        if device.index is not None and world > 1:
+            raise UserError(f"device {device_name}: each of the {world} ranks takes its own card; use cuda")
+        if device.index is None:
+            device = pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
         torch.cuda.set_device(device)
     if world > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from dataset_tool.format.writer import ShapeRecord, shape_folder, write_shape
 from dataset_tool.render.blender import SAMPLES, blender_views, find_blender
@@ -61,15 +60,13 @@ class RenderSettings:
     fit: bool = False
 
     def check(self) -> None:
-        """UserError for choices that do not go together, and for a renderer or a device that is not here."""
+        """UserError for choices that do not go together, and for a renderer that is not installed."""
         if self.renderer == "blender":
             find_blender()
             if self.occlusion or set(self.extras) - {"mask"}:
                 raise UserError("--renderer blender: has no --occlusion and, of --extra, mask only; use built-in")
         if self.occlusion and self.shading != "soft":
             raise UserError("--occlusion: darkens light, and --shading albedo has none; add --shading soft")
-        # Blender finds its own devices, whatever torch was built for.
-        check_device(self.device, must_exist=self.renderer == "built-in")
 
     def facts(self) -> dict[str, Any]:
         """What dataset.json says about the renderer; choices that are as usual go without saying."""
@@ -95,15 +92,6 @@ class ShapeReport:
     warnings: tuple[str, ...] = ()
     failure: str | None = None
     fatal: bool = False
-
-
-def check_device(name: str, must_exist: bool = True) -> None:
-    """UserError unless `name` is cpu, or cuda (cuda:1 for the second card), and torch finds it."""
-    kind, _, index = name.partition(":")
-    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
-        raise UserError(f"--device {name}: expected cpu, cuda or cuda:1")
-    if must_exist and kind == "cuda" and torch.cuda.device_count() <= int(index or 0):
-        raise UserError(f"--device {name}: torch finds {torch.cuda.device_count()} CUDA devices; use --device cpu")
 
 
 def shape_seed(seed: int, shape_id: str) -> int:

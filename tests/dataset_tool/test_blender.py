@@ -126,8 +126,8 @@ def test_a_failing_blender_is_one_line_and_names_the_mesh(body, message, tmp_pat
         (("--renderer", "blender", "--extra", "depth"), "has no --occlusion and, of --extra, mask only"),
         (("--renderer", "blender", "--shading", "soft", "--occlusion"), "has no --occlusion"),
         (("--occlusion",), "add --shading soft"),
-        (("--device", "tpu"), "--device tpu: expected cpu, cuda or cuda:1"),
-        (("--device", "cuda:77"), "--device cuda:77: torch finds"),
+        (("--device", "tpu"), "device tpu: expected auto, cpu, cuda or cuda:N"),
+        (("--device", "cuda:77"), "device cuda:77: torch finds"),
     ],
 )
 def test_choices_that_do_not_go_together(options, message, tmp_path, monkeypatch):

@@ -41,6 +41,46 @@ def test_an_unknown_option_is_refused() -> None:
     assert_refused(run("generate", "--netwrok", "x"), "--netwrok")
 
 
+# A call of every verb with --device, up to the point where the device is chosen.
+DEVICE_CALLS = {
+    "train": ["train", "--config", "chair", "--data", "data", "--out", "out"],
+    "generate": ["generate", "--network", "chair-64", "--out", "out"],
+    "interpolate": ["interpolate", "--network", "chair-64", "--out", "out"],
+    "evaluate": ["evaluate", "--network", "chair-64", "--data", "data", "--out", "out"],
+    "dataset render": ["dataset", "render", "meshes", "--out", "out"],
+}
+
+
+def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
+    """Every command by its words, those of groups included."""
+    context, found = click.Context(group), {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found |= (
+            commands(command, f"{prefix}{name} ") if isinstance(command, click.Group) else {f"{prefix}{name}": command}
+        )
+    return found
+
+
+def test_every_verb_with_a_device_is_checked_below() -> None:
+    with_device = {
+        name
+        for name, command in commands(tetragan.cli).items()
+        if any(parameter.name == "device" for parameter in command.params)
+    }
+    assert with_device == DEVICE_CALLS.keys()
+
+
+@pytest.mark.parametrize("verb", DEVICE_CALLS)
+def test_a_card_by_number_is_taken_and_a_missing_one_is_refused(verb, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = run(*DEVICE_CALLS[verb], "--device", "cuda:77")
+    assert_refused(outcome, "device cuda:77: torch finds", "use cpu")
+    assert_refused(run(*DEVICE_CALLS[verb], "--device", "tpu"), "device tpu: expected auto, cpu, cuda or cuda:N")
+    assert not (tmp_path / "out").exists()
+
+
 def test_doctor_reports_kernels_and_packages() -> None:
     outcome = run("doctor")
     assert outcome.status == 0, outcome.stderr

@@ -1,17 +1,49 @@
-"""Copies between host and device."""
+"""Devices by name, and copies between host and device."""
 
 from collections.abc import Iterator
 
 import pytest
 import torch
 
-from torch_utils.devices import Download, upload
+from torch_utils import distributed
+from torch_utils.devices import Download, parse_device, pick_device, upload
+from torch_utils.errors import UserError
 
 
 def test_on_the_cpu_nothing_is_copied():
     values = torch.arange(3.0)
     assert upload(values, "cpu") is values
     assert Download(values).read() is values
+
+
+def test_a_device_is_one_that_this_machine_has(monkeypatch):
+    assert pick_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("cuda:1") == torch.device("cuda", 1) and pick_device("cuda") == torch.device("cuda")
+    with pytest.raises(UserError, match=r"^device cuda:2: torch finds cuda:0, cuda:1; use cpu"):
+        pick_device("cuda:2")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match=r"^device cuda: torch finds no CUDA card; use cpu"):
+        pick_device("cuda")
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:-1", "cuda:x", "cpu:1", "", "mps"])
+def test_a_foreign_device_is_refused(name):
+    for function in (parse_device, pick_device):
+        with pytest.raises(UserError, match=f"^device {name}: expected auto, cpu, cuda or cuda:N$"):
+            function(name)
+
+
+def test_ranks_take_a_card_each_and_one_process_the_card_that_it_names(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", chosen.append)
+    assert distributed.start("cuda:1").device == torch.device("cuda", 1)
+    assert distributed.start("cuda").device == torch.device("cuda", 0)
+    assert chosen == [torch.device("cuda", 1), torch.device("cuda", 0)]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match=r"^device cuda:1: each of the 2 ranks takes its own card; use cuda$"):
+        distributed.start("cuda:1")
 
 
 @pytest.fixture
