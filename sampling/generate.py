@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from mesh_io.write import write_glb, write_obj, write_usdz
+from mesh_io.write import write_mesh
 from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.images import to_uint8
@@ -59,14 +59,6 @@ def textured_mesh(generator: Generator, w_geo: Tensor, w_tex: Tensor, texture_si
         return generator.texture(texture_planes, w_tex, points, torch.tensor([0, len(points)]))
 
     return bake(surface.mesh, color_field, texture_size_px)
-
-
-def write_mesh(path: Path, mesh: Mesh, *, unlit: bool) -> None:
-    """Write a mesh in the format of the ending: glb, obj or usdz. Only GLB can say that a mesh is unlit."""
-    if path.suffix == ".glb":
-        write_glb(path, mesh, unlit=unlit)
-    else:
-        {".obj": write_obj, ".usdz": write_usdz}[path.suffix](path, mesh)
 
 
 def export_meshes(

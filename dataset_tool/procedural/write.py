@@ -52,7 +52,7 @@ def _lines(template: str, table: Array | Indices) -> str:
     return (template * len(table)) % tuple(table.ravel().tolist())
 
 
-def obj_text(shape: ProceduralShape, offset: Array, scale: float) -> str:
+def _obj_text(shape: ProceduralShape, offset: Array, scale: float) -> str:
     """The OBJ file: vertices turned to face −Z, moved by −offset and scaled, one group a part."""
     turn = np.array([-1.0, 1.0, -1.0])
     blocks = [f"# {shape.caption}\nmtllib model_normalized.mtl\n"]
@@ -72,7 +72,7 @@ def obj_text(shape: ProceduralShape, offset: Array, scale: float) -> str:
     return "".join(blocks)
 
 
-def mtl_text(shape: ProceduralShape, images: dict[str, str]) -> str:
+def _mtl_text(shape: ProceduralShape, images: dict[str, str]) -> str:
     """The MTL file; images: file name of every material's texture."""
     blocks = ["# base colors are in the textures\n"]
     for name, material in shape.materials.items():
@@ -132,8 +132,8 @@ def _write_files(shape: ProceduralShape, folder: Path, name: str, source: dict[s
         "source": source,
     }
     models = folder / "models"
-    (models / "model_normalized.obj").write_text(obj_text(shape, centroid, scale), encoding="utf-8")
-    (models / "model_normalized.mtl").write_text(mtl_text(shape, images), encoding="utf-8")
+    (models / "model_normalized.obj").write_text(_obj_text(shape, centroid, scale), encoding="utf-8")
+    (models / "model_normalized.mtl").write_text(_mtl_text(shape, images), encoding="utf-8")
     (models / "model_normalized.json").write_text(json.dumps(record), encoding="utf-8")
     (folder / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 

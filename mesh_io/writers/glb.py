@@ -1,4 +1,4 @@
-"""A `Surface` as the bytes of a GLB file (glTF 2.0, sections 3 and 4.4)."""
+"""An `ExportMesh` as the bytes of a GLB file (glTF 2.0, sections 3 and 4.4)."""
 
 import json
 import struct
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh_io.write import Surface, png_bytes
+from mesh_io.writers.export_mesh import ExportMesh, png_bytes
 
 FLOAT, UINT32, UINT16 = 5126, 5125, 5123
 ARRAY_BUFFER, ELEMENT_ARRAY_BUFFER = 34962, 34963
@@ -48,18 +48,18 @@ class Chunk:
         return len(self.accessors) - 1
 
 
-def glb_bytes(surface: Surface, *, unlit: bool, name: str) -> bytes:
+def glb_bytes(mesh: ExportMesh, *, unlit: bool, name: str) -> bytes:
     """The file's bytes: one node, one mesh, one material, textures inside."""
     chunk = Chunk()
-    attributes = {"POSITION": chunk.accessor(surface.vertices, "VEC3", FLOAT, ARRAY_BUFFER, bounds=True)}
-    if surface.normals is not None:
-        attributes["NORMAL"] = chunk.accessor(surface.normals, "VEC3", FLOAT, ARRAY_BUFFER)
-    textured = surface.base_color is not None or surface.metallic_roughness is not None
-    if surface.uvs is not None and textured:
-        attributes["TEXCOORD_0"] = chunk.accessor(surface.uvs, "VEC2", FLOAT, ARRAY_BUFFER)
-    flat = surface.faces.reshape(-1)
+    attributes = {"POSITION": chunk.accessor(mesh.vertices, "VEC3", FLOAT, ARRAY_BUFFER, bounds=True)}
+    if mesh.normals is not None:
+        attributes["NORMAL"] = chunk.accessor(mesh.normals, "VEC3", FLOAT, ARRAY_BUFFER)
+    textured = mesh.base_color is not None or mesh.metallic_roughness is not None
+    if mesh.uvs is not None and textured:
+        attributes["TEXCOORD_0"] = chunk.accessor(mesh.uvs, "VEC2", FLOAT, ARRAY_BUFFER)
+    flat = mesh.faces.reshape(-1)
     # 65535 itself is the primitive restart value and not allowed as an index.
-    small = len(surface.vertices) <= 65535
+    small = len(mesh.vertices) <= 65535
     indices = chunk.accessor(
         flat.astype(np.uint16) if small else flat, "SCALAR", UINT16 if small else UINT32, ELEMENT_ARRAY_BUFFER
     )
@@ -71,7 +71,7 @@ def glb_bytes(surface: Surface, *, unlit: bool, name: str) -> bytes:
         "meshes": [{"name": name, "primitives": [{"attributes": attributes, "indices": indices, "material": 0}]}],
     }
     images: list[dict[str, Any]] = []
-    document["materials"] = [_material(chunk, surface, unlit, images)]
+    document["materials"] = [_material(chunk, mesh, unlit, images)]
     if images:
         document["textures"] = [{"source": index, "sampler": 0} for index in range(len(images))]
         document["images"] = images
@@ -86,7 +86,7 @@ def glb_bytes(surface: Surface, *, unlit: bool, name: str) -> bytes:
     return _container(document, bytes(chunk.data))
 
 
-def _material(chunk: Chunk, surface: Surface, unlit: bool, images: list[dict[str, Any]]) -> dict[str, Any]:
+def _material(chunk: Chunk, mesh: ExportMesh, unlit: bool, images: list[dict[str, Any]]) -> dict[str, Any]:
     """The material; its images are appended to the chunk and to `images`."""
 
     def texture(name: str, image: NDArray[np.uint8]) -> dict[str, int]:
@@ -94,16 +94,16 @@ def _material(chunk: Chunk, surface: Surface, unlit: bool, images: list[dict[str
         return {"index": len(images) - 1}
 
     rough: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
-    if surface.base_color is not None:
-        rough["baseColorTexture"] = texture("base_color", surface.base_color)
-    if surface.metallic_roughness is not None and not unlit:
+    if mesh.base_color is not None:
+        rough["baseColorTexture"] = texture("base_color", mesh.base_color)
+    if mesh.metallic_roughness is not None and not unlit:
         # glTF: roughness in green, metallic in blue; red is left at one (no occlusion).
-        packed = np.full((*surface.metallic_roughness.shape[:2], 3), 255, np.uint8)
-        packed[..., 1], packed[..., 2] = surface.metallic_roughness[..., 1], surface.metallic_roughness[..., 0]
+        packed = np.full((*mesh.metallic_roughness.shape[:2], 3), 255, np.uint8)
+        packed[..., 1], packed[..., 2] = mesh.metallic_roughness[..., 1], mesh.metallic_roughness[..., 0]
         rough["metallicRoughnessTexture"] = texture("metallic_roughness", packed)
         rough["metallicFactor"] = 1.0
     material: dict[str, Any] = {"name": "surface", "pbrMetallicRoughness": rough}
-    if surface.transparent:
+    if mesh.transparent:
         material["alphaMode"] = "BLEND"
     if unlit:
         material["extensions"] = {"KHR_materials_unlit": {}}

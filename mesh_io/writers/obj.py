@@ -1,29 +1,29 @@
-"""A `Surface` as the text of an OBJ file and its MTL."""
+"""An `ExportMesh` as the text of an OBJ file and its MTL."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh_io.write import Surface
+from mesh_io.writers.export_mesh import ExportMesh
 
 MATERIAL = "surface"
 
 
-def obj_text(surface: Surface, name: str, stem: str) -> str:
+def obj_text(mesh: ExportMesh, name: str, stem: str) -> str:
     """OBJ text; `stem` names the MTL. uvs are flipped: OBJ has v upward. Nine digits hold a float32 exactly."""
     lines = [f"o {name}"]
-    if surface.base_color is not None:
+    if mesh.base_color is not None:
         lines.insert(0, f"mtllib {stem}.mtl")
-    lines.append(_rows("v %.9g %.9g %.9g", surface.vertices))
-    if surface.uvs is not None:
-        lines.append(_rows("vt %.9g %.9g", np.stack([surface.uvs[:, 0], 1 - surface.uvs[:, 1]], axis=1)))
-    if surface.normals is not None:
-        lines.append(_rows("vn %.7g %.7g %.7g", surface.normals))
-    if surface.base_color is not None:
+    lines.append(_rows("v %.9g %.9g %.9g", mesh.vertices))
+    if mesh.uvs is not None:
+        lines.append(_rows("vt %.9g %.9g", np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1)))
+    if mesh.normals is not None:
+        lines.append(_rows("vn %.7g %.7g %.7g", mesh.normals))
+    if mesh.base_color is not None:
         lines.append(f"usemtl {MATERIAL}")
     corner = ["%d"]
-    if surface.uvs is not None or surface.normals is not None:
-        corner = ["%d", "%d" if surface.uvs is not None else "", *(["%d"] if surface.normals is not None else [])]
-    numbers = np.repeat(surface.faces.astype(np.int64) + 1, sum(word == "%d" for word in corner), axis=1)
+    if mesh.uvs is not None or mesh.normals is not None:
+        corner = ["%d", "%d" if mesh.uvs is not None else "", *(["%d"] if mesh.normals is not None else [])]
+    numbers = np.repeat(mesh.faces.astype(np.int64) + 1, sum(word == "%d" for word in corner), axis=1)
     lines.append(_rows("f " + " ".join(["/".join(corner)] * 3), numbers))
     return "\n".join(lines) + "\n"
 

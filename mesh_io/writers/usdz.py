@@ -1,4 +1,4 @@
-"""A `Surface` as the bytes of a USDZ file, through usd-core."""
+"""An `ExportMesh` as the bytes of a USDZ file, through usd-core."""
 
 import tempfile
 from pathlib import Path
@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from mesh_io.write import Surface, png_bytes
+from mesh_io.writers.export_mesh import ExportMesh, png_bytes
 from torch_utils.errors import UserError
 
 
-def usdz_bytes(surface: Surface, name: str) -> bytes:
+def usdz_bytes(mesh: ExportMesh, name: str) -> bytes:
     """The file's bytes: /<name>/mesh with a UsdPreviewSurface, +Y up, meters. UserError without usd-core."""
     try:
         from pxr import Usd, UsdGeom, UsdUtils
@@ -23,8 +23,8 @@ def usdz_bytes(surface: Surface, name: str) -> bytes:
         UsdGeom.SetStageMetersPerUnit(stage, 1.0)
         root = UsdGeom.Xform.Define(stage, f"/{name}")
         stage.SetDefaultPrim(root.GetPrim())
-        mesh = _define_mesh(stage, f"/{name}/mesh", surface)
-        _define_material(stage, f"/{name}/material", surface, Path(folder), mesh)
+        prim = _define_mesh(stage, f"/{name}/mesh", mesh)
+        _define_material(stage, f"/{name}/material", mesh, Path(folder), prim)
         stage.GetRootLayer().Save()
         package = Path(folder) / f"{name}.usdz"
         if not UsdUtils.CreateNewUsdzPackage(str(layer), str(package)):
@@ -32,29 +32,29 @@ def usdz_bytes(surface: Surface, name: str) -> bytes:
         return package.read_bytes()
 
 
-def _define_mesh(stage: Any, path: str, surface: Surface) -> Any:
+def _define_mesh(stage: Any, path: str, mesh: ExportMesh) -> Any:
     from pxr import Sdf, UsdGeom, Vt
 
-    mesh = UsdGeom.Mesh.Define(stage, path)
-    mesh.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(surface.vertices))
-    mesh.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(surface.faces), 3, np.int32)))
-    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(surface.faces.reshape(-1).astype(np.int32)))
-    mesh.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
-    low, high = surface.vertices.min(0), surface.vertices.max(0)
-    mesh.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(np.stack([low, high])))
-    if surface.normals is not None:
-        mesh.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(surface.normals))
-        mesh.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
-    if surface.uvs is not None:
-        flipped = np.stack([surface.uvs[:, 0], 1 - surface.uvs[:, 1]], axis=1).astype(np.float32)  # USD: v is upward
-        primvar = UsdGeom.PrimvarsAPI(mesh).CreatePrimvar(
+    prim = UsdGeom.Mesh.Define(stage, path)
+    prim.CreatePointsAttr(Vt.Vec3fArray.FromNumpy(mesh.vertices))
+    prim.CreateFaceVertexCountsAttr(Vt.IntArray.FromNumpy(np.full(len(mesh.faces), 3, np.int32)))
+    prim.CreateFaceVertexIndicesAttr(Vt.IntArray.FromNumpy(mesh.faces.reshape(-1).astype(np.int32)))
+    prim.CreateSubdivisionSchemeAttr(UsdGeom.Tokens.none)
+    low, high = mesh.vertices.min(0), mesh.vertices.max(0)
+    prim.CreateExtentAttr(Vt.Vec3fArray.FromNumpy(np.stack([low, high])))
+    if mesh.normals is not None:
+        prim.CreateNormalsAttr(Vt.Vec3fArray.FromNumpy(mesh.normals))
+        prim.SetNormalsInterpolation(UsdGeom.Tokens.vertex)
+    if mesh.uvs is not None:
+        flipped = np.stack([mesh.uvs[:, 0], 1 - mesh.uvs[:, 1]], axis=1).astype(np.float32)  # USD: v is upward
+        primvar = UsdGeom.PrimvarsAPI(prim).CreatePrimvar(
             "st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.vertex
         )
         primvar.Set(Vt.Vec2fArray.FromNumpy(flipped))
-    return mesh
+    return prim
 
 
-def _define_material(stage: Any, path: str, surface: Surface, folder: Path, mesh: Any) -> None:
+def _define_material(stage: Any, path: str, mesh: ExportMesh, folder: Path, prim: Any) -> None:
     from pxr import Sdf, UsdShade
 
     material = UsdShade.Material.Define(stage, path)
@@ -63,8 +63,8 @@ def _define_material(stage: Any, path: str, surface: Surface, folder: Path, mesh
     shader.CreateInput("roughness", Sdf.ValueTypeNames.Float).Set(1.0)
     shader.CreateInput("metallic", Sdf.ValueTypeNames.Float).Set(0.0)
     material.CreateSurfaceOutput().ConnectToSource(shader.ConnectableAPI(), "surface")
-    UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
-    if surface.base_color is None and surface.metallic_roughness is None:
+    UsdShade.MaterialBindingAPI.Apply(prim.GetPrim()).Bind(material)
+    if mesh.base_color is None and mesh.metallic_roughness is None:
         return
     reader = UsdShade.Shader.Define(stage, f"{path}/uv")
     reader.CreateIdAttr("UsdPrimvarReader_float2")
@@ -82,15 +82,15 @@ def _define_material(stage: Any, path: str, surface: Surface, folder: Path, mesh
         sampler.CreateInput("st", Sdf.ValueTypeNames.Float2).ConnectToSource(uv)
         return sampler
 
-    if surface.base_color is not None:
-        sampler = texture("base_color", surface.base_color, "sRGB")
+    if mesh.base_color is not None:
+        sampler = texture("base_color", mesh.base_color, "sRGB")
         color = sampler.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
         shader.CreateInput("diffuseColor", Sdf.ValueTypeNames.Color3f).ConnectToSource(color)
-        if surface.transparent:
+        if mesh.transparent:
             alpha = sampler.CreateOutput("a", Sdf.ValueTypeNames.Float)
             shader.CreateInput("opacity", Sdf.ValueTypeNames.Float).ConnectToSource(alpha)
-    if surface.metallic_roughness is not None:
-        packed = np.concatenate([surface.metallic_roughness, surface.metallic_roughness[..., :1]], axis=2)
+    if mesh.metallic_roughness is not None:
+        packed = np.concatenate([mesh.metallic_roughness, mesh.metallic_roughness[..., :1]], axis=2)
         sampler = texture("metallic_roughness", packed, "raw")
         for channel, name in (("r", "metallic"), ("g", "roughness")):
             output = sampler.CreateOutput(channel, Sdf.ValueTypeNames.Float)

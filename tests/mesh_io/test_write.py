@@ -9,7 +9,7 @@ import torch
 
 from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
-from mesh_io.write import write_glb, write_obj, write_usdz
+from mesh_io.write import write_glb, write_mesh, write_obj, write_usdz
 from torch_utils.errors import UserError
 
 
@@ -140,6 +140,17 @@ def test_plain_mesh_and_leftovers(tmp_path):
     document, _ = parsed(tmp_path / "deep" / "a.glb")
     assert document["accessors"][0]["max"] == [1, 1, 0]
     assert document["accessors"][document["meshes"][0]["primitives"][0]["indices"]]["count"] == 3
+
+
+def test_the_ending_chooses_the_format(tmp_path):
+    mesh = textured()
+    write_mesh(tmp_path / "a.glb", mesh, unlit=True)
+    write_glb(tmp_path / "b.glb", mesh, unlit=True, name="a")
+    assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
+    write_mesh(tmp_path / "a.obj", mesh)
+    assert read_mesh(tmp_path / "a.obj").num_faces == read_mesh(tmp_path / "a.glb").num_faces
+    with pytest.raises(UserError, match=r"a\.fbx: .* expected a name that ends in \.glb, \.obj or \.usdz"):
+        write_mesh(tmp_path / "a.fbx", mesh)
 
 
 def test_obj_names_its_files_without_spaces(tmp_path):
