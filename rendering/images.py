@@ -1,16 +1,34 @@
-"""Images of many samples: sheets and strips."""
+"""Images for people to look at: shapes in a light on a light background, and grids of many."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
+from geometry.mesh import Mesh
+from geometry.normals import vertex_normals
+from rendering.ambient_occlusion import sky_maps, sky_visibility
 from rendering.camera import Cameras, fov_from_sensor
+from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
+from rendering.lighting import Shading, Vector, irradiance, linear_to_srgb, sheen, srgb_to_linear
 from torch_utils.files import replacing
+
+# A warm light gray, sRGB: dark and white shapes both stand out from it.
+LIGHT_BACKGROUND: Vector = (0.945, 0.94, 0.93)
+BLACK_BACKGROUND: Vector = (0.0, 0.0, 0.0)
+# Lifts the studio light, which is made for white shapes on black.
+EXPOSURE = 1.1
+# A third of the directions of a rendered dataset: small images of smooth shapes need no more.
+SKY_DIRECTIONS = 24
+SKY_MAP_SIDE = 128
+
+# sRGB colors [P, 3] in [0, 1] of packed surface points [P, 3], world units; point_offsets [B + 1] on the CPU.
+ColorsAt = Callable[[Tensor, Tensor], Tensor]
 
 # The views of sample sheets: the published camera, a little from the right and from above.
 SHEET_AZIMUTH_DEG = 35.0
@@ -24,6 +42,87 @@ def orbit_cameras(
     azimuth = torch.deg2rad(torch.tensor(list(azimuths_deg), dtype=torch.float32))
     elevation = torch.full_like(azimuth, math.radians(elevation_deg))
     return Cameras.orbit(azimuth, elevation, radius, fov_from_sensor(32, 35))
+
+
+@torch.no_grad()
+def preview_images(
+    mesh: Mesh,
+    colors_at: ColorsAt,
+    cameras: Cameras,
+    resolution: int,
+    *,
+    shading: Shading = "soft",
+    background: Vector = LIGHT_BACKGROUND,
+    supersample: int = 2,
+    backend: str = "auto",
+) -> np.ndarray:
+    """Images [N, R, R, 3] uint8 of B shapes through N = B·views cameras, those of one shape in a row.
+
+    shading: see `shaded_views`. background: sRGB in [0, 1].
+    """
+    rgb, mask = shaded_views(
+        mesh, colors_at, cameras, resolution, shading=shading, supersample=supersample, backend=backend
+    )
+    return to_uint8(over_background(rgb, mask, background) * 2 - 1)
+
+
+@torch.no_grad()
+def shaded_views(
+    mesh: Mesh,
+    colors_at: ColorsAt,
+    cameras: Cameras,
+    resolution: int,
+    *,
+    shading: Shading = "soft",
+    supersample: int = 2,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """Premultiplied sRGB [N, 3, R, R] and coverage [N, 1, R, R] of B closed shapes, both in [0, 1].
+
+    shading: "soft" lights the colors with the studio light and darkens corners, "albedo" shows them as they are (right
+    where they hold light already).
+    """
+    raster = rasterize_mesh(mesh, cameras, resolution, supersample=supersample, backend=backend)
+    points = visible_points(raster, gradient=False)
+    colors = colors_at(points, raster.point_offsets)
+    if shading == "soft":
+        normals = vertex_normals(mesh)
+        visibility = vertex_sky_visibility(mesh, normals, backend)
+        seen = visible_attributes(raster, torch.cat([normals, visibility], 1))
+        normals, visibility = functional.normalize(seen[:, :3], dim=1), seen[:, 3:]
+        samples = raster.rast.shape[1] * raster.rast.shape[2]
+        eyes = cameras.position().to(points)[raster.pixels // samples]
+        light = srgb_to_linear(colors) * irradiance(normals, visibility=visibility)
+        light = light + sheen(normals, functional.normalize(eyes - points, dim=1), visibility=visibility)
+        colors = linear_to_srgb(soft_highlights(light * EXPOSURE))
+    return composite(raster, colors)
+
+
+def soft_highlights(linear: Tensor) -> Tensor:
+    """Linear light of any shape with what exceeds 0.7 bent smoothly into [0.7, 1): white surfaces keep their form."""
+    knee = 0.7
+    over = (linear - knee).clamp(min=0) / (1 - knee)
+    return torch.where(linear > knee, 1 - (1 - knee) * torch.exp(-over), linear)
+
+
+def vertex_sky_visibility(mesh: Mesh, normals: Tensor, backend: str = "auto") -> Tensor:
+    """Share of the hemisphere that nothing blocks [ΣV, 1], at the vertices of a packed batch with `normals` [ΣV, 3]."""
+    shares = []
+    for index, own in enumerate(normals.split(mesh.vertex_offsets.diff().tolist())):
+        shape = mesh[index]
+        maps = sky_maps(shape, directions=SKY_DIRECTIONS, side=SKY_MAP_SIDE, backend=backend)
+        shares.append(sky_visibility(maps, shape.vertices, own))
+    return torch.cat(shares)
+
+
+def over_background(rgb: Tensor, mask: Tensor, background: Vector = LIGHT_BACKGROUND) -> Tensor:
+    """Premultiplied sRGB [N, 3, H, W] with coverage [N, 1, H, W], composited over one color; all in [0, 1]."""
+    return rgb + (1 - mask) * rgb.new_tensor(background)[:, None, None]
+
+
+def show_views(views: Tensor, background: Vector = LIGHT_BACKGROUND) -> np.ndarray:
+    """Real views [N, 4, H, W] (RGB over black in [−1, 1], mask in [0, 1]) over one color: uint8 [N, H, W, 3]."""
+    return to_uint8(over_background(views[:, :3] / 2 + 0.5, views[:, 3:], background) * 2 - 1)
 
 
 def to_uint8(images: Tensor) -> np.ndarray:

@@ -89,6 +89,20 @@ def irradiance(normals: Tensor, lighting: Lighting = STUDIO, visibility: Tensor 
     return total
 
 
+def sheen(
+    normals: Tensor, towards_eye: Tensor, lighting: Lighting = STUDIO, visibility: Tensor | None = None
+) -> Tensor:
+    """Light that a satin coat mirrors towards the eye, linear [P, 1]; it shows the form of surfaces however dark.
+
+    normals, towards_eye: unit vectors [P, 3]. Schlick's Fresnel term of a refractive index of 1.5, damped at grazing
+    angles as rough surfaces damp it; the mirrored surroundings are as blurred as `irradiance`.
+    """
+    cosine = (normals * towards_eye).sum(1, keepdim=True)
+    mirrored = 2 * cosine * normals - towards_eye
+    share = 0.04 + 0.2 * (1 - cosine.clamp(0, 1)) ** 5
+    return share * irradiance(mirrored, lighting, visibility)
+
+
 def facing(normals: Tensor, points: Tensor, eyes: Tensor) -> Tensor:
     """Normals [P, 3] turned towards the eyes [P, 3] (open and doubled surfaces are seen from both sides)."""
     away = ((eyes - points) * normals).sum(1, keepdim=True) < 0

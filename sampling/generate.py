@@ -1,6 +1,7 @@
 """Samples of a trained generator: images and meshes by seed."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from geometry.mesh import Mesh
 from mesh_io.write import write_mesh
 from networks.generator import Generator
 from rendering.camera import Cameras
-from rendering.images import to_uint8
+from rendering.images import LIGHT_BACKGROUND, preview_images
+from rendering.lighting import Shading, Vector
 from sampling.latents import latents
 from sampling.texture_baking import bake
 
@@ -19,16 +21,45 @@ from sampling.texture_baking import bake
 CHUNK = 8
 
 
+def preview_shading(shading: str | None) -> Shading:
+    """How to show a network's colors, from the "shading" of its file's header: views that held light are not lit again.
+
+    Networks of before the header said so were trained on base colors.
+    """
+    return "soft" if shading in (None, "albedo") else "albedo"
+
+
 @torch.no_grad()
 def render_styles(
-    generator: Generator, w_geo: Tensor, w_tex: Tensor, cameras: Cameras, resolution: int | None = None
+    generator: Generator,
+    w_geo: Tensor,
+    w_tex: Tensor,
+    cameras: Cameras,
+    resolution: int | None = None,
+    *,
+    shading: Shading = "soft",
+    background: Vector = LIGHT_BACKGROUND,
 ) -> np.ndarray:
-    """Images of styles (w_geo, w_tex) [B, ...] by all N cameras: [B, N, R, R, 3] uint8 on black."""
+    """Images of styles (w_geo, w_tex) [B, ...] by all N cameras: [B, N, R, R, 3] uint8.
+
+    shading: "albedo" for a network whose colors hold light already. background: sRGB in [0, 1].
+    """
+    config = generator.config
     images = []
     for geo, tex in zip(w_geo.split(CHUNK), w_tex.split(CHUNK), strict=True):
-        tiled = Cameras.cat([cameras] * len(geo)).to(w_geo.device)
-        rendered = generator.render(geo, tex, tiled, resolution=resolution)
-        images.append(to_uint8(rendered.rgb))
+        geometry_planes, texture_planes = generator.planes(geo, tex)
+        images.append(
+            preview_images(
+                generator.surface(geometry_planes, geo).mesh,
+                partial(generator.texture, texture_planes, tex),
+                Cameras.cat([cameras] * len(geo)).to(w_geo.device),
+                resolution or config.data.resolution,
+                shading=shading,
+                background=background,
+                supersample=config.rendering.supersample,
+                backend=config.rendering.backend,
+            )
+        )
     stacked = np.concatenate(images)
     return stacked.reshape(-1, len(cameras), *stacked.shape[1:])
 

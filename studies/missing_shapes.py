@@ -25,7 +25,7 @@ from dataset_tool.image_bank import ImageBank
 from metrics.report.markdown import number
 from networks.discriminator import Discriminator
 from networks.pretrained import load_discriminators, network_file
-from rendering.images import grid, save_png, to_uint8
+from rendering.images import grid, save_png, show_views
 from studies.plain_errors import PlainErrors
 from torch_utils.checkpoint import load_strictly, load_tensors
 from torch_utils.errors import UserError
@@ -72,7 +72,7 @@ def sureness(bank: ImageBank, judges: Mapping[str, Discriminator], views: int) -
     for part in index.split(BATCH):
         images, cameras = bank.batch(part)
         labels = bank.class_labels(part)
-        shown.append(images[:, :3])
+        shown.append(images)
         for head, judge in judges.items():
             logits[head].append(judge(images[:, :3] if head == "rgb" else images[:, 3:], cameras, labels))
     each = torch.stack([torch.cat(parts) for parts in logits.values()])
@@ -111,7 +111,7 @@ def main(file: Path, data: Path, split: str, attributes: str, views: int, out: P
     bank = ImageBank(dataset, split, config.data.resolution, memory_limit=0)
     sure, images = sureness(bank, judges, views)
     order = sure.argsort(descending=True)[:SHOWN]
-    save_png(out / "missing.png", grid(to_uint8(images[order]), 8))
+    save_png(out / "missing.png", grid(show_views(images[order]), 8))
     kinds = kinds_of(dataset, bank.shape_ids, attributes.split(","))
     text = markdown(by_kind(sure.tolist(), [", ".join(kind) for kind in kinds]))
     write_text(out / "missing.md", text)

@@ -1,6 +1,7 @@
 """`tetragan generate` and `tetragan interpolate`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -23,7 +24,20 @@ truncation_option = click.option(
 out_option = click.option(
     "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="Output folder."
 )
+unlit_option = click.option(
+    "--unlit", is_flag=True, help="Draw the network's colors as they are, on black; default: in a light, on light gray."
+)
 device_option = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+
+
+def _look(header: dict[str, Any], unlit: bool) -> dict[str, Any]:
+    """Shading and background of the images, for `render_styles`."""
+    from rendering.images import BLACK_BACKGROUND
+    from sampling.generate import preview_shading
+
+    if unlit:
+        return {"shading": "albedo", "background": BLACK_BACKGROUND}
+    return {"shading": preview_shading(header.get("shading"))}
 
 
 @click.command()
@@ -43,6 +57,7 @@ device_option = click.option("--device", default="auto", show_default=True, help
     "--texture-size", type=click.IntRange(64, 8192), default=1024, show_default=True, help="Texture side, px."
 )
 @click.option("--resolution", type=click.IntRange(16, 2048), default=None, help="Image side, px; default 2 × trained.")
+@unlit_option
 @device_option
 def generate(
     network: str,
@@ -52,6 +67,7 @@ def generate(
     file_format: str,
     texture_size: int,
     resolution: int | None,
+    unlit: bool,
     device: str,
 ) -> None:
     """Sample textured meshes: `samples.png` and one mesh a seed."""
@@ -68,7 +84,8 @@ def generate(
     out.mkdir(parents=True, exist_ok=True)
     w_geo, w_tex = styles(generator, seed_list, truncation, target)
     side = resolution or 2 * generator.config.data.resolution
-    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
+    look = _look(file.header, unlit)
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side, **look)
     save_png(out / "samples.png", grid(images[:, 0]))
     click.echo(f"{out / 'samples.png'}: {len(seed_list)} samples, truncation {truncation:g}, {side} px")
     if file_format == "none":
@@ -96,14 +113,22 @@ def generate(
 @out_option
 @click.option("--steps", type=click.IntRange(2, 240), default=8, show_default=True, help="Images from seed to seed.")
 @click.option("--resolution", type=click.IntRange(16, 2048), default=None, help="Image side, px; default 2 × trained.")
+@unlit_option
 @device_option
 def interpolate(
-    network: str, seeds: str, truncation: float, out: Path, steps: int, resolution: int | None, device: str
+    network: str,
+    seeds: str,
+    truncation: float,
+    out: Path,
+    steps: int,
+    resolution: int | None,
+    unlit: bool,
+    device: str,
 ) -> None:
     """Walk from each seed to the next: `interpolation.png`, one row a pair of seeds."""
     import torch
 
-    from networks.pretrained import load_generator
+    from networks.pretrained import load_generator_file
     from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
     from sampling.generate import render_styles
     from sampling.latents import latents, parse_seeds, spherical_path
@@ -113,7 +138,7 @@ def interpolate(
     if len(seed_list) < 2:
         raise click.UsageError(f"--seeds {seeds}: expected at least two seeds to walk between, e.g. --seeds 0-3")
     target = pick_device(device)
-    generator = load_generator(network, target)
+    generator, file = load_generator_file(network, target)
     z_geo, z_tex = latents(seed_list, generator.config.mapping.z_dim, target)
     pairs = range(len(seed_list) - 1)
     classes = generator.config.classes
@@ -127,6 +152,7 @@ def interpolate(
             labels=labels,
         )
     side = resolution or 2 * generator.config.data.resolution
-    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
+    look = _look(file.header, unlit)
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side, **look)
     save_png(out / "interpolation.png", grid(images[:, 0], columns=steps))
     click.echo(f"{out / 'interpolation.png'}: {len(pairs)} walks of {steps} steps, truncation {truncation:g}")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from configs.schema import Config
-from rendering.images import grid, save_png, to_uint8
+from rendering.images import grid, save_png, show_views
 from torch_utils import distributed
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
@@ -136,7 +136,7 @@ def summary(progress: Progress) -> str:
 
 def _loop(run: Run) -> bool:
     source = MinibatchSource(run.config, run.data, run.ranks)
-    probe = Probe(run.train_state.average, run.data.camera_distribution)
+    probe = Probe(run.train_state.average, run.data.camera_distribution, run.data.shading)
     names = {
         adam.name: list(adam.parameters)
         for adam in (run.train_state.generator_adam, run.train_state.discriminator_adam)
@@ -230,7 +230,7 @@ def _begin(run: Run, probe: Probe, guard: SkipGuard) -> None:
     count = min(4 * COLUMNS, len(run.data.bank))
     stride = len(run.data.bank) // count
     reals, _ = run.data.bank.batch([i * stride for i in range(count)])
-    image = grid(to_uint8(reals[:, :3]), COLUMNS)
+    image = grid(show_views(reals), COLUMNS)
     save_png(run.folder.path / "reals.png", image)
     run.log.image_grid("reals", image, 0)
     image = probe.sheet()

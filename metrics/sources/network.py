@@ -15,7 +15,8 @@ from metrics.sources.lazy_images import LazyImages, to_uint8_truncating
 from metrics.sources.shape_source import Shape, usable_shape
 from metrics.sources.thumbnails import Thumbnail, network_image
 from networks.generator import Generator
-from sampling.generate import styles, textured_mesh
+from sampling.generate import preview_shading, styles, textured_mesh
+from torch_utils.checkpoint import read_header
 
 # Samples that go through the generator together.
 GENERATOR_BATCH = 8
@@ -99,9 +100,10 @@ class NetworkSource:
         return LazyImages(range(count), cameras, draw, key)
 
     def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
-        """The sample as the generator renders it."""
+        """The sample as image grids show it, on transparent ground."""
         w_geo, w_tex = styles(self.generator, [self.seed(row)], self.truncation, self.generator.device)
-        return network_image(self.generator, w_geo, w_tex, side_px)
+        shading = preview_shading(read_header(self.path).get("shading"))
+        return network_image(self.generator, w_geo, w_tex, side_px, shading)
 
     def export(self, row: int, path: Path) -> bool:
         """Write the textured sample."""

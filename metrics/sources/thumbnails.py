@@ -1,6 +1,7 @@
 """Thumbnails of shapes for the report's galleries: RGBA uint8 [H, W, 4]."""
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from geometry.mesh import Mesh
 from mesh_io.source_mesh import SourceMesh
 from networks.generator import Generator
 from rendering.deferred import composite, rasterize_mesh, visible_faces
-from rendering.images import SHEET_AZIMUTH_DEG, orbit_cameras
+from rendering.images import SHEET_AZIMUTH_DEG, orbit_cameras, shaded_views
 from rendering.lighting import Shading, linear_to_srgb
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
@@ -70,15 +71,25 @@ def colored_image(mesh: SourceMesh, side_px: int) -> Thumbnail:
 
 
 @torch.no_grad()
-def network_image(generator: Generator, w_geo: Tensor, w_tex: Tensor, side_px: int) -> Thumbnail | None:
-    """A sample of styles w_geo, w_tex (a batch of one) as the generator renders it: RGBA; None if it has no surface."""
-    if bool(generator.mesh(w_geo).empty[0]):
+def network_image(
+    generator: Generator, w_geo: Tensor, w_tex: Tensor, side_px: int, shading: Shading
+) -> Thumbnail | None:
+    """A sample of styles w_geo, w_tex (a batch of one), shaded as in image grids: RGBA; None if it has no surface."""
+    geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
+    surface = generator.surface(geometry_planes, w_geo)
+    if bool(surface.empty[0]):
         return None
-    camera = orbit_cameras([SHEET_AZIMUTH_DEG]).to(w_geo.device)
-    rendered = generator.render(w_geo, w_tex, camera, resolution=side_px)
-    rgb, mask = (image[0].float().cpu() for image in (rendered.rgb, rendered.mask))
-    # On black the colors are premultiplied by the coverage.
-    return _straight(((rgb + 1) / 2 / mask.clamp_min(1e-6)).clamp(0, 1), mask)
+    rgb, mask = shaded_views(
+        surface.mesh,
+        partial(generator.texture, texture_planes, w_tex),
+        orbit_cameras([SHEET_AZIMUTH_DEG]).to(w_geo.device),
+        side_px,
+        shading=shading,
+        supersample=generator.config.rendering.supersample,
+        backend=generator.config.rendering.backend,
+    )
+    color, coverage = rgb[0].float().cpu(), mask[0].float().cpu()
+    return _straight((color / coverage.clamp_min(1e-6)).clamp(0, 1), coverage)
 
 
 def stored_view(dataset: ViewDataset, shape_id: str) -> Thumbnail:

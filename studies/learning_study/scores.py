@@ -19,7 +19,7 @@ from metrics.sources.dataset import DatasetSource
 from metrics.sources.network import NetworkSource
 from networks.pretrained import load_generator_file
 from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
-from sampling.generate import render_styles, styles
+from sampling.generate import preview_shading, render_styles, styles
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
 from torch_utils.progress import progress_bar
@@ -176,8 +176,9 @@ def run_speed(folder: Path) -> float:
 @torch.no_grad()
 def save_samples(network: Path, path: Path) -> None:
     """Write an image grid of seeds 0–15 at ψ = 1 and the trained resolution."""
-    generator, _ = load_generator_file(network)
+    generator, file = load_generator_file(network)
     w_geo, w_tex = styles(generator, list(SAMPLE_SEEDS), 1.0)
     side = generator.config.data.resolution
-    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side)
+    shading = preview_shading(file.header.get("shading"))
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side, shading=shading)
     save_png(path, grid(images[:, 0], SAMPLE_COLUMNS))

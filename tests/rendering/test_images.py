@@ -4,7 +4,21 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rendering.images import grid, orbit_cameras, save_png, to_uint8
+from geometry.mesh import Mesh
+from geometry.normals import vertex_normals
+from rendering.images import (
+    BLACK_BACKGROUND,
+    LIGHT_BACKGROUND,
+    ColorsAt,
+    grid,
+    orbit_cameras,
+    preview_images,
+    save_png,
+    show_views,
+    to_uint8,
+    vertex_sky_visibility,
+)
+from tests.rendering.scenes import sphere
 
 
 def test_grid_places_images_row_by_row() -> None:
@@ -32,3 +46,58 @@ def test_save_png_leaves_one_file(tmp_path: Path) -> None:
 def test_orbit_cameras_see_front_at_azimuth_zero() -> None:
     position = orbit_cameras([0], elevation_deg=0).position()
     torch.testing.assert_close(position, torch.tensor([[0.0, 0.0, 1.2]]), atol=1e-6, rtol=0)
+
+
+def painted(color: tuple[float, float, float]) -> ColorsAt:
+    return lambda points, _offsets: points.new_tensor(color).expand(len(points), 3)
+
+
+def test_unlit_on_black_shows_the_colors_themselves() -> None:
+    color, cameras = painted((0.2, 0.4, 0.8)), orbit_cameras([35])
+    image = preview_images(sphere(0.35, 24), color, cameras, 32, shading="albedo", background=BLACK_BACKGROUND)[0]
+    assert image[16, 16].tolist() == [51, 102, 204]
+    assert image[0, 0].tolist() == [0, 0, 0]
+
+
+def luma_on_a_ball(color: tuple[float, float, float]) -> tuple[float, np.ndarray]:
+    """Brightness, 0–255, of the background, and of a ball of one color [P], its silhouette left out."""
+    image = preview_images(sphere(0.35, 24), painted(color), orbit_cameras([35]), 64)[0].astype(float)
+    luma = image @ np.array([0.2126, 0.7152, 0.0722])
+    y, x = np.mgrid[:64, :64] - 31.5
+    return float(luma[0, 0]), luma[np.hypot(x, y) < 18]
+
+
+def test_a_dark_shape_stands_out_and_shows_its_form() -> None:
+    background, ball = luma_on_a_ball((0.18, 0.17, 0.17))
+    assert background > 235
+    assert background - ball.max() > 120
+    assert ball.min() > 35, "no black"
+    assert ball.max() - ball.min() > 18, "the form is visible"
+
+
+def test_a_white_shape_is_not_blown_out() -> None:
+    _, ball = luma_on_a_ball((1.0, 1.0, 1.0))
+    assert ball.max() < 250
+    assert ball.max() - ball.min() > 30
+
+
+def test_corners_are_darker_than_open_surfaces() -> None:
+    ball = sphere(0.2, 24)
+    shift = ball.vertices.new_tensor([0.21, 0, 0])
+    pair = Mesh.single(
+        torch.cat([ball.vertices - shift, ball.vertices + shift]),
+        torch.cat([ball.faces, ball.faces + len(ball.vertices)]),
+    )
+    share = vertex_sky_visibility(pair, vertex_normals(pair))[:, 0]
+    x = pair.vertices[:, 0]
+    assert share[x.abs() < 0.03].mean() < 0.5
+    assert share[x.abs() > 0.39].mean() > 0.9
+
+
+def test_real_views_lie_on_the_same_background() -> None:
+    view = torch.full((1, 4, 2, 2), -1.0)
+    view[:, 3] = torch.tensor([[0.0, 1.0], [0.5, 0.0]])
+    image = show_views(view)[0]
+    assert image[0, 0].tolist() == [round(value * 255) for value in LIGHT_BACKGROUND]
+    assert image[0, 1].tolist() == [0, 0, 0]
+    assert image[1, 0, 0] == round(LIGHT_BACKGROUND[0] * 127.5)

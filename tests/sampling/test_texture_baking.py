@@ -10,7 +10,7 @@ from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
 from networks.generator import Generator
-from rendering.images import orbit_cameras
+from rendering.images import BLACK_BACKGROUND, orbit_cameras
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from sampling.generate import export_meshes, render_styles, styles
@@ -37,7 +37,7 @@ def test_an_exported_glb_looks_like_the_generators_own_image(generator: Generato
     files, empty = export_meshes(generator, seeds, 1.0, tmp_path, texture_size_px=512)
     assert not empty
     w_geo, w_tex = styles(generator, seeds, 1.0)
-    own = render_styles(generator, w_geo, w_tex, cameras, side)
+    own = render_styles(generator, w_geo, w_tex, cameras, side, shading="albedo", background=BLACK_BACKGROUND)
     for file, images in zip(files, own, strict=True):
         views = render_views(build_scene(read_mesh(file)), cameras, side).images
         for mine, theirs in zip(images, views, strict=True):

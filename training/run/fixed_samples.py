@@ -9,7 +9,8 @@ from geometry.topology import components
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
-from rendering.images import grid, to_uint8
+from rendering.images import grid
+from sampling.generate import preview_shading, render_styles
 from sampling.latents import latents
 
 SHAPES = 16
@@ -29,11 +30,17 @@ def distribution_cameras(camera_distribution: CameraDistribution) -> Cameras:
 
 
 class Probe:
-    """Sixteen fixed shapes (latents of seeds 0–15), seen by fixed cameras, without truncation."""
+    """Sixteen fixed shapes (latents of seeds 0–15), seen by fixed cameras, without truncation.
 
-    def __init__(self, generator: Generator, camera_distribution: CameraDistribution) -> None:
+    shading: of the views that the generator learns from; colors that hold light already are not lit again.
+    """
+
+    def __init__(
+        self, generator: Generator, camera_distribution: CameraDistribution, shading: str | None = None
+    ) -> None:
         config, device = generator.config, generator.device
         self.generator = generator
+        self.shading = preview_shading(shading)
         self.cameras = distribution_cameras(camera_distribution).to(device)
         self.z_geo, self.z_tex = latents(range(SHAPES), config.mapping.z_dim, device)
         self.labels = torch.arange(SHAPES, device=device) % config.classes if config.classes else None
@@ -54,9 +61,10 @@ class Probe:
     @torch.no_grad()
     def sheet(self) -> np.ndarray:
         """The shapes in rows of eight, each seen from the front and, below it, from behind: [H, W, 3] uint8."""
-        images = to_uint8(self._render(2).rgb)
-        rows = images.reshape(SHAPES // COLUMNS, COLUMNS, 2, *images.shape[1:]).swapaxes(1, 2)
-        return grid(rows.reshape(-1, *images.shape[1:]), COLUMNS)
+        w_geo, w_tex = self.generator.map(self.z_geo, self.z_tex, labels=self.labels)
+        images = render_styles(self.generator, w_geo, w_tex, self.cameras, shading=self.shading)
+        rows = images.reshape(SHAPES // COLUMNS, COLUMNS, *images.shape[1:]).swapaxes(1, 2)
+        return grid(rows.reshape(-1, *images.shape[2:]), COLUMNS)
 
     def _render(self, views: int) -> Rendered:
         w_geo, w_tex = self.generator.map(self.z_geo, self.z_tex, labels=self.labels)
