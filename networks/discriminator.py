@@ -11,6 +11,8 @@ from networks.layers import Conv2d, EqualizedLinear, channels_at, compute_dtype,
 from networks.mapping import Mapping
 from rendering.camera import Cameras
 
+# The discriminators by name, with the channels of the images that each sees.
+DISCRIMINATOR_CHANNELS = {"rgb": 3, "mask": 1}
 CAMERA_NUMBERS = 4
 FINAL_RESOLUTION = 4
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from configs.loader import build_config, nearest
+from configs.schema import Config
+from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator
 from networks.generator import Generator
 from torch_utils.checkpoint import NetworkFile, load_network, load_strictly, load_tensors
 from torch_utils.errors import UserError
@@ -100,3 +102,28 @@ def load_discriminators(network: Path, header: Mapping[str, Any]) -> dict[str, T
             f"{path}: belongs to another network than {network}; move it away, or export both from one state"
         )
     return tensors
+
+
+def load_discriminator_networks(
+    path: Path | str, device: torch.device | str = "cpu"
+) -> tuple[Config, dict[str, Discriminator]]:
+    """The discriminators by name, in evaluation mode, of a training state or a network file, and the configuration.
+
+    UserError where there are none.
+    """
+    file = network_file(path)
+    tensors, header = load_tensors(file)
+    stored: Mapping[str, Tensor] | None = tensors
+    if header.get("kind") != "training-state":
+        stored = load_discriminators(file, header)
+    if stored is None:
+        raise UserError(f"{file}: has no discriminators next to it; name a training state of the run")
+    config = build_config(header["config"], str(file))
+    networks = {}
+    for name, channels in DISCRIMINATOR_CHANNELS.items():
+        prefix = f"discriminator_{name}/"
+        own = {key.removeprefix(prefix): t.float() for key, t in stored.items() if key.startswith(prefix)}
+        networks[name] = Discriminator(config, channels)
+        load_strictly(networks[name], own, file)
+        networks[name].to(device).eval().requires_grad_(False)
+    return config, networks

@@ -19,6 +19,11 @@ VERBS = {
         "Copy a network to a file (also of half the size) or a folder.",
     ),
     "evaluate": ("tetragan.evaluate", "evaluate", "Measure a network or a folder of meshes against a dataset."),
+    "diagnose": (
+        "tetragan.diagnose",
+        "diagnose",
+        "Find what a network does not make: missing shapes, and the classes that cost most.",
+    ),
     "info": ("tetragan.network", "info", "Parts, parameters, multiply-adds and memory of a preset or a network file."),
     "doctor": (
         "tetragan.doctor",

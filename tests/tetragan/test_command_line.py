@@ -47,6 +47,8 @@ DEVICE_CALLS = {
     "generate": ["generate", "--network", "chair-64", "--out", "out"],
     "interpolate": ["interpolate", "--network", "chair-64", "--out", "out"],
     "evaluate": ["evaluate", "--network", "chair-64", "--data", "data", "--out", "out"],
+    "diagnose missing": ["diagnose", "missing", "--network", "x", "--data", "data", "--by", "type", "--out", "out"],
+    "diagnose classes": ["diagnose", "classes", "--network", "x", "--data", "data", "--by", "type", "--out", "out"],
     "dataset render": ["dataset", "render", "meshes", "--out", "out"],
 }
 
