@@ -1,7 +1,7 @@
-"""Chunked results on disk: long evaluations are cut into chunks that are kept, reused and shared out over ranks.
+"""Intermediate results on disk, in chunks that later evaluations reuse and that ranks divide among them.
 
-A chunk is a safetensors file whose name holds a hash of everything that it depends on. Rank k computes the chunks k,
-k + world, …; all ranks then read all chunks, so the folder must be one that every node sees.
+A chunk is a safetensors file whose name contains a hash of everything it depends on. Rank k computes the chunks k,
+k + world, …. All ranks then read all chunks, so every node must see the folder.
 """
 
 import hashlib
@@ -18,13 +18,13 @@ from torch import Tensor
 from torch_utils.distributed import Ranks, barrier
 from torch_utils.files import replacing
 
-# Raised whenever the meaning of a stored chunk changes.
+# Increased whenever the meaning of a stored chunk changes.
 STORE_VERSION = 1
 Tensors = dict[str, Tensor]
 
 
 def content_key(values: Mapping[str, Any]) -> str:
-    """A short hash of plain values: what a stored result depends on."""
+    """A short hash of the plain values that a stored result depends on."""
     text = json.dumps({"store": STORE_VERSION, **values}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -41,7 +41,7 @@ def file_hash(path: Path) -> str:
 class ChunkStore:
     """Chunks of tensors in one folder.
 
-    folder: created when the first chunk is written. ranks: who computes what. reused, computed: counts of chunks.
+    folder: created with the first chunk. ranks: divide the chunks. reused, computed: numbers of chunks so far.
     """
 
     def __init__(self, folder: Path, ranks: Ranks | None = None) -> None:
@@ -59,10 +59,10 @@ class ChunkStore:
         compute: Callable[[range], Tensors],
         progress: Callable[[], None] | None = None,
     ) -> Tensors:
-        """Tensors of `count` rows, `chunk` rows at a time.
+        """Tensors of `count` rows, from chunks of `chunk` rows.
 
-        compute(rows) returns the tensors of those rows, each with len(rows) rows; it is only called for chunks that
-        are not stored. progress is called once a chunk of this rank.
+        compute(rows) returns tensors with len(rows) rows each; it is called for chunks that are not stored. progress
+        is called once per chunk of this rank.
         """
         starts = list(range(0, count, chunk))
         for position, start in enumerate(starts):
@@ -84,7 +84,7 @@ class ChunkStore:
         return self.folder / f"{name}-{key}-{start:06d}-{stop:06d}.safetensors"
 
     def _read(self, path: Path) -> Tensors | None:
-        """The chunk, or None where it is missing or was cut short (it is then computed again)."""
+        """The chunk; None where it is missing or truncated, so that it is computed again."""
         if not path.is_file():
             return None
         try:
@@ -95,7 +95,7 @@ class ChunkStore:
     def _require(self, path: Path) -> Tensors:
         tensors = self._read(path)
         if tensors is None:
-            raise RuntimeError(f"{path}: another rank's result is not there; all ranks must share this folder")
+            raise RuntimeError(f"{path}: the result of another rank is missing; all ranks must share this folder")
         return tensors
 
     def _write(self, path: Path, tensors: Tensors) -> None:

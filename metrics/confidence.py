@@ -1,7 +1,7 @@
-"""Confidence intervals: shapes are resampled, never images.
+"""Confidence intervals. Shapes are resampled, never images.
 
-A mean over shapes is bootstrapped. COV and 1-NNA count distinct nearest neighbors, and a bootstrap's duplicates would
-change what they count, so those are subsampled without replacement and the spread is rescaled.
+Means over shapes are bootstrapped. COV and 1-NNA count distinct nearest neighbors, which the duplicates of a bootstrap
+would change, so these two are subsampled without replacement and the spread is rescaled.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval [low, high] in the metric's unit, and the method that made it."""
+    """A 95 % interval [low, high] in the metric's unit, and the method that gave it."""
 
     low: float
     high: float
@@ -22,7 +22,7 @@ class Interval:
 
 
 def bootstrap_mean(values: Tensor, *, draws: int = 1000, seed: int = 0) -> Interval | None:
-    """Percentile bootstrap of the mean of `values` [N] (one per shape); None for fewer than two or infinite values."""
+    """Percentile bootstrap of the mean of `values` [N] (one per shape); None for fewer than two or infinite ones."""
     if values.numel() < 2 or not bool(torch.isfinite(values).all()):
         return None
     generator = torch.Generator().manual_seed(seed)
@@ -46,8 +46,8 @@ def subsample(
     """Interval of a statistic of two sets from subsamples without replacement (Politis and Romano 1994).
 
     statistic(references [r], generated [g]): index tensors → the statistic of those shapes. value: the statistic of
-    all shapes. The subsamples' standard deviation at a share f of the shapes is that of the whole times
-    √((1 − f) / f), so it is divided by that; the interval is value ± 1.96 of it.
+    all shapes. Subsamples of a share f of the shapes have the standard deviation of the whole times √((1 − f) / f); the
+    interval is value ± 1.96 standard deviations of the whole. None for fewer than four shapes on either side.
     """
     if num_references < 4 or num_generated < 4:
         return None
@@ -59,6 +59,6 @@ def subsample(
         generated = torch.randperm(num_generated, generator=generator)[: sizes[1]]
         results.append(statistic(references, generated))
     share = sizes[0] / num_references
-    deviation = float(torch.tensor(results, dtype=torch.float64).std()) * math.sqrt(share / (1 - share))
+    std = float(torch.tensor(results, dtype=torch.float64).std()) * math.sqrt(share / (1 - share))
     method = f"subsampling without replacement, {draws} draws of {share:.0%}, 95 %"
-    return Interval(value - 1.96 * deviation, value + 1.96 * deviation, method)
+    return Interval(value - 1.96 * std, value + 1.96 * std, method)

@@ -1,4 +1,4 @@
-"""One evaluation from options to files: inputs, measurements, images, report."""
+"""One evaluation, from the options to the files of the report."""
 
 import os
 import time
@@ -17,14 +17,14 @@ from metrics.images.evaluate_images import evaluate_images
 from metrics.images.image_models import ImageModels, load_image_models
 from metrics.protocols import ImageProtocol, Protocol, load_protocol
 from metrics.report.galleries import histograms, make_galleries
-from metrics.report.html import html
-from metrics.report.markdown import markdown
+from metrics.report.html import report_html
+from metrics.report.markdown import report_markdown
 from metrics.report.published import published_rows
 from metrics.report.report_schema import EvaluationRun, Report, save_json
 from metrics.session import Inputs, ProgressBar, Session
 from metrics.shapes.distances import distance_device
 from metrics.shapes.evaluate_shapes import evaluate_shapes
-from metrics.shapes.results import Found
+from metrics.shapes.results import Results
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.folder import FolderSource
 from metrics.sources.image_settings import make_image_settings
@@ -41,7 +41,7 @@ from torch_utils.progress import progress_bar
 
 @dataclass(frozen=True)
 class Options:
-    """The command's options; see `tetragan/evaluate.py`."""
+    """The options of the command; see `tetragan/evaluate.py`."""
 
     network: Path | None
     generated: Path | None
@@ -65,9 +65,9 @@ class Options:
 
 
 def run_evaluation(options: Options) -> Report:
-    """Measure and write report.json, report.md and report.html into `options.out`; the report.
+    """Evaluate, write report.json, report.md and report.html into `options.out`, and return the report.
 
-    Under `torchrun` every rank measures its share and rank 0 writes.
+    Under `torchrun` every rank computes its share and rank 0 writes.
     """
     start = time.monotonic()
     protocol = resolved_protocol(options)
@@ -104,7 +104,7 @@ def run_evaluation(options: Options) -> Report:
 
 
 def resolved_protocol(options: Options) -> Protocol:
-    """The protocol with the command line's changes; a changed protocol says so in its name."""
+    """The protocol with the changes of the command line, which become part of its name."""
     protocol = load_protocol(options.protocol)
     changes: dict[str, Any] = {}
     name = protocol.name
@@ -122,7 +122,7 @@ def resolved_protocol(options: Options) -> Protocol:
 
 
 def _changed_images(options: Options, protocol: Protocol) -> ImageProtocol | None:
-    """ψ goes for images as for shapes; `--normals` adds a score and changes none."""
+    """`--truncation` applies to images too. `--normals` adds a score and changes no other."""
     if protocol.images is None:
         return None
     changes: dict[str, Any] = {"normals": protocol.images.normals or options.normals}
@@ -132,7 +132,7 @@ def _changed_images(options: Options, protocol: Protocol) -> ImageProtocol | Non
 
 
 def default_cache() -> Path:
-    """Where statistics of real data are kept: $XDG_CACHE_HOME/tetragan/metrics, or ~/.cache/tetragan/metrics."""
+    """The cache of results on real data: $XDG_CACHE_HOME/tetragan/metrics, or ~/.cache/tetragan/metrics."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "tetragan" / "metrics"
 
@@ -201,7 +201,7 @@ def _report(
     protocol: Protocol,
     dataset: ViewDataset | None,
     inputs: Inputs,
-    results: Found,
+    results: Results,
     nimg: int | None,
     start: float,
 ) -> Report:
@@ -234,11 +234,11 @@ def _report(
 
 
 def write_report(report: Report, out: Path) -> None:
-    """report.json, report.md and report.html."""
+    """Write report.json, report.md and report.html."""
     out.mkdir(parents=True, exist_ok=True)
     save_json(report, out / "report.json")
-    write_text(out / "report.md", markdown(report))
-    write_text(out / "report.html", html(report, out))
+    write_text(out / "report.md", report_markdown(report))
+    write_text(out / "report.html", report_html(report, out))
     click.echo(f"{out / 'report.html'} (also report.md and report.json)")
     for name in ("mmd_cd", "cov_cd", "one_nna_cd", "fid"):
         metric = report.metric(name)

@@ -1,4 +1,4 @@
-"""Protocols: everything that changes a number, in one versioned YAML file each (`metrics/protocols/`)."""
+"""Protocols: one versioned YAML file (`metrics/protocols/`) with every setting that changes a number."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,10 +21,12 @@ class _Section(BaseModel):
 
 
 class ImageProtocol(_Section):
-    """How images are made and compared."""
+    """How images are rendered and compared."""
 
-    count: PositiveInt = Field(description="generated images, one view a latent; real ones: at most as many")
-    resize: Literal["get3d-2022", "clean"] = Field("get3d-2022", description="inside the detector, or PIL bicubic")
+    count: PositiveInt = Field(description="generated images, one view per latent; real images at most as many")
+    resize: Literal["get3d-2022", "clean"] = Field(
+        "get3d-2022", description="get3d-2022: inside the detector; clean: PIL bicubic"
+    )
     truncation: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="ψ of the generator")
     camera: str | None = Field(
         None, description="camera distribution, by name or file; null: the dataset's (chair without one)"
@@ -33,42 +35,44 @@ class ImageProtocol(_Section):
         None, description="side, px; null: the dataset's (256 without one), at most the generator's"
     )
     background: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="gray behind the shapes, sRGB")
-    normals: bool = Field(False, description="also the Fréchet distance of images of normals (shading FID)")
+    normals: bool = Field(False, description="also shading FID, the Fréchet distance of images of normals")
 
 
 class Protocol(_Section):
-    """Counts, normalization and the list of scores. Numbers of two protocols never stand in one column unmarked."""
+    """Counts, normalization and the list of scores. Numbers of different protocols are not comparable."""
 
     name: str
-    version: PositiveInt = Field(description="raised with every change that can change a number")
+    version: PositiveInt = Field(description="increased with every change that can change a number")
     description: str
-    max_references: PositiveInt | None = Field(None, description="references at most; null takes the whole test split")
+    max_references: PositiveInt | None = Field(None, description="at most this many references; null: the whole split")
     generated_per_reference: PositiveInt = Field(1, description="generated shapes for every reference")
-    max_training: PositiveInt = Field(1000, description="training shapes at most, for memorization and the floor row")
+    max_training: PositiveInt = Field(
+        1000, description="at most this many training shapes, for memorization and the train-vs-test reference"
+    )
     normalization: Normalization = Field(
         "none",
-        description="none; longest_side: divided by the longest box side, not centered; reference_mean_std: the "
-        "references' mean and one scalar standard deviation; unit_box: centered on the box, longest side 1",
+        description="none; longest_side: divided by the longest side of the box, not centered; reference_mean_std: "
+        "minus the references' mean, divided by one scalar standard deviation; unit_box: centered, longest side 1",
     )
-    points: PositiveInt = Field(2048, description="surface points of a shape")
+    points: PositiveInt = Field(2048, description="surface points per shape")
     truncation: Annotated[float, Field(ge=0, le=2)] = Field(1.0, description="ψ of the generator")
     distances: tuple[Distance, ...] = ("cd",)
-    emd_points: PositiveInt = Field(512, description="points of a cloud that the exact assignment takes")
+    emd_points: PositiveInt = Field(512, description="points per shape for EMD")
     shape_metrics: tuple[ShapeMetric, ...] = ()
     crossing_shapes: Annotated[int, Field(ge=0)] = Field(
-        20, description="shapes in which crossing faces are looked for"
+        20, description="shapes that are searched for self-intersections"
     )
     images: ImageProtocol | None = None
-    first_seed: Annotated[int, Field(ge=0)] = Field(0, description="seeds first_seed, first_seed + 1, … are generated")
+    first_seed: Annotated[int, Field(ge=0)] = Field(0, description="seeds are first_seed, first_seed + 1, …")
 
 
 def protocol_names() -> list[str]:
-    """The shipped protocols."""
+    """Names of the included protocols."""
     return sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def load_protocol(name_or_path: str) -> Protocol:
-    """A shipped protocol by name, or one's own YAML file. UserError names the nearest valid name or the bad field."""
+    """An included protocol by name, or the user's own YAML file. UserError names the nearest name or the bad field."""
     path = Path(name_or_path)
     if path.suffix not in (".yaml", ".yml"):
         path = FOLDER / f"{name_or_path}.yaml"

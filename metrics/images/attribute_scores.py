@@ -1,4 +1,4 @@
-"""Rows of the report that a classifier of attributes gives: shares of values, and hits where values were asked for."""
+"""Metrics of a classifier of attributes: accuracy against the conditions, and shares of the attributes' values."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,14 +15,14 @@ from metrics.shapes.set_scores import clipped, record
 from metrics.sources.description import Description
 from metrics.sources.lazy_images import LazyImages
 
-# Images of one chunk of opinions on disk.
+# Images per chunk of probabilities on disk.
 CHUNK = 256
-# The "value" that a image without a shape shows.
-NOTHING = -1
+# The "value" of an image without a shape.
+NO_VALUE = -1
 
 
 def attribute_probabilities(images: LazyImages, classifier: Classifier, store: ChunkStore) -> dict[str, Tensor]:
-    """Probabilities [N, values] of every attribute, for all images; kept in `store`."""
+    """Probabilities [N, values] of every attribute for all images, kept in `store`."""
 
     def compute(rows: range) -> Tensors:
         return classifier.probabilities(images.draw(rows))
@@ -40,19 +40,20 @@ def attribute_metrics(
     truth: Sequence[Description],
     usable: Tensor,
 ) -> list[Metric]:
-    """For every attribute: hits, the classifier's own hits on references, and the shares of its values.
+    """For every attribute: accuracy on generated shapes and on references, and the shares of its values.
 
-    generated, references: `opinions` of images. wanted, truth: what each of those images should show. stated: the
-    reference shapes' descriptions, one a shape. usable [N] bool: generated shapes with a surface; the others show no
-    value, whatever the classifier makes of their images.
+    generated, references: `attribute_probabilities` of images. wanted, truth: the descriptions that those images should
+    match. stated: the descriptions of the reference shapes. usable [N] bool: generated shapes with a surface; the
+    others have no value, whatever the classifier makes of their images.
     """
     metrics: list[Metric] = []
     for name, values in classifier.values.items():
-        found, seen = generated[name].argmax(1), references[name].argmax(1)
-        found[~usable] = NOTHING
-        metrics += _hits(f"accuracy_{_slug(name)}", f"{name}: as asked", name, values, found, wanted)
-        metrics += _hits(f"judge_{_slug(name)}", f"{name}: the classifier on references", name, values, seen, truth)
-        metrics += _shares(name, values, found, seen, [d.attributes[name] for d in stated if name in d.attributes])
+        predicted, seen = generated[name].argmax(1), references[name].argmax(1)
+        predicted[~usable] = NO_VALUE
+        metrics += _accuracy(f"accuracy_{_slug(name)}", f"{name}: accuracy", name, values, predicted, wanted)
+        title = f"{name}: accuracy on references"
+        metrics += _accuracy(f"reference_accuracy_{_slug(name)}", title, name, values, seen, truth)
+        metrics += _shares(name, values, predicted, seen, [d.attributes[name] for d in stated if name in d.attributes])
     return metrics
 
 
@@ -61,12 +62,12 @@ def skipped_attributes(reason: str) -> list[Metric]:
     return [Metric(name="accuracy", title="Attribute accuracy", status="skipped", reason=reason)]
 
 
-def _hits(
-    metric: str, title: str, name: str, values: Sequence[str], found: Tensor, wanted: Sequence[Description]
+def _accuracy(
+    metric: str, title: str, name: str, values: Sequence[str], predicted: Tensor, wanted: Sequence[Description]
 ) -> list[Metric]:
-    """The share of images with the value that they should show; nothing where none says what that is."""
+    """The share of images with the wanted value; no metric if no description states one."""
     targets = [{name: d.attributes[name]} if name in d.attributes else {} for d in wanted]
-    guesses = [{name: values[index]} if index != NOTHING else {} for index in found.tolist()]
+    guesses = [{name: values[index]} if index != NO_VALUE else {} for index in predicted.tolist()]
     accuracy = attribute_accuracy(guesses, targets)
     if name not in accuracy:
         return []
@@ -86,12 +87,12 @@ def _hits(
     ]
 
 
-def _shares(name: str, values: Sequence[str], found: Tensor, seen: Tensor, stated: Sequence[str]) -> list[Metric]:
-    """The distance of the shares, the values that no sample shows, and the share of each value."""
-    share, judged, count = _share(found, len(values)), _share(seen, len(values)), len(found)
-    # A value that the classifier does not know has its share of the data all the same: the others sum to less than one.
+def _shares(name: str, values: Sequence[str], predicted: Tensor, seen: Tensor, stated: Sequence[str]) -> list[Metric]:
+    """The distance of the shares, the values that no sample has, and the share of each value."""
+    share, classified, count = _share(predicted, len(values)), _share(seen, len(values)), len(predicted)
+    # Values that the classifier does not know keep their share of the data, so the known ones may sum to less than one.
     data = torch.tensor([stated.count(v) / len(stated) for v in values], dtype=torch.float64) if stated else None
-    target = judged if data is None else data
+    target = classified if data is None else data
     source = "of the references by the same classifier" if data is None else "stated in the dataset"
     unknown = sorted(set(stated) - set(values))
     common: dict[str, Any] = {"n": count, "group": "attributes"}
@@ -99,7 +100,7 @@ def _shares(name: str, values: Sequence[str], found: Tensor, seen: Tensor, state
     metrics = [
         Metric(
             name=f"shares_{_slug(name)}",
-            title=f"{name}: distance of the shares",
+            title=f"{name}: difference of the shares",
             value=50 * float((share - target).abs().sum()),
             unit="%",
             reason=f"half the sum of the differences to the shares {source}"
@@ -108,14 +109,14 @@ def _shares(name: str, values: Sequence[str], found: Tensor, seen: Tensor, state
         ),
         Metric(
             name=f"absent_{_slug(name)}",
-            title=f"{name}: values that no sample shows",
+            title=f"{name}: values that no sample has",
             value=float(len(absent)),
             reason=", ".join(absent),
             **common,
         ),
     ]
     for index, value in enumerate(values):
-        each = (found == index).double()
+        each = (predicted == index).double()
         metrics.append(
             Metric(
                 name=f"share_{_slug(name)}_{_slug(value)}",
@@ -125,7 +126,7 @@ def _shares(name: str, values: Sequence[str], found: Tensor, seen: Tensor, state
                 direction="target",
                 target=100 * float(target[index]),
                 interval=clipped(record(bootstrap_mean(each), 100), 0, 100),
-                reason=f"references: {100 * float(judged[index]):.3g} % by the classifier"
+                reason=f"references: {100 * float(classified[index]):.3g} % by the classifier"
                 + ("" if data is None else f", {100 * float(data[index]):.3g} % stated"),
                 **common,
             )
@@ -133,10 +134,11 @@ def _shares(name: str, values: Sequence[str], found: Tensor, seen: Tensor, state
     return metrics
 
 
-def _share(found: Tensor, count: int) -> Tensor:
-    return torch.bincount(found[found != NOTHING], minlength=count).double() / max(len(found), 1)
+def _share(predicted: Tensor, count: int) -> Tensor:
+    known = predicted[predicted != NO_VALUE]
+    return torch.bincount(known, minlength=count).double() / max(len(predicted), 1)
 
 
 def _slug(name: str) -> str:
-    """An attribute or value as part of a metric's name: a-z, 0-9 and _."""
+    """An attribute or value as part of a metric's name, with a-z, 0-9 and _ only."""
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name.lower())

@@ -1,8 +1,8 @@
-"""A judge of attributes: a folder of a `transformers` image-classification model that the user has.
+"""Classifiers of attributes, from a folder of a `transformers` image-classification model.
 
-Its labels (`id2label` in config.json) read `attribute=value`, e.g. "type=stool", "arms=none"; a label without "=" is a
-value of the attribute "class". One model may judge several attributes: the probabilities of an attribute are the
-softmax over its own labels alone.
+Labels (`id2label` in config.json) have the form `attribute=value`, e.g. "type=stool", "arms=none". A label without "="
+is a value of the attribute "class". One model may classify several attributes; the probabilities of each are the
+softmax over its own labels.
 """
 
 from collections.abc import Callable
@@ -49,11 +49,11 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifie
         name, value = attribute_and_value(labels[column])
         columns.setdefault(name, []).append(column)
         values.setdefault(name, []).append(value)
-    for name, found in values.items():
-        if len(set(found)) < max(2, len(found)):
+    for name, known in values.items():
+        if len(set(known)) < max(2, len(known)):
             raise UserError(
                 f"--classifier {path}: expected two or more different values of attribute {name} in id2label of "
-                f"config.json, got {', '.join(found)}"
+                f"config.json, got {', '.join(known)}"
             )
 
     @torch.no_grad()
@@ -61,7 +61,7 @@ def load_classifier(path: Path, device: torch.device | str = "cpu") -> Classifie
         parts = [folder.model(**folder.inputs(part)).logits.float().cpu() for part in images.split(BATCH)]
         logits = torch.cat(parts)
         if not torch.isfinite(logits).all():
-            raise UserError(f"--classifier {path}: gave numbers that are not finite")
+            raise UserError(f"--classifier {path}: returned numbers that are not finite")
         return {name: logits[:, where].softmax(1) for name, where in columns.items()}
 
-    return Classifier(path.name, folder.key, {name: tuple(found) for name, found in values.items()}, probabilities)
+    return Classifier(path.name, folder.key, {name: tuple(known) for name, known in values.items()}, probabilities)

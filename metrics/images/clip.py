@@ -1,4 +1,4 @@
-"""CLIP folders: features of images and of texts in one space."""
+"""CLIP: features of images and of texts in one space, from a `transformers` folder."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Clip:
-    """image_encoder: the detector of its image tower. texts(captions) -> [N, D] float32, CPU, the same space."""
+    """image_encoder: the image tower as a detector. texts(captions) → [N, D] float32 on the CPU, in the same space."""
 
     image_encoder: Detector
     texts: Callable[[Sequence[str]], Tensor]
@@ -32,7 +32,7 @@ def load_clip(path: Path, device: torch.device | str = "cpu") -> Clip:
     transformers = import_transformers("--clip", path)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(path), local_files_only=True)
-    # As in `load_model_folder`: a folder from elsewhere may be wrong in any way.
+    # As in `load_model_folder`: a downloaded folder may be broken in any way.
     except Exception as error:  # noqa: BLE001
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"--clip {path}: its tokenizer cannot be read ({reason})") from None

@@ -1,7 +1,7 @@
-"""Detectors: images → features, from weights that the user has. Nothing is downloaded.
+"""Detectors: networks that map images to features, for FID and related scores. Nothing is downloaded here.
 
-A detector is a TorchScript file (loaded only when its SHA-256 is the one given: TorchScript is code) or a folder of a
-`transformers` image model (CLIP, DINOv2, …). Images are [B, 3, H, W] uint8.
+A detector is a TorchScript file or a folder of a `transformers` image model (CLIP, DINOv2, …). TorchScript is code, so
+a file is loaded only if its SHA-256 is the one that the user gave. Images are [B, 3, H, W] uint8.
 """
 
 from collections.abc import Callable, Iterable
@@ -18,7 +18,7 @@ from metrics.cache import file_hash
 from metrics.images.model_folder import ModelFolder, load_model_folder
 from torch_utils.errors import UserError
 
-# Side to which "clean" resizing brings images before the Inception network (Parmar et al. 2022).
+# Side of the images after "clean" resizing, for the Inception network (Parmar et al. 2022).
 CLEAN_SIZE = 299
 
 
@@ -26,8 +26,8 @@ CLEAN_SIZE = 299
 class Detector:
     """features(images [B, 3, H, W] uint8) -> [B, D] float32 on the CPU.
 
-    label: for the report. key: changes with the weights. inception: a TorchScript file, as FID is defined with; else a
-    `transformers` model. clip: it has a text tower too.
+    label: for the report. key: changes with the weights. inception: a TorchScript file, for which FID is defined;
+    otherwise a `transformers` model. clip: the model also has a text tower.
     """
 
     label: str
@@ -54,14 +54,14 @@ def load_detector(
 def _load_torchscript(
     path: Path, sha256: str | None, device: torch.device | str, resize: Literal["get3d-2022", "clean"]
 ) -> Detector:
-    found = file_hash(path)
+    actual = file_hash(path)
     if sha256 is None:
         raise UserError(
             f"--detector {path}: a TorchScript file is code and needs --detector-hash; if you trust this file: "
-            f"--detector-hash {found}"
+            f"--detector-hash {actual}"
         )
-    if found != sha256.lower():
-        raise UserError(f"--detector {path}: its SHA-256 is {found}, not {sha256}; the file is another one or damaged")
+    if actual != sha256.lower():
+        raise UserError(f"--detector {path}: its SHA-256 is {actual}, not {sha256}; it is another file, or damaged")
     try:
         module = torch.jit.load(str(path), map_location=device).eval()
     except (RuntimeError, ValueError) as error:
@@ -78,11 +78,11 @@ def _load_torchscript(
             raise UserError(f"--detector {path}: fails on images {list(images.shape)} uint8 ({reason})") from None
         return as_features(output, path)
 
-    return Detector(f"{path.name} ({resize})", f"{found}/{resize}", features, inception=True)
+    return Detector(f"{path.name} ({resize})", f"{actual}/{resize}", features, inception=True)
 
 
 def _call(module: nn.Module, images: Tensor) -> Any:
-    """Inception files of the StyleGAN line give class scores unless asked for features; others take images alone."""
+    """Inception files of the StyleGAN line return class scores by default; other files take images alone."""
     schema = module.forward.schema if hasattr(module, "forward") and hasattr(module.forward, "schema") else None
     if schema is not None and any(argument.name == "return_features" for argument in schema.arguments):
         return module(images, return_features=True)
@@ -96,7 +96,7 @@ def _load_transformers(path: Path, device: torch.device | str) -> Detector:
 
 
 def folder_features(folder: ModelFolder) -> Callable[[Tensor], Tensor]:
-    """features(images) of a model folder: a CLIP's projected features, else the pooled output or the class token."""
+    """The function images → features of a model folder: a CLIP's projection, the pooled output, or the class token."""
     model = folder.model
 
     @torch.no_grad()
@@ -104,7 +104,7 @@ def folder_features(folder: ModelFolder) -> Callable[[Tensor], Tensor]:
         if hasattr(model, "get_image_features"):
             return as_features(model.get_image_features(**folder.inputs(images)), folder.path)
         output = model(**folder.inputs(images))
-        # A pooling layer that the folder does not hold would be random: its class token stands for the image then.
+        # A pooling layer that is not in the folder would have random weights. The class token is used instead.
         pooled = None if folder.missing else getattr(output, "pooler_output", None)
         return as_features(output.last_hidden_state[:, 0] if pooled is None else pooled, folder.path)
 
@@ -112,7 +112,7 @@ def folder_features(folder: ModelFolder) -> Callable[[Tensor], Tensor]:
 
 
 def as_features(output: Any, path: Path) -> Tensor:
-    """A model's output as features [B, D], float32 on the CPU; UserError where it is no floating tensor of a batch."""
+    """A model's output as features [B, D], float32 on the CPU; UserError unless it is a batch of floating values."""
     tensor = output[0] if isinstance(output, (tuple, list)) else getattr(output, "pooler_output", output)
     if not isinstance(tensor, Tensor) or tensor.ndim < 2 or not tensor.is_floating_point():
         raise UserError(f"--detector {path}: expected features [B, D] from images, got {type(output).__name__}")
@@ -120,7 +120,7 @@ def as_features(output: Any, path: Path) -> Tensor:
 
 
 def clean_resize(images: Tensor, size: int) -> Tensor:
-    """PIL's bicubic resize with antialiasing, each channel in float: uint8 [B, 3, H, W] → [B, 3, size, size].
+    """PIL's antialiased bicubic resize of each channel in float: uint8 [B, 3, H, W] → [B, 3, size, size].
 
     Source: Parmar et al. 2022 ("clean" resizing). Values are rounded and clipped back to 0–255.
     """
@@ -135,19 +135,19 @@ def clean_resize(images: Tensor, size: int) -> Tensor:
 
 
 def all_features(detector: Detector, batches: Iterable[Tensor]) -> Tensor:
-    """Features [N, D] of batches of images; UserError for none, for sizes that differ, for values not finite."""
+    """Features [N, D] of batches of images; UserError for no images, different sizes, or values that are not finite."""
     parts = [detector.features(images) for images in batches]
     if not parts:
-        raise UserError(f"{detector.label}: no images to look at")
+        raise UserError(f"{detector.label}: no images")
     same_size(detector.label, *parts)
     features = torch.cat(parts)
     if not torch.isfinite(features).all():
-        raise UserError(f"{detector.label}: gave features that are not finite")
+        raise UserError(f"{detector.label}: returned features that are not finite")
     return features
 
 
 def same_size(label: str, *features: Tensor) -> None:
-    """UserError unless all features [N, D] have one size D."""
+    """UserError unless all features [N, D] have the same D."""
     sizes = list(dict.fromkeys(part.shape[1] for part in features))
     if len(sizes) > 1:
         raise UserError(f"{label}: features of {sizes[1]} numbers, the others have {sizes[0]}; is the file a detector?")

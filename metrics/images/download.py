@@ -1,4 +1,4 @@
-"""A detector from a URL: fetched once, kept under its hash, and used only where that is the one that was given."""
+"""Download of a detector: once, stored under its hash, and refused if the hash is not the one that was given."""
 
 import http.client
 import re
@@ -15,14 +15,14 @@ _SCHEME = re.compile(r"(https?|file)://")
 
 
 def is_url(text: str) -> bool:
-    """Whether `text` is a URL of a kind that `fetched` reads."""
+    """Whether `text` is a URL that `fetched` can read."""
     return _SCHEME.match(text) is not None
 
 
 def fetched(url: str, sha256: str | None, folder: Path) -> Path:
-    """The file behind a URL, in `folder`; nothing is fetched where it lies there already.
+    """The file of a URL, in `folder`; nothing is downloaded if it is there already.
 
-    UserError without a hash, for one that differs (the file is then not kept), and where the URL cannot be read.
+    UserError without a hash, for a file with another hash, which is not kept, and for a URL that cannot be read.
     """
     if sha256 is None:
         raise UserError(f"--detector {url}: a detector from a URL needs --detector-hash, its SHA-256")
@@ -40,9 +40,7 @@ def fetched(url: str, sha256: str | None, folder: Path) -> Path:
         except (OSError, http.client.HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, urllib.error.URLError) else error
             raise UserError(f"--detector {url}: cannot be read ({reason})") from None
-        found = file_hash(temporary)
-        if found != sha256.lower():
-            raise UserError(
-                f"--detector {url}: its SHA-256 is {found}, not {sha256}; the file is another one or damaged"
-            )
+        actual = file_hash(temporary)
+        if actual != sha256.lower():
+            raise UserError(f"--detector {url}: its SHA-256 is {actual}, not {sha256}; it is another file, or damaged")
     return path

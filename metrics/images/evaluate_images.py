@@ -28,7 +28,7 @@ from metrics.images.normal_images import normal_images
 from metrics.images.text_scores import caption_cosines, retrieved
 from metrics.report.report_schema import Baseline, Metric
 from metrics.session import Inputs, Session
-from metrics.shapes.results import Found
+from metrics.shapes.results import Results
 from metrics.shapes.set_scores import clipped, record
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages
@@ -64,9 +64,9 @@ def evaluate_images(
     settings: ImageSettings | None,
     inputs: Inputs,
     session: Session,
-    found: Found,
+    results: Results,
 ) -> list[Metric]:
-    """All scores of images that the protocol and the models allow; adds the references' own row to `found`.
+    """All image scores for which there is a model. Adds the references' own text scores to `results.baselines`.
 
     settings: None under a protocol that compares no images.
     """
@@ -74,14 +74,14 @@ def evaluate_images(
     if images is None or settings is None:
         return skipped_images(f"the protocol {session.protocol.name} compares no images") if models else []
     references = inputs.image_references or inputs.references
-    unusable = {i for i, ok in zip(found.references.ids, found.references.usable.tolist(), strict=True) if not ok}
+    unusable = {i for i, ok in zip(results.references.ids, results.references.usable.tolist(), strict=True) if not ok}
     omit = frozenset(row for row, shape_id in enumerate(references.ids) if shape_id in unusable)
     sets = _ImageSets(inputs.generated, references, omit, settings, session)
     metrics = _detector_scores(models.detector, sets, images.count, images.normals)
     if models.clip is not None:
-        metrics += _clip_scores(models.clip, conditions, sets, images.count, found)
+        metrics += _clip_scores(models.clip, conditions, sets, images.count, results)
     if models.classifier is not None:
-        metrics += _attributes(models.classifier, conditions, sets, found)
+        metrics += _attributes(models.classifier, conditions, sets, results)
     return metrics
 
 
@@ -118,7 +118,7 @@ def _normals_score(detector: Detector, sets: _ImageSets, real: LazyImages, fake:
     return normals_metric(a, b, detector, note)
 
 
-def _clip_scores(clip: Clip, conditions: Conditions, sets: _ImageSets, count: int, found: Found) -> list[Metric]:
+def _clip_scores(clip: Clip, conditions: Conditions, sets: _ImageSets, count: int, results: Results) -> list[Metric]:
     """CMMD; CLIP score and R-precision of the captions; those of the references themselves go to a baseline."""
     session = sets.session
     real, fake = sets.real(count), sets.fake(count)
@@ -132,7 +132,7 @@ def _clip_scores(clip: Clip, conditions: Conditions, sets: _ImageSets, count: in
     if pool:
         shown = [stated[row].caption for row in real.shapes]
         values = {m.name: m.value for m in _text_scores(clip, a, shown, pool, torch.ones(len(a), dtype=torch.bool))}
-        found.baselines.append(
+        results.baselines.append(
             Baseline(
                 name="the references' own images and captions",
                 values={name: value for name, value in values.items() if value is not None},
@@ -143,7 +143,7 @@ def _clip_scores(clip: Clip, conditions: Conditions, sets: _ImageSets, count: in
         reason = "the generated shapes have no captions (--caption, or captions.json in the folder of meshes)"
         return metrics + [skipped(name, title, reason) for name, title in TEXT_SCORES]
     samples = features_of(sets.fake(len(wanted)), clip.image_encoder, session.own).values
-    return metrics + _text_scores(clip, samples, [d.caption for d in wanted], pool, found.generated.usable)
+    return metrics + _text_scores(clip, samples, [d.caption for d in wanted], pool, results.generated.usable)
 
 
 def _text_scores(
@@ -163,13 +163,13 @@ def _text_scores(
         direction="higher",
         interval=record(bootstrap_mean(cosine), 100),
         n=len(chosen),
-        reason=f"{clip.image_encoder.label}; one image a shape",
+        reason=f"{clip.image_encoder.label}; one image per shape",
     )
     name, title = TEXT_SCORES[1]
     if len(every) < 2:
         return [
             score,
-            skipped(name, title, "there is no other caption to tell it from; measure against a dataset with captions"),
+            skipped(name, title, "there is only one caption; measure against a dataset with captions"),
         ]
     correct = (retrieved(seen, texts, own) & shown).double()
     precision = Metric(
@@ -186,7 +186,7 @@ def _text_scores(
     return [score, precision]
 
 
-def _attributes(classifier: Classifier, conditions: Conditions, sets: _ImageSets, found: Found) -> list[Metric]:
+def _attributes(classifier: Classifier, conditions: Conditions, sets: _ImageSets, results: Results) -> list[Metric]:
     unknown = sorted(set(conditions.attributes) - set(classifier.values))
     if unknown:
         known = ", ".join(classifier.values)
@@ -198,4 +198,4 @@ def _attributes(classifier: Classifier, conditions: Conditions, sets: _ImageSets
     generated = attribute_probabilities(fake, classifier, sets.session.own)
     references = attribute_probabilities(real, classifier, sets.session.real)
     truth = [stated[row] for row in real.shapes]
-    return attribute_metrics(classifier, generated, references, wanted, stated, truth, found.generated.usable)
+    return attribute_metrics(classifier, generated, references, wanted, stated, truth, results.generated.usable)

@@ -1,8 +1,8 @@
 """Fréchet distance of two sets of features, in float64 and stable on rank-deficient sets.
 
-d² = |μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr (S₁ S₂)^½ (Dowson and Landau 1982; Heusel et al. 2017 as FID). The last trace is
-that of a positive matrix, computed from symmetric eigenvalues (or from singular values of the features themselves), so
-it is never complex and never NaN, which `scipy.linalg.sqrtm` of the product is for too few samples.
+d² = |μ₁ − μ₂|² + tr S₁ + tr S₂ − 2 tr (S₁ S₂)^½ (Dowson and Landau 1982; Heusel et al. 2017 as FID). The last trace
+comes from symmetric eigenvalues or from singular values of the features, so it is never complex and never NaN. With
+too few samples `scipy.linalg.sqrtm` of the product, the usual way, can be both.
 """
 
 from dataclasses import dataclass
@@ -18,35 +18,6 @@ class Gaussian:
     mean: Tensor
     covariance: Tensor
     count: int
-
-
-class RunningGaussian:
-    """Mean and covariance of features that arrive in batches; float64, no feature is kept."""
-
-    def __init__(self, dimension: int) -> None:
-        self.count = 0
-        self.total = torch.zeros(dimension, dtype=torch.float64)
-        self.outer = torch.zeros(dimension, dimension, dtype=torch.float64)
-
-    def add(self, features: Tensor) -> None:
-        """Take a batch of features [N, D]; non-finite values raise ValueError."""
-        if features.ndim != 2 or features.shape[1] != self.total.numel():
-            raise ValueError(
-                f"RunningGaussian.add(): expected features [N, {self.total.numel()}], got {list(features.shape)}"
-            )
-        if not torch.isfinite(features).all():
-            raise ValueError("RunningGaussian.add(): expected finite features")
-        rows = features.double().cpu()
-        self.count += rows.shape[0]
-        self.total += rows.sum(0)
-        self.outer += rows.T @ rows
-
-    def gaussian(self) -> Gaussian:
-        """The Gaussian of everything added so far (at least one sample)."""
-        if self.count == 0:
-            raise ValueError("RunningGaussian.gaussian(): expected at least one sample, got none")
-        mean = self.total / self.count
-        return Gaussian(mean, self.outer / self.count - torch.outer(mean, mean), self.count)
 
 
 def fit(features: Tensor) -> Gaussian:
@@ -79,7 +50,7 @@ def frechet_distance(a: Gaussian, b: Gaussian) -> float:
 
 
 def frechet_distance_of_features(a: Tensor, b: Tensor) -> float:
-    """The same from features [N, D] and [M, D]; the cheaper and more exact path where N or M is below D.
+    """The squared Fréchet distance of features [N, D] and [M, D]; cheaper and more exact if N or M is below D.
 
     With centered features A, B (scaled by 1/√N, 1/√M), S₁ = AᵀA and S₂ = BᵀB, so tr (S₁ S₂)^½ is the sum of the
     singular values of A Bᵀ [N, M].
@@ -101,10 +72,10 @@ def _combine(mean_a: Tensor, mean_b: Tensor, trace_a: Tensor, trace_b: Tensor, c
 
 
 def frechet_infinity(a: Tensor, b: Tensor, *, points: int = 15, smallest: float = 0.1, seed: int = 0) -> float:
-    """FID∞: the distance at infinitely many samples, by a line through distances of subsets against 1 / n.
+    """FID∞, the distance extrapolated to infinitely many samples by a linear fit of subsets' distances against 1 / n.
 
-    a: reference features [N, D] (all are used). b: generated features [M, D]; subsets of smallest·M … M samples,
-    equally spaced in 1/n. Source: Chong and Forsyth 2020. May be slightly below zero for equal sets.
+    a: reference features [N, D], all of which are used. b: generated features [M, D]; the subsets have smallest·M … M
+    samples, equally spaced in 1/n. Source: Chong and Forsyth 2020. May be slightly below zero for equal sets.
     """
     generator = torch.Generator().manual_seed(seed)
     inverse = torch.linspace(1 / b.shape[0], 1 / max(2, round(smallest * b.shape[0])), points, dtype=torch.float64)

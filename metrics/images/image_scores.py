@@ -1,4 +1,4 @@
-"""Scores of images: those of the generated shapes against those of the references, through a detector."""
+"""Scores of generated images against reference images from the features of a detector: FID, KID, precision, recall."""
 
 import time
 from collections.abc import Callable
@@ -16,13 +16,13 @@ from metrics.images.precision_recall import manifold_scores
 from metrics.report.report_schema import IntervalRecord, Metric
 from metrics.sources.lazy_images import LazyImages
 
-# Images of one chunk of features on disk.
+# Images per chunk of features on disk.
 CHUNK = 256
-# Sectors of azimuth that the per-view distances are taken in, and the images that a sector needs on both sides.
+# Sectors of azimuth for FID by view, and the images that a sector needs on both sides.
 SECTORS, SECTOR_LEAST = 8, 8
-# Neighborhood scores hold all distances in memory, so they take at most this many images of either side.
+# Precision, recall, density and coverage hold all distances in memory, hence at most this many images of each side.
 MANIFOLD_LIMIT = 10_000
-# The Fréchet and kernel distances are called FID and KID with an Inception file alone, FD and KD with another model.
+# The Fréchet and kernel distances are FID and KID with an Inception file, and FD and KD with any other model.
 DISTANCE_SCORES = (
     ("fid", "FID"),
     ("fid_infinity", "FID∞"),
@@ -40,19 +40,19 @@ NORMALS_SCORE = ("fid_normals", "Shading FID (normals)")
 
 @dataclass(frozen=True)
 class Features:
-    """Features [N, D] of images and the azimuth that each was seen from [N], radians."""
+    """Features [N, D] of images, and the azimuth of each camera [N], radians."""
 
     values: Tensor
     azimuth_rad: Tensor
 
 
 def skipped_images(reason: str) -> list[Metric]:
-    """All image scores, not measured for one reason."""
+    """All image scores as not measured, for one reason."""
     return [skipped(name, title, reason) for name, title in (*DISTANCE_SCORES, *MANIFOLD_SCORES, NORMALS_SCORE)]
 
 
 def skipped(name: str, title: str, reason: str) -> Metric:
-    """One score, not measured."""
+    """One score as not measured."""
     return Metric(name=name, title=title, status="skipped", reason=reason)
 
 
@@ -62,7 +62,7 @@ def features_of(
     store: ChunkStore,
     progress: Callable[[], None] | None = None,
 ) -> Features:
-    """Features of all images, in chunks that are kept in `store`. progress is told after each chunk."""
+    """Features of all images, in chunks that are kept in `store`. progress is called after each chunk."""
 
     def compute(rows: range) -> Tensors:
         return {"features": all_features(detector, images.draw(rows).split(32))}
@@ -73,7 +73,7 @@ def features_of(
 
 
 def named(detector: Detector, name: str, title: str) -> dict[str, str]:
-    """A distance's name and title with this detector: FID and KID are those of an Inception file."""
+    """The name and title of a distance: FID and KID with an Inception file, FD and KD with another model."""
     if detector.inception:
         return {"name": name, "title": title}
     return {
@@ -83,7 +83,7 @@ def named(detector: Detector, name: str, title: str) -> dict[str, str]:
 
 
 def normals_metric(real: Features, fake: Features, detector: Detector, note: str) -> Metric:
-    """The Fréchet distance of images of normals: geometry alone, whatever the colors."""
+    """The Fréchet distance of images of normals, which sees the geometry alone."""
     start = time.perf_counter()
     return Metric(
         **named(detector, *NORMALS_SCORE),
@@ -95,7 +95,7 @@ def normals_metric(real: Features, fake: Features, detector: Detector, note: str
 
 
 def image_metrics(real: Features, fake: Features, detector: Detector, note: str) -> list[Metric]:
-    """FID, FID∞, KID, precision/recall, density/coverage, FID by view. note: what they stand on."""
+    """FID, FID∞, KID, precision/recall, density/coverage, FID by view. note: images and detector, for the report."""
     a, b = real.values, fake.values
     same_size(detector.label, a, b)
 
@@ -116,14 +116,14 @@ def image_metrics(real: Features, fake: Features, detector: Detector, note: str)
         score("fid_infinity", "FID∞", lambda: frechet_infinity(a, b)),
     ]
     start = time.perf_counter()
-    mean, deviation = kernel_distance(a, b)
+    mean, std = kernel_distance(a, b)
     spread = IntervalRecord(
-        low=1000 * (mean - 1.96 * deviation),
-        high=1000 * (mean + 1.96 * deviation),
+        low=1000 * (mean - 1.96 * std),
+        high=1000 * (mean + 1.96 * std),
         method="spread of 100 subsets of images, ± 1.96 standard deviations",
     )
     metrics.append(
-        score("kid", "KID", lambda: 1000 * mean, unit="×10⁻³", interval=spread if deviation else None).model_copy(
+        score("kid", "KID", lambda: 1000 * mean, unit="×10⁻³", interval=spread if std else None).model_copy(
             update={"seconds": time.perf_counter() - start}
         )
     )
@@ -135,19 +135,19 @@ def image_metrics(real: Features, fake: Features, detector: Detector, note: str)
 
 def _manifold_metrics(a: Tensor, b: Tensor, score: Callable[..., Metric]) -> list[Metric]:
     if min(len(a), len(b)) <= 5:
-        reason = "needs more than five images on either side"
+        reason = "needs more than five images on each side"
         return [skipped(name, title, reason) for name, title in MANIFOLD_SCORES]
-    found = manifold_scores(a[:MANIFOLD_LIMIT], b[:MANIFOLD_LIMIT])
+    scores = manifold_scores(a[:MANIFOLD_LIMIT], b[:MANIFOLD_LIMIT])
     return [
-        score("precision", "Precision", lambda: found.precision, direction="higher"),
-        score("recall", "Recall", lambda: found.recall, direction="higher"),
-        score("density", "Density", lambda: found.density, direction="higher"),
-        score("coverage", "Coverage", lambda: found.coverage, direction="higher"),
+        score("precision", "Precision", lambda: scores.precision, direction="higher"),
+        score("recall", "Recall", lambda: scores.recall, direction="higher"),
+        score("density", "Density", lambda: scores.density, direction="higher"),
+        score("coverage", "Coverage", lambda: scores.coverage, direction="higher"),
     ]
 
 
 def _view_metric(real: Features, fake: Features, note: str) -> Metric:
-    """The mean Fréchet distance over sectors of azimuth, and in its reason the sectors."""
+    """The mean over sectors of azimuth of the Fréchet distance; its reason lists the sectors."""
     start = time.perf_counter()
     sector_real, sector_fake = _sector(real.azimuth_rad), _sector(fake.azimuth_rad)
     values: dict[int, float] = {}
@@ -165,7 +165,7 @@ def _view_metric(real: Features, fake: Features, note: str) -> Metric:
         title=title,
         value=sum(values.values()) / len(values),
         n=len(fake.values),
-        reason=f"{parts} (sectors of {360 // SECTORS}° from there; few images each: compare between sectors only)",
+        reason=f"{parts} (sectors of {360 // SECTORS}° from there, with few images each: compare sectors only)",
         seconds=time.perf_counter() - start,
     )
 

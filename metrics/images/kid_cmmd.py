@@ -1,9 +1,9 @@
-"""Kernel distances of two sets of features: KID and CMMD, in float64."""
+"""KID and CMMD, the kernel distances of two sets of features, in float64."""
 
 import torch
 from torch import Tensor
 
-# CMMD's kernel width and the factor that it is printed with (Jayasumana et al. 2024).
+# Kernel width of CMMD and its scale in print (Jayasumana et al. 2024).
 CMMD_SIGMA, CMMD_SCALE = 10.0, 1000.0
 
 
@@ -25,9 +25,10 @@ def polynomial_mmd(x: Tensor, y: Tensor) -> float:
 def kernel_distance(
     x: Tensor, y: Tensor, *, subsets: int = 100, size: int = 1000, seed: int = 0
 ) -> tuple[float, float]:
-    """KID: mean and standard deviation over `subsets` of polynomial_mmd of `size` features of either set.
+    """KID, as mean and standard deviation of polynomial_mmd over `subsets` random subsets.
 
-    size is cut to the smaller set; then one subset is everything and the deviation is zero.
+    size: features of each set in a subset, at most those of the smaller set. If it is the size of both sets, the only
+    subset is everything and the standard deviation is zero.
     """
     _check(x, y)
     size = min(size, x.shape[0], y.shape[0])

@@ -1,4 +1,4 @@
-"""Model folders of `transformers`: read from disk alone, whole, and without pickles or code of their own."""
+"""Model folders of `transformers`, read from disk only, without pickles and without code of their own."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from torch import Tensor
 from metrics.cache import file_hash
 from torch_utils.errors import UserError
 
-Kind = Literal["AutoModel", "AutoModelForImageClassification"]
+ModelClass = Literal["AutoModel", "AutoModelForImageClassification"]
 
 
 @dataclass(frozen=True)
 class ModelFolder:
     """A model in evaluation mode.
 
-    inputs(images [B, 3, H, W] uint8): what the model takes, by the folder's own image processor. key: changes with
-    any weight or setting. missing: names of weights that the folder lacks, of those that it may lack.
+    inputs(images [B, 3, H, W] uint8) → the model's inputs, by the folder's own image processor. key: changes with any
+    weight or setting. missing: names of optional weights that the folder lacks.
     """
 
     path: Path
@@ -31,12 +31,12 @@ class ModelFolder:
 
 
 def load_model_folder(
-    option: str, path: Path, kind: Kind, device: torch.device | str, *, may_lack: str = ""
+    option: str, path: Path, model_class: ModelClass, device: torch.device | str, *, may_lack: str = ""
 ) -> ModelFolder:
-    """The model of a folder. option: the command line's, for messages. may_lack: prefix of weights that may be absent.
+    """The model of a folder.
 
-    UserError for what is no such folder, for pickled weights, and where a weight is missing: transformers would fill
-    that in at random and go on.
+    option: of the command line, for messages. may_lack: prefix of the names of optional weights. UserError if the path
+    is no such folder, for pickled weights, and for a missing weight, which transformers would initialize at random.
     """
     transformers = import_transformers(option, path)
     if not path.is_dir():
@@ -48,10 +48,10 @@ def load_model_folder(
         )
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(str(path), local_files_only=True)
-        model, info = getattr(transformers, kind).from_pretrained(
+        model, info = getattr(transformers, model_class).from_pretrained(
             str(path), local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    # A folder from elsewhere may be wrong in any way, and transformers raises whatever that leads to.
+    # A downloaded folder may be broken in any way, and transformers raises any kind of exception.
     except Exception as error:  # noqa: BLE001
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"{option} {path}: is not a transformers image model ({reason})") from None
@@ -59,7 +59,7 @@ def load_model_folder(
     absent = sorted(name for name in missing if not may_lack or not name.startswith(may_lack))
     if absent:
         raise UserError(
-            f"{option} {path}: its weights lack {absent[0]} of {type(model).__name__}; another kind of model?"
+            f"{option} {path}: its weights lack {absent[0]} of {type(model).__name__}; is it another type of model?"
         )
     model = model.to(device).eval()
 
@@ -71,7 +71,7 @@ def load_model_folder(
 
 
 def import_transformers(option: str, path: Path) -> Any:
-    """The package, made silent; UserError that names the mending command where it is not installed."""
+    """The package without its progress bars and warnings; UserError with the command that installs it."""
     try:
         import transformers
     except ImportError:
@@ -85,6 +85,6 @@ def import_transformers(option: str, path: Path) -> Any:
 
 
 def folder_key(path: Path) -> str:
-    """A text that changes with any weight or setting of the folder."""
+    """A key that changes with any weight or setting of the folder."""
     files = sorted(p for p in path.iterdir() if p.suffix in (".safetensors", ".json"))
     return "/".join(file_hash(p)[:16] for p in files)

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage of features by nearest neighbors."""
+"""Precision, recall, density and coverage from the nearest neighbors of features."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class ManifoldScores:
-    """precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020); density may pass 1."""
+    """precision, recall (Kynkäänniemi et al. 2019), density, coverage (Naeem et al. 2020). Density may exceed 1."""
 
     precision: float
     recall: float
@@ -17,7 +17,7 @@ class ManifoldScores:
 
 
 def neighbor_radius(features: Tensor, k: int) -> Tensor:
-    """Distance of each feature to its k-th nearest other one [N]."""
+    """Distance of each feature to its k-th nearest neighbor [N]."""
     distances = torch.cdist(features, features, compute_mode="donot_use_mm_for_euclid_dist")
     # The feature itself is one of the k + 1 smallest, at zero.
     return distances.kthvalue(k + 1, dim=1).values
@@ -26,9 +26,9 @@ def neighbor_radius(features: Tensor, k: int) -> Tensor:
 def manifold_scores(real: Tensor, fake: Tensor, *, k: int = 3, k_density: int = 5) -> ManifoldScores:
     """Scores of features real [N, D] and fake [M, D], N, M > max(k, k_density), in float64.
 
-    Precision: the share of fakes within some real feature's k-th neighbor distance (≤); recall: the other way round.
-    Density: how many such real balls (k_density, <) hold a fake, on average, divided by k_density. Coverage: the share
-    of real balls that hold any fake (<).
+    The ball of a feature reaches to its k-th nearest neighbor. Precision: the share of fakes in the ball of some real
+    feature (≤). Recall: the share of real features in the ball of some fake (≤). Density: the mean number of real balls
+    (k_density, <) that contain a fake, divided by k_density. Coverage: the share of those balls that contain any fake.
     """
     largest = max(k, k_density)
     if min(real.shape[0], fake.shape[0]) <= largest:

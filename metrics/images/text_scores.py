@@ -1,6 +1,6 @@
-"""Scores of images against their captions, for the text stage: CLIP score, R-precision, attribute accuracy.
+"""Scores of images against their captions and attributes: CLIP score, R-precision and attribute accuracy.
 
-Features come from a CLIP folder of the user (`metrics/images/detectors.py`); these functions take them as they are.
+The features come from `metrics/images/clip.py`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 
 def caption_cosines(images: Tensor, captions: Tensor) -> Tensor:
-    """max(0, cosine) of image features [N, D] and their captions' [N, D]: [N]; 100 · its mean is the CLIP score.
+    """max(0, cosine) of the features of images [N, D] and their captions [N, D]: [N]. 100 · its mean is the CLIP score.
 
     Source: Hessel et al. 2021.
     """
@@ -27,8 +27,8 @@ def caption_cosines(images: Tensor, captions: Tensor) -> Tensor:
 def retrieved(images: Tensor, pool: Tensor, own: Tensor) -> Tensor:
     """Whether each image's own caption has the highest cosine in a pool of different captions: [N] bool.
 
-    images [N, D], pool [K, D]. own [N] int64: the row of each image's caption in the pool; the other rows are its
-    distractors. The mean is the R-precision; state the pool with the number. A tie counts as a miss.
+    images [N, D], pool [K, D]. own [N] int64: the row of each image's caption; the other rows are distractors. The mean
+    is the R-precision, which depends on the pool. A tie counts as wrong.
     """
     if images.ndim != 2 or pool.ndim != 2 or images.shape[1] != pool.shape[1] or own.shape != images.shape[:1]:
         raise ValueError(
@@ -43,11 +43,11 @@ def retrieved(images: Tensor, pool: Tensor, own: Tensor) -> Tensor:
 
 
 def attribute_accuracy(predicted: Sequence[Mapping[str, str]], wanted: Sequence[Mapping[str, str]]) -> dict[str, float]:
-    """The share of samples for which a classifier found the wanted value, by attribute; unstated ones do not count."""
+    """The share of samples with the wanted value, by attribute; samples without a wanted value do not count."""
     if len(predicted) != len(wanted):
         raise ValueError(f"attribute_accuracy(): expected as many predictions as {len(wanted)}, got {len(predicted)}")
-    hits: dict[str, list[bool]] = {}
-    for found, target in zip(predicted, wanted, strict=True):
+    correct: dict[str, list[bool]] = {}
+    for guess, target in zip(predicted, wanted, strict=True):
         for name, value in target.items():
-            hits.setdefault(name, []).append(found.get(name) == value)
-    return {name: sum(values) / len(values) for name, values in hits.items()}
+            correct.setdefault(name, []).append(guess.get(name) == value)
+    return {name: sum(values) / len(values) for name, values in correct.items()}

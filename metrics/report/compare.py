@@ -1,4 +1,4 @@
-"""`--require 'cov_cd>40'`: conditions on a report that set the exit status; and reports side by side."""
+"""Requirements on a report (`--require 'cov_cd>40'`), and two reports side by side."""
 
 import operator
 import re
@@ -16,7 +16,7 @@ _PATTERN = re.compile(r"\s*([a-z0-9_]+)\s*(>=|<=|>|<)\s*([-+]?[0-9.]+(?:[eE][-+]
 
 @dataclass(frozen=True)
 class Requirement:
-    """A metric's name, a comparison and the number that the metric is compared with, in printed units."""
+    """The name of a metric, an operator, and the bound in printed units."""
 
     name: str
     comparison: str
@@ -54,7 +54,7 @@ def unmet(report: Report, requirements: Sequence[Requirement]) -> list[str]:
 
 
 def comparison(a: Report, b: Report, names: tuple[str, str]) -> str:
-    """Two reports side by side as a Markdown table; a warning first where their protocols or references differ."""
+    """Two reports side by side as a Markdown table, after a warning if their protocols or references differ."""
     lines = []
     for label, left, right in (
         ("protocols", _protocol(a), _protocol(b)),

@@ -1,4 +1,4 @@
-"""Galleries of the report: which shapes are shown, and their images and mesh files on disk."""
+"""Galleries of the report: the selection of shapes, and their images and mesh files on disk."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metrics.report.report_schema import GalleryItem, Histogram
 from metrics.session import Inputs
-from metrics.shapes.results import Found
+from metrics.shapes.results import Results
 from metrics.shapes.set_scores import SCALES
 from metrics.sources.shape_source import ShapeSource
 from metrics.sources.thumbnails import Thumbnail
@@ -24,7 +24,7 @@ THUMBNAIL_PX = 160
 
 @dataclass
 class GalleryMaker:
-    """Writes thumbnails and GLBs below `out` once a shape, whatever the number of galleries that show it."""
+    """Writes the thumbnail and the GLB of each shape below `out` once, however many galleries show it."""
 
     out: Path
     written: dict[str, str] = field(default_factory=dict)
@@ -55,7 +55,7 @@ def safe(name: str) -> str:
 
 
 def fitted(image: Thumbnail) -> Thumbnail:
-    """The image at the thumbnails' size, at most."""
+    """The image, reduced to the size of thumbnails if it is larger."""
     if max(image.shape[:2]) <= THUMBNAIL_PX:
         return image
     resized = Image.fromarray(image)
@@ -64,11 +64,11 @@ def fitted(image: Thumbnail) -> Thumbnail:
 
 
 def make_galleries(
-    inputs: Inputs, found: Found, out: Path, advance: Callable[[], None] = lambda: None
+    inputs: Inputs, results: Results, out: Path, advance: Callable[[], None] = lambda: None
 ) -> tuple[dict[str, list[GalleryItem]], list[GalleryItem]]:
     """Galleries by title, and the failures; writes their images and meshes into `out`/gallery."""
     maker = GalleryMaker(out)
-    usable = found.generated.usable.nonzero()[:, 0]
+    usable = results.generated.usable.nonzero()[:, 0]
     generator = torch.Generator().manual_seed(0)
     chosen = usable[torch.randperm(len(usable), generator=generator)[:RANDOM]].sort().values.tolist()
 
@@ -83,26 +83,26 @@ def make_galleries(
         )
 
     galleries = {"Random samples (seeded, not picked)": [own(row, "") for row in chosen]}
-    if "cd" in found.matrices:
-        galleries |= _matched(inputs, found, own, maker)
+    if "cd" in results.matrices:
+        galleries |= _matched(inputs, results, own, maker)
     failures = [
         GalleryItem(id=shape_id, caption=problem)
-        for shape_id, problem in zip(inputs.generated.ids, found.generated.problems, strict=True)
+        for shape_id, problem in zip(inputs.generated.ids, results.generated.problems, strict=True)
         if problem
     ]
     return {title: items for title, items in galleries.items() if items}, failures
 
 
 def _matched(
-    inputs: Inputs, found: Found, own: Callable[..., GalleryItem], maker: GalleryMaker
+    inputs: Inputs, results: Results, own: Callable[..., GalleryItem], maker: GalleryMaker
 ) -> dict[str, list[GalleryItem]]:
-    """Best, median and worst samples by their nearest reference; uncovered references; nearest training shapes."""
-    factor, between = SCALES["cd"].factor, found.matrices["cd"].between
-    reference_rows = found.references.usable.nonzero()[:, 0].tolist()
+    """Samples by distance to the nearest reference, uncovered references, and samples near training shapes."""
+    factor, between = SCALES["cd"].factor, results.matrices["cd"].between
+    reference_rows = results.references.usable.nonzero()[:, 0].tolist()
     distance, nearest = between.nearest_reference()
     order = [row for row in distance.argsort().tolist() if torch.isfinite(distance[row])]
 
-    def beside_reference(row: int) -> GalleryItem:
+    def with_reference(row: int) -> GalleryItem:
         other = reference_rows[int(nearest[row])]
         return own(
             row,
@@ -118,22 +118,26 @@ def _matched(
         "Median distance to the nearest reference": order[middle : middle + OTHERS],
         "Farthest from any reference (worst)": order[::-1][:OTHERS],
     }
-    shown = {title: [beside_reference(row) for row in rows] for title, rows in galleries.items()}
-    shown["References that no sample covers"] = _uncovered(inputs, found, own, maker, reference_rows)
-    if found.memorization is not None and inputs.training is not None and found.training is not None:
-        shown["Samples nearest to a training shape, beside it"] = _training_neighbors(inputs, found, own, maker, order)
+    shown = {title: [with_reference(row) for row in rows] for title, rows in galleries.items()}
+    shown["References that no sample covers"] = _uncovered(inputs, results, own, maker, reference_rows)
+    if results.memorization is not None and inputs.training is not None and results.training is not None:
+        shown["Samples nearest to a training shape"] = _training_neighbors(inputs, results, own, maker, order)
     return shown
 
 
 def _uncovered(
-    inputs: Inputs, found: Found, own: Callable[..., GalleryItem], maker: GalleryMaker, reference_rows: Sequence[int]
+    inputs: Inputs,
+    results: Results,
+    own: Callable[..., GalleryItem],
+    maker: GalleryMaker,
+    reference_rows: Sequence[int],
 ) -> list[GalleryItem]:
-    """References that are nobody's nearest, the loneliest first, each beside its nearest generated shape."""
-    between, factor = found.matrices["cd"].between, SCALES["cd"].factor
+    """References that no sample covers, the farthest from any sample first, with their nearest sample."""
+    between, factor = results.matrices["cd"].between, SCALES["cd"].factor
     distance, generated = between.nearest_generated()
     reach, covered = between.nearest_reference()
-    lonely = set(range(between.num_references)) - set(covered[torch.isfinite(reach)].tolist())
-    rows = [row for row in distance.argsort(descending=True).tolist() if row in lonely][:OTHERS]
+    uncovered = set(range(between.num_references)) - set(covered[torch.isfinite(reach)].tolist())
+    rows = [row for row in distance.argsort(descending=True).tolist() if row in uncovered][:OTHERS]
     items = []
     for row in rows:
         if not torch.isfinite(distance[row]):
@@ -154,16 +158,16 @@ def _uncovered(
 
 
 def _training_neighbors(
-    inputs: Inputs, found: Found, own: Callable[..., GalleryItem], maker: GalleryMaker, order: Sequence[int]
+    inputs: Inputs, results: Results, own: Callable[..., GalleryItem], maker: GalleryMaker, order: Sequence[int]
 ) -> list[GalleryItem]:
-    assert found.memorization is not None and inputs.training is not None and found.training is not None
-    training_rows = found.training.usable.nonzero()[:, 0].tolist()
-    near, index = found.memorization.nearest, found.memorization.index
+    assert results.memorization is not None and inputs.training is not None and results.training is not None
+    training_rows = results.training.usable.nonzero()[:, 0].tolist()
+    near, index = results.memorization.nearest, results.memorization.index
     rows = sorted(order, key=lambda row: float(near[row]))[:OTHERS]
     items = []
     for row in rows:
         other = training_rows[int(index[row])]
-        copy = "" if bool(found.memorization.authentic[row]) else ", a likely copy"
+        copy = "" if bool(results.memorization.authentic[row]) else ", a likely copy"
         items.append(
             own(
                 row,
@@ -176,21 +180,21 @@ def _training_neighbors(
     return items
 
 
-def histograms(found: Found) -> list[Histogram]:
-    """Distributions behind the means: nearest distances both ways, nearest training shape, faces and components."""
+def histograms(results: Results) -> list[Histogram]:
+    """Histograms of the nearest distances in both directions and to training shapes, and of components and faces."""
     made: list[Histogram] = []
-    for kind, matrices in found.matrices.items():
+    for kind, matrices in results.matrices.items():
         scale = SCALES[kind]
         unit = f"{scale.name} {scale.unit}".strip()
         to_generated, _ = matrices.between.nearest_generated()
         to_reference, _ = matrices.between.nearest_reference()
         made += _histogram(f"Reference → nearest sample ({scale.name})", unit, scale.factor * to_generated)
         made += _histogram(f"Sample → nearest reference ({scale.name})", unit, scale.factor * to_reference)
-    if found.memorization is not None:
-        made += _histogram("Sample → nearest training shape", "distance", found.memorization.nearest)
-    meshes = [v for v in found.generated.validity if v is not None]
-    made += _histogram("Components a mesh", "", torch.tensor([float(v.components) for v in meshes]), whole=True)
-    made += _histogram("Faces a mesh", "", torch.tensor([float(v.faces) for v in meshes]))
+    if results.memorization is not None:
+        made += _histogram("Sample → nearest training shape", "distance", results.memorization.nearest)
+    meshes = [v for v in results.generated.validity if v is not None]
+    made += _histogram("Components per mesh", "", torch.tensor([float(v.components) for v in meshes]), whole=True)
+    made += _histogram("Faces per mesh", "", torch.tensor([float(v.faces) for v in meshes]))
     return made
 
 

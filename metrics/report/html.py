@@ -1,4 +1,4 @@
-"""`report.html`: one offline file, rendered from the report; images are embedded, meshes are linked beside it."""
+"""`report.html`: one file that works offline. Images are embedded; meshes are links to files in the same folder."""
 
 import base64
 from html import escape
@@ -8,12 +8,12 @@ from metrics.report.markdown import arrow, comparison_rows, measured, number, sh
 from metrics.report.report_schema import GalleryItem, Histogram, Metric, Report
 
 STYLE = Path(__file__).parent / "report.css"
-# The numbers on top, where they were measured.
+# Metrics in large type at the top of the page, if they were measured.
 HEADLINE = ("fid", "fd", "mmd_cd", "cov_cd", "one_nna_cd", "cov_lfd", "mesh_watertight", "mesh_empty", "auth_pct")
 
 
-def html(report: Report, folder: Path) -> str:
-    """The page. folder: where the report lies; thumbnails are read from it."""
+def report_html(report: Report, folder: Path) -> str:
+    """The page. folder: of the report, from which thumbnails are read."""
     body = "\n".join(
         part
         for part in (
@@ -82,7 +82,7 @@ def _scores(report: Report) -> str:
 
 def _attributes(report: Report) -> str:
     rows = measured(report, "attributes")
-    return _table("Attributes, by the classifier", "attribute", rows) if rows else ""
+    return _table("Attributes", "attribute", rows) if rows else ""
 
 
 def _table(title: str, what: str, metrics: list[Metric]) -> str:
@@ -113,8 +113,8 @@ def _comparison(report: Report) -> str:
         remark = "; ".join(filter(None, (mark, escape(note))))
         rows.append(f'<tr class="{style}"><td>{escape(name.strip("*"))}</td>{cells}<td class=text>{remark}</td></tr>')
     return (
-        "<h2>Beside it</h2>\n<p class=soft>Training shapes measured against the references: what a perfect generator "
-        "of this data would score: the floor. Rows in italics were measured in another way.</p>\n"
+        "<h2>Comparison</h2>\n<p class=soft>The train-vs-test reference measures training shapes against the "
+        "references: the score of a perfect generator of this data. Rows in italics are not comparable.</p>\n"
         f"<div class=scroll><table>\n<tr><th></th>{head}<th class=text></th></tr>\n{''.join(rows)}\n</table></div>"
     )
 
@@ -163,7 +163,7 @@ def _item(item: GalleryItem, folder: Path, pair: bool) -> str:
 
 
 def _linked(thumbnail: str, label: str, mesh: str, folder: Path) -> str:
-    """A image that opens its own mesh, where there is one."""
+    """An image that is a link to its mesh, if there is one."""
     image = _image(thumbnail, label, folder)
     if not mesh:
         return image
@@ -184,7 +184,7 @@ def _failures(report: Report) -> str:
     rows = "".join(f"<li><b>{escape(f.id)}</b> {escape(f.caption)}</li>" for f in report.failures)
     return (
         f"<h2 class=bad>Failures</h2>\n<p>{len(report.failures)} generated shapes have no usable surface. They "
-        f"count as shapes that cover nothing.</p>\n<ul>{rows}</ul>"
+        f"count as empty and cover no reference.</p>\n<ul>{rows}</ul>"
     )
 
 

@@ -4,7 +4,7 @@ from metrics.report.report_schema import Metric, Report
 
 
 def number(value: float | None) -> str:
-    """A value as it is printed: four significant digits, no exponent for usual sizes."""
+    """A value as text: four significant digits, without an exponent for values of usual size."""
     if value is None:
         return "–"
     if value == 0 or 0.01 <= abs(value) < 1e5:
@@ -13,14 +13,14 @@ def number(value: float | None) -> str:
 
 
 def arrow(metric: Metric) -> str:
-    """↓, ↑, or → with the ideal value."""
+    """The better direction: ↓, ↑, or → with the ideal value."""
     if metric.direction == "target":
         return f"→ {number(metric.target)}"
     return "↓" if metric.direction == "lower" else "↑"
 
 
-def markdown(report: Report) -> str:
-    """The report as Markdown: what was measured, the scores, the rows to compare with, and what was skipped and why."""
+def report_markdown(report: Report) -> str:
+    """The report as Markdown: inputs, scores, rows for comparison, and what was skipped, with reasons."""
     run, protocol = report.run, report.protocol
     lines = [
         "# Evaluation",
@@ -58,19 +58,22 @@ def _attribute_lines(report: Report) -> list[str]:
     if not rows:
         return []
     head = ["| attribute | better | value | unit | 95 % interval | n | how |", "|---|---|---|---|---|---|---|"]
-    return ["", "## Attributes, by the classifier", "", *head, *[f"{_score_cells(m)} {m.reason} |" for m in rows]]
+    return ["", "## Attributes", "", *head, *[f"{_score_cells(m)} {m.reason} |" for m in rows]]
 
 
 def shown_columns(report: Report) -> list[Metric]:
-    """The metrics that any baseline has a value for: the columns of the comparison."""
+    """The columns of the comparison: the metrics for which any baseline has a value."""
     named = {name for row in report.baselines for name in row.values}
     return [metric for metric in report.metrics if metric.name in named]
 
 
 def comparison_rows(report: Report) -> list[tuple[str, bool, str, dict[str, float]]]:
-    """Rows (name, comparable, note, values) of the comparison: this run first, then the baselines."""
+    """The rows (name, comparable, note, values) of the comparison: this evaluation, then the baselines."""
     own = {m.name: m.value for m in report.metrics if m.value is not None}
-    return [("**this run**", True, "", own), *[(b.name, b.comparable, b.note, b.values) for b in report.baselines]]
+    return [
+        ("**this evaluation**", True, "", own),
+        *[(b.name, b.comparable, b.note, b.values) for b in report.baselines],
+    ]
 
 
 def _baseline_lines(report: Report) -> list[str]:
@@ -79,7 +82,7 @@ def _baseline_lines(report: Report) -> list[str]:
         return []
     lines = [
         "",
-        "## Beside it",
+        "## Comparison",
         "",
         "| | " + " | ".join(f"{m.title} {arrow(m)}" for m in columns) + " | comparable |",
         "|---|" + "---|" * (len(columns) + 1),

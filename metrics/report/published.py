@@ -1,4 +1,4 @@
-"""Rows from the literature, each marked as comparable or not."""
+"""Published results, each marked as comparable or not."""
 
 from functools import cache
 from pathlib import Path
@@ -20,8 +20,8 @@ def _table() -> dict[str, Any]:
 def published_rows(category: str, protocol: Protocol, num_references: int) -> list[Baseline]:
     """The published rows of a category (none for an unknown one).
 
-    A row is comparable only under its own protocol and with as many references as its test split has; else the note
-    says what differs.
+    A row is comparable only under its own protocol and with the references of the published test split; otherwise its
+    note says what differs.
     """
     table = _table()
     entry = table["categories"].get(category)

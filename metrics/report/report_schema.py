@@ -1,4 +1,4 @@
-"""The schema of `report.json`, from which the Markdown (`markdown.py`) and the page (`html.py`) are made."""
+"""The schema of `report.json`. The Markdown (`markdown.py`) and the page (`html.py`) are generated from it."""
 
 import json
 from pathlib import Path
@@ -27,9 +27,9 @@ class IntervalRecord(_Section):
 class Metric(_Section):
     """One number, or the reason why there is none.
 
-    name: stable, e.g. "mmd_cd". direction: which way is better; "target" means that `target` is ideal. n: how many
-    shapes or images it stands on. status: "ok", "skipped" (not asked for or something is not at hand) or "failed".
-    group: "" for the scores, "attributes" for what a classifier says, which has a table of its own.
+    name: stable, e.g. "mmd_cd". direction: which way is better; "target" means that `target` is ideal. n: number of
+    shapes or images behind the value. status: "ok", "skipped" (not requested, or an input is missing) or "failed".
+    group: "" for scores, "attributes" for those of the classifier, which have their own table.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Metric(_Section):
 
 
 class Baseline(_Section):
-    """A row to compare with: values by metric name. comparable: measured here under the same protocol and data."""
+    """A row for comparison. values: by metric name. comparable: measured under the same protocol on the same data."""
 
     name: str
     values: dict[str, float]
@@ -56,7 +56,7 @@ class Baseline(_Section):
 
 
 class EvaluationRun(_Section):
-    """What was measured, and with what."""
+    """The inputs of an evaluation, the version of the code, and remarks."""
 
     generated: str
     references: str
@@ -75,7 +75,7 @@ class EvaluationRun(_Section):
 
 
 class GalleryItem(_Section):
-    """One shape in a gallery, and the shape beside it, if any.
+    """One shape in a gallery, and the shape it is paired with, if any.
 
     thumbnail, mesh, other_thumbnail, other_mesh: file names below the report's folder ("" if there is none).
     """
@@ -90,7 +90,7 @@ class GalleryItem(_Section):
 
 
 class Histogram(_Section):
-    """Counts between edges (one more than counts)."""
+    """Counts between edges, of which there is one more."""
 
     title: str
     unit: str
@@ -99,7 +99,7 @@ class Histogram(_Section):
 
 
 class Report(_Section):
-    """Everything that an evaluation found."""
+    """All results of an evaluation."""
 
     schema_version: Literal[1] = 1
     run: EvaluationRun

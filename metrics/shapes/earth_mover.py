@@ -1,4 +1,4 @@
-"""Earth mover's distance of two clouds of equally many points. Its variants differ; results name theirs."""
+"""Earth mover's distance of two point clouds of the same size, exact and approximate."""
 
 import numpy as np
 import torch
@@ -6,12 +6,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 from torch import Tensor
 
-EXACT = "exact assignment, mean Euclidean distance"
-APPROXIMATE = "approxmatch, mean Euclidean distance"
-
 
 def exact(x: Tensor, y: Tensor) -> float:
-    """min over permutations of the mean |x_i − y_π(i)|; x, y [P, 3]. Infinite where a point is not finite."""
+    """Minimum over permutations π of the mean |x_i − y_π(i)|; x, y [P, 3]. Infinite if any point is not finite."""
     _check(x, y)
     cost = cdist(x.double().cpu().numpy(), y.double().cpu().numpy())
     if not np.isfinite(cost).all():
@@ -21,16 +18,16 @@ def exact(x: Tensor, y: Tensor) -> float:
 
 
 def exact_matrix(x: Tensor, y: Tensor) -> Tensor:
-    """`exact` of all pairs of clouds x [M, P, 3], y [N, P, 3]: [M, N] float32."""
+    """`exact` of all pairs of point clouds x [M, P, 3], y [N, P, 3]: [M, N] float32."""
     return torch.tensor([[exact(a, b) for b in y] for a in x], dtype=torch.float32).reshape(x.shape[0], y.shape[0])
 
 
 def approximate(x: Tensor, y: Tensor) -> Tensor:
-    """The soft matching that point-cloud papers call approxmatch; x, y [B, P, 3] → [B], mean Euclidean distance.
+    """The soft matching known as approxmatch (Fan et al. 2017); x, y [B, P, 3] → [B], mean Euclidean distance.
 
-    Mass is moved in ten rounds of weights exp(−4^j d²), j = 7 … −1, and last with equal weights; in each round a point
-    shares its remaining mass in proportion to the weights, and no target takes more than it has room for (Fan et al.
-    2017). It overestimates the exact distance, by a fifth or so.
+    Mass moves in ten rounds with weights exp(−4^j d²), j = 7 … −1, then with equal weights. In each round a point
+    distributes its remaining mass in proportion to the weights, and no target receives more than it has room for. The
+    result is about 20 % above the exact distance.
     """
     if x.shape != y.shape or x.ndim != 3:
         raise ValueError(f"approximate(): expected two batches [B, P, 3], got {list(x.shape)} and {list(y.shape)}")
@@ -48,11 +45,11 @@ def approximate(x: Tensor, y: Tensor) -> Tensor:
 
 
 def approximate_matrix(x: Tensor, y: Tensor) -> Tensor:
-    """`approximate` of all pairs of clouds x [M, P, 3], y [N, P, 3]: [M, N] float32; a row of pairs at a time."""
+    """`approximate` of all pairs of point clouds x [M, P, 3], y [N, P, 3]: [M, N] float32; pair by pair."""
     rows = [torch.cat([approximate(a[None], b[None]) for b in y]) if len(y) else x.new_empty(0) for a in x]
     return torch.stack(rows) if rows else x.new_empty(0, y.shape[0])
 
 
 def _check(x: Tensor, y: Tensor) -> None:
     if x.shape != y.shape or x.ndim != 2 or x.shape[1] != 3:
-        raise ValueError(f"exact(): expected two clouds [P, 3] of one size, got {list(x.shape)} and {list(y.shape)}")
+        raise ValueError(f"exact(): expected point clouds [P, 3] of one size, got {list(x.shape)} and {list(y.shape)}")

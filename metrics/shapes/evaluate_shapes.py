@@ -12,10 +12,10 @@ from metrics.protocols import Distance, Protocol
 from metrics.report.report_schema import Baseline, Metric
 from metrics.session import Inputs, Session
 from metrics.shapes import distances
-from metrics.shapes.distances import BLOCK, Side
+from metrics.shapes.distances import BLOCK, ShapeSet
 from metrics.shapes.memorization import memorization
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
-from metrics.shapes.results import Found
+from metrics.shapes.results import BEST_TRAINING_SHAPE, TRAIN_TEST_REFERENCE, Results
 from metrics.shapes.set_scores import SCALES, Matrices, point_values, set_metrics, set_values
 from metrics.shapes.shape_table import CHUNK, ShapeTable, shape_table
 from metrics.shapes.single_scores import shape_metrics
@@ -23,29 +23,29 @@ from metrics.sources.shape_source import ShapeSource
 from torch_utils.errors import UserError
 
 
-def evaluate_shapes(inputs: Inputs, session: Session) -> Found:
-    """Tables, distances and all scores of shapes that the protocol asks for."""
+def evaluate_shapes(inputs: Inputs, session: Session) -> Results:
+    """Tables, distances and all shape scores of the protocol."""
     protocol = session.protocol
-    found = _tables(inputs, session)
-    usable = found.references.usable
+    results = _tables(inputs, session)
+    usable = results.references.usable
     if not bool(usable.any()):
         raise UserError(
-            f"{inputs.references.label}: no reference has a usable surface ({_first_problem(found.references)})"
+            f"{inputs.references.label}: no reference has a usable surface ({_first_problem(results.references)})"
         )
-    _note_problems(found)
-    sides = _sides(inputs, found, protocol)
+    _note_problems(results)
+    sets = _shape_sets(inputs, results, protocol)
     for kind in protocol.distances:
-        known = _light_field_sides(sides) if kind == "lfd" else sides
+        known = _light_field_sets(sets) if kind == "lfd" else sets
         if "references" not in known:
             reason = f"{inputs.references.label}: source meshes are not at hand (--reference-meshes)"
-            found.metrics += _skipped_sets(kind, reason)
+            results.metrics += _skipped_sets(kind, reason)
             continue
-        found.metrics += _scores_of(kind, known, found, session)
-    found.metrics += shape_metrics(found, protocol)
-    return found
+        results.metrics += _scores_of(kind, known, results, session)
+    results.metrics += shape_metrics(results, protocol)
+    return results
 
 
-def _tables(inputs: Inputs, session: Session) -> Found:
+def _tables(inputs: Inputs, session: Session) -> Results:
     protocol = session.protocol
     light_fields = "lfd" in protocol.distances
 
@@ -65,50 +65,50 @@ def _tables(inputs: Inputs, session: Session) -> Found:
     references = table(inputs.references, session.real, "references", False)
     training = table(inputs.training, session.real, "training shapes", False) if inputs.training else None
     generated = table(inputs.generated, session.own, "generated shapes", "validity" in protocol.shape_metrics)
-    return Found(generated, references, training)
+    return Results(generated, references, training)
 
 
 def _first_problem(table: ShapeTable) -> str:
     return next((problem for problem in table.problems if problem), "none was given")
 
 
-def _note_problems(found: Found) -> None:
-    for label, table in (("references", found.references), ("training shapes", found.training)):
+def _note_problems(results: Results) -> None:
+    for label, table in (("references", results.references), ("training shapes", results.training)):
         if table is not None and (bad := int((~table.usable).sum())):
-            found.notes.append(f"{bad} {label} without a usable surface were left out: {_first_problem(table)}")
-    if len(found.generated.ids) < len(found.references.ids):
-        found.notes.append("fewer generated shapes than references: COV and 1-NNA are not comparable to equal counts")
+            results.notes.append(f"{bad} {label} without a usable surface were left out: {_first_problem(table)}")
+    if len(results.generated.ids) < len(results.references.ids):
+        results.notes.append("fewer generated shapes than references: COV and 1-NNA are not comparable to equal counts")
 
 
-def _sides(inputs: Inputs, found: Found, protocol: Protocol) -> dict[str, Side]:
-    """Named sides in the protocol's units. Unusable real shapes are left out; generated ones stay, at infinity."""
-    reference_points = found.references.points[found.references.usable]
+def _shape_sets(inputs: Inputs, results: Results, protocol: Protocol) -> dict[str, ShapeSet]:
+    """Sets in the protocol's units. Unusable real shapes are left out; generated ones stay, infinitely far away."""
+    reference_points = results.references.points[results.references.usable]
 
-    def side(source: ShapeSource, table: ShapeTable, keep: Tensor) -> Side:
+    def shape_set(source: ShapeSource, table: ShapeTable, keep: Tensor) -> ShapeSet:
         key = content_key(
             {"source": source.key, "rows": keep.tolist(), "ids": len(table.ids), "points": protocol.points}
             | {"normalization": protocol.normalization, "references": inputs.references.key}
         )
         points = table.normalized(protocol.normalization, reference_points)[keep]
-        return Side(key, points, None if table.descriptors is None else table.descriptors[keep])
+        return ShapeSet(key, points, None if table.descriptors is None else table.descriptors[keep])
 
-    sides = {
-        "references": side(inputs.references, found.references, found.references.usable.nonzero()[:, 0]),
-        "generated": side(inputs.generated, found.generated, torch.arange(len(found.generated.ids))),
+    sets = {
+        "references": shape_set(inputs.references, results.references, results.references.usable.nonzero()[:, 0]),
+        "generated": shape_set(inputs.generated, results.generated, torch.arange(len(results.generated.ids))),
     }
-    if found.training is not None and inputs.training is not None and bool(found.training.usable.any()):
-        sides["training"] = side(inputs.training, found.training, found.training.usable.nonzero()[:, 0])
-    return sides
+    if results.training is not None and inputs.training is not None and bool(results.training.usable.any()):
+        sets["training"] = shape_set(inputs.training, results.training, results.training.usable.nonzero()[:, 0])
+    return sets
 
 
-def _light_field_sides(sides: dict[str, Side]) -> dict[str, Side]:
-    """The sides whose meshes were all at hand."""
-    return {name: side for name, side in sides.items() if name == "generated" or _described(side)}
+def _light_field_sets(sets: dict[str, ShapeSet]) -> dict[str, ShapeSet]:
+    """The sets with descriptors of all their meshes."""
+    return {name: shapes for name, shapes in sets.items() if name == "generated" or _has_descriptors(shapes)}
 
 
-def _described(side: Side) -> bool:
-    # A descriptor of zeros is that of an empty mesh: a real shape has one only when its mesh was not found.
-    return side.descriptors is not None and bool(side.descriptors.flatten(1).any(1).all())
+def _has_descriptors(shapes: ShapeSet) -> bool:
+    # Zeros are the descriptor of an empty mesh. A real shape has them only if its mesh is missing.
+    return shapes.descriptors is not None and bool(shapes.descriptors.flatten(1).any(1).all())
 
 
 def _skipped_sets(kind: Distance, reason: str) -> list[Metric]:
@@ -118,36 +118,36 @@ def _skipped_sets(kind: Distance, reason: str) -> list[Metric]:
     ]
 
 
-def _scores_of(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
-    """Scores of one kind of distance; adds the baselines' values and (for the first kind) the memorization."""
+def _scores_of(kind: Distance, sets: dict[str, ShapeSet], results: Results, session: Session) -> list[Metric]:
+    """Scores of one kind of distance. Adds the baselines' values and, for the first kind, the memorization."""
     start = time.perf_counter()
-    matrices = _matrices(kind, sides["references"], sides["generated"], session)
+    matrices = _matrices(kind, sets["references"], sets["generated"], session)
     metrics = set_metrics(kind, matrices, time.perf_counter() - start)
-    found.matrices[kind] = matrices
-    if "training" not in sides:
+    results.matrices[kind] = matrices
+    if "training" not in sets:
         return metrics
-    _add_training_rows(kind, sides, found, session)
-    if _remembers(kind, found, session):
-        metrics += _memorization_metrics(kind, sides, found, session)
+    _add_training_rows(kind, sets, results, session)
+    if _measures_memorization(kind, results, session):
+        metrics += _memorization_metrics(kind, sets, results, session)
     return metrics
 
 
-def _remembers(kind: Distance, found: Found, session: Session) -> bool:
-    """Whether this kind of distance is the one that memorization is measured with: the protocol's first."""
-    return "memorization" in session.protocol.shape_metrics and found.memorization is None
+def _measures_memorization(kind: Distance, results: Results, session: Session) -> bool:
+    """Whether memorization is measured with this kind of distance, the protocol's first."""
+    return "memorization" in session.protocol.shape_metrics and results.memorization is None
 
 
-def _blocks_bar(label: str, rows: Side, session: Session) -> AbstractContextManager[Callable[[], None]]:
+def _blocks_bar(label: str, rows: ShapeSet, session: Session) -> AbstractContextManager[Callable[[], None]]:
     """A progress bar over the blocks of a distance matrix with these rows."""
     return session.progress(label, session.chunks(len(rows), BLOCK))
 
 
-def _within_training(kind: Distance, training: Side, session: Session) -> Tensor:
+def _within_training(kind: Distance, training: ShapeSet, session: Session) -> Tensor:
     with _blocks_bar(f"{SCALES[kind].name} inside the training shapes", training, session) as advance:
         return distances.within(kind, training, session.real, progress=advance, **session.computing)
 
 
-def _matrices(kind: Distance, references: Side, generated: Side, session: Session) -> Matrices:
+def _matrices(kind: Distance, references: ShapeSet, generated: ShapeSet, session: Session) -> Matrices:
     name, store = SCALES[kind].name, session.own
     with _blocks_bar(f"{name} references × generated", references, session) as advance:
         cross = distances.between(kind, references, generated, store, progress=advance, **session.computing)
@@ -158,56 +158,59 @@ def _matrices(kind: Distance, references: Side, generated: Side, session: Sessio
     return Matrices(cross, inside_r, inside_g)
 
 
-def _add_training_rows(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> None:
-    """The floor (training shapes against the references) and the best single training shape, repeated.
+def _add_training_rows(kind: Distance, sets: dict[str, ShapeSet], results: Results, session: Session) -> None:
+    """Add the train-vs-test reference and the best single training shape to the baselines.
 
-    Distances to all training shapes are needed for the best one; those inside the training set only for the floor's.
+    The best one needs the distances to all training shapes. The train-vs-test reference also needs distances inside its
+    part of the training set.
     """
-    references, training = sides["references"], sides["training"]
-    count = min(len(training), len(sides["generated"]))
+    references, training = sets["references"], sets["training"]
+    count = min(len(training), len(sets["generated"]))
     name = SCALES[kind].name
     with _blocks_bar(f"{name} references × training", references, session) as advance:
         every = distances.between(kind, references, training, session.real, progress=advance, **session.computing)
     part = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:count].sort().values
-    if _remembers(kind, found, session):
-        # All of them are needed below, and are then the same for every evaluation of these data.
+    if _measures_memorization(kind, results, session):
+        # Memorization needs all of them, and other evaluations of the same data share them.
         inside = _within_training(kind, training, session)[part][:, part]
     else:
-        inside = _within_training(kind, training.part(part), session)
-    floor = Matrices(every.select(generated=part), found.matrices[kind].references, inside)
-    short = "" if count == len(sides["generated"]) else f"only {count} training shapes"
-    _merge(found, "training shapes (the floor)", set_values(kind, floor), short)
+        inside = _within_training(kind, training.subset(part), session)
+    reference = Matrices(every.select(generated=part), results.matrices[kind].references, inside)
+    short = "" if count == len(sets["generated"]) else f"only {count} training shapes"
+    _merge(results, TRAIN_TEST_REFERENCE, set_values(kind, reference), short)
     best = int(every.values.double().mean(0).argmin())
     alone = DistanceMatrix(every.values[:, best : best + 1])
-    assert found.training is not None
-    usable_ids = [i for i, ok in zip(found.training.ids, found.training.usable.tolist(), strict=True) if ok]
-    _merge(found, "best single training shape, repeated", point_values(kind, alone), f"for {kind}: {usable_ids[best]}")
+    assert results.training is not None
+    usable_ids = [i for i, ok in zip(results.training.ids, results.training.usable.tolist(), strict=True) if ok]
+    _merge(results, BEST_TRAINING_SHAPE, point_values(kind, alone), f"for {kind}: {usable_ids[best]}")
 
 
-def _merge(found: Found, name: str, values: dict[str, float], note: str) -> None:
-    """Add values to the baseline of that name, creating it if need be."""
-    for position, row in enumerate(found.baselines):
+def _merge(results: Results, name: str, values: dict[str, float], note: str) -> None:
+    """Add values to the baseline of that name, which is created if there is none."""
+    for position, row in enumerate(results.baselines):
         if row.name == name:
             notes = [n for n in (row.note, note) if n]
-            found.baselines[position] = row.model_copy(
+            results.baselines[position] = row.model_copy(
                 update={"values": {**row.values, **values}, "note": "; ".join(dict.fromkeys(notes))}
             )
             return
-    found.baselines.append(Baseline(name=name, values=values, comparable=True, note=note))
+    results.baselines.append(Baseline(name=name, values=values, comparable=True, note=note))
 
 
-def _memorization_metrics(kind: Distance, sides: dict[str, Side], found: Found, session: Session) -> list[Metric]:
-    training, generated = sides["training"], sides["generated"]
+def _memorization_metrics(
+    kind: Distance, sets: dict[str, ShapeSet], results: Results, session: Session
+) -> list[Metric]:
+    training, generated = sets["training"], sets["generated"]
     scale, start = SCALES[kind], time.perf_counter()
     if len(training) < 2:
         return [_skipped("auth_pct", "AuthPct", "needs at least two training shapes")]
     with _blocks_bar(f"{scale.name} training × generated", training, session) as advance:
         cross = distances.between(kind, training, generated, session.own, progress=advance, **session.computing)
     inside = _within_training(kind, training, session)
-    result = found.memorization = memorization(cross, inside)
+    result = results.memorization = memorization(cross, inside)
     seconds = time.perf_counter() - start
     near = result.nearest[torch.isfinite(result.nearest)]
-    among = f"nearest of {len(training)} training shapes, {scale.name}"
+    among = f"{len(training)} training shapes, {scale.name}"
     return [
         Metric(
             name="auth_pct",

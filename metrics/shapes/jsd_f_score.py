@@ -1,4 +1,4 @@
-"""JSD of pooled point histograms, and the F-score of two clouds at a distance."""
+"""JSD of histograms of pooled points, and the F-score of two point clouds."""
 
 import torch
 from scipy.spatial import cKDTree
@@ -17,14 +17,14 @@ def cell_centers(grid: int = GRID) -> Tensor:
 
 
 def occupancy(points: Tensor, grid: int = GRID) -> Tensor:
-    """Share of the points [N, P, 3] (in [−½, ½]³) that is nearest to each center [C], summing to one.
+    """The share of the points [N, P, 3] (in [−½, ½]³) nearest to each center: [C], with sum one.
 
     Points that are not finite are left out.
     """
     centers = cell_centers(grid)
-    cloud = points.reshape(-1, 3).double()
-    cloud = cloud[torch.isfinite(cloud).all(1)]
-    # The nearest center of the whole cube is a rounding; only where that lies outside the ball a search is needed.
+    pooled = points.reshape(-1, 3).double()
+    pooled = pooled[torch.isfinite(pooled).all(1)]
+    # Rounding gives the nearest center of the whole cube; a search is needed only if that lies outside the ball.
     step = 1 / (grid - 1)
 
     def cube_index(positions: Tensor) -> Tensor:
@@ -33,16 +33,16 @@ def occupancy(points: Tensor, grid: int = GRID) -> Tensor:
 
     in_ball = torch.full((grid**3,), -1)
     in_ball[cube_index(centers)] = torch.arange(len(centers))
-    nearest = in_ball[cube_index(cloud)]
+    nearest = in_ball[cube_index(pooled)]
     outside = nearest < 0
     if bool(outside.any()):
-        nearest[outside] = torch.from_numpy(cKDTree(centers.numpy()).query(cloud[outside].numpy())[1])
+        nearest[outside] = torch.from_numpy(cKDTree(centers.numpy()).query(pooled[outside].numpy())[1])
     counts = torch.bincount(nearest, minlength=len(centers)).double()
     return counts / counts.sum().clamp_min(1)
 
 
 def jensen_shannon(p: Tensor, q: Tensor) -> float:
-    """Jensen-Shannon divergence in bits of two histograms [C] that each sum to one; in [0, 1], lower is more alike."""
+    """Jensen-Shannon divergence in bits of two histograms [C] with sum one; in [0, 1], zero for equal histograms."""
     middle = (p + q) / 2
 
     def divergence(a: Tensor) -> Tensor:
@@ -53,10 +53,10 @@ def jensen_shannon(p: Tensor, q: Tensor) -> float:
 
 
 def f_score(references: Tensor, generated: Tensor, threshold: float) -> Tensor:
-    """F-score [B] of pairs of clouds [B, P, 3] and [B, Q, 3]: the harmonic mean of two shares.
+    """F-score [B] of pairs of point clouds [B, P, 3] and [B, Q, 3], the harmonic mean of precision and recall.
 
-    Precision is the share of generated points within `threshold` of a reference point, recall the share of reference
-    points within it of a generated point (Tatarchenko et al. 2019); in [0, 1], higher is better.
+    Precision is the share of generated points within `threshold` of a reference point; recall is the share of
+    reference points within it of a generated point (Tatarchenko et al. 2019). In [0, 1], higher is better.
     """
     to_generated, to_reference = chamfer(references, generated)
     recall = (to_generated <= threshold**2).double().mean(1)
@@ -65,9 +65,9 @@ def f_score(references: Tensor, generated: Tensor, threshold: float) -> Tensor:
 
 
 def common_cube(references: Tensor, generated: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets moved and scaled alike: the box of all references [R, P, 3] then fills [−½, ½] along its longest side.
+    """Both sets after the transform that fits the box of all references [R, P, 3] into [−½, ½]³ by its longest side.
 
-    Generated points outside it count in the nearest cell of its border.
+    Generated points outside the cube count in the nearest cell of its border.
     """
     every = references.reshape(-1, 3)
     every = every[torch.isfinite(every).all(1)]

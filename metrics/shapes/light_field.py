@@ -13,7 +13,7 @@ from torch_utils.ops.lfd_distance import DODECAHEDRON, VIEW_BYTES
 from torch_utils.ops.silhouettes import silhouettes
 
 SIDE_PX = 256
-# Rotation vectors that turn the dodecahedron into the ten light fields; measured facts of the original program.
+# Rotation vectors of the dodecahedra of the ten light fields, as measured from the original program.
 LIGHT_FIELDS = (
     (0.0, 0.0, 0.0),
     (-0.146522, 0.546155, 0.331538),
@@ -31,9 +31,9 @@ EMPTY_DESCRIPTOR = torch.zeros(10, 10, VIEW_BYTES, dtype=torch.uint8)
 
 @cache
 def view_axes() -> Tensor:
-    """Right and up axis of the 100 views [100, 2, 3] float64, light field by light field.
+    """Right and up axes of the 100 views [100, 2, 3] float64, light field by light field.
 
-    The eye lies on the rotated vertex, looks at the origin, and sees +Y upwards.
+    The eye is at a vertex of the rotated dodecahedron and looks at the origin, with +Y up.
     """
     eyes = np.stack([Rotation.from_rotvec(v).apply(np.array(DODECAHEDRON)) for v in LIGHT_FIELDS]).reshape(100, 3)
     forward = -eyes / np.linalg.norm(eyes, axis=1, keepdims=True)
@@ -43,7 +43,7 @@ def view_axes() -> Tensor:
 
 
 def fit_to_views(vertices: Tensor, faces: Tensor) -> Tensor:
-    """Vertices [V, 3] float64 with the box of the used ones centered and its longest side 1."""
+    """Vertices [V, 3] as float64, with the box of those that `faces` use centered and scaled to a longest side of 1."""
     used = vertices.double()[faces.reshape(-1).long()]
     low, high = used.amin(0), used.amax(0)
     return (vertices.double() - (low + high) / 2) / (high - low).max().clamp_min(1e-300)
@@ -52,7 +52,7 @@ def fit_to_views(vertices: Tensor, faces: Tensor) -> Tensor:
 def mesh_descriptor(mesh: Mesh) -> Tensor:
     """The descriptor [10, 10, 47] uint8 of one mesh (a batch of one, with faces and finite vertices), on the CPU.
 
-    A mesh on another device is copied: tracing contours is the CPU's work, and drawing the silhouettes takes less.
+    A mesh on another device is copied, because the contours are traced on the CPU, which takes most of the time.
     """
     vertices = fit_to_views(mesh.vertices.detach().cpu(), mesh.faces.cpu())
     images = silhouettes(vertices, mesh.faces.cpu(), view_axes(), SIDE_PX)

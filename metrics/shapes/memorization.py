@@ -1,4 +1,4 @@
-"""Does the generator repeat its training shapes? Distances to the nearest of them."""
+"""Does the generator copy training shapes? Compares distances to the nearest training shapes."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,10 @@ from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 
 @dataclass(frozen=True)
 class Memorization:
-    """nearest [G]: distance of each generated shape to its nearest training shape; index [G] that shape's row.
+    """nearest [G]: distance of each generated shape to its nearest training shape. index [G]: row of that shape.
 
-    authentic [G] bool: no nearer to that training shape than its own nearest training neighbor is (Alaa et al. 2022).
+    authentic [G] bool: the generated shape is not nearer to that training shape than the training shape's own nearest
+    neighbor (Alaa et al. 2022).
     """
 
     nearest: Tensor
@@ -21,14 +22,14 @@ class Memorization:
 
     @property
     def authentic_share(self) -> float:
-        """AuthPct / 100: the share of generated shapes that are not closer copies than the data themselves hold."""
+        """AuthPct / 100, the share of authentic generated shapes."""
         return float(self.authentic.double().mean())
 
 
 def memorization(training_by_generated: DistanceMatrix, within_training: Tensor) -> Memorization:
-    """From distances of training shapes (rows) and generated ones, and inside the training set [T, T], T ≥ 2.
+    """Memorization from the distances of training shapes (rows) and generated ones, and inside the training set [T, T].
 
-    Empty generated shapes (infinitely far) count as authentic.
+    T ≥ 2. Empty generated shapes are infinitely far away and count as authentic.
     """
     count = training_by_generated.num_references
     if tuple(within_training.shape) != (count, count) or count < 2:

@@ -1,4 +1,4 @@
-"""Is it a mesh that other programs can use? Closedness, parts, edges and faces that break tools."""
+"""Defects of meshes that trouble other programs: open boundaries, components, bad edges and faces."""
 
 from dataclasses import dataclass, fields
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from geometry.mesh import Mesh
 from metrics.shapes.self_intersections import count_self_intersections
 
-# A face counts as degenerate when its area is below this share of its longest edge squared.
+# A face is degenerate if its area is below this share of its longest edge squared.
 DEGENERATE_SHAPE = 1e-6
 
 
@@ -20,9 +20,9 @@ DEGENERATE_SHAPE = 1e-6
 class Validity:
     """Counts of one mesh.
 
-    components: parts that share no vertex position. boundary_edges: edges of one face. non_manifold_edges: of three or
-    more. degenerate_faces: with a repeated corner or (nearly) no area. faces: all. self_intersections: pairs of faces
-    that cross and share no corner; −1 where it was not looked for.
+    components: connected components, after vertices at the same position are merged. boundary_edges: edges of one face.
+    non_manifold_edges: edges of three faces or more. degenerate_faces: faces with a repeated corner or almost no area.
+    faces: all faces. self_intersections: pairs of faces that cross and share no corner; −1 if it was not computed.
     """
 
     components: int
@@ -38,7 +38,7 @@ class Validity:
         return self.faces > 0 and self.boundary_edges == 0 and self.non_manifold_edges == 0
 
     def row(self) -> Tensor:
-        """The counts as int64, in the order of the fields."""
+        """The counts as an int64 row, in the order of the fields."""
         return torch.tensor([getattr(self, f.name) for f in fields(self)])
 
     @staticmethod
@@ -51,13 +51,13 @@ COLUMNS = len(fields(Validity))
 
 
 def welded_faces(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Faces [F, 3] with the ids of unique positions: vertices split at UV or normal seams are one corner again."""
+    """Faces [F, 3] with ids of unique positions, which merges vertices that were split at UV or normal seams."""
     _, merged = np.unique(vertices, axis=0, return_inverse=True)
     return merged.reshape(-1)[faces.astype(np.int64)]
 
 
 def mesh_validity(mesh: Mesh, *, intersections: bool = False) -> Validity:
-    """Counts of one mesh (a batch of one). intersections: look for crossing faces too, which takes longer."""
+    """Counts of one mesh (a batch of one). intersections: also count crossing faces, which takes longer."""
     vertices = mesh.vertices.detach().cpu().numpy()
     raw = mesh.faces.cpu().numpy()
     faces = welded_faces(vertices, raw)
@@ -83,7 +83,7 @@ def mesh_validity(mesh: Mesh, *, intersections: bool = False) -> Validity:
 
 
 def _components(faces: NDArray[np.int64]) -> int:
-    """Parts that are connected through shared vertices; unused vertices do not count."""
+    """Connected components; unused vertices do not count."""
     used, compact = np.unique(faces, return_inverse=True)
     compact = compact.reshape(-1, 3)
     rows = np.concatenate([compact[:, 0], compact[:, 1]])

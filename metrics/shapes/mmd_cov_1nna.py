@@ -1,28 +1,22 @@
-"""Scores of one set of shapes against another, from the matrix of distances between them.
+"""MMD, COV and 1-NNA of two sets of shapes, from the matrix of distances between them.
 
-The classic mistake here is to swap rows and columns, so the matrix is a type with named sides (`DistanceMatrix`) and
-nothing in this file indexes an axis by number without saying which side it is.
+Swapping rows and columns is a common mistake that gives plausible numbers. `DistanceMatrix` therefore names its sides.
 
 Sources: Achlioptas et al. 2018 (MMD, COV), Lopez-Paz and Oquab 2017 and Yang et al. 2019 (1-NNA).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from torch_utils.ops.chamfer import chamfer_matrix
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class DistanceMatrix:
     """Distances between references (rows) and generated shapes (columns).
 
-    values [R, G] float: values[r, g] = distance of reference r and generated shape g; any unit, smaller is nearer.
-    An empty generated shape has the distance +inf to everything: it covers nothing and is nobody's nearest.
+    values [R, G] float: values[r, g] is the distance of reference r and generated shape g, in any unit. An empty
+    generated shape is at distance +inf from everything, so it covers nothing and is never the nearest.
     """
 
     values: Tensor
@@ -35,12 +29,12 @@ class DistanceMatrix:
 
     @property
     def num_references(self) -> int:
-        """R."""
+        """Number of references R."""
         return self.values.shape[0]
 
     @property
     def num_generated(self) -> int:
-        """G."""
+        """Number of generated shapes G."""
         return self.values.shape[1]
 
     def nearest_generated(self) -> tuple[Tensor, Tensor]:
@@ -54,38 +48,21 @@ class DistanceMatrix:
         return distance, index
 
     def select(self, references: Tensor | None = None, generated: Tensor | None = None) -> "DistanceMatrix":
-        """The matrix of a part of either side; index tensors [r], [g] int64."""
+        """The matrix of some references and some generated shapes; index tensors [r], [g] int64."""
         values = self.values if references is None else self.values[references]
         return DistanceMatrix(values if generated is None else values[:, generated])
 
 
-def chamfer_distances(
-    references: Tensor, generated: Tensor, *, block: int = 64, progress: Progress | None = None
-) -> DistanceMatrix:
-    """Chamfer distance of every reference and every generated cloud.
-
-    references [R, P, 3], generated [G, Q, 3]: float, finite, one unit of length. The distance is the sum of the two
-    means of squared nearest distances: mean_x min_y |x − y|² + mean_y min_x |x − y|², length².
-    block: references of one call of the kernel. progress(done, total) is told after each block, in references.
-    """
-    rows = []
-    for start in range(0, references.shape[0], block):
-        rows.append(chamfer_matrix(references[start : start + block], generated))
-        if progress is not None:
-            progress(min(start + block, references.shape[0]), references.shape[0])
-    return DistanceMatrix(torch.cat(rows) if rows else references.new_empty(0, generated.shape[0]))
-
-
 def minimum_matching_distance(matrix: DistanceMatrix) -> float:
-    """MMD: the mean over references of the distance to the nearest generated shape (unit of the distance; lower)."""
+    """MMD, the mean over references of the distance to the nearest generated shape. Lower is better."""
     distance, _ = matrix.nearest_generated()
     return float(distance.double().mean())
 
 
 def coverage(matrix: DistanceMatrix) -> float:
-    """COV: the share of references that are the nearest reference of some generated shape, in [0, 1] (higher).
+    """COV, the share of references that are the nearest reference of some generated shape. In [0, 1], higher is better.
 
-    A generated shape at infinite distance from everything (an empty mesh) covers no reference.
+    A generated shape at infinite distance from everything, such as an empty mesh, covers no reference.
     """
     distance, reference = matrix.nearest_reference()
     return float(reference[torch.isfinite(distance)].unique().numel() / matrix.num_references)
@@ -95,8 +72,8 @@ def coverage(matrix: DistanceMatrix) -> float:
 class OneNearestNeighbor:
     """Leave-one-out accuracy of the 1-nearest-neighbor label, in [0, 1]; 0.5 is ideal for sets of equal size.
 
-    overall: over all shapes. references: the share of references whose nearest other shape is a reference (low: the
-    generated shapes crowd around the references, high: they stay away). generated: the same for generated shapes.
+    overall: over all shapes. references: the share of references whose nearest other shape is a reference; low if the
+    generated shapes crowd around the references, high if they stay away. generated: the same for generated shapes.
     """
 
     overall: float
@@ -105,10 +82,10 @@ class OneNearestNeighbor:
 
 
 def pooled_nearest(between: DistanceMatrix, within_references: Tensor, within_generated: Tensor) -> Tensor:
-    """The nearest other shape of every shape of the pool [R + G] int64: references first, then generated shapes.
+    """The nearest other shape of every shape in the pool of references, then generated shapes: [R + G] int64.
 
-    between: the R × G distances. within_references [R, R], within_generated [G, G]: distances inside either set; their
-    diagonals are ignored. Ties go to the lower index of the pool.
+    between: the R × G distances. within_references [R, R], within_generated [G, G]: distances inside each set; their
+    diagonals are ignored. A tie goes to the lower index.
     """
     num_references, num_generated = between.num_references, between.num_generated
     for name, matrix, count in (
@@ -123,8 +100,8 @@ def pooled_nearest(between: DistanceMatrix, within_references: Tensor, within_ge
             torch.cat([between.values.T, within_generated], dim=1),
         ]
     )
-    # Infinite distances (empty meshes) stay above any real one but below the shape itself, which is never its own
-    # neighbor; float64 has the room for both.
+    # The infinite distances of empty meshes must stay above any real one, but below that of a shape to itself, which
+    # is excluded. float64 has room for both.
     pool = pool.double().clamp(max=torch.finfo(torch.float32).max)
     pool.fill_diagonal_(torch.inf)
     return pool.argmin(dim=1)
@@ -149,14 +126,15 @@ def pool_labels(num_references: int, num_generated: int) -> Tensor:
 
 
 def permutation_p_value(nearest: Tensor, is_generated: Tensor, *, draws: int = 999, seed: int = 0) -> float:
-    """How often shuffled labels give a 1-NNA at least as far above chance: small means that the sets differ.
+    """p-value of the hypothesis that both sets have one distribution, by a permutation test of the 1-NNA.
 
-    The neighbors stay; only the labels are shuffled. draws: number of shuffles. Returns (1 + hits) / (1 + draws).
+    The neighbors stay and the labels are shuffled `draws` times. Returns (1 + k) / (1 + draws), where k is the number
+    of shuffles with at least the observed 1-NNA.
     """
     observed = one_nearest_neighbor(nearest, is_generated).overall
     generator = torch.Generator().manual_seed(seed)
-    hits = 0
+    extreme = 0
     for _ in range(draws):
         labels = is_generated[torch.randperm(is_generated.numel(), generator=generator)]
-        hits += (labels[nearest] == labels).double().mean().item() >= observed - 1e-12
-    return (1 + hits) / (1 + draws)
+        extreme += (labels[nearest] == labels).double().mean().item() >= observed - 1e-12
+    return (1 + extreme) / (1 + draws)

@@ -1,4 +1,4 @@
-"""What an evaluation has found so far; its parts (scores, galleries, histograms) read and extend it."""
+"""The intermediate results of an evaluation, which the scores, galleries and histograms read and extend."""
 
 from dataclasses import dataclass, field
 
@@ -8,10 +8,14 @@ from metrics.shapes.memorization import Memorization
 from metrics.shapes.set_scores import Matrices
 from metrics.shapes.shape_table import ShapeTable
 
+# Names of the rows for comparison.
+TRAIN_TEST_REFERENCE = "training shapes (train-vs-test reference)"
+BEST_TRAINING_SHAPE = "best single training shape, repeated"
+
 
 @dataclass
-class Found:
-    """Everything that later parts (galleries, histograms, baselines) need of one evaluation."""
+class Results:
+    """Tables of all shapes, distances by kind, and what was derived from them so far."""
 
     generated: ShapeTable
     references: ShapeTable

@@ -4,17 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-# Pairs of faces that are tested together; bounds the memory.
+# Pairs of faces that are tested together; limits the memory.
 CHUNK = 200_000
-# Crossings nearer than this share of an edge to its end, or of a face to its border, are touching, not crossing.
+# An intersection within this share of the edge's length of its end, or as near to the face's border, is a touch.
 MARGIN = 1e-9
 
 
 def count_self_intersections(corners: NDArray[np.float64], faces: NDArray[np.int64]) -> int:
     """How many pairs of faces cross and share no vertex.
 
-    corners [F, 3, 3]: positions of each face's vertices. faces [F, 3]: ids of welded vertices: what is shared.
-    An edge of one face must pass through the other; faces that lie in one plane do not count.
+    corners [F, 3, 3]: positions of each face's vertices. faces [F, 3]: ids of welded vertices, which tell what is
+    shared. Two faces cross if an edge of one passes through the other; coplanar faces do not count.
     """
     pairs = _near_pairs(corners)
     shared = (faces[pairs[:, 0]][:, :, None] == faces[pairs[:, 1]][:, None, :]).any((1, 2))
@@ -33,7 +33,7 @@ def _near_pairs(corners: NDArray[np.float64]) -> NDArray[np.int64]:
     order = np.argsort(radius)
     low, high = corners.min(1), corners.max(1)
     found = []
-    # Faces of similar size share a tree, so that one large face does not widen everyone's search.
+    # Faces of similar size share a tree, so that one large face does not widen the search for all.
     groups = np.array_split(order, max(1, min(16, len(order) // 64)))
     trees = [cKDTree(center[group]) for group in groups]
     for i, own in enumerate(groups):

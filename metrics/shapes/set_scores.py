@@ -1,4 +1,4 @@
-"""The numbers of the report that come from distances between shapes."""
+"""MMD, COV and 1-NNA as metrics of the report, with intervals and units."""
 
 import time
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 
 @dataclass(frozen=True)
 class Scale:
-    """How a kind of distance is printed: value × factor, the unit's name and the variant."""
+    """How a kind of distance is printed. factor: from the value to the unit. variant: the exact definition."""
 
     factor: float
     unit: str
@@ -34,7 +34,7 @@ SCALES: dict[Distance, Scale] = {
 
 @dataclass(frozen=True)
 class Matrices:
-    """Distances of one kind: references × generated, and inside either set."""
+    """Distances of one kind: references × generated shapes, and inside each of the two sets."""
 
     between: DistanceMatrix
     references: Tensor
@@ -56,7 +56,7 @@ def clipped(interval: IntervalRecord | None, low: float, high: float) -> Interva
 
 
 def set_values(kind: Distance, matrices: Matrices) -> dict[str, float]:
-    """MMD, COV and 1-NNA in printed units, by metric name; the values of a baseline's row."""
+    """MMD, COV and 1-NNA in printed units by metric name, for a baseline."""
     values = point_values(kind, matrices.between)
     accuracy = _accuracy(matrices)
     values[f"one_nna_{kind}"] = 100 * accuracy.overall
@@ -64,7 +64,7 @@ def set_values(kind: Distance, matrices: Matrices) -> dict[str, float]:
 
 
 def point_values(kind: Distance, between: DistanceMatrix) -> dict[str, float]:
-    """MMD and COV alone, in printed units."""
+    """MMD and COV in printed units by metric name."""
     return {
         f"mmd_{kind}": SCALES[kind].factor * point_sets.minimum_matching_distance(between),
         f"cov_{kind}": 100 * point_sets.coverage(between),
@@ -72,7 +72,7 @@ def point_values(kind: Distance, between: DistanceMatrix) -> dict[str, float]:
 
 
 def set_metrics(kind: Distance, matrices: Matrices, seconds: float) -> list[Metric]:
-    """MMD, COV, 1-NNA with both halves and its p-value. seconds: what the distances took, booked on the first."""
+    """MMD, COV, 1-NNA with both halves and its p-value. seconds: the time of the distances, charged to the first."""
     scale, between = SCALES[kind], matrices.between
     references, generated = between.num_references, between.num_generated
     if not bool(torch.isfinite(between.values).any()):
@@ -132,7 +132,7 @@ def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
     name = SCALES[kind].name
     references, generated = matrices.between.num_references, matrices.between.num_generated
     if min(references, generated) < 2:
-        reason = "needs at least two shapes on either side"
+        reason = "needs at least two shapes on each side"
         return [Metric(name=f"one_nna_{kind}", title=f"1-NNA-{name}", status="skipped", reason=reason)]
     accuracy = _accuracy(matrices)
     nearest = _nearest(matrices)
@@ -142,7 +142,7 @@ def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
         return 100 * _accuracy(matrices, r, g).overall
 
     spread = subsample(overall, references, generated, value=100 * accuracy.overall, draws=50)
-    # What labels drawn by chance give: half, where both sets are of one size.
+    # The expected accuracy of random labels; one half for sets of equal size.
     pool = references + generated
     of_references, of_generated = (100 * (count - 1) / (pool - 1) for count in (references, generated))
     overall_target = (references * of_references + generated * of_generated) / pool

@@ -1,4 +1,4 @@
-"""Tables of shapes: surface points, validity and light-field descriptors of every shape of a source, kept on disk."""
+"""Tables of a source's shapes with their surface points, validity and light-field descriptors, stored on disk."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from torch import Tensor
 from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.protocols import Normalization
 from metrics.shapes.mesh_validity import COLUMNS, Validity, mesh_validity
-from metrics.shapes.normalization import normalize
+from metrics.shapes.normalization import normalize_point_clouds
 from metrics.sources.shape_source import ShapeSource, sample_shape_points
 
-# Shapes of one chunk on disk.
+# Shapes per chunk on disk.
 CHUNK = 32
-# Bytes kept of the reason why a shape has no surface.
+# Bytes of the reason why a shape has no surface.
 REASON_BYTES = 160
 
 
 @dataclass(frozen=True)
 class ShapeTable:
-    """What is known of N shapes.
+    """N shapes.
 
-    points [N, P, 3]: surface points, NaN without a usable surface. descriptors uint8 or None [N, 10, 10, 47].
-    validity: one a shape, None without a mesh or where none was looked at. problems: "" or the reason.
+    points [N, P, 3]: surface points, NaN without a usable surface. descriptors [N, 10, 10, 47] uint8, or None.
+    validity: None for a shape without a mesh, and if it is not measured. problems: why a shape is unusable, or "".
     """
 
     ids: list[str]
@@ -39,7 +39,7 @@ class ShapeTable:
 
     def normalized(self, how: Normalization, references: Tensor | None) -> Tensor:
         """The points in the protocol's units [N, P, 3]."""
-        return normalize(self.points, how, references)
+        return normalize_point_clouds(self.points, how, references)
 
 
 def shape_table(
@@ -52,9 +52,10 @@ def shape_table(
     intersections: int = 0,
     progress: Callable[[], None] | None = None,
 ) -> ShapeTable:
-    """The table of a source. meshes: measure validity too; light_fields: descriptors too (both need the meshes).
+    """The table of a source.
 
-    intersections: look for crossing faces in the first so many shapes, which takes longer than all else.
+    meshes: also measure validity. light_fields: also compute descriptors. Both need the meshes. intersections: count
+    self-intersections of the first so many shapes only, because they take longer than everything else.
     """
     key = content_key(
         {"source": source.key, "points": points, "meshes": meshes, "lfd": light_fields, "cross": intersections}
@@ -89,21 +90,21 @@ def _chunk(
     for i, shape in enumerate(shapes):
         if meshes and shape.mesh is not None:
             validity[i] = mesh_validity(shape.mesh, intersections=rows[i] < intersections).row()
-    for i, cloud in enumerate(stored):
-        if not problems[i] and not torch.isfinite(cloud).all():
-            problems[i] = "no surface points could be drawn"
-    found = {"points": stored, "validity": validity, "problem": torch.stack([_bytes(text) for text in problems])}
+    for i, surface in enumerate(stored):
+        if not problems[i] and not torch.isfinite(surface).all():
+            problems[i] = "no surface points could be sampled"
+    columns = {"points": stored, "validity": validity, "problem": torch.stack([_bytes(text) for text in problems])}
     if light_fields:
         from metrics.shapes.light_field import EMPTY_DESCRIPTOR, mesh_descriptor
 
-        found["descriptors"] = torch.stack(
+        columns["descriptors"] = torch.stack(
             [EMPTY_DESCRIPTOR if shape.mesh is None else mesh_descriptor(shape.mesh) for shape in shapes]
         )
-    return found
+    return columns
 
 
 def _bytes(text: str) -> Tensor:
-    """A text as REASON_BYTES of UTF-8, cut off and padded with zeros."""
+    """A text as UTF-8, cut or padded with zeros to REASON_BYTES."""
     data = text.encode()[:REASON_BYTES].ljust(REASON_BYTES, b"\0")
     return torch.frombuffer(bytearray(data), dtype=torch.uint8)
 

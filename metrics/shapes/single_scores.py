@@ -1,4 +1,4 @@
-"""Scores that need no distance matrix of their own: mesh validity, JSD, F-score."""
+"""Scores that need no distance matrix: mesh validity, JSD and the F-score."""
 
 import time
 from collections.abc import Sequence
@@ -11,33 +11,31 @@ from metrics.protocols import Protocol
 from metrics.report.report_schema import Metric
 from metrics.shapes.jsd_f_score import common_cube, f_score, jensen_shannon, occupancy
 from metrics.shapes.mesh_validity import Validity
-from metrics.shapes.results import Found
+from metrics.shapes.results import Results
 from metrics.shapes.set_scores import record
 
 # The F-score's threshold, as a share of the references' longest side.
 F_SCORE_SHARE = 0.02
 
 
-def shape_metrics(found: Found, protocol: Protocol) -> list[Metric]:
-    """The protocol's `shape_metrics`, apart from memorization (which goes with the distances)."""
+def shape_metrics(results: Results, protocol: Protocol) -> list[Metric]:
+    """The protocol's `shape_metrics` except memorization, which is computed with the distances."""
     metrics: list[Metric] = []
     if "validity" in protocol.shape_metrics:
-        metrics += validity_metrics(found.generated.validity, len(found.generated.ids))
-    references = found.references.normalized(protocol.normalization, _usable_points(found))[found.references.usable]
-    generated = found.generated.normalized(protocol.normalization, _usable_points(found))
+        metrics += validity_metrics(results.generated.validity, len(results.generated.ids))
+    usable = results.references.usable
+    units = results.references.points[usable]
+    references = results.references.normalized(protocol.normalization, units)[usable]
+    generated = results.generated.normalized(protocol.normalization, units)
     if "jsd" in protocol.shape_metrics:
         metrics.append(jsd_metric(references, generated))
-    if "f_score" in protocol.shape_metrics and "cd" in found.matrices:
-        metrics.append(f_score_metric(references, generated, found.matrices["cd"].between.nearest_generated()[1]))
+    if "f_score" in protocol.shape_metrics and "cd" in results.matrices:
+        metrics.append(f_score_metric(references, generated, results.matrices["cd"].between.nearest_generated()[1]))
     return metrics
 
 
-def _usable_points(found: Found) -> Tensor:
-    return found.references.points[found.references.usable]
-
-
 def validity_metrics(validity: Sequence[Validity | None], count: int) -> list[Metric]:
-    """Empty share, watertight share, components, bad edges and faces; means are over the meshes that exist."""
+    """Empty and watertight shares, components, bad edges and faces; means are over the shapes with a mesh."""
     meshes = [v for v in validity if v is not None]
     empty = Metric(
         name="mesh_empty",
@@ -68,13 +66,13 @@ def validity_metrics(validity: Sequence[Validity | None], count: int) -> list[Me
         mean("mesh_watertight", "Watertight meshes", [100.0 * v.watertight for v in meshes], "%", direction="higher"),
         mean(
             "mesh_components",
-            "Components a mesh",
+            "Components per mesh",
             [float(v.components) for v in meshes],
             direction="target",
             target=1.0,
         ),
-        mean("mesh_boundary_edges", "Boundary edges a mesh", [float(v.boundary_edges) for v in meshes]),
-        mean("mesh_non_manifold_edges", "Non-manifold edges a mesh", [float(v.non_manifold_edges) for v in meshes]),
+        mean("mesh_boundary_edges", "Boundary edges per mesh", [float(v.boundary_edges) for v in meshes]),
+        mean("mesh_non_manifold_edges", "Non-manifold edges per mesh", [float(v.non_manifold_edges) for v in meshes]),
         mean(
             "mesh_degenerate_faces",
             "Degenerate faces",
@@ -82,14 +80,14 @@ def validity_metrics(validity: Sequence[Validity | None], count: int) -> list[Me
             "%",
         ),
     ]
-    looked = [float(v.self_intersections) for v in meshes if v.self_intersections >= 0]
-    if looked:
+    crossings = [float(v.self_intersections) for v in meshes if v.self_intersections >= 0]
+    if crossings:
         rows.append(
             Metric(
                 name="mesh_self_intersections",
-                title="Crossing face pairs a mesh",
-                value=sum(looked) / len(looked),
-                n=len(looked),
+                title="Self-intersections per mesh",
+                value=sum(crossings) / len(crossings),
+                n=len(crossings),
             )
         )
     return rows
@@ -119,12 +117,13 @@ def f_score_metric(references: Tensor, generated: Tensor, nearest: Tensor) -> Me
     values = f_score(references, generated[nearest], threshold)
     return Metric(
         name="f_score",
-        title="F-score of the nearest",
+        title="F-score, nearest sample",
         value=100 * float(values.mean()),
         unit="%",
         direction="higher",
         interval=record(bootstrap_mean(100 * values)),
         n=references.shape[0],
-        reason=f"threshold {threshold:.4g} = {F_SCORE_SHARE:.0%} of the references' longest side",
+        reason=f"of each reference and its nearest sample, threshold {threshold:.4g} = {F_SCORE_SHARE:.0%} of the "
+        "references' longest side",
         seconds=time.perf_counter() - start,
     )

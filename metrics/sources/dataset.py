@@ -39,7 +39,7 @@ class DatasetSource:
 
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
         """The dataset's own surface points [rows, count, 3]; UserError where it holds fewer."""
-        clouds = []
+        surfaces = []
         for row in rows:
             if not self.dataset.has_points(self.ids[row]):
                 raise UserError(
@@ -52,8 +52,8 @@ class DatasetSource:
                     f"{self.ids[row]}: expected {count} surface points, got an array {list(points.shape)}; "
                     "render the dataset again"
                 )
-            clouds.append(points[:count])
-        return torch.stack(clouds) if clouds else torch.empty(0, count, 3)
+            surfaces.append(points[:count])
+        return torch.stack(surfaces) if surfaces else torch.empty(0, count, 3)
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The source meshes of these rows in world units; one that is not at hand gives a shape with the reason."""

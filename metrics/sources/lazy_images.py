@@ -1,4 +1,4 @@
-"""Images that are made on demand, so that a set of 50,000 is never in memory at once."""
+"""Images that are drawn when they are needed, so that a set of 50,000 is never in memory at once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

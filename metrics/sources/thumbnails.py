@@ -18,12 +18,12 @@ from rendering.lighting import Shading, linear_to_srgb
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 
-# What fills a image of the sheets' camera, world units: a longest side, and a diagonal whose sphere is all in sight.
+# Sizes that fill an image of the camera of image grids, world units: the longest side of the box and its diagonal.
 FILLING_SIDE, FILLING_DIAGONAL = 0.72, 0.98
-# Clay: the share of light that comes from everywhere, and the direction of the rest (towards the camera's upper left).
+# Clay: the share of ambient light, and the direction of the other light, from the upper left of the camera.
 AMBIENT = 0.35
 LIGHT = (0.35, 0.75, 0.55)
-ClayColor = (0.62, 0.66, 0.72)
+CLAY_COLOR = (0.62, 0.66, 0.72)
 Thumbnail = NDArray[np.uint8]
 
 
@@ -38,15 +38,15 @@ def clay_image(mesh: Mesh, side_px: int) -> Thumbnail:
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = torch.nn.functional.normalize(normals, dim=1)
     direction = torch.tensor(LIGHT) / math.sqrt(sum(c * c for c in LIGHT))
-    # Meshes of other systems are wound either way: light both sides.
+    # The faces of foreign meshes may be wound either way, so both sides are lit.
     strength = AMBIENT + (1 - AMBIENT) * (normals @ direction).abs()
-    colors = (strength[:, None] * torch.tensor(ClayColor))[visible_faces(raster)]
+    colors = (strength[:, None] * torch.tensor(CLAY_COLOR))[visible_faces(raster)]
     rgb, mask = composite(raster, colors)
     return _rgba(rgb[0], mask[0])
 
 
 def filling_scale(extent: NDArray[np.float64]) -> float:
-    """What a box of this extent [3] is multiplied by to fill a image and be all in sight."""
+    """The scale at which a box of this extent [3] fills an image and is entirely visible."""
     side, diagonal = float(extent.max()), float(np.linalg.norm(extent))
     return min(FILLING_SIDE / max(side, 1e-9), FILLING_DIAGONAL / max(diagonal, 1e-9))
 

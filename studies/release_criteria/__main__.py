@@ -24,7 +24,7 @@ from metrics.cache import ChunkStore, content_key
 from metrics.protocols import Protocol
 from metrics.session import Inputs, Session
 from metrics.shapes.evaluate_shapes import evaluate_shapes
-from metrics.shapes.results import Found
+from metrics.shapes.results import BEST_TRAINING_SHAPE, TRAIN_TEST_REFERENCE, Results
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.lazy_images import to_uint8_truncating
 from metrics.sources.network import GENERATOR_BATCH, NetworkSource
@@ -132,7 +132,7 @@ def classify_views(images: Tensor, comparison: Comparison) -> tuple[float, dict[
 
 def measure_figures(
     source: NetworkSource, comparison: Comparison, training: DatasetSource | None
-) -> tuple[Figures, Found]:
+) -> tuple[Figures, Results]:
     """All figures of a generator."""
 
     def progress(what: str, total: int) -> AbstractContextManager:
@@ -158,10 +158,10 @@ def measure_figures(
     return figures, found
 
 
-def train_test_reference(found: Found) -> TrainTestReference:
+def train_test_reference(found: Results) -> TrainTestReference:
     """The scores of real shapes, from the rows that the evaluation lists next to a network."""
     rows = {row.name: row.values for row in found.baselines}
-    reference, single = rows["training shapes (the floor)"], rows["best single training shape, repeated"]
+    reference, single = rows[TRAIN_TEST_REFERENCE], rows[BEST_TRAINING_SHAPE]
     return TrainTestReference(reference["mmd_cd"], reference["cov_cd"], single["mmd_cd"])
 
 

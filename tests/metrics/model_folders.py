@@ -11,7 +11,7 @@ WORDS = ("<pad>", "<s>", "</s>", "<unk>", "a", "red", "blue", "chair", "stool", 
 
 
 def write_classifier(path: Path, labels: Sequence[str], seed: int = 0) -> Path:
-    """An image classifier with these labels and random weights, large enough to make its opinions differ."""
+    """An image classifier with these labels and random weights, large enough that its outputs differ between images."""
     from transformers import ViTConfig, ViTForImageClassification
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 

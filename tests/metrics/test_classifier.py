@@ -26,7 +26,7 @@ def images() -> torch.Tensor:
 def test_each_attribute_is_a_softmax_over_its_own_labels(tmp_path: Path) -> None:
     from transformers import AutoModelForImageClassification
 
-    folder = write_classifier(tmp_path / "judge", LABELS)
+    folder = write_classifier(tmp_path / "classifier", LABELS)
     classifier = load_classifier(folder)
     assert classifier.values == {"type": ("chair", "stool", "bench"), "arms": ("none", "panel")}
     found = classifier.probabilities(images())

@@ -12,7 +12,6 @@ from metrics.cache import file_hash
 from metrics.images.detectors import Detector, all_features, clean_resize, load_detector
 from metrics.images.download import fetched, is_url
 from metrics.images.frechet import (
-    RunningGaussian,
     fit,
     frechet_distance,
     frechet_distance_of_features,
@@ -74,20 +73,6 @@ def test_frechet_distance_is_stable_on_rank_deficient_sets() -> None:
     assert frechet_distance_of_features(flat, flat) == 0
 
 
-def test_running_gaussian_equals_all_at_once_and_refuses_nan() -> None:
-    rows = features(50, 8, 0, shift=5.0)
-    running = RunningGaussian(8)
-    for part in rows.split(7):
-        running.add(part)
-    expected = fit(rows)
-    torch.testing.assert_close(running.gaussian().mean, expected.mean)
-    torch.testing.assert_close(running.gaussian().covariance, expected.covariance)
-    with pytest.raises(ValueError, match="finite"):
-        running.add(torch.full((1, 8), torch.nan))
-    with pytest.raises(ValueError, match=r"features \[N, 8\]"):
-        running.add(torch.zeros(1, 9))
-
-
 def test_frechet_distance_refuses_features_of_another_size() -> None:
     with pytest.raises(ValueError, match="features of one size, got 8 and 9"):
         frechet_distance(fit(features(20, 8, 0)), fit(features(20, 9, 0)))
@@ -105,8 +90,8 @@ def test_kernel_distance_against_torchmetrics() -> None:
     expected = float(poly_mmd(a, b))
     assert polynomial_mmd(a, b) == pytest.approx(expected, rel=1e-6)
     assert kernel_distance(a, b) == (polynomial_mmd(a, b), 0.0)
-    mean, deviation = kernel_distance(a, b, subsets=50, size=40)
-    assert mean == pytest.approx(expected, abs=4 * deviation)
+    mean, std = kernel_distance(a, b, subsets=50, size=40)
+    assert mean == pytest.approx(expected, abs=4 * std)
 
 
 def test_clip_mmd_against_its_formula() -> None:
@@ -153,7 +138,7 @@ def test_text_scores() -> None:
 
 
 class Tiny(torch.nn.Module):
-    """Mean color of a image, as a stand-in for a detector."""
+    """Mean color of an image, as a stand-in for a detector."""
 
     def forward(self, images: Tensor, return_features: bool = False) -> Tensor:
         means = images.float().mean(dim=(2, 3))
@@ -240,5 +225,5 @@ def test_clean_resize_is_antialiased() -> None:
     assert torch.equal(clean_resize(same, 8), same)
 
 
-def test_to_uint8_is_the_published_rounding() -> None:
+def test_to_uint8_truncates_as_published() -> None:
     assert to_uint8_truncating(torch.tensor([-1.0, 0.0, 1.0, 2.0])).tolist() == [0, 128, 255, 255]

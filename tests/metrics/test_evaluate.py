@@ -14,8 +14,8 @@ from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, 
 from metrics.cache import file_hash
 from metrics.evaluate import Options, resolved_protocol, run_evaluation
 from metrics.report.compare import comparison, parse_requirement, unmet
-from metrics.report.html import html
-from metrics.report.markdown import markdown
+from metrics.report.html import report_html
+from metrics.report.markdown import report_markdown
 from metrics.report.report_schema import Report, load_report
 from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
@@ -70,7 +70,7 @@ def evaluated(network: Path, dataset: Path, tmp_path_factory: pytest.TempPathFac
     return run_evaluation(options), base
 
 
-def test_the_report_is_whole_and_checked(evaluated: tuple[Report, Path], network: Path) -> None:
+def test_the_report_is_complete_and_valid(evaluated: tuple[Report, Path], network: Path) -> None:
     report, base = evaluated
     assert load_report(base / "out" / "report.json") == report
     assert report.schema_version == 1
@@ -82,7 +82,7 @@ def test_the_report_is_whole_and_checked(evaluated: tuple[Report, Path], network
     fid = report.metric("fid")
     assert fid is not None and (fid.status, fid.value) == ("skipped", None) and "--detector" in fid.reason
     assert [row.name for row in report.baselines][:2] == [
-        "training shapes (the floor)",
+        "training shapes (train-vs-test reference)",
         "best single training shape, repeated",
     ]
     assert all(row.comparable for row in report.baselines[:2])
@@ -95,18 +95,18 @@ def test_the_best_single_shape_is_the_one_with_the_lowest_mmd(evaluated: tuple[R
     from torch_utils.ops.chamfer import chamfer_matrix
 
     opened = open_dataset(dataset)
-    clouds = {s: torch.stack([torch.from_numpy(opened.points(i)) for i in opened.splits[s]]) for s in ("train", "test")}
-    each = [float(chamfer_matrix(clouds["test"], t[None]).mean()) for t in clouds["train"]]
+    points = {s: torch.stack([torch.from_numpy(opened.points(i)) for i in opened.splits[s]]) for s in ("train", "test")}
+    each = [float(chamfer_matrix(points["test"], t[None]).mean()) for t in points["train"]]
     assert evaluated[0].baselines[1].values["mmd_cd"] == pytest.approx(1000 * min(each), rel=1e-5)
     assert opened.splits["train"][int(np.argmin(each))] in evaluated[0].baselines[1].note
 
 
-def test_the_floor_needs_distances_inside_its_part_of_the_training_shapes_alone(
+def test_the_train_vs_test_reference_needs_distances_inside_its_part_of_the_training_set_alone(
     network: Path, dataset: Path, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file
 
-    floors = []
+    rows_of = []
     for memory in ("memorization", ""):
         protocol = tmp_path / f"own{memory}.yaml"
         text = f"name: own\nversion: 1\ndescription: CD\npoints: 256\nshape_metrics: [{memory}]\n"
@@ -115,14 +115,14 @@ def test_the_floor_needs_distances_inside_its_part_of_the_training_shapes_alone(
             network, None, dataset, None, tmp_path / f"out{memory}", protocol=str(protocol), cache=tmp_path / memory,
             device="cpu", quiet=True,
         )  # fmt: skip
-        floors.append(run_evaluation(options).baselines[:2])
-    assert floors[0] == floors[1] and "one_nna_cd" in floors[0][0].values
+        rows_of.append(run_evaluation(options).baselines[:2])
+    assert rows_of[0] == rows_of[1] and "one_nna_cd" in rows_of[0][0].values
 
     def squares(folder: Path) -> list[int]:
         shapes = [tuple(load_file(path)["d"].shape) for path in folder.glob("distance-*")]
         return sorted(rows for rows, columns in shapes if rows == columns)
 
-    # Four references; of the eight training shapes as many as there are samples, where nothing asks for all.
+    # Four references; all eight training shapes with memorization, otherwise as many as there are samples.
     assert squares(tmp_path / "memorization") == [4, 8]
     assert squares(tmp_path) == [4, 4]
 
@@ -131,7 +131,7 @@ def test_markdown_and_html_show_every_number(evaluated: tuple[Report, Path]) -> 
     report, base = evaluated
     text = (base / "out" / "report.md").read_text(encoding="utf-8")
     page = (base / "out" / "report.html").read_text(encoding="utf-8")
-    assert text == markdown(report) and page == html(report, base / "out")
+    assert text == report_markdown(report) and page == report_html(report, base / "out")
     for metric in report.metrics:
         assert metric.title in text
     assert "http" not in page.replace("http-equiv", "")
@@ -160,7 +160,7 @@ def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path) -> None:
     watertight = report.metric("mesh_watertight")
     assert watertight is not None and watertight.value == 100
     for title, items in report.galleries.items():
-        # Every image opens its own mesh: the reference's and the sample's where two stand side by side.
+        # Every image is a link to its own mesh; in pairs that is the reference's and the sample's.
         roles = ("reference", "generated") if title.startswith("References") else ("generated", "reference")
         for item in items:
             pair = ((item.id, item.mesh), (item.other_id, item.other_mesh))

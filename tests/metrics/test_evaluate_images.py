@@ -1,4 +1,4 @@
-"""Images of meshes and of normals, and what a detector, a CLIP and a classifier say of them, on the command line."""
+"""Image scores on the command line: of meshes and normals, with a detector, a CLIP and a classifier."""
 
 import json
 from pathlib import Path
@@ -52,7 +52,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_network(root / "net.safetensors", Generator(settings), settings.model_dump(mode="json"), 4000)
     torch.jit.script(Tiny()).save(str(root / "tiny.pt"))
     write_clip(root / "clip")
-    write_classifier(root / "judge", LABELS)
+    write_classifier(root / "classifier", LABELS)
     (root / "own.yaml").write_text(OWN + "images: {count: 24}\n", encoding="utf-8")
     return root
 
@@ -199,21 +199,21 @@ def test_clip_and_classifier_of_a_network(files: Path, tmp_path: Path) -> None:
         files,
         tmp_path,
         *("--network", files / "net.safetensors", "--data", files / "data", "--device", "cpu"),
-        *("--clip", files / "clip", "--classifier", files / "judge"),
+        *("--clip", files / "clip", "--classifier", files / "classifier"),
         *("--caption", "a red box", "--attribute", "type=stool"),
     )
     assert 0 <= value(report, "r_precision") <= 100 and 0 <= value(report, "clip_score") <= 100
-    # Captions of the six test shapes: red or blue, chair or stool: four, and the one asked for.
+    # Captions of the six test shapes: red or blue, chair or stool: four, and the one of the command line.
     assert "among 5 different captions, the references' (4)" in report.metric("r_precision").reason  # type: ignore[union-attr]
     shares = [value(report, f"share_type_{kind}") for kind in ("chair", "stool", "bench")]
     assert sum(shares) == pytest.approx(100)
     assert value(report, "accuracy_type") == pytest.approx(shares[1])
     assert report.metric("share_type_chair").target == 50  # type: ignore[union-attr]
     assert report.metric("share_red_true").target == pytest.approx(100 / 3)  # type: ignore[union-attr]
-    assert report.metric("accuracy_red") is None and 0 <= value(report, "judge_red") <= 100
+    assert report.metric("accuracy_red") is None and 0 <= value(report, "reference_accuracy_red") <= 100
     for name in ("report.md", "report.html"):
         text = (tmp_path / name).read_text(encoding="utf-8")
-        assert "Attributes, by the classifier" in text and "type = stool" in text and "type: as asked" in text
+        assert "Attributes" in text and "type = stool" in text and "type: accuracy" in text
 
 
 def test_thumbnails_show_the_whole_shape_and_its_colors(tmp_path: Path) -> None:
@@ -269,8 +269,8 @@ def probabilities(rows: list[int]) -> Tensor:
     return torch.nn.functional.one_hot(torch.tensor(rows), 3).float()
 
 
-def test_shares_hits_and_absent_values() -> None:
-    classifier = Classifier("judge", "key", {"type": ("chair", "stool", "bench")}, lambda _: {})
+def test_shares_accuracy_and_absent_values() -> None:
+    classifier = Classifier("classifier", "key", {"type": ("chair", "stool", "bench")}, lambda _: {})
     wanted = [Description("", {"type": "chair"})] * 4 + [Description("", {})]
     stated = [Description("", {"type": t}) for t in ("chair", "chair", "stool", "bench", "throne")]
     usable = torch.tensor([True, True, True, False, True])
@@ -284,8 +284,8 @@ def test_shares_hits_and_absent_values() -> None:
         usable,
     )
     by_name: dict[str, Metric] = {metric.name: metric for metric in found}
-    assert by_name["accuracy_type"].value == 50 and by_name["accuracy_type"].n == 4  # the empty one is a miss
-    assert by_name["judge_type"].value == 60
+    assert by_name["accuracy_type"].value == 50 and by_name["accuracy_type"].n == 4  # the empty one is wrong
+    assert by_name["reference_accuracy_type"].value == 60
     assert [by_name[f"share_type_{v}"].value for v in ("chair", "stool", "bench")] == pytest.approx([60, 20, 0])
     assert [by_name[f"share_type_{v}"].target for v in ("chair", "stool", "bench")] == pytest.approx([40, 20, 20])
     assert by_name["shares_type"].value == pytest.approx(20)
@@ -301,7 +301,7 @@ def test_shares_hits_and_absent_values() -> None:
         usable,
     )
     assert {m.name: m.target for m in bare}["share_type_stool"] == 60  # nothing stated: the classifier's own reading
-    assert not any(m.name.startswith(("accuracy", "judge")) for m in bare)
+    assert not any(m.name.startswith(("accuracy", "reference_accuracy")) for m in bare)
 
 
 def test_mistakes_are_refused_before_anything_is_measured(files: Path, tmp_path: Path) -> None:
@@ -309,9 +309,9 @@ def test_mistakes_are_refused_before_anything_is_measured(files: Path, tmp_path:
     for more, message in (
         (["--attribute", "type=stool"], "needs --classifier"),
         (["--caption", "a box"], "needs --clip"),
-        (["--classifier", files / "judge", "--attribute", "type"], "expected name=value"),
+        (["--classifier", files / "classifier", "--attribute", "type"], "expected name=value"),
         (["--classifier", files / "clip"], "weights lack classifier"),
-        (["--clip", files / "judge"], "has no text tower"),
+        (["--clip", files / "classifier"], "has no text tower"),
         (["--clip", files / "nothing"], "no such folder"),
         (["--detector", files / "nothing"], "no such file"),
     ):
@@ -328,9 +328,9 @@ def test_mistakes_are_refused_before_anything_is_measured(files: Path, tmp_path:
 def test_a_model_without_a_pooling_layer_gives_its_class_token(files: Path) -> None:
     from transformers import AutoModel
 
-    detector = load_detector(files / "judge", None)
+    detector = load_detector(files / "classifier", None)
     images = torch.randint(256, (2, 3, 16, 16), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    model = AutoModel.from_pretrained(files / "judge", local_files_only=True).eval()
+    model = AutoModel.from_pretrained(files / "classifier", local_files_only=True).eval()
     with torch.no_grad():
         state = model(pixel_values=(images / 255 - 0.5) / 0.5).last_hidden_state
     torch.testing.assert_close(detector.features(images), state[:, 0], atol=1e-5, rtol=1e-4)

@@ -9,11 +9,10 @@ from torch import Tensor
 from metrics.cache import ChunkStore
 from metrics.confidence import bootstrap_mean, subsample
 from metrics.shapes import distances
-from metrics.shapes.distances import Side, between, within
+from metrics.shapes.distances import ShapeSet, between, within
 from metrics.shapes.memorization import memorization
 from metrics.shapes.mmd_cov_1nna import (
     DistanceMatrix,
-    chamfer_distances,
     coverage,
     minimum_matching_distance,
     one_nearest_neighbor,
@@ -21,6 +20,7 @@ from metrics.shapes.mmd_cov_1nna import (
     pool_labels,
     pooled_nearest,
 )
+from torch_utils.ops.chamfer import chamfer_matrix
 
 # 3 references (rows), 5 generated shapes (columns). Swapping the sides changes every number below.
 D = DistanceMatrix(
@@ -34,7 +34,7 @@ D = DistanceMatrix(
 )
 
 
-def clouds(count: int, points: int = 40, seed: int = 0) -> Tensor:
+def point_clouds(count: int, points: int = 40, seed: int = 0) -> Tensor:
     return torch.rand(count, points, 3, generator=torch.Generator().manual_seed(seed))
 
 
@@ -50,7 +50,7 @@ def test_coverage_counts_references_by_nearest_of_each_generated() -> None:
     assert coverage(DistanceMatrix(D.values.T)) != pytest.approx(2 / 3)
 
 
-def test_an_empty_generated_shape_covers_nothing_and_is_nobodys_nearest() -> None:
+def test_an_empty_generated_shape_covers_nothing_and_is_never_the_nearest() -> None:
     values = torch.cat([D.values, torch.full((3, 1), torch.inf)], 1)
     values[:, 1] = torch.inf
     matrix = DistanceMatrix(values)
@@ -111,22 +111,22 @@ def brute_force_chamfer(x: Tensor, y: Tensor) -> float:
     return sum(map(min, d)) / len(d) + sum(min(column) for column in zip(*d, strict=True)) / len(d[0])
 
 
-def test_chamfer_distances_against_brute_force() -> None:
-    references, generated = clouds(3, 11), clouds(4, 17, seed=1)
-    found = chamfer_distances(references, generated, block=2).values
+def test_chamfer_matrix_against_brute_force() -> None:
+    references, generated = point_clouds(3, 11), point_clouds(4, 17, seed=1)
+    found = chamfer_matrix(references, generated)
     for r, g in itertools.product(range(3), range(4)):
         assert float(found[r, g]) == pytest.approx(brute_force_chamfer(references[r], generated[g]), rel=1e-5)
 
 
 def test_stored_blocks_equal_one_call_and_are_reused(tmp_path) -> None:
-    references, generated = Side("r", clouds(37)), Side("g", clouds(41, seed=1))
+    references, generated = ShapeSet("r", point_clouds(37)), ShapeSet("g", point_clouds(41, seed=1))
     generated.points[3] = torch.nan
     store = ChunkStore(tmp_path)
     cross = between("cd", references, generated, store).values
     inside = within("cd", references, store)
-    expected = chamfer_distances(references.points, generated.points).values
+    expected = chamfer_matrix(references.points, generated.points)
     torch.testing.assert_close(cross, expected)
-    torch.testing.assert_close(inside, chamfer_distances(references.points, references.points).values)
+    torch.testing.assert_close(inside, chamfer_matrix(references.points, references.points))
     assert torch.isinf(cross[:, 3]).all()
     assert store.computed == 4
     again = ChunkStore(tmp_path)
@@ -136,7 +136,7 @@ def test_stored_blocks_equal_one_call_and_are_reused(tmp_path) -> None:
 
 def test_a_torn_block_is_computed_again(tmp_path) -> None:
     store = ChunkStore(tmp_path)
-    side = Side("r", clouds(5))
+    side = ShapeSet("r", point_clouds(5))
     expected = within("cd", side, store)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-7])
@@ -147,14 +147,14 @@ def test_a_torn_block_is_computed_again(tmp_path) -> None:
 
 def test_a_changed_key_is_not_mistaken_for_the_old_one(tmp_path) -> None:
     store = ChunkStore(tmp_path)
-    first = within("cd", Side("one", clouds(4)), store)
-    assert not torch.equal(within("cd", Side("two", clouds(4, seed=5)), store), first)
+    first = within("cd", ShapeSet("one", point_clouds(4)), store)
+    assert not torch.equal(within("cd", ShapeSet("two", point_clouds(4, seed=5)), store), first)
 
 
 def test_emd_rows_do_not_change_the_result(tmp_path) -> None:
-    side = Side("r", clouds(5, 12))
+    side = ShapeSet("r", point_clouds(5, 12))
     inside = within("emd", side, ChunkStore(tmp_path), emd_points=12)
-    cross = between("emd", side, Side("g", side.points), ChunkStore(tmp_path), emd_points=12).values
+    cross = between("emd", side, ShapeSet("g", side.points), ChunkStore(tmp_path), emd_points=12).values
     torch.testing.assert_close(inside, cross)
 
 
@@ -164,7 +164,7 @@ def test_memorization() -> None:
     cross = DistanceMatrix((training[:, None] - generated).abs())
     found = memorization(cross, (training[:, None] - training).abs())
     assert found.index.tolist() == [0, 1, 3]
-    # 0.1 is nearer to 0 than 1 is: a copy. 3 is as far from 1 as 0 is farther. 9 is a training shape itself.
+    # 0.1 is a copy: it is nearer to 0 than 1 is. 3 is farther from 1 than 0 is. 9 is a training shape itself.
     assert found.authentic.tolist() == [False, True, False]
     assert found.authentic_share == pytest.approx(1 / 3)
     with pytest.raises(ValueError, match="with at least 2"):

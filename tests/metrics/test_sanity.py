@@ -1,4 +1,4 @@
-"""Each way of failing is caught by the score that should catch it, on sets whose truth is known."""
+"""Each kind of failure is caught by the score that should catch it, on sets with a known answer."""
 
 import math
 
@@ -9,19 +9,19 @@ from torch import Tensor
 from metrics.shapes.memorization import memorization
 from metrics.shapes.mmd_cov_1nna import (
     DistanceMatrix,
-    chamfer_distances,
     coverage,
     minimum_matching_distance,
     one_nearest_neighbor,
     pool_labels,
     pooled_nearest,
 )
+from torch_utils.ops.chamfer import chamfer_matrix
 
 COUNT, POINTS = 80, 96
 
 
 def boxes(count: int, seed: int) -> Tensor:
-    """Clouds on boxes of random sides: a family with three parameters."""
+    """Point clouds on boxes of random sides: a family with three parameters."""
     generator = torch.Generator().manual_seed(seed)
     sides = 0.2 + 0.8 * torch.rand(count, 1, 3, generator=generator)
     points = torch.rand(count, POINTS, 3, generator=generator) - 0.5
@@ -32,11 +32,11 @@ def boxes(count: int, seed: int) -> Tensor:
 
 def scores(generated: Tensor, references: Tensor) -> tuple[float, float, float]:
     """MMD, COV, 1-NNA."""
-    cross = chamfer_distances(references, generated)
+    cross = DistanceMatrix(chamfer_matrix(references, generated))
     nearest = pooled_nearest(
         cross,
-        chamfer_distances(references, references).values,
-        chamfer_distances(generated, generated).values,
+        chamfer_matrix(references, references),
+        chamfer_matrix(generated, generated),
     )
     accuracy = one_nearest_neighbor(nearest, pool_labels(len(references), len(generated)))
     return minimum_matching_distance(cross), coverage(cross), accuracy.overall
@@ -53,8 +53,8 @@ def ideal(references: Tensor) -> tuple[float, float, float]:
 
 
 def test_half_against_half_is_near_the_theory(ideal: tuple[float, float, float]) -> None:
-    # If each generated shape hit a reference at random, 1 − 1/e of them would be hit; neighborhoods of unequal size
-    # lower that. 1-NNA is a mean of 2·COUNT coin tosses.
+    # If each generated shape chose a reference at random, 1 − 1/e of them would be covered; neighborhoods of unequal
+    # size lower that. 1-NNA is a mean of 2·COUNT coin tosses.
     _, cov, accuracy = ideal
     assert 0.45 < cov < 1 - 1 / math.e + 0.05
     assert abs(accuracy - 0.5) < 3 * 0.5 / math.sqrt(2 * COUNT) + 0.02
@@ -84,14 +84,14 @@ def test_memorization_is_caught_by_authenticity_alone(ideal: tuple[float, float,
     # Copies of the training set score like a perfect generator …
     mmd, cov, accuracy = scores(copies, references)
     assert mmd < 1.1 * ideal[0] and cov > 0.9 * ideal[1] and abs(accuracy - 0.5) < 0.15
-    # … and give themselves away by their distance to it.
-    inside = chamfer_distances(training, training).values
-    assert memorization(chamfer_distances(training, copies), inside).authentic_share < 0.05
-    assert memorization(chamfer_distances(training, fresh), inside).authentic_share > 0.4
+    # … but their distance to the training set reveals them.
+    inside = chamfer_matrix(training, training)
+    assert memorization(DistanceMatrix(chamfer_matrix(training, copies)), inside).authentic_share < 0.05
+    assert memorization(DistanceMatrix(chamfer_matrix(training, fresh)), inside).authentic_share > 0.4
 
 
 def test_repeating_the_best_training_shape_covers_one_reference(references: Tensor) -> None:
-    cross = chamfer_distances(references, boxes(COUNT, 1))
+    cross = DistanceMatrix(chamfer_matrix(references, boxes(COUNT, 1)))
     best = int(cross.values.mean(0).argmin())
     alone = DistanceMatrix(cross.values[:, best : best + 1])
     assert coverage(alone) == pytest.approx(1 / COUNT)

@@ -15,7 +15,7 @@ from metrics.protocols import load_protocol, protocol_names
 from metrics.shapes.earth_mover import approximate, exact, exact_matrix
 from metrics.shapes.jsd_f_score import cell_centers, common_cube, f_score, jensen_shannon, occupancy
 from metrics.shapes.mesh_validity import Validity, mesh_validity
-from metrics.shapes.normalization import normalize
+from metrics.shapes.normalization import normalize_point_clouds
 from metrics.shapes.self_intersections import _edges_pierce
 from metrics.shapes.shape_table import shape_table
 from metrics.sources.folder import FolderSource
@@ -118,7 +118,7 @@ def test_validity_of_known_meshes() -> None:
 def test_crossing_faces_are_counted_and_touching_ones_are_not() -> None:
     mesh = tetrahedron()
     assert mesh_validity(mesh, intersections=True).self_intersections == 0
-    pierced = torch.tensor([[0.2, 0.2, -1.0], [0.25, 0.2, 2.0], [0.2, 0.3, 2.0]])  # through the floor and the slope
+    pierced = torch.tensor([[0.2, 0.2, -1.0], [0.25, 0.2, 2.0], [0.2, 0.3, 2.0]])  # through the bottom and the slope
     both = Mesh.single(torch.cat([mesh.vertices, pierced]), torch.cat([mesh.faces, torch.tensor([[4, 5, 6]]).int()]))
     assert mesh_validity(both, intersections=True).self_intersections == 2
     resting = Mesh.single(torch.cat([mesh.vertices, pierced + 1.5]), both.faces)
@@ -133,16 +133,16 @@ def test_crossing_faces_are_counted_and_touching_ones_are_not() -> None:
 
 @pytest.mark.parametrize("how", ["none", "longest_side", "reference_mean_std", "unit_box"])
 def test_normalization(how) -> None:
-    clouds = random_points(2, 60) * torch.tensor([4.0, 2.0, 1.0]) + 3
-    found = normalize(clouds, how, clouds)
+    points = random_points(2, 60) * torch.tensor([4.0, 2.0, 1.0]) + 3
+    found = normalize_point_clouds(points, how, points)
     side = found.amax(1) - found.amin(1)
     center = (found.amax(1) + found.amin(1)) / 2
     if how == "none":
-        assert torch.equal(found, clouds)
+        assert torch.equal(found, points)
     elif how == "reference_mean_std":
         torch.testing.assert_close(found.reshape(-1, 3).mean(0), torch.zeros(3).double(), atol=1e-9, rtol=0)
-        assert float((found[0] - found[1]).norm() / (clouds[0] - clouds[1]).norm()) == pytest.approx(
-            1 / float(clouds.std(correction=0))
+        assert float((found[0] - found[1]).norm() / (points[0] - points[1]).norm()) == pytest.approx(
+            1 / float(points.std(correction=0))
         )
     else:
         torch.testing.assert_close(side.amax(1), torch.ones(2).double())
