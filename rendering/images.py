@@ -15,6 +15,7 @@ from geometry.normals import vertex_normals
 from rendering.ambient_occlusion import sky_maps, sky_visibility
 from rendering.camera import Cameras, fov_from_sensor
 from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
+from rendering.ground_shadow import ground_shadow
 from rendering.lighting import Shading, Vector, irradiance, linear_to_srgb, sheen, srgb_to_linear
 from torch_utils.files import replacing
 
@@ -58,12 +59,29 @@ def preview_images(
 ) -> np.ndarray:
     """Images [N, R, R, 3] uint8 of B shapes through N = B·views cameras, those of one shape in a row.
 
-    shading: see `shaded_views`. background: sRGB in [0, 1].
+    shading: see `shaded_views`; shapes in a light ("soft") cast a faint shadow on the ground. background: sRGB in [0, 1].
     """
     rgb, mask = shaded_views(
         mesh, colors_at, cameras, resolution, shading=shading, supersample=supersample, backend=backend
     )
-    return to_uint8(over_background(rgb, mask, background) * 2 - 1)
+    if shading == "soft":
+        image = rgb + (1 - mask) * shadowed_background(mesh, cameras, resolution, background, backend)
+    else:
+        image = over_background(rgb, mask, background)
+    return to_uint8(image * 2 - 1)
+
+
+def shadowed_background(
+    mesh: Mesh, cameras: Cameras, resolution: int, background: Vector, backend: str = "auto"
+) -> Tensor:
+    """One color with the soft shadows of B shapes on the ground, sRGB [N, 3, R, R]."""
+    views = len(cameras) // len(mesh)
+    shadows = [
+        ground_shadow(mesh[index], cameras[index * views : (index + 1) * views], resolution, backend=backend)
+        for index in range(len(mesh))
+    ]
+    color = srgb_to_linear(mesh.vertices.new_tensor(background)).view(1, 3, 1, 1)
+    return linear_to_srgb(color * (1 - torch.cat(shadows)))
 
 
 @torch.no_grad()

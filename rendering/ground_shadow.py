@@ -1,0 +1,75 @@
+"""A soft shadow under a shape, on the plane through its lowest point; for images to look at, not for datasets."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from geometry.mesh import Mesh
+from rendering.backends import rasterizer
+from rendering.camera import Cameras
+
+MAP_SIDE = 96
+# Two layers, each (height over the ground at which it fades to 1/e, standard deviation of its blur, strength): what
+# touches the ground casts a dark and narrow shadow, what hangs above it a faint and wide one. World units.
+LAYERS = ((0.03, 0.02, 0.6), (0.35, 0.06, 0.55))
+
+
+def ground_shadow(mesh: Mesh, cameras: Cameras, resolution: int, *, backend: str = "auto") -> Tensor:
+    """Share [N, 1, R, R] in [0, 1] of the light that the ground at each pixel lacks.
+
+    mesh: a batch of one. A camera below the ground sees no shadow.
+    """
+    ground = float(mesh.vertices[:, 1].min())
+    shadow, radius = _shadow_map(mesh, ground, backend)
+    points, seen = _ground_points(cameras.to(mesh.vertices.device), ground, resolution)
+    share = functional.grid_sample(
+        shadow.expand(len(cameras), -1, -1, -1), points / radius, align_corners=False, padding_mode="zeros"
+    )
+    return share * seen
+
+
+def _shadow_map(mesh: Mesh, ground: float, backend: str) -> tuple[Tensor, float]:
+    """The shadow [1, 1, S, S] over x (width) and z (height) in [−radius, radius], and that radius, world units."""
+    x, y, z = mesh.vertices.unbind(1)
+    margin = 3 * max(blur for _, blur, _ in LAYERS)
+    radius = float(torch.maximum(x.abs(), z.abs()).max()) + margin
+    height_scale = max(float(y.max()) - ground, 1e-6)
+    # Seen from below: the lowest surface is nearest.
+    depth = (y - ground) / height_scale
+    clip = torch.stack([x / radius, z / radius, depth, torch.ones_like(x)], 1)
+    rast, _ = rasterizer(backend, mesh.vertices.device.type).rasterize(
+        clip, mesh.faces, mesh.face_offsets, (MAP_SIDE, MAP_SIDE)
+    )
+    height = torch.where(rast[..., 3] > 0, rast[..., 2] * height_scale, math.inf)[:, None]
+    light = torch.ones_like(height)
+    for fade, blur, strength in LAYERS:
+        light = light * (1 - strength * _blurred(torch.exp(-height / fade), blur * MAP_SIDE / (2 * radius)))
+    return 1 - light, radius
+
+
+def _blurred(image: Tensor, std_px: float) -> Tensor:
+    """Gaussian blur of [1, 1, S, S], black around it."""
+    reach = math.ceil(3 * std_px)
+    offsets = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
+    kernel = torch.exp(-0.5 * (offsets / std_px).square())
+    kernel = kernel / kernel.sum()
+    image = functional.conv2d(image, kernel.view(1, 1, 1, -1), padding=(0, reach))
+    return functional.conv2d(image, kernel.view(1, 1, -1, 1), padding=(reach, 0))
+
+
+def _ground_points(cameras: Cameras, ground: float, resolution: int) -> tuple[Tensor, Tensor]:
+    """Where the rays of the pixels meet the plane y = ground: (x, z) [N, R, R, 2], and whether [N, 1, R, R] they do."""
+    pose = cameras.camera_to_world
+    line = (torch.arange(resolution, device=pose.device, dtype=pose.dtype) + 0.5) * (2 / resolution) - 1
+    row, column = torch.meshgrid(line, line, indexing="ij")
+    pixel = torch.stack([column, row], -1) - cameras.principal[:, None, None]
+    right, down = (pixel / cameras.focal[:, None, None]).unbind(-1)
+    rays = torch.stack([right, -down, -torch.ones_like(right)], -1)
+    rays = torch.einsum("nij,nhwj->nhwi", pose[:, :3, :3], rays)
+    eyes = cameras.position()[:, None, None]
+    distance = (ground - eyes[..., 1:2]) / rays[..., 1:2]
+    seen = ((distance > 0) & torch.isfinite(distance) & (eyes[..., 1:2] > ground)).to(rays.dtype)
+    points = torch.where(seen > 0, eyes + distance * rays, torch.zeros_like(rays))
+    return points[..., [0, 2]], seen.permute(0, 3, 1, 2)
