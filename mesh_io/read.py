@@ -11,10 +11,10 @@ import numpy as np
 from mesh_io.readers.cleanup import finish_parts
 from mesh_io.readers.source_files import SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
-from mesh_io.source_mesh import Part, SourceMesh
+from mesh_io.source_mesh import SourceMesh, SourcePart
 from torch_utils.errors import UserError
 
-PartsReader = Callable[[SourceFiles, TextureCache], list[Part]]
+PartsReader = Callable[[SourceFiles, TextureCache], list[SourcePart]]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`SourceMesh`: what a mesh file holds, in one form whatever the format."""
+"""`SourceMesh`: the content of a mesh file, in one form for all formats."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,16 +12,16 @@ Wrap = Literal["repeat", "clamp", "mirror"]
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class SourceMaterial:
     """What a surface looks like.
 
-    Every color here and in `Part` is an **sRGB value in [0, 1]** with straight alpha, whatever the file's own space.
+    All colors here and in `SourcePart` are sRGB values in [0, 1] with straight alpha, whatever the file's color space.
     The surface's base color is srgb(linear(base_color) · linear(image) · linear(vertex color)): the product is taken
-    in linear light; alpha is the plain product. A factor that is absent counts as white.
+    in linear light; alpha is the plain product. A missing factor counts as white.
 
     base_color: RGBA factor. image [H, W, 3 or 4] uint8, row 0 = the image's top, or None; one array may be shared by
     several materials. wrap: behavior outside [0, 1] along u and v. alpha_mode: as in glTF; OPAQUE ignores every alpha.
-    metallic, roughness: factors in [0, 1], None where the file does not say.
+    metallic, roughness: factors in [0, 1], None if the file does not give them.
     """
 
     name: str = ""
@@ -39,7 +39,7 @@ class Material:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class SourcePart:
     """Triangles that share one material, in the file's world frame (scene transforms are applied).
 
     vertices [V, 3] float64; every vertex is used by a face and finite. faces [F, 3] int32 local ids, counter-clockwise
@@ -49,7 +49,7 @@ class Part:
 
     vertices: NDArray[np.float64]
     faces: NDArray[np.int32]
-    material: Material = field(default_factory=Material)
+    material: SourceMaterial = field(default_factory=SourceMaterial)
     uvs: NDArray[np.float32] | None = None
     vertex_colors: NDArray[np.float32] | None = None
     normals: NDArray[np.float32] | None = None
@@ -60,12 +60,12 @@ class Part:
 class SourceMesh:
     """One mesh file: at least one part with at least one face.
 
-    up: "+Y" (glTF, OBJ) or "+Z" where the format or the file says so, else None. warnings: one line each, e.g. a
-    texture that is not there; the mesh is usable all the same.
+    up: "+Y" (glTF, OBJ) or "+Z" if the format or the file defines it, else None. warnings: one line each, e.g. for a
+    missing texture; the mesh is usable all the same.
     """
 
     path: Path
-    parts: tuple[Part, ...]
+    parts: tuple[SourcePart, ...]
     warnings: tuple[str, ...] = ()
     up: str | None = None
 
@@ -81,7 +81,7 @@ class SourceMesh:
 
     @property
     def colored(self) -> bool:
-        """Whether the file says anything about color: an image, vertex colors, or a factor that is not white."""
+        """Whether the file defines any color: an image, vertex colors, or a factor that is not white."""
         return any(
             part.material.image is not None
             or part.vertex_colors is not None
@@ -96,26 +96,26 @@ class SourceMesh:
         return np.stack([np.min(lows, 0), np.max(highs, 0)])
 
     def merged(self) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
-        """All parts in one: vertices [ΣV, 3], faces [ΣF, 3] with ids into them, and each face's part [ΣF]."""
+        """All parts merged: vertices [ΣV, 3], faces [ΣF, 3] with ids into them, and each face's part [ΣF]."""
         bases = np.cumsum([0] + [len(part.vertices) for part in self.parts])
         faces = [part.faces + np.int32(base) for part, base in zip(self.parts, bases[:-1], strict=True)]
         owner = np.repeat(np.arange(len(self.parts), dtype=np.int32), [len(part.faces) for part in self.parts])
         return np.concatenate([part.vertices for part in self.parts]), np.concatenate(faces), owner
 
     def transformed(self, matrix: NDArray[np.float64]) -> "SourceMesh":
-        """The mesh moved by an affine 4×4 (column vectors); a mirror turns the winding, so that faces stay outward."""
+        """The mesh under an affine 4×4 (column vectors). A mirror reverses the winding, so faces stay outward."""
         return replace(self, parts=tuple(transform_part(part, matrix) for part in self.parts))
 
 
-def transform_part(part: Part, matrix: NDArray[np.float64]) -> Part:
-    """`part` moved by an affine 4×4 (column vectors); a mirroring matrix turns the winding."""
+def transform_part(part: SourcePart, matrix: NDArray[np.float64]) -> SourcePart:
+    """`part` under an affine 4×4 (column vectors). A mirroring matrix reverses the winding."""
     linear = matrix[:3, :3]
     vertices = part.vertices @ linear.T + matrix[:3, 3]
     mirrored = np.linalg.det(linear) < 0
     normals = part.normals
     if normals is not None:
-        # The cofactor matrix instead of the inverse transpose: it exists for singular matrices too. It carries the
-        # determinant's sign, which is taken out again: a normal stays on its side when a mirror turns the winding.
+        # The cofactor matrix replaces the inverse transpose: it exists for singular matrices too. Its sign is the
+        # determinant's, which is removed: a mirror reverses the winding, and the normal stays on its side.
         cofactors = np.stack([np.cross(linear[(i + 1) % 3], linear[(i + 2) % 3]) for i in range(3)])
         normals = unit_rows(normals.astype(np.float64) @ cofactors.T * (-1 if mirrored else 1))
     faces = np.ascontiguousarray(part.faces[:, ::-1]) if mirrored else part.faces
@@ -123,7 +123,7 @@ def transform_part(part: Part, matrix: NDArray[np.float64]) -> Part:
 
 
 def unit_rows(vectors: NDArray) -> NDArray[np.float32]:
-    """Rows [N, 3] at unit length; rows of no length become +Y."""
+    """Rows [N, 3] scaled to unit length; zero rows become +Y."""
     vectors = np.asarray(vectors, dtype=np.float64)
     scale = np.abs(vectors).max(1, initial=0, keepdims=True)
     vectors = vectors / np.where(scale > 0, scale, 1)

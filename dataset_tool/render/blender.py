@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from dataset_tool.format import pixels
-from mesh_io.source_mesh import Part, SourceMesh
+from mesh_io.source_mesh import SourceMesh, SourcePart
 from rendering.camera import Cameras
 from rendering.lighting import LightName, Shading, srgb_to_linear
 from rendering.textured.scene import linear_factors
@@ -136,7 +136,7 @@ def _job(mesh: SourceMesh, cameras: Cameras, folder: Path) -> dict[str, Any]:
     }
 
 
-def _arrays(part: Part) -> dict[str, np.ndarray]:
+def _arrays(part: SourcePart) -> dict[str, np.ndarray]:
     arrays = {"vertices": part.vertices.astype(np.float32), "faces": part.faces}
     if part.uvs is not None:
         arrays["uvs"] = part.uvs
@@ -148,7 +148,7 @@ def _arrays(part: Part) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _material(part: Part, folder: Path, images: dict[int, str]) -> dict[str, Any]:
+def _material(part: SourcePart, folder: Path, images: dict[int, str]) -> dict[str, Any]:
     material = part.material
     image = None
     if material.image is not None and part.uvs is not None:

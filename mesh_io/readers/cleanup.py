@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesh_io.readers.source_files import SourceFiles
-from mesh_io.source_mesh import Part, unit_rows
+from mesh_io.source_mesh import SourcePart, unit_rows
 
 GRID = 2.0**-20  # of the longest side: faces whose corners agree to this are coincident
 
 
-def finish_parts(files: SourceFiles, parts: list[Part]) -> tuple[Part, ...]:
+def finish_parts(files: SourceFiles, parts: list[SourcePart]) -> tuple[SourcePart, ...]:
     """Checked, compact parts; UserError where there are no faces or a used vertex is not finite."""
     cleaned = [_clean_part(files, part) for part in parts if len(part.faces)]
     kept = drop_doubled([part for part in cleaned if len(part.faces)])
@@ -21,7 +21,7 @@ def finish_parts(files: SourceFiles, parts: list[Part]) -> tuple[Part, ...]:
     return tuple(kept)
 
 
-def _clean_part(files: SourceFiles, part: Part) -> Part:
+def _clean_part(files: SourceFiles, part: SourcePart) -> SourcePart:
     faces = part.faces
     if int(faces.min()) < 0 or int(faces.max()) >= len(part.vertices):
         wrong = int(faces.min()) if int(faces.min()) < 0 else int(faces.max())
@@ -36,7 +36,7 @@ def _clean_part(files: SourceFiles, part: Part) -> Part:
     return _clean_attributes(files, part)
 
 
-def _clean_attributes(files: SourceFiles, part: Part) -> Part:
+def _clean_attributes(files: SourceFiles, part: SourcePart) -> SourcePart:
     uvs, colors, normals = part.uvs, part.vertex_colors, part.normals
     if uvs is not None and not np.isfinite(uvs).all():
         files.warn(f"part {part.name!r} has NaN or infinite texture coordinates; they count as 0")
@@ -54,7 +54,7 @@ def _clean_attributes(files: SourceFiles, part: Part) -> Part:
     return replace(part, uvs=uvs, vertex_colors=colors, normals=normals)
 
 
-def _compact(part: Part) -> Part:
+def _compact(part: SourcePart) -> SourcePart:
     """Only the vertices that faces use, in their order."""
     used = np.zeros(len(part.vertices), bool)
     used[part.faces] = True
@@ -75,7 +75,7 @@ def _compact(part: Part) -> Part:
     )
 
 
-def drop_doubled(parts: list[Part]) -> list[Part]:
+def drop_doubled(parts: list[SourcePart]) -> list[SourcePart]:
     """Parts without coincident copies of faces, which would fight for the same pixels and speckle.
 
     ShapeNet doubles its faces with opposite winding and a second material. Of each set of coincident faces the best
@@ -110,7 +110,7 @@ def drop_doubled(parts: list[Part]) -> list[Part]:
     return [part for part in result if len(part.faces)]
 
 
-def _merge(parts: list[Part]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+def _merge(parts: list[SourcePart]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     bases = np.cumsum([0] + [len(part.vertices) for part in parts])
     faces = [part.faces.astype(np.int64) + base for part, base in zip(parts, bases[:-1], strict=True)]
     owner = np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts])

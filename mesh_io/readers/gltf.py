@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh_io.readers.color import linear_rgba_to_srgb
+from mesh_io.readers.color import encode_srgb_rgba
 from mesh_io.readers.gltf_document import Document, open_document
 from mesh_io.readers.gltf_materials import MaterialReader
 from mesh_io.readers.gltf_primitives import Attributes, apply_skin, morph, read_primitive, skin_matrices
 from mesh_io.readers.source_files import SourceFiles
 from mesh_io.readers.texture_images import TextureCache
-from mesh_io.source_mesh import Part, transform_part
+from mesh_io.source_mesh import SourcePart, transform_part
 
 MAX_FACES = 50_000_000  # over all instances: a bound for files whose few meshes are placed very often
 
 
-def read_gltf(files: SourceFiles, textures: TextureCache) -> list[Part]:
+def read_gltf(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """All triangles of the default scene. Skins and morph targets are applied in the file's resting pose."""
     document = open_document(files)
     scene = SceneReader(document, MaterialReader(document, textures))
@@ -35,7 +35,7 @@ class SceneReader:
     materials: MaterialReader
     num_faces: int = 0
 
-    def read(self) -> list[Part]:
+    def read(self) -> list[SourcePart]:
         """Parts in world space."""
         placed = self._place_nodes()
         parts = []
@@ -77,7 +77,7 @@ class SceneReader:
 
     def _part(
         self, primitive: dict[str, Any], node: dict[str, Any], mesh: dict[str, Any], matrices: NDArray | None
-    ) -> Part | None:
+    ) -> SourcePart | None:
         read = read_primitive(self.document, primitive)
         if read is None:
             return None
@@ -90,7 +90,7 @@ class SceneReader:
         if matrices is not None and "JOINTS_0" in attributes:
             attributes = apply_skin(self.document, attributes, matrices)
         material, use = self.materials.material(primitive.get("material"))
-        return Part(
+        return SourcePart(
             vertices=attributes["POSITION"].astype(np.float64),
             faces=faces.astype(np.int32),
             material=material,
@@ -137,4 +137,4 @@ def _colors(colors: NDArray | None) -> NDArray[np.float32] | None:
         return None
     rgba = np.ones((len(colors), 4))
     rgba[:, : colors.shape[1]] = colors
-    return linear_rgba_to_srgb(rgba).astype(np.float32)
+    return encode_srgb_rgba(rgba).astype(np.float32)

@@ -1,4 +1,4 @@
-"""glTF materials and textures as `Material`, colors turned from linear to sRGB values."""
+"""glTF materials and textures as `SourceMaterial`, colors turned from linear to sRGB values."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh_io.readers.color import linear_rgba_to_srgb
+from mesh_io.readers.color import encode_srgb_rgba
 from mesh_io.readers.gltf_document import Document
 from mesh_io.readers.texture_images import TextureCache
-from mesh_io.source_mesh import Material, Wrap
+from mesh_io.source_mesh import SourceMaterial, Wrap
 
 WRAPS: dict[int, Wrap] = {10497: "repeat", 33071: "clamp", 33648: "mirror"}
 NEAREST = 9728
@@ -29,16 +29,16 @@ class MaterialReader:
 
     document: Document
     textures: TextureCache
-    _built: dict[int | None, tuple[Material, TextureUse]] = field(default_factory=dict)
+    _built: dict[int | None, tuple[SourceMaterial, TextureUse]] = field(default_factory=dict)
 
-    def material(self, index: int | None) -> tuple[Material, TextureUse]:
+    def material(self, index: int | None) -> tuple[SourceMaterial, TextureUse]:
         """Material `index` (None = glTF's default: white) and how it uses UVs."""
         if index not in self._built:
             entry = {} if index is None else self.document.item("materials", index)
             self._built[index] = self._build(entry, str(entry.get("name", "" if index is None else index)))
         return self._built[index]
 
-    def _build(self, entry: dict[str, Any], name: str) -> tuple[Material, TextureUse]:
+    def _build(self, entry: dict[str, Any], name: str) -> tuple[SourceMaterial, TextureUse]:
         extensions = entry.get("extensions", {})
         metal = entry.get("pbrMetallicRoughness", {})
         gloss = extensions.get("KHR_materials_pbrSpecularGlossiness")
@@ -51,14 +51,14 @@ class MaterialReader:
         linear = np.ones(4) if factor is None else np.asarray(factor, dtype=np.float64)
         if linear.shape != (4,) or not np.isfinite(linear).all():
             raise self.document.files.error(f"material {name!r}: its base color factor is not four numbers")
-        red, green, blue, alpha = linear_rgba_to_srgb(linear).tolist()
+        red, green, blue, alpha = encode_srgb_rgba(linear).tolist()
         image, image_name, wrap, nearest = None, "", WRAPS[10497], False
         wraps = (wrap, wrap)
         use = TextureUse()
         if texture is not None:
             image, image_name, wraps, nearest = self._image(texture["index"], name)
             use = texture_use(texture)
-        material = Material(
+        material = SourceMaterial(
             name=name,
             base_color=(red, green, blue, alpha),
             image=image,

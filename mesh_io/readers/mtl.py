@@ -8,7 +8,7 @@ from PIL import Image
 
 from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
 from mesh_io.readers.texture_images import TextureCache
-from mesh_io.source_mesh import AlphaMode, Material
+from mesh_io.source_mesh import AlphaMode, SourceMaterial
 from torch_utils.errors import UserError
 
 # Options before a texture's file name and how many words follow each; -o -s -t take one to three numbers.
@@ -46,7 +46,7 @@ class ObjMaterials:
     files: SourceFiles
     textures: TextureCache
     entries: dict[str, MtlEntry] = field(default_factory=dict)
-    _built: dict[str, tuple[Material, TextureMap | None]] = field(default_factory=dict)
+    _built: dict[str, tuple[SourceMaterial, TextureMap | None]] = field(default_factory=dict)
 
     def load(self, statement: str) -> None:
         """Read the library that `mtllib` names: one name, possibly with spaces, or several."""
@@ -66,7 +66,7 @@ class ObjMaterials:
                 self.entries.setdefault(entry.name, entry)
             path = None
 
-    def material(self, name: str) -> tuple[Material, TextureMap | None]:
+    def material(self, name: str) -> tuple[SourceMaterial, TextureMap | None]:
         """The material of a `usemtl` name and how its texture is laid; white where the library has no such name."""
         if name not in self._built:
             entry = self.entries.get(name)
@@ -77,7 +77,7 @@ class ObjMaterials:
             self._built[name] = self._build(entry)
         return self._built[name]
 
-    def _build(self, entry: MtlEntry) -> tuple[Material, TextureMap | None]:
+    def _build(self, entry: MtlEntry) -> tuple[SourceMaterial, TextureMap | None]:
         image, factor = None, entry.color or (1.0, 1.0, 1.0)
         if entry.color_map is not None:
             image = self.textures.file(entry.color_map.file, entry.name)
@@ -89,7 +89,7 @@ class ObjMaterials:
             image = self._with_alpha(image, entry)
             mode = "BLEND" if image is not None and image.shape[2] == 4 else mode
         wrap = "clamp" if entry.color_map is not None and entry.color_map.clamp else "repeat"
-        material = Material(
+        material = SourceMaterial(
             name=entry.name,
             base_color=(*factor, entry.alpha),
             image=image,

@@ -10,7 +10,7 @@ from mesh_io.readers.mtl import ObjMaterials
 from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
-from mesh_io.source_mesh import Part
+from mesh_io.source_mesh import SourcePart
 
 # Faces written alike throughout, as nearly all are, with the columns (v, vt, vn) that each form fills.
 CORNER_FORMS = (
@@ -34,7 +34,7 @@ class ObjLines:
     libraries: list[str] = field(default_factory=list)
 
 
-def read_obj(files: SourceFiles, textures: TextureCache) -> list[Part]:
+def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """One part a material, in order of first use. v may carry colors (sRGB values) after x y z."""
     lines = _sort_lines(files, decode_text(read_bytes(files.path)))
     positions, colors = _positions(files, lines.vertices)
@@ -48,7 +48,7 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[Part]:
     library = ObjMaterials(files, textures)
     for statement in lines.libraries:
         library.load(statement)
-    parts = [Part(positions, np.zeros((0, 3), np.int32))]  # tells "only points" from an empty file
+    parts = [SourcePart(positions, np.zeros((0, 3), np.int32))]  # tells "only points" from an empty file
     for index in dict.fromkeys(lines.face_material):
         chosen = triangles[material_of == index]
         if len(chosen):
@@ -200,7 +200,7 @@ def _part(
     colors: NDArray[np.float64] | None,
     uvs: NDArray[np.float64],
     normals: NDArray[np.float64],
-) -> Part:
+) -> SourcePart:
     """The part of one material: a vertex for every distinct (v, vt, vn) that its triangles use."""
     key, faces = _distinct(corners.reshape(-1, 3))
     material, layout = library.material(name)
@@ -211,7 +211,7 @@ def _part(
             part_uvs = part_uvs * layout.scale + layout.offset
         part_uvs = np.stack([part_uvs[:, 0], 1 - part_uvs[:, 1]], axis=1).astype(np.float32)
     has_normals = len(normals) > 0 and bool((key[:, 2] >= 0).all())
-    return Part(
+    return SourcePart(
         vertices=positions[key[:, 0]],
         faces=faces.reshape(-1, 3).astype(np.int32),
         material=material,

@@ -9,14 +9,14 @@ from mesh_io.readers.corners import rgba_float, split_vertices
 from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
-from mesh_io.source_mesh import Part
+from mesh_io.source_mesh import SourcePart
 from torch_utils.errors import UserError
 
 # ModelNet has files whose header runs into the counts: OFF490 518 0.
 HEADER = re.compile(r"\s*(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|$)")
 
 
-def read_off(files: SourceFiles, textures: TextureCache) -> list[Part]:
+def read_off(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """One part; vertex colors, or face colors where there are none."""
     del textures
     text = re.sub(r"#[^\n]*", "", decode_text(read_bytes(files.path)))
@@ -67,7 +67,7 @@ def _vertices(
 
 def _parts(
     files: SourceFiles, positions: NDArray[np.float64], colors: NDArray[np.float32] | None, rows: list[list[str]]
-) -> list[Part]:
+) -> list[SourcePart]:
     try:
         counts = np.array([int(row[0]) for row in rows], dtype=np.int64)
         if any(len(row) <= count for row, count in zip(rows, counts.tolist(), strict=True)):
@@ -88,8 +88,8 @@ def _parts(
         if face_colors is not None and len(faces):
             spread = np.repeat(face_colors[owner][:, None], 3, axis=1)
             old, split, (colors,) = split_vertices(faces, [spread])
-            return [Part(positions[old], split, vertex_colors=colors)]
-    return [Part(positions, faces.astype(np.int32), vertex_colors=colors)]
+            return [SourcePart(positions[old], split, vertex_colors=colors)]
+    return [SourcePart(positions, faces.astype(np.int32), vertex_colors=colors)]
 
 
 def _face_colors(rows: list[list[str]], counts: NDArray[np.int64]) -> NDArray[np.float32] | None:

@@ -8,13 +8,13 @@ from mesh_io.readers.ply_container import Element, parse_ply
 from mesh_io.readers.source_files import SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
-from mesh_io.source_mesh import Material, Part
+from mesh_io.source_mesh import SourceMaterial, SourcePart
 
 COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 
 
-def read_ply(files: SourceFiles, textures: TextureCache) -> list[Part]:
+def read_ply(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """One part. Colors are sRGB values; a texture (`comment TextureFile`) takes their place, as in MeshLab."""
     elements, comments = parse_ply(files, read_bytes(files.path))
     vertex = elements.get("vertex")
@@ -24,7 +24,7 @@ def read_ply(files: SourceFiles, textures: TextureCache) -> list[Part]:
     corners, owner, triangles = _triangles(files, elements, positions.astype(np.float64))
     faces = corners[triangles].reshape(-1, 3)
     if not len(faces):
-        return [Part(positions.astype(np.float64), np.zeros((0, 3), np.int32))]
+        return [SourcePart(positions.astype(np.float64), np.zeros((0, 3), np.int32))]
     image, image_name = None, ""
     for comment in comments:
         keyword, _, name = comment.partition(" ")
@@ -32,10 +32,10 @@ def read_ply(files: SourceFiles, textures: TextureCache) -> list[Part]:
             image_name = name.strip()
             image = textures.file(image_name, "PLY")
             break
-    part = Part(
+    part = SourcePart(
         vertices=positions.astype(np.float64),
         faces=faces.astype(np.int32),
-        material=Material("PLY", image=image, image_name=image_name),
+        material=SourceMaterial("PLY", image=image, image_name=image_name),
         uvs=_flip(_first(vertex, UVS)),
         vertex_colors=None if image is not None else _colors(vertex),
         normals=_columns(vertex, ("nx", "ny", "nz")),
@@ -84,8 +84,8 @@ def _strip_corners(indices: NDArray) -> NDArray[np.int64]:
 
 
 def _with_corner_values(
-    part: Part, face: Element | None, owner: NDArray[np.int64], triangles: NDArray[np.int64]
-) -> Part:
+    part: SourcePart, face: Element | None, owner: NDArray[np.int64], triangles: NDArray[np.int64]
+) -> SourcePart:
     """`part` with texture coordinates of corners, or else colors of faces, where the file has them."""
     if face is None:
         return part
@@ -104,20 +104,20 @@ def _with_corner_values(
 
 
 def _taken(
-    part: Part,
+    part: SourcePart,
     old: NDArray[np.int64],
     faces: NDArray[np.int32],
     uvs: NDArray[np.float32] | None,
     colors: NDArray[np.float32] | None,
     colors_are_new: bool = False,
-) -> Part:
+) -> SourcePart:
     """`part` on split vertices: `old` is the former vertex of each."""
     if colors_are_new:
         uvs = None if uvs is None else uvs[old]
     elif colors is not None:
         colors = colors[old]
     normals = None if part.normals is None else part.normals[old]
-    return Part(part.vertices[old], faces, part.material, uvs, colors, normals, part.name)
+    return SourcePart(part.vertices[old], faces, part.material, uvs, colors, normals, part.name)
 
 
 def _columns(element: Element, names: tuple[str, ...]) -> NDArray | None:

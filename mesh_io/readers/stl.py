@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from mesh_io.readers.source_files import SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
-from mesh_io.source_mesh import Part
+from mesh_io.source_mesh import SourcePart
 
 HEADER, FACET = 84, 50
 NUMBER = rb"[-+0-9.eEinfatyINFATY]+"
 VERTEX = re.compile(rb"\bvertex\s+(" + NUMBER + rb")\s+(" + NUMBER + rb")\s+(" + NUMBER + rb")")
 
 
-def read_stl(files: SourceFiles, textures: TextureCache) -> list[Part]:
+def read_stl(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """All solids of the file as one part without color."""
     del textures
     data = read_bytes(files.path)
@@ -25,7 +25,7 @@ def read_stl(files: SourceFiles, textures: TextureCache) -> list[Part]:
     if not np.isfinite(triangles).all():
         raise files.error("has vertices with NaN or infinite coordinates")
     vertices, ids = np.unique(triangles.reshape(-1, 3), axis=0, return_inverse=True)
-    return [Part(vertices.astype(np.float64), ids.reshape(-1, 3).astype(np.int32))]
+    return [SourcePart(vertices.astype(np.float64), ids.reshape(-1, 3).astype(np.int32))]
 
 
 def _is_text(data: bytes) -> bool:

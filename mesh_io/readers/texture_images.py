@@ -68,7 +68,7 @@ class TextureCache:
             if max(width, height) > MAX_TEXTURE_PX:
                 image.draft(None, (MAX_TEXTURE_PX, MAX_TEXTURE_PX))  # JPEG decodes small at once; others ignore it
             image.load()
-        pixels = to_uint8(image)
+        pixels = pixels_rounded_to_uint8(image)
         if max(width, height) > MAX_TEXTURE_PX:
             pixels = _shrink(pixels)
             reduced = f"{pixels.shape[1]}×{pixels.shape[0]}"
@@ -76,8 +76,11 @@ class TextureCache:
         return pixels
 
 
-def to_uint8(image: Image.Image) -> NDArray[np.uint8]:
-    """[H, W, 3] or, where the image has transparency, [H, W, 4]. 16-bit and palette images are converted."""
+def pixels_rounded_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an image file: [H, W, 3], or [H, W, 4] if it has transparency.
+
+    Palettes are resolved. 16-bit values are divided by 257, floats are in [0, 255]; both are rounded to nearest.
+    """
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image).astype(np.float64)
         gray = np.clip(values if image.mode == "F" else values / 257.0, 0, 255)

@@ -7,18 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh_io.readers.color import linear_rgba_to_srgb
+from mesh_io.readers.color import encode_srgb_rgba
 from mesh_io.readers.corners import split_vertices
 from mesh_io.readers.source_files import SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
 from mesh_io.readers.usd_materials import UsdMaterials
-from mesh_io.source_mesh import Part, transform_part
+from mesh_io.source_mesh import SourcePart, transform_part
 
 INSTALL = "needs usd-core to be read, which is not installed: pip install usd-core"
 
 
-def read_usd(files: SourceFiles, textures: TextureCache) -> list[Part]:
+def read_usd(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """All visible meshes of the stage, one part for each material of each; UserError without usd-core."""
     try:
         from pxr import Tf, Usd, UsdGeom
@@ -83,7 +83,7 @@ def _check_layers(files: SourceFiles) -> None:
             waiting += [layer.ComputeAbsolutePath(below) for below in layer.GetCompositionAssetDependencies()]
 
 
-def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[Part]:
+def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[SourcePart]:
     from pxr import Usd, UsdGeom
 
     earliest = Usd.TimeCode.EarliestTime()
@@ -128,7 +128,7 @@ def _part(
     corners: NDArray[np.int64],
     triangles: NDArray[np.int64],
     owner: NDArray[np.int64],
-) -> Part:
+) -> SourcePart:
     from pxr import UsdGeom
 
     material, uv_name, replaces_color = materials.bound_to(bound)
@@ -147,8 +147,8 @@ def _part(
         part_uvs = np.stack([part_uvs[:, 0], 1 - part_uvs[:, 1]], axis=1).astype(np.float32)  # USD: v is upward
     if part_colors is not None:
         opaque = np.concatenate([part_colors, np.ones((len(part_colors), 1))], axis=1)
-        part_colors = linear_rgba_to_srgb(opaque).astype(np.float32)
-    return Part(points[old], split, material, part_uvs, part_colors, name=mesh.GetPath().pathString)
+        part_colors = encode_srgb_rgba(opaque).astype(np.float32)
+    return SourcePart(points[old], split, material, part_uvs, part_colors, name=mesh.GetPath().pathString)
 
 
 def _at_corners(

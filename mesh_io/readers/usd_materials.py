@@ -1,4 +1,4 @@
-"""UsdPreviewSurface materials as `Material`."""
+"""UsdPreviewSurface materials as `SourceMaterial`."""
 
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh_io.readers.color import linear_to_srgb
+from mesh_io.readers.color import encode_srgb
 from mesh_io.readers.source_files import SourceFiles
 from mesh_io.readers.texture_images import TextureCache
-from mesh_io.source_mesh import AlphaMode, Material, Wrap
+from mesh_io.source_mesh import AlphaMode, SourceMaterial, Wrap
 
 WRAPS: dict[str, Wrap] = {"repeat": "repeat", "mirror": "mirror", "clamp": "clamp", "black": "clamp"}
-Bound = tuple[Material, str, bool]
+Bound = tuple[SourceMaterial, str, bool]
 
 
 @dataclass
@@ -30,7 +30,7 @@ class UsdMaterials:
 
         material, _ = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()
         if not material:
-            return Material(), "", False
+            return SourceMaterial(), "", False
         path = material.GetPath().pathString
         if path not in self._built:
             self._built[path] = self._build(material, path)
@@ -40,23 +40,23 @@ class UsdMaterials:
         shader, _, _ = material.ComputeSurfaceSource()
         if not shader or shader.GetIdAttr().Get() != "UsdPreviewSurface":
             self.files.warn(f"material {path!r} has no UsdPreviewSurface; it counts as white")
-            return Material(path), "", False
+            return SourceMaterial(path), "", False
         color, texture = _input(shader, "diffuseColor", (0.18, 0.18, 0.18))
         opacity, _ = _input(shader, "opacity", 1.0)
-        factor = linear_to_srgb(np.asarray(color, dtype=np.float64))
+        factor = encode_srgb(np.asarray(color, dtype=np.float64))
         image, name, uv_name, wraps = None, "", "", (WRAPS["repeat"], WRAPS["repeat"])
         if texture is not None:
-            factor = linear_to_srgb(np.asarray(_input(texture, "scale", (1.0,) * 4)[0], dtype=np.float64)[:3])
+            factor = encode_srgb(np.asarray(_input(texture, "scale", (1.0,) * 4)[0], dtype=np.float64)[:3])
             image, name, uv_name, wraps = self._texture(texture, path)
             if image is None and self.textures.enabled:
                 fallback = _input(texture, "fallback", (1.0, 1.0, 1.0, 1.0))[0]
-                factor = linear_to_srgb(np.asarray(fallback, dtype=np.float64)[:3])
+                factor = encode_srgb(np.asarray(fallback, dtype=np.float64)[:3])
         red, green, blue = factor.tolist()
         alpha = float(opacity) if isinstance(opacity, int | float) else 1.0
         threshold = float(_input(shader, "opacityThreshold", 0.0)[0])
         seen_through = alpha < 1 or _connected(shader, "opacity")
         mode: AlphaMode = "OPAQUE" if not seen_through else "MASK" if threshold > 0 else "BLEND"
-        built = Material(
+        built = SourceMaterial(
             name=path,
             base_color=(red, green, blue, alpha),
             image=image,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from mesh_io.source_mesh import Material, Part, SourceMesh
+from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.lighting import srgb_to_linear
 from rendering.textured.textures import Pyramid, build_pyramid
 from torch_utils.ops.face_neighbors import face_neighbors
@@ -30,7 +30,7 @@ class Scene:
 
     mesh: Mesh
     face_part: Tensor
-    materials: tuple[Material, ...]
+    materials: tuple[SourceMaterial, ...]
     factors: Tensor
     uvs: Tensor | None
     colors: Tensor | None
@@ -86,14 +86,14 @@ def build_scene(source: SourceMesh) -> Scene:
     )
 
 
-def linear_factors(materials: Sequence[Material]) -> Tensor:
+def linear_factors(materials: Sequence[SourceMaterial]) -> Tensor:
     """Base colors of K materials in linear light, with their alpha [K, 4]."""
     factors = torch.tensor([material.base_color for material in materials], dtype=torch.float32)
     factors[:, :3] = srgb_to_linear(factors[:, :3])
     return factors
 
 
-def _pyramids(parts: tuple[Part, ...]) -> tuple[Tensor, tuple[Pyramid, ...]]:
+def _pyramids(parts: tuple[SourcePart, ...]) -> tuple[Tensor, tuple[Pyramid, ...]]:
     """Each part's index into the mip pyramids, one for each distinct image."""
     index: dict[tuple[int, bool], int] = {}
     pyramids: list[Pyramid] = []
@@ -111,7 +111,7 @@ def _pyramids(parts: tuple[Part, ...]) -> tuple[Tensor, tuple[Pyramid, ...]]:
     return torch.tensor(textures, dtype=torch.int64), tuple(pyramids)
 
 
-def _stack(parts: tuple[Part, ...], name: str, width: int, missing: float) -> Tensor | None:
+def _stack(parts: tuple[SourcePart, ...], name: str, width: int, missing: float) -> Tensor | None:
     """A per-vertex attribute of all parts, `missing` where a part lacks it; None where all do."""
     if all(getattr(part, name) is None for part in parts):
         return None

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mesh_io.source_mesh import Material
+from mesh_io.source_mesh import SourceMaterial
 from rendering.lighting import linear_table
 from torch_utils.ops.texture import Boundary, mip_levels, texture
 
@@ -30,7 +30,7 @@ def build_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
     return Pyramid(tuple(mip_levels(color[None])) if levels else (color[None],))
 
 
-def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: Material) -> Tensor:
+def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: SourceMaterial) -> Tensor:
     """Colors [P, C], linear light, at uv [P, 2] (origin top left); slopes [P, 2, 2] = d(u, v)/d(column, row)."""
     image = pyramid.levels[0]
     boundary: Boundary = "clamp" if "repeat" not in material.wrap else "wrap"
@@ -41,7 +41,7 @@ def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: Material) -> 
     return texture(image, uv, uv_db, filter="trilinear", boundary=boundary, levels=pyramid.levels)[0, :, 0]
 
 
-def _inside(uv: Tensor, image: Tensor, material: Material) -> Tensor:
+def _inside(uv: Tensor, image: Tensor, material: SourceMaterial) -> Tensor:
     """Coordinates that mean the same under the one boundary rule that both axes are looked up with."""
     if material.wrap in (("repeat", "repeat"), ("clamp", "clamp")):
         return uv

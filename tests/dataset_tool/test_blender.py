@@ -11,7 +11,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.render import blender
 from dataset_tool.render.blender import blender_views
 from mesh_io.read import read_mesh
-from mesh_io.source_mesh import Material, SourceMesh
+from mesh_io.source_mesh import SourceMaterial, SourceMesh
 from rendering.camera_distribution import load_camera_distribution
 from tests.dataset_tool.shapes import write_blocks, write_folder
 from tests.rendering.test_textured_views import plane
@@ -86,8 +86,10 @@ def test_its_views_become_a_dataset_like_any_other(tmp_path, monkeypatch):
 def test_the_job_holds_linear_colors_and_textures_once(tmp_path, monkeypatch):
     record = stand_in(tmp_path, monkeypatch)
     image = np.full((4, 4, 3), 200, np.uint8)
-    textured = plane(Material(base_color=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat")))
-    cut = plane(Material(image=image, alpha_mode="MASK", alpha_cutoff=0.3, metallic=0.2, roughness=0.9), depth=0.1)
+    textured = plane(SourceMaterial(base_color=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat")))
+    cut = plane(
+        SourceMaterial(image=image, alpha_mode="MASK", alpha_cutoff=0.3, metallic=0.2, roughness=0.9), depth=0.1
+    )
     mesh = SourceMesh(Path("two.glb"), (textured, cut))
     images = blender_views(mesh, load_camera_distribution("car").sample(0, range(1)), 16, shading="soft").images
     assert not images[images[..., 3] == 0].any(), "colors of empty pixels"

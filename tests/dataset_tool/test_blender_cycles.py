@@ -12,7 +12,7 @@ from dataset_tool.render import blender
 from dataset_tool.render.blender import blender_views, find_blender
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
-from mesh_io.source_mesh import Material, SourceMesh
+from mesh_io.source_mesh import SourceMaterial, SourceMesh
 from rendering.camera_distribution import load_camera_distribution
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
@@ -34,8 +34,8 @@ def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
     mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
     image = np.random.default_rng(0).integers(0, 256, (6, 8, 4), dtype=np.uint8)
     image = image.repeat(8, 0).repeat(8, 1)
-    glass = plane(Material(base_color=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.4, side=0.3)
-    leaf = plane(Material(image=image, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.4, side=0.8)
+    glass = plane(SourceMaterial(base_color=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.4, side=0.3)
+    leaf = plane(SourceMaterial(image=image, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.4, side=0.8)
     assert leaf.uvs is not None
     leaf = replace(leaf, uvs=leaf.uvs * np.float32(1.7) - np.float32(0.3))
     mesh = SourceMesh(mesh.path, (*mesh.parts, glass, leaf))
@@ -51,7 +51,7 @@ def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
 
 def test_blenders_light_comes_from_above(real_blender, tmp_path):
     mesh, _ = normalize(read_mesh(write_blocks(tmp_path / "blocks.obj")), scale=0.7)
-    gray = SourceMesh(mesh.path, tuple(replace(part, material=Material()) for part in mesh.parts))
+    gray = SourceMesh(mesh.path, tuple(replace(part, material=SourceMaterial()) for part in mesh.parts))
     camera_distribution = load_camera_distribution("chair")
     above, below = (
         camera_distribution.model_copy(

@@ -9,7 +9,7 @@ import torch
 from dataset_tool.dataset import open_dataset
 from dataset_tool.render.framing import MARGIN, fitting_scale
 from dataset_tool.sources.orientation import normalize
-from mesh_io.source_mesh import Material, Part, SourceMesh
+from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.camera_distribution import CameraDistribution, Distribution, load_camera_distribution
 from tests.dataset_tool.shapes import box
 from tests.tetragan.test_dataset import invoke, kinds
@@ -17,7 +17,7 @@ from tests.tetragan.test_dataset import invoke, kinds
 
 def block(sides) -> SourceMesh:
     corners, faces = box((0, 0, 0), sides)
-    return SourceMesh("block.obj", (Part(corners, faces.astype(np.int32), Material()),))
+    return SourceMesh("block.obj", (SourcePart(corners, faces.astype(np.int32), SourceMaterial()),))
 
 
 def outermost(mesh: SourceMesh, cameras) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dataset_tool.sources.orientation import AXES, axis_name, normalize, orientation, parse_front, source_axes
-from mesh_io.source_mesh import Part, SourceMesh
+from mesh_io.source_mesh import SourceMesh, SourcePart
 from torch_utils.errors import UserError
 
 # A box 4 × 2 × 1 with a nose on its +X side, so that no turn or mirror leaves it as it is.
@@ -20,7 +20,7 @@ def mesh(tmp_path, matrix=None, up=None):
     if matrix is not None:
         vertices = vertices @ matrix[:3, :3].T + matrix[:3, 3]
     normals = np.tile(np.float32([1, 0, 0]), (9, 1))
-    return SourceMesh(tmp_path / "a.obj", (Part(vertices, FACES, normals=normals),), (), up)
+    return SourceMesh(tmp_path / "a.obj", (SourcePart(vertices, FACES, normals=normals),), (), up)
 
 
 @pytest.mark.parametrize(("up", "front"), list(itertools.permutations(AXES, 2)))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dataset_tool.render.points import geometry_hash, surface_points
-from mesh_io.source_mesh import Part, SourceMesh
+from mesh_io.source_mesh import SourceMesh, SourcePart
 from tests.dataset_tool.shapes import box
 from torch_utils.errors import UserError
 
@@ -14,7 +14,7 @@ FACES = np.array([[0, 1, 2], [3, 6, 6], [3, 5, 4]], np.int32)
 
 
 def mesh(vertices, faces) -> SourceMesh:
-    return SourceMesh("test", (Part(np.asarray(vertices, float), np.asarray(faces, np.int32)),))
+    return SourceMesh("test", (SourcePart(np.asarray(vertices, float), np.asarray(faces, np.int32)),))
 
 
 def test_points_are_uniform_over_the_area():

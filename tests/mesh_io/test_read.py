@@ -5,8 +5,8 @@ import pytest
 
 from mesh_io.read import FORMATS, read_mesh
 from mesh_io.readers import texture_images as images
-from mesh_io.readers.color import linear_to_srgb, srgb_to_linear
-from mesh_io.source_mesh import Material, Part, SourceMesh, unit_rows
+from mesh_io.readers.color import encode_srgb
+from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart, unit_rows
 from tests.mesh_io.build import SQUARE, Gltf, obj_square, save_image
 from tests.mesh_io.test_formats import binary_stl, ply, text_rows
 from torch_utils.errors import UserError
@@ -78,7 +78,7 @@ def test_image_modes(mode, channels):
     from PIL import Image
 
     image = Image.new("I;16", (2, 1), 65535) if mode == "I;16" else Image.new("RGBA", (2, 1), "white").convert(mode)
-    pixels = images.to_uint8(image)
+    pixels = images.pixels_rounded_to_uint8(image)
     assert pixels.shape == (1, 2, channels) and pixels.dtype == np.uint8
     assert (pixels == 255).all()
 
@@ -86,7 +86,7 @@ def test_image_modes(mode, channels):
 def test_sixteen_bits_become_eight():
     from PIL import Image
 
-    pixels = images.to_uint8(Image.new("I;16", (1, 1), 100 * 257 + 3))
+    pixels = images.pixels_rounded_to_uint8(Image.new("I;16", (1, 1), 100 * 257 + 3))
     assert pixels.tolist() == [[[100, 100, 100]]]
 
 
@@ -96,16 +96,18 @@ def test_textures_may_be_left_undecoded(tmp_path):
     assert mesh.parts[0].material.image is None and mesh.parts[0].uvs is not None and mesh.warnings == ()
 
 
-def test_color_curves():
+def test_encoding_follows_the_srgb_curve():
     values = np.linspace(0, 1, 257)
-    np.testing.assert_allclose(srgb_to_linear(linear_to_srgb(values)), values, atol=1e-6)
-    np.testing.assert_allclose(linear_to_srgb([0, 0.0031308, 0.5, 1, 2]), [0, 0.04045, 0.735357, 1, 1], atol=1e-6)
-    assert linear_to_srgb(1.0) == 1
+    srgb = encode_srgb(values)
+    decoded = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+    np.testing.assert_allclose(decoded, values, atol=1e-6)
+    np.testing.assert_allclose(encode_srgb([0, 0.0031308, 0.5, 1, 2]), [0, 0.04045, 0.735357, 1, 1], atol=1e-6)
+    assert encode_srgb(1.0) == 1
 
 
 def square_mesh(tmp_path, normals=None):
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
-    part = Part(SQUARE.astype(np.float64), faces, Material(), normals=normals)
+    part = SourcePart(SQUARE.astype(np.float64), faces, SourceMaterial(), normals=normals)
     return SourceMesh(tmp_path / "a.obj", (part, part))
 
 

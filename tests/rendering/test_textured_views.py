@@ -9,7 +9,7 @@ import torch
 
 from dataset_tool.render.render_shape import render_shape, shape_seed
 from dataset_tool.sources.find_shapes import find_shapes
-from mesh_io.source_mesh import Material, Part, SourceMesh
+from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.camera import Cameras
 from rendering.camera_distribution import load_camera_distribution
 from rendering.deferred import rasterize_mesh
@@ -21,16 +21,16 @@ from tests.dataset_tool.shapes import settings, write_blocks
 from tests.rendering.scenes import orbit
 
 
-def plane(material: Material, depth: float = 0.0, side: float = 1.0, **attributes) -> Part:
+def plane(material: SourceMaterial, depth: float = 0.0, side: float = 1.0, **attributes) -> SourcePart:
     """A square facing +Z with UVs over the whole image; its top edge is the image's first row."""
     h = side / 2
     corners = np.array([[-h, -h, depth], [h, -h, depth], [h, h, depth], [-h, h, depth]])
     uvs = np.array([[0, 1], [1, 1], [1, 0], [0, 0]], np.float32)
     faces = np.array([[0, 1, 2], [0, 2, 3]], np.int32)
-    return Part(corners, faces, material, **{"uvs": uvs, **attributes})
+    return SourcePart(corners, faces, material, **{"uvs": uvs, **attributes})
 
 
-def images(*parts: Part, resolution: int = 32, cameras: Cameras | None = None, **options) -> np.ndarray:
+def images(*parts: SourcePart, resolution: int = 32, cameras: Cameras | None = None, **options) -> np.ndarray:
     """RGBA of the parts; by default from the front, where 1 unit is half the image."""
     mesh = SourceMesh("test", parts)
     return render_views(build_scene(mesh), cameras or orbit([0.0]), resolution, **options).images
@@ -99,7 +99,7 @@ def test_masks_are_silhouettes():
     from tests.rendering.scenes import sphere
 
     mesh = sphere(0.6, 12)
-    part = Part(mesh.vertices.double().numpy(), mesh.faces.numpy())
+    part = SourcePart(mesh.vertices.double().numpy(), mesh.faces.numpy())
     cameras = orbit([0.0, 50.0], 20.0)
     alpha = images(part, cameras=cameras, resolution=32, supersample=2)[..., 3] / 255
     fine = rasterize_mesh(mesh, cameras, 32, supersample=8).rast[..., 3] > 0
@@ -113,7 +113,7 @@ def test_masks_are_silhouettes():
 def test_factors_images_and_vertex_colors_multiply_in_linear_light():
     image = np.full((4, 4, 3), 188, np.uint8)
     colors = np.tile(np.array([[1.0, 0.5, 1.0, 1.0]], np.float32), (4, 1))
-    part = plane(Material(base_color=(0.5, 1.0, 0.25, 0.3), image=image), vertex_colors=colors)
+    part = plane(SourceMaterial(base_color=(0.5, 1.0, 0.25, 0.3), image=image), vertex_colors=colors)
     got = images(part)[0, 16, 16]
     image_linear = srgb_to_linear(torch.tensor(188 / 255))
     factor = srgb_to_linear(torch.tensor([0.5, 1.0, 0.25])) * srgb_to_linear(torch.tensor([1.0, 0.5, 1.0]))
@@ -126,7 +126,7 @@ def test_the_image_stands_upright():
     """Row 0 of the image is the upper edge, column 0 the left one."""
     image = np.zeros((2, 2, 3), np.uint8)
     image[0, 0], image[0, 1], image[1, 0] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-    got = images(plane(Material(image=image, nearest=True)))[0]
+    got = images(plane(SourceMaterial(image=image, nearest=True)))[0]
     assert [got[12, 12, :3].tolist(), got[12, 20, :3].tolist(), got[20, 12, :3].tolist(), got[20, 20, :3].tolist()] == [
         [255, 0, 0],
         [0, 255, 0],
@@ -136,9 +136,9 @@ def test_the_image_stands_upright():
 
 
 def test_each_part_has_its_own_material():
-    left, right = plane(Material(base_color=(1, 0, 0, 1))), plane(Material(base_color=(0, 0, 1, 1)))
-    left = Part(left.vertices - np.array([0.5, 0, 0]), left.faces, left.material)
-    right = Part(right.vertices + np.array([0.5, 0, 0]), right.faces, right.material)
+    left, right = plane(SourceMaterial(base_color=(1, 0, 0, 1))), plane(SourceMaterial(base_color=(0, 0, 1, 1)))
+    left = SourcePart(left.vertices - np.array([0.5, 0, 0]), left.faces, left.material)
+    right = SourcePart(right.vertices + np.array([0.5, 0, 0]), right.faces, right.material)
     got = images(left, right)[0]
     assert got[16, 8].tolist() == [255, 0, 0, 255]
     assert got[16, 24].tolist() == [0, 0, 255, 255]
@@ -147,7 +147,7 @@ def test_each_part_has_its_own_material():
 def test_minified_textures_are_averaged_in_linear_light():
     """A fine black and white checkerboard seen from afar is mid gray of linear light, 188, without aliasing."""
     image = np.kron(np.indices((64, 64)).sum(0) % 2, np.ones((2, 2), int)).astype(np.uint8) * 255
-    got = images(plane(Material(image=np.repeat(image[..., None], 3, 2))), resolution=16)[0]
+    got = images(plane(SourceMaterial(image=np.repeat(image[..., None], 3, 2))), resolution=16)[0]
     inner = got[6:10, 6:10, :3].astype(int)
     assert np.abs(inner - 188).max() <= 6
 
@@ -161,7 +161,7 @@ def test_wrapping(wrap, expected):
     image = np.zeros((1, 4, 3), np.uint8)
     image[0, :, 0] = [0, 60, 120, 180]
     uv = torch.stack([(torch.arange(6) + 0.5) / 4, torch.full((6,), 0.5)], 1)
-    material = Material(image=image, wrap=(wrap, wrap))
+    material = SourceMaterial(image=image, wrap=(wrap, wrap))
     got = sample(build_pyramid(image), uv, torch.zeros(6, 2, 2), material)[:, 0]
     values = srgb_to_linear(torch.tensor([0, 60, 120, 180]) / 255)
     torch.testing.assert_close(got, values[expected])
@@ -177,7 +177,7 @@ def test_levels_follow_the_footprint():
     assert [tuple(level.shape[1:3]) for level in pyramid.levels] == [(8, 8), (4, 4), (2, 2), (1, 1)]
     uv = torch.tensor([[0.5 / 8, 0.5]]).repeat(4, 1)
     steps = torch.tensor([0.5, 2**0.5, 2.0, 2**1.5])[:, None, None] / 8 * torch.eye(2)
-    got = sample(pyramid, uv, steps, Material(image=image))[:, 0]
+    got = sample(pyramid, uv, steps, SourceMaterial(image=image))[:, 0]
     torch.testing.assert_close(got, torch.tensor([1.0, 1.0, 0.75, 0.5]), atol=1e-5, rtol=0)
 
 
@@ -187,7 +187,8 @@ def test_axes_may_wrap_differently():
     image[0, :, 0] = [0, 60, 120, 180]
     image[3] = 255
     uv = torch.tensor([[1 + 1.5 / 4, -0.4], [-1 + 2.5 / 4, 0.0], [0.5, 1.7]])
-    got = sample(build_pyramid(image), uv, torch.zeros(3, 2, 2), Material(image=image, wrap=("repeat", "clamp")))[:, 0]
+    material = SourceMaterial(image=image, wrap=("repeat", "clamp"))
+    got = sample(build_pyramid(image), uv, torch.zeros(3, 2, 2), material)[:, 0]
     torch.testing.assert_close(got, srgb_to_linear(torch.tensor([60, 120, 255]) / 255))
 
 
@@ -195,8 +196,8 @@ def test_cut_out_texels_show_what_lies_behind():
     image = np.full((8, 8, 4), 255, np.uint8)
     image[..., 1:3] = 0
     image[:, :4, 3], image[:, 4:, 3] = 200, 100  # either side of the cut-off: there wholly, or not at all
-    mask = plane(Material(image=image, alpha_mode="MASK", nearest=True), depth=0.2)
-    behind = plane(Material(base_color=(0, 0, 1, 1)), depth=-0.2, side=0.6)
+    mask = plane(SourceMaterial(image=image, alpha_mode="MASK", nearest=True), depth=0.2)
+    behind = plane(SourceMaterial(base_color=(0, 0, 1, 1)), depth=-0.2, side=0.6)
     got = images(mask, behind)[0]
     assert got[16, 13].tolist() == [255, 0, 0, 255]
     assert got[16, 18].tolist() == [0, 0, 255, 255]
@@ -206,8 +207,8 @@ def test_cut_out_texels_show_what_lies_behind():
 
 def test_glass_lets_light_through():
     """40 % red glass before blue (OPAQUE: its alpha counts for nothing): mixed in linear light; alone 40 % opaque."""
-    glass = plane(Material(base_color=(1, 0, 0, 0.4), alpha_mode="BLEND"), depth=0.2)
-    behind = plane(Material(base_color=(0, 0, 1, 0.3)), depth=-0.2, side=0.4)
+    glass = plane(SourceMaterial(base_color=(1, 0, 0, 0.4), alpha_mode="BLEND"), depth=0.2)
+    behind = plane(SourceMaterial(base_color=(0, 0, 1, 0.3)), depth=-0.2, side=0.4)
     got = images(glass, behind)[0]
     mixed = linear_to_srgb(torch.tensor([0.4, 0.0, 0.6])) * 255
     assert np.abs(got[16, 16, :3] - mixed.numpy()).max() <= 1
@@ -220,7 +221,7 @@ def test_glass_lets_light_through():
 
 def test_transparent_pixels_are_black_and_edges_have_the_surface_color():
     """Straight alpha: an edge pixel has the surface's full color, whatever its coverage."""
-    got = images(plane(Material(base_color=(1, 0.5, 0, 1)), side=0.93))[0]
+    got = images(plane(SourceMaterial(base_color=(1, 0.5, 0, 1)), side=0.93))[0]
     assert not got[got[..., 3] == 0].any()
     edge = got[(got[..., 3] > 20) & (got[..., 3] < 235)]
     assert len(edge) > 20
@@ -228,8 +229,8 @@ def test_transparent_pixels_are_black_and_edges_have_the_surface_color():
 
 
 def test_soft_light_darkens_what_faces_down_and_albedo_does_not():
-    white = plane(Material())
-    up = Part(white.vertices[:, [0, 2, 1]] * [1, 1, -1], white.faces, white.material)
+    white = plane(SourceMaterial())
+    up = SourcePart(white.vertices[:, [0, 2, 1]] * [1, 1, -1], white.faces, white.material)
     above, below = orbit([0.0], 80.0), orbit([0.0], -80.0)
     soft = [int(images(up, cameras=c, shading="soft")[0, 16, 16, 0]) for c in (above, below)]
     flat = [int(images(up, cameras=c, shading="albedo")[0, 16, 16, 0]) for c in (above, below)]
@@ -238,16 +239,16 @@ def test_soft_light_darkens_what_faces_down_and_albedo_does_not():
 
 
 def test_vertex_normals_shade_smoothly_and_missing_ones_flatly():
-    flat = plane(Material())
+    flat = plane(SourceMaterial())
     bent = np.array([[-1, 1, 1], [1, 1, 1], [1, -1, 1], [-1, -1, 1]], np.float32) / 3**0.5
-    smooth = plane(Material(), normals=bent)
+    smooth = plane(SourceMaterial(), normals=bent)
     assert np.ptp(images(flat, shading="soft")[0, 10:22, 16, 0]) == 0
     assert np.ptp(images(smooth, shading="soft")[0, 10:22, 16, 0].astype(int)) > 20
 
 
 def test_depth_and_normals():
     views = render_views(
-        build_scene(SourceMesh("test", (plane(Material(), depth=0.3),))), orbit([0.0, 180.0]), 16, geometry=True
+        build_scene(SourceMesh("test", (plane(SourceMaterial(), depth=0.3),))), orbit([0.0, 180.0]), 16, geometry=True
     )
     assert views.depth.dtype == np.float32
     assert views.depth[0, 8, 8] == pytest.approx(1.7, abs=1e-5)
@@ -260,7 +261,7 @@ def test_depth_and_normals():
 def test_many_views_are_rendered_in_pieces(monkeypatch):
     import rendering.textured.views as module
 
-    scene = build_scene(SourceMesh("test", (plane(Material(base_color=(1, 0, 0, 1))),)))
+    scene = build_scene(SourceMesh("test", (plane(SourceMaterial(base_color=(1, 0, 0, 1))),)))
     cameras = orbit([float(a) for a in range(0, 100, 20)])
     whole = render_views(scene, cameras, 16).images
     monkeypatch.setattr(module, "SAMPLES_PER_CALL", 2 * 32 * 32)
@@ -270,15 +271,15 @@ def test_many_views_are_rendered_in_pieces(monkeypatch):
 def test_near_a_silhouette_smooth_normals_stay_on_their_side():
     """Seen from below, a wall whose vertex normals look up, away from the camera: lit from above all the same."""
     bent = np.array([[0, 0.96, 0.28]] * 4, np.float32)
-    got = images(plane(Material(), normals=bent), cameras=orbit([0.0], -60.0), shading="soft", light="sky")[0]
+    got = images(plane(SourceMaterial(), normals=bent), cameras=orbit([0.0], -60.0), shading="soft", light="sky")[0]
     assert got[16, 16, 0] > 240
 
 
 def test_occlusion_darkens_a_corner_and_nothing_else():
-    floor = plane(Material())
-    floor = Part(floor.vertices[:, [0, 2, 1]] * [1, 1, -1], floor.faces, floor.material)
-    wall = plane(Material(), depth=-0.5)
-    wall = Part(wall.vertices + np.array([0, 0.5, 0]), wall.faces, wall.material)
+    floor = plane(SourceMaterial())
+    floor = SourcePart(floor.vertices[:, [0, 2, 1]] * [1, 1, -1], floor.faces, floor.material)
+    wall = plane(SourceMaterial(), depth=-0.5)
+    wall = SourcePart(wall.vertices + np.array([0, 0.5, 0]), wall.faces, wall.material)
     cameras = orbit([0.0], 45.0)
     plain, dim = (
         images(floor, wall, resolution=64, cameras=cameras, shading="soft", light="sky", occlusion=o)[0].astype(int)
@@ -299,7 +300,7 @@ def test_a_mesh_of_600_thousand_faces():
     vertices = np.stack([x, y, 0.01 * np.sin(40 * x)], -1).reshape(-1, 3)
     corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).reshape(-1, 1)
     faces = np.concatenate([corner + np.array(ends) for ends in ((0, 1, side), (1, side + 1, side))]).astype(np.int32)
-    sheet = Part(vertices, faces, Material(base_color=(0, 1, 0, 1)))
+    sheet = SourcePart(vertices, faces, SourceMaterial(base_color=(0, 1, 0, 1)))
     assert len(faces) == 600_608
     got = images(sheet, resolution=64)[0]
     covered = got[..., 3] > 127
@@ -315,8 +316,8 @@ def glass_before_a_image() -> Scene:
     """Texture, glass and vertex normals: every branch of the renderer."""
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 4), dtype=np.uint8)
     bent = np.array([[-1, 1, 1], [1, 1, 1], [1, -1, 1], [-1, -1, 1]], np.float32) / 3**0.5
-    glass = plane(Material(base_color=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.2, side=0.5, normals=bent)
-    leaf = plane(Material(image=image, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.2)
+    glass = plane(SourceMaterial(base_color=(1, 0.2, 0.2, 0.4), alpha_mode="BLEND"), depth=0.2, side=0.5, normals=bent)
+    leaf = plane(SourceMaterial(image=image, alpha_mode="MASK", wrap=("mirror", "clamp")), depth=-0.2)
     return build_scene(SourceMesh(Path("glass.glb"), (glass, leaf)))
 
 
