@@ -13,6 +13,10 @@ from torch import Tensor
 
 from torch_utils.devices import upload
 
+# The camera of image grids sees a shape a little from the right and from above.
+GRID_AZIMUTH_DEG = 35.0
+GRID_ELEVATION_DEG = 20.0
+
 
 @dataclass(frozen=True)
 class Cameras:
@@ -144,3 +148,12 @@ class Cameras:
 def fov_from_sensor(sensor_mm: float, lens_mm: float) -> float:
     """Field of view in radians: 2·atan(sensor / (2·lens)). GET3D's 32 mm sensor and 35 mm lens give 49.13°."""
     return 2 * math.atan(sensor_mm / (2 * lens_mm))
+
+
+def orbit_cameras(
+    azimuths_deg: Sequence[float], elevation_deg: float = GRID_ELEVATION_DEG, radius: float = 1.2
+) -> Cameras:
+    """Cameras around the object at one elevation, with GET3D's lens (32 mm sensor, 35 mm focal length)."""
+    azimuth = torch.deg2rad(torch.tensor(list(azimuths_deg), dtype=torch.float32))
+    elevation = torch.full_like(azimuth, math.radians(elevation_deg))
+    return Cameras.orbit(azimuth, elevation, radius, fov_from_sensor(32, 35))

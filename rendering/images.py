@@ -1,7 +1,7 @@
 """Images for people to look at: shapes in a light on a light background, and grids of many."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from torch.nn import functional
 from geometry.mesh import Mesh
 from geometry.normals import vertex_normals
 from rendering.ambient_occlusion import sky_maps, sky_visibility
-from rendering.camera import Cameras, fov_from_sensor
+from rendering.camera import Cameras
+from rendering.color import linear_to_srgb, srgb_to_linear
 from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
 from rendering.ground_shadow import ground_shadow
-from rendering.lighting import Shading, Vector, irradiance, linear_to_srgb, sheen, srgb_to_linear
+from rendering.lighting import Shading, Vector, irradiance, sheen
 from torch_utils.files import replacing
 
 # A warm light gray, sRGB: dark and white shapes both stand out from it.
@@ -30,19 +31,6 @@ SKY_MAP_SIDE = 128
 
 # sRGB colors [P, 3] in [0, 1] of packed surface points [P, 3], world units; point_offsets [B + 1] on the CPU.
 ColorsAt = Callable[[Tensor, Tensor], Tensor]
-
-# The views of sample sheets: the published camera, a little from the right and from above.
-SHEET_AZIMUTH_DEG = 35.0
-SHEET_ELEVATION_DEG = 20.0
-
-
-def orbit_cameras(
-    azimuths_deg: Sequence[float], elevation_deg: float = SHEET_ELEVATION_DEG, radius: float = 1.2
-) -> Cameras:
-    """Cameras around the object at one elevation, with the published lens (32 mm sensor, 35 mm focal length)."""
-    azimuth = torch.deg2rad(torch.tensor(list(azimuths_deg), dtype=torch.float32))
-    elevation = torch.full_like(azimuth, math.radians(elevation_deg))
-    return Cameras.orbit(azimuth, elevation, radius, fov_from_sensor(32, 35))
 
 
 @torch.no_grad()
@@ -59,7 +47,7 @@ def preview_images(
 ) -> np.ndarray:
     """Images [N, R, R, 3] uint8 of B shapes through N = B·views cameras, those of one shape in a row.
 
-    shading: see `shaded_views`; shapes in a light ("soft") cast a faint shadow on the ground. background: sRGB in [0, 1].
+    shading: see `shaded_views`; lit shapes ("soft") cast a faint shadow on the ground. background: sRGB in [0, 1].
     """
     rgb, mask = shaded_views(
         mesh, colors_at, cameras, resolution, shading=shading, supersample=supersample, backend=backend

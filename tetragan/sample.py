@@ -72,7 +72,8 @@ def generate(
 ) -> None:
     """Sample textured meshes: `samples.png` and one mesh a seed."""
     from networks.pretrained import load_generator_file
-    from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
+    from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
+    from rendering.images import grid, save_png
     from sampling.generate import export_meshes, render_styles, styles
     from sampling.latents import parse_seeds
     from torch_utils.devices import pick_device
@@ -85,7 +86,7 @@ def generate(
     w_geo, w_tex = styles(generator, seed_list, truncation, target)
     side = resolution or 2 * generator.config.data.resolution
     look = _look(file.header, unlit)
-    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side, **look)
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([GRID_AZIMUTH_DEG]), side, **look)
     save_png(out / "samples.png", grid(images[:, 0]))
     click.echo(f"{out / 'samples.png'}: {len(seed_list)} samples, truncation {truncation:g}, {side} px")
     if file_format == "none":
@@ -129,7 +130,8 @@ def interpolate(
     import torch
 
     from networks.pretrained import load_generator_file
-    from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
+    from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
+    from rendering.images import grid, save_png
     from sampling.generate import render_styles
     from sampling.latents import latents, parse_seeds, spherical_path
     from torch_utils.devices import pick_device
@@ -153,6 +155,6 @@ def interpolate(
         )
     side = resolution or 2 * generator.config.data.resolution
     look = _look(file.header, unlit)
-    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side, **look)
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([GRID_AZIMUTH_DEG]), side, **look)
     save_png(out / "interpolation.png", grid(images[:, 0], columns=steps))
     click.echo(f"{out / 'interpolation.png'}: {len(pairs)} walks of {steps} steps, truncation {truncation:g}")

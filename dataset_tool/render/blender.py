@@ -15,7 +15,8 @@ from PIL import Image
 from dataset_tool.format import pixels
 from mesh_io.source_mesh import SourceMesh, SourcePart
 from rendering.camera import Cameras
-from rendering.lighting import LightName, Shading, srgb_to_linear
+from rendering.color import srgb_to_linear
+from rendering.lighting import LightName, Shading
 from rendering.textured.scene import linear_factors
 from torch_utils.errors import UserError
 from torch_utils.external import BLENDER_FOLDER, BLENDER_VARIABLE, blender_python

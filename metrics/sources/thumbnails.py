@@ -12,9 +12,11 @@ from dataset_tool.dataset import ViewDataset
 from geometry.mesh import Mesh
 from mesh_io.source_mesh import SourceMesh
 from networks.generator import Generator
+from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
+from rendering.color import linear_to_srgb
 from rendering.deferred import composite, rasterize_mesh, visible_faces
-from rendering.images import SHEET_AZIMUTH_DEG, orbit_cameras, shaded_views
-from rendering.lighting import Shading, linear_to_srgb
+from rendering.images import shaded_views
+from rendering.lighting import Shading
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 
@@ -33,7 +35,7 @@ def clay_image(mesh: Mesh, side_px: int) -> Thumbnail:
     low, high = mesh.vertices.amin(0), mesh.vertices.amax(0)
     scale = filling_scale((high - low).double().numpy())
     fitted = mesh.replace(vertices=((mesh.vertices - (low + high) / 2) * scale).float())
-    raster = rasterize_mesh(fitted, orbit_cameras([SHEET_AZIMUTH_DEG]), side_px, supersample=2)
+    raster = rasterize_mesh(fitted, orbit_cameras([GRID_AZIMUTH_DEG]), side_px, supersample=2)
     corners = fitted.vertices[fitted.faces.long()]
     normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     normals = torch.nn.functional.normalize(normals, dim=1)
@@ -66,7 +68,7 @@ def colored_image(mesh: SourceMesh, side_px: int) -> Thumbnail:
     scale = filling_scale(high - low)
     fitted = mesh.transformed(np.diag([scale, scale, scale, 1.0]))
     shading: Shading = "albedo" if all(part.material.unlit for part in fitted.parts) else "soft"
-    camera = orbit_cameras([SHEET_AZIMUTH_DEG])
+    camera = orbit_cameras([GRID_AZIMUTH_DEG])
     return render_views(build_scene(fitted), camera, side_px, shading=shading).images[0]
 
 
@@ -82,7 +84,7 @@ def network_image(
     rgb, mask = shaded_views(
         surface.mesh,
         partial(generator.texture, texture_planes, w_tex),
-        orbit_cameras([SHEET_AZIMUTH_DEG]).to(w_geo.device),
+        orbit_cameras([GRID_AZIMUTH_DEG]).to(w_geo.device),
         side_px,
         shading=shading,
         supersample=generator.config.rendering.supersample,
@@ -96,5 +98,5 @@ def stored_view(dataset: ViewDataset, shape_id: str) -> Thumbnail:
     """The view of a dataset's shape whose azimuth is nearest to that of image grids, as stored: RGBA."""
     views = range(dataset.views(shape_id))
     azimuth = dataset.cameras([shape_id] * len(views), list(views)).azimuth_rad()
-    distance = torch.cos(azimuth - math.radians(SHEET_AZIMUTH_DEG))
+    distance = torch.cos(azimuth - math.radians(GRID_AZIMUTH_DEG))
     return dataset.load(shape_id, int(distance.argmax()))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geometry.mesh import Mesh
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
-from rendering.lighting import srgb_to_linear
+from rendering.color import srgb_to_linear
 from rendering.textured.textures import Pyramid, build_pyramid
 from torch_utils.ops.face_neighbors import face_neighbors
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mesh_io.source_mesh import SourceMaterial
-from rendering.lighting import linear_table
+from rendering.color import linear_table
 from torch_utils.ops.texture import Boundary, mip_levels, texture
 
 # The footprint of a sample counts this much: supersampling averages several of them, so a little sharper than the

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from rendering.ambient_occlusion import SkyMaps, sky_maps, sky_visibility
 from rendering.camera import Cameras
+from rendering.color import linear_to_srgb
 from rendering.deferred import (
     Raster,
     composite,
@@ -20,7 +21,7 @@ from rendering.deferred import (
     visible_attributes_with_slopes,
     visible_faces,
 )
-from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, linear_to_srgb, reflected
+from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, reflected
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
 

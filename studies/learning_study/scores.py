@@ -18,7 +18,8 @@ from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.network import NetworkSource
 from networks.pretrained import load_generator_file
-from rendering.images import SHEET_AZIMUTH_DEG, grid, orbit_cameras, save_png
+from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
+from rendering.images import grid, save_png
 from sampling.generate import preview_shading, render_styles, styles
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
@@ -180,5 +181,5 @@ def save_samples(network: Path, path: Path) -> None:
     w_geo, w_tex = styles(generator, list(SAMPLE_SEEDS), 1.0)
     side = generator.config.data.resolution
     shading = preview_shading(file.header.get("shading"))
-    images = render_styles(generator, w_geo, w_tex, orbit_cameras([SHEET_AZIMUTH_DEG]), side, shading=shading)
+    images = render_styles(generator, w_geo, w_tex, orbit_cameras([GRID_AZIMUTH_DEG]), side, shading=shading)
     save_png(path, grid(images[:, 0], SAMPLE_COLUMNS))

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dataset_tool.format.transforms_json import frames_json, parse_frames
-from rendering.camera import Cameras, fov_from_sensor
+from rendering.camera import Cameras, fov_from_sensor, orbit_cameras
 from tests.rendering.scenes import clip_positions
 
 
@@ -156,3 +156,8 @@ def test_transforms_json_is_what_nerf_tools_read():
     matrix = values["frames"][0]["transform_matrix"]
     assert [row[3] for row in matrix] == pytest.approx([2, 0, 0, 1])
     assert [row[2] for row in matrix] == pytest.approx([1, 0, 0, 0])
+
+
+def test_orbit_cameras_see_front_at_azimuth_zero() -> None:
+    position = orbit_cameras([0], elevation_deg=0).position()
+    torch.testing.assert_close(position, torch.tensor([[0.0, 0.0, 1.2]]), atol=1e-6, rtol=0)

@@ -6,12 +6,12 @@ from PIL import Image
 
 from geometry.mesh import Mesh
 from geometry.normals import vertex_normals
+from rendering.camera import orbit_cameras
 from rendering.images import (
     BLACK_BACKGROUND,
     LIGHT_BACKGROUND,
     ColorsAt,
     grid,
-    orbit_cameras,
     preview_images,
     save_png,
     show_views,
@@ -41,11 +41,6 @@ def test_save_png_leaves_one_file(tmp_path: Path) -> None:
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["b.png"]
     with Image.open(tmp_path / "a" / "b.png") as image:
         assert image.size == (2, 2)
-
-
-def test_orbit_cameras_see_front_at_azimuth_zero() -> None:
-    position = orbit_cameras([0], elevation_deg=0).position()
-    torch.testing.assert_close(position, torch.tensor([[0.0, 0.0, 1.2]]), atol=1e-6, rtol=0)
 
 
 def painted(color: tuple[float, float, float]) -> ColorsAt:

@@ -12,8 +12,8 @@ from dataset_tool.sources.find_shapes import find_shapes
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.camera import Cameras
 from rendering.camera_distribution import load_camera_distribution
+from rendering.color import linear_to_srgb, srgb_to_linear
 from rendering.deferred import rasterize_mesh
-from rendering.lighting import linear_to_srgb, srgb_to_linear
 from rendering.textured.scene import Scene, build_scene
 from rendering.textured.textures import build_pyramid, sample
 from rendering.textured.views import render_views

@@ -10,7 +10,8 @@ from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
 from networks.generator import Generator
-from rendering.images import BLACK_BACKGROUND, orbit_cameras
+from rendering.camera import orbit_cameras
+from rendering.images import BLACK_BACKGROUND
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from sampling.generate import export_meshes, render_styles, styles

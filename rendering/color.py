@@ -1,0 +1,25 @@
+"""sRGB values and linear light: the only place where tensors are converted from one to the other.
+
+Images hold sRGB values. Antialiasing, averaging and compositing act on those, on both sides of the discriminator.
+Light is added up, and textures are filtered, in linear light.
+"""
+
+import torch
+from torch import Tensor
+
+
+def srgb_to_linear(srgb: Tensor) -> Tensor:
+    """Linear values of sRGB ones in [0, 1], any shape (IEC 61966-2-1)."""
+    return torch.where(srgb <= 0.04045, srgb / 12.92, ((srgb.clamp(min=0) + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(linear: Tensor) -> Tensor:
+    """sRGB values of linear ones, any shape; clipped to [0, 1]."""
+    linear = linear.clamp(0, 1)
+    # The clamp under the root keeps its gradient finite where the other branch is taken.
+    return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
+
+
+def linear_table(device: torch.device | str = "cpu") -> Tensor:
+    """Linear values [256] of the 8-bit sRGB values."""
+    return srgb_to_linear(torch.arange(256, dtype=torch.float32, device=device) / 255)
