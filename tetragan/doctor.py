@@ -7,8 +7,6 @@ import platform
 
 import click
 
-from torch_utils.external import blender_python
-
 # package → what it is needed for. A missing required package is an error, a missing optional one a remark.
 REQUIRED = [
     "torch",
@@ -46,7 +44,8 @@ def doctor() -> None:
     if not {"torch", "numpy", "scipy"} & set(missing):
         _report_kernels()
     _report_compilers()
-    _report_blender()
+    if not missing:
+        _report_blender()
     if missing:
         raise click.ClickException(f"missing: {', '.join(missing)}; try: pip install -c constraints.txt -e .")
 
@@ -61,6 +60,8 @@ def _report_package(name: str, remedy: str) -> bool:
 
 
 def _report_blender() -> None:
+    from dataset_tool.render.blender import blender_python
+
     python = blender_python()
     click.echo(f"Blender: {python or 'no environment (optional: dataset render --renderer blender): make blender'}")
 

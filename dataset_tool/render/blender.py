@@ -19,8 +19,9 @@ from rendering.color import srgb_to_linear
 from rendering.lighting import LightName, Shading
 from rendering.textured.scene import linear_factors
 from torch_utils.errors import UserError
-from torch_utils.external import BLENDER_FOLDER, BLENDER_VARIABLE, blender_python
 
+BLENDER_VARIABLE = "TETRAGAN_BLENDER"
+BLENDER_FOLDER = ".venv-blender"
 SCRIPT = Path(__file__).with_name("blender_script.py")
 SAMPLES = 32  # published
 
@@ -34,8 +35,20 @@ class BlenderViews:
     version: str
 
 
+def blender_python() -> Path | None:
+    """The Python that has Blender's module bpy; None where there is none.
+
+    The environment variable names it. Without that, it is looked for in the folder that `make blender` makes, first in
+    the current directory, then beside the project.
+    """
+    named = os.environ.get(BLENDER_VARIABLE)
+    folders = [Path.cwd(), Path(__file__).parents[2]]
+    places = [Path(named)] if named else [folder / BLENDER_FOLDER / "bin" / "python" for folder in folders]
+    return next((place for place in places if place.is_file()), None)
+
+
 def find_blender() -> Path:
-    """The Python with bpy (`torch_utils/external.py`); UserError with the command that makes one."""
+    """`blender_python`, but a UserError with the command that makes the environment where there is none."""
     python = blender_python()
     if python is None:
         named = os.environ.get(BLENDER_VARIABLE)

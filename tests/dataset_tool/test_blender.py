@@ -16,7 +16,6 @@ from rendering.camera_distribution import load_camera_distribution
 from tests.dataset_tool.shapes import write_blocks, write_folder
 from tests.rendering.test_textured_views import plane
 from tests.tetragan.test_dataset import invoke
-from torch_utils import external
 from torch_utils.errors import UserError
 
 # Draws what a renderer would: view n is n + 1 rows of half-covered red on nothing; hidden colors are left in it.
@@ -43,20 +42,19 @@ def stand_in(folder: Path, monkeypatch, text: str = STAND_IN) -> Path:
     program, record = folder / "python", folder / "seen.json"
     program.write_text(text.format(python=sys.executable, path=sys.path, record=str(record)))
     program.chmod(0o755)
-    monkeypatch.setenv(external.BLENDER_VARIABLE, str(program))
+    monkeypatch.setenv(blender.BLENDER_VARIABLE, str(program))
     return record
 
 
 def test_without_the_environment_one_line_says_what_makes_it(tmp_path, monkeypatch):
-    monkeypatch.delenv(external.BLENDER_VARIABLE, raising=False)
-    monkeypatch.setattr(external, "BLENDER_FOLDER", ".no-such-folder")
+    monkeypatch.delenv(blender.BLENDER_VARIABLE, raising=False)
     monkeypatch.setattr(blender, "BLENDER_FOLDER", ".no-such-folder")
     source = write_folder(tmp_path / "source", 1)
     arguments = ("render", source, "--out", tmp_path / "data", "--renderer", "blender")
     text = invoke(*arguments, status=2)
     assert "Blender: no .no-such-folder here; make it with: make blender" in text
     assert not (tmp_path / "data").exists()
-    monkeypatch.setenv(external.BLENDER_VARIABLE, "/nowhere/python")
+    monkeypatch.setenv(blender.BLENDER_VARIABLE, "/nowhere/python")
     assert "TETRAGAN_BLENDER=/nowhere/python: no such file" in invoke(*arguments, status=2)
 
 
