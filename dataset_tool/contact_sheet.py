@@ -41,7 +41,7 @@ def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int) -> li
     return images
 
 
-def write_png_sheet(
+def write_png_contact_sheet(
     dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int, columns: int = 1
 ) -> None:
     """`columns` shapes a row, each with its views side by side."""
@@ -54,7 +54,9 @@ def write_png_sheet(
         Image.fromarray(image).save(temporary, format="PNG")
 
 
-def write_html_sheet(dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int) -> None:
+def write_html_contact_sheet(
+    dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int
+) -> None:
     """Images with id, split, caption and warnings; everything inside the one file."""
     owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
     blocks = []

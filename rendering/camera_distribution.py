@@ -18,7 +18,7 @@ from torch_utils.seeding import uniform
 Pair = tuple[float, float]
 
 
-class Distribution(BaseModel):
+class ScalarDistribution(BaseModel):
     """One number's camera distribution: exactly one of the four forms; a bare number in YAML means `fixed`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -34,7 +34,7 @@ class Distribution(BaseModel):
         return {"fixed": value} if isinstance(value, int | float) else value
 
     @model_validator(mode="after")
-    def _one_form(self) -> "Distribution":
+    def _one_form(self) -> "ScalarDistribution":
         forms = {name: form for name, form in self if form is not None}
         if len(forms) != 1:
             raise ValueError(f"expected one of fixed, uniform, normal, sphere, list, got {sorted(forms) or 'none'}")
@@ -80,15 +80,17 @@ class CameraDistribution(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field("custom", description="a name for logs")
-    azimuth_deg: Distribution = Field(
-        Distribution(uniform=(0, 360)), description="0 sees the front; grows counter-clockwise seen from above"
+    azimuth_deg: ScalarDistribution = Field(
+        ScalarDistribution(uniform=(0, 360)), description="0 sees the front; grows counter-clockwise seen from above"
     )
-    elevation_deg: Distribution = Field(Distribution(uniform=(0, 30)), description="above the horizon")
-    radius: Distribution = Field(Distribution(fixed=1.2), description="distance from the origin, world units")
-    fov_y_deg: Distribution = Field(
-        Distribution(fixed=math.degrees(fov_from_sensor(32, 35))), description="vertical field of view"
+    elevation_deg: ScalarDistribution = Field(ScalarDistribution(uniform=(0, 30)), description="above the horizon")
+    radius: ScalarDistribution = Field(
+        ScalarDistribution(fixed=1.2), description="distance from the origin, world units"
     )
-    roll_deg: Distribution = Field(Distribution(fixed=0), description="turn about the viewing axis")
+    fov_y_deg: ScalarDistribution = Field(
+        ScalarDistribution(fixed=math.degrees(fov_from_sensor(32, 35))), description="vertical field of view"
+    )
+    roll_deg: ScalarDistribution = Field(ScalarDistribution(fixed=0), description="turn about the viewing axis")
     target_jitter: Annotated[float, Field(ge=0)] = Field(
         0.0, description="standard deviation of the point looked at, world units per axis"
     )
@@ -141,7 +143,7 @@ def _roll(angle: torch.Tensor) -> torch.Tensor:
 
 def _published(name: str, highest_deg: float) -> CameraDistribution:
     """GET3D's cameras: radius 1.2, 32 mm sensor, 35 mm lens, all around, elevation uniform from 0."""
-    return CameraDistribution(name=name, elevation_deg=Distribution(uniform=(0, highest_deg)))
+    return CameraDistribution(name=name, elevation_deg=ScalarDistribution(uniform=(0, highest_deg)))
 
 
 CAMERA_DISTRIBUTIONS = {
@@ -158,8 +160,8 @@ CAMERA_DISTRIBUTIONS = {
 }
 # Procedural categories without a published camera distribution: mugs from above, planes from all around.
 CAMERA_DISTRIBUTIONS["lamp"] = _published("lamp", 30)
-CAMERA_DISTRIBUTIONS["mug"] = CameraDistribution(name="mug", elevation_deg=Distribution(uniform=(5, 50)))
-CAMERA_DISTRIBUTIONS["plane"] = CameraDistribution(name="plane", elevation_deg=Distribution(uniform=(-20, 40)))
+CAMERA_DISTRIBUTIONS["mug"] = CameraDistribution(name="mug", elevation_deg=ScalarDistribution(uniform=(5, 50)))
+CAMERA_DISTRIBUTIONS["plane"] = CameraDistribution(name="plane", elevation_deg=ScalarDistribution(uniform=(-20, 40)))
 
 
 def load_camera_distribution(name_or_path: str | Path) -> CameraDistribution:

@@ -91,7 +91,7 @@ def main(folder):
             material.use_nodes = True
             material.node_tree.nodes["Principled BSDF"].inputs["Base Color"].default_value = (1, 1, 1, 1)
         make_albedo(material.node_tree, script)
-    seconds = script.render_views(scene, job, folder)
+    seconds = script.render_poses(scene, job, folder)
     (folder / "result.json").write_text(json.dumps({"version": bpy.app.version_string, "seconds": seconds}))
 
 

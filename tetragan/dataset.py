@@ -261,7 +261,7 @@ def info(data: Path) -> None:
 @click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Shapes in a row of a PNG.")
 def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, side: int, columns: int) -> None:
     """A contact sheet of DATA."""
-    from dataset_tool.contact_sheet import choose, write_html_sheet, write_png_sheet
+    from dataset_tool.contact_sheet import choose, write_html_contact_sheet, write_png_contact_sheet
     from dataset_tool.dataset import open_dataset
 
     kind = out.suffix.lower()
@@ -270,9 +270,9 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
     opened = open_dataset(data)
     chosen = choose(opened, split, shapes)
     if kind == ".png":
-        write_png_sheet(opened, chosen, out, views=views, side=side, columns=columns)
+        write_png_contact_sheet(opened, chosen, out, views=views, side=side, columns=columns)
     else:
-        write_html_sheet(opened, chosen, out, views=views, side=side)
+        write_html_contact_sheet(opened, chosen, out, views=views, side=side)
     click.echo(f"sheet: {out}")
 
 

@@ -6,8 +6,8 @@ from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural.car_paint import car_materials
 from dataset_tool.procedural.car_plan import CarPlan, draw_plan
 from dataset_tool.procedural.choose import article
-from dataset_tool.procedural.primitives import ellipsoid, lathe, loft, sheet, slab, sweep
-from dataset_tool.procedural.shape import Array, Part, ProceduralShape, grounded, with_mirror
+from dataset_tool.procedural.primitives import bent_plate, ellipsoid, lathe, loft, slab, sweep
+from dataset_tool.procedural.shape import Array, ProceduralPart, ProceduralShape, grounded, with_mirror
 
 SYNSET = "02958343"
 
@@ -30,7 +30,7 @@ def body_top(plan: CarPlan, z: Array | float) -> Array:
     return np.asarray(np.interp(z, places, heights))
 
 
-def _body(plan: CarPlan) -> Part:
+def _body(plan: CarPlan) -> ProceduralPart:
     place, _ = ol.rounded_rows(plan.plan_round, 25)
     extra = np.array([plan.glass_rear - 0.05, plan.glass_rear + 0.02]) * 2 / plan.length
     place = np.unique(np.concatenate([place, extra])) if plan.kind == "pickup" else place
@@ -58,13 +58,13 @@ def _cabin_ring(plan: CarPlan, t: float, grow: float = 0.0) -> Array:
     return np.asarray(outline + np.array([0.0, (front + rear) / 2]))
 
 
-def _stacked(rings: list[Array], heights: list[float], material: str) -> Part:
+def _stacked(rings: list[Array], heights: list[float], material: str) -> ProceduralPart:
     plan_points = np.stack(rings)
     level = np.broadcast_to(np.array(heights)[:, None], plan_points.shape[:2])
     return loft(np.stack([plan_points[..., 0], level, plan_points[..., 1]], axis=-1), material, planar=(0, 2))
 
 
-def _cabin(plan: CarPlan) -> list[Part]:
+def _cabin(plan: CarPlan) -> list[ProceduralPart]:
     """Glass, roof, pillars; a van's closed rear."""
     rise = plan.height - plan.belt
     at = np.linspace(-0.12, 0.9, 5)
@@ -87,7 +87,7 @@ def _cabin(plan: CarPlan) -> list[Part]:
     return parts
 
 
-def _cargo(plan: CarPlan, rise: float) -> Part:
+def _cargo(plan: CarPlan, rise: float) -> ProceduralPart:
     """Painted panels in place of a van's rear windows."""
     at = np.linspace(-0.1, 0.93, 5)
     front = plan.glass_rear + 0.56 * (plan.roof_front - plan.glass_rear)
@@ -100,7 +100,7 @@ def _cargo(plan: CarPlan, rise: float) -> Part:
     return _stacked(rings, [plan.belt + t * rise for t in at], "paint")
 
 
-def _pillars(plan: CarPlan, rise: float) -> list[Part]:
+def _pillars(plan: CarPlan, rise: float) -> list[ProceduralPart]:
     """Bars on the cabin's corners and between its doors, half sunk in the glass."""
     thick = 0.0125 * plan.length
     at = np.array([-0.06, 0.4, 0.85])
@@ -124,7 +124,7 @@ def _pillars(plan: CarPlan, rise: float) -> list[Part]:
     return with_mirror(bars)
 
 
-def _open_cabin(plan: CarPlan) -> list[Part]:
+def _open_cabin(plan: CarPlan) -> list[ProceduralPart]:
     """A convertible: windscreen, dark interior and two seats."""
     rise = plan.height - plan.belt
     ring = _cabin_ring(plan, 0.0, -0.03)
@@ -140,7 +140,7 @@ def _open_cabin(plan: CarPlan) -> list[Part]:
     across = (foot + (head - foot) * at) * np.linspace(-1, 1, 5)
     forward = plan.glass_front + (plan.roof_front - plan.glass_front) * at
     pane = np.stack(np.broadcast_arrays(across, plan.belt + rise * at, forward), axis=-1)
-    glass = sheet(pane, 0.012 * plan.length, "glass")
+    glass = bent_plate(pane, 0.012 * plan.length, "glass")
     seats = []
     for row, z in enumerate((plan.roof_front - 0.42, plan.roof_front - 1.05)):
         if z < plan.glass_rear + 0.12:
@@ -153,7 +153,7 @@ def _open_cabin(plan: CarPlan) -> list[Part]:
     return [interior, bar, glass, *with_mirror(seats)]
 
 
-def _wheels(plan: CarPlan) -> list[Part]:
+def _wheels(plan: CarPlan) -> list[ProceduralPart]:
     """Tire, rim and dark arch at each corner."""
     radius, width = plan.wheel, 0.05 * plan.length
     tire = [(0.7, 0.0), (0.94, 0.0), (1.0, 0.12), (1.0, 0.82), (0.95, 0.98), (0.67, 1.0), (0.6, 0.85)]
@@ -172,13 +172,15 @@ def _wheels(plan: CarPlan) -> list[Part]:
     return with_mirror(parts)
 
 
-def _box(x: float, y: float, z: float, size: tuple[float, float, float], material: str, bevel: float = 0.02) -> Part:
+def _box(
+    x: float, y: float, z: float, size: tuple[float, float, float], material: str, bevel: float = 0.02
+) -> ProceduralPart:
     """A rounded box centered at (x, y, z)."""
     outline = ol.rectangle(size[0], size[2], min(size[0], size[2]) * 0.3, 2)
     return slab(outline, y - size[1] / 2, size[1], material, bevel=min(bevel, 0.4 * size[1])).moved((x, 0, z))
 
 
-def _lights(plan: CarPlan) -> list[Part]:
+def _lights(plan: CarPlan) -> list[ProceduralPart]:
     """Head and tail lights, grille, plates."""
     half, w = plan.length / 2, plan.width
     nose, tail = float(body_top(plan, 0.95 * half)), float(body_top(plan, -0.96 * half))
@@ -210,7 +212,7 @@ def _surface_z(plan: CarPlan, x: float) -> float:
     return float(plan.length / 2 * (1 - share**plan.plan_round) ** (1 / plan.plan_round))
 
 
-def _trim(plan: CarPlan) -> list[Part]:
+def _trim(plan: CarPlan) -> list[ProceduralPart]:
     """Bumper band or cladding, mirrors, door handles and whatever stands on the roof."""
     z = np.linspace(-1, 1, 19)
     place = np.sin(z * np.pi / 2) * 0.9995 * plan.length / 2
@@ -249,7 +251,7 @@ def _trim(plan: CarPlan) -> list[Part]:
     return parts + with_mirror([mirror])
 
 
-def _handles(plan: CarPlan, shares: tuple[float, ...]) -> list[Part]:
+def _handles(plan: CarPlan, shares: tuple[float, ...]) -> list[ProceduralPart]:
     knobs = []
     for share in shares:
         z = share * plan.length
@@ -260,7 +262,7 @@ def _handles(plan: CarPlan, shares: tuple[float, ...]) -> list[Part]:
     return with_mirror(knobs)
 
 
-def _spoiler(plan: CarPlan) -> list[Part]:
+def _spoiler(plan: CarPlan) -> list[ProceduralPart]:
     if plan.kind in ("sedan", "coupe"):
         y, z = plan.tail + 0.13, -0.45 * plan.length
         wing = _box(0, y, z, (0.82 * plan.width, 0.055, 0.22), "paint")
@@ -271,7 +273,7 @@ def _spoiler(plan: CarPlan) -> list[Part]:
     ]
 
 
-def _bed(plan: CarPlan) -> list[Part]:
+def _bed(plan: CarPlan) -> list[ProceduralPart]:
     """A pickup's load bed: walls on the low rear deck."""
     base, top = plan.belt * 0.55, plan.belt
     start, end = -0.488 * plan.length, plan.glass_rear + 0.05
@@ -282,7 +284,7 @@ def _bed(plan: CarPlan) -> list[Part]:
     return [*with_mirror([side]), gate, floor]
 
 
-def car_parts(plan: CarPlan) -> list[Part]:
+def car_parts(plan: CarPlan) -> list[ProceduralPart]:
     """The plan as closed parts that touch one another, standing on y = 0."""
     cabin = _open_cabin(plan) if plan.kind == "convertible" else _cabin(plan)
     parts = [_body(plan), *cabin, *_wheels(plan), *_lights(plan), *_trim(plan)]

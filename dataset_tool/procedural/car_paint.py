@@ -6,7 +6,7 @@ from dataset_tool.procedural import materials as mt
 from dataset_tool.procedural import textures as tx
 from dataset_tool.procedural.car_plan import CarPlan
 from dataset_tool.procedural.choose import chance, pick
-from dataset_tool.procedural.shape import Array, Material
+from dataset_tool.procedural.shape import Array, ProceduralMaterial
 
 PAINTS: dict[str, tuple[int, int, int]] = {
     "white": (232, 232, 230), "silver": (176, 180, 184), "gray": (112, 116, 122), "black": (30, 31, 34),
@@ -17,11 +17,11 @@ PAINTS: dict[str, tuple[int, int, int]] = {
 }  # fmt: skip
 
 
-def _paint(rng: np.random.Generator, color: str) -> Material:
+def _paint(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     base = np.array(PAINTS[color], float) + rng.uniform(-6, 6, 3)
     field = 0.5 + 0.5 * (tx.varied(tx.mottled_field(int(rng.integers(tx.FIELD_VARIANTS))), rng) - 0.5)
     image = tx.shade(field, tx.tinted(base.tolist(), 0.94), tx.tinted(np.clip(base, 0, 255).tolist(), 1.05))
-    return Material(image, (0.8, 0.8), "paint", color, f"{color} paint", 0.6)
+    return ProceduralMaterial(image, (0.8, 0.8), "paint", color, f"{color} paint", 0.6)
 
 
 def rim_image(variant: int, bright: tuple[float, float, float]) -> Array:
@@ -39,17 +39,17 @@ def rim_image(variant: int, bright: tuple[float, float, float]) -> Array:
     return np.asarray(dark + share[..., None] * (np.array(bright) - dark))
 
 
-def _rim(rng: np.random.Generator, plan: CarPlan) -> Material:
+def _rim(rng: np.random.Generator, plan: CarPlan) -> ProceduralMaterial:
     bright = {"silver": (196, 198, 202), "black": (58, 58, 62), "gold": (186, 150, 88), "white": (224, 224, 222)}
     color = pick(rng, {"silver": 6.0, "black": 1.6, "gold": 0.4, "white": 0.5})
     image = rim_image(plan.variant, bright[color]).clip(0, 255).astype(np.uint8)
     # The face is mapped about the wheel's center, so the image is shifted by half to put its middle there.
     image = np.roll(image, (64, 64), axis=(0, 1))
     size = 2 * 0.68 * plan.wheel
-    return Material(image, (size, size), "metal", color, f"{color} rims", 0.5)
+    return ProceduralMaterial(image, (size, size), "metal", color, f"{color} rims", 0.5)
 
 
-def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, Material]:
+def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, ProceduralMaterial]:
     """Materials of every part a car may have."""
     color = pick(rng, {"white": 2.2, "silver": 1.8, "gray": 1.4, "black": 1.5, **dict.fromkeys(list(PAINTS)[4:], 1.0)})
     if "sign" in plan.equipment and chance(rng, 0.7):
@@ -67,7 +67,7 @@ def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, Material
         "trim": trim,
         "glass": _glass(rng),
         "tire": mt.plastic(rng, "black"),
-        "arch": Material(
+        "arch": ProceduralMaterial(
             tx.shade(tx.mottled_field(0), (16, 16, 17), (22, 22, 23)), (0.5, 0.5), "plastic", "black", "black plastic"
         ),
         "rim": _rim(rng, plan),
@@ -81,12 +81,12 @@ def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, Material
     }
 
 
-def _plain(color: tuple[int, int, int], kind: str, word: str) -> Material:
+def _plain(color: tuple[int, int, int], kind: str, word: str) -> ProceduralMaterial:
     image = tx.shade(tx.mottled_field(1), tx.tinted(color, 0.92), tx.tinted(color, 1.05))
-    return Material(image, (0.4, 0.4), kind, word, f"{word} {kind}", 0.5)
+    return ProceduralMaterial(image, (0.4, 0.4), kind, word, f"{word} {kind}", 0.5)
 
 
-def _glass(rng: np.random.Generator) -> Material:
+def _glass(rng: np.random.Generator) -> ProceduralMaterial:
     base = tuple(np.array((40, 50, 60)) + rng.uniform(-10, 14, 3))
     image = tx.shade(tx.varied(tx.mottled_field(2), rng), tx.tinted(base, 0.93), tx.tinted(base, 1.03))
-    return Material(image, (1.5, 1.5), "glass", "dark gray", "dark glass", 0.8)
+    return ProceduralMaterial(image, (1.5, 1.5), "glass", "dark gray", "dark glass", 0.8)

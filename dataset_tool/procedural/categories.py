@@ -22,7 +22,7 @@ from torch_utils.errors import UserError
 from torch_utils.seeding import sample_rng
 
 VERSION = 1
-"""Part of every id: raised when the same (category, seed, index) begins to give another shape."""
+"""ProceduralPart of every id: raised when the same (category, seed, index) begins to give another shape."""
 
 CATEGORIES: dict[str, Callable[[np.random.Generator], ProceduralShape]] = {
     "chair": make_chair,

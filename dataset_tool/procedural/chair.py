@@ -9,7 +9,7 @@ from dataset_tool.procedural.chair_base import build_base
 from dataset_tool.procedural.chair_plan import FOUR_LEGGED, ChairPlan, draw_plan
 from dataset_tool.procedural.chair_seat import build_seat
 from dataset_tool.procedural.choose import article, chance, pick
-from dataset_tool.procedural.shape import Material, Part, ProceduralShape, grounded, scattered_uvs
+from dataset_tool.procedural.shape import ProceduralMaterial, ProceduralPart, ProceduralShape, grounded, scattered_uvs
 
 SYNSET = "03001627"
 NATURAL = {
@@ -18,14 +18,14 @@ NATURAL = {
 }  # fmt: skip
 
 
-def chair_parts(plan: ChairPlan) -> list[Part]:
+def chair_parts(plan: ChairPlan) -> list[ProceduralPart]:
     """The plan as closed parts that touch one another, standing on y = 0."""
     frame = back_frame(plan)
     parts = build_seat(plan) + build_base(plan, frame) + build_back(plan, frame) + build_arms(plan, frame)
     return grounded(parts)
 
 
-def _wooden(rng: np.random.Generator, plan: ChairPlan) -> Material:
+def _wooden(rng: np.random.Generator, plan: ChairPlan) -> ProceduralMaterial:
     if plan.style in ("windsor", "garden", "mid-century", "modern") and chance(rng, 0.25):
         return mt.painted_wood(rng, mt.pick_color(rng))
     if chance(rng, 0.06):
@@ -33,7 +33,7 @@ def _wooden(rng: np.random.Generator, plan: ChairPlan) -> Material:
     return mt.wood(rng, pick(rng, NATURAL))
 
 
-def _metal(rng: np.random.Generator, plan: ChairPlan) -> Material:
+def _metal(rng: np.random.Generator, plan: ChairPlan) -> ProceduralMaterial:
     if plan.style in ("industrial", "mid-century", "bar") and chance(rng, 0.3):
         return mt.painted_metal(rng, mt.pick_color(rng))
     finish = pick(
@@ -42,7 +42,7 @@ def _metal(rng: np.random.Generator, plan: ChairPlan) -> Material:
     return mt.painted_metal(rng, "white") if finish == "white" else mt.metal(rng, finish)
 
 
-def _upholstery(rng: np.random.Generator, plan: ChairPlan) -> Material:
+def _upholstery(rng: np.random.Generator, plan: ChairPlan) -> ProceduralMaterial:
     leather = 0.55 if plan.style in ("office", "bauhaus", "lounge") else 0.22
     if chance(rng, leather):
         return mt.leather(rng)
@@ -50,13 +50,13 @@ def _upholstery(rng: np.random.Generator, plan: ChairPlan) -> Material:
     return mt.fabric(rng, mt.pick_color(rng), pattern)
 
 
-def _shell_skin(rng: np.random.Generator) -> Material:
+def _shell_skin(rng: np.random.Generator) -> ProceduralMaterial:
     if chance(rng, 0.35):
         return mt.wood(rng, pick(rng, NATURAL))
     return mt.plastic(rng, mt.pick_color(rng))
 
 
-def chair_materials(rng: np.random.Generator, plan: ChairPlan) -> dict[str, Material]:
+def chair_materials(rng: np.random.Generator, plan: ChairPlan) -> dict[str, ProceduralMaterial]:
     """Materials of "frame", "seat", "back", "pad" and "accent"."""
     metal_share = {"industrial": 0.9, "bauhaus": 0.97, "office": 0.95, "mid-century": 0.25, "bar": 0.45}
     share = metal_share.get(plan.style, 0.07)
@@ -93,7 +93,7 @@ BACK_WORDS = {
 }  # fmt: skip
 
 
-def _caption(plan: ChairPlan, main: Material, frame: Material) -> str:
+def _caption(plan: ChairPlan, main: ProceduralMaterial, frame: ProceduralMaterial) -> str:
     """One sentence part such as "a red fabric armchair with tapered oak legs and a slatted back"."""
     seat = f"{plan.seat} " if plan.kind == "stool" and plan.seat in ("round", "square") else ""
     noun = {"stool": "bar stool" if plan.style == "bar" else "stool"}.get(plan.kind, plan.kind)

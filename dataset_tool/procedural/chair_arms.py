@@ -7,10 +7,10 @@ from dataset_tool.procedural.chair_back import BackFrame
 from dataset_tool.procedural.chair_plan import ChairPlan
 from dataset_tool.procedural.chair_seat import arm_block
 from dataset_tool.procedural.primitives import slab, sweep
-from dataset_tool.procedural.shape import Array, Part, with_mirror
+from dataset_tool.procedural.shape import Array, ProceduralPart, with_mirror
 
 
-def build_arms(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
+def build_arms(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
     """Both arms of a plan; none where it has none or its shell already forms them."""
     if frame is None or plan.arms in ("none", "shell"):
         return []
@@ -36,7 +36,7 @@ def _side(plan: ChairPlan) -> tuple[float, float]:
     return out - (0.02 if plan.seat == "saddle" else 0), 0.24 * plan.depth
 
 
-def _support(plan: ChairPlan, x: float, z: float, top: float) -> Part:
+def _support(plan: ChairPlan, x: float, z: float, top: float) -> ProceduralPart:
     """An upright from the seat's side to the arm."""
     half = 0.46 * max(plan.bar, plan.thin)
     path = np.array([(x, plan.seat_height - 0.85 * plan.seat_thickness, z), (x + 0.006, top, z)])
@@ -44,7 +44,7 @@ def _support(plan: ChairPlan, x: float, z: float, top: float) -> Part:
     return sweep(path, half, section, "frame", reference=(1, 0, 0))
 
 
-def _rails(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _rails(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     anchor, height = _anchor(plan, frame), _height(plan)
     x, z = _side(plan)
     front = z + 0.05 + 0.25 * plan.bar
@@ -62,7 +62,7 @@ def _rails(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return with_mirror(parts)
 
 
-def _loops(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _loops(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     """A bar that runs forward from the back and bends down into the seat's side."""
     anchor, height = _anchor(plan, frame), _height(plan)
     x, z = _side(plan)
@@ -78,7 +78,7 @@ def _loops(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return with_mirror(parts)
 
 
-def _sides(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _sides(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     """A lounge chair's solid sides."""
     thickness, base = arm_block(plan), plan.seat_height - plan.seat_thickness
     top = plan.seat_height + plan.arm_height - 0.03
@@ -88,7 +88,7 @@ def _sides(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return with_mirror([side.moved((plan.width / 2 - 0.4 * thickness, 0, 0))])
 
 
-def _wrap(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _wrap(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     """A horseshoe at arm height around the back, on short uprights."""
     height = min(_height(plan), frame.base + 0.7 * frame.rise)
     t = (height - frame.base) / frame.rise
@@ -106,7 +106,7 @@ def _wrap(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return [horseshoe, *with_mirror(posts)]
 
 
-def _posts(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _posts(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     """An office chair's arms: a bent bar from under the seat with a pad on top."""
     height = _height(plan)
     x = plan.width / 2 + 0.75 * plan.thin

@@ -7,8 +7,8 @@ import numpy as np
 from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural.chair_plan import ChairPlan
 from dataset_tool.procedural.chair_seat import arm_block, rear_half_width
-from dataset_tool.procedural.primitives import sheet, sweep
-from dataset_tool.procedural.shape import Array, Part, with_mirror
+from dataset_tool.procedural.primitives import bent_plate, sweep
+from dataset_tool.procedural.shape import Array, ProceduralPart, with_mirror
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ def back_frame(plan: ChairPlan) -> BackFrame | None:
     )
 
 
-def rail(plan: ChairPlan, frame: BackFrame, t: float, height: float, *, reach: float = 1.0, arch: float = 0.0) -> Part:
+def rail(
+    plan: ChairPlan, frame: BackFrame, t: float, height: float, *, reach: float = 1.0, arch: float = 0.0
+) -> ProceduralPart:
     """A board across the back at t, `height` meters high; arch: how much higher its middle is, as a share."""
     s = np.linspace(-reach, reach, 9 if frame.bow > 0.004 or arch else 3)
     path = frame.at(s, np.full_like(s, t))
@@ -81,7 +83,7 @@ def rail(plan: ChairPlan, frame: BackFrame, t: float, height: float, *, reach: f
     return sweep(path, sizes, ol.box_section(0.3, 2), "back", reference=(0, 1, 0))
 
 
-def upright(plan: ChairPlan, frame: BackFrame, s: float, t: tuple[float, float], half: Array | float) -> Part:
+def upright(plan: ChairPlan, frame: BackFrame, s: float, t: tuple[float, float], half: Array | float) -> ProceduralPart:
     """A slat or rod along t at s; half: half width and half depth (a pair), or widths along it [P, 2]."""
     sizes = np.asarray(half, float)
     count = len(sizes) if sizes.ndim == 2 else 5
@@ -92,7 +94,7 @@ def upright(plan: ChairPlan, frame: BackFrame, s: float, t: tuple[float, float],
     return sweep(path, half, section, "back", reference=(1, 0, 0))
 
 
-def short_posts(plan: ChairPlan, frame: BackFrame, top: float = 1.0) -> list[Part]:
+def short_posts(plan: ChairPlan, frame: BackFrame, top: float = 1.0) -> list[ProceduralPart]:
     """Uprights that start inside the seat, for chairs whose rear legs end below it."""
     low = -0.6 * plan.seat_thickness / frame.rise
     path = frame.at(np.ones(6), np.linspace(low, top, 6))
@@ -106,7 +108,7 @@ def spread(count: int, margin: float) -> Array:
     return (np.cumsum(steps)[:-1] / steps.sum()) * 2 - 1
 
 
-def _slats(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _slats(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     count = plan.members
     inner = 2 * frame.half_width(0.5) - plan.bar
     width = max(0.45 * inner / count, 0.95 * plan.thin)
@@ -117,7 +119,7 @@ def _slats(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return parts + [upright(plan, frame, s, (low, 0.96), half) for s in spread(count, 1.0)]
 
 
-def _ladder(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _ladder(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     count = min(plan.members, max(2, int(frame.rise / 0.12)))
     height = min(plan.crest * 0.85, 0.55 * frame.rise / count)
     height = max(height, 1.05 * plan.thin)
@@ -126,7 +128,7 @@ def _ladder(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return [rail(plan, frame, float(t), height, arch=arch) for t in heights]
 
 
-def _spindles(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _spindles(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     radius = 0.44 * plan.thin
     low = -0.5 * plan.seat_thickness / frame.rise
     inner = 2 * frame.half_width(0.3) / (3.6 * radius)
@@ -136,7 +138,7 @@ def _spindles(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return [*rods, crest]
 
 
-def _hoop(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _hoop(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     power = 0.62 + 0.04 * (plan.members % 4)
     low = -0.5 * plan.seat_thickness / frame.rise
     angle = np.linspace(0, np.pi, 25)
@@ -169,7 +171,7 @@ def pad(
     soft: float,
     along_x: bool = False,
     width: float = 1.04,
-) -> Part:
+) -> ProceduralPart:
     """An upholstered or wooden panel; soft: how much thinner its rim is, as a share; along_x: grain.
 
     width: half of it over the uprights' distance from the middle.
@@ -178,10 +180,10 @@ def pad(
     rows, columns = surface.shape[:2]
     v, s = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, columns)[None]
     profile = thickness * (1 - soft * s**6) * (1 - soft * v**6)
-    return sheet(surface, profile, material, end_reach=0.2, flip_grain=along_x)
+    return bent_plate(surface, profile, material, end_reach=0.2, flip_grain=along_x)
 
 
-def _panel(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _panel(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     """A wooden or upholstered panel that stands in the seat, on posts, or on a spine."""
     upholstered = plan.back == "upholstered"
     thickness = plan.thin * (1.75 if upholstered else 0.95)
@@ -199,7 +201,7 @@ def _panel(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return parts + short_posts(plan, frame.narrowed(0.7), 0.8)
 
 
-def _spine(plan: ChairPlan, frame: BackFrame) -> Part:
+def _spine(plan: ChairPlan, frame: BackFrame) -> ProceduralPart:
     """A bar from under the seat up the middle of the back."""
     under = plan.seat_height - plan.seat_thickness - 0.1 * plan.thin
     up = frame.at(np.zeros(3), np.array([0.1, 0.45, 0.75])) - (0, 0, 0.2 * plan.thin)
@@ -208,7 +210,7 @@ def _spine(plan: ChairPlan, frame: BackFrame) -> Part:
     return sweep(path, (0.9 * plan.thin, 0.46 * plan.thin), ol.box_section(0.3, 2), "frame", reference=(1, 0, 0))
 
 
-def _framed(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def _framed(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     """Crest and lower rail between the posts; inside nothing, a splat or a cross."""
     crest = rail(plan, frame, 1.0 - 0.35 * plan.crest / frame.rise, plan.crest, arch=0.15 * (plan.members % 2))
     lower = rail(plan, frame, 0.22, max(0.05, 1.2 * plan.thin))
@@ -227,21 +229,21 @@ def _framed(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return parts
 
 
-def _splat(plan: ChairPlan, frame: BackFrame) -> Part:
+def _splat(plan: ChairPlan, frame: BackFrame) -> ProceduralPart:
     """A wide board in the middle, straight or turned like a vase."""
     waist = (0.6, 0.48, 0.55, 0.85, 0.95, 0.7, 0.5, 0.6, 0.85) if plan.members % 2 else (0.7, 0.62, 0.7)
     t = np.linspace(0, 1, 15)
     width = np.interp(t, np.linspace(0, 1, len(waist)), waist)
     width = np.convolve(np.pad(width, 1, mode="edge"), (0.25, 0.5, 0.25), mode="valid") * 0.5
     s = np.maximum(width, 0.55 * plan.thin / frame.half_width(0.5))[:, None] * np.linspace(-1, 1, 5)
-    return sheet(frame.at(s, (0.22 + 0.75 * t)[:, None]), 0.84 * plan.thin, "back")
+    return bent_plate(frame.at(s, (0.22 + 0.75 * t)[:, None]), 0.84 * plan.thin, "back")
 
 
-def build_back(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
+def build_back(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
     """All parts of the back except uprights that are rear legs."""
     if frame is None:
         return []
-    parts: list[Part] = []
+    parts: list[ProceduralPart] = []
     if plan.back in ("slats", "ladder") and not plan.posts and plan.legs != "cantilever":
         parts += short_posts(plan, frame)
     if plan.arms == "panel":

@@ -7,7 +7,7 @@ from dataset_tool.procedural.chair_back import BackFrame
 from dataset_tool.procedural.chair_plan import FOUR_LEGGED, ChairPlan
 from dataset_tool.procedural.chair_seat import rear_half_width, seat_outline
 from dataset_tool.procedural.primitives import ring_tube, slab, sweep
-from dataset_tool.procedural.shape import Array, Part, with_mirror
+from dataset_tool.procedural.shape import Array, ProceduralPart, with_mirror
 from dataset_tool.procedural.supports import (
     bar_section,
     disc_base,
@@ -45,7 +45,7 @@ def _feet(plan: ChairPlan) -> tuple[Array, Array]:
     return np.array(feet), np.array(tops)
 
 
-def _leg(plan: ChairPlan, foot: Array, top: Array) -> Part:
+def _leg(plan: ChairPlan, foot: Array, top: Array) -> ProceduralPart:
     if plan.legs == "turned":
         return turned_leg(foot, top, plan.bar / 2, plan.members)
     return straight_leg(foot, top, plan.bar / 2, _taper(plan), plan.round_bars)
@@ -56,7 +56,7 @@ def _taper(plan: ChairPlan) -> float:
     return max(plan.leg_taper, 0.8 * plan.thin / plan.bar)
 
 
-def _rear_post(plan: ChairPlan, frame: BackFrame, foot: Array) -> Part:
+def _rear_post(plan: ChairPlan, frame: BackFrame, foot: Array) -> ProceduralPart:
     """A rear leg that runs on as the back's upright."""
     half = plan.bar / 2
     above = frame.at(np.ones(4), np.linspace(0.04, 1.0, 4))
@@ -70,7 +70,7 @@ def _rear_post(plan: ChairPlan, frame: BackFrame, foot: Array) -> Part:
     return sweep(path, sizes, bar_section(plan.round_bars), "frame", reference=(1, 0, 0), bevel=0.006)
 
 
-def four_legs(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
+def four_legs(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
     """Front legs, rear legs (uprights where the plan has posts), stretchers and apron."""
     feet, tops = _feet(plan)
     half_side = [_leg(plan, feet[0], tops[0])]
@@ -91,7 +91,7 @@ def four_legs(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
     return parts
 
 
-def _mount(plan: ChairPlan, tops: Array) -> list[Part]:
+def _mount(plan: ChairPlan, tops: Array) -> list[ProceduralPart]:
     """The cross under a shell that joins its legs: two bars across and a block in the middle."""
     half = 0.5 * plan.thin
     height = plan.seat_height - plan.seat_thickness / 2 - half - 0.006
@@ -106,7 +106,7 @@ def _mount(plan: ChairPlan, tops: Array) -> list[Part]:
     return [*bars, block.moved((0, 0, (tops[0, 2] + tops[1, 2]) / 2))]
 
 
-def _stretchers(plan: ChairPlan, feet: Array, tops: Array) -> list[Part]:
+def _stretchers(plan: ChairPlan, feet: Array, tops: Array) -> list[ProceduralPart]:
     """Bars between the legs, at heights between the foot and half-way up."""
     if plan.stretchers == "none":
         return []
@@ -118,7 +118,7 @@ def _stretchers(plan: ChairPlan, feet: Array, tops: Array) -> list[Part]:
         point = feet[leg] + (tops[leg] - feet[leg]) * share
         return point * np.array([sign, 1, 1])
 
-    def bar(start: Array, stop: Array) -> Part:
+    def bar(start: Array, stop: Array) -> ProceduralPart:
         return sweep(np.stack([start, stop]), (half, half), section, "frame", reference=(0, 1, 0))
 
     if plan.stretchers == "ring":
@@ -135,7 +135,7 @@ def _stretchers(plan: ChairPlan, feet: Array, tops: Array) -> list[Part]:
     return sides + across
 
 
-def sled(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
+def sled(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
     """A runner on either side, bent from one bar; with posts it runs on up the back."""
     half = plan.bar / 2
     (front_x, front_z), (rear_x, rear_z) = leg_tops(plan)
@@ -164,7 +164,7 @@ def sled(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
     return parts
 
 
-def cantilever(plan: ChairPlan, frame: BackFrame) -> list[Part]:
+def cantilever(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     """One tube: down the back, along the seat, down in front, back along the floor and across behind."""
     radius = plan.bar / 2
     x = frame.half_width(0)
@@ -184,7 +184,7 @@ def cantilever(plan: ChairPlan, frame: BackFrame) -> list[Part]:
     return [tube]
 
 
-def pedestal(plan: ChairPlan) -> list[Part]:
+def pedestal(plan: ChairPlan) -> list[ProceduralPart]:
     """A column on a disc, a trumpet or a star of feet, with a plate under the seat and a ring for high seats."""
     shell = plan.seat == "shell"
     top = plan.seat_height - plan.seat_thickness * (0.55 if shell else 0.8)
@@ -210,7 +210,7 @@ def pedestal(plan: ChairPlan) -> list[Part]:
     return parts
 
 
-def lounge_legs(plan: ChairPlan) -> list[Part]:
+def lounge_legs(plan: ChairPlan) -> list[ProceduralPart]:
     """Short feet, or a plinth, under a deep block."""
     base = plan.seat_height - plan.seat_thickness
     if plan.legs == "block":
@@ -233,7 +233,7 @@ def lounge_legs(plan: ChairPlan) -> list[Part]:
     return with_mirror(legs)
 
 
-def build_base(plan: ChairPlan, frame: BackFrame | None) -> list[Part]:
+def build_base(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
     """Everything below the seat, and the uprights that grow out of it."""
     if plan.arms == "panel":
         return lounge_legs(plan)

@@ -4,8 +4,8 @@ import numpy as np
 
 from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural.chair_plan import ChairPlan
-from dataset_tool.procedural.primitives import sheet, slab, sweep
-from dataset_tool.procedural.shape import Array, Part
+from dataset_tool.procedural.primitives import bent_plate, slab, sweep
+from dataset_tool.procedural.shape import Array, ProceduralPart
 
 
 def seat_outline(plan: ChairPlan) -> Array:
@@ -27,7 +27,7 @@ def rear_half_width(plan: ChairPlan) -> float:
     return plan.width / 2 * {"trapezoid": plan.seat_taper, "saddle": 0.86}.get(plan.seat, 1.0)
 
 
-def build_seat(plan: ChairPlan) -> list[Part]:
+def build_seat(plan: ChairPlan) -> list[ProceduralPart]:
     """Plate, cushion or upholstery between seat_height − seat_thickness and a little above seat_height."""
     if plan.seat == "shell":
         return build_shell(plan)
@@ -58,7 +58,7 @@ def build_seat(plan: ChairPlan) -> list[Part]:
     return [plate, *_cushions(plan, rim, plan.seat_height - 0.006 - (0.01 if lift else 0), 0.045, crown=0.012)]
 
 
-def _cushions(plan: ChairPlan, outline: Array, base: float, thickness: float, crown: float) -> list[Part]:
+def _cushions(plan: ChairPlan, outline: Array, base: float, thickness: float, crown: float) -> list[ProceduralPart]:
     """One cushion over the outline, or one for each place of a bench."""
     bevel = min(0.028, thickness * 0.42)
     if plan.seats == 1 or plan.corner > 0.025:
@@ -70,7 +70,7 @@ def _cushions(plan: ChairPlan, outline: Array, base: float, thickness: float, cr
     return [one.moved((low[0] + each * (i + 0.5), 0, 0)) for i in range(plan.seats)]
 
 
-def _boards(plan: ChairPlan) -> list[Part]:
+def _boards(plan: ChairPlan) -> list[ProceduralPart]:
     """A garden bench's boards along x on two or three bearers."""
     count, gap = 3, 0.75 * plan.thin
     each = (plan.depth - gap * (count - 1)) / count
@@ -94,7 +94,7 @@ def _boards(plan: ChairPlan) -> list[Part]:
     return boards + bearers
 
 
-def _lounge_seat(plan: ChairPlan) -> list[Part]:
+def _lounge_seat(plan: ChairPlan) -> list[ProceduralPart]:
     """A deep block between the arms with a loose cushion on it."""
     base = plan.seat_height - plan.seat_thickness
     inner = plan.width - 0.03
@@ -134,7 +134,7 @@ def shell_profile(plan: ChairPlan, along: Array) -> Array:
     return ol.smooth_path(points, along)[:, 1:]
 
 
-def build_shell(plan: ChairPlan) -> list[Part]:
+def build_shell(plan: ChairPlan) -> list[ProceduralPart]:
     """Seat and back bent from one sheet; its sides curl up by `bow`, more where the shell has arms."""
     place, rounding = ol.rounded_rows(1.3 * plan.corner, 19)
     along = (place + 1) / 2
@@ -153,7 +153,7 @@ def build_shell(plan: ChairPlan) -> list[Part]:
     grid[..., 0] = half[:, None] * across
     grid[..., 1:] = profile[:, None] + lift[..., None] * normal[:, None]
     thickness = plan.thin if plan.cover != "upholstered" else 1.6 * plan.thin
-    parts = [sheet(grid, thickness, "seat" if plan.cover != "upholstered" else "pad", end_reach=0.3)]
+    parts = [bent_plate(grid, thickness, "seat" if plan.cover != "upholstered" else "pad", end_reach=0.3)]
     if plan.cover == "cushion":
         size = (plan.width * 0.78, plan.depth * 0.74)
         pad = slab(ol.rectangle(*size, 0.08, 4), plan.seat_height - 0.012, 0.04, "pad", bevel=0.016, crown=0.01)

@@ -8,7 +8,14 @@ from dataset_tool.procedural import materials as mt
 from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural.choose import article, chance, pick, span
 from dataset_tool.procedural.primitives import ellipsoid, lathe, slab, sweep
-from dataset_tool.procedural.shape import Array, Material, Part, ProceduralShape, grounded, scattered_uvs
+from dataset_tool.procedural.shape import (
+    Array,
+    ProceduralMaterial,
+    ProceduralPart,
+    ProceduralShape,
+    grounded,
+    scattered_uvs,
+)
 from dataset_tool.procedural.supports import disc_base, straight_leg, trumpet_base
 
 SYNSET = "03636649"
@@ -72,7 +79,7 @@ def draw_plan(rng: np.random.Generator) -> LampPlan:
     return LampPlan(kind, height, body, shade, width, tall, foot, stem, int(rng.integers(0, 24)))
 
 
-def shade_parts(plan: LampPlan) -> list[Part]:
+def shade_parts(plan: LampPlan) -> list[ProceduralPart]:
     """The shade at the origin: its rim at y = 0, its top at y = shade_height; hollow below where it is open."""
     radius, tall = plan.shade_width / 2, plan.shade_height
     wall = max(0.9 * plan.thin, 0.012)
@@ -98,7 +105,7 @@ def shade_parts(plan: LampPlan) -> list[Part]:
     return [lathe(profile, "shade", segments=28, flat_bands=(0, 1))]
 
 
-def _square_shade(radius: float, tall: float, wall: float) -> Part:
+def _square_shade(radius: float, tall: float, wall: float) -> ProceduralPart:
     outline = ol.rectangle(1.7 * radius, 1.7 * radius, 0.03 * radius + 0.004, 2)
     return slab(outline, 0.0, tall, "shade", bevel=min(0.5 * wall, 0.012))
 
@@ -123,11 +130,11 @@ def _vase_profile(plan: LampPlan, top: float) -> Array:
     return np.array([*profile, (plan.stem, body + 0.006), (plan.stem, top)])
 
 
-def _stack(plan: LampPlan, top: float) -> list[Part]:
+def _stack(plan: LampPlan, top: float) -> list[ProceduralPart]:
     """Spheres or drums one on another."""
     count = 2 + plan.variant % 3
     each = top * 0.92 / count
-    parts: list[Part] = []
+    parts: list[ProceduralPart] = []
     for k in range(count):
         size = plan.foot * (0.95 - 0.14 * k * (plan.variant % 2))
         middle = each * (k + 0.5)
@@ -140,7 +147,7 @@ def _stack(plan: LampPlan, top: float) -> list[Part]:
     return [*parts, base, stem]
 
 
-def _arc(plan: LampPlan) -> list[Part]:
+def _arc(plan: LampPlan) -> list[ProceduralPart]:
     """A floor lamp's curved stem with the shade hanging from its end."""
     reach = 0.26 * plan.height
     # (height over the lamp's, forward over the reach)
@@ -152,7 +159,7 @@ def _arc(plan: LampPlan) -> list[Part]:
     return [stem, *(part.moved((0, 0, -reach)) for part in base), *hung]
 
 
-def _arm(plan: LampPlan) -> list[Part]:
+def _arm(plan: LampPlan) -> list[ProceduralPart]:
     """A desk lamp: a jointed arm on a weighted foot, its head turned down and forward."""
     elbow = np.array([0, plan.height * (0.52 + 0.03 * (plan.variant % 4)), -0.2 * plan.height])
     wrist = np.array([0, plan.height * 0.92, plan.height * (0.08 + 0.04 * (plan.variant % 3))])
@@ -177,7 +184,7 @@ def _arm(plan: LampPlan) -> list[Part]:
     return [*bars, *joints, base, *head]
 
 
-def lamp_parts(plan: LampPlan) -> list[Part]:
+def lamp_parts(plan: LampPlan) -> list[ProceduralPart]:
     """The plan as closed parts that touch one another, standing on y = 0."""
     if plan.body == "arc":
         return grounded(_arc(plan))
@@ -216,7 +223,7 @@ def lamp_parts(plan: LampPlan) -> list[Part]:
     return grounded(parts + [part.moved((0, plan.shade_base, 0)) for part in shade_parts(plan)])
 
 
-def _tripod(plan: LampPlan, top: float) -> list[Part]:
+def _tripod(plan: LampPlan, top: float) -> list[ProceduralPart]:
     hub = plan.shade_base * 0.9
     reach = max(1.25 * plan.foot, 0.2 * plan.height)
     parts = [
@@ -234,7 +241,7 @@ def _tripod(plan: LampPlan, top: float) -> list[Part]:
     return parts
 
 
-def lamp_materials(rng: np.random.Generator, plan: LampPlan) -> dict[str, Material]:
+def lamp_materials(rng: np.random.Generator, plan: LampPlan) -> dict[str, ProceduralMaterial]:
     """Materials of "frame", "body", "shade" and "accent"."""
     metal = mt.metal(rng) if chance(rng, 0.7) else mt.painted_metal(rng, mt.pick_color(rng))
     frame = metal

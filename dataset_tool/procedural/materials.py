@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dataset_tool.procedural import textures as tx
-from dataset_tool.procedural.shape import Material
+from dataset_tool.procedural.shape import ProceduralMaterial
 
 Rgb = tuple[int, int, int]
 
@@ -84,7 +84,7 @@ def _variant(rng: np.random.Generator) -> int:
     return int(rng.integers(tx.FIELD_VARIANTS))
 
 
-def wood(rng: np.random.Generator, species: str | None = None) -> Material:
+def wood(rng: np.random.Generator, species: str | None = None) -> ProceduralMaterial:
     """A solid or veneered species of `WOODS` (drawn where None)."""
     name = species or str(rng.choice(list(WOODS)))
     dark, light, color = WOODS[name]
@@ -92,15 +92,15 @@ def wood(rng: np.random.Generator, species: str | None = None) -> Material:
     field = tx.varied(tx.wood_field(_variant(rng)), rng)
     image = tx.shade(field, tx.tinted(dark, min(change, 1.05)), tx.tinted(light, change if change <= 1 else 1.0))
     across = rng.uniform(0.26, 0.42)
-    return Material(image, (across, across * 2.4), "wood", color, name, 0.12)
+    return ProceduralMaterial(image, (across, across * 2.4), "wood", color, name, 0.12)
 
 
-def painted_wood(rng: np.random.Generator, color: str) -> Material:
+def painted_wood(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Wood under a coat of paint: the grain shows faintly."""
     base = tone(rng, color)
     field = 0.6 * tx.varied(tx.wood_field(_variant(rng)), rng) + 0.4
     image = tx.shade(field, tx.tinted(base, 0.84), tx.tinted(base, 1.03))
-    return Material(image, (0.4, 0.9), "painted wood", color, f"{color} painted wood", 0.15)
+    return ProceduralMaterial(image, (0.4, 0.9), "painted wood", color, f"{color} painted wood", 0.15)
 
 
 METALS: dict[str, tuple[Rgb, Rgb, str]] = {
@@ -113,42 +113,42 @@ METALS: dict[str, tuple[Rgb, Rgb, str]] = {
 }
 
 
-def metal(rng: np.random.Generator, finish: str | None = None) -> Material:
+def metal(rng: np.random.Generator, finish: str | None = None) -> ProceduralMaterial:
     """A brushed or polished metal of `METALS` (drawn where None)."""
     name = finish or str(rng.choice(list(METALS)))
     dark, light, color = METALS[name]
     image = tx.shade(tx.varied(tx.brushed_field(_variant(rng)), rng), dark, light)
-    return Material(image, (0.22, 0.5), "metal", color, name, 0.6)
+    return ProceduralMaterial(image, (0.22, 0.5), "metal", color, name, 0.6)
 
 
-def painted_metal(rng: np.random.Generator, color: str) -> Material:
+def painted_metal(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Powder-coated metal."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.93), tx.tinted(base, 1.02))
-    return Material(image, (0.3, 0.3), "metal", color, f"{color} metal", 0.3)
+    return ProceduralMaterial(image, (0.3, 0.3), "metal", color, f"{color} metal", 0.3)
 
 
-def plastic(rng: np.random.Generator, color: str) -> Material:
+def plastic(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Molded plastic: an almost even color."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.95), tx.tinted(base, 1.02))
-    return Material(image, (0.5, 0.5), "plastic", color, f"{color} plastic", 0.35)
+    return ProceduralMaterial(image, (0.5, 0.5), "plastic", color, f"{color} plastic", 0.35)
 
 
-def ceramic(rng: np.random.Generator, color: str) -> Material:
+def ceramic(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Glazed ceramic."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.9), tx.tinted(base, 1.06))
-    return Material(image, (0.16, 0.16), "ceramic", color, f"{color} ceramic", 0.4)
+    return ProceduralMaterial(image, (0.16, 0.16), "ceramic", color, f"{color} ceramic", 0.4)
 
 
-def marble(rng: np.random.Generator, color: str) -> Material:
+def marble(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Veined stone: "white", "black", "green" or any color word."""
     base = tone(rng, color)
     bright = sum(base) > 360
     vein = tx.tinted(base, 0.66) if bright else tx.tinted(base, 1.5)
     image = tx.shade(tx.varied(tx.marble_field(_variant(rng)), rng), vein, base)
-    return Material(image, (0.7, 0.7), "marble", color, f"{color} marble", 0.4)
+    return ProceduralMaterial(image, (0.7, 0.7), "marble", color, f"{color} marble", 0.4)
 
 
 LEATHERS: dict[str, Rgb] = {
@@ -165,26 +165,26 @@ LEATHERS: dict[str, Rgb] = {
 }
 
 
-def leather(rng: np.random.Generator, color: str | None = None) -> Material:
+def leather(rng: np.random.Generator, color: str | None = None) -> ProceduralMaterial:
     """A hide of `LEATHERS` (drawn where None)."""
     name = color or str(rng.choice(list(LEATHERS)))
     field = tx.varied(tx.leather_field(_variant(rng)), rng)
     base = LEATHERS[name]
     image = tx.shade(field, tx.tinted(base, 0.74), tx.tinted(base, 1.05))
-    return Material(image, (0.3, 0.3), "leather", name, f"{name} leather", 0.25)
+    return ProceduralMaterial(image, (0.3, 0.3), "leather", name, f"{name} leather", 0.25)
 
 
 WEAVES = ("plain", "twill", "melange", "boucle")
 
 
-def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> Material:
+def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> ProceduralMaterial:
     """Cloth: pattern "plain", "striped", "checked" or "dotted"; the second color suits the first."""
     weave = WEAVES[int(rng.integers(len(WEAVES)))] if pattern == "plain" else "plain"
     field = tx.varied(tx.cloth_field(weave, _variant(rng)), rng)
     base = tone(rng, color)
     if pattern == "plain":
         image = tx.cloth(field, base, 0.13 if weave == "boucle" else 0.15)
-        return Material(image, (0.16, 0.16), "fabric", color, f"{color} fabric", 0.02)
+        return ProceduralMaterial(image, (0.16, 0.16), "fabric", color, f"{color} fabric", 0.02)
     second = companion(rng, color, base)
     if pattern == "striped":
         layout = str(rng.choice(["even", "pin", "triple"]))
@@ -195,7 +195,7 @@ def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> Mate
     else:
         image = tx.spotted(field, base, second)
     span = float(rng.uniform(0.16, 0.3))
-    return Material(image, (span, span), "fabric", color, f"{pattern} {color} fabric", 0.02)
+    return ProceduralMaterial(image, (span, span), "fabric", color, f"{pattern} {color} fabric", 0.02)
 
 
 def companion(rng: np.random.Generator, color: str, base: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -207,8 +207,8 @@ def companion(rng: np.random.Generator, color: str, base: tuple[float, float, fl
     return tx.tinted(base, 1.45)
 
 
-def glass(rng: np.random.Generator, color: str) -> Material:
+def glass(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Opal glass, lit evenly; opaque, as a lamp's globe looks."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.98), tx.tinted(base, 1.1))
-    return Material(image, (0.3, 0.3), "glass", color, f"{color} glass", 0.5)
+    return ProceduralMaterial(image, (0.3, 0.3), "glass", color, f"{color} glass", 0.5)

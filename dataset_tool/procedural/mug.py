@@ -10,7 +10,7 @@ from dataset_tool.procedural import textures as tx
 from dataset_tool.procedural.choose import article, chance, pick, span
 from dataset_tool.procedural.materials import pick_color, tone
 from dataset_tool.procedural.primitives import loft, sweep
-from dataset_tool.procedural.shape import Array, Material, Part, ProceduralShape, grounded
+from dataset_tool.procedural.shape import Array, ProceduralMaterial, ProceduralPart, ProceduralShape, grounded
 
 SYNSET = "03797390"
 
@@ -94,7 +94,7 @@ def body_radius(plan: MugPlan, at: Array) -> Array:
     return np.asarray(plan.radius * _outline_share(plan, at) / widest * rounding)
 
 
-def _body(plan: MugPlan) -> tuple[Part, Array]:
+def _body(plan: MugPlan) -> tuple[ProceduralPart, Array]:
     """The hollow body and the distances along its profile [S]: outside upward, over the rim, inside downward."""
     at = np.concatenate([[0.0, 0.025, 0.06, 0.11], np.linspace(0.18, 0.985, 9)])
     outer = body_radius(plan, at)
@@ -123,7 +123,7 @@ def _body(plan: MugPlan) -> tuple[Part, Array]:
     return part, np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def _handle(plan: MugPlan) -> Part:
+def _handle(plan: MugPlan) -> ProceduralPart:
     """A bent bar whose ends stop inside the wall at +x, turned a little by the caller."""
     height, thick = plan.height, max(0.55 * plan.wall + 0.0022, 0.0042)
     top, low = 0.82 * height, (0.24 if plan.handle != "ring" else 0.4) * height
@@ -192,7 +192,7 @@ def _second_share(plan: MugPlan, height: Array, around: Array) -> Array:
 
 def glaze_material(
     rng: np.random.Generator, plan: MugPlan, distances: Array, inside: str, outside: str, second: str
-) -> Material:
+) -> ProceduralMaterial:
     """The body's texture: its rows run over the profile, its columns once around."""
     rows, columns = 192, 256
     total = float(distances[-1])
@@ -227,7 +227,7 @@ def glaze_material(
         near = (np.abs(along - rim) < 0.05 * (rim - start))[..., None] & (lip >= 0)
         image = np.where(near, other, image)
     circumference = 2 * np.pi * plan.radius
-    return Material(
+    return ProceduralMaterial(
         np.clip(image, 0, 255).astype(np.uint8), (circumference, total), "ceramic", outside, f"{outside} ceramic", 0.4
     )
 
@@ -244,10 +244,10 @@ def make_mug(rng: np.random.Generator) -> ProceduralShape:
     glaze = glaze_material(rng, plan, distances, inside, outside, second)
     color = tone(rng, second if plan.glaze in ("dipped", "banded") and chance(rng, 0.6) else outside)
     plain = tx.shade(tx.mottled_field(plan.variant % tx.FIELD_VARIANTS), tx.tinted(color, 0.93), tx.tinted(color, 1.03))
-    grip = Material(plain, (0.06, 0.06), "ceramic", outside, f"{outside} ceramic", 0.4)
+    grip = ProceduralMaterial(plain, (0.06, 0.06), "ceramic", outside, f"{outside} ceramic", 0.4)
     # u spans the mean ring, not the widest: the body's own columns decide it.
     girth = float(np.ptp(body.uvs[: (len(distances)) * 33, 0]))
-    glaze = Material(glaze.image, (girth, glaze.span[1]), glaze.kind, glaze.color, glaze.label, glaze.shine)
+    glaze = ProceduralMaterial(glaze.image, (girth, glaze.span[1]), glaze.kind, glaze.color, glaze.label, glaze.shine)
     decoration = {
         "dipped": f", dipped in {second}",
         "banded": f" and {second} bands",

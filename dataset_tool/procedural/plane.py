@@ -7,7 +7,7 @@ from dataset_tool.procedural.choose import article
 from dataset_tool.procedural.plane_paint import plane_materials
 from dataset_tool.procedural.plane_plan import PlanePlan, draw_plan
 from dataset_tool.procedural.primitives import ellipsoid, loft, sweep
-from dataset_tool.procedural.shape import Array, Part, ProceduralShape, with_mirror
+from dataset_tool.procedural.shape import Array, ProceduralPart, ProceduralShape, with_mirror
 
 SYNSET = "02691156"
 
@@ -31,7 +31,7 @@ def _axis(plan: PlanePlan, z: Array) -> Array:
     return np.asarray(plan.radius * (rise * behind**1.6 - 0.2 * ahead**2))
 
 
-def _fuselage(plan: PlanePlan) -> Part:
+def _fuselage(plan: PlanePlan) -> ProceduralPart:
     at = np.concatenate(
         [np.linspace(-0.5, 0.5 - plan.nose, 13)[:-1], 0.5 - plan.nose * (1 - np.sin(np.linspace(0, 1, 8) * np.pi / 2))]
     )
@@ -59,7 +59,7 @@ def airfoil(chord: float, thickness: float) -> Array:
 def surface(
     root: tuple[float, float, float], tip: tuple[float, float, float], chords: tuple[float, float],
     thickness: tuple[float, float], material: str, upright: bool = False,
-) -> Part:  # fmt: skip
+) -> ProceduralPart:  # fmt: skip
     """A wing, tail plane or fin between the sections at `root` and `tip` (points at mid-chord), its end rounded."""
     at = np.array([0.0, 0.34, 0.67, 0.94, 1.0])
     shrink = np.array([1.0, 1.0, 1.0, 1.0, 0.72])
@@ -75,7 +75,7 @@ def surface(
     return loft(np.stack(rings), material, anchor=0)
 
 
-def _wings(plan: PlanePlan) -> list[Part]:
+def _wings(plan: PlanePlan) -> list[ProceduralPart]:
     half, height = plan.radius, plan.wing_height * plan.radius * plan.squash
     run = plan.span - 0.4 * half
     lead = np.tan(plan.sweep) * run - (plan.root - plan.tip) / 2
@@ -112,7 +112,7 @@ def _wings(plan: PlanePlan) -> list[Part]:
     return with_mirror(parts)
 
 
-def _tail(plan: PlanePlan) -> list[Part]:
+def _tail(plan: PlanePlan) -> list[ProceduralPart]:
     back = -0.5 + 0.075
     base = float(_axis(plan, np.array(back)))
     top = base + float(fuselage_radius(plan, back)) * plan.squash
@@ -153,7 +153,7 @@ def _tail(plan: PlanePlan) -> list[Part]:
 
 def _tube(
     center: tuple[float, float, float], profile: list[tuple[float, float]], material: str, segments: int = 16
-) -> Part:
+) -> ProceduralPart:
     """A body of revolution along z: profile of (radius, z) about the center."""
     table = np.array(profile)
     circle = ol.superellipse(2, 2, 2.0, segments)
@@ -163,7 +163,7 @@ def _tube(
     return loft(np.stack([x, y, z], axis=-1), material, even_columns=True)
 
 
-def _propeller_parts(center: tuple[float, float, float], radius: float, blades: int) -> list[Part]:
+def _propeller_parts(center: tuple[float, float, float], radius: float, blades: int) -> list[ProceduralPart]:
     spinner = _tube(center, [(0.02, -0.02), (0.021, 0.0), (0.016, 0.02), (0.006, 0.034)], "accent", 12)
     parts = [spinner]
     for k in range(blades):
@@ -176,7 +176,7 @@ def _propeller_parts(center: tuple[float, float, float], radius: float, blades: 
     return parts
 
 
-def _nacelle(plan: PlanePlan, x: float, y: float, z: float, size: float) -> list[Part]:
+def _nacelle(plan: PlanePlan, x: float, y: float, z: float, size: float) -> list[ProceduralPart]:
     if plan.kind == "turboprop":
         body = _tube(
             (x, y, z),
@@ -193,7 +193,7 @@ def _nacelle(plan: PlanePlan, x: float, y: float, z: float, size: float) -> list
     ]
 
 
-def _engines(plan: PlanePlan) -> list[Part]:
+def _engines(plan: PlanePlan) -> list[ProceduralPart]:
     if plan.engines == "none":
         return []
     if plan.engines == "nose":
@@ -222,7 +222,7 @@ def _engines(plan: PlanePlan) -> list[Part]:
             reference=(0, 0, 1),
         )
         return with_mirror([*_nacelle(plan, x, y, z, size), pylon])
-    parts: list[Part] = []
+    parts: list[ProceduralPart] = []
     run = plan.span - 0.4 * plan.radius
     for share in (0.3, 0.58)[: plan.count // 2]:
         x = 0.3 * plan.radius + share * (plan.span - 0.3 * plan.radius)
@@ -241,7 +241,7 @@ def _engines(plan: PlanePlan) -> list[Part]:
     return with_mirror(parts)
 
 
-def _canopy(plan: PlanePlan) -> list[Part]:
+def _canopy(plan: PlanePlan) -> list[ProceduralPart]:
     """Cockpit glass: a bubble, or windows across the nose."""
     if plan.kind in ("fighter", "glider", "biplane"):
         z = 0.5 - plan.nose * (0.9 if plan.kind != "biplane" else 1.0) - (0.22 if plan.kind == "biplane" else 0.02)
@@ -258,7 +258,7 @@ def _canopy(plan: PlanePlan) -> list[Part]:
     return [ellipsoid((0, y, z), (0.86 * wide, 0.42 * wide, 0.42 * plan.nose), "glass", square=0.8, segments=16)]
 
 
-def _gear(plan: PlanePlan) -> list[Part]:
+def _gear(plan: PlanePlan) -> list[ProceduralPart]:
     if plan.gear == "none":
         return []
     low = -plan.radius * plan.squash
@@ -289,7 +289,7 @@ def _gear(plan: PlanePlan) -> list[Part]:
     return [*with_mirror([leg, wheel]), strut, small]
 
 
-def plane_parts(plan: PlanePlan) -> list[Part]:
+def plane_parts(plan: PlanePlan) -> list[ProceduralPart]:
     """The plan as closed parts that touch one another, in flight or on its wheels, lowest point at y = 0."""
     parts = [_fuselage(plan), *_wings(plan), *_tail(plan), *_engines(plan), *_canopy(plan), *_gear(plan)]
     points = np.concatenate([part.vertices for part in parts])

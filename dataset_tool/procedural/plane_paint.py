@@ -7,7 +7,7 @@ from dataset_tool.procedural import textures as tx
 from dataset_tool.procedural.car_paint import PAINTS
 from dataset_tool.procedural.choose import chance, pick
 from dataset_tool.procedural.plane_plan import PlanePlan
-from dataset_tool.procedural.shape import Array, Material, Part
+from dataset_tool.procedural.shape import Array, ProceduralMaterial, ProceduralPart
 
 
 def livery_image(rng: np.random.Generator, plan: PlanePlan, base: Array, second: Array, third: Array) -> Array:
@@ -43,7 +43,9 @@ def livery_image(rng: np.random.Generator, plan: PlanePlan, base: Array, second:
     return np.clip(image * (0.97 + 0.05 * rng.random((rows, columns, 1))), 0, 255)
 
 
-def plane_materials(rng: np.random.Generator, plan: PlanePlan, fuselage: Part) -> tuple[dict[str, Material], str, str]:
+def plane_materials(
+    rng: np.random.Generator, plan: PlanePlan, fuselage: ProceduralPart
+) -> tuple[dict[str, ProceduralMaterial], str, str]:
     """Materials by part name, and the two main color words."""
     military = plan.kind == "fighter"
     light = {"white": 6.0, "silver": 2.0, "cream": 1.0, "gray": 0.6, "yellow": 0.7, "red": 0.7, "sky blue": 0.5}
@@ -70,12 +72,12 @@ def plane_materials(rng: np.random.Generator, plan: PlanePlan, fuselage: Part) -
     girth = float(np.ptp(fuselage.uvs[:, 0]))
     # The fuselage has u = 0 on its back, the image has its first column on the belly.
     livery = np.roll(livery_image(rng, plan, *rgb).astype(np.uint8), 64, axis=1)
-    body = Material(livery, (girth, _length(fuselage)), "paint", first, f"{first} paint", 0.4)
+    body = ProceduralMaterial(livery, (girth, _length(fuselage)), "paint", first, f"{first} paint", 0.4)
     wing_word = second if plan.livery in ("belly", "plain") and chance(rng, 0.35) else first
     if plan.livery == "camouflage":
         tile = tx.spectrum_noise(9400 + plan.variant % 12, 128, 128, (30, 30), 2.4)[..., None]
         image = np.where(tile > 0.35, rgb[1], np.where(tile < -0.75, rgb[2], rgb[0])).astype(np.uint8)
-        wing = Material(image, (0.5, 0.5), "paint", first, f"{first} paint", 0.3)
+        wing = ProceduralMaterial(image, (0.5, 0.5), "paint", first, f"{first} paint", 0.3)
     else:
         wing = _even(rng, PAINTS[wing_word], wing_word)
     fin_word = second if plan.livery in ("cheatline", "tail", "bands", "diagonal", "belly") else first
@@ -93,12 +95,12 @@ def plane_materials(rng: np.random.Generator, plan: PlanePlan, fuselage: Part) -
     return materials, first, second
 
 
-def _length(fuselage: Part) -> float:
+def _length(fuselage: ProceduralPart) -> float:
     """How far the unrolled bands of the fuselage run along v."""
     return float(fuselage.uvs[: 25 * 20, 1].max())
 
 
-def _even(rng: np.random.Generator, color: tuple[int, int, int], word: str) -> Material:
+def _even(rng: np.random.Generator, color: tuple[int, int, int], word: str) -> ProceduralMaterial:
     field = tx.varied(tx.mottled_field(int(rng.integers(tx.FIELD_VARIANTS))), rng)
     image = tx.shade(field, tx.tinted(color, 0.95), tx.tinted(color, 1.03))
-    return Material(image, (0.4, 0.4), "paint", word, f"{word} paint", 0.4)
+    return ProceduralMaterial(image, (0.4, 0.4), "paint", word, f"{word} paint", 0.4)

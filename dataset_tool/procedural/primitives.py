@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dataset_tool.procedural.outlines import inset
-from dataset_tool.procedural.shape import Array, Indices, Part
+from dataset_tool.procedural.shape import Array, Indices, ProceduralPart
 
 Height = Callable[[Array, Array], Array]
 
@@ -66,7 +66,7 @@ def loft(
     anchor: int | None = None,
     grain_around: bool = False,
     even_columns: bool = False,
-) -> Part:
+) -> ProceduralPart:
     """The closed surface through rings [S, K, 3].
 
     planar: how many bands at the start and at the end are mapped flat onto `axes` (two unit vectors [3]; found from
@@ -98,13 +98,13 @@ def loft(
     if not closed:
         _map_planar(rings, planar, axes, faces[0], uvs, uv_faces)
         _close_ends(rings, tips, axes, caps, vertices, faces, uvs, uv_faces)
-    part = Part(
+    part = ProceduralPart(
         np.concatenate(vertices), np.concatenate(faces), np.concatenate(uvs), np.concatenate(uv_faces), material
     )
     if part.volume() >= 0:
         return part
     flip = [np.ascontiguousarray(table[:, ::-1]) for table in (part.faces, part.uv_faces)]
-    return Part(part.vertices, flip[0], part.uvs, flip[1], material)
+    return ProceduralPart(part.vertices, flip[0], part.uvs, flip[1], material)
 
 
 def _map_planar(
@@ -165,7 +165,7 @@ def slab(
     crown: float = 0.0,
     lift: Height | None = None,
     grain: str = "z",
-) -> Part:
+) -> ProceduralPart:
     """A plate or cushion over an outline [K, 2] (x, z), star-shaped about its centroid, from y = base up.
 
     bevel: radius of the top edge (at most the thickness less the bottom's), meters; bottom_bevel: of the lower edge.
@@ -232,7 +232,7 @@ def sweep(
     reference: Sequence[float] | None = None,
     end: str = "bevel",
     bevel: float = 0.004,
-) -> Part:
+) -> ProceduralPart:
     """A bar or tube along path [P, 3].
 
     half_sizes: a radius, the pair (half side, half normal), or those pairs [P, 2] along the path, meters.
@@ -266,7 +266,7 @@ def _section_rings(path: Array, half: Array, side: Array, normal: Array, section
     return path[:, None] + across + section[None, :, 1:] * half[:, None, 1:] * normal[:, None]
 
 
-def ring_tube(path: Array, radius: float, section: Array, material: str, reference: Sequence[float]) -> Part:
+def ring_tube(path: Array, radius: float, section: Array, material: str, reference: Sequence[float]) -> ProceduralPart:
     """A closed hoop along path [P, 3] (its last point is not repeated); `reference` is normal to its plane."""
     tangent = unit(np.roll(path, -1, axis=0) - np.roll(path, 1, axis=0))
     side = unit(np.broadcast_to(np.asarray(reference, float), tangent.shape).astype(float))
@@ -281,7 +281,7 @@ def lathe(
     center: tuple[float, float] = (0.0, 0.0),
     segments: int = 20,
     flat_bands: tuple[int, int] = (0, 0),
-) -> Part:
+) -> ProceduralPart:
     """A surface of revolution about the vertical through `center` (x, z); profile [S, 2] of (radius > 0, y).
 
     flat_bands: how many bands at the start and at the end are mapped flat (plates, discs).
@@ -296,9 +296,9 @@ def lathe(
     return loft(rings, material, planar=flat_bands, axes=axes, even_columns=True)
 
 
-def sheet(
+def bent_plate(
     middle: Array, thickness: float | Array, material: str, *, end_reach: float = 0.7, flip_grain: bool = False
-) -> Part:
+) -> ProceduralPart:
     """A bent plate of the middle surface [R, C, 3] with soft edges; thickness in meters, a number or [R, C].
 
     end_reach: how far the first and the last edge bulge, in half thicknesses (less where the outline is rounded).
@@ -326,12 +326,12 @@ def sheet(
     part = loft(np.concatenate([caps[0][None], rings, caps[1][None]]), material, caps="strip", anchor=columns // 2)
     if not flip_grain:
         return part
-    return Part(part.vertices, part.faces, part.uvs[:, ::-1].copy(), part.uv_faces, material)
+    return ProceduralPart(part.vertices, part.faces, part.uvs[:, ::-1].copy(), part.uv_faces, material)
 
 
 def ellipsoid(
     center: Sequence[float], half: Sequence[float], material: str, *, square: float = 1.0, segments: int = 20
-) -> Part:
+) -> ProceduralPart:
     """A superellipsoid: square = 1 is an ellipsoid, towards 0.3 a rounded block; half sizes [3] in meters."""
     around = np.arange(segments) * (2 * np.pi / segments)
     tilt = np.linspace(-np.pi / 2, np.pi / 2, max(segments // 2, 6) + 1)[1:-1]

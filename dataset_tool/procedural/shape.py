@@ -16,7 +16,7 @@ Indices = NDArray[np.int32]
 
 
 @dataclass(frozen=True)
-class Part:
+class ProceduralPart:
     """One closed, outward-wound surface.
 
     vertices: [V, 3] meters. faces: [F, 3] into vertices. uvs: [U, 2] meters, v along the grain.
@@ -29,11 +29,11 @@ class Part:
     uv_faces: Indices
     material: str
 
-    def moved(self, offset: Sequence[float] | Array) -> "Part":
+    def moved(self, offset: Sequence[float] | Array) -> "ProceduralPart":
         """The part shifted by `offset` (x, y, z) meters."""
         return replace(self, vertices=self.vertices + np.asarray(offset, float))
 
-    def mirrored(self) -> "Part":
+    def mirrored(self) -> "ProceduralPart":
         """The part on the other side of the plane x = 0, still outward-wound."""
         return replace(
             self,
@@ -42,7 +42,9 @@ class Part:
             uv_faces=np.ascontiguousarray(self.uv_faces[:, ::-1]),
         )
 
-    def rotated(self, angle_rad: float, axis: int = 1, pivot: Sequence[float] | Array = (0.0, 0.0, 0.0)) -> "Part":
+    def rotated(
+        self, angle_rad: float, axis: int = 1, pivot: Sequence[float] | Array = (0.0, 0.0, 0.0)
+    ) -> "ProceduralPart":
         """The part turned counter-clockwise about the coordinate `axis` (0, 1, 2) through `pivot`."""
         cos, sin = np.cos(angle_rad), np.sin(angle_rad)
         matrix = np.eye(3)
@@ -51,7 +53,7 @@ class Part:
         center = np.asarray(pivot, float)
         return replace(self, vertices=(self.vertices - center) @ matrix.T + center)
 
-    def painted(self, material: str) -> "Part":
+    def painted(self, material: str) -> "ProceduralPart":
         """The same part of another material."""
         return replace(self, material=material)
 
@@ -71,7 +73,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Material:
+class ProceduralMaterial:
     """A surface: its image, the meters that the image spans, and the words for it.
 
     image: [H, W, 3] uint8 sRGB, tileable. span: meters covered by the image's (width, height).
@@ -94,8 +96,8 @@ class ProceduralShape:
     category: str
     synset: str
     class_name: str
-    parts: tuple[Part, ...]
-    materials: dict[str, Material]
+    parts: tuple[ProceduralPart, ...]
+    materials: dict[str, ProceduralMaterial]
     caption: str
     attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
 
@@ -117,13 +119,13 @@ class ProceduralShape:
         return digest.hexdigest()
 
 
-def with_mirror(parts: Iterable[Part]) -> list[Part]:
+def with_mirror(parts: Iterable[ProceduralPart]) -> list[ProceduralPart]:
     """The parts and their images on the other side of x = 0."""
     parts = list(parts)
     return parts + [part.mirrored() for part in parts]
 
 
-def grounded(parts: Sequence[Part]) -> list[Part]:
+def grounded(parts: Sequence[ProceduralPart]) -> list[ProceduralPart]:
     """The parts moved so that the lowest point stands on y = 0 and the x and z extents are centered."""
     points = np.concatenate([part.vertices for part in parts])
     low, high = points.min(axis=0), points.max(axis=0)
@@ -132,6 +134,6 @@ def grounded(parts: Sequence[Part]) -> list[Part]:
     return [part.moved(offset) for part in parts]
 
 
-def scattered_uvs(parts: Sequence[Part], rng: np.random.Generator) -> list[Part]:
+def scattered_uvs(parts: Sequence[ProceduralPart], rng: np.random.Generator) -> list[ProceduralPart]:
     """The parts with texture coordinates shifted at random: neighbors then show different stretches of the grain."""
     return [replace(part, uvs=part.uvs + rng.uniform(0, 1, 2)) for part in parts]

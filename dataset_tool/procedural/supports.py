@@ -4,7 +4,7 @@ import numpy as np
 
 from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural.primitives import ellipsoid, lathe, sweep
-from dataset_tool.procedural.shape import Array, Part
+from dataset_tool.procedural.shape import Array, ProceduralPart
 
 TURNINGS = (
     # (share of the height from the floor, radius over the leg's half thickness)
@@ -19,13 +19,15 @@ def bar_section(round_bars: bool) -> Array:
     return ol.round_section(10) if round_bars else ol.box_section(0.22, 2)
 
 
-def straight_leg(foot: Array, top: Array, half: float, taper: float, round_bars: bool, material: str = "frame") -> Part:
+def straight_leg(
+    foot: Array, top: Array, half: float, taper: float, round_bars: bool, material: str = "frame"
+) -> ProceduralPart:
     """A leg between two points [3], `half` thick at the top and `taper` times that at the foot."""
     sizes = np.array([[half * taper] * 2, [half] * 2])
     return sweep(np.stack([foot, top]), sizes, bar_section(round_bars), material, reference=(1, 0, 0))
 
 
-def turned_leg(foot: Array, top: Array, half: float, turning: int, material: str = "frame") -> Part:
+def turned_leg(foot: Array, top: Array, half: float, turning: int, material: str = "frame") -> ProceduralPart:
     """A leg turned on a lathe after one of `TURNINGS` (taken modulo their number)."""
     table = np.array(TURNINGS[turning % len(TURNINGS)])
     at = np.linspace(0, 1, 18)
@@ -34,7 +36,7 @@ def turned_leg(foot: Array, top: Array, half: float, turning: int, material: str
     return sweep(path, np.stack([radii, radii], axis=1), ol.round_section(12), material, reference=(1, 0, 0))
 
 
-def trumpet_base(reach: float, radius: float, top: float, edge: float, power: float = 3.2) -> list[Part]:
+def trumpet_base(reach: float, radius: float, top: float, edge: float, power: float = 3.2) -> list[ProceduralPart]:
     """One surface that flares from a column of `radius` to a foot of `reach`, `edge` thick at its rim."""
     flare = np.linspace(0, 1, 9)
     curve = radius * 1.1 + (reach - radius * 1.1) * (1 - flare) ** power
@@ -43,7 +45,7 @@ def trumpet_base(reach: float, radius: float, top: float, edge: float, power: fl
     return [lathe(profile, "frame", segments=24, flat_bands=(1, 0))]
 
 
-def disc_base(reach: float, radius: float, top: float, edge: float) -> list[Part]:
+def disc_base(reach: float, radius: float, top: float, edge: float) -> list[ProceduralPart]:
     """A flat disc with a stepped column up to `top`."""
     plate = [
         (reach - 0.006, 0.0),
@@ -56,7 +58,7 @@ def disc_base(reach: float, radius: float, top: float, edge: float) -> list[Part
     return [lathe(plate, "frame", segments=24, flat_bands=(1, 2)), lathe(column, "frame", segments=14)]
 
 
-def star_base(reach: float, radius: float, top: float, thin: float, count: int, wheels: bool) -> list[Part]:
+def star_base(reach: float, radius: float, top: float, thin: float, count: int, wheels: bool) -> list[ProceduralPart]:
     """A column on `count` feet `thin` thick, with castors of material "accent" where it rolls."""
     foot = 0.05 if wheels else thin * 0.5
     arm_height = foot + (0.6 * thin if wheels else 0)

@@ -8,7 +8,15 @@ from dataset_tool.procedural import materials as mt
 from dataset_tool.procedural import outlines as ol
 from dataset_tool.procedural.choose import article, chance, pick
 from dataset_tool.procedural.primitives import ellipsoid, lathe, slab, sweep
-from dataset_tool.procedural.shape import Array, Material, Part, ProceduralShape, grounded, scattered_uvs, with_mirror
+from dataset_tool.procedural.shape import (
+    Array,
+    ProceduralMaterial,
+    ProceduralPart,
+    ProceduralShape,
+    grounded,
+    scattered_uvs,
+    with_mirror,
+)
 from dataset_tool.procedural.supports import disc_base, star_base, straight_leg, trumpet_base, turned_leg
 from dataset_tool.procedural.table_plan import FOUR_LEGGED, TablePlan, draw_plan
 
@@ -38,7 +46,7 @@ def _corner(plan: TablePlan) -> tuple[float, float]:
     return plan.width / 2 - inset, plan.depth / 2 - max(inset, plan.bar / 2 + 0.006)
 
 
-def _four(plan: TablePlan) -> list[Part]:
+def _four(plan: TablePlan) -> list[ProceduralPart]:
     x, z = _corner(plan)
     run = plan.under * np.tan(plan.splay) * 0.7
     top, foot = np.array([x, plan.under + 0.008, z]), np.array([x + run, 0, z + run])
@@ -51,7 +59,7 @@ def _four(plan: TablePlan) -> list[Part]:
     return with_mirror(pair)
 
 
-def _frames(plan: TablePlan) -> list[Part]:
+def _frames(plan: TablePlan) -> list[ProceduralPart]:
     """A closed or open loop of bar at either end, with a beam between them under the top."""
     x, z = _corner(plan)
     half = plan.bar * 0.42
@@ -66,7 +74,7 @@ def _frames(plan: TablePlan) -> list[Part]:
     return [*with_mirror([loop, rail]), beam]
 
 
-def _panels(plan: TablePlan) -> list[Part]:
+def _panels(plan: TablePlan) -> list[ProceduralPart]:
     """Two solid sides and a back board, or a waterfall of boards as thick as the top."""
     thickness = max(plan.thickness, plan.thin)
     x = plan.width / 2 - thickness / 2 - 0.3 * plan.overhang
@@ -76,14 +84,14 @@ def _panels(plan: TablePlan) -> list[Part]:
     return [*with_mirror([side]), board.moved((0, 0, -0.3 * plan.depth))]
 
 
-def _trestle(plan: TablePlan) -> list[Part]:
+def _trestle(plan: TablePlan) -> list[ProceduralPart]:
     """Two trestles (A or T shaped) and a beam."""
     x = plan.width / 2 - 0.16 * plan.width
     half = plan.bar * 0.5
     reach = plan.depth * 0.4
     section = ol.box_section(0.2, 2)
 
-    def bar(start: tuple[float, float, float], stop: tuple[float, float, float]) -> Part:
+    def bar(start: tuple[float, float, float], stop: tuple[float, float, float]) -> ProceduralPart:
         return sweep(ol.line(start, stop), half, section, "frame", reference=(1, 0, 0))
 
     if plan.variant % 2:
@@ -103,7 +111,7 @@ def _trestle(plan: TablePlan) -> list[Part]:
     return [*with_mirror(side), beam]
 
 
-def _crossed(plan: TablePlan) -> list[Part]:
+def _crossed(plan: TablePlan) -> list[ProceduralPart]:
     """An X at either end, tied by a beam where the bars cross."""
     x, z = _corner(plan)
     x -= 0.06 * plan.width
@@ -124,7 +132,7 @@ def _crossed(plan: TablePlan) -> list[Part]:
     return [*with_mirror(bars), beam]
 
 
-def _tripod(plan: TablePlan) -> list[Part]:
+def _tripod(plan: TablePlan) -> list[ProceduralPart]:
     count, reach = 3, 0.27 * plan.width
     run = plan.under * np.tan(plan.splay)
     legs = []
@@ -136,7 +144,7 @@ def _tripod(plan: TablePlan) -> list[Part]:
     return legs
 
 
-def _drum(plan: TablePlan) -> list[Part]:
+def _drum(plan: TablePlan) -> list[ProceduralPart]:
     """A solid of revolution: barrel, hourglass or cone."""
     shapes = ((1.0, 1.12, 1.12, 1.0), (1.0, 0.72, 0.6, 0.85), (1.0, 0.86, 0.72, 0.6), (0.7, 0.85, 0.95, 1.0))
     share = np.array(shapes[plan.variant % 4])
@@ -146,7 +154,7 @@ def _drum(plan: TablePlan) -> list[Part]:
     return [lathe(profile, "frame", segments=24, flat_bands=(1, 0))]
 
 
-def _pedestal(plan: TablePlan) -> list[Part]:
+def _pedestal(plan: TablePlan) -> list[ProceduralPart]:
     reach, radius, edge = 0.33 * plan.width, 0.75 * plan.bar, max(0.55 * plan.thin, 0.016)
     top = plan.under + 0.004
     if plan.legs == "trumpet":
@@ -156,7 +164,7 @@ def _pedestal(plan: TablePlan) -> list[Part]:
     return star_base(reach * 1.1, radius, top, 1.25 * plan.thin, 3 + plan.variant % 3, False)
 
 
-def _apron(plan: TablePlan) -> list[Part]:
+def _apron(plan: TablePlan) -> list[ProceduralPart]:
     """The frame under the top, with drawer fronts and knobs where the plan has drawers."""
     if plan.apron <= 0:
         return []
@@ -186,7 +194,7 @@ def _apron(plan: TablePlan) -> list[Part]:
     return parts
 
 
-_BASES: dict[str, Callable[[TablePlan], list[Part]]] = {
+_BASES: dict[str, Callable[[TablePlan], list[ProceduralPart]]] = {
     **dict.fromkeys(FOUR_LEGGED, _four),
     **dict.fromkeys(("disc", "trumpet", "star"), _pedestal),
     "frame": _frames,
@@ -198,7 +206,7 @@ _BASES: dict[str, Callable[[TablePlan], list[Part]]] = {
 }
 
 
-def table_parts(plan: TablePlan) -> list[Part]:
+def table_parts(plan: TablePlan) -> list[ProceduralPart]:
     """The plan as closed parts that touch one another, standing on y = 0."""
     grain = "x" if plan.width >= plan.depth * 1.02 else "z"
     bevel = min(plan.edge, plan.thickness * 0.4)
@@ -217,7 +225,7 @@ def table_parts(plan: TablePlan) -> list[Part]:
     return grounded(parts)
 
 
-def table_materials(rng: np.random.Generator, plan: TablePlan) -> dict[str, Material]:
+def table_materials(rng: np.random.Generator, plan: TablePlan) -> dict[str, ProceduralMaterial]:
     """Materials of "top", "frame", "drawer" and "accent"."""
     metallic = {"frame": 0.7, "disc": 0.7, "star": 0.5, "trumpet": 0.75, "cross": 0.4, "tripod": 0.3}.get(
         plan.legs, 0.12

@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from dataset_tool.procedural.categories import CATEGORIES, SYNSETS, VERSION, check_category, make_shape, shape_id
-from dataset_tool.procedural.shape import Array, Indices, Part, ProceduralShape
+from dataset_tool.procedural.categories import SYNSETS, VERSION, check_category, make_shape, shape_id
+from dataset_tool.procedural.shape import Array, Indices, ProceduralPart, ProceduralShape
 from torch_utils.errors import UserError
 
 MARKER = "procedural.json"
@@ -96,11 +96,11 @@ def _save_textures(shape: ProceduralShape, folder: Path) -> dict[str, str]:
     return {key: names[id(material.image)] for key, material in shape.materials.items()}
 
 
-def _vertex_mean(parts: tuple[Part, ...]) -> Array:
+def _vertex_mean(parts: tuple[ProceduralPart, ...]) -> Array:
     return np.concatenate([part.vertices for part in parts]).mean(axis=0)
 
 
-def write_shape(shape: ProceduralShape, folder: Path, source: dict[str, str | int]) -> None:
+def write_shape_folder(shape: ProceduralShape, folder: Path, source: dict[str, str | int]) -> None:
     """Writes one shape as `folder` (its last name is the id), all or nothing. source: goes into meta.json."""
     partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
@@ -194,7 +194,7 @@ def _write_task(task: _Task) -> int:
     }
     shape = make_shape(task.category, task.seed, task.index)
     try:
-        write_shape(shape, task.folder, source)
+        write_shape_folder(shape, task.folder, source)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise UserError(f"{task.folder}: cannot be written ({reason}); make room or give another --out") from error
@@ -240,6 +240,3 @@ def write_shapes(
         done += 1
         report(done, count)
     return WriteSummary(written=len(missing), kept=count - len(missing), folder=folder)
-
-
-__all__ = ["CATEGORIES", "MARKER", "WriteSummary", "write_shape", "write_shapes"]

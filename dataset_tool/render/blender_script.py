@@ -121,7 +121,7 @@ def build_material(part, has_colors, folder, images, shading):
     tree = material.node_tree
     tree.nodes.clear()
     color, alpha = rgb(tree, part["factor"]), value(tree, part["factor"][3])
-    sources = [texture(tree, part, folder, images)] if part["image"] else []
+    sources = [texture_sockets(tree, part, folder, images)] if part["image"] else []
     if has_colors:
         node = tree.nodes.new("ShaderNodeAttribute")
         node.attribute_name = "color"
@@ -189,7 +189,7 @@ def multiply_colors(tree, first, second):
     return next(socket for socket in node.outputs if socket.type == "RGBA")
 
 
-def texture(tree, part, folder, images):
+def texture_sockets(tree, part, folder, images):
     """Color and alpha sockets of a part's image."""
     if part["image"] not in images:
         image = bpy.data.images.load(str(folder / part["image"]))
@@ -223,7 +223,7 @@ def wrapped_coordinates(tree, wraps, size):
     return join.outputs[0]
 
 
-def render_views(scene, job, folder):
+def render_poses(scene, job, folder):
     """Every pose to a PNG; returns the seconds of each."""
     camera = bpy.data.cameras.new("camera")
     camera.sensor_fit, camera.sensor_width = "HORIZONTAL", SENSOR_MM
@@ -272,7 +272,7 @@ def main(folder):
     with np.load(folder / "parts.npz") as arrays:
         for index, part in enumerate(job["parts"]):
             build_part(scene, index, part, arrays, folder, images, job["shading"])
-    seconds = render_views(scene, job, folder)
+    seconds = render_poses(scene, job, folder)
     result = {"version": bpy.app.version_string, "seconds": seconds}
     (folder / "result.json").write_text(json.dumps(result))
 

@@ -16,7 +16,7 @@ from dataset_tool.format.splits import hash_splits
 from dataset_tool.format.storage import FolderStorage
 from dataset_tool.format.writer import content_hash, shape_folder, write_header
 from dataset_tool.render.render_shape import RenderSettings, ShapeReport, run_shape
-from dataset_tool.sources.find_shapes import ShapeSource
+from dataset_tool.sources.find_shapes import ShapeFile
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
 from torch_utils.process import keep_freed_memory
@@ -41,7 +41,7 @@ class RenderResult:
 
 
 def render_dataset(
-    sources: Sequence[ShapeSource],
+    sources: Sequence[ShapeFile],
     root: Path,
     settings: RenderSettings,
     *,
@@ -137,7 +137,7 @@ def _brief(value: Any) -> str:
     return str(value)
 
 
-def finish(root: Path, sources: Sequence[ShapeSource] = ()) -> Header:
+def finish(root: Path, sources: Sequence[ShapeFile] = ()) -> Header:
     """Write splits, classes and the content hash of the shapes that are there.
 
     The shapes are listed again after writing: where another shard added some meanwhile, all is written again.
@@ -168,7 +168,7 @@ def finish(root: Path, sources: Sequence[ShapeSource] = ()) -> Header:
 
 
 def _classes(
-    known: dict[str, ShapeSource], shape_ids: Sequence[str], old: Header
+    known: dict[str, ShapeFile], shape_ids: Sequence[str], old: Header
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     """Class names and labels where every shape has a class and there are at least two."""
     names = {i: known[i].class_name if i in known else _old_class(old, i) for i in shape_ids}
@@ -183,9 +183,7 @@ def _old_class(old: Header, shape_id: str) -> str:
     return old.classes[old.labels[shape_id]] if shape_id in old.labels else ""
 
 
-def _in_this_process(
-    todo: Sequence[ShapeSource], settings: RenderSettings, root: Path, _: int
-) -> Iterator[ShapeReport]:
+def _in_this_process(todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, _: int) -> Iterator[ShapeReport]:
     for source in todo:
         yield run_shape(source, settings, root)
 
@@ -198,12 +196,12 @@ def _start_worker() -> None:
 
 
 def _in_processes(
-    todo: Sequence[ShapeSource], settings: RenderSettings, root: Path, workers: int
+    todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int
 ) -> Iterator[ShapeReport]:
     """Reports in the order in which shapes finish. A shape on which a process dies is tried alone, once; what such a
     process had finished is then read from its folder.
     """
-    suspects: list[ShapeSource] = []
+    suspects: list[ShapeFile] = []
     rest = list(todo)
     while rest:
         done: set[str] = set()
@@ -232,11 +230,11 @@ def _context() -> multiprocessing.context.BaseContext:
 
 
 def _pool(
-    todo: Sequence[ShapeSource], settings: RenderSettings, root: Path, workers: int, running: list[ShapeSource]
+    todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int, running: list[ShapeFile]
 ) -> Iterator[ShapeReport]:
     """Render in `workers` processes; on BrokenProcessPool `running` gains the shapes that were under way."""
     pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker)
-    pending: dict[Future[ShapeReport], ShapeSource] = {}
+    pending: dict[Future[ShapeReport], ShapeFile] = {}
     queue = iter(todo)
     try:
         # A few shapes ahead of the workers: the first starts at once, however many there are.
@@ -258,7 +256,7 @@ def _pool(
 
 
 def _results(
-    finished: set[Future[ShapeReport]], pending: dict[Future[ShapeReport], ShapeSource]
+    finished: set[Future[ShapeReport]], pending: dict[Future[ShapeReport], ShapeFile]
 ) -> Iterator[ShapeReport]:
     for future in finished:
         report = future.result()

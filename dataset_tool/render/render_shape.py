@@ -14,7 +14,7 @@ from dataset_tool.format.writer import ShapeRecord, shape_folder, write_shape
 from dataset_tool.render.blender import SAMPLES, blender_views, find_blender
 from dataset_tool.render.framing import fitting_scale
 from dataset_tool.render.points import geometry_hash, surface_points
-from dataset_tool.sources.find_shapes import ShapeSource
+from dataset_tool.sources.find_shapes import ShapeFile
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
@@ -22,7 +22,7 @@ from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from rendering.lighting import LightName, Shading
 from rendering.textured.scene import build_scene
-from rendering.textured.views import Views, render_views
+from rendering.textured.views import RenderedViews, render_views
 from torch_utils.errors import UserError
 from torch_utils.seeding import sample_rng
 
@@ -99,7 +99,7 @@ def shape_seed(seed: int, shape_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{shape_id}".encode()).digest()[:8], "big")
 
 
-def run_shape(source: ShapeSource, settings: RenderSettings, root: Path) -> ShapeReport:
+def run_shape(source: ShapeFile, settings: RenderSettings, root: Path) -> ShapeReport:
     """Render one shape into the dataset at `root`. A mistake in its files is reported, never raised."""
     if (folder := shape_folder(root, source.id)).is_dir():
         # By a process that died before it could say so: what it would have said stands in the folder.
@@ -127,7 +127,7 @@ def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
     return (*mesh.warnings, *missing)
 
 
-def render_shape(source: ShapeSource, settings: RenderSettings) -> tuple[ShapeRecord, SourceMesh]:
+def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeRecord, SourceMesh]:
     """The record of one shape, and its mesh in world units. Depends on the file and the settings alone."""
     read = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
     scale = settings.scale
@@ -146,7 +146,7 @@ def render_shape(source: ShapeSource, settings: RenderSettings) -> tuple[ShapeRe
     return record, mesh
 
 
-def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> Views:
+def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> RenderedViews:
     if settings.renderer == "blender":
         views = blender_views(
             mesh,
@@ -158,7 +158,7 @@ def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> Vie
             samples=settings.samples,
             device=settings.device,
         )
-        return Views(views.images)
+        return RenderedViews(views.images)
     return render_views(
         build_scene(mesh),
         cameras,
@@ -173,7 +173,7 @@ def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> Vie
     )
 
 
-def _meta(source: ShapeSource, mesh: SourceMesh, source_to_world: np.ndarray, scale: float) -> dict[str, Any]:
+def _meta(source: ShapeFile, mesh: SourceMesh, source_to_world: np.ndarray, scale: float) -> dict[str, Any]:
     return {
         "id": source.id,
         "caption": source.caption,
@@ -192,7 +192,7 @@ def _meta(source: ShapeSource, mesh: SourceMesh, source_to_world: np.ndarray, sc
     }
 
 
-def _extras(views: Views, extras: tuple[Extra, ...]) -> Mapping[str, Mapping[str, np.ndarray]]:
+def _extras(views: RenderedViews, extras: tuple[Extra, ...]) -> Mapping[str, Mapping[str, np.ndarray]]:
     files: dict[str, dict[str, np.ndarray]] = {}
     if "depth" in extras and views.depth is not None:
         files["depth.npz"] = {"depth": views.depth}

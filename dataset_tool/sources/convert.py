@@ -26,7 +26,7 @@ from dataset_tool.format.writer import content_hash, new_shape, write_header
 from dataset_tool.sources.find_shapes import clean_id
 from dataset_tool.sources.orientation import orientation
 from rendering.camera import Cameras, fov_from_sensor
-from rendering.camera_distribution import CameraDistribution, Distribution
+from rendering.camera_distribution import CameraDistribution, ScalarDistribution
 from torch_utils.errors import UserError
 
 Layout = Literal["get3d", "nerf", "eg3d"]
@@ -120,16 +120,18 @@ def detect(root: Path) -> Layout:
 def estimate_camera_distribution(cameras: Cameras, name: str) -> CameraDistribution:
     """A distribution that covers the cameras: all azimuths; elevation, radius and field of view in between."""
 
-    def span(values: torch.Tensor) -> Distribution:
+    def span(values: torch.Tensor) -> ScalarDistribution:
         low, high = float(values.min()), float(values.max())
         return (
-            Distribution(fixed=low) if high - low < 1e-3 * max(abs(high), 1e-6) else Distribution(uniform=(low, high))
+            ScalarDistribution(fixed=low)
+            if high - low < 1e-3 * max(abs(high), 1e-6)
+            else ScalarDistribution(uniform=(low, high))
         )
 
     radius = cameras.position().norm(dim=1)
     return CameraDistribution(
         name=name,
-        azimuth_deg=Distribution(uniform=(0, 360)),
+        azimuth_deg=ScalarDistribution(uniform=(0, 360)),
         elevation_deg=span(cameras.elevation_rad().rad2deg()),
         radius=span(radius),
         fov_y_deg=span(2 * torch.atan(1 / cameras.focal[:, 1]).rad2deg()),

@@ -27,7 +27,7 @@ IGNORED_FOLDERS = ("__MACOSX", "node_modules")
 
 
 @dataclass(frozen=True)
-class ShapeSource:
+class ShapeFile:
     """One shape to render.
 
     id: unique within the source, letters, digits, dot, dash, underscore. path: the mesh file. root: the source folder,
@@ -58,7 +58,7 @@ def find_shapes(
     up: str | None = None,
     front: str | float | None = None,
     class_name: str | None = None,
-) -> list[ShapeSource]:
+) -> list[ShapeFile]:
     """The shapes of a source, sorted by id.
 
     source: a ShapeNetCore tree (v1 or v2; a folder of synsets, or one synset), a folder with meshes at any depth, one
@@ -98,7 +98,7 @@ def find_shapes(
     return sorted(shapes, key=lambda shape: shape.id)
 
 
-def _scan(source: Path) -> Iterator[ShapeSource]:
+def _scan(source: Path) -> Iterator[ShapeFile]:
     """Shapes by layout: a ShapeNet tree where one is recognized, else every mesh file below."""
     if source.is_file():
         yield _file_shape(source.parent, source)
@@ -131,11 +131,11 @@ def _has_shapenet(synset: Path) -> bool:
     return any((shape / mesh).is_file() for shape in _folders(synset)[:32] for mesh, _, _ in SHAPENET_MESHES)
 
 
-def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeSource]:
+def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeFile]:
     for folder in _folders(synset):
         for mesh, kind, front in SHAPENET_MESHES:
             if (folder / mesh).is_file():
-                shape = ShapeSource(
+                shape = ShapeFile(
                     id=folder.name,
                     path=folder / mesh,
                     root=root,
@@ -149,7 +149,7 @@ def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeSource]:
                 break
 
 
-def _with_meta(shape: ShapeSource, path: Path) -> ShapeSource:
+def _with_meta(shape: ShapeFile, path: Path) -> ShapeFile:
     """`shape` with what a meta.json beside its mesh says: caption, attributes, class, front, up."""
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
@@ -179,11 +179,11 @@ def _mesh_files(folder: Path) -> Iterator[Path]:
                 yield Path(place) / name
 
 
-def _file_shape(root: Path, path: Path) -> ShapeSource:
+def _file_shape(root: Path, path: Path) -> ShapeFile:
     relative = path.relative_to(root).with_suffix("")
     # A shape's class is the folder it lies in, where there is one: chairs/oak.glb.
     class_name = relative.parts[0] if len(relative.parts) > 1 else ""
-    return ShapeSource(clean_id("_".join(relative.parts)), path, root, class_name=class_name)
+    return ShapeFile(clean_id("_".join(relative.parts)), path, root, class_name=class_name)
 
 
 def clean_id(text: str) -> str:
@@ -192,7 +192,7 @@ def clean_id(text: str) -> str:
     return name[:120] or "shape"
 
 
-def _unique(shapes: Sequence[ShapeSource]) -> list[ShapeSource]:
+def _unique(shapes: Sequence[ShapeFile]) -> list[ShapeFile]:
     """Shapes with ids that differ even where case does not count; those that clash take their suffix, then a number.
 
     Which id a shape gets depends on the files alone, not on the order in which they were found.
@@ -211,8 +211,8 @@ def _unique(shapes: Sequence[ShapeSource]) -> list[ShapeSource]:
 
 
 def _from_manifest(
-    source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeSource], manifest: Path
-) -> list[ShapeSource]:
+    source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeFile], manifest: Path
+) -> list[ShapeFile]:
     """The shapes that a manifest names, in its words; entries without a path are found by id or file stem."""
     by_path = {os.path.normpath(shape.path): shape for shape in shapes}
     by_name = _by_name(shapes)
@@ -233,7 +233,7 @@ def _from_manifest(
     return result
 
 
-def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: dict[str, ShapeSource]) -> ShapeSource:
+def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: dict[str, ShapeFile]) -> ShapeFile:
     """The shape at an entry's path, from the source folder or else from the manifest's own folder."""
     for base in (source, manifest.parent):
         path = Path(os.path.normpath(base / entry.path.replace("\\", "/")))
@@ -250,7 +250,7 @@ def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: di
     raise UserError(f"{manifest}: {entry.where}: {entry.path}: no such file in {source}")
 
 
-def _described(source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeSource]) -> list[ShapeSource]:
+def _described(source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeFile]) -> list[ShapeFile]:
     """All shapes, those that the manifest knows with what it says about them."""
     by_path = {os.path.normpath(source / entry.path.replace("\\", "/")): entry for entry in entries if entry.path}
     by_id = {entry.id: entry for entry in entries if entry.id}
@@ -261,12 +261,12 @@ def _described(source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[
     return result
 
 
-def _by_name(shapes: Sequence[ShapeSource]) -> dict[str, ShapeSource]:
+def _by_name(shapes: Sequence[ShapeFile]) -> dict[str, ShapeFile]:
     names = {shape.path.stem: shape for shape in shapes}
     return names | {shape.id: shape for shape in shapes}
 
 
-def _apply_entry(shape: ShapeSource, entry: ManifestEntry) -> ShapeSource:
+def _apply_entry(shape: ShapeFile, entry: ManifestEntry) -> ShapeFile:
     return replace(
         shape,
         id=clean_id(entry.id) if entry.id else shape.id,
@@ -313,8 +313,8 @@ def _check_disjoint(path: Path, splits: dict[str, list[str]]) -> None:
 
 
 def apply_splits(
-    shapes: Iterable[ShapeSource], splits: dict[str, list[str]]
-) -> tuple[list[ShapeSource], dict[str, list[str]]]:
+    shapes: Iterable[ShapeFile], splits: dict[str, list[str]]
+) -> tuple[list[ShapeFile], dict[str, list[str]]]:
     """The listed shapes with their split, and per split the ids that the source lacks.
 
     Raises UserError where no listed id is among the shapes.

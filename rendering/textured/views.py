@@ -34,7 +34,7 @@ MAX_LAYERS = 8
 
 
 @dataclass(frozen=True, eq=False)
-class Views:
+class RenderedViews:
     """images [V, R, R, 4] uint8: straight alpha, sRGB. depth [V, R, R] float32: along the viewing axis, world units,
     0 where nothing is seen; normals [V, R, R, 3] float16: world axes, towards the camera. Both None unless asked for.
     """
@@ -66,7 +66,7 @@ def render_views(
     backend: str = "auto",
     device: torch.device | str = "cpu",
     geometry: bool = False,
-) -> Views:
+) -> RenderedViews:
     """The shape through each camera. light, occlusion: of "soft" shading. geometry: also depth and normals.
 
     All views go through the rasterizer together, as many at a time as memory allows.
@@ -98,8 +98,8 @@ def render_views(
         parts.append((_to_bytes(rgb, mask), *extra))
     images, depth, normals = zip(*parts, strict=True)
     if not geometry:
-        return Views(np.concatenate(images))
-    return Views(np.concatenate(images), np.concatenate(depth), np.concatenate(normals))
+        return RenderedViews(np.concatenate(images))
+    return RenderedViews(np.concatenate(images), np.concatenate(depth), np.concatenate(normals))
 
 
 def base_colors(scene: Scene, raster: Raster) -> Tensor:

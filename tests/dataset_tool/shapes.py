@@ -9,12 +9,12 @@ from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, write_header, write_shape
 from dataset_tool.render.render_dataset import finish
 from dataset_tool.render.render_shape import RenderSettings
-from rendering.camera_distribution import CameraDistribution, Distribution
+from rendering.camera_distribution import CameraDistribution, ScalarDistribution
 
 FRONT_CAMERAS = CameraDistribution(
     name="front",
-    azimuth_deg=Distribution(list=(0.0, 90.0, 180.0)),
-    elevation_deg=Distribution(fixed=0.0),
+    azimuth_deg=ScalarDistribution(list=(0.0, 90.0, 180.0)),
+    elevation_deg=ScalarDistribution(fixed=0.0),
 )
 COLORS = {"gray": (0.5, 0.5, 0.5), "red": (1.0, 0.0, 0.0), "green": (0.0, 1.0, 0.0), "blue": (0.0, 0.0, 1.0)}
 # In the world's frame: a gray body, red in front (+Z), green on +X, blue on top.

@@ -10,7 +10,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.render.framing import MARGIN, fitting_scale
 from dataset_tool.sources.orientation import normalize
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
-from rendering.camera_distribution import CameraDistribution, Distribution, load_camera_distribution
+from rendering.camera_distribution import CameraDistribution, ScalarDistribution, load_camera_distribution
 from tests.dataset_tool.shapes import box
 from tests.tetragan.test_dataset import invoke, kinds
 
@@ -29,7 +29,7 @@ def outermost(mesh: SourceMesh, cameras) -> float:
 
 
 SIDEWAYS = CameraDistribution(
-    radius=Distribution(uniform=(0.9, 1.5)), target_jitter=0.05, roll_deg=Distribution(uniform=(-20, 20))
+    radius=ScalarDistribution(uniform=(0.9, 1.5)), target_jitter=0.05, roll_deg=ScalarDistribution(uniform=(-20, 20))
 )
 
 

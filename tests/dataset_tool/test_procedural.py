@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from dataset_tool.procedural import CATEGORIES, SYNSETS, ProceduralShape, make_shape, shape_id, write_shapes
+from dataset_tool.procedural.categories import CATEGORIES, SYNSETS, make_shape, shape_id
 from dataset_tool.procedural.chair import chair_parts
 from dataset_tool.procedural.chair_plan import FOUR_LEGGED, draw_plan
-from dataset_tool.procedural.shape import Part
-from dataset_tool.procedural.write import write_shape
+from dataset_tool.procedural.shape import ProceduralPart, ProceduralShape
+from dataset_tool.procedural.write import write_shape_folder, write_shapes
 from torch_utils.errors import UserError
 from torch_utils.seeding import sample_rng
 
@@ -26,7 +26,7 @@ def shapes() -> dict[str, list[ProceduralShape]]:
     return {name: [make_shape(name, 3, index) for index in range(SAMPLE)] for name in NAMES}
 
 
-def is_closed(part: Part) -> bool:
+def is_closed(part: ProceduralPart) -> bool:
     """Every directed edge occurs once, and its opposite once: closed, manifold, consistently wound."""
     faces, count = part.faces.astype(np.int64), len(part.vertices)
     start, stop = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
@@ -199,7 +199,7 @@ def test_the_front_faces_minus_z_in_the_file(tmp_path: Path) -> None:
     """A chair's back, its highest part, lies at +z when its front faces −z."""
     index = next(i for i in range(50) if draw_plan(sample_rng(0, i, "procedural-chair")).back == "ladder")
     folder = tmp_path / "chair"
-    write_shape(make_shape("chair", 0, index), folder, {})
+    write_shape_folder(make_shape("chair", 0, index), folder, {})
     vertices, _, _ = read_obj(folder / "models" / "model_normalized.obj")
     highest = vertices[vertices[:, 1] > vertices[:, 1].max() - 0.05]
     assert highest[:, 2].mean() > 0.1
