@@ -2,20 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
+
+from configs.strict import StrictModel
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-class Section(BaseModel):
-    """Base of all sections: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DataConfig(Section):
+class DataConfig(StrictModel):
     """What is read from the dataset."""
 
     resolution: Annotated[int, Field(ge=16)] = Field(64, description="side of the views that the networks see, px")
@@ -25,7 +21,7 @@ class DataConfig(Section):
     views_per_shape: PositiveInt = Field(1, description="views rendered of each generated shape in a step")
 
 
-class MappingConfig(Section):
+class MappingConfig(StrictModel):
     """From latents to styles: both mapping networks."""
 
     z_dim: PositiveInt = Field(512, description="size of each latent z")
@@ -38,7 +34,7 @@ class MappingConfig(Section):
     w_average_beta: Fraction = Field(0.998, description="decay per minibatch of the running average of w")
 
 
-class BackboneConfig(Section):
+class BackboneConfig(StrictModel):
     """From styles to tri-planes."""
 
     plane_resolution: PositiveInt = Field(256, description="side of each of the three planes, texels; a power of two")
@@ -49,7 +45,7 @@ class BackboneConfig(Section):
     channel_max: PositiveInt = Field(512, description="largest number of channels")
 
 
-class GeometryConfig(Section):
+class GeometryConfig(StrictModel):
     """From the geometry planes to a mesh."""
 
     tet_grid: Literal["bcc", "kuhn"] = Field("bcc", description="kind of tet grid: body-centered cubic or Kuhn")
@@ -71,7 +67,7 @@ class GeometryConfig(Section):
     hidden_layers: PositiveInt = Field(1, description="hidden layers of the SDF and deformation heads")
 
 
-class TextureConfig(Section):
+class TextureConfig(StrictModel):
     """From the texture planes to colors."""
 
     hidden: PositiveInt = Field(32, description="hidden width of the texture head")
@@ -79,7 +75,7 @@ class TextureConfig(Section):
     plane_scale: Positive = Field(1.0, description="factor on the texture planes; smaller values start less colorful")
 
 
-class RenderingConfig(Section):
+class RenderingConfig(StrictModel):
     """From a textured mesh to images."""
 
     supersample: Literal[1, 2, 4] = Field(
@@ -92,7 +88,7 @@ class RenderingConfig(Section):
     )
 
 
-class DiscriminatorConfig(Section):
+class DiscriminatorConfig(StrictModel):
     """Both discriminators, RGB and mask."""
 
     channel_base: PositiveInt = Field(
@@ -114,7 +110,7 @@ class DiscriminatorConfig(Section):
     stddev_group: PositiveInt = Field(4, description="contiguous samples in a group of the minibatch-stddev layer")
 
 
-class LossConfig(Section):
+class LossConfig(StrictModel):
     """Losses and regularizers. Every weight but R1's γ ends in `_weight`."""
 
     gamma: NonNegative = Field(40.0, description="weight of R1 on the RGB discriminator")
@@ -134,7 +130,7 @@ class LossConfig(Section):
     )
 
 
-class TrainingConfig(Section):
+class TrainingConfig(StrictModel):
     """Length, optimizers, averages, and how often what is written."""
 
     total_kimg: Positive = Field(20000.0, description="length of the run, thousands of real images shown to D")
@@ -166,7 +162,7 @@ class TrainingConfig(Section):
     )
 
 
-class AugmentConfig(Section):
+class AugmentConfig(StrictModel):
     """Augmentation of what the discriminators see, for small datasets."""
 
     mode: Literal["none", "fixed", "ada"] = Field("none", description="augmentation of what the discriminators see")
@@ -174,7 +170,7 @@ class AugmentConfig(Section):
     ada_target: Fraction = Field(0.6, description="target of the overfitting statistic in mode ada")
 
 
-class Config(Section):
+class Config(StrictModel):
     """A whole run. `classes` > 0 makes the generator and the discriminators conditional on a class label."""
 
     category: str = Field("object", description="what the data show; names logs and reports")

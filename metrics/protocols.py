@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import Field, PositiveInt, ValidationError
 
 from configs.loader import nearest
+from configs.strict import StrictModel
 from torch_utils.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -16,11 +17,7 @@ Distance = Literal["cd", "emd", "emd_approx", "lfd"]
 ShapeMetric = Literal["validity", "jsd", "f_score", "memorization"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImageProtocol(_Section):
+class ImageProtocol(StrictModel):
     """How images are rendered and compared."""
 
     count: PositiveInt = Field(description="generated images, one view per latent; real images at most as many")
@@ -38,7 +35,7 @@ class ImageProtocol(_Section):
     normals: bool = Field(False, description="also shading FID, the Fréchet distance of images of normals")
 
 
-class Protocol(_Section):
+class Protocol(StrictModel):
     """Counts, normalization and the list of scores. Numbers of different protocols are not comparable."""
 
     name: str

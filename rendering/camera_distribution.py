@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import numpy as np
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 from scipy.special import ndtri
 
+from configs.strict import StrictModel
 from rendering.camera import Cameras, fov_from_sensor
 from torch_utils.errors import UserError
 from torch_utils.seeding import uniform
@@ -18,10 +19,9 @@ from torch_utils.seeding import uniform
 Pair = tuple[float, float]
 
 
-class ScalarDistribution(BaseModel):
+class ScalarDistribution(StrictModel):
     """One number's camera distribution: exactly one of the four forms; a bare number in YAML means `fixed`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     fixed: float | None = Field(None, description="always this")
     uniform: Pair | None = Field(None, description="uniform between two bounds")
     normal: Pair | None = Field(None, description="normal: mean and standard deviation, cut at ± 3")
@@ -75,10 +75,9 @@ class ScalarDistribution(BaseModel):
         return self.uniform[0] + (self.uniform[1] - self.uniform[0]) * unit
 
 
-class CameraDistribution(BaseModel):
+class CameraDistribution(StrictModel):
     """The distribution of a dataset's cameras; they look at the origin, off by `target_jitter`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     name: str = Field("custom", description="a name for logs")
     azimuth_deg: ScalarDistribution = Field(
         ScalarDistribution(uniform=(0, 360)), description="0 sees the front; grows counter-clockwise seen from above"

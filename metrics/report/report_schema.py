@@ -4,19 +4,16 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from configs.strict import StrictModel
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 
 Direction = Literal["lower", "higher", "target"]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class IntervalRecord(_Section):
+class IntervalRecord(StrictModel):
     """A confidence interval, in the metric's unit."""
 
     low: float
@@ -24,7 +21,7 @@ class IntervalRecord(_Section):
     method: str
 
 
-class Metric(_Section):
+class Metric(StrictModel):
     """One number, or the reason why there is none.
 
     name: stable, e.g. "mmd_cd". direction: which way is better; "target" means that `target` is ideal. n: number of
@@ -46,7 +43,7 @@ class Metric(_Section):
     group: Literal["", "attributes"] = ""
 
 
-class Baseline(_Section):
+class Baseline(StrictModel):
     """A row for comparison. values: by metric name. comparable: measured under the same protocol on the same data."""
 
     name: str
@@ -55,7 +52,7 @@ class Baseline(_Section):
     note: str = ""
 
 
-class EvaluationRun(_Section):
+class EvaluationRun(StrictModel):
     """The inputs of an evaluation, the version of the code, and remarks."""
 
     generated: str
@@ -74,7 +71,7 @@ class EvaluationRun(_Section):
     notes: list[str] = Field(default_factory=list)
 
 
-class GalleryItem(_Section):
+class GalleryItem(StrictModel):
     """One shape in a gallery, and the shape it is paired with, if any.
 
     thumbnail, mesh, other_thumbnail, other_mesh: file names below the report's folder ("" if there is none).
@@ -89,7 +86,7 @@ class GalleryItem(_Section):
     other_mesh: str = ""
 
 
-class Histogram(_Section):
+class Histogram(StrictModel):
     """Counts between edges, of which there is one more."""
 
     title: str
@@ -98,7 +95,7 @@ class Histogram(_Section):
     counts: list[int]
 
 
-class Report(_Section):
+class Report(StrictModel):
     """All results of an evaluation."""
 
     schema_version: Literal[1] = 1

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import yaml
 from click import UsageError
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from configs.loader import load_config
+from configs.strict import StrictModel
 from torch_utils.errors import UserError
 from training.run.state_file import first_difference
 
@@ -19,11 +20,7 @@ Seed = Annotated[int, Field(ge=0)]
 BASE = "base"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Variant(_Section):
+class Variant(StrictModel):
     """One setting under study."""
 
     name: Name = Field(description="also names the folder of the run")
@@ -36,7 +33,7 @@ class Variant(_Section):
     train_shapes: PositiveInt | None = Field(None, description="train on only this many shapes of the dataset")
 
 
-class Study(_Section):
+class Study(StrictModel):
     """A base configuration and the changes to study."""
 
     base: str = Field(description="a preset or a configuration file")

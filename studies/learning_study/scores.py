@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from configs.strict import StrictModel
 from dataset_tool.dataset import ViewDataset
 from metrics.cache import ChunkStore, file_hash
 from metrics.protocols import Protocol
@@ -31,11 +32,7 @@ SAMPLE_COLUMNS = 8
 MAX_TRAINING = 400
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Score(_Section):
+class Score(StrictModel):
     """Figures of one network. mmd ×10⁻³ (CD squared, both directions summed); cov, one_nna, empty in %.
 
     measured: what the figures depend on: hashes of the network and the dataset, and the count.
@@ -51,7 +48,7 @@ class Score(_Section):
     measured: str
 
 
-class RunScores(_Section):
+class RunScores(StrictModel):
     """What the table and the curves need of a run. scores: by images seen. images_per_second: mean over the run."""
 
     variant: str
