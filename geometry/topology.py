@@ -1,20 +1,25 @@
-"""Counts that tell whether a mesh is closed, manifold and of the expected shape."""
+"""Connectivity of meshes: edges, connected components, welded vertices, degenerate faces."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geometry.mesh import Mesh
 
+# A face is degenerate if its area is at most this share of its longest edge squared.
+DEGENERATE_SHAPE = 1e-6
+
 
 @dataclass(frozen=True)
 class EdgeCounts:
-    """Undirected edges of one mesh by the number of faces that use them."""
+    """Undirected edges of one mesh.
+
+    edges: all. boundary: with one face. non_manifold: with three faces or more. flipped: with two faces that run
+    through it in the same direction.
+    """
 
     edges: int
     boundary: int
@@ -27,14 +32,8 @@ class EdgeCounts:
         return self.boundary == 0 and self.non_manifold == 0 and self.flipped == 0
 
 
-def _arrays(mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    if len(mesh) != 1:
-        raise ValueError(f"topology: expected one mesh, got a batch of {len(mesh)}")
-    return mesh.vertices.detach().cpu().double().numpy(), mesh.faces.cpu().numpy().astype(np.int64)
-
-
 def edge_counts(mesh: Mesh) -> EdgeCounts:
-    """Edges of one mesh: all, with one face, with three or more, and with two faces that run the same way."""
+    """The undirected edges of one mesh, counted by the faces that use them."""
     _, faces = _arrays(mesh)
     ends = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     keys = ends.min(1) * max(len(mesh.vertices), 1) + ends.max(1)
@@ -53,35 +52,26 @@ def edge_counts(mesh: Mesh) -> EdgeCounts:
     )
 
 
-def is_watertight(mesh: Mesh) -> bool:
-    """Whether one mesh has faces and every edge has exactly two, consistently wound."""
-    return mesh.faces.shape[0] > 0 and edge_counts(mesh).closed
+def count_components(mesh: Mesh) -> int:
+    """Connected components of a packed batch; components share no vertex. Vertices without faces do not count."""
+    return len(vertex_components(mesh)[mesh.faces[:, 0].long()].unique())
 
 
-def components(mesh: Mesh) -> int:
-    """Parts of one mesh that share no vertex; vertices without faces do not count."""
-    return len(np.unique(face_components(mesh)))
-
-
-def face_components(mesh: Mesh) -> NDArray[np.int64]:
-    """The part that each face of one mesh belongs to [F]."""
-    vertices, faces = _arrays(mesh)
-    rows, columns = np.concatenate([faces[:, 0], faces[:, 1]]), np.concatenate([faces[:, 1], faces[:, 2]])
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(vertices), len(vertices)))
-    labels = connected_components(graph, directed=False)[1]
-    return labels[faces[:, 0]].astype(np.int64)
+def vertex_components(mesh: Mesh) -> Tensor:
+    """The connected component of each vertex of a packed batch [ΣV] int64: the least vertex id in it."""
+    return connected_vertices(mesh.faces, mesh.vertices.shape[0])
 
 
 @torch.no_grad()
-def vertex_components(mesh: Mesh) -> Tensor:
-    """The part that each vertex of a packed batch belongs to [ΣV] int64: the least id of a vertex in that part.
+def connected_vertices(faces: Tensor, count: int) -> Tensor:
+    """The connected component of each of `count` vertices [count] int64: the least vertex id in it.
 
-    On the mesh's device, for training. Labels hook onto their smaller neighbors' and are followed to their ends until
-    nothing changes: a number of rounds that grows with the logarithm of a part's size (Shiloach and Vishkin 1982).
+    faces [F, 3] of any integer type; runs on their device. Each label hooks onto a smaller neighbor's, and chains of
+    labels are followed to their ends, until nothing changes: O(log count) rounds (Shiloach and Vishkin 1982).
     """
-    faces = mesh.faces.long()
+    faces = faces.long()
     a, b = torch.cat([faces[:, 0], faces[:, 1]]), torch.cat([faces[:, 1], faces[:, 2]])
-    labels = torch.arange(mesh.vertices.shape[0], device=faces.device)
+    labels = torch.arange(count, device=faces.device)
     while len(a):
         ends_a, ends_b = labels[a], labels[b]
         differ = ends_a != ends_b
@@ -96,53 +86,25 @@ def vertex_components(mesh: Mesh) -> Tensor:
     return labels
 
 
-def euler_number(mesh: Mesh) -> int:
-    """V − E + F of one mesh, over the vertices that have faces: 2 for a sphere, 0 for a torus, summed over parts."""
-    return len(np.unique(mesh.faces.cpu().numpy())) - edge_counts(mesh).edges + mesh.faces.shape[0]
+def weld_vertices(mesh: Mesh) -> Mesh:
+    """One mesh with vertices at equal positions merged, as at UV and normal seams. Attributes are dropped."""
+    vertices = mesh.vertices.detach()
+    _, first, merged = np.unique(vertices.cpu().numpy(), axis=0, return_index=True, return_inverse=True)
+    index = torch.from_numpy(merged.reshape(-1)).to(vertices.device)
+    return Mesh.single(vertices[torch.from_numpy(first).to(vertices.device)], index[mesh.faces.long()])
 
 
-def singular_vertices(mesh: Mesh) -> int:
-    """Vertices of one mesh whose faces do not form a single fan (two cones that meet in a point, for example)."""
-    vertices, faces = _arrays(mesh)
-    # Corners of one vertex are joined where their faces share an edge at it: one fan is one joined set.
-    count = len(faces)
-    corner = np.arange(3 * count).reshape(count, 3)
-    sides = np.concatenate([np.stack([faces[:, k], faces[:, (k + 1) % 3]], -1) for k in range(3)])
-    at_first = np.concatenate([corner[:, k] for k in range(3)])
-    at_second = np.concatenate([corner[:, (k + 1) % 3] for k in range(3)])
-    swap = sides[:, 0] > sides[:, 1]
-    low, high = np.where(swap, at_second, at_first), np.where(swap, at_first, at_second)
-    keys = sides.min(1) * max(len(vertices), 1) + sides.max(1)
-    order = np.argsort(keys, kind="stable")
-    same = keys[order][1:] == keys[order][:-1]
-    left, right = order[:-1][same], order[1:][same]
-    rows, columns = np.concatenate([low[left], high[left]]), np.concatenate([low[right], high[right]])
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(3 * count, 3 * count))
-    fans = connected_components(graph, directed=False)[1]
-    pairs = np.unique(np.stack([faces.ravel(), fans[corner.ravel()]], -1), axis=0)
-    _, per_vertex = np.unique(pairs[:, 0], return_counts=True)
-    return int((per_vertex > 1).sum())
-
-
-def degenerate_faces(mesh: Mesh, shape: float = 1e-6) -> int:
-    """Faces of one mesh with a repeated corner, or with an area below `shape` times their longest side squared."""
+def count_degenerate_faces(mesh: Mesh) -> int:
+    """Faces of one mesh with a repeated corner or (nearly) no area (`DEGENERATE_SHAPE`)."""
     vertices, faces = _arrays(mesh)
     corners = vertices[faces]
     sides = np.roll(corners, -1, 1) - corners
     area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
     repeated = (faces == np.roll(faces, 1, 1)).any(1)
-    return int((repeated | (area <= shape * (sides**2).sum(2).max(1, initial=0))).sum())
+    return int((repeated | (area <= DEGENERATE_SHAPE * (sides**2).sum(2).max(1, initial=0))).sum())
 
 
-def signed_volume(mesh: Mesh) -> float:
-    """Volume that one closed mesh encloses, world units³; above 0 where the faces wind outward."""
-    vertices, faces = _arrays(mesh)
-    a, b, c = vertices[faces].transpose(1, 0, 2)
-    return float((a * np.cross(b, c)).sum() / 6)
-
-
-def surface_area(mesh: Mesh) -> float:
-    """Area of one mesh, world units²."""
-    vertices, faces = _arrays(mesh)
-    a, b, c = vertices[faces].transpose(1, 0, 2)
-    return float(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
+def _arrays(mesh: Mesh) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    if len(mesh) != 1:
+        raise ValueError(f"topology: expected one mesh, got a batch of {len(mesh)}")
+    return mesh.vertices.detach().cpu().double().numpy(), mesh.faces.cpu().numpy().astype(np.int64)

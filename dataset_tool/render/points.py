@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
+from geometry.surface_sampling import points_on_triangles
 from mesh_io.source_mesh import SourceMesh
 from torch_utils.errors import UserError
 
@@ -14,24 +15,12 @@ def surface_points(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Points [count, 3] uniform over the area, and the unit normals [count, 3] of their faces.
 
-    Raises UserError where the mesh has no area.
+    Raises UserError for a mesh without area.
     """
     vertices, faces, _ = mesh.merged()
-    corners = vertices[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    double_area = np.linalg.norm(normals, axis=1)
-    total = np.cumsum(double_area)
-    if not total[-1] > 0:
+    points, normals = points_on_triangles(vertices[faces], rng.random((count, 3)))
+    if np.isnan(points).any():
         raise UserError(f"{mesh.path}: its faces have no area")
-    numbers = rng.random((count, 3))
-    # Only faces with area can be hit: the search finds the first sum above the number.
-    face = np.searchsorted(total, numbers[:, 0] * total[-1], side="right").clip(max=len(faces) - 1)
-    # Square root: uniform over the triangle (Osada et al. 2002, eq. 1).
-    root, along = np.sqrt(numbers[:, 1:2]), numbers[:, 2:3]
-    weights = np.concatenate([1 - root, root * (1 - along), root * along], 1)
-    points = np.einsum("pk,pki->pi", weights, corners[face])
-    length = double_area[face, None]
-    normals = normals[face] / np.where(length > 0, length, 1)
     return points.astype(np.float32), normals.astype(np.float32)
 
 

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
+from geometry.topology import connected_vertices
 from mesh_io.readers.source_files import SourceFiles
 from mesh_io.source_mesh import SourcePart, unit_rows
 
@@ -140,13 +142,8 @@ def _outward(
     The first copies of all faces form a surface; the sign of each piece's volume tells whether they look out of it, and
     a copy wound the other way does the opposite. A flat piece has no volume: there the first copy counts as outward.
     """
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    count = int(corners.max()) + 1
-    ends = np.concatenate([corners[:, [0, 1]], corners[:, [1, 2]]])
-    graph = coo_array((np.ones(len(ends), np.int8), (ends[:, 0], ends[:, 1])), shape=(count, count))
-    piece = connected_components(graph, directed=False)[1][corners[:, 0]]
+    labels = connected_vertices(torch.from_numpy(corners), int(corners.max()) + 1).numpy()
+    _, piece = np.unique(labels[corners[:, 0]], return_inverse=True)
     triangle = vertices[faces]
     pieces = int(piece.max()) + 1
     weight = np.bincount(piece, minlength=pieces)

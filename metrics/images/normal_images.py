@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
+from geometry.normals import face_normals
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, draw_by_shape
 from metrics.sources.shape_source import ShapeSource
@@ -39,11 +40,8 @@ def normal_images(source: ShapeSource, images: LazyImages, settings: ImageSettin
 def draw_normals(mesh: Mesh, cameras: Cameras, side: int, supersample: int = 2) -> Tensor:
     """The normals of one mesh as colors on black [N, 3, side, side] uint8."""
     raster = rasterize_mesh(mesh, cameras, side, supersample=supersample)
-    corners = mesh.vertices[mesh.faces.long()].double()
-    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.nn.functional.normalize(normals, dim=1, eps=1e-300).to(mesh.vertices.dtype)
     samples = raster.rast.shape[1] * raster.rast.shape[2]
     eyes = cameras.position().to(mesh.vertices)[raster.pixels // samples]
-    shown = facing(normals[visible_faces(raster)], visible_points(raster, gradient=False), eyes)
+    shown = facing(face_normals(mesh)[visible_faces(raster)], visible_points(raster, gradient=False), eyes)
     rgb, _ = composite(raster, (shown + 1) / 2)
     return (rgb * 255).round().clamp(0, 255).to(torch.uint8).cpu()

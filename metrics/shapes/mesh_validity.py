@@ -4,16 +4,11 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geometry.mesh import Mesh
+from geometry.topology import count_components, count_degenerate_faces, edge_counts, weld_vertices
 from metrics.shapes.self_intersections import count_self_intersections
-
-# A face is degenerate if its area is below this share of its longest edge squared.
-DEGENERATE_SHAPE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -50,43 +45,23 @@ class Validity:
 COLUMNS = len(fields(Validity))
 
 
-def welded_faces(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Faces [F, 3] with ids of unique positions, which merges vertices that were split at UV or normal seams."""
-    _, merged = np.unique(vertices, axis=0, return_inverse=True)
-    return merged.reshape(-1)[faces.astype(np.int64)]
-
-
 def mesh_validity(mesh: Mesh, *, intersections: bool = False) -> Validity:
-    """Counts of one mesh (a batch of one). intersections: also count crossing faces, which takes longer."""
-    vertices = mesh.vertices.detach().cpu().numpy()
-    raw = mesh.faces.cpu().numpy()
-    faces = welded_faces(vertices, raw)
-    repeated = (faces == np.roll(faces, 1, axis=1)).any(1)
-    corners = vertices[raw].astype(np.float64)
-    sides = np.roll(corners, -1, axis=1) - corners
-    area = np.linalg.norm(np.cross(sides[:, 0], sides[:, 1]), axis=1) / 2
-    thin = area <= DEGENERATE_SHAPE * (sides**2).sum(2).max(1, initial=0)
-    proper = faces[~repeated]
-    edges = np.sort(np.concatenate([proper[:, [0, 1]], proper[:, [1, 2]], proper[:, [2, 0]]]), axis=1)
-    _, uses = np.unique(edges, axis=0, return_counts=True)
+    """Counts of one mesh (a batch of one). intersections: look for crossing faces too, which takes longer.
+
+    Vertices at equal positions count as one: they are split only at UV or normal seams.
+    """
+    welded = weld_vertices(mesh)
+    repeated = (welded.faces == welded.faces.roll(1, 1)).any(1)
+    edges = edge_counts(Mesh.single(welded.vertices, welded.faces[~repeated]))
     crossings = -1
     if intersections:
-        crossings = count_self_intersections(corners, faces)
+        faces = welded.faces.cpu().numpy().astype(np.int64)
+        crossings = count_self_intersections(welded.vertices.cpu().double().numpy()[faces], faces)
     return Validity(
-        _components(faces),
-        int((uses == 1).sum()),
-        int((uses > 2).sum()),
-        int((repeated | thin).sum()),
-        len(faces),
+        count_components(welded),
+        edges.boundary,
+        edges.non_manifold,
+        count_degenerate_faces(welded),
+        welded.faces.shape[0],
         crossings,
     )
-
-
-def _components(faces: NDArray[np.int64]) -> int:
-    """Connected components; unused vertices do not count."""
-    used, compact = np.unique(faces, return_inverse=True)
-    compact = compact.reshape(-1, 3)
-    rows = np.concatenate([compact[:, 0], compact[:, 1]])
-    columns = np.concatenate([compact[:, 1], compact[:, 2]])
-    graph = coo_matrix((np.ones(len(rows), np.int8), (rows, columns)), shape=(len(used), len(used)))
-    return int(connected_components(graph, directed=False)[0])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dataset_tool.dataset import ViewDataset
 from geometry.mesh import Mesh
+from geometry.normals import face_normals
 from mesh_io.source_mesh import SourceMesh
 from networks.generator import Generator
 from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
@@ -36,12 +37,9 @@ def clay_image(mesh: Mesh, side_px: int) -> Thumbnail:
     scale = filling_scale((high - low).double().numpy())
     fitted = mesh.replace(vertices=((mesh.vertices - (low + high) / 2) * scale).float())
     raster = rasterize_mesh(fitted, orbit_cameras([GRID_AZIMUTH_DEG]), side_px, supersample=2)
-    corners = fitted.vertices[fitted.faces.long()]
-    normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    normals = torch.nn.functional.normalize(normals, dim=1)
     direction = torch.tensor(LIGHT) / math.sqrt(sum(c * c for c in LIGHT))
     # The faces of foreign meshes may be wound either way, so both sides are lit.
-    strength = AMBIENT + (1 - AMBIENT) * (normals @ direction).abs()
+    strength = AMBIENT + (1 - AMBIENT) * (face_normals(fitted) @ direction).abs()
     colors = (strength[:, None] * torch.tensor(CLAY_COLOR))[visible_faces(raster)]
     rgb, mask = composite(raster, colors)
     return _rgba(rgb[0], mask[0])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
+from geometry.normals import face_normals
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.color import srgb_to_linear
 from rendering.textured.textures import Pyramid, build_pyramid
@@ -68,8 +69,6 @@ def build_scene(source: SourceMesh) -> Scene:
     colors = _stack(parts, "vertex_colors", 4, 1.0)
     if colors is not None:
         colors[:, :3] = srgb_to_linear(colors[:, :3])
-    corners = positions[mesh.faces.long()].double()
-    face_normals = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return Scene(
         mesh,
         torch.from_numpy(owner.astype(np.int64)),
@@ -79,7 +78,7 @@ def build_scene(source: SourceMesh) -> Scene:
         colors,
         _stack(parts, "normals", 3, 0.0),
         torch.tensor([part.normals is not None for part in parts]),
-        torch.nn.functional.normalize(face_normals, dim=1, eps=1e-300).float(),
+        face_normals(mesh),
         textures,
         pyramids,
         face_neighbors(mesh.faces),

@@ -7,18 +7,11 @@ import torch
 from geometry.extraction import build_surface, find_surface
 from geometry.regularizers import fallback_surface_loss
 from geometry.tet_grid import TetGrid, tet_grid
-from geometry.topology import (
-    components,
-    degenerate_faces,
-    edge_counts,
-    euler_number,
-    is_watertight,
-    signed_volume,
-    singular_vertices,
-)
+from geometry.topology import count_components, count_degenerate_faces, edge_counts
 from tests.compare import assert_close, assert_gradient_close
 from tests.geometry.dense import extract
 from tests.geometry.fields import noise, sphere, torus
+from tests.geometry.measures import euler_number, is_watertight, signed_volume, singular_vertices
 from torch_utils.ops.loading import use_mode
 
 
@@ -35,7 +28,7 @@ def test_sphere_is_closed_outward_and_converges_quadratically(layout: str) -> No
         mesh = extract(sphere(grid.positions, radius)[None], grid).mesh
         assert is_watertight(mesh)
         assert euler_number(mesh) == 2
-        assert components(mesh) == 1
+        assert count_components(mesh) == 1
         assert singular_vertices(mesh) == 0
         errors.append(1 - signed_volume(mesh) / (4 / 3 * math.pi * radius**3))
     assert 0 < errors[2] < 0.01
@@ -49,7 +42,7 @@ def test_torus_has_euler_number_zero(layout: str) -> None:
     mesh = extract(torus(grid.positions)[None], grid).mesh
     assert is_watertight(mesh)
     assert euler_number(mesh) == 0
-    assert components(mesh) == 1
+    assert count_components(mesh) == 1
     assert abs(signed_volume(mesh) / (2 * math.pi**2 * 0.28 * 0.01) - 1) < 0.05
 
 
@@ -59,7 +52,7 @@ def test_any_signs_give_a_closed_manifold_inside_the_box(layout: str) -> None:
     mesh = extract(noise(grid.positions)[None], grid, deformation(grid, 1)).mesh
     assert is_watertight(mesh)
     assert singular_vertices(mesh) == 0
-    assert degenerate_faces(mesh) == 0
+    assert count_degenerate_faces(mesh) == 0
 
 
 def test_without_closing_the_boundary_meshes_are_open_only_at_the_box() -> None:
@@ -81,7 +74,7 @@ def test_zeros_and_surfaces_through_vertices_leave_no_degenerate_faces() -> None
     mesh = extract(sdf, grid).mesh
     for b in range(2):
         assert is_watertight(mesh[b])
-        assert degenerate_faces(mesh[b]) == 0
+        assert count_degenerate_faces(mesh[b]) == 0
     assert abs(signed_volume(mesh[0]) - 0.125) < 2e-3
 
 

@@ -5,7 +5,7 @@ from geometry.extraction import build_surface, find_surface
 from geometry.fallback_surface import add_fallback_surface, close_boundary, connect_inside, empty_samples
 from geometry.regularizers import fallback_surface_loss, sdf_sign_loss
 from geometry.tet_grid import tet_grid
-from geometry.topology import components
+from geometry.topology import count_components
 from tests.geometry.dense import extract
 from tests.geometry.fields import sphere
 
@@ -97,9 +97,9 @@ def cracked_bar_and_floater(grid) -> torch.Tensor:
 def test_connecting_bridges_the_gap_and_removes_the_floater() -> None:
     grid = tet_grid("bcc", 24)
     sdf = cracked_bar_and_floater(grid)
-    assert components(extract(sdf, grid).mesh) == 3
+    assert count_components(extract(sdf, grid).mesh) == 3
     connected = connect_inside(sdf, grid)
-    assert components(extract(connected, grid).mesh) == 1
+    assert count_components(extract(connected, grid).mesh) == 1
     changed = (connected != sdf)[0]
     gone, bridge = changed & (sdf[0] < 0), changed & (sdf[0] >= 0)
     assert (grid.positions[gone][:, 1] > 0.25).all()
@@ -115,7 +115,7 @@ def test_the_fallback_loss_leads_the_network_to_the_connected_surface() -> None:
     found = find_surface(sdf, grid, connected=True)
     network = sdf.reshape(-1)[found.active].requires_grad_()
     surface = build_surface(found, grid, network)
-    assert components(surface.mesh) == 1
+    assert count_components(surface.mesh) == 1
     assert found.replaced.any()
     loss = fallback_surface_loss(network, found.values, found.replaced)
     (gradient,) = torch.autograd.grad(loss, network)

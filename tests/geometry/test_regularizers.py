@@ -7,7 +7,7 @@ from torch import Tensor
 from geometry.extraction import ExtractedSurface
 from geometry.regularizers import floater_loss, floater_weights, sdf_sign_loss
 from geometry.tet_grid import TetGrid, tet_grid
-from geometry.topology import components
+from geometry.topology import count_components
 from tests.geometry.dense import extract
 
 CENTERS = ((-0.25, 0.0, 0.0), (0.3, 0.0, 0.0))
@@ -53,7 +53,7 @@ def test_a_cavity_is_filled(grid: TetGrid) -> None:
     hollow = torch.maximum(balls(grid, 0.3), 0.15 - (grid.positions - torch.tensor(CENTERS[0])).norm(dim=1)[None])
     sdf = hollow.requires_grad_()
     surface = extract(sdf, grid)
-    assert components(surface.mesh) == 2
+    assert count_components(surface.mesh) == 2
     weights, solid = floater_weights(surface.mesh)
     assert weights.any() and not solid[weights > 0].any()
     (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
@@ -69,7 +69,7 @@ def test_descent_removes_floaters_and_leaves_the_body(grid: TetGrid) -> None:
         (gradient,) = torch.autograd.grad(loss_of(surface), sdf)
         sdf = (sdf - 0.5 * gradient).detach()
     for mesh in (extract(sdf[:1], grid).mesh, extract(sdf[1:], grid).mesh):
-        assert components(mesh) == 1
+        assert count_components(mesh) == 1
         torch.testing.assert_close(mesh.vertices, alone.vertices)
 
 

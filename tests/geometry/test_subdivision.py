@@ -5,9 +5,9 @@ import torch
 
 from geometry.subdivision import subdivide
 from geometry.tet_grid import tet_grid, tet_volumes
-from geometry.topology import euler_number, is_watertight, signed_volume
 from tests.geometry.dense import extract
 from tests.geometry.fields import sphere
+from tests.geometry.measures import euler_number, is_watertight, signed_volume
 
 
 @pytest.mark.parametrize("layout", ["bcc", "kuhn"])

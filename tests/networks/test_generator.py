@@ -7,7 +7,7 @@ import torch
 
 from configs.loader import load_config
 from geometry.mesh import Mesh
-from geometry.topology import face_components
+from geometry.topology import vertex_components
 from networks.generator import Generator
 from networks.heads import PointHead
 from tests.compare import assert_close
@@ -26,7 +26,7 @@ def geometry_styles(generator: Generator, w_geo: torch.Tensor) -> torch.Tensor:
 
 def count_solids(mesh: Mesh) -> int:
     """Connected parts of one mesh that wind outward."""
-    labels = torch.from_numpy(face_components(mesh))
+    labels = vertex_components(mesh)[mesh.faces[:, 0].long()]
     a, b, c = mesh.vertices.detach()[mesh.faces.long()].unbind(1)
     volumes = torch.zeros(int(labels.max()) + 1).index_add_(0, labels, (a * torch.linalg.cross(b, c)).sum(-1))
     return int((volumes > 0).sum())

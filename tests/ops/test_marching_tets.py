@@ -12,8 +12,8 @@ import torch
 
 from geometry.mesh import Mesh
 from geometry.tet_grid import TET_EDGES, tet_grid
-from geometry.topology import euler_number, is_watertight, signed_volume
 from tests.compare import assert_close, assert_gradient_close
+from tests.geometry.measures import euler_number, is_watertight, signed_volume
 from torch_utils.ops.loading import use_mode
 from torch_utils.ops.marching_tets import (
     CASES,

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from geometry.topology import components
+from geometry.topology import count_components
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
@@ -54,7 +54,7 @@ class Probe:
         """
         rendered = self._render(1)
         shapes = rendered.surface.mesh.to("cpu")
-        counts = [components(shapes[index]) for index in range(SHAPES)]
+        counts = [count_components(shapes[index]) for index in range(SHAPES)]
         spread = rendered.mask.float().std(0, unbiased=False).mean()
         return {"probe/components": float(np.mean(counts)), "probe/diversity": spread.item()}
 
