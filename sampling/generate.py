@@ -22,9 +22,9 @@ CHUNK = 8
 
 
 def preview_shading(shading: str | None) -> Shading:
-    """How to show a network's colors, from the "shading" of its file's header: views that held light are not lit again.
+    """How to show a network's colors, from the "shading" in its file's header: shaded colors are not lit again.
 
-    Networks of before the header said so were trained on base colors.
+    A header without the entry is of a network that was trained on base colors.
     """
     return "soft" if shading in (None, "albedo") else "albedo"
 
@@ -64,6 +64,24 @@ def render_styles(
     return stacked.reshape(-1, len(cameras), *stacked.shape[1:])
 
 
+def class_labels(classes: int, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> list[int] | None:
+    """The class of each seed, for a network of some number of classes; None for an unconditional one.
+
+    labels: one class for all seeds, or one each; None takes the classes in turn: seed modulo the number of classes.
+    ValueError for labels of an unconditional network, too few or too many, or out of range.
+    """
+    if not classes:
+        if labels is not None:
+            raise ValueError("expected no labels: the network is unconditional")
+        return None
+    if labels is None:
+        return [seed % classes for seed in seeds]
+    each = [labels] * len(seeds) if isinstance(labels, int) else [int(label) for label in labels]
+    if len(each) != len(seeds) or not all(0 <= label < classes for label in each):
+        raise ValueError(f"expected {len(seeds)} labels from 0 to {classes - 1}, got {each}")
+    return each
+
+
 @torch.no_grad()
 def styles(
     generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
@@ -73,8 +91,8 @@ def styles(
     A conditional network shows its classes in turn: seed modulo the number of classes.
     """
     z_geo, z_tex = latents(seeds, generator.config.mapping.z_dim, device)
-    classes = generator.config.classes
-    labels = torch.tensor([seed % classes for seed in seeds], device=device) if classes else None
+    of_seeds = class_labels(generator.config.classes, seeds)
+    labels = None if of_seeds is None else torch.tensor(of_seeds, device=device)
     return generator.map(z_geo, z_tex, truncation=truncation, labels=labels)
 
 
@@ -94,28 +112,23 @@ def textured_mesh(generator: Generator, w_geo: Tensor, w_tex: Tensor, texture_si
 
 def export_meshes(
     generator: Generator,
-    seeds: Sequence[int],
-    truncation: float,
-    out: Path,
+    w_geo: Tensor,
+    w_tex: Tensor,
+    files: Sequence[Path],
     *,
-    file_format: str = "glb",
     texture_size_px: int = 1024,
     unlit: bool = False,
     progress: Callable[[], None] = lambda: None,
-) -> tuple[list[Path], list[int]]:
-    """Write one textured mesh a seed: (files, seeds whose surface was empty).
+) -> list[Path]:
+    """Write the textured mesh of each style [B, …] to its file; the files written, without those of empty surfaces.
 
     unlit: the colors hold light already (a network trained on shaded views), so viewers must not light them again.
     """
-    files, empty = [], []
-    w_geo, w_tex = styles(generator, seeds, truncation, generator.device)
-    for i, seed in enumerate(seeds):
-        mesh = textured_mesh(generator, w_geo[i : i + 1], w_tex[i : i + 1], texture_size_px)
-        if mesh is None:
-            empty.append(seed)
-        else:
-            path = out / f"seed{seed:04d}.{file_format}"
-            write_mesh(path, mesh, unlit=unlit)
-            files.append(path)
+    written = []
+    for row, file in enumerate(files):
+        mesh = textured_mesh(generator, w_geo[row : row + 1], w_tex[row : row + 1], texture_size_px)
+        if mesh is not None:
+            write_mesh(file, mesh, unlit=unlit)
+            written.append(file)
         progress()
-    return files, empty
+    return written

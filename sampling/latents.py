@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -32,6 +33,11 @@ def latents(seeds: Sequence[int], z_dim: int, device: torch.device | str = "cpu"
     z_geo = torch.cat([seeding.normal(seed, [0], "sample_geo", z_dim) for seed in seeds])
     z_tex = torch.cat([seeding.normal(seed, [0], "sample_tex", z_dim) for seed in seeds])
     return z_geo.to(device), z_tex.to(device)
+
+
+def spherical_paths(stops: Tensor, steps: int) -> Tensor:
+    """The paths from each of K Gaussian latents [K, D] to the next, with both ends: [(K − 1) · steps, D]."""
+    return torch.cat([spherical_path(start, end, steps) for start, end in pairwise(stops)])
 
 
 def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:

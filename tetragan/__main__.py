@@ -11,20 +11,16 @@ import click
 VERBS = {
     "dataset": ("tetragan.dataset", "dataset", "Make, render, pack, check and look at datasets of views."),
     "train": ("tetragan.train", "train", "Train a generator on a dataset."),
-    "generate": ("tetragan.sample", "generate", "Sample textured meshes and a sheet from a network."),
-    "interpolate": ("tetragan.sample", "interpolate", "Walk between samples: a strip of images."),
-    "export": (
-        "tetragan.network",
-        "export",
-        "Copy a network to a file (also of half the size) or a folder.",
-    ),
+    "generate": ("tetragan.generate", "generate", "Sample textured meshes and an image grid from a network."),
+    "interpolate": ("tetragan.interpolate", "interpolate", "Interpolate between samples: rows of images."),
+    "export": ("tetragan.export", "export", "Copy a network to a file, also of half the size, or to a folder."),
     "evaluate": ("tetragan.evaluate", "evaluate", "Measure a network or a folder of meshes against a dataset."),
     "diagnose": (
         "tetragan.diagnose",
         "diagnose",
         "Find what a network does not make: missing shapes, and the classes that cost most.",
     ),
-    "info": ("tetragan.network", "info", "Parts, parameters, multiply-adds and memory of a preset or a network file."),
+    "info": ("tetragan.info", "info", "Layers, parameters, multiply-adds and memory of a preset or a network file."),
     "doctor": (
         "tetragan.doctor",
         "doctor",

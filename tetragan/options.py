@@ -25,6 +25,9 @@ truncation_option: Decorator = click.option(
 resolution_option: Decorator = click.option(
     "--resolution", type=click.IntRange(16, 2048), help="Side of an image, px.  [default: twice the training images']"
 )
+unlit_option: Decorator = click.option(
+    "--unlit", is_flag=True, help="Show the bare colors on black, instead of lit shapes on light gray."
+)
 set_option: Decorator = click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a setting; may be repeated."
 )

@@ -35,9 +35,9 @@ def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_an_exported_glb_looks_like_the_generators_own_image(generator: Generator, tmp_path: Path) -> None:
     seeds, cameras, side = [0, 1], orbit_cameras([20.0, 160.0]), 512
-    files, empty = export_meshes(generator, seeds, 1.0, tmp_path, texture_size_px=512)
-    assert not empty
     w_geo, w_tex = styles(generator, seeds, 1.0)
+    files = [tmp_path / "0.glb", tmp_path / "1.glb"]
+    assert export_meshes(generator, w_geo, w_tex, files, texture_size_px=512) == files
     own = render_styles(generator, w_geo, w_tex, cameras, side, shading="albedo", background=BLACK_BACKGROUND)
     for file, images in zip(files, own, strict=True):
         views = render_views(build_scene(read_mesh(file)), cameras, side).images

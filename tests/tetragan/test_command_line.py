@@ -9,18 +9,49 @@ import pytest
 from tests.command_line import assert_refused, run
 from tetragan import __main__ as tetragan
 
+# Shows the help of the words given in sys.argv[1:], one command an argument, and fails at the first heavy import.
+SHOW_HELP = """
+import sys
+from tetragan import __main__ as tetragan
+for words in sys.argv[1:]:
+    sys.argv = ["tetragan", *words.split(), "--help"]
+    try:
+        tetragan.main()
+    except SystemExit:
+        pass
+    heavy = {"torch", "numpy", "scipy", "trimesh", "PIL", "rich", "pydantic"} & set(sys.modules)
+    assert not heavy, f"tetragan {words} --help imports {heavy}"
+"""
 
-def test_help_imports_neither_torch_nor_numpy() -> None:
-    code = (
-        "import sys; from tetragan import __main__ as tetragan\n"
-        "sys.argv = ['tetragan', '--help']\n"
-        "try: tetragan.main()\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'numpy', 'scipy', 'trimesh'} & set(sys.modules), 'heavy import'\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
+    """Every command and group by its words."""
+    context, found = click.Context(group), {}
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        found[f"{prefix}{name}"] = command
+        if isinstance(command, click.Group):
+            found |= commands(command, f"{prefix}{name} ")
+    return found
+
+
+COMMANDS = commands(tetragan.cli)
+
+
+def test_help_of_no_command_imports_torch_or_numpy() -> None:
+    words = ["", *COMMANDS]
+    assert {"train", "dataset render", "diagnose missing"} < set(words)
+    done = subprocess.run([sys.executable, "-c", SHOW_HELP, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Usage:") == len(words)
     for verb in tetragan.VERBS:
         assert verb in done.stdout
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "tetragan", "--help"], capture_output=True, text=True, check=True)
+    assert "Usage: python -m tetragan" in done.stdout
 
 
 @pytest.mark.parametrize("verb", tetragan.VERBS)
@@ -53,23 +84,9 @@ DEVICE_CALLS = {
 }
 
 
-def commands(group: click.Group, prefix: str = "") -> dict[str, click.Command]:
-    """Every command by its words, those of groups included."""
-    context, found = click.Context(group), {}
-    for name in group.list_commands(context):
-        command = group.get_command(context, name)
-        assert command is not None
-        found |= (
-            commands(command, f"{prefix}{name} ") if isinstance(command, click.Group) else {f"{prefix}{name}": command}
-        )
-    return found
-
-
 def test_every_verb_with_a_device_is_checked_below() -> None:
     with_device = {
-        name
-        for name, command in commands(tetragan.cli).items()
-        if any(parameter.name == "device" for parameter in command.params)
+        name for name, command in COMMANDS.items() if any(parameter.name == "device" for parameter in command.params)
     }
     assert with_device == DEVICE_CALLS.keys()
 

@@ -1,0 +1,56 @@
+"""`tetragan info`: what a preset or a network file holds."""
+
+import shlex
+from pathlib import Path
+
+import click
+
+from tetragan.options import set_option
+
+
+@click.command()
+@click.argument("name")
+@set_option
+@click.option("--layers/--no-layers", default=True, show_default=True, help="Print one line for each layer.")
+def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
+    """Layers, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
+    from configs.loader import build_config, load_config
+    from networks.describe import describe, training_bytes
+    from networks.pretrained import network_file, pretrained_networks
+
+    path = Path(name)
+    if name.endswith(".safetensors") or path.is_dir():
+        from torch_utils.checkpoint import load_network
+
+        if overrides:
+            raise click.UsageError(f"--set {overrides[0]}: a network file's configuration is fixed")
+        file = load_network(network_file(path))
+        config = build_config(file.config, name)
+        click.echo(f"{name}: network of {config.category}, {file.nimg / 1000:g} kimg, written by {file.commit}")
+    else:
+        config = load_config(name, overrides)
+        click.echo(f"{name}: {config.category} at {config.data.resolution} px")
+        if name in pretrained_networks():
+            click.echo(f"The preset; the network of that name: tetragan info {shlex.quote(str(network_file(name)))}")
+    networks = describe(config)
+    for network in networks:
+        counts = f"{_millions(network.parameters)} parameters, {_giga(network.multiply_adds)} multiply-adds"
+        click.echo(f"\n{network.name}: {counts}")
+        for layer in network.layers if layers else []:
+            shape = " × ".join(map(str, layer.shape)) or "1"
+            columns = f"{_millions(layer.parameters):>11}  {_giga(layer.multiply_adds):>11}"
+            click.echo(f"  {layer.name:<34} {shape:>18}  {columns}")
+    click.echo(f"\ngenerator: {_millions(sum(network.parameters for network in networks[:2]))} parameters")
+    click.echo(f"discriminators: {_millions(sum(network.parameters for network in networks[2:]))} parameters")
+    gib = training_bytes(networks, config) / 2**30
+    click.echo(
+        f"memory of training at batch {config.training.batch}: about {gib:.1f} GiB (without point heads and raster)"
+    )
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M" if count >= 1e5 else f"{count:,}"
+
+
+def _giga(count: int) -> str:
+    return f"{count / 1e9:.2f} G" if count >= 1e8 else f"{count / 1e6:.2f} M" if count >= 1e4 else f"{count:,}"
