@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dataset_tool.dataset import open_dataset
-from dataset_tool.format.dataset_json import is_safe_id
+from dataset_tool.format.dataset_json import digest, is_safe_id
 from dataset_tool.format.pixels import premultiplied, straight
 from dataset_tool.format.splits import hash_splits
 from dataset_tool.image_bank import ImageBank
@@ -164,6 +164,18 @@ def test_hash_changes_with_a_split_and_with_content(copy):
     header["splits"]["train"], header["splits"]["val"] = header["splits"]["val"], header["splits"]["train"]
     path.write_text(json.dumps(header))
     assert open_dataset(copy).hash() != before
+
+
+def test_a_dataset_with_the_former_key_of_its_cameras_opens_and_keeps_its_hash(copy):
+    current = open_dataset(copy)
+    path = copy / "dataset.json"
+    values = json.loads(path.read_text())
+    values["camera_law"] = values.pop("camera_distribution")
+    path.write_text(json.dumps(values))
+    former = open_dataset(copy)
+    assert former.camera_distribution == FRONT_CAMERAS
+    # Runs remember the hash, which was taken over the former key.
+    assert former.hash() == current.hash() == digest(values)
 
 
 def spoil_cameras(copy, change):
