@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-FOLDER = click.Path(path_type=Path)
+from tetragan.options import PATH, device_option, out_option, quiet_option
 
 
 class Shard(click.ParamType):
@@ -14,7 +14,7 @@ class Shard(click.ParamType):
     name = "i/n"
 
     def convert(self, value, param, ctx):
-        """(i, n) from its text; a message of the option's where it is none."""
+        """(i, n) of its text; a usage error for any other text."""
         if isinstance(value, tuple):
             return value
         index, _, count = value.partition("/")
@@ -32,9 +32,9 @@ def dataset() -> None:
 @click.option("--category", default="chair", show_default=True, help="chair, table, car, lamp, mug or plane.")
 @click.option("--count", type=click.IntRange(1), required=True, help="Number of shapes.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Another seed, other shapes.")
-@click.option("--out", type=FOLDER, required=True, help="Folder for the meshes, in ShapeNet's layout.")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes; 0 = one a core.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@out_option("Folder for the meshes, in ShapeNet's layout.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes; 0 = one per core.")
+@quiet_option
 def procedural(category: str, count: int, seed: int, out: Path, workers: int, quiet: bool) -> None:
     """Make parametric textured meshes of a category, with captions."""
     from dataset_tool.procedural.write import write_shapes
@@ -56,10 +56,10 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 
 
 @dataset.command()
-@click.argument("source", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="Folder of the dataset; a killed run continues.")
+@click.argument("source", type=PATH)
+@out_option("Folder of the dataset; a killed run continues.")
 @click.option("--resolution", type=click.IntRange(16, 4096), default=64, show_default=True, help="Side of a view, px.")
-@click.option("--views", type=click.IntRange(1, 1000), default=24, show_default=True, help="Views a shape.")
+@click.option("--views", type=click.IntRange(1, 1000), default=24, show_default=True, help="Views per shape.")
 @click.option(
     "--camera", default="chair", show_default=True, help="A camera distribution's name (chair, car, …) or a YAML file."
 )
@@ -68,16 +68,16 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.Choice(["albedo", "soft"]),
     default="albedo",
     show_default=True,
-    help="Base colors, or in a light.",
+    help="Base colors, or lit ones.",
 )
 @click.option(
     "--light",
     type=click.Choice(["studio", "sky"]),
     default="studio",
     show_default=True,
-    help="Of soft shading: area lamps, or an overcast sky.",
+    help="Light of soft shading: area lamps, or an overcast sky.",
 )
-@click.option("--occlusion", is_flag=True, help="Soft shading darkens corners (ambient occlusion).")
+@click.option("--occlusion", is_flag=True, help="Darken corners in soft shading (ambient occlusion).")
 @click.option(
     "--renderer",
     type=click.Choice(["built-in", "blender"]),
@@ -85,8 +85,10 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     show_default=True,
     help="Blender's Cycles needs an environment of its own: make blender.",
 )
-@click.option("--samples", type=click.IntRange(1, 4096), default=32, show_default=True, help="Of Cycles, a pixel.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:1.")
+@click.option(
+    "--samples", type=click.IntRange(1, 4096), default=32, show_default=True, help="Samples per pixel, of Cycles."
+)
+@device_option("cpu")
 @click.option(
     "--supersample",
     type=click.Choice(["1", "2", "4"]),
@@ -99,8 +101,8 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.FloatRange(0, 1, min_open=True),
     help="Longest side of a shape, world units.  [default: by --camera]",
 )
-@click.option("--fit", is_flag=True, help="Make shapes smaller that the images would cut.")
-@click.option("--category", help="Name of what the data show.  [default: by --camera]")
+@click.option("--fit", is_flag=True, help="Shrink shapes that would not fit into the images.")
+@click.option("--category", help="Category of the shapes.  [default: by --camera]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
 @click.option(
     "--format",
@@ -108,36 +110,36 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     type=click.Choice(["png", "webp"]),
     default="png",
     show_default=True,
-    help="Of the views; both lossless.",
+    help="File format of the views; both are lossless.",
 )
 @click.option(
     "--extra",
     "extras",
     type=click.Choice(["depth", "normal", "mask"]),
     multiple=True,
-    help="Arrays to store too; may be repeated.",
+    help="Further images to store; may be repeated.",
 )
-@click.option("--manifest", type=FOLDER, help="CSV or JSON that names shapes, captions, classes, axes.")
-@click.option("--split-lists", type=FOLDER, help="Folder with train.txt, val.txt, test.txt.")
+@click.option("--manifest", type=PATH, help="CSV or JSON that names shapes, captions, classes, axes.")
+@click.option("--split-lists", type=PATH, help="Folder with train.txt, val.txt, test.txt.")
 @click.option("--up", help="Up axis of the sources, e.g. +Z.")
-@click.option("--front", help="Front of the sources: an axis, or degrees of the turn that brings it to +Z.")
+@click.option("--front", help="Front of the sources: an axis, or the degrees that turn it to +Z.")
 @click.option("--class", "class_name", help="Class of all shapes.")
-@click.option("--workers", type=click.IntRange(0), default=0, help="Processes of one thread each; 0 = one a core.")
+@click.option("--workers", type=click.IntRange(0), default=0, help="Processes of one thread each; 0 = one per core.")
 @click.option("--shard", type=Shard(), help="Only every n-th shape from the i-th on; torchrun sets it.")
 @click.option(
     "--backend",
     type=click.Choice(["auto", "native", "reference"]),
     default="auto",
     show_default=True,
-    help="Rasterizer.",
+    help="Rasterizer backend.",
 )
 @click.option("--allow-outside", is_flag=True, help="Meshes may name textures outside SOURCE.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def render(source: Path, out: Path, camera: str, supersample: str, workers: int, quiet: bool, **options) -> None:
     """Render SOURCE, a ShapeNet tree, a folder of meshes or a manifest, to posed RGBA views.
 
-    Shapes that cannot be read are listed at the end, the rest is rendered. The result depends on the files and the
-    options alone, not on order, workers or shards.
+    Shapes that cannot be read are listed at the end; the others are rendered. The result depends on the files and the
+    options alone, not on their order, the workers or the shards.
     """
     from dataset_tool.render.render_dataset import DEFAULT_SCALE, SCALES, render_dataset
     from dataset_tool.render.render_shape import RenderSettings
@@ -183,24 +185,26 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
 
 
 def _report(result, out: Path) -> None:
-    """What was done, then every shape with something wrong, by name."""
+    """Print the remarks and failures of each shape, then the counts."""
     for shape_id, warnings in sorted(result.warnings.items()):
         for warning in warnings:
             click.echo(f"note: {shape_id}: {warning}", err=True)
     for shape_id, failure in sorted(result.failures.items()):
         click.echo(f"failed: {shape_id}: {failure}", err=True)
-    parts = [f"{len(result.rendered)} shapes rendered to {out}"]
-    parts += [f"{len(result.skipped)} were there"] if result.skipped else []
-    parts += [f"{len(result.failures)} failed (listed above and in {out / 'failures.json'})"] if result.failures else []
-    click.echo(", ".join(parts))
+    counts = [f"{len(result.rendered)} shapes rendered to {out}"]
+    counts += [f"{len(result.skipped)} were there"] if result.skipped else []
+    counts += (
+        [f"{len(result.failures)} failed (listed above and in {out / 'failures.json'})"] if result.failures else []
+    )
+    click.echo(", ".join(counts))
 
 
 @dataset.command()
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=PATH)
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@quiet_option
 def check(data: Path, strict: bool, quiet: bool) -> None:
-    """Verify every image, camera, split and hash of DATA; exit status 2 on errors."""
+    """Verify every image, camera, split and hash of DATA; exit status 2 for errors."""
     from dataset_tool.check import check_dataset
     from dataset_tool.dataset import open_dataset
     from torch_utils.errors import UserError
@@ -209,12 +213,12 @@ def check(data: Path, strict: bool, quiet: bool) -> None:
     opened = open_dataset(data)
     with progress_bar("checking", len(opened.shape_ids()), quiet=quiet) as advance:
         findings = check_dataset(opened, advance)
-    kinds: dict[tuple[str, str], list] = {}
+    groups: dict[tuple[str, str], list] = {}
     for finding in findings:
-        kinds.setdefault((finding.level, finding.kind), []).append(finding)
-    if kinds:
+        groups.setdefault((finding.level, finding.kind), []).append(finding)
+    if groups:
         click.echo(f"{'level':8} {'what':30} {'shapes':>6}  first")
-    for (level, kind), group in kinds.items():
+    for (level, kind), group in groups.items():
         first = " ".join(part for part in (group[0].where, group[0].detail) if part)
         click.echo(f"{level:8} {kind:30} {len({f.where for f in group}):6d}  {first}")
     errors = sum(finding.level == "error" for finding in findings)
@@ -225,7 +229,7 @@ def check(data: Path, strict: bool, quiet: bool) -> None:
 
 
 @dataset.command()
-@click.argument("data", type=FOLDER)
+@click.argument("data", type=PATH)
 def info(data: Path) -> None:
     """What DATA holds."""
     from dataset_tool.dataset import open_dataset
@@ -252,13 +256,13 @@ def info(data: Path) -> None:
 
 
 @dataset.command()
-@click.argument("data", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="sheet.html (one file, offline) or sheet.png")
+@click.argument("data", type=PATH)
+@out_option("sheet.html (one file, offline) or sheet.png")
 @click.option("--split", type=click.Choice(["train", "val", "test"]), help="[default: all]")
 @click.option("--shapes", type=click.IntRange(1), default=24, show_default=True, help="Shapes shown.")
 @click.option("--views", type=click.IntRange(1), default=8, show_default=True, help="Views of each.")
-@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of a image, px.")
-@click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Shapes in a row of a PNG.")
+@click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of an image, px.")
+@click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Shapes per row of a PNG.")
 def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, side: int, columns: int) -> None:
     """A contact sheet of DATA."""
     from dataset_tool.contact_sheet import choose, write_html_contact_sheet, write_png_contact_sheet
@@ -277,9 +281,9 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
 
 
 @dataset.command()
-@click.argument("data", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="The zip.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.argument("data", type=PATH)
+@out_option("The zip.")
+@quiet_option
 def pack(data: Path, out: Path, quiet: bool) -> None:
     """Pack DATA into one uncompressed zip, which every command reads."""
     from dataset_tool.dataset import open_dataset
@@ -293,26 +297,26 @@ def pack(data: Path, out: Path, quiet: bool) -> None:
 
 
 @dataset.command()
-@click.argument("data", type=FOLDER, nargs=-1, required=True)
-@click.option("--out", type=FOLDER, required=True, help="A new folder; files are linked where possible.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.argument("data", type=PATH, nargs=-1, required=True)
+@out_option("A new folder; files are linked where possible.")
+@quiet_option
 def merge(data: tuple[Path, ...], out: Path, quiet: bool) -> None:
-    """Join datasets rendered alike; every shape keeps its split."""
+    """Merge datasets that were rendered alike; every shape keeps its split."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import merge as join_datasets
     from torch_utils.progress import progress_bar
 
     opened = [open_dataset(path) for path in data]
-    with progress_bar("merging", sum(len(part.shape_ids()) for part in opened), quiet=quiet) as advance:
+    with progress_bar("merging", sum(len(each.shape_ids()) for each in opened), quiet=quiet) as advance:
         header = join_datasets(opened, out, advance)
     click.echo(f"{_counts(header)} in {out}")
 
 
 @dataset.command()
-@click.argument("data", type=FOLDER)
-@click.option("--lists", type=FOLDER, help="Folder with train.txt, val.txt, test.txt.  [default: by hash of the ids]")
+@click.argument("data", type=PATH)
+@click.option("--lists", type=PATH, help="Folder with train.txt, val.txt, test.txt.  [default: by hash of the ids]")
 def split(data: Path, lists: Path | None) -> None:
-    """Give DATA (a folder) other splits; no image is touched."""
+    """Split DATA, a folder, again; no image changes."""
     from dataset_tool.edit import resplit
     from dataset_tool.sources.find_shapes import read_split_lists
 
@@ -321,13 +325,13 @@ def split(data: Path, lists: Path | None) -> None:
 
 
 @dataset.command()
-@click.argument("data", type=FOLDER)
-@click.option("--out", type=FOLDER, required=True, help="A new folder; files are linked where possible.")
+@click.argument("data", type=PATH)
+@out_option("A new folder; files are linked where possible.")
 @click.option("--split", "splits", type=click.Choice(["train", "val", "test"]), multiple=True, help="Only these.")
-@click.option("--ids", type=FOLDER, help="Text file with one id a line.")
+@click.option("--ids", type=PATH, help="Text file with one id per line.")
 @click.option("--class", "class_name", help="Only shapes of this class.")
-@click.option("--count", type=click.IntRange(1), help="At most so many of each split.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--count", type=click.IntRange(1), help="At most this many shapes of each split.")
+@quiet_option
 def subset(data: Path, out: Path, ids: Path | None, quiet: bool, **conditions) -> None:
     """Copy some shapes of DATA into a new dataset; every shape keeps its split."""
     from dataset_tool.dataset import open_dataset
@@ -348,16 +352,18 @@ def _counts(header) -> str:
 
 
 @dataset.command()
-@click.argument("folder", type=FOLDER)
-@click.option("--layout", type=click.Choice(["get3d", "nerf", "eg3d"]), help="[default: found out]")
-@click.option("--category", default="object", show_default=True, help="Name of what the data show.")
-@click.option("--up", help="Up axis of its world, where it is not the usual one.")
+@click.argument("folder", type=PATH)
+@click.option("--layout", type=click.Choice(["get3d", "nerf", "eg3d"]), help="[default: detected]")
+@click.option("--category", default="object", show_default=True, help="Category of the shapes.")
+@click.option("--up", help="Up axis of its world, if it is not the usual one.")
 @click.option("--front", help="Front of its world: an axis, or degrees.")
 @click.option(
-    "--world-scale", type=click.FloatRange(0, min_open=True), help="Its units to ours.  [default: by framing]"
+    "--world-scale",
+    type=click.FloatRange(0, min_open=True),
+    help="Factor from its units to ours.  [default: by framing]",
 )
 def convert(folder: Path, **options) -> None:
-    """Make FOLDER, a dataset of GET3D, NeRF, nerfstudio or EG3D, readable in place; no image is copied."""
+    """Make PATH, a dataset of GET3D, NeRF, nerfstudio or EG3D, readable in place; no image is copied."""
     from dataset_tool.sources.convert import convert as convert_folder
     from dataset_tool.sources.orientation import parse_front
 

@@ -5,23 +5,19 @@ from pathlib import Path
 
 import click
 
-folder_or_file = click.Path(path_type=Path, exists=False)
+from tetragan.options import PATH, device_option, out_option, quiet_option
 
 
 @click.command()
-@click.option("--network", type=folder_or_file, help="A network file, or the name of an included network.")
-@click.option("--meshes", "generated", type=folder_or_file, help="A folder of meshes to evaluate instead of a network.")
-@click.option("--data", type=folder_or_file, help="The dataset to compare with.")
+@click.option("--network", type=PATH, help="A network file, or the name of an included network.")
+@click.option("--meshes", "generated", type=PATH, help="A folder of meshes to evaluate instead of a network.")
+@click.option("--data", type=PATH, help="The dataset to compare with.")
 @click.option(
     "--reference-meshes",
-    type=folder_or_file,
+    type=PATH,
     help="A folder of meshes to compare with, or of the dataset's source meshes.",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Output folder; intermediate results in it are reused.",
-)
+@out_option("Output folder; intermediate results in it are reused.", required=False, folder=True)
 @click.option("--protocol", default="quick", show_default=True, help="The name of a protocol, or a YAML file.")
 @click.option("--split", default="test", show_default=True, help="The split of the dataset to compare with.")
 @click.option("--count", type=click.IntRange(1), help="Compare with at most this many references.")
@@ -29,10 +25,8 @@ folder_or_file = click.Path(path_type=Path, exists=False)
 @click.option("--detector", help="Detector for FID: a TorchScript file or URL, or a transformers folder.")
 @click.option("--detector-hash", help="SHA-256 of the TorchScript file.")
 @click.option("--normals", is_flag=True, help="Also compute shading FID, of images of normals; needs a detector.")
-@click.option(
-    "--clip", type=folder_or_file, help="A transformers folder of a CLIP, for CMMD, CLIP score and R-precision."
-)
-@click.option("--classifier", type=folder_or_file, help="A transformers folder of an image classifier, for attributes.")
+@click.option("--clip", type=PATH, help="A transformers folder of a CLIP, for CMMD, CLIP score and R-precision.")
+@click.option("--classifier", type=PATH, help="A transformers folder of an image classifier, for attributes.")
 @click.option("--caption", default="", help="The caption of all generated shapes, for --clip.")
 @click.option(
     "--attribute",
@@ -44,12 +38,10 @@ folder_or_file = click.Path(path_type=Path, exists=False)
 @click.option(
     "--require", "requirements", multiple=True, help="E.g. 'cov_cd>40'. Exit status 1 if a requirement is not met."
 )
-@click.option(
-    "--compare", type=folder_or_file, nargs=2, help="Print two report.json files side by side; evaluates nothing."
-)
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache for results on real data.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--compare", type=PATH, nargs=2, help="Print two report.json files side by side; evaluates nothing.")
+@click.option("--cache", type=PATH, help="Cache for results on real data.")
+@device_option()
+@quiet_option
 def evaluate(compare: tuple[Path, Path] | None, requirements: tuple[str, ...], **options) -> None:
     """Compare a network or a folder of meshes with a dataset or another folder.
 

@@ -29,9 +29,13 @@ unlit_option: Decorator = click.option(
     "--unlit", is_flag=True, help="Show the bare colors on black, instead of lit shapes on light gray."
 )
 set_option: Decorator = click.option(
-    "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a setting; may be repeated."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change a setting, e.g. loss.gamma=10; may be repeated.",
 )
-quiet_option: Decorator = click.option("--quiet", is_flag=True, help="No progress.")
+quiet_option: Decorator = click.option("--quiet", is_flag=True, help="Print no progress, only what needs attention.")
 
 
 def device_option(default: str = "auto") -> Decorator:

@@ -7,31 +7,35 @@ from pathlib import Path
 
 import click
 
+from tetragan.options import PATH, device_option, out_option, quiet_option, set_option
+
 
 @click.command()
 @click.option(
     "--config",
     "config_name",
-    help="A preset (chair, chair-128) or a YAML file; left out: the configuration of what --init or --resume names.",
+    help="A preset (chair, chair-128) or a YAML file.  [default: the configuration of --init or --resume]",
 )
-@click.option("--data", type=click.Path(path_type=Path), help="Dataset: a folder or zip of `tetragan dataset render`.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
-@click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Change a setting, e.g. loss.gamma=10.")
-@click.option("--resume", is_flag=True, help="Go on with the run in --out.")
+@click.option("--data", type=PATH, help="Dataset: a folder or zip of `tetragan dataset render`.")
+@out_option("Folder of the run.", required=False)
+@set_option
+@click.option("--resume", is_flag=True, help="Continue the run in --out.")
 @click.option(
     "--init",
-    type=click.Path(path_type=Path),
-    help="Start from a run's folder, a network file, an included network's name, or a training state.",
+    type=PATH,
+    help="Start from a run's folder, a network file, the name of an included network, or a training state.",
 )
 @click.option(
     "--discriminators",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="With --init: take the discriminators from this run, state or network instead.",
 )
-@click.option("--dry-run", is_flag=True, help="Check everything, do a few steps, say time and memory; write nothing.")
-@click.option("--benchmark", is_flag=True, help="Images a second and the share of each phase; write nothing.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--quiet", is_flag=True, help="Say only what needs attention.")
+@click.option(
+    "--dry-run", is_flag=True, help="Check everything, train a few steps, print time and memory; write nothing."
+)
+@click.option("--benchmark", is_flag=True, help="Print images per second and the share of each phase; write nothing.")
+@device_option()
+@quiet_option
 def train(
     config_name: str | None,
     data: Path | None,
@@ -50,7 +54,7 @@ def train(
     Several processes (GPUs, nodes): torchrun --nproc-per-node N -m tetragan train …
     """
     if resume and (init or dry_run or benchmark):
-        raise click.UsageError("--resume goes on with a run: leave out --init, --dry-run and --benchmark")
+        raise click.UsageError("--resume continues a run: leave out --init, --dry-run and --benchmark")
     if discriminators and not init:
         raise click.UsageError("--discriminators goes with --init, which names the generator")
     if data is None and not benchmark:
@@ -99,7 +103,7 @@ def train(
 def _train(
     config, data, folder, ranks, *, resume: bool, init: Path | None, discriminators: Path | None, quiet: bool
 ) -> bool:
-    """Run, and say how it ended. Returns whether it is complete."""
+    """Train, and print how it ended. Returns whether the run is complete."""
     from torch_utils.errors import UserError
     from torch_utils.process import prepare_process
     from training.data import open_data
@@ -119,11 +123,11 @@ def _train(
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        advice = "the last state is whole: fix that and go on with --resume"
+        advice = "the last state is whole: fix that and continue with --resume"
         raise UserError(f"--out {folder.path}: cannot be written ({error.strerror}); {advice}") from None
     if ranks.first and not complete:
         again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(folder.path))} --resume"
-        click.echo(f"Stopped; the state is saved. Go on with: {again}", err=True)
+        click.echo(f"Stopped; the state is saved. Continue with: {again}", err=True)
     elif ranks.first and not quiet:
         network = folder.path / "network.safetensors"
         click.echo(f"Done. Samples: tetragan generate --network {network} --out samples", err=True)
