@@ -1,6 +1,6 @@
-"""Ambient occlusion: how much of its hemisphere a surface sees, from depth maps of the shape seen from all around.
+"""Ambient occlusion: the unblocked share of a surface point's hemisphere, computed from depth maps of the shape.
 
-It depends on the surface point alone, not on the camera, so that all views of a shape agree.
+It depends on the surface point only, not on the camera, so all views of a shape agree.
 """
 
 import math
@@ -15,15 +15,16 @@ from rendering.backends import rasterizer
 
 DIRECTIONS = 64
 MAP_SIDE = 256
-# Faces rasterized in one call, over all directions: bounds the memory.
+# Faces rasterized in one call, over all directions. This limit bounds the memory.
 FACES_PER_CALL = 1 << 22
 
 
 @dataclass(frozen=True)
 class SkyMaps:
-    """Depth maps [K, S, S] of a shape from K directions: at each texel how far towards the sky the outermost surface
-    lies (−∞ where there is none), world units. axes [K, 3, 3]: rows right, down, towards the sky. radius: half the
-    width of a map, world units.
+    """Depth maps of a shape from K directions.
+
+    height [K, S, S]: coordinate of the outermost surface along the direction, world units; −∞ for an empty texel.
+    axes [K, 3, 3]: rows right, down, towards the sky. radius: half the width of a map, world units.
     """
 
     height: Tensor
@@ -32,7 +33,7 @@ class SkyMaps:
 
 
 def sky_directions(count: int) -> Tensor:
-    """Unit vectors [count, 3] spread evenly over the sphere (a Fibonacci lattice)."""
+    """Unit vectors [count, 3], distributed evenly over the sphere (a Fibonacci lattice)."""
     index = torch.arange(count, dtype=torch.float64) + 0.5
     y = 1 - 2 * index / count
     angle = index * math.pi * (3 - math.sqrt(5))
@@ -41,13 +42,13 @@ def sky_directions(count: int) -> Tensor:
 
 
 def sky_maps(mesh: Mesh, *, directions: int = DIRECTIONS, side: int = MAP_SIDE, backend: str = "auto") -> SkyMaps:
-    """The maps of a batch of one, centered near the origin."""
+    """The maps of one mesh (a batch of one) that is centered near the origin."""
     towards = sky_directions(directions).to(mesh.vertices)
     right = functional.normalize(torch.linalg.cross(towards.new_tensor([0.0, 1.0, 0.0]).expand_as(towards), towards))
     axes = torch.stack([right, torch.linalg.cross(right, towards), towards], 1)
     radius = float(mesh.vertices.norm(dim=1).max()) * 1.01
     local = torch.einsum("kij,vj->kvi", axes, mesh.vertices)
-    # Nearer to the sky counts as nearer to the eye: a smaller z.
+    # The surface nearest to the sky must win, so it gets the smallest z.
     clip = functional.pad(local * local.new_tensor([1, 1, -1]) / radius, (0, 1), value=1.0)
     chunk = max(1, FACES_PER_CALL // max(1, len(mesh.faces)))
     heights = []
@@ -62,10 +63,10 @@ def sky_maps(mesh: Mesh, *, directions: int = DIRECTIONS, side: int = MAP_SIDE, 
 
 
 def sky_visibility(maps: SkyMaps, points: Tensor, normals: Tensor) -> Tensor:
-    """Share of the cosine-weighted hemisphere [P, 1] over `normals` [P, 3] that `points` [P, 3] see, in [0, 1]."""
+    """Unblocked, cosine-weighted share [P, 1] of the hemisphere over points [P, 3] with unit normals [P, 3], in [0, 1]."""
     side = maps.height.shape[1]
     texel = 2 * maps.radius / side
-    # Lifted off the surface: a texel holds one depth for all that it covers.
+    # The points are lifted off the surface, because a texel has one depth for its whole area.
     points = points + normals * (1.5 * texel)
     seen, total = points.new_zeros(len(points)), points.new_full((len(points),), 1e-6)
     for height, axes in zip(maps.height, maps.axes, strict=True):

@@ -1,7 +1,9 @@
-"""Backends of the rasterizer behind one interface of plain functions, with the contracts of `torch_utils/ops`.
+"""Backends of the rasterizer behind one interface: plain functions with the contracts of `torch_utils/ops`.
 
-`native` is this project's own kernels (CPU and CUDA), `reference` is plain PyTorch, `nvdiffrast` is used only when
-asked for by name (its license is non-commercial), `auto` takes the kernel where it is built, else the reference.
+native        the kernels of this project (CPU and CUDA)
+reference     plain PyTorch
+nvdiffrast    NVIDIA's, only if selected by name, because its license is non-commercial
+auto          the kernels if they are built, else the reference
 """
 
 import functools
@@ -38,14 +40,14 @@ class Rasterizer:
 
 @functools.cache
 def rasterizer(backend: str = "auto", device_type: str = "cpu") -> Rasterizer:
-    """The backend of that name, one of `BACKENDS`, on that type of device. UserError where it is unknown or missing."""
+    """The backend, one of `BACKENDS`, for a type of device. UserError if it is unknown or not installed."""
     if backend == "auto":
         return Rasterizer("auto", native_rasterize, native_interpolate, native_antialias)
     if backend == "native":
         if not loading.available(device_type):
-            mend = loading.BUILD_COMMANDS.get(device_type, loading.BUILD_COMMANDS["cpu"])
+            build = loading.BUILD_COMMANDS.get(device_type, loading.BUILD_COMMANDS["cpu"])
             cause = f"no kernels for {device_type} ({loading.load_error(device_type)})"
-            raise UserError(f"rendering.backend native: {cause}; run: {mend}")
+            raise UserError(f"rendering.backend native: {cause}; run: {build}")
         return _in_mode("native", "require")
     if backend == "reference":
         return _in_mode("reference", "reference")
@@ -55,7 +57,7 @@ def rasterizer(backend: str = "auto", device_type: str = "cpu") -> Rasterizer:
 
 
 def _in_mode(name: str, mode: str) -> Rasterizer:
-    """The project's ops, run in the given mode of `torch_utils.ops.loading` whatever the surrounding one is."""
+    """The project's ops, always run in the given mode of `torch_utils.ops.loading`."""
 
     def fixed(function: Callable) -> Callable:
         @functools.wraps(function)

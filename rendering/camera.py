@@ -1,4 +1,4 @@
-"""Every camera convention, in one file (prose: docs/conventions.md).
+"""All camera conventions (explained in docs/conventions.md).
 
 World: right-handed, +Y up, the object's front towards +Z. Camera: OpenGL, looks down its −Z axis with +Y up.
 Clip space: `projection()` negates y, so NDC y = −1 is the image's top and row 0 of every image is the top row.
@@ -44,14 +44,14 @@ class Cameras:
     ) -> "Cameras":
         """Cameras that look at the origin from r·(cos e·sin a, sin e, cos e·cos a); square images.
 
-        azimuth_rad, elevation_rad [N]: azimuth 0 sees the front (+Z) and grows counter-clockwise seen from above.
+        azimuth_rad, elevation_rad [N]: azimuth 0 sees the front (+Z); it increases counter-clockwise seen from above.
         radius, fov_y_rad: [N] or one number, world units and radians.
         """
         a, e = torch.broadcast_tensors(azimuth_rad, elevation_rad)
         radius = torch.as_tensor(radius, dtype=a.dtype, device=a.device).expand_as(a)
         fov = torch.as_tensor(fov_y_rad, dtype=a.dtype, device=a.device).expand_as(a)
         backward = torch.stack([e.cos() * a.sin(), e.sin(), e.cos() * a.cos()], -1)
-        # The right axis from the azimuth alone: well defined at the poles too, where a cross product with +Y is not.
+        # The right axis follows from the azimuth, so it is defined at the poles, where a cross product with +Y is not.
         right = torch.stack([a.cos(), torch.zeros_like(a), -a.sin()], -1)
         up = torch.linalg.cross(backward, right)
         pose = torch.zeros(*a.shape, 4, 4, dtype=a.dtype, device=a.device)
@@ -71,7 +71,7 @@ class Cameras:
 
     @staticmethod
     def cat(cameras: Sequence["Cameras"]) -> "Cameras":
-        """Concatenate; near and far are those of the first."""
+        """Concatenated cameras. near and far are those of the first."""
         return Cameras(
             torch.cat([c.camera_to_world for c in cameras]),
             torch.cat([c.focal for c in cameras]),
@@ -126,8 +126,8 @@ class Cameras:
         """Clip-space positions of a packed batch of B shapes, each seen by N / B cameras in a row.
 
         vertices [ΣV, 3]; vertex_offsets [B + 1] int64 on the CPU. Camera n sees shape n // (N / B). Returns
-        [ΣV·N/B, 4]: the vertices of image 0, then those of image 1, and so on. One matrix product a shape: no
-        4×4 is gathered for each vertex.
+        [ΣV·N/B, 4]: the vertices of image 0, then those of image 1, and so on. One matrix product per shape avoids
+        gathering a 4×4 matrix for each vertex.
         """
         shapes = vertex_offsets.shape[0] - 1
         if shapes == 0 or len(self) % shapes:

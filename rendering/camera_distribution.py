@@ -1,4 +1,4 @@
-"""How cameras are drawn: the published camera distributions by name, any other as YAML."""
+"""Distributions of cameras: the published ones by name, any other from YAML."""
 
 import math
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ Pair = tuple[float, float]
 
 
 class ScalarDistribution(StrictModel):
-    """One number's camera distribution: exactly one of the four forms; a bare number in YAML means `fixed`."""
+    """The distribution of one number, in exactly one of five forms. A bare number in YAML means `fixed`."""
 
-    fixed: float | None = Field(None, description="always this")
+    fixed: float | None = Field(None, description="always this value")
     uniform: Pair | None = Field(None, description="uniform between two bounds")
-    normal: Pair | None = Field(None, description="normal: mean and standard deviation, cut at ± 3")
-    sphere: Pair | None = Field(None, description="elevation uniform on the sphere's area between two bounds, degrees")
-    list: tuple[float, ...] | None = Field(None, min_length=1, description="fixed values, taken in turn by view")
+    normal: Pair | None = Field(None, description="mean and standard deviation; clipped at ± 3 standard deviations")
+    sphere: Pair | None = Field(None, description="elevation, uniform over the area of the sphere, degrees")
+    list: tuple[float, ...] | None = Field(None, min_length=1, description="the values in turn, by view")
 
     @model_validator(mode="before")
     @classmethod
@@ -48,12 +48,12 @@ class ScalarDistribution(StrictModel):
         return self
 
     def bounds(self) -> Pair:
-        """Smallest and largest value it can take."""
+        """Smallest and largest possible value."""
         if self.fixed is not None:
             return self.fixed, self.fixed
         if self.normal is not None:
-            mean, deviation = self.normal
-            return mean - 3 * deviation, mean + 3 * deviation
+            mean, std = self.normal
+            return mean - 3 * std, mean + 3 * std
         if self.list is not None:
             return min(self.list), max(self.list)
         form = self.uniform or self.sphere
@@ -61,7 +61,7 @@ class ScalarDistribution(StrictModel):
         return form
 
     def draw(self, unit: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """Values from uniform numbers in [0, 1) by the inverse distribution function; `list` goes by the index."""
+        """Values [N] from uniform numbers [N] in [0, 1) by the inverse distribution; `list` uses the indices."""
         if self.fixed is not None:
             return np.full_like(unit, self.fixed)
         if self.list is not None:
@@ -76,11 +76,12 @@ class ScalarDistribution(StrictModel):
 
 
 class CameraDistribution(StrictModel):
-    """The distribution of a dataset's cameras; they look at the origin, off by `target_jitter`."""
+    """The distribution of a dataset's cameras. They look at the origin, displaced by `target_jitter`."""
 
     name: str = Field("custom", description="a name for logs")
     azimuth_deg: ScalarDistribution = Field(
-        ScalarDistribution(uniform=(0, 360)), description="0 sees the front; grows counter-clockwise seen from above"
+        ScalarDistribution(uniform=(0, 360)),
+        description="0 sees the front; counter-clockwise seen from above",
     )
     elevation_deg: ScalarDistribution = Field(ScalarDistribution(uniform=(0, 30)), description="above the horizon")
     radius: ScalarDistribution = Field(
@@ -89,9 +90,9 @@ class CameraDistribution(StrictModel):
     fov_y_deg: ScalarDistribution = Field(
         ScalarDistribution(fixed=math.degrees(fov_from_sensor(32, 35))), description="vertical field of view"
     )
-    roll_deg: ScalarDistribution = Field(ScalarDistribution(fixed=0), description="turn about the viewing axis")
+    roll_deg: ScalarDistribution = Field(ScalarDistribution(fixed=0), description="rotation about the viewing axis")
     target_jitter: Annotated[float, Field(ge=0)] = Field(
-        0.0, description="standard deviation of the point looked at, world units per axis"
+        0.0, description="standard deviation of the target, world units per axis"
     )
     near: Annotated[float, Field(gt=0)] = Field(0.1, description="near clip distance, world units")
     far: Annotated[float, Field(gt=0)] = Field(10.0, description="far clip distance, world units")
@@ -112,7 +113,7 @@ class CameraDistribution(StrictModel):
         return self
 
     def sample(self, seed: int, indices: Sequence[int] | torch.Tensor) -> Cameras:
-        """Cameras [len(indices)]; row i depends on (seed, indices[i]) alone, so order and workers change nothing."""
+        """One camera per index. Camera i depends on (seed, indices[i]) only, not on order or workers."""
         order = np.asarray(indices, np.int64)
         unit = uniform(seed, order.tolist(), "camera", 8).double().numpy()
         azimuth = np.radians(self.azimuth_deg.draw(unit[:, 0], order))
@@ -132,7 +133,7 @@ class CameraDistribution(StrictModel):
 
 
 def _roll(angle: torch.Tensor) -> torch.Tensor:
-    """Turn about the camera's own z axis [N, 4, 4]."""
+    """Rotations [N, 4, 4] about the camera's own z axis."""
     matrix = torch.eye(4, dtype=angle.dtype).repeat(len(angle), 1, 1)
     matrix[:, 0, 0] = matrix[:, 1, 1] = angle.cos()
     matrix[:, 1, 0] = angle.sin()
@@ -141,7 +142,7 @@ def _roll(angle: torch.Tensor) -> torch.Tensor:
 
 
 def _published(name: str, highest_deg: float) -> CameraDistribution:
-    """GET3D's cameras: radius 1.2, 32 mm sensor, 35 mm lens, all around, elevation uniform from 0."""
+    """GET3D's cameras: radius 1.2, 32 mm sensor, 35 mm lens, all azimuths, elevation uniform from 0."""
     return CameraDistribution(name=name, elevation_deg=ScalarDistribution(uniform=(0, highest_deg)))
 
 
@@ -157,14 +158,14 @@ CAMERA_DISTRIBUTIONS = {
         "table": 30,
     }.items()
 }
-# Procedural categories without a published camera distribution: mugs from above, planes from all around.
+# Procedural categories without a published distribution. Mugs are seen from above, planes from below, too.
 CAMERA_DISTRIBUTIONS["lamp"] = _published("lamp", 30)
 CAMERA_DISTRIBUTIONS["mug"] = CameraDistribution(name="mug", elevation_deg=ScalarDistribution(uniform=(5, 50)))
 CAMERA_DISTRIBUTIONS["plane"] = CameraDistribution(name="plane", elevation_deg=ScalarDistribution(uniform=(-20, 40)))
 
 
 def load_camera_distribution(name_or_path: str | Path) -> CameraDistribution:
-    """A named camera distribution, or one read from a YAML file. UserError where it is neither or does not fit."""
+    """A distribution by its name or from a YAML file. UserError if it is neither or invalid."""
     name = str(name_or_path)
     if name in CAMERA_DISTRIBUTIONS:
         return CAMERA_DISTRIBUTIONS[name]
@@ -181,7 +182,7 @@ def load_camera_distribution(name_or_path: str | Path) -> CameraDistribution:
 
 
 def parse_camera_distribution(values: dict[str, Any], source: str) -> CameraDistribution:
-    """A camera distribution from plain values; `source` names them in the UserError."""
+    """A camera distribution from plain values. `source` names them in the UserError."""
     try:
         return CameraDistribution.model_validate(values)
     except ValidationError as error:
@@ -192,7 +193,7 @@ def parse_camera_distribution(values: dict[str, Any], source: str) -> CameraDist
 
 
 def dump_camera_distribution(camera_distribution: CameraDistribution) -> dict[str, Any]:
-    """Plain values that `parse_camera_distribution` takes back; a fixed number is written as a number."""
+    """Plain values for `parse_camera_distribution`. A fixed number is written as a number."""
     values = camera_distribution.model_dump(mode="json", exclude_none=True)
     return {
         key: value["fixed"] if isinstance(value, dict) and "fixed" in value else value for key, value in values.items()

@@ -1,10 +1,10 @@
-"""The deferred pipeline that the dataset tool and the generator share, so that both sides of the discriminator agree.
+"""Deferred rendering, shared by the dataset tool and the generator, so that real and generated images look alike.
 
-    rasterize_mesh ─▶ Raster ─▶ visible_points ─▶ (texture field or texture look-up) ─▶ composite ─▶ rgb, mask
+    rasterize_mesh ─▶ Raster ─▶ visible_points ─▶ (texture field or texture lookup) ─▶ composite ─▶ rgb, mask
 
 B shapes are seen by N = B·views cameras; image n shows shape n // views. The raster has `supersample` samples along
-each side of a pixel; `composite` antialiases colors and coverage together at that resolution and averages them down.
-The only host synchronization is the number of visible samples of each shape.
+each side of a pixel. `composite` antialiases colors and coverage together at that resolution and averages them down.
+The only host synchronization is for the number of visible samples of each shape.
 """
 
 from collections.abc import Sequence
@@ -51,7 +51,7 @@ class Raster:
 
     @property
     def resolution(self) -> tuple[int, int]:
-        """Height and width of the image after the resolve, px."""
+        """Height and width of the finished image, px."""
         return self.rast.shape[1] // self.supersample, self.rast.shape[2] // self.supersample
 
 
@@ -66,8 +66,8 @@ def rasterize_mesh(
 ) -> Raster:
     """Rasterize B shapes, each through len(cameras) / B cameras in a row.
 
-    resolution: side, or (height, width), of the finished image, px. derivatives: also the screen-space derivatives
-    that mip mapping needs. Gradients reach the vertices (and the cameras, where they require them).
+    resolution: side, or (height, width), of the finished image, px. derivatives: also compute the screen-space
+    derivatives that mip mapping needs. Gradients reach the vertices, and the cameras if these require gradients.
     """
     if len(mesh) == 0 or len(cameras) == 0 or len(cameras) % len(mesh):
         raise ValueError(f"rasterize_mesh(): expected a multiple of {len(mesh)} cameras, got {len(cameras)}")
@@ -97,7 +97,7 @@ def rasterize_mesh(
 
 
 def next_layer(raster: Raster) -> Raster:
-    """What lies behind the surface that `raster` shows, sample by sample (depth peeling)."""
+    """The raster of the surfaces behind those of `raster`, for each sample (depth peeling)."""
     rast, rast_db = raster.ops.rasterize(
         raster.positions,
         raster.faces,
@@ -111,7 +111,7 @@ def next_layer(raster: Raster) -> Raster:
 
 
 def _visible(rast: Tensor, shapes: int) -> tuple[Tensor, Tensor]:
-    """Flat indices of the samples that show a surface [P], and each shape's share of them [B + 1] on the CPU."""
+    """Flat indices [P] of the covered samples, and the offsets [B + 1] of each shape in them, on the CPU."""
     covered = rast.detach()[..., 3].reshape(shapes, -1) > 0
     counts = covered.sum(1).cpu()  # the one host synchronization
     point_offsets = functional.pad(counts.cumsum(0), (1, 0))
@@ -121,7 +121,7 @@ def _visible(rast: Tensor, shapes: int) -> tuple[Tensor, Tensor]:
 def visible_points(raster: Raster, *, gradient: bool = True) -> Tensor:
     """World positions [P, 3] of the visible samples; shape b owns rows point_offsets[b]:point_offsets[b + 1].
 
-    With `gradient` they follow the vertices along the viewing ray; without, nothing flows back.
+    With `gradient`, the points follow the vertices along the viewing ray; without, they are constants.
     """
     if gradient:
         return visible_attributes(raster, raster.mesh.vertices)
@@ -131,7 +131,7 @@ def visible_points(raster: Raster, *, gradient: bool = True) -> Tensor:
 
 def visible_attributes(raster: Raster, attributes: Tensor) -> Tensor:
     """Per-vertex attributes [ΣV, A] of the B shapes, interpolated at the visible samples [P, A]."""
-    # Interpolation works sample by sample: the visible ones are gathered first and the background costs nothing.
+    # The visible samples are gathered first, so the background costs nothing.
     rast = _Gather.apply(raster.rast.reshape(-1, 4), raster.pixels)[None, :, None]
     values, _ = raster.ops.interpolate(attributes, rast, raster.attribute_faces)
     return values[0, :, 0]
@@ -140,7 +140,7 @@ def visible_attributes(raster: Raster, attributes: Tensor) -> Tensor:
 def visible_attributes_with_slopes(raster: Raster, attributes: Tensor) -> tuple[Tensor, Tensor]:
     """Attributes at the visible samples [P, A] and their derivatives along a sample's width and height [P, A, 2].
 
-    Needs a raster with derivatives; no gradient.
+    Needs a raster with derivatives. The results have no gradient.
     """
     assert raster.rast_db is not None, "rasterize_mesh(derivatives=True) first"
     with torch.no_grad():
@@ -151,7 +151,7 @@ def visible_attributes_with_slopes(raster: Raster, attributes: Tensor) -> tuple[
 
 
 def visible_faces(raster: Raster) -> Tensor:
-    """The face that each visible sample shows [P] int64: a row of `mesh.faces`, the packed faces of the B shapes."""
+    """The face at each visible sample [P] int64: a row of `mesh.faces`, the packed faces of the B shapes."""
     ids = raster.rast.detach().reshape(-1, 4)[raster.pixels, 3].long() - 1
     if raster.views == 1:
         return ids
@@ -170,12 +170,14 @@ def composite(
 ) -> tuple[Tensor, Tensor]:
     """Images from the colors of the visible samples.
 
-    colors [P, C] in any unit. background: a number, [C], [N, C] or [N, C, H, W] in the same unit.
-    Returns rgb [N, C, H, W] and mask [N, 1, H, W], the covered share of each pixel in [0, 1]; both antialiased and
-    averaged down, the color composited with that coverage. Gradients reach the colors always, the vertices through
-    the mask always, and through RGB's coverage unless `color_gradient` is "none" ("full" differs from "silhouette" only
-    in the points at which the caller takes the colors: see `visible_points`).
-    neighbors: `face_neighbors(mesh.faces)` where the caller has it already.
+    colors [P, C] in any unit. background: a number, [C], [N, C] or [N, C, H, W] in the same unit. neighbors:
+    `face_neighbors(mesh.faces)`, if the caller has it already.
+    Returns rgb [N, C, H, W] and mask [N, 1, H, W], the coverage of each pixel in [0, 1]. Both are antialiased and
+    averaged down, and the colors are composited with this coverage.
+
+    Gradients always reach the colors, and the vertices through the mask. They reach the vertices through the coverage
+    of RGB, too, unless `color_gradient` is "none". "full" and "silhouette" are the same here; they differ in the points
+    for which the caller computes the colors (see `visible_points`).
     """
     count, height, width = raster.rast.shape[:3]
     dtype = raster.rast.dtype
@@ -193,10 +195,10 @@ def composite_image(
     neighbors: Tensor | None = None,
     rast: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """`composite` for samples that may be see-through.
+    """`composite` for samples that may be transparent.
 
-    image [N, H·S, W·S, C + 1]: premultiplied colors and opacity of every sample. rast: whose silhouettes are
-    antialiased, where that is not the front layer (`raster.rast`).
+    image [N, H·S, W·S, C + 1]: premultiplied colors and opacity of every sample. rast: the layer whose silhouettes are
+    antialiased; by default the front layer, `raster.rast`.
     """
     if neighbors is None:
         neighbors = face_neighbors(raster.mesh.faces)
@@ -232,9 +234,9 @@ def _over(layers: Tensor, background: float | Tensor) -> Tensor:
 
 
 def _view_shift(offsets: Tensor, views: int) -> Tensor:
-    """What turns a row of a packed batch into the same row of image n, of the batch with `views` copies a shape [N].
+    """The difference [N] between a row of a packed batch and the same row of image n, if each shape has `views` copies.
 
-    Image b·views + j starts at offsets[b]·views + j·count_b, where the shape itself starts at offsets[b].
+    Image b·views + j starts at offsets[b]·views + j·count_b; the shape itself starts at offsets[b].
     """
     image = torch.arange((offsets.shape[0] - 1) * views)
     shape = image // views
@@ -242,20 +244,20 @@ def _view_shift(offsets: Tensor, views: int) -> Tensor:
 
 
 def _repeat_faces(rows: Tensor, mesh: Mesh, views: int) -> Tensor:
-    """Per-face rows [ΣF, 3], each shape's `views` times in a row."""
+    """Per-face rows [ΣF, 3], those of each shape repeated `views` times."""
     return torch.cat([part.repeat(views, 1) for part in rows.split(mesh.face_offsets.diff().tolist())])
 
 
 def _per_face(shift: Tensor, mesh: Mesh, views: int) -> Tensor:
-    """A number for each image [N], spread over its faces [ΣF·views, 1] int32."""
+    """A number for each image [N], expanded to its faces [ΣF·views, 1] int32."""
     counts = mesh.face_offsets.diff().repeat_interleave(views)
-    device, total = mesh.faces.device, mesh.faces.shape[0] * views  # with the total known, nothing waits for the device
+    device, total = mesh.faces.device, mesh.faces.shape[0] * views  # a known total avoids a host synchronization
     shift = upload(shift.to(torch.int32), device)
     return torch.repeat_interleave(shift, upload(counts, device), output_size=total)[:, None]
 
 
 def _faces_of_views(mesh: Mesh, views: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Faces of all images with ids into the copied vertices, then with ids into the mesh's own; offsets [N + 1]."""
+    """Faces of all images, as ids of the copied vertices and as ids of the mesh's vertices, and offsets [N + 1]."""
     if views == 1:
         return mesh.faces, mesh.faces, mesh.face_offsets
     own = _repeat_faces(mesh.faces, mesh, views)
@@ -274,7 +276,7 @@ def _neighbors_of_views(neighbors: Tensor, mesh: Mesh, views: int) -> Tensor:
 
 
 class _Gather(torch.autograd.Function):
-    """Rows of a table at unique indices; the gradient is written back, never added up."""
+    """Rows of a table at unique indices. The backward pass writes rows instead of adding them up."""
 
     @staticmethod
     def forward(ctx, table: Tensor, index: Tensor) -> Tensor:
@@ -289,7 +291,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Scatter(torch.autograd.Function):
-    """Rows written to unique indices of a zero table; the gradient is read back from there."""
+    """A table of zeros with rows written to unique indices. The backward pass reads these rows."""
 
     @staticmethod
     def forward(ctx, values: Tensor, index: Tensor, rows: int) -> Tensor:
@@ -303,7 +305,7 @@ class _Scatter(torch.autograd.Function):
 
 
 class _Resolve(torch.autograd.Function):
-    """Block average; the gradient is spread evenly. Whole rows are added and copied, which memory likes best."""
+    """Average over blocks, computed with additions of whole rows, which is the fastest access pattern."""
 
     @staticmethod
     def forward(ctx, image: Tensor, factor: int) -> Tensor:
@@ -322,7 +324,7 @@ class _Resolve(torch.autograd.Function):
 
 
 def _sum(parts: Sequence[Tensor]) -> Tensor:
-    """The sum of at least two tensors, as a new one."""
+    """The sum of at least two tensors, as a new tensor."""
     total = parts[0] + parts[1]
     for part in parts[2:]:
         total.add_(part)

@@ -1,4 +1,4 @@
-"""A soft shadow under a shape, on the plane through its lowest point; for images to look at, not for datasets."""
+"""A soft shadow on the plane through the lowest point of a shape, for images that people look at."""
 
 import math
 
@@ -11,8 +11,8 @@ from rendering.backends import rasterizer
 from rendering.camera import Cameras
 
 MAP_SIDE = 96
-# Two layers, each (height over the ground at which it fades to 1/e, standard deviation of its blur, strength): what
-# touches the ground casts a dark and narrow shadow, what hangs above it a faint and wide one. World units.
+# Two layers: (height above the ground at which the shadow fades to 1/e, standard deviation of its blur, strength).
+# Surfaces near the ground cast a dark, narrow shadow, higher ones a faint, wide shadow. World units.
 LAYERS = ((0.03, 0.02, 0.6), (0.35, 0.06, 0.55))
 
 
@@ -36,7 +36,7 @@ def _shadow_map(mesh: Mesh, ground: float, backend: str) -> tuple[Tensor, float]
     margin = 3 * max(blur for _, blur, _ in LAYERS)
     radius = float(torch.maximum(x.abs(), z.abs()).max()) + margin
     height_scale = max(float(y.max()) - ground, 1e-6)
-    # Seen from below: the lowest surface is nearest.
+    # The view is from below, so the lowest surface is the nearest.
     depth = (y - ground) / height_scale
     clip = torch.stack([x / radius, z / radius, depth, torch.ones_like(x)], 1)
     rast, _ = rasterizer(backend, mesh.vertices.device.type).rasterize(
@@ -50,7 +50,7 @@ def _shadow_map(mesh: Mesh, ground: float, backend: str) -> tuple[Tensor, float]
 
 
 def _blurred(image: Tensor, std_px: float) -> Tensor:
-    """Gaussian blur of [1, 1, S, S], black around it."""
+    """Gaussian blur of [1, 1, S, S], with zeros outside."""
     reach = math.ceil(3 * std_px)
     offsets = torch.arange(-reach, reach + 1, device=image.device, dtype=image.dtype)
     kernel = torch.exp(-0.5 * (offsets / std_px).square())
@@ -60,7 +60,7 @@ def _blurred(image: Tensor, std_px: float) -> Tensor:
 
 
 def _ground_points(cameras: Cameras, ground: float, resolution: int) -> tuple[Tensor, Tensor]:
-    """Where the rays of the pixels meet the plane y = ground: (x, z) [N, R, R, 2], and whether [N, 1, R, R] they do."""
+    """Points (x, z) [N, R, R, 2] where the pixels' rays meet the plane y = ground, and whether they do [N, 1, R, R]."""
     pose = cameras.camera_to_world
     line = (torch.arange(resolution, device=pose.device, dtype=pose.dtype) + 0.5) * (2 / resolution) - 1
     row, column = torch.meshgrid(line, line, indexing="ij")

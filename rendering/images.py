@@ -1,4 +1,4 @@
-"""Images for people to look at: shapes in a light on a light background, and grids of many."""
+"""Images for people: lit shapes on a light background, and image grids."""
 
 import math
 from collections.abc import Callable
@@ -20,12 +20,12 @@ from rendering.ground_shadow import ground_shadow
 from rendering.lighting import Shading, Vector, irradiance, sheen
 from torch_utils.files import replacing
 
-# A warm light gray, sRGB: dark and white shapes both stand out from it.
+# A warm light gray, sRGB. Both dark and white shapes stand out from it.
 LIGHT_BACKGROUND: Vector = (0.945, 0.94, 0.93)
 BLACK_BACKGROUND: Vector = (0.0, 0.0, 0.0)
-# Lifts the studio light, which is made for white shapes on black.
+# Brightens the studio light, which was designed for white shapes.
 EXPOSURE = 1.1
-# A third of the directions of a rendered dataset: small images of smooth shapes need no more.
+# Small images of smooth shapes need fewer directions for ambient occlusion than a dataset.
 SKY_DIRECTIONS = 24
 SKY_MAP_SIDE = 128
 
@@ -85,8 +85,8 @@ def shaded_views(
 ) -> tuple[Tensor, Tensor]:
     """Premultiplied sRGB [N, 3, R, R] and coverage [N, 1, R, R] of B closed shapes, both in [0, 1].
 
-    shading: "soft" lights the colors with the studio light and darkens corners, "albedo" shows them as they are (right
-    where they hold light already).
+    shading: "soft" adds the studio light and ambient occlusion. "albedo" shows the colors as they are, which is right
+    for networks trained on lit views.
     """
     raster = rasterize_mesh(mesh, cameras, resolution, supersample=supersample, backend=backend)
     points = visible_points(raster, gradient=False)
@@ -105,14 +105,14 @@ def shaded_views(
 
 
 def soft_highlights(linear: Tensor) -> Tensor:
-    """Linear light of any shape with what exceeds 0.7 bent smoothly into [0.7, 1): white surfaces keep their form."""
+    """Compress linear light above 0.7 smoothly into [0.7, 1), so that white surfaces keep their form."""
     knee = 0.7
     over = (linear - knee).clamp(min=0) / (1 - knee)
     return torch.where(linear > knee, 1 - (1 - knee) * torch.exp(-over), linear)
 
 
 def vertex_sky_visibility(mesh: Mesh, normals: Tensor, backend: str = "auto") -> Tensor:
-    """Share of the hemisphere that nothing blocks [ΣV, 1], at the vertices of a packed batch with `normals` [ΣV, 3]."""
+    """Unblocked share [ΣV, 1] of the hemisphere at the vertices of a packed batch with unit normals [ΣV, 3]."""
     shares = []
     for index, own in enumerate(normals.split(mesh.vertex_offsets.diff().tolist())):
         shape = mesh[index]
@@ -127,7 +127,7 @@ def over_background(rgb: Tensor, mask: Tensor, background: Vector = LIGHT_BACKGR
 
 
 def show_views(views: Tensor, background: Vector = LIGHT_BACKGROUND) -> np.ndarray:
-    """Real views [N, 4, H, W] (RGB over black in [−1, 1], mask in [0, 1]) over one color: uint8 [N, H, W, 3]."""
+    """Real views [N, 4, H, W] (RGB over black in [−1, 1], mask in [0, 1]) over one sRGB color: uint8 [N, H, W, 3]."""
     return to_uint8(over_background(views[:, :3] / 2 + 0.5, views[:, 3:], background) * 2 - 1)
 
 
@@ -137,22 +137,22 @@ def to_uint8(images: Tensor) -> np.ndarray:
     return scaled.to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
 
-def grid(images: np.ndarray, columns: int | None = None, gap_px: int = 0, background: int = 255) -> np.ndarray:
-    """Tile images [N, H, W, C] row by row into one [H', W', C]; columns default to the squarest grid."""
+def image_grid(images: np.ndarray, columns: int | None = None, gap_px: int = 0, background: int = 255) -> np.ndarray:
+    """Tile images [N, H, W, C] row by row into one [H', W', C]; by default as square as possible."""
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    sheet = np.full(
+    tiled = np.full(
         (rows * (height + gap_px) - gap_px, columns * (width + gap_px) - gap_px, channels), background, images.dtype
     )
     for i, image in enumerate(images):
         y, x = (i // columns) * (height + gap_px), (i % columns) * (width + gap_px)
-        sheet[y : y + height, x : x + width] = image
-    return sheet
+        tiled[y : y + height, x : x + width] = image
+    return tiled
 
 
 def save_png(path: Path, image: np.ndarray) -> None:
-    """Write a image [H, W, 3 or 4] uint8; a reader never sees half a file."""
+    """Write an image [H, W, 3 or 4] uint8. Readers never see a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")

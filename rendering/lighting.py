@@ -14,9 +14,10 @@ Vector = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Light:
-    """A large lamp far away. towards: direction to it, world axes. intensity: linear, on a surface that faces it.
+    """A large, distant lamp.
 
-    size in [0, 1]: 0 = a point, whose light ends where a surface turns away by 90°; 1 = half the sky.
+    towards: direction to the lamp, world axes. intensity: linear, on a surface that faces the lamp. size in [0, 1]:
+    0 is a point, which lights normals up to 90° away from it; 1 is half of the sky.
     """
 
     towards: Vector
@@ -26,15 +27,15 @@ class Light:
 
 @dataclass(frozen=True)
 class Lighting:
-    """Lamps and a hemisphere: `sky` from +Y fading to `ground` from −Y, linear intensities."""
+    """Lamps, and a hemisphere that fades from `sky` at +Y to `ground` at −Y; linear intensities."""
 
     lights: tuple[Light, ...]
     sky: float
     ground: float
 
 
-# A key light at the upper right of the front, a weaker one at the left, one behind, and a bright room around. A white
-# surface facing the key stays just under 1; the underside keeps a quarter of it.
+# A key light at the upper right of the front, a weaker light at the left, one behind, and a bright room. A white
+# surface that faces the key light stays just below 1; the underside gets about a quarter of that.
 STUDIO = Lighting(
     lights=(
         Light((0.45, 0.75, 0.6), 0.42, 0.5),
@@ -45,16 +46,16 @@ STUDIO = Lighting(
     ground=0.22,
 )
 
-# No lamps: an overcast sky over a gray floor.
+# An overcast sky over a gray floor, no lamps.
 SKY = Lighting(lights=(), sky=0.98, ground=0.3)
 LIGHTINGS: dict[LightName, Lighting] = {"studio": STUDIO, "sky": SKY}
 
 
 def irradiance(normals: Tensor, lighting: Lighting = STUDIO, visibility: Tensor | None = None) -> Tensor:
-    """Light that arrives at surfaces with unit normals [P, 3], linear [P, 1]; no shadows are cast.
+    """Light that reaches surfaces with unit normals [P, 3], linear [P, 1]. There are no cast shadows.
 
-    visibility [P, 1]: the share of the hemisphere that nothing blocks (`rendering/ambient_occlusion.py`); it dims the
-    hemisphere's light, not the lamps'.
+    visibility [P, 1]: unblocked share of the hemisphere (`rendering/ambient_occlusion.py`). It dims the light of the
+    hemisphere, but not that of the lamps.
     """
     height = normals[:, 1:2]
     total = lighting.ground + (lighting.sky - lighting.ground) * (0.5 + 0.5 * height)
@@ -63,7 +64,7 @@ def irradiance(normals: Tensor, lighting: Lighting = STUDIO, visibility: Tensor 
     for light in lighting.lights:
         towards = functional.normalize(normals.new_tensor(light.towards), dim=0)
         cosine = (normals @ towards)[:, None]
-        # A lamp of some size still lights what has turned away from its middle ("wrapped" cosine).
+        # A large lamp also lights surfaces turned away from its center ("wrapped" cosine).
         total = total + light.intensity * ((cosine + light.size) / (1 + light.size)).clamp(min=0)
     return total
 
@@ -71,10 +72,10 @@ def irradiance(normals: Tensor, lighting: Lighting = STUDIO, visibility: Tensor 
 def sheen(
     normals: Tensor, towards_eye: Tensor, lighting: Lighting = STUDIO, visibility: Tensor | None = None
 ) -> Tensor:
-    """Light that a satin coat mirrors towards the eye, linear [P, 1]; it shows the form of surfaces however dark.
+    """Light that a satin coating reflects towards the eye, linear [P, 1]. It makes the form of dark surfaces visible.
 
-    normals, towards_eye: unit vectors [P, 3]. Schlick's Fresnel term of a refractive index of 1.5, damped at grazing
-    angles as rough surfaces damp it; the mirrored surroundings are as blurred as `irradiance`.
+    normals, towards_eye: unit vectors [P, 3]. The reflectance is Schlick's approximation for a refractive index of 1.5,
+    reduced at grazing angles as on rough surfaces. The reflected environment is as blurred as `irradiance`.
     """
     cosine = (normals * towards_eye).sum(1, keepdim=True)
     mirrored = 2 * cosine * normals - towards_eye
@@ -83,7 +84,7 @@ def sheen(
 
 
 def facing(normals: Tensor, points: Tensor, eyes: Tensor) -> Tensor:
-    """Normals [P, 3] turned towards the eyes [P, 3] (open and doubled surfaces are seen from both sides)."""
+    """Normals [P, 3] flipped towards the eyes [P, 3], because open surfaces are seen from both sides."""
     away = ((eyes - points) * normals).sum(1, keepdim=True) < 0
     return torch.where(away, -normals, normals)
 
@@ -95,8 +96,9 @@ def reflected(
     lighting: Lighting = STUDIO,
     visibility: Tensor | None = None,
 ) -> Tensor:
-    """Linear light [P, 3] that leaves surfaces of linear base color [P, 3]: the base color itself ("albedo"), or
-    that in a light ("soft", see `irradiance`), at most 1.
+    """Linear light [P, 3] from surfaces of linear base color [P, 3], at most 1.
+
+    shading: "albedo" returns the base color, "soft" multiplies it by the `irradiance`.
     """
     if shading == "albedo":
         return base_linear

@@ -49,7 +49,7 @@ def generate(
     quiet: bool,
 ) -> None:
     """Sample textured meshes: samples.png and one mesh per seed."""
-    from rendering.images import grid, save_png
+    from rendering.images import image_grid, save_png
     from sampling.latents import parse_seeds
     from sampling.trained_generator import load
     from torch_utils.progress import progress_bar
@@ -58,7 +58,7 @@ def generate(
     samples = load(network, device).sample(seed_list, truncation)
     out.mkdir(parents=True, exist_ok=True)
     images = samples.render(resolution=resolution, unlit=unlit)
-    save_png(out / "samples.png", grid(images))
+    save_png(out / "samples.png", image_grid(images))
     click.echo(f"{out / 'samples.png'}: {len(samples)} samples, truncation {truncation:g}, {images.shape[1]} px")
     if file_format == "none":
         return

@@ -35,7 +35,7 @@ def interpolate(
     device: str,
 ) -> None:
     """Interpolate from each seed to the next: interpolation.png, one row per pair of seeds."""
-    from rendering.images import grid, save_png
+    from rendering.images import image_grid, save_png
     from sampling.latents import parse_seeds
     from sampling.trained_generator import load
 
@@ -46,6 +46,6 @@ def interpolate(
     # A conditional network stays in the class of the first seed: there is no path from one class to another.
     label = seed_list[0] % generator.classes if generator.classes else None
     samples = generator.interpolate_all(generator.sample(seed_list, truncation, label), steps)
-    save_png(out / "interpolation.png", grid(samples.render(resolution=resolution, unlit=unlit), columns=steps))
+    save_png(out / "interpolation.png", image_grid(samples.render(resolution=resolution, unlit=unlit), columns=steps))
     pairs = len(seed_list) - 1
     click.echo(f"{out / 'interpolation.png'}: {pairs} paths of {steps} steps, truncation {truncation:g}")

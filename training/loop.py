@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from configs.schema import Config
-from rendering.images import grid, save_png, show_views
+from rendering.images import image_grid, save_png, show_views
 from torch_utils import distributed
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
@@ -230,7 +230,7 @@ def _begin(run: Run, probe: Probe, guard: SkipGuard) -> None:
     count = min(4 * COLUMNS, len(run.data.bank))
     stride = len(run.data.bank) // count
     reals, _ = run.data.bank.batch([i * stride for i in range(count)])
-    image = grid(show_views(reals), COLUMNS)
+    image = image_grid(show_views(reals), COLUMNS)
     save_png(run.folder.path / "reals.png", image)
     run.log.image_grid("reals", image, 0)
     image = probe.sheet()

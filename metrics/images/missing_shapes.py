@@ -18,7 +18,7 @@ from dataset_tool.image_bank import ImageBank
 from metrics.report.markdown import number
 from networks.discriminator import Discriminator
 from networks.pretrained import load_discriminator_networks
-from rendering.images import grid, save_png, show_views
+from rendering.images import image_grid, save_png, show_views
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 
@@ -50,7 +50,7 @@ def report_missing_shapes(
     classes = attribute_classes(dataset, bank.shape_ids, attributes)
     logits, images = standardized_logits(bank, discriminators, views, device)
     order = logits.argsort(descending=True)[:SHAPES_SHOWN]
-    save_png(out / "missing.png", grid(show_views(images[order]), COLUMNS))
+    save_png(out / "missing.png", image_grid(show_views(images[order]), COLUMNS))
     table = logit_table(mean_by_class(logits.tolist(), [", ".join(values) for values in classes]))
     write_text(out / "missing.md", table)
     return table

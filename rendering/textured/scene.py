@@ -1,4 +1,4 @@
-"""A `SourceMesh` made ready for the rasterizer: one packed mesh, a material for each face."""
+"""A `SourceMesh` prepared for the rasterizer: one packed mesh with a material for each face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,17 +15,17 @@ from rendering.color import srgb_to_linear
 from rendering.textured.textures import Pyramid, build_pyramid
 from torch_utils.ops.face_neighbors import face_neighbors
 
-# The tensors of a scene that lie on the renderer's device; `textures` is read on the host.
+# Tensors that a scene keeps on the renderer's device. `textures` is read on the host.
 TENSORS = ("face_part", "factors", "uvs", "colors", "normals", "smooth", "face_normals", "neighbors")
 
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """One shape with K parts.
+    """One shape of K parts, each with one material.
 
-    mesh: a batch of one, world units. face_part [F] int64. factors [K, 4]: linear base color and alpha.
-    uvs [V, 2], colors [V, 4] (linear, vertex colors), normals [V, 3]: None where no part has them; zeros in the parts
-    that have none (white for colors). smooth [K] bool: the part brings vertex normals. face_normals [F, 3].
+    mesh: a batch of one, world units. face_part [F] int64: part of each face. factors [K, 4]: linear base color and
+    alpha. uvs [V, 2], colors [V, 4] (linear vertex colors), normals [V, 3]: None if no part has them; parts without
+    them have zeros, or white for colors. smooth [K] bool: whether the part has vertex normals. face_normals [F, 3].
     textures [K] int64: index into `pyramids`, −1 for none. neighbors [F, 3]: `face_neighbors` of the mesh.
     """
 
@@ -53,12 +53,12 @@ class Scene:
 
     @property
     def see_through(self) -> bool:
-        """Whether some surface may show what lies behind it."""
+        """Whether any material is transparent or cut out."""
         return any(material.alpha_mode != "OPAQUE" for material in self.materials)
 
 
 def build_scene(source: SourceMesh) -> Scene:
-    """The scene of a mesh that is already in world units."""
+    """The scene of a mesh in world units."""
     vertices, faces, owner = source.merged()
     positions = torch.from_numpy(vertices.astype(np.float32))
     mesh = Mesh.single(positions, torch.from_numpy(faces))
@@ -86,14 +86,14 @@ def build_scene(source: SourceMesh) -> Scene:
 
 
 def linear_factors(materials: Sequence[SourceMaterial]) -> Tensor:
-    """Base colors of K materials in linear light, with their alpha [K, 4]."""
+    """Linear base color and alpha [K, 4] of K materials."""
     factors = torch.tensor([material.base_color for material in materials], dtype=torch.float32)
     factors[:, :3] = srgb_to_linear(factors[:, :3])
     return factors
 
 
 def _pyramids(parts: tuple[SourcePart, ...]) -> tuple[Tensor, tuple[Pyramid, ...]]:
-    """Each part's index into the mip pyramids, one for each distinct image."""
+    """The index of each part's mip pyramid, and one pyramid for each distinct image."""
     index: dict[tuple[int, bool], int] = {}
     pyramids: list[Pyramid] = []
     textures = []
@@ -111,7 +111,7 @@ def _pyramids(parts: tuple[SourcePart, ...]) -> tuple[Tensor, tuple[Pyramid, ...
 
 
 def _stack(parts: tuple[SourcePart, ...], name: str, width: int, missing: float) -> Tensor | None:
-    """A per-vertex attribute of all parts, `missing` where a part lacks it; None where all do."""
+    """A per-vertex attribute of all parts, filled with `missing` for parts without it; None if no part has it."""
     if all(getattr(part, name) is None for part in parts):
         return None
     rows = []

@@ -1,4 +1,4 @@
-"""Texture look-ups of the dataset renderer: packed samples, mip-mapped, filtered in linear light."""
+"""Texture lookups at packed samples, mip-mapped and filtered in linear light."""
 
 from dataclasses import dataclass
 
@@ -10,20 +10,20 @@ from mesh_io.source_mesh import SourceMaterial
 from rendering.color import linear_table
 from torch_utils.ops.texture import Boundary, mip_levels, texture
 
-# The footprint of a sample counts this much: supersampling averages several of them, so a little sharper than the
-# textbook's filter is right.
+# Factor on the footprint of a sample. Supersampling averages several samples, so each may be a little sharper than
+# with the textbook's filter.
 SHARPNESS = 2**-0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Pyramid:
-    """A texture in linear light (alpha as it is): levels [1, H, W, C] float32, each half the size of the one before."""
+    """A texture in linear light (alpha is unchanged): levels [1, H, W, C] float32, each half the size of the last."""
 
     levels: tuple[Tensor, ...]
 
 
 def build_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
-    """Mip levels of an image [H, W, 3 or 4] uint8, sRGB; without `levels` the image alone."""
+    """Mip levels of an image [H, W, 3 or 4] uint8, sRGB. With `levels` false, the image is the only level."""
     color = linear_table()[torch.from_numpy(image[..., :3].astype(np.int64))]
     if image.shape[2] == 4:
         color = torch.cat([color, torch.from_numpy(image[..., 3:].astype(np.float32) / 255)], 2)
@@ -31,7 +31,7 @@ def build_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
 
 
 def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: SourceMaterial) -> Tensor:
-    """Colors [P, C], linear light, at uv [P, 2] (origin top left); slopes [P, 2, 2] = d(u, v)/d(column, row)."""
+    """Colors [P, C] in linear light at uv [P, 2] (origin top left); slopes [P, 2, 2] = d(u, v)/d(column, row)."""
     image = pyramid.levels[0]
     boundary: Boundary = "clamp" if "repeat" not in material.wrap else "wrap"
     uv = _inside(uv, image, material)[None, :, None]
@@ -42,7 +42,7 @@ def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: SourceMateria
 
 
 def _inside(uv: Tensor, image: Tensor, material: SourceMaterial) -> Tensor:
-    """Coordinates that mean the same under the one boundary rule that both axes are looked up with."""
+    """Equivalent coordinates for the one boundary rule that the lookup applies to both axes."""
     if material.wrap in (("repeat", "repeat"), ("clamp", "clamp")):
         return uv
     axes = []
@@ -50,7 +50,7 @@ def _inside(uv: Tensor, image: Tensor, material: SourceMaterial) -> Tensor:
         coordinate = uv[:, axis]
         if wrap == "mirror":
             coordinate = 1 - (coordinate - 2 * (coordinate / 2).floor() - 1).abs()
-        if wrap != "repeat":  # the other axis may repeat: the border's texel centers are as far as this one goes
+        if wrap != "repeat":  # the other axis may repeat, so this one must not pass the centers of the border texels
             half = 0.5 / image.shape[2 - axis]
             coordinate = coordinate.clamp(half, 1 - half)
         axes.append(coordinate)

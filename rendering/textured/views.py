@@ -1,4 +1,4 @@
-"""Posed RGBA views of one shape by the project's own rasterizer."""
+"""RGBA views of one textured shape, made with the project's own rasterizer."""
 
 from dataclasses import dataclass
 
@@ -25,18 +25,21 @@ from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, 
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
 
-# Samples rasterized in one call: bounds the memory to some 200 MB whatever the number of views. Larger calls are
-# slower: their buffers no longer stay in the process but are mapped anew each time.
+# Samples rasterized in one call. This limit bounds the memory to about 200 MB for any number of views. Larger calls are
+# slower, because the system then maps their buffers anew each time.
 SAMPLES_PER_CALL = 1 << 20
 FACES_PER_CALL = 1 << 22
-# Surfaces one behind the other that are looked at where some are see-through; what lies deeper is left out.
+# Layers of transparent surfaces that are composited; deeper ones are omitted.
 MAX_LAYERS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class RenderedViews:
-    """images [V, R, R, 4] uint8: straight alpha, sRGB. depth [V, R, R] float32: along the viewing axis, world units,
-    0 where nothing is seen; normals [V, R, R, 3] float16: world axes, towards the camera. Both None unless asked for.
+    """V square views of a shape.
+
+    images [V, R, R, 4] uint8: straight alpha, sRGB. depth [V, R, R] float32: distance along the viewing axis, world
+    units, 0 for the background. normals [V, R, R, 3] float16: world axes, towards the camera. depth and normals are
+    None unless requested.
     """
 
     images: np.ndarray
@@ -46,7 +49,7 @@ class RenderedViews:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """How surfaces are shaded: base colors alone, or in a light, dimmed where `sky` says that it is blocked."""
+    """How surfaces are shaded. sky: depth maps for ambient occlusion; None turns it off."""
 
     shading: Shading
     lighting: Lighting
@@ -67,9 +70,9 @@ def render_views(
     device: torch.device | str = "cpu",
     geometry: bool = False,
 ) -> RenderedViews:
-    """The shape through each camera. light, occlusion: of "soft" shading. geometry: also depth and normals.
+    """Render the shape through each camera, as many views at once as memory allows.
 
-    All views go through the rasterizer together, as many at a time as memory allows.
+    light, occlusion: apply to "soft" shading only. geometry: also return depth and normals.
     """
     scene, cameras = scene.to(device), cameras.to(device)
     sky = sky_maps(scene.mesh, backend=backend) if occlusion and shading == "soft" else None
@@ -103,7 +106,7 @@ def render_views(
 
 
 def base_colors(scene: Scene, raster: Raster) -> Tensor:
-    """Base color in linear light and alpha [P, 4] of the visible samples: factor · vertex color · texture."""
+    """Linear base color and alpha [P, 4] of the visible samples: factor · vertex color · texture."""
     part = scene.face_part[visible_faces(raster)]
     colors = scene.factors[part]
     if scene.colors is not None:
@@ -124,7 +127,7 @@ def base_colors(scene: Scene, raster: Raster) -> Tensor:
 
 
 def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> Tensor:
-    """Linear light [P, 3] that leaves the visible samples of base color [P, 3 or more]."""
+    """Linear light [P, 3] from the visible samples with linear base colors [P, 3 or 4]."""
     if look.shading == "albedo":
         return base[:, :3]
     normals = _normals(scene, raster, cameras)
@@ -135,7 +138,7 @@ def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Loo
 
 
 def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
-    """Unit normals [P, 3] of the visible samples, on the camera's side of the face: the file's own, else the face's."""
+    """Unit normals [P, 3] of the visible samples towards the camera: those of the file, else those of the faces."""
     faces = visible_faces(raster)
     points = visible_attributes(raster, scene.mesh.vertices)
     samples = raster.rast.shape[1] * raster.rast.shape[2]
@@ -145,16 +148,16 @@ def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
         return flat
     smooth = functional.normalize(visible_attributes(raster, scene.normals), dim=1)
     usable = scene.smooth[scene.face_part[faces]] & (smooth.square().sum(1) > 0.5)
-    # The face decides the side: near a silhouette a smooth normal may well look past the camera.
+    # The face decides which side is seen, because near a silhouette a smooth normal may point away from the camera.
     smooth = torch.where((smooth * flat).sum(1, keepdim=True) < 0, -smooth, smooth)
     return torch.where(usable[:, None], smooth, flat)
 
 
 def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[Tensor, Tensor]:
-    """Front-to-back layers of a scene with see-through surfaces.
+    """Composite the layers of a scene with transparent surfaces from front to back.
 
-    Returns premultiplied sRGB colors and opacity [N, H·S, W·S, 4], and the raster of the first surface that shows at
-    each sample: cut-out texels do not count.
+    Returns premultiplied sRGB colors and opacity [N, H·S, W·S, 4], and the raster of the first surface at each sample
+    that is not cut out.
     """
     shape, factors = raster.rast.shape, scene.factors
     total = factors.new_zeros(shape[0] * shape[1] * shape[2], 4)
@@ -190,7 +193,7 @@ def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[T
 
 
 def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and normals, averaged over the samples of a pixel that show a surface."""
+    """Depth and normals, averaged over the covered samples of each pixel."""
     samples = raster.rast.shape[1] * raster.rast.shape[2]
     points = visible_attributes(raster, scene.mesh.vertices)
     pose = cameras.camera_to_world.to(points)[raster.pixels // samples]

@@ -20,7 +20,7 @@ from metrics.sources.dataset import DatasetSource
 from metrics.sources.network import NetworkSource
 from networks.pretrained import load_generator_file
 from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
-from rendering.images import grid, save_png
+from rendering.images import image_grid, save_png
 from sampling.generate import preview_shading, render_styles, styles
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
@@ -179,4 +179,4 @@ def save_samples(network: Path, path: Path) -> None:
     side = generator.config.data.resolution
     shading = preview_shading(file.header.get("shading"))
     images = render_styles(generator, w_geo, w_tex, orbit_cameras([GRID_AZIMUTH_DEG]), side, shading=shading)
-    save_png(path, grid(images[:, 0], SAMPLE_COLUMNS))
+    save_png(path, image_grid(images[:, 0], SAMPLE_COLUMNS))

@@ -11,7 +11,7 @@ from rendering.images import (
     BLACK_BACKGROUND,
     LIGHT_BACKGROUND,
     ColorsAt,
-    grid,
+    image_grid,
     preview_images,
     save_png,
     show_views,
@@ -23,7 +23,7 @@ from tests.rendering.scenes import sphere
 
 def test_grid_places_images_row_by_row() -> None:
     images = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 3, 3), np.uint8)
-    sheet = grid(images, columns=3, gap_px=1)
+    sheet = image_grid(images, columns=3, gap_px=1)
     assert sheet.shape == (5, 11, 3)
     assert sheet[0, 0, 0] == 0
     assert sheet[0, 4, 0] == 1

@@ -9,7 +9,7 @@ from geometry.topology import count_components
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
-from rendering.images import grid
+from rendering.images import image_grid
 from sampling.generate import preview_shading, render_styles
 from sampling.latents import latents
 
@@ -64,7 +64,7 @@ class Probe:
         w_geo, w_tex = self.generator.map(self.z_geo, self.z_tex, labels=self.labels)
         images = render_styles(self.generator, w_geo, w_tex, self.cameras, shading=self.shading)
         rows = images.reshape(SHAPES // COLUMNS, COLUMNS, *images.shape[1:]).swapaxes(1, 2)
-        return grid(rows.reshape(-1, *images.shape[2:]), COLUMNS)
+        return image_grid(rows.reshape(-1, *images.shape[2:]), COLUMNS)
 
     def _render(self, views: int) -> Rendered:
         w_geo, w_tex = self.generator.map(self.z_geo, self.z_tex, labels=self.labels)
