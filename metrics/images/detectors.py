@@ -1,7 +1,8 @@
 """Detectors: networks that map images to features, for FID and related scores. Nothing is downloaded here.
 
-A detector is a TorchScript file or a folder of a `transformers` image model (CLIP, DINOv2, …). TorchScript is code, so
-a file is loaded only if its SHA-256 is the one that the user gave. Images are [B, 3, H, W] uint8.
+A detector is EfficientNet-Lite0, a TorchScript file, or a folder of a `transformers` image model (CLIP, DINOv2, …).
+TorchScript is code, so a file is loaded only if its SHA-256 is the one that the user gave. Images are [B, 3, H, W]
+uint8.
 """
 
 from collections.abc import Callable, Iterable
@@ -15,19 +16,22 @@ from PIL import Image
 from torch import Tensor, nn
 
 from metrics.cache import file_hash
+from metrics.images.lite0 import load_lite0
 from metrics.images.model_folder import ModelFolder, load_model_folder
 from torch_utils.errors import UserError
 
 # Side of the images after "clean" resizing, for the Inception network (Parmar et al. 2022).
 CLEAN_SIZE = 299
+# The Inception network of 2015-12-05 as TorchScript, by NVIDIA for StyleGAN2-ADA. FID is defined by this file alone.
+INCEPTION_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
 
 
 @dataclass(frozen=True)
 class Detector:
     """features(images [B, 3, H, W] uint8) -> [B, D] float32 on the CPU.
 
-    label: for the report. key: changes with the weights. inception: a TorchScript file, for which FID is defined;
-    otherwise a `transformers` model. clip: the model also has a text tower.
+    label: for the report. key: changes with the weights. inception: the file for which FID is defined. clip: the model
+    also has a text tower.
     """
 
     label: str
@@ -49,6 +53,12 @@ def load_detector(
     if not path.is_file():
         raise UserError(f"--detector {path}: no such file; expected a TorchScript file or a transformers model folder")
     return _load_torchscript(path, sha256, device, resize)
+
+
+def lite0_detector(device: torch.device | str = "cpu") -> Detector:
+    """EfficientNet-Lite0. UserError with the fixing command where its packages are not installed."""
+    key, features = load_lite0(device)
+    return Detector("Lite0", key, features)
 
 
 def _load_torchscript(
@@ -78,7 +88,8 @@ def _load_torchscript(
             raise UserError(f"--detector {path}: fails on images {list(images.shape)} uint8 ({reason})") from None
         return as_features(output, path)
 
-    return Detector(f"{path.name} ({resize})", f"{actual}/{resize}", features, inception=True)
+    label, inception = f"{path.name}, {resize}", actual == INCEPTION_SHA256
+    return Detector(label, f"{actual}/{resize}", features, inception=inception)
 
 
 def _call(module: nn.Module, images: Tensor) -> Any:

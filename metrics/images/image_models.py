@@ -8,8 +8,9 @@ import torch
 from metrics.images.classifier import Classifier, load_classifier
 from metrics.images.clip import Clip, load_clip
 from metrics.images.conditions import Conditions
-from metrics.images.detectors import Detector, load_detector
+from metrics.images.detectors import Detector, lite0_detector, load_detector
 from metrics.images.download import fetched, is_url
+from metrics.images.lite0 import NAME as LITE0
 from metrics.protocols import ImageProtocol
 from torch_utils.errors import UserError
 
@@ -38,15 +39,18 @@ def load_image_models(
 ) -> ImageModels:
     """The models that the options name; a CLIP that is given as the detector serves as both.
 
-    cache: where a detector from a URL is kept. UserError for a file or folder that is no such model, and for conditions
-    without the model that can check them.
+    detector: a file, a folder, a URL, or "lite0". cache: where a detector from a URL is kept. UserError for a file or
+    folder that is no such model, and for conditions without the model that can check them.
     """
     if conditions.attributes and classifier is None:
         raise UserError("--attribute: comparing attributes needs --classifier FOLDER")
-    if isinstance(detector, str):
-        detector = fetched(detector, detector_hash, cache) if is_url(detector) else Path(detector)
-    loaded = load_detector(detector, detector_hash, device, images.resize if images else "clean") if detector else None
-    clip = clip or (detector if loaded is not None and loaded.clip else None)
+    loaded: Detector | None = None
+    if str(detector) == LITE0:
+        loaded = lite0_detector(device)
+    elif detector:
+        path = fetched(str(detector), detector_hash, cache) if is_url(str(detector)) else Path(detector)
+        loaded = load_detector(path, detector_hash, device, images.resize if images else "clean")
+        clip = clip or (path if loaded.clip else None)
     if conditions.caption and clip is None:
         raise UserError("--caption: comparing images with a caption needs --clip FOLDER")
     return ImageModels(

@@ -1,5 +1,6 @@
 """Scores of generated images against reference images from the features of a detector: FID, KID, precision, recall."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ CHUNK = 256
 SECTORS, SECTOR_LEAST = 8, 8
 # Precision, recall, density and coverage hold all distances in memory, hence at most this many images of each side.
 MANIFOLD_LIMIT = 10_000
-# The Fréchet and kernel distances are FID and KID with an Inception file, and FD and KD with any other model.
+# The Fréchet and kernel distances are FID and KID with the Inception file, and FD and KD with any other detector.
 DISTANCE_SCORES = (
     ("fid", "FID"),
     ("fid_infinity", "FID∞"),
@@ -73,12 +74,12 @@ def features_of(
 
 
 def named(detector: Detector, name: str, title: str) -> dict[str, str]:
-    """The name and title of a distance: FID and KID with an Inception file, FD and KD with another model."""
-    if detector.inception:
+    """The name and title of a distance: "FID" and "KID" with the Inception file, "FD (<detector>)" with any other."""
+    if detector.inception or not re.search("FID|KID", title):
         return {"name": name, "title": title}
     return {
         "name": name.replace("fid", "fd").replace("kid", "kd"),
-        "title": title.replace("FID", "FD").replace("KID", "KD"),
+        "title": re.sub(r"(F|K)ID(∞?)", rf"\1D\2 ({detector.label})", title),
     }
 
 

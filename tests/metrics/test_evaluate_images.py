@@ -151,8 +151,8 @@ def test_a_folder_of_meshes_has_image_scores(files: Path, tmp_path: Path) -> Non
     detector = ("--detector", files / "tiny.pt", "--detector-hash", file_hash(files / "tiny.pt"))
     against = ("--data", files / "data", "--reference-meshes", files / "boxes", "--normals")
     near = evaluate(files, tmp_path / "near", "--meshes", files / "boxes", *against, *detector)
-    assert "24 real, 24 generated images of 6 shapes, 16 px" in near.metric("fid").reason  # type: ignore[union-attr]
-    for name in ("fid_infinity", "kid", "precision", "fid_view"):
+    assert "24 real, 24 generated images of 6 shapes, 16 px" in near.metric("fd").reason  # type: ignore[union-attr]
+    for name in ("fd_infinity", "kd", "precision", "fd_view"):
         assert near.metric(name) is not None, name
     bars = tmp_path / "bars"
     bars.mkdir()
@@ -161,7 +161,7 @@ def test_a_folder_of_meshes_has_image_scores(files: Path, tmp_path: Path) -> Non
         thin = [f"v {float(r.split()[1]) * 0.1} {' '.join(r.split()[2:])}" if r.startswith("v ") else r for r in rows]
         (bars / path.name).write_text("\n".join(thin) + "\n", encoding="utf-8")
     far = evaluate(files, tmp_path / "far", "--meshes", bars, *against, *detector)
-    for name in ("fid", "fid_normals"):
+    for name in ("fd", "fd_normals"):
         assert value(far, name) > 4 * value(near, name) > 0, name
 
 
@@ -174,7 +174,7 @@ def test_two_folders_have_image_scores_too(files: Path, tmp_path: Path) -> None:
     same = ("--reference-meshes", files / "boxes", "--protocol", path, *detector)
     good = evaluate(files, tmp_path / "a", "--meshes", files / "boxes", *same)
     nothing = evaluate(files, tmp_path / "b", "--meshes", tmp_path / "broken", *same)
-    for name in ("fid", "fid_normals"):
+    for name in ("fd", "fd_normals"):
         assert value(nothing, name) > 10 * value(good, name), name
 
 

