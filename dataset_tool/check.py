@@ -1,4 +1,4 @@
-"""Whether a dataset is whole and fit for training."""
+"""Check that a dataset is complete and suitable for training."""
 
 import hashlib
 import os
@@ -20,7 +20,7 @@ Level = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong ("error") or worth a look ("warning"). kind: a few words, the same for the like."""
+    """An error or a warning. kind: a few words, the same for all findings of this kind. where: a shape or a file."""
 
     level: Level
     kind: str
@@ -29,7 +29,7 @@ class Finding:
 
 
 def check_dataset(dataset: ViewDataset, on_shape: Callable[[], None] | None = None) -> list[Finding]:
-    """Everything that is wrong with a dataset: errors first, in the order of the shapes."""
+    """All findings in a dataset: errors first, in the order of the shapes."""
     findings = list(_splits(dataset))
     shape_ids = dataset.shape_ids()
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
@@ -63,7 +63,7 @@ def _splits(dataset: ViewDataset) -> Iterator[Finding]:
 
 
 def _shape(dataset: ViewDataset, shape_id: str) -> tuple[list[Finding], dict[str, Any]]:
-    """What is wrong with one shape, and its meta.json ({} where that cannot be read)."""
+    """The findings in one shape, and its meta.json ({} if it cannot be read)."""
     findings: list[Finding] = []
     meta: dict[str, Any] = {}
 
@@ -146,7 +146,7 @@ def _images(dataset: ViewDataset, shape_id: str) -> Iterator[Finding]:
 
 
 def _duplicates(dataset: ViewDataset, metas: dict[str, dict[str, Any]]) -> Iterator[Finding]:
-    """Shapes of one geometry in different splits: the test set would hold what was trained on."""
+    """Report equal geometry in different splits, which would put training shapes into the test set."""
     owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
     groups: dict[str, list[str]] = defaultdict(list)
     for shape_id, meta in metas.items():

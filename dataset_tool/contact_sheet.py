@@ -1,4 +1,4 @@
-"""Contact sheets: what is in a dataset, at a glance. A PNG, or one HTML file that needs nothing else."""
+"""Contact sheets of a dataset, as a PNG or one self-contained HTML file."""
 
 import base64
 import html
@@ -13,11 +13,11 @@ from dataset_tool.dataset import ViewDataset
 from torch_utils.errors import UserError
 from torch_utils.files import replacing, write_text
 
-BACKGROUND = 235  # light gray: white and black objects both stand out
+BACKGROUND = 235  # light gray, so that both white and black objects stand out
 
 
 def choose(dataset: ViewDataset, split: str | None, count: int) -> list[str]:
-    """`count` ids spread evenly over a split (all splits where None)."""
+    """`count` ids, spread evenly over a split, or over all splits if it is None."""
     ids = dataset.shape_ids() if split is None else dataset.splits[split]
     if not ids:
         raise UserError(f"{dataset.path}: split {split} has no shapes")
@@ -27,7 +27,7 @@ def choose(dataset: ViewDataset, split: str | None, count: int) -> list[str]:
 
 
 def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int) -> list[np.ndarray]:
-    """Evenly chosen views of a shape, RGB uint8, at the whole fraction of the stored size next above `side`."""
+    """Evenly chosen views of a shape, RGB uint8, at the smallest 1/n of the stored size of at least `side` px."""
     total = dataset.views(shape_id)
     factor = max(1, dataset.resolution // side)
     while dataset.resolution % factor:
@@ -44,7 +44,7 @@ def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int) -> li
 def write_png_contact_sheet(
     dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int, columns: int = 1
 ) -> None:
-    """`columns` shapes a row, each with its views side by side."""
+    """Write a PNG with `columns` shapes per row, each with its views side by side."""
     shapes = [thumbnails(dataset, shape_id, views, side) for shape_id in shape_ids]
     rows = [[image for shape in shapes[i : i + columns] for image in shape] for i in range(0, len(shapes), columns)]
     widest = max(len(row) for row in rows)
@@ -57,7 +57,7 @@ def write_png_contact_sheet(
 def write_html_contact_sheet(
     dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int
 ) -> None:
-    """Images with id, split, caption and warnings; everything inside the one file."""
+    """Write one HTML file with images, ids, splits, captions and warnings."""
     owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
     blocks = []
     for shape_id in shape_ids:

@@ -1,4 +1,4 @@
-"""The one reader of the dataset format (FORMAT.md): a folder or an uncompressed zip."""
+"""The reader of the dataset format (FORMAT.md), for folders and uncompressed zips."""
 
 import io
 import json
@@ -19,11 +19,11 @@ from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from torch_utils.errors import UserError
 
-MAX_POINTS_BYTES = 64e6  # a thousand times what a render writes; more is an archive bomb
+MAX_POINTS_BYTES = 64e6  # a thousand times the usual size; more would be a decompression bomb
 
 
 class ViewDataset:
-    """Posed RGBA views, surface points and descriptions of shapes; opened cheaply, read on demand, safe in threads."""
+    """Posed RGBA views, surface points and descriptions of shapes, read lazily; thread-safe."""
 
     def __init__(self, storage: Storage, header: Header):
         self.storage = storage
@@ -37,7 +37,7 @@ class ViewDataset:
 
     @property
     def category(self) -> str:
-        """What the data show."""
+        """What the images show."""
         return self.header.category
 
     @property
@@ -52,7 +52,7 @@ class ViewDataset:
 
     @property
     def camera_distribution(self) -> CameraDistribution:
-        """The camera distribution that the cameras were drawn from."""
+        """The distribution that the cameras were drawn from."""
         return self.header.camera_distribution
 
     @property
@@ -65,13 +65,13 @@ class ViewDataset:
         return [shape_id for ids in self.splits.values() for shape_id in ids]
 
     def label(self, shape_id: str) -> int:
-        """The shape's class: an index into `classes` (0 where the dataset has none)."""
+        """The class of a shape: an index into `classes`, or 0 if the dataset has none."""
         return self.header.labels.get(shape_id, 0)
 
     def hash(self) -> str:
-        """SHA-256 that changes with any image, camera, point, description or split."""
+        """SHA-256 that changes with every image, camera, point, description and split."""
         values = header_values(self.header)
-        # The key's former name: runs remember this hash, and the data are still the same.
+        # Hashed under its former name, because training runs remember this hash.
         values["camera_law"] = values.pop("camera_distribution")
         return digest(values)
 
@@ -90,7 +90,7 @@ class ViewDataset:
         return len(self.frames(shape_id))
 
     def cameras(self, shape_ids: Sequence[str], views: Sequence[int]) -> Cameras:
-        """Cameras of view views[i] of shape shape_ids[i]."""
+        """The cameras of view views[i] of shape shape_ids[i]."""
         rows = [(self.frames(shape_id), view) for shape_id, view in zip(shape_ids, views, strict=True)]
 
         def stack(name: str, shape: tuple[int, ...]) -> torch.Tensor:
@@ -107,15 +107,15 @@ class ViewDataset:
         )
 
     def load(self, shape_id: str, view: int, resolution: int | None = None) -> np.ndarray:
-        """One view, RGBA uint8 [R, R, 4], straight alpha, sRGB; averaged down in premultiplied alpha.
+        """One view: RGBA uint8 [R, R, 4], straight alpha, sRGB.
 
-        resolution: must divide the stored one; None = as stored.
+        resolution: must divide the stored one (None); the view is then averaged down in premultiplied alpha.
         """
         image = self._decode(shape_id, view)
         return pixels.straight(image, pixels.divisor(self.resolution, resolution or self.resolution, str(self.path)))
 
     def load_premultiplied(self, shape_id: str, view: int, resolution: int) -> np.ndarray:
-        """Like `load`, with the colors multiplied by alpha (composited on black)."""
+        """Like `load`, with colors multiplied by alpha (composited on black)."""
         image = self._decode(shape_id, view)
         return pixels.premultiplied(image, pixels.divisor(self.resolution, resolution, str(self.path)))
 
@@ -141,7 +141,7 @@ class ViewDataset:
         return image
 
     def points(self, shape_id: str) -> np.ndarray:
-        """Points on the shape's surface, world units [2048, 3] float32."""
+        """Points on the surface of a shape [2048, 3] float32, world units."""
         name = f"shapes/{shape_id}/points.npz"
         data = self.storage.read(name)
         try:
@@ -158,7 +158,7 @@ class ViewDataset:
         return points.astype(np.float32)
 
     def has_points(self, shape_id: str) -> bool:
-        """Whether the shape comes with surface points (photographs do not)."""
+        """Whether the shape has surface points (photographs do not)."""
         return self.storage.exists(f"shapes/{shape_id}/points.npz")
 
     def meta(self, shape_id: str) -> dict[str, Any]:
@@ -174,7 +174,7 @@ class ViewDataset:
 
 
 def open_dataset(path: str | Path) -> ViewDataset:
-    """Open a dataset; reads `dataset.json` alone. UserError where there is none or its render was not finished."""
+    """Open a dataset and read its `dataset.json` only. UserError if it has none or its render is incomplete."""
     path = Path(path)
     storage = open_storage(path)
     if not storage.exists("dataset.json"):

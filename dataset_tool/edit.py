@@ -1,4 +1,4 @@
-"""Finished datasets made into others: packed into a zip, joined, split anew, reduced."""
+"""Edit finished datasets: pack into a zip, merge, take a subset, change the splits."""
 
 import os
 import shutil
@@ -14,13 +14,13 @@ from dataset_tool.format.writer import content_hash, new_shape, shape_folder, wr
 from torch_utils.errors import UserError
 from torch_utils.files import replacing
 
-# Fields that datasets must share to be joined; of the renderer only what decides how the views look.
+# Fields that must be equal in merged datasets. Of the renderer, only those that affect the look of the views.
 SHARED_FIELDS = ("resolution", "image_format", "camera_distribution")
 SHARED_RENDERER = ("name", "shading", "supersample")
 
 
 def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:
-    """Names, inside the dataset, of every file that a shape needs: its folder's and those its frames lead to."""
+    """All files of a shape, as paths in the dataset: those in its folder and those that its frames refer to."""
     folder = f"shapes/{shape_id}"
     frames = dataset.frames(shape_id)
     named = {join(folder, name) for name in (*frames.images, *(mask for mask in frames.masks if mask is not None))}
@@ -37,7 +37,7 @@ def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:
 
 
 def pack(dataset: ViewDataset, out: Path, on_shape: Callable[[], None] = lambda: None) -> None:
-    """Write the dataset as one uncompressed zip; its bytes depend on the contents alone."""
+    """Write the dataset as one uncompressed zip, whose bytes depend on the contents only."""
     _refuse_existing(out)
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         written: set[str] = set()
@@ -63,9 +63,9 @@ def _refuse_existing(out: Path) -> None:
 
 
 def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], None] = lambda: None) -> Header:
-    """Copy the shapes of several datasets of the same kind into one; each keeps its split.
+    """Copy the shapes of several datasets with equal settings into one. Every shape keeps its split.
 
-    A shape that is in two of them must be the same in both (its meta.json says so).
+    A shape that occurs in two datasets must have the same meta.json in both.
     """
     first = datasets[0]
     for other in datasets[1:]:
@@ -133,9 +133,9 @@ def subset(
     count: int | None = None,
     on_shape: Callable[[], None] = lambda: None,
 ) -> Header:
-    """Copy some shapes into a new dataset; each keeps its split. The conditions hold together.
+    """Copy the shapes that meet all conditions into a new dataset. Every shape keeps its split.
 
-    count: at most so many of each split, spread evenly over its sorted ids.
+    count: maximum number of shapes per split, spread evenly over the sorted ids.
     """
     known = set(dataset.shape_ids())
     unknown = sorted(set(ids or ()) - known)
@@ -159,7 +159,7 @@ def subset(
 
 
 def resplit(path: Path, lists: dict[str, list[str]] | None) -> Header:
-    """Give a dataset folder other splits: from lists of ids, or by the hash of the ids (None). No image is touched."""
+    """Change the splits of a dataset folder, to lists of ids or by the hash of the ids (None)."""
     dataset = open_dataset(path)
     if not isinstance(dataset.storage, FolderStorage):
         raise UserError(f"{path}: a zip cannot be changed; split the folder, then pack it")
@@ -176,7 +176,7 @@ def resplit(path: Path, lists: dict[str, list[str]] | None) -> Header:
 
 
 def _copy_shapes(sources: dict[str, ViewDataset], out: Path, on_shape: Callable[[], None]) -> None:
-    """Copy shapes into a new folder. Files are linked, not copied, where the file system can."""
+    """Copy shapes into a new folder, with hard links instead of copies if the file system supports them."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out}: is not empty; name a new folder")
     (out / "shapes").mkdir(parents=True, exist_ok=True)
@@ -205,7 +205,7 @@ def _link_or_copy(dataset: ViewDataset, name: str, place: Path) -> None:
 
 
 def _finish(out: Path, header: Header, shape_ids: Sequence[str]) -> Header:
-    """Write dataset.json last: until then the folder is an unfinished dataset."""
+    """Write dataset.json last, because until then the folder counts as an unfinished dataset."""
     with_meta = [i for i in shape_ids if (shape_folder(out, i) / "meta.json").is_file()]
     header = header.model_copy(update={"content": content_hash(out, with_meta)})
     write_header(out, header)

@@ -1,4 +1,4 @@
-"""All views of a split, decoded once into memory."""
+"""The views of a split, decoded once into memory."""
 
 import functools
 import os
@@ -19,10 +19,11 @@ from torch_utils.errors import UserError
 class ImageBank:
     """The views of a split at one resolution, as premultiplied uint8 RGBA in memory.
 
-    Image i is view `view_of[i]` of shape `shape_of[i]` (an index into `shape_ids`). Where the images would take more
-    than `memory_limit` bytes (of the processes that torchrun started on this machine together) they are decoded on
-    demand instead; `prefetch` then decodes the next batch in the background. Averaging down by a whole number is done
-    in premultiplied alpha; a resolution that does not divide the stored one is refused.
+    Image i is view `view_of[i]` of shape `shape_of[i]` (an index into `shape_ids`). The resolution must divide the
+    stored one; views are averaged down in premultiplied alpha.
+
+    If the images need more than `memory_limit` bytes (shared by all processes that torchrun started on this machine),
+    they are decoded when they are used, and `prefetch` decodes the next batch in the background.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class ImageBank:
         workers: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ):
-        """split: "train", "val", "test", or shape ids. memory_limit: bytes. progress: called with (done, all)."""
+        """split: "train", "val", "test", or shape ids. memory_limit: bytes. progress: called with (done, total)."""
         resolution = resolution or dataset.resolution
         pixels.divisor(dataset.resolution, resolution, str(dataset.path))
         self.dataset = dataset
@@ -63,23 +64,23 @@ class ImageBank:
     def batch(self, indices: Tensor | Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
         """Images [B, 4, R, R] float32 and their cameras.
 
-        Channels 0–2: sRGB in [−1, 1], composited on black with the coverage; channel 3: coverage in [0, 1].
-        Channels-last in memory.
+        Channels 0–2 are sRGB in [−1, 1], composited on black; channel 3 is the coverage in [0, 1]. The memory format is
+        channels-last.
         """
         index = torch.as_tensor(indices, dtype=torch.int64)
-        images = self._on_demand(index.tolist()) if self._images is None else self._images.index_select(0, index)
+        images = self._decoded(index.tolist()) if self._images is None else self._images.index_select(0, index)
         values = upload(images, device).to(torch.float32)
         scale, shift = _ranges(values.device)
         values = values.mul_(scale).add_(shift)
         return values.permute(0, 3, 1, 2), self.cameras[index].to(device)
 
     def prefetch(self, indices: Tensor | Sequence[int]) -> None:
-        """Say which batch comes next: it is decoded in the background where images are decoded on demand."""
+        """Announce the next batch, which is then decoded in the background unless all images are in memory."""
         if self._images is None:
             wanted = torch.as_tensor(indices, dtype=torch.int64).tolist()
             self._ahead = (wanted, self._background.submit(self._decode, wanted))
 
-    def _on_demand(self, indices: list[int]) -> Tensor:
+    def _decoded(self, indices: list[int]) -> Tensor:
         ahead, self._ahead = self._ahead, None
         return ahead[1].result() if ahead is not None and ahead[0] == indices else self._decode(indices)
 
@@ -105,6 +106,6 @@ class ImageBank:
 
 @functools.cache
 def _ranges(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Factor and offset [4] that take RGB from 0–255 to [−1, 1] and coverage to [0, 1]."""
+    """Factor and offset [4] that map RGB from 0–255 to [−1, 1] and coverage to [0, 1]."""
     scale = torch.tensor([2 / 255, 2 / 255, 2 / 255, 1 / 255], device=device)
     return scale, torch.tensor([-1.0, -1.0, -1.0, 0.0], device=device)

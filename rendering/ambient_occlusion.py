@@ -63,7 +63,7 @@ def sky_maps(mesh: Mesh, *, directions: int = DIRECTIONS, side: int = MAP_SIDE, 
 
 
 def sky_visibility(maps: SkyMaps, points: Tensor, normals: Tensor) -> Tensor:
-    """Unblocked, cosine-weighted share [P, 1] of the hemisphere over points [P, 3] with unit normals [P, 3], in [0, 1]."""
+    """Unblocked, cosine-weighted share [P, 1] in [0, 1] of the hemisphere over points [P, 3], unit normals [P, 3]."""
     side = maps.height.shape[1]
     texel = 2 * maps.radius / side
     # The points are lifted off the surface, because a texel has one depth for its whole area.

@@ -1,4 +1,4 @@
-"""`dataset.json`: what a dataset says about itself (the contract is FORMAT.md)."""
+"""`dataset.json`, the header of a dataset (specified in FORMAT.md)."""
 
 import hashlib
 import json
@@ -13,29 +13,29 @@ SPLITS = ("train", "val", "test")
 
 
 class Header(BaseModel):
-    """The fields of `dataset.json`; unknown ones are kept by writers and ignored by readers."""
+    """The fields of `dataset.json`. Readers ignore unknown fields, writers keep them."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
     format: Literal["tetragan-dataset"] = "tetragan-dataset"
     version: Literal[1] = 1
-    category: str = Field("object", description="what the data show")
+    category: str = Field("object", description="what the images show")
     classes: tuple[str, ...] = Field((), description="class names; empty = unconditional")
     labels: dict[str, int] = Field({}, description="index into `classes` by shape id")
     camera_distribution: CameraDistribution = Field(
-        CameraDistribution(), description="the camera distribution that the cameras were drawn from"
+        CameraDistribution(), description="the distribution that the cameras were drawn from"
     )
     resolution: PositiveInt = Field(description="side of the stored views, px")
-    views: PositiveInt = Field(description="views a shape")
+    views: PositiveInt = Field(description="views per shape")
     image_format: Literal["png", "webp", "other"] = "png"
-    renderer: dict[str, Any] = Field({}, description="name and settings of what made the views")
+    renderer: dict[str, Any] = Field({}, description="name and settings of the renderer")
     seed: int = 0
     splits: dict[str, tuple[str, ...]] = Field({}, description="shape ids of train, val and test")
-    content: str = Field("", description="SHA-256 over the shapes' meta.json; empty while a render is under way")
+    content: str = Field("", description="SHA-256 over the shapes' meta.json; empty until the render is complete")
 
     @model_validator(mode="before")
     @classmethod
     def _current_names(cls, values: Any) -> Any:
-        """Datasets of before say `camera_law`."""
+        """Read the former key `camera_law`."""
         if isinstance(values, dict) and "camera_law" in values:
             values = dict(values)
             values.setdefault("camera_distribution", values.pop("camera_law"))
@@ -56,12 +56,12 @@ class Header(BaseModel):
 
 
 def is_safe_id(name: str) -> bool:
-    """Whether `name` may be the name of a shape's folder."""
+    """Whether `name` is valid as the name of a shape's folder."""
     return bool(name) and not name.startswith(".") and not set(name) & set('/\\:*?"<>|\0') and len(name.encode()) <= 200
 
 
 def parse_header(data: bytes, source: str) -> Header:
-    """The header from the bytes of dataset.json; UserError naming `source` if it does not fit."""
+    """The header from the bytes of dataset.json. UserError naming `source` if it is invalid."""
     try:
         values = json.loads(data)
     except ValueError as error:

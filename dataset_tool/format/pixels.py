@@ -1,4 +1,4 @@
-"""Pixels of stored views: decoding, and averaging down in premultiplied alpha."""
+"""Decode stored views and average them down in premultiplied alpha."""
 
 import io
 
@@ -7,7 +7,7 @@ from PIL import Image
 
 from torch_utils.errors import UserError
 
-MAX_PIXELS = 8192 * 8192  # a view never is larger; more is an archive bomb
+MAX_PIXELS = 8192 * 8192  # no view is larger; more would be a decompression bomb
 
 
 def decode(data: bytes, source: str) -> np.ndarray:
@@ -23,7 +23,7 @@ def decode(data: bytes, source: str) -> np.ndarray:
 
 
 def divisor(stored: int, wanted: int, source: str) -> int:
-    """How many times smaller `wanted` is than `stored`; UserError unless it is a whole number."""
+    """The factor from the wanted resolution to the stored one. UserError unless it is an integer."""
     if wanted < 1 or stored % wanted:
         fits = ", ".join(str(stored // step) for step in (1, 2, 4, 8, 16) if stored % step == 0)
         raise UserError(
@@ -38,7 +38,7 @@ def premultiplied(rgba: np.ndarray, factor: int = 1) -> np.ndarray:
     if factor == 1 and rgba[..., 3].min() == 255:
         return rgba
     alpha = rgba[..., 3:].astype(np.uint32)
-    # Color times alpha keeps 16 bits until the average is taken: one rounding in all.
+    # Products of color and alpha keep 16 bits, so there is only one rounding, after the average.
     layers = np.concatenate([rgba[..., :3] * alpha, alpha * 255], -1)
     if factor > 1:
         height, width = rgba.shape[0] // factor, rgba.shape[1] // factor

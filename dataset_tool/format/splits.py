@@ -1,4 +1,4 @@
-"""Which shapes are for training, validation and test."""
+"""Split shapes into training, validation and test sets."""
 
 import hashlib
 from collections.abc import Iterable
@@ -10,10 +10,10 @@ SMALL = 30
 
 
 def hash_splits(shape_ids: Iterable[str]) -> dict[str, list[str]]:
-    """70 / 10 / 20 by a hash of the id: where a shape goes depends on nothing else.
+    """Split 70 / 10 / 20 % by a hash of the id, so the split of a shape depends on its id only.
 
-    Under `SMALL` shapes the shares would be left to chance: there the ids, ordered by their hash, are cut at the same
-    shares, at least one to test and one to train where there are two.
+    With fewer than `SMALL` shapes the proportions would be left to chance. Then the ids are sorted by hash and divided
+    in these proportions, with at least one shape each for test and train if there are two.
     """
     ids = sorted(set(shape_ids))
     ordered = sorted(ids, key=_fraction)
@@ -34,5 +34,5 @@ def hash_splits(shape_ids: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _fraction(shape_id: str) -> float:
-    """A number in [0, 1) from the id alone."""
+    """A number in [0, 1) that depends on the id only."""
     return int.from_bytes(hashlib.sha256(shape_id.encode()).digest()[:8], "big") / 2**64

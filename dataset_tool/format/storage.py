@@ -1,4 +1,4 @@
-"""Where a dataset's bytes lie: a folder, or an uncompressed zip, behind the same three questions."""
+"""Storage of a dataset: a folder or an uncompressed zip behind the same interface."""
 
 import os
 import posixpath
@@ -11,22 +11,22 @@ from torch_utils.errors import UserError
 
 
 class Storage(Protocol):
-    """Files by their path inside the dataset, "/" between the parts."""
+    """Files, named by their path inside the dataset with "/" as separator."""
 
     path: Path
 
     def read(self, name: str) -> bytes:
-        """The file's bytes. UserError where it is absent or damaged."""
+        """The bytes of a file. UserError if it is missing or damaged."""
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether the file exists."""
 
     def shape_ids(self) -> list[str]:
-        """Names of the folders under shapes/ that are whole, sorted."""
+        """Names of the complete folders under shapes/, sorted."""
 
 
 def open_storage(path: Path) -> Storage:
-    """The folder or zip at `path`; UserError where there is none."""
+    """The folder or zip at `path`. UserError if there is none."""
     if path.is_dir():
         return FolderStorage(path)
     if path.is_file() and zipfile.is_zipfile(path):
@@ -37,12 +37,12 @@ def open_storage(path: Path) -> Storage:
 
 
 def join(folder: str, name: str) -> str:
-    """`name` seen from `folder`, normalized; may begin with ".." where it leads out of the dataset."""
+    """The normalized path of `name` relative to `folder`. It begins with ".." if it leads out of the dataset."""
     return posixpath.normpath(posixpath.join(folder, name.replace("\\", "/")))
 
 
 class FolderStorage:
-    """A dataset in a folder. Paths that lead out of it are refused."""
+    """A dataset in a folder. Paths outside of the folder are rejected."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -55,18 +55,18 @@ class FolderStorage:
         return self.path / name
 
     def read(self, name: str) -> bytes:
-        """The content of a file; UserError where it cannot be read or lies outside."""
+        """The content of a file. UserError if it cannot be read or lies outside of the folder."""
         try:
             return self._locate(name).read_bytes()
         except OSError as error:
             raise UserError(f"{self.path / name}: cannot be read ({error.strerror})") from None
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a file; UserError where it lies outside."""
+        """Whether the file exists. UserError if it lies outside of the folder."""
         return self._locate(name).is_file()
 
     def shape_ids(self) -> list[str]:
-        """Names of the folders under shapes/, sorted; hidden ones (unfinished) left out."""
+        """Names of the folders under shapes/, sorted, without hidden (unfinished) ones."""
         folder = self.path / "shapes"
         if not folder.is_dir():
             return []
@@ -74,7 +74,7 @@ class FolderStorage:
 
 
 class ZipStorage:
-    """A dataset in an uncompressed zip; safe to read from several threads and after a fork."""
+    """A dataset in an uncompressed zip, which several threads and forked processes may read."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -96,7 +96,7 @@ class ZipStorage:
             return self._file
 
     def read(self, name: str) -> bytes:
-        """The content of a member; UserError where it is missing or damaged."""
+        """The content of a member. UserError if it is missing or damaged."""
         info = self._names.get(name)
         if info is None:
             raise UserError(f"{self.path}: {name} is missing from the zip")
@@ -106,11 +106,11 @@ class ZipStorage:
             raise UserError(f"{self.path}: {name} is damaged ({error})") from None
 
     def exists(self, name: str) -> bool:
-        """Whether there is such a member."""
+        """Whether the member exists."""
         return name in self._names
 
     def shape_ids(self) -> list[str]:
-        """Names of the folders under shapes/, sorted; hidden ones left out."""
+        """Names of the folders under shapes/, sorted, without hidden ones."""
         parts = (name.split("/") for name in self._names)
         ids = {part[1] for part in parts if len(part) > 2 and part[0] == "shapes"}
         return sorted(name for name in ids if not name.startswith("."))

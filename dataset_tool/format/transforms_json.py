@@ -1,4 +1,4 @@
-"""`transforms.json`: the cameras and images of one shape, in the form that nerfstudio and NeRF tools read."""
+"""`transforms.json`: cameras and images of one shape in the form that nerfstudio and NeRF tools read."""
 
 import json
 import math
@@ -14,9 +14,9 @@ from torch_utils.errors import UserError
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """The V views of one shape. Arrays are float32, with the meaning of `rendering.camera.Cameras`.
+    """The V views of one shape. The float32 arrays have the meaning of those in `rendering.camera.Cameras`.
 
-    images, masks: paths relative to the shape's folder; a mask is None where the image's own alpha is meant.
+    images, masks: paths relative to the shape's folder. A mask is None if the alpha of the image applies.
     """
 
     images: tuple[str, ...]
@@ -30,7 +30,7 @@ class Frames:
 
 
 def parse_frames(data: bytes, source: str) -> Frames:
-    """Frames from the bytes of a transforms.json; UserError naming `source` where cameras are absent or unfit."""
+    """Frames from the bytes of a transforms.json; UserError naming `source` if cameras are missing or invalid."""
     try:
         values = json.loads(data)
         frames = values["frames"]
@@ -87,7 +87,7 @@ def _intrinsics(values: dict[str, Any]) -> tuple[tuple[float, float], tuple[floa
 
 
 def frames_json(cameras: Cameras, images: Sequence[str], resolution: int, masks: Sequence[str] | None = None) -> str:
-    """The text of a transforms.json for V square views; one line a frame, exact float32 values."""
+    """The text of a transforms.json for V square views, one line per frame, with exact float32 values."""
     focal = (cameras.focal.double() * (resolution / 2)).tolist()
     principal = ((cameras.principal.double() + 1) * (resolution / 2)).tolist()
     shared = all(row == focal[0] for row in focal) and all(row == principal[0] for row in principal)
@@ -107,7 +107,7 @@ def frames_json(cameras: Cameras, images: Sequence[str], resolution: int, masks:
             frame["mask_path"] = masks[view]
         if not shared:
             frame |= intrinsics(view)
-        # The shortest decimal that gives the same float32 back.
+        # The shortest decimal number that parses to the same float32.
         pose = cameras.camera_to_world[view].numpy()
         frame["transform_matrix"] = [[float(str(value)) for value in row] for row in pose]
         lines.append("  " + json.dumps(frame))

@@ -1,4 +1,4 @@
-"""Writing the dataset format (FORMAT.md): one shape at a time, whole or not at all."""
+"""Write the dataset format (FORMAT.md), one shape at a time, completely or not at all."""
 
 import hashlib
 import io
@@ -23,11 +23,11 @@ from torch_utils.files import write_json
 
 @dataclass(frozen=True, eq=False)
 class ShapeRecord:
-    """What is stored of one shape.
+    """The stored data of one shape.
 
-    images [V, R, R, 4] uint8: straight alpha, sRGB. cameras: V. points, normals [P, 3] float32: on the surface, world
-    units. meta: caption, attributes, class, source, sha256, source_to_world. extras: further arrays by file name
-    ("depth.npz", "normal.npz", "mask.npz"), each a mapping from key to array.
+    images [V, R, R, 4] uint8: straight alpha, sRGB. cameras: V of them. points, normals [P, 3] float32: on the surface,
+    world units. meta: caption, attributes, class, source, sha256, source_to_world. extras: file name ("depth.npz",
+    "normal.npz", "mask.npz") → key → array.
     """
 
     shape_id: str
@@ -40,12 +40,12 @@ class ShapeRecord:
 
 
 def shape_folder(root: Path, shape_id: str) -> Path:
-    """The folder of a shape: there if and only if the shape is whole."""
+    """The folder of a shape. It exists if and only if the shape is complete."""
     return root / "shapes" / shape_id
 
 
 def write_shape(root: Path, record: ShapeRecord, image_format: str = "png") -> None:
-    """Write one shape into the dataset at `root`; a killed process leaves nothing behind that counts as a shape."""
+    """Write one shape into the dataset at `root`. A killed process never leaves an incomplete shape."""
     files = {
         f"{view:03d}.{image_format}": encode_image(image, image_format) for view, image in enumerate(record.images)
     }
@@ -71,7 +71,7 @@ def new_shape(root: Path, shape_id: str) -> Iterator[Path]:
         raise UserError(f"{shape_id!r} cannot be a shape id; expected a plain file name")
     folder = shape_folder(root, shape_id)
     temporary = folder.with_name(f".{shape_id}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
+    shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -82,7 +82,7 @@ def new_shape(root: Path, shape_id: str) -> Iterator[Path]:
 
 
 def encode_image(image: np.ndarray, image_format: str) -> bytes:
-    """RGBA [R, R, 4] uint8 as PNG (fast, low compression) or lossless WebP."""
+    """Encode RGBA [R, R, 4] uint8 as PNG (fast, low compression) or lossless WebP."""
     buffer = io.BytesIO()
     encoder = Image.fromarray(image)
     if image_format == "webp":
@@ -93,7 +93,7 @@ def encode_image(image: np.ndarray, image_format: str) -> bytes:
 
 
 def encode_arrays(arrays: Mapping[str, np.ndarray], compress: bool = False) -> bytes:
-    """An .npz whose bytes depend on the arrays alone."""
+    """An .npz file whose bytes depend on the arrays only."""
     buffer = io.BytesIO()
     method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
     with zipfile.ZipFile(buffer, "w", method) as archive:
@@ -112,7 +112,7 @@ def write_header(root: Path, header: Header) -> None:
 
 
 def content_hash(root: Path, shape_ids: list[str]) -> str:
-    """SHA-256 over the meta.json of all shapes; these hold the hashes of the other files."""
+    """SHA-256 over the meta.json of all shapes, which contain the hashes of the other files."""
     hashes = {
         shape_id: hashlib.sha256((shape_folder(root, shape_id) / "meta.json").read_bytes()).hexdigest()
         for shape_id in sorted(shape_ids)

@@ -1,4 +1,4 @@
-"""Views by Blender's Cycles, which runs in an environment of its own (bpy needs Python 3.11 and numpy < 2)."""
+"""Render views with Blender's Cycles in a separate environment (bpy needs Python 3.11 and numpy < 2)."""
 
 import json
 import os
@@ -23,12 +23,12 @@ from torch_utils.errors import UserError
 BLENDER_VARIABLE = "TETRAGAN_BLENDER"
 BLENDER_FOLDER = ".venv-blender"
 SCRIPT = Path(__file__).with_name("blender_script.py")
-SAMPLES = 32  # published
+SAMPLES = 32  # as published
 
 
 @dataclass(frozen=True, eq=False)
 class BlenderViews:
-    """images [V, R, R, 4] uint8: straight alpha, sRGB. seconds: of Cycles, each view. version: Blender's."""
+    """images [V, R, R, 4] uint8: straight alpha, sRGB. seconds: Cycles' time for each view. version: of Blender."""
 
     images: np.ndarray
     seconds: list[float]
@@ -69,12 +69,11 @@ def blender_views(
     denoise: bool = True,
     device: str = "cpu",
 ) -> BlenderViews:
-    """The shape, in world units, through each camera.
+    """Render a mesh in world units through each camera.
 
-    samples: of Cycles for each finished pixel; supersample: Cycles renders so many times larger, with samples /
-    supersample² each, and the result is averaged down as the built-in renderer averages. "soft" in the light "studio"
-    is GET3D's lamp, in "sky" a white world; denoise: what is lit, as GET3D does. UserError where the environment is
-    missing or Blender fails.
+    samples: per finished pixel. supersample: Cycles renders larger by this factor with samples / supersample² each, and
+    the result is averaged down as in the built-in renderer. light: "studio" is GET3D's lamp, "sky" a white world.
+    denoise: denoise lit images, as GET3D does. UserError if the environment is missing or Blender fails.
     """
     python = find_blender()
     with tempfile.TemporaryDirectory(prefix="tetragan-blender-") as name:
@@ -97,12 +96,12 @@ def blender_views(
 
 
 def run_script(python: Path, script: Path, folder: Path, what: str) -> dict[str, Any]:
-    """Run a script on the job in `folder` with Blender's Python; what its result.json holds."""
+    """Run a script on the job in `folder` with Blender's Python, and return the contents of its result.json."""
     log = folder / "log.txt"
     with (
         log.open("wb") as output,
         subprocess.Popen(
-            # Isolated: neither this process's paths nor the script's neighbors are importable there.
+            # Isolated mode: neither the paths of this process nor the script's folder are on the import path.
             [str(python), "-I", str(script), str(folder)],
             stdin=subprocess.PIPE,
             stdout=output,
@@ -110,7 +109,7 @@ def run_script(python: Path, script: Path, folder: Path, what: str) -> dict[str,
         ) as process,
     ):
         try:
-            # Not communicate(): the pipe stays open for as long as this process lives.
+            # Not communicate(), because the pipe must stay open as long as this process lives.
             status = process.wait()
         finally:
             process.kill()
@@ -131,7 +130,7 @@ def _cause(status: int, log: str) -> str:
 
 
 def _job(mesh: SourceMesh, cameras: Cameras, folder: Path) -> dict[str, Any]:
-    """What the script reads: cameras and materials as plain values, arrays and textures as files in `folder`."""
+    """The input of the script: cameras and materials as plain values, arrays and textures as files in `folder`."""
     if bool(cameras.principal.any()) or bool((cameras.focal[:, 0] != cameras.focal[:, 1]).any()):
         raise ValueError("blender_views(): expected centered cameras with one focal length")
     arrays: dict[str, np.ndarray] = {}

@@ -1,10 +1,10 @@
-"""Runs inside Blender's Python (bpy, NumPy, standard library; nothing of this project): Cycles renders one job.
+"""Render one job with Cycles. This script runs in Blender's Python and imports nothing of this project.
 
     python -I blender_script.py FOLDER
 
-FOLDER holds job.json, parts.npz and the textures, as `blender.py` beside it writes them; the views (000.png …) and
-result.json are written into it. The process ends when its standard input closes, so that it never outlives its parent.
-World axes are the project's (+Y up); Blender's cameras have the same axes as ours.
+FOLDER contains job.json, parts.npz and the textures, as written by `blender.py`. The views (000.png …) and result.json
+are written into it. The process ends when its standard input closes, so it never outlives its parent.
+World axes are those of the project (+Y up). Blender's cameras have the same axes as the project's.
 """
 
 import json
@@ -19,11 +19,11 @@ import numpy as np
 from mathutils import Matrix
 
 SENSOR_MM = 32.0
-TRANSPARENT_LAYERS = 8  # as many as the built-in renderer looks through
+TRANSPARENT_LAYERS = 8  # as many as in the built-in renderer
 
 
 def set_up(job):
-    """An empty scene with the job's render settings; returns it."""
+    """Return an empty scene with the job's render settings."""
     bpy.ops.wm.read_factory_settings(use_empty=True)
     scene = bpy.context.scene
     render, cycles = scene.render, scene.cycles
@@ -58,7 +58,7 @@ def set_up(job):
 
 
 def choose_gpu():
-    """Turn on Cycles' CUDA devices."""
+    """Enable Cycles' CUDA devices."""
     preferences = bpy.context.preferences.addons["cycles"].preferences
     preferences.compute_device_type = "CUDA"
     preferences.refresh_devices()
@@ -71,8 +71,10 @@ def choose_gpu():
 
 
 def add_light(scene, light):
-    """ "studio" is GET3D's: a square of 100 units and 30 kW half a unit above the origin, shining down, in a dark gray
-    world; "sky" is a white world.
+    """Add a light.
+
+    "studio" is GET3D's: a square lamp of 100 units and 30 kW, half a unit above the origin, shining down, in a dark
+    gray world. "sky" is a white world.
     """
     world = bpy.data.worlds.new("world")
     world.use_nodes = True
@@ -84,14 +86,14 @@ def add_light(scene, light):
     lamp = bpy.data.lights.new("sky", "AREA")
     lamp.shape, lamp.size, lamp.energy = "SQUARE", 100.0, 30000.0
     holder = bpy.data.objects.new("sky", lamp)
-    # A lamp shines along its own −Z: here down the world's −Y.
+    # A lamp shines along its own −Z axis, here along the world's −Y.
     holder.matrix_world = Matrix(((1, 0, 0, 0), (0, 0, 1, 0.5), (0, -1, 0, 0), (0, 0, 0, 1)))
     holder.visible_camera = False
     scene.collection.objects.link(holder)
 
 
 def build_part(scene, index, part, arrays, folder, images, shading):
-    """One object of triangles with one material."""
+    """Add one object of triangles with one material."""
     vertices, faces = arrays[f"vertices_{index}"], arrays[f"faces_{index}"]
     mesh = bpy.data.meshes.new(f"part {index}")
     mesh.vertices.add(len(vertices))
@@ -115,7 +117,7 @@ def build_part(scene, index, part, arrays, folder, images, shading):
 
 
 def build_material(part, has_colors, folder, images, shading):
-    """factor · texture · vertex color, as light given off (albedo) or as a Principled surface."""
+    """A material of color factor · texture · vertex color, emitted (albedo) or as a Principled surface."""
     material = bpy.data.materials.new("material")
     material.use_nodes = True
     tree = material.node_tree
@@ -136,7 +138,7 @@ def build_material(part, has_colors, folder, images, shading):
 
 
 def finish_material(tree, part, color, alpha, shading):
-    """Shader and output for a color and (unless None) an alpha."""
+    """Add shader and output for a color and, unless None, an alpha."""
     if shading == "albedo":
         shader = tree.nodes.new("ShaderNodeEmission")
         tree.links.new(color, shader.inputs["Color"])
@@ -209,7 +211,7 @@ def texture_sockets(tree, part, folder, images):
 
 
 def wrapped_coordinates(tree, wraps, size):
-    """Texture coordinates that mean the same in an image that repeats; each axis by its own rule."""
+    """Equivalent texture coordinates for a repeating image, with a wrap rule per axis."""
     split, join = tree.nodes.new("ShaderNodeSeparateXYZ"), tree.nodes.new("ShaderNodeCombineXYZ")
     tree.links.new(tree.nodes.new("ShaderNodeUVMap").outputs[0], split.inputs[0])
     for axis, wrap in enumerate(wraps):
@@ -224,7 +226,7 @@ def wrapped_coordinates(tree, wraps, size):
 
 
 def render_poses(scene, job, folder):
-    """Every pose to a PNG; returns the seconds of each."""
+    """Render every pose to a PNG, and return the seconds of each."""
     camera = bpy.data.cameras.new("camera")
     camera.sensor_fit, camera.sensor_width = "HORIZONTAL", SENSOR_MM
     camera.clip_start, camera.clip_end = job["near"], job["far"]
@@ -243,20 +245,20 @@ def render_poses(scene, job, folder):
 
 
 def end_with_parent():
-    """End the process when the parent's end of the pipe closes."""
+    """End the process when the parent closes the pipe."""
     os.read(0, 1)
     os._exit(1)
 
 
 def run(work):
-    """Do the work and end the process; the last line printed says why it failed."""
+    """Do the work and end the process. If it fails, the last printed line has the cause."""
     threading.Thread(target=end_with_parent, daemon=True).start()
     status = 1
     try:
         work(Path(sys.argv[-1]))
         status = 0
     finally:
-        # Not by Python's own end, which would wait for the thread.
+        # os._exit does not wait for the thread.
         if status:
             cause = sys.exc_info()[1]
             sys.stdout.write(f"{cause if isinstance(cause, SystemExit) else repr(cause)}\n")

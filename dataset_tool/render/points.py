@@ -1,4 +1,4 @@
-"""Points on a shape's surface, and a fingerprint of its geometry."""
+"""Sample points on the surface of a shape, and hash its geometry."""
 
 import hashlib
 
@@ -25,9 +25,9 @@ def surface_points(
 
 
 def geometry_hash(mesh: SourceMesh) -> str:
-    """SHA-256 of the distinct vertex positions of a normalized mesh, to 1/8192 of a world unit.
+    """SHA-256 of the distinct vertex positions of a normalized mesh, rounded to 1/8192 of a world unit.
 
-    Order, splitting of vertices, materials and names do not count: copies of a shape under several ids share it.
+    It does not depend on the order or splitting of vertices, materials or names, so copies of a shape have one hash.
     """
     vertices = np.concatenate([part.vertices for part in mesh.parts])
     cells = np.unique(np.rint(vertices * 8192).astype(np.int32), axis=0)

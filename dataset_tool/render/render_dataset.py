@@ -1,4 +1,4 @@
-"""A whole render: many shapes, several processes, resumable, in shards."""
+"""Render a dataset: many shapes, in several processes and shards, resumable."""
 
 import multiprocessing
 import signal
@@ -21,18 +21,18 @@ from torch_utils.errors import UserError
 from torch_utils.files import write_json
 from torch_utils.process import keep_freed_memory
 
-# Longest side of a shape, world units: the published object scales.
+# Longest side of a shape, world units. These are the published object scales.
 SCALES = {"car": 0.9, "motorbike": 0.9, "chair": 0.7, "table": 0.7, "animal": 0.7, "human": 0.9, "house": 0.8}
-SCALES |= {"lamp": 0.8, "mug": 0.7, "plane": 0.75}  # the procedural categories without a published scale
+SCALES |= {"lamp": 0.8, "mug": 0.7, "plane": 0.75}  # procedural categories without a published scale
 DEFAULT_SCALE = 0.7
 FAILURES = "failures.json"
-# Fields that two runs into one folder must agree on.
+# Fields that must be equal in all runs into one folder.
 FIXED_FIELDS = ("category", "camera_distribution", "resolution", "views", "image_format", "renderer", "seed")
 
 
 @dataclass
 class RenderResult:
-    """What a run did: ids rendered now, ids that were there already, and lines by id."""
+    """The outcome of a run: ids rendered now, ids rendered before, and messages by id."""
 
     rendered: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
@@ -50,11 +50,11 @@ def render_dataset(
     shard: tuple[int, int] = (0, 1),
     on_shape: Callable[[ShapeReport], None] | None = None,
 ) -> RenderResult:
-    """Render `sources` into the dataset at `root`; shapes that are there already are left as they are.
+    """Render `sources` into the dataset at `root`, except for shapes that are already there.
 
-    workers: processes, of one thread each; 1 renders in this process. shard (i, n): only every n-th shape from the
-    i-th on, so that n machines share the work; the last to finish writes the splits of all. A killed run continues when
-    it is started again. UserError for settings that differ from those of the dataset, and where nothing was rendered.
+    workers: single-threaded processes; 1 renders in this process. shard (i, n): only every n-th shape from the i-th on,
+    so that n machines share the work. The last shard to finish writes the splits of all. A killed run continues if it
+    is started again. UserError if the settings differ from those of the dataset, or if no shape could be rendered.
     """
     _prepare(root, _header(settings, category))
     mine = list(sources[shard[0] :: shard[1]])
@@ -102,7 +102,7 @@ def _header(settings: RenderSettings, category: str) -> Header:
 
 
 def _prepare(root: Path, header: Header) -> None:
-    """Make the folder, or check that what is in it is the same render."""
+    """Create the folder, or check that it contains the same render."""
     path = root / "dataset.json"
     if path.is_file():
         _check_same(root, parse_header(path.read_bytes(), str(path)), header)
@@ -117,7 +117,7 @@ def _prepare(root: Path, header: Header) -> None:
 
 
 def _is_ours(name: str) -> bool:
-    """Whether another shard, started at the same moment, made this before its dataset.json was there."""
+    """Whether another shard created this before it wrote its dataset.json."""
     return name == "shapes" or name.startswith(".dataset.json.")
 
 
@@ -138,9 +138,9 @@ def _brief(value: Any) -> str:
 
 
 def finish(root: Path, sources: Sequence[ShapeFile] = ()) -> Header:
-    """Write splits, classes and the content hash of the shapes that are there.
+    """Write splits, classes and the content hash of all rendered shapes.
 
-    The shapes are listed again after writing: where another shard added some meanwhile, all is written again.
+    Afterwards the shapes are listed again, and if another shard has added some, everything is written again.
     """
     known = {source.id: source for source in sources}
     while True:
@@ -170,7 +170,7 @@ def finish(root: Path, sources: Sequence[ShapeFile] = ()) -> Header:
 def _classes(
     known: dict[str, ShapeFile], shape_ids: Sequence[str], old: Header
 ) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Class names and labels where every shape has a class and there are at least two."""
+    """Class names and labels; empty unless every shape has a class and there are at least two classes."""
     names = {i: known[i].class_name if i in known else _old_class(old, i) for i in shape_ids}
     classes = tuple(sorted(set(names.values())))
     if len(classes) < 2 or "" in classes:
@@ -189,7 +189,7 @@ def _in_this_process(todo: Sequence[ShapeFile], settings: RenderSettings, root: 
 
 
 def _start_worker() -> None:
-    """One thread a process; Ctrl-C is the parent's to handle."""
+    """Use one thread, and leave Ctrl-C to the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -198,8 +198,10 @@ def _start_worker() -> None:
 def _in_processes(
     todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int
 ) -> Iterator[ShapeReport]:
-    """Reports in the order in which shapes finish. A shape on which a process dies is tried alone, once; what such a
-    process had finished is then read from its folder.
+    """Yield reports in the order in which shapes finish.
+
+    If a process dies, the shapes in progress are tried again once, each alone. Shapes that were finished, but not
+    reported, are then read from their folders.
     """
     suspects: list[ShapeFile] = []
     rest = list(todo)
@@ -221,7 +223,7 @@ def _in_processes(
 
 
 def _context() -> multiprocessing.context.BaseContext:
-    """Processes forked from a server that has imported everything once and has no threads, so no locks to copy."""
+    """Fork processes from a server that has imported everything and has no threads, hence no locks to copy."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
@@ -232,12 +234,12 @@ def _context() -> multiprocessing.context.BaseContext:
 def _pool(
     todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int, running: list[ShapeFile]
 ) -> Iterator[ShapeReport]:
-    """Render in `workers` processes; on BrokenProcessPool `running` gains the shapes that were under way."""
+    """Render in `workers` processes. On BrokenProcessPool, the shapes in progress are added to `running`."""
     pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker)
     pending: dict[Future[ShapeReport], ShapeFile] = {}
     queue = iter(todo)
     try:
-        # A few shapes ahead of the workers: the first starts at once, however many there are.
+        # Only a few shapes are queued ahead of the workers, so that the first starts at once.
         for source in queue:
             pending[pool.submit(run_shape, source, settings, root)] = source
             if len(pending) >= 2 * workers:

@@ -1,4 +1,4 @@
-"""One shape of a render: from a mesh file to its folder in the dataset."""
+"""Render one shape, from a mesh file to its folder in the dataset."""
 
 import errno
 import hashlib
@@ -33,12 +33,12 @@ RendererName = Literal["built-in", "blender"]
 
 @dataclass(frozen=True)
 class RenderSettings:
-    """Everything that decides what the views of a shape look like.
+    """All settings that affect the views of a shape.
 
     resolution: side, px. scale: longest side of a shape, world units. supersample: raster samples along a pixel's side.
-    extras: arrays to store beside the views. allow_outside: a mesh may name textures outside the source folder.
-    light, occlusion: of "soft" shading; occlusion is the built-in renderer's alone. samples: Cycles' alone, a pixel.
-    fit: shapes that the images would cut are made smaller.
+    extras: arrays to store with the views. allow_outside: meshes may use textures outside the source folder. light,
+    occlusion: of "soft" shading; occlusion needs the built-in renderer. samples: per pixel, for Cycles only. fit: make
+    shapes smaller that an image would cut.
     """
 
     resolution: int
@@ -60,7 +60,7 @@ class RenderSettings:
     fit: bool = False
 
     def check(self) -> None:
-        """UserError for choices that do not go together, and for a renderer that is not installed."""
+        """UserError for incompatible settings and for a renderer that is not installed."""
         if self.renderer == "blender":
             find_blender()
             if self.occlusion or set(self.extras) - {"mask"}:
@@ -69,7 +69,7 @@ class RenderSettings:
             raise UserError("--occlusion: darkens light, and --shading albedo has none; add --shading soft")
 
     def facts(self) -> dict[str, Any]:
-        """What dataset.json says about the renderer; choices that are as usual go without saying."""
+        """The settings that dataset.json records. Some are recorded only if they differ from their defaults."""
         facts: dict[str, Any] = {
             "name": self.renderer,
             "shading": self.shading,
@@ -85,7 +85,7 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class ShapeReport:
-    """What became of a shape. failure: why it was not rendered. fatal: nothing more can be rendered (a full disk)."""
+    """The outcome for a shape. failure: why it was not rendered. fatal: no shape can be rendered (full disk)."""
 
     shape_id: str
     faces: int = 0
@@ -95,14 +95,14 @@ class ShapeReport:
 
 
 def shape_seed(seed: int, shape_id: str) -> int:
-    """The seed of everything random about a shape: of the job's seed and the id alone."""
+    """The seed of everything random about a shape; depends on the job's seed and the id only."""
     return int.from_bytes(hashlib.sha256(f"{seed}:{shape_id}".encode()).digest()[:8], "big")
 
 
 def run_shape(source: ShapeFile, settings: RenderSettings, root: Path) -> ShapeReport:
-    """Render one shape into the dataset at `root`. A mistake in its files is reported, never raised."""
+    """Render one shape into the dataset at `root`. Errors in its files are reported, not raised."""
     if (folder := shape_folder(root, source.id)).is_dir():
-        # By a process that died before it could say so: what it would have said stands in the folder.
+        # Rendered by a process that died before it reported. The folder has all that the report needs.
         meta = json.loads((folder / "meta.json").read_bytes())
         return ShapeReport(source.id, meta["faces"], tuple(meta["warnings"]))
     try:
@@ -128,7 +128,7 @@ def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
 
 
 def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeRecord, SourceMesh]:
-    """The record of one shape, and its mesh in world units. Depends on the file and the settings alone."""
+    """The record of one shape, and its mesh in world units. Depends on the file and the settings only."""
     read = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
     scale = settings.scale
     mesh, source_to_world = normalize(read, source.up, source.front, scale)

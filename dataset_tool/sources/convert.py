@@ -1,9 +1,9 @@
-"""Datasets of other programs, made readable where they lie: cameras are converted, images are not touched.
+"""Convert datasets of other programs in place: cameras are converted, images stay as they are.
 
 get3d   img/<…>/<id>/*.png and camera/<…>/<id>/{rotation.npy, elevation.npy}, degrees
 nerf    folders with transforms.json or transforms_{train,val,test}.json (NeRF-synthetic, nerfstudio, photographs with
-        masks): one folder, one shape
-eg3d    dataset.json with "labels": 16 numbers of an OpenCV camera-to-world matrix, 9 of normalized intrinsics
+        masks); one folder is one shape
+eg3d    dataset.json with "labels": 16 numbers of an OpenCV camera-to-world matrix and 9 of normalized intrinsics
 """
 
 import json
@@ -33,15 +33,15 @@ Layout = Literal["get3d", "nerf", "eg3d"]
 SPLIT_FILES = ("transforms.json", "transforms_train.json", "transforms_val.json", "transforms_test.json")
 IMAGES = (".png", ".jpg", ".jpeg", ".webp")
 EG3D_KEPT = "dataset.eg3d.json"
-# What the published cameras see at the origin, half the height in world units: r·tan(fov / 2).
+# Half the height, in world units, that the published cameras see at the origin: r·tan(fov / 2).
 HALF_HEIGHT = 1.2 * math.tan(fov_from_sensor(32, 35) / 2)
-# Axes of each layout's world. GET3D renders ShapeNet v1 (front +X) with Blender's camera starting at the back of it.
+# Up and front of the world of each layout, after the azimuth offset of `_get3d` for GET3D's Blender cameras.
 AXES = {"get3d": ("+Y", "+Z"), "nerf": ("+Z", "-Y"), "eg3d": ("+Y", "+Z")}
 
 
 @dataclass(frozen=True, eq=False)
 class ForeignShape:
-    """Views of one shape: images and masks relative to the dataset's folder, OpenGL cameras in the foreign world."""
+    """Views of one shape: images and masks relative to the dataset's folder, OpenGL cameras in the original world."""
 
     id: str
     images: list[str]
@@ -58,11 +58,11 @@ def convert(
     front: str | float | None = None,
     world_scale: float | None = None,
 ) -> Header:
-    """Write dataset.json and shapes/<id>/{transforms.json, meta.json} beside the images.
+    """Write dataset.json and shapes/<id>/{transforms.json, meta.json} next to the images.
 
-    layout: None = found out. up, front: axes of the foreign world, where they are not the layout's usual ones.
-    world_scale: factor to our units; None = so that the cameras see as much at the origin as the published ones.
-    UserError for an unknown layout, missing cameras or images, images of unequal or unfit size.
+    layout: None = detect it. up, front: axes of the original world; None = those of the layout. world_scale: factor to
+    our units; None = such that the cameras see as much at the origin as the published ones.
+    UserError for an unknown layout, missing cameras or images, and images of different or invalid sizes.
     """
     if not root.is_dir():
         raise UserError(f"{root}: expected the folder of a dataset")
@@ -118,7 +118,7 @@ def detect(root: Path) -> Layout:
 
 
 def estimate_camera_distribution(cameras: Cameras, name: str) -> CameraDistribution:
-    """A distribution that covers the cameras: all azimuths; elevation, radius and field of view in between."""
+    """A distribution over all azimuths and the ranges of elevation, radius and field of view of the cameras."""
 
     def span(values: torch.Tensor) -> ScalarDistribution:
         low, high = float(values.min()), float(values.max())
@@ -157,9 +157,9 @@ def _moved(cameras: Cameras, turn: np.ndarray, scale: float) -> Cameras:
 
 
 def _write(root: Path, shape: ForeignShape, resolution: int, facts: dict[str, Any]) -> None:
-    """The two files of a shape; the paths in them lead from its folder to the images."""
+    """Write the two files of a shape, with paths to the images relative to its folder."""
     folder = PurePosixPath("shapes") / shape.id
-    for name in ("transforms.json", "meta.json"):  # of a conversion that was stopped
+    for name in ("transforms.json", "meta.json"):  # left by an interrupted conversion
         (root / folder / name).unlink(missing_ok=True)
     if (root / folder).is_dir():
         _remove_empty(root / folder)
@@ -183,7 +183,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _resolution(root: Path, shapes: list[ForeignShape]) -> int:
-    """Side of the first image of each shape; all must agree and be square."""
+    """Side of the first image of each shape. These must be square and equal."""
     sizes: dict[tuple[int, int], str] = {}
     for shape in shapes:
         path = root / shape.images[0]
@@ -217,7 +217,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _get3d(root: Path) -> Iterator[ForeignShape]:
-    """Blender's camera starts behind the model (−Z of the OBJ) and turns by `rotation`; ShapeNet v1's front is +X."""
+    """Blender's camera starts at −Z of the OBJ and rotates by `rotation`; ShapeNet v1 faces +X."""
     for path in sorted((root / "camera").rglob("rotation.npy")):
         relative = path.parent.relative_to(root / "camera")
         folder = root / "img" / relative
@@ -252,7 +252,7 @@ def _cameras(pose: np.ndarray, focal: np.ndarray, principal: np.ndarray) -> Came
 
 
 def _scenes(root: Path) -> Iterator[Path]:
-    """Folders with cameras in a transforms file, `root` itself or below; our own shapes/ is passed over."""
+    """Folders with a transforms file, including `root`, but not in our own shapes/."""
     for place, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         if Path(place) == root and "shapes" in folders:
@@ -286,7 +286,7 @@ def _nerf(root: Path) -> Iterator[ForeignShape]:
 
 
 def _existing(root: Path, scene: Path, name: str) -> str:
-    """The image that a frame names (often without its suffix), relative to `root`; never outside it."""
+    """The path, relative to `root`, of the image that a frame names, often without its suffix."""
     base = scene / name.replace("\\", "/")
     for path in (base, *(base.with_name(base.name + suffix) for suffix in IMAGES)):
         if path.is_file():
@@ -301,7 +301,7 @@ def _existing(root: Path, scene: Path, name: str) -> str:
 
 
 def _eg3d(root: Path) -> Iterator[ForeignShape]:
-    """Images of one folder are one shape; images beside dataset.json are a shape each."""
+    """The images of one folder are one shape. Every image next to dataset.json is a shape of its own."""
     groups: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
     kept = root / EG3D_KEPT
     for row in _json(kept if kept.is_file() else root / "dataset.json").get("labels", ()):

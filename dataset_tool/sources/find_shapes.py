@@ -1,4 +1,4 @@
-"""Where shapes come from: ShapeNet trees, folders, manifests. Nothing here opens a mesh."""
+"""Find shapes in ShapeNet trees, folders and manifests, without opening a mesh."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from dataset_tool.sources.synsets import synset_name
 from torch_utils.errors import UserError
 
 SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".usd", ".usda", ".usdc", ".usdz")
-# A ShapeNet shape's mesh, from its id's folder, and the front of that layout (v2 faces −Z, v1 faces +X).
+# Path of a ShapeNet mesh below the folder of its id, layout, and front (v2 faces −Z, v1 faces +X).
 SHAPENET_MESHES = (
     ("models/model_normalized.obj", "shapenet-v2", "-Z"),
     ("model_normalized.obj", "shapenet-v2", "-Z"),
@@ -28,13 +28,12 @@ IGNORED_FOLDERS = ("__MACOSX", "node_modules")
 
 @dataclass(frozen=True)
 class ShapeFile:
-    """One shape to render.
+    """A mesh file to render, with what the source says about it.
 
-    id: unique within the source, letters, digits, dot, dash, underscore. path: the mesh file. root: the source folder,
-    which the mesh may read textures from. class_name: "" where unknown. up: axis name, None = as the mesh file says.
-    front: axis name, or degrees of the turn about the up axis that brings the front to +Z; None = the usual one of the
-    up axis. `normalize` takes both as they are. kind: shapenet-v1, shapenet-v2, folder or manifest.
-    split: train, val or test where lists were given.
+    id: unique within the source; letters, digits, dot, dash, underscore. path: the mesh file. root: the source folder,
+    from which the mesh may read textures. class_name: "" if unknown. up: axis name; None = as in the mesh file. front:
+    axis name, or the rotation about the up axis in degrees that turns the front to +Z; None = the default for the up
+    axis. layout: shapenet-v1, shapenet-v2, folder or manifest. split: train, val, test, or None without lists.
     """
 
     id: str
@@ -46,7 +45,7 @@ class ShapeFile:
     attributes: dict[str, Any] = field(default_factory=dict)
     up: str | None = None
     front: str | float | None = None
-    kind: str = "folder"
+    layout: str = "folder"
     split: str | None = None
 
 
@@ -62,11 +61,11 @@ def find_shapes(
     """The shapes of a source, sorted by id.
 
     source: a ShapeNetCore tree (v1 or v2; a folder of synsets, or one synset), a folder with meshes at any depth, one
-    mesh file, or a manifest file (CSV or JSON). manifest: a file that names the shapes to take, with captions, classes
-    and axes (see `manifest.read_manifest`); without it a manifest.csv, manifest.json or metadata.json lying in the
-    folder describes the shapes it knows and leaves the others as they are.
-    split_lists: a folder with train.txt, val.txt and test.txt, or one list file: only the ids in them are taken.
-    up, front, class_name: override what layout and manifest say, for every shape.
+    mesh file, or a manifest (CSV or JSON). manifest: a file that lists the shapes to use, with captions, classes and
+    axes (see `manifest.read_manifest`). Without it, a manifest.csv, manifest.json or metadata.json in the folder only
+    describes shapes; shapes that it does not list are used as well.
+    split_lists: a folder with train.txt, val.txt and test.txt, or one list file; only the listed ids are used. up,
+    front, class_name: override layout and manifest for all shapes.
     Raises UserError for a missing or empty source, clashing ids, and lists that name no shape of the source.
     """
     source = Path(source)
@@ -79,7 +78,7 @@ def find_shapes(
         shapes = _from_manifest(source, read_manifest(Path(manifest)), shapes, Path(manifest))
     else:
         found = [source / name for name in FOUND_MANIFESTS if (source / name).is_file()]
-        if found and not any(shape.kind.startswith("shapenet") for shape in shapes):
+        if found and not any(shape.layout.startswith("shapenet") for shape in shapes):
             shapes = _described(source, read_manifest(found[0]), shapes)
     if not shapes:
         raise UserError(f"{source}: no meshes in it; expected files ending in {' '.join(SUFFIXES)}")
@@ -99,7 +98,7 @@ def find_shapes(
 
 
 def _scan(source: Path) -> Iterator[ShapeFile]:
-    """Shapes by layout: a ShapeNet tree where one is recognized, else every mesh file below."""
+    """Shapes of a ShapeNet tree if one is recognized, else all mesh files below `source`."""
     if source.is_file():
         yield _file_shape(source.parent, source)
         return
@@ -127,13 +126,13 @@ def _is_synset(name: str) -> bool:
 
 
 def _has_shapenet(synset: Path) -> bool:
-    """Whether one of the first shapes in a folder has ShapeNet's files (some ids of the archive are empty)."""
+    """Whether one of the first shapes has ShapeNet's files (some folders of the archive are empty)."""
     return any((shape / mesh).is_file() for shape in _folders(synset)[:32] for mesh, _, _ in SHAPENET_MESHES)
 
 
 def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeFile]:
     for folder in _folders(synset):
-        for mesh, kind, front in SHAPENET_MESHES:
+        for mesh, layout, front in SHAPENET_MESHES:
             if (folder / mesh).is_file():
                 shape = ShapeFile(
                     id=folder.name,
@@ -143,14 +142,14 @@ def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeFile]:
                     synset=offset,
                     up="+Y",
                     front=front,
-                    kind=kind,
+                    layout=layout,
                 )
                 yield _with_meta(shape, folder / "meta.json")
                 break
 
 
 def _with_meta(shape: ShapeFile, path: Path) -> ShapeFile:
-    """`shape` with what a meta.json beside its mesh says: caption, attributes, class, front, up."""
+    """`shape` with caption, attributes, class, front and up from a meta.json, if there is one."""
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -171,7 +170,7 @@ def _with_meta(shape: ShapeFile, path: Path) -> ShapeFile:
 
 
 def _mesh_files(folder: Path) -> Iterator[Path]:
-    """Mesh files below a folder, in order of their paths; hidden ones are passed over, links not followed."""
+    """Mesh files below a folder, in order of their paths. Hidden files are skipped, links are not followed."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in IGNORED_FOLDERS)
         for name in sorted(names):
@@ -181,21 +180,21 @@ def _mesh_files(folder: Path) -> Iterator[Path]:
 
 def _file_shape(root: Path, path: Path) -> ShapeFile:
     relative = path.relative_to(root).with_suffix("")
-    # A shape's class is the folder it lies in, where there is one: chairs/oak.glb.
+    # The first folder of the path is the class, as in chairs/oak.glb.
     class_name = relative.parts[0] if len(relative.parts) > 1 else ""
     return ShapeFile(clean_id("_".join(relative.parts)), path, root, class_name=class_name)
 
 
 def clean_id(text: str) -> str:
-    """`text` as an id: letters, digits, dot, dash and underscore, not starting with a dot; at most 120 characters."""
+    """`text` as an id of at most 120 letters, digits, dots, dashes and underscores, without a leading dot."""
     name = re.sub(r"[^A-Za-z0-9._-]+", "_", text).lstrip(".").rstrip(". ")
     return name[:120] or "shape"
 
 
 def _unique(shapes: Sequence[ShapeFile]) -> list[ShapeFile]:
-    """Shapes with ids that differ even where case does not count; those that clash take their suffix, then a number.
+    """Shapes with ids that are unique regardless of case. Equal ids get their suffix appended, then a number.
 
-    Which id a shape gets depends on the files alone, not on the order in which they were found.
+    The ids depend on the files only, not on the order in which they were found.
     """
     counts = Counter(shape.id.lower() for shape in shapes)
     taken = {name for name, count in counts.items() if count == 1}
@@ -213,7 +212,7 @@ def _unique(shapes: Sequence[ShapeFile]) -> list[ShapeFile]:
 def _from_manifest(
     source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeFile], manifest: Path
 ) -> list[ShapeFile]:
-    """The shapes that a manifest names, in its words; entries without a path are found by id or file stem."""
+    """The shapes that a manifest lists, with its descriptions. Entries without a path match by id or file stem."""
     by_path = {os.path.normpath(shape.path): shape for shape in shapes}
     by_name = _by_name(shapes)
     result = []
@@ -224,7 +223,7 @@ def _from_manifest(
             shape = by_name[entry.id]
         else:
             raise UserError(f"{manifest}: {entry.where}: no mesh with id {entry.id!r} in {source}")
-        result.append(replace(_apply_entry(shape, entry), kind="manifest"))
+        result.append(replace(_apply_entry(shape, entry), layout="manifest"))
     repeated = [name for name, count in Counter(shape.id for shape in result).items() if count > 1]
     explicit = {clean_id(entry.id) for entry in entries if entry.id}
     clash = [name for name in repeated if name in explicit]
@@ -234,7 +233,7 @@ def _from_manifest(
 
 
 def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: dict[str, ShapeFile]) -> ShapeFile:
-    """The shape at an entry's path, from the source folder or else from the manifest's own folder."""
+    """The shape at an entry's path, relative to the source folder or to the folder of the manifest."""
     for base in (source, manifest.parent):
         path = Path(os.path.normpath(base / entry.path.replace("\\", "/")))
         if str(path) in by_path:
@@ -251,7 +250,7 @@ def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: di
 
 
 def _described(source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeFile]) -> list[ShapeFile]:
-    """All shapes, those that the manifest knows with what it says about them."""
+    """All shapes, with the descriptions of those that the manifest lists."""
     by_path = {os.path.normpath(source / entry.path.replace("\\", "/")): entry for entry in entries if entry.path}
     by_id = {entry.id: entry for entry in entries if entry.id}
     result = []
@@ -280,9 +279,10 @@ def _apply_entry(shape: ShapeFile, entry: ManifestEntry) -> ShapeFile:
 
 
 def read_split_lists(path: Path) -> dict[str, list[str]]:
-    """Split name → ids, from a folder with train.txt, val.txt, test.txt or from one list file (all of it `train`).
+    """Split name → ids, from a folder with train.txt, val.txt and test.txt, or from one list file.
 
-    One id a line, as in the lists released with GET3D; `synset/id` is taken too, and # starts a comment.
+    A list file whose name is not a split belongs to train. The files have one id, or `synset/id`, per line, as those
+    published with GET3D; # starts a comment.
     """
     if path.is_dir():
         files = {name: path / f"{name}.txt" for name in ("train", "val", "test") if (path / f"{name}.txt").is_file()}
@@ -315,9 +315,9 @@ def _check_disjoint(path: Path, splits: dict[str, list[str]]) -> None:
 def apply_splits(
     shapes: Iterable[ShapeFile], splits: dict[str, list[str]]
 ) -> tuple[list[ShapeFile], dict[str, list[str]]]:
-    """The listed shapes with their split, and per split the ids that the source lacks.
+    """The listed shapes with their split, and for each split the ids that are missing in the source.
 
-    Raises UserError where no listed id is among the shapes.
+    Raises UserError if none of the listed ids is among the shapes.
     """
     split_of = {shape_id: name for name, ids in splits.items() for shape_id in ids}
     kept = [replace(shape, split=split_of[shape.id]) for shape in shapes if shape.id in split_of]

@@ -1,4 +1,4 @@
-"""Manifests: tables (CSV) and JSON files that name shapes and describe them."""
+"""Manifests: CSV and JSON files that list and describe shapes."""
 
 import csv
 import gzip
@@ -11,7 +11,7 @@ from typing import Any
 from dataset_tool.sources.orientation import axis_name, parse_front
 from torch_utils.errors import UserError
 
-# Names under which files in use keep each field.
+# The names of each field in common manifests.
 FIELDS = {
     "path": ("file", "path", "filename", "mesh", "local_path"),
     "id": ("id", "uid", "shape_id", "model_id", "fullId"),
@@ -28,7 +28,7 @@ MAX_BYTES = 1 << 30
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """What a manifest says about one shape; empty strings and None where it is silent. `where` names the entry."""
+    """One shape of a manifest; missing fields are empty strings or None. where: position in the file, for messages."""
 
     where: str
     path: str = ""
@@ -44,10 +44,10 @@ class ManifestEntry:
 def read_manifest(path: Path) -> list[ManifestEntry]:
     """The entries of a manifest, in order.
 
-    CSV with a header line; JSON as a list of objects, an object with such a list under "models" or "shapes", or an
-    object of id → object, id → path, or id → caption (Objaverse's annotation and path files; .json.gz too). Fields:
-    path, id, caption, class, up axis, front (axis or degrees), split, attributes; other columns become attributes in
-    CSV and are left out in JSON. Raises UserError naming file and entry.
+    CSV files have a header line. JSON files, also .json.gz, contain a list of objects, an object with such a list under
+    "models" or "shapes", or an object of id → object, id → path or id → caption, like those of Objaverse. Fields: path,
+    id, caption, class, up axis, front (axis or degrees), split, attributes. Other CSV columns become attributes, other
+    JSON keys are ignored. Raises UserError naming file and entry.
     """
     data = _read(path)
     name = path.name.lower().removesuffix(".gz")
@@ -94,7 +94,7 @@ def _json_rows(path: Path, content: Any) -> list[tuple[str, dict[str, Any]]]:
         lists = [content[key] for key in LISTS if isinstance(content.get(key), list)]
         if not lists:
             return [(f"entry {key!r}", _keyed_row(path, key, value)) for key, value in content.items()]
-        # What the outer object says (category, up axis) holds for every entry that does not say otherwise.
+        # Values of the outer object (category, up axis) are the defaults of its entries.
         common = {key: content[key] for name in ("class", "up", "front") for key in FIELDS[name] if key in content}
         content = [{**common, **row} if isinstance(row, dict) else row for row in lists[0]]
     if not isinstance(content, list):

@@ -1,4 +1,4 @@
-"""From a source's own frame to the world's: up and front axes, centering, scale."""
+"""Transform meshes from the frame of their source to the world: up and front axes, center, scale."""
 
 import math
 
@@ -19,7 +19,7 @@ AXES = {
 
 
 def axis_name(text: str) -> str:
-    """An axis as written by a user ("z", "Y", "−x", "+Z") in its one form; UserError naming the six otherwise."""
+    """The canonical name of an axis that a user wrote as "z", "Y", "−x" or "+Z". UserError for other text."""
     name = text.strip().upper().replace("−", "-")
     name = name if name[:1] in ("+", "-") else f"+{name}"
     if name not in AXES:
@@ -28,7 +28,7 @@ def axis_name(text: str) -> str:
 
 
 def parse_front(value: str | float) -> str | float:
-    """A front as an axis name or, for a number, the turn about the up axis in degrees that brings it to +Z."""
+    """A front as an axis name, or as the rotation about the up axis in degrees that turns the front to +Z."""
     try:
         degrees = float(value)
     except ValueError:
@@ -39,20 +39,19 @@ def parse_front(value: str | float) -> str | float:
 
 
 def source_axes(up: str | None, front: str | float | None, file_up: str | None = None) -> tuple[str, str | float]:
-    """The axes of a source where they may be left open: (up, front).
+    """The axes (up, front) of a source, with defaults for None.
 
-    up None: `file_up`, which the mesh file itself says, else +Y. front None: +Z, or −Y where Z is up (as modelers with
-    Z up have it).
+    up: `file_up`, the axis given by the mesh file, else +Y. front: +Z, or −Y if Z is up, as in tools with Z up.
     """
     up = axis_name(up or file_up or "+Y")
     return up, parse_front(front) if front is not None else "-Y" if up.endswith("Z") else "+Z"
 
 
 def orientation(up: str, front: str | float) -> NDArray[np.float64]:
-    """[3, 3] rotation that takes a source's axes to the world's: `up` to +Y and `front` to +Z.
+    """The rotation [3, 3] that maps the axes of a source to those of the world: `up` to +Y and `front` to +Z.
 
-    up: "+X" … "-Z". front: an axis at a right angle to it, or degrees: the turn about +Y, counter-clockwise seen from
-    above, that brings the front to +Z once up is +Y. Raises UserError for a front along the up axis.
+    up: "+X" … "-Z". front: an axis perpendicular to it, or degrees: once up is +Y, the rotation about +Y,
+    counter-clockwise seen from above, that turns the front to +Z. Raises UserError for a front along the up axis.
     """
     up_axis = np.array(AXES[axis_name(up)])
     front = parse_front(front)
@@ -61,7 +60,7 @@ def orientation(up: str, front: str | float) -> NDArray[np.float64]:
         if abs(front_axis @ up_axis) > 0.5:
             raise UserError(f"front {front} and up {up} lie along one axis; name a front at a right angle to it")
         return np.stack([np.cross(up_axis, front_axis), up_axis, front_axis])
-    # With up turned to +Y by the shortest turn, the front is the given angle away from +Z.
+    # After the shortest rotation of up to +Y, the front is at the given angle from +Z.
     turned = _turn_about_y(front)
     if axis_name(up) in ("+Y", "-Y"):
         return turned @ orientation(up, "+Z" if axis_name(up) == "+Y" else "-Z")
@@ -74,7 +73,7 @@ def _turn_about_y(degrees: float) -> NDArray[np.float64]:
 
 
 def _shortest_turn(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The quarter turn that takes one coordinate axis to another."""
+    """The rotation by 90° that maps one coordinate axis to another."""
     third = np.cross(start, end)
     return np.outer(end, start) - np.outer(start, end) + np.outer(third, third)
 
@@ -82,21 +81,20 @@ def _shortest_turn(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDAr
 def normalize(
     mesh: SourceMesh, up: str | None = None, front: str | float | None = None, scale: float = 1.0
 ) -> tuple[SourceMesh, NDArray[np.float64]]:
-    """The mesh in the world's convention, and the affine map that took it there.
+    """Transform a mesh to the world: +Y up, front towards +Z, bounding box centered at the origin.
 
-    up, front: the source's axes (see `orientation`); None = as the file says (see `source_axes`). scale: length of the
-    longest side of the box afterwards, in world units, in (0, 1]. The result has +Y up, its front towards +Z and its
-    box centered at the origin.
-    Returns (mesh, source_to_world [4, 4] float64, column vectors): world = source_to_world @ (x, y, z, 1). All of it is
-    computed in float64 around the box's center, so files in millimeters or far from the origin lose nothing.
-    Raises UserError where the mesh has no extent.
+    up, front: axes of the source (see `orientation`); None = the defaults of `source_axes`. scale: longest side of the
+    transformed bounding box, world units, in (0, 1].
+    Returns (mesh, source_to_world [4, 4] float64), with world = source_to_world @ (x, y, z, 1). The computation is in
+    float64 around the center of the box, so files in millimeters or far from the origin keep their precision.
+    Raises UserError if the mesh has no extent.
     """
     if not 0 < scale <= 1:
         raise UserError(f"scale {scale}: expected a longest side above 0 and at most 1")
     rotation = orientation(*source_axes(up, front, mesh.up))
     low, high = mesh.bounds()
     center = low / 2 + high / 2
-    # Centered before it is turned: the turn then rounds at the size of the object, not at its distance.
+    # Centered before the rotation, so that rounding errors scale with the object and not with its distance.
     turned = mesh.transformed(_affine(np.eye(3), -center)).transformed(_affine(rotation, np.zeros(3)))
     low, high = turned.bounds()
     longest = float((high - low).max())

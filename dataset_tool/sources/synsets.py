@@ -17,5 +17,5 @@ SYNSETS = {
 
 
 def synset_name(offset: str) -> str:
-    """The category's name, or the offset itself where it is not one of ShapeNetCore's."""
+    """The name of a category, or the offset itself if it is not in ShapeNetCore."""
     return SYNSETS.get(offset, offset)

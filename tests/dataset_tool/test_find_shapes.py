@@ -39,7 +39,7 @@ def test_shapenet_v2(shapenet):
     shapes = find_shapes(shapenet)
     assert ids(shapes) == sorted([ID, "a" * 32, "b" * 32, "c" * 32])
     first = shapes[0]
-    assert (first.kind, first.synset, first.class_name, first.up, first.front) == (
+    assert (first.layout, first.synset, first.class_name, first.up, first.front) == (
         "shapenet-v2", "03001627", "chair", "+Y", "-Z",
     )  # fmt: skip
     assert first.root == shapenet and first.path.name == "model_normalized.obj"
@@ -52,7 +52,7 @@ def test_shapenet_v2(shapenet):
 def test_shapenet_v1_faces_the_other_way(tmp_path, place):
     touch(tmp_path / "03790512" / ID / place)
     shape = find_shapes(tmp_path)[0]
-    assert (shape.kind, shape.front, shape.class_name) == ("shapenet-v1", "+X", "motorbike")
+    assert (shape.layout, shape.front, shape.class_name) == ("shapenet-v1", "+X", "motorbike")
 
 
 def test_meta_beside_a_shapenet_model(shapenet):
@@ -118,7 +118,7 @@ def test_csv_manifest(tmp_path):
     assert ids(shapes) == ["a", "second"]
     first, second = shapes
     assert (second.caption, second.class_name, second.up, second.front) == ("a red, old chair", "chair", "+Z", "-Y")
-    assert second.attributes == {"color": "red"} and second.kind == "manifest"
+    assert second.attributes == {"color": "red"} and second.layout == "manifest"
     assert (first.front, first.up, first.caption) == (90.0, None, "")
     assert find_shapes(manifest) == shapes  # the manifest itself as the source
     touch(tmp_path / "list.csv", text.replace(",", ";").replace("a red; old", "a red, old"))
