@@ -1,6 +1,6 @@
 """The shared tri-plane backbone: one StyleGAN2 skip synthesis network for geometry and texture.
 
-Convolutions and geometry heads take w_geo, texture heads take w_tex, so a change of w_tex leaves the geometry alone.
+Convolutions and geometry heads take w_geo, texture heads take w_tex, so the geometry does not depend on w_tex.
 """
 
 from collections.abc import Sequence

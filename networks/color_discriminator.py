@@ -2,7 +2,7 @@
 
 A discriminator of whole images decides by the outline and hardly looks at colors: real views whose hue drifts pass for
 real. This one gets foreground pixels without their positions, each with the differences to neighbors at two distances,
-so that only colors, their edges and their grain are left to judge by.
+so only colors, their edges and their grain can tell real from generated.
 """
 
 import torch

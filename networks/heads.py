@@ -14,9 +14,9 @@ from torch_utils.ops.point_mlp import point_mlp
 class PointHead(nn.Module):
     """A modulated MLP on packed points: features [P, in], w [B, layers, w_dim], point_offsets [B + 1] → [P, out].
 
-    Hidden layers are demodulated leaky ReLU layers, the last one is linear. w: one style a layer; a shorter w repeats
-    its last style. output_init: standard deviation of the last layer's weights at the start. input_gain: factor on the
-    features.
+    Hidden layers are demodulated, with leaky ReLU; the last layer is linear. w: one style per layer; the last style of
+    a shorter w is repeated. output_init: standard deviation of the last layer's weights before training. input_gain:
+    factor on the features.
     """
 
     def __init__(self, widths: list[int], w_dim: int, output_init: float = 1.0, input_gain: float = 1.0) -> None:
@@ -47,7 +47,7 @@ class TextureHead(nn.Module):
     def __init__(self, config: TextureConfig, plane_channels: int, w_dim: int) -> None:
         super().__init__()
         widths = [plane_channels, config.hidden, config.features, 3]
-        # A factor on the planes, taken where it costs nothing: on the first layer's weights.
+        # The factor on the planes goes into the first layer's weights, where it costs nothing.
         self.rgb = PointHead(widths, w_dim, input_gain=config.plane_scale)
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch_utils.ops.bias_act import DEFAULT_GAIN
 from torch_utils.ops.lattice_mlp import lattice_mlp
 from torch_utils.timing import phase
 
-# Standard deviation of the output weights at the start: the surface begins as a sphere with dents of about a cell.
+# Standard deviation of the output weights before training: the first surface is a sphere with dents of about a cell.
 OUTPUT_INIT = 0.03
 
 

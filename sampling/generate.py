@@ -17,7 +17,7 @@ from rendering.lighting import Shading, Vector
 from sampling.latents import latents
 from sampling.texture_baking import bake
 
-# Samples computed together; enough to fill two cores, small enough for little memory.
+# Samples rendered at once: enough to use all cores, few enough to need little memory.
 CHUNK = 8
 
 

@@ -12,7 +12,7 @@ from torch_utils.errors import UserError
 
 
 def parse_seeds(text: str) -> list[int]:
-    """Seeds from "0-15,20,31": numbers and inclusive ranges, in the order given. Raises UserError for anything else."""
+    """Seeds of "0-15,20,31", numbers and inclusive ranges, in the order given. UserError for any other text."""
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
@@ -29,7 +29,7 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def latents(seeds: Sequence[int], z_dim: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Latents (z_geo, z_tex), each [B, z_dim], standard normal; row i belongs to seeds[i] alone."""
+    """Latents (z_geo, z_tex) [B, z_dim] each, standard normal; row i depends on seeds[i] alone."""
     z_geo = torch.cat([seeding.normal(seed, [0], "sample_geo", z_dim) for seed in seeds])
     z_tex = torch.cat([seeding.normal(seed, [0], "sample_tex", z_dim) for seed in seeds])
     return z_geo.to(device), z_tex.to(device)
@@ -43,7 +43,7 @@ def spherical_paths(stops: Tensor, steps: int) -> Tensor:
 def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:
     """Great-circle path between two Gaussian latents [D]: [steps, D], both ends included.
 
-    Directions are interpolated on the sphere and norms linearly, so that every point is as likely as the ends
+    Directions are interpolated on the sphere and norms linearly, so every point is as likely as the ends
     (Shoemake 1985; White 2016, "Sampling generative networks").
     """
     norms = torch.lerp(start.norm(), end.norm(), torch.linspace(0, 1, steps, device=start.device))

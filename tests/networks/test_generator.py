@@ -25,7 +25,7 @@ def geometry_styles(generator: Generator, w_geo: torch.Tensor) -> torch.Tensor:
 
 
 def count_solids(mesh: Mesh) -> int:
-    """Connected parts of one mesh that wind outward."""
+    """Connected components of one mesh that wind outward."""
     labels = vertex_components(mesh)[mesh.faces[:, 0].long()]
     a, b, c = mesh.vertices.detach()[mesh.faces.long()].unbind(1)
     volumes = torch.zeros(int(labels.max()) + 1).index_add_(0, labels, (a * torch.linalg.cross(b, c)).sum(-1))
@@ -72,7 +72,7 @@ def test_a_batch_equals_single_samples() -> None:
             assert_close(alone.mask[0], together.mask[n], 1e-4, name="mask")
 
 
-def test_texture_leaves_geometry_alone_and_geometry_changes_it() -> None:
+def test_geometry_depends_on_w_geo_and_not_on_w_tex() -> None:
     generator = make()
     w_geo, w_tex = generator.map(*latents(generator.config, 2))
     other_geo, other_tex = generator.map(*latents(generator.config, 2, seed=5))
@@ -89,9 +89,9 @@ def test_texture_leaves_geometry_alone_and_geometry_changes_it() -> None:
     assert changed.shape != first.surface.mesh.vertices.shape or not torch.equal(changed, first.surface.mesh.vertices)
 
 
-@pytest.mark.parametrize("lattice", ["bcc", "kuhn"])
-def test_lattice_evaluation_equals_plane_lookups(lattice: str) -> None:
-    generator = make(geometry={"tet_grid": lattice, "box": 0.8})
+@pytest.mark.parametrize("tet_grid", ["bcc", "kuhn"])
+def test_the_fast_grid_evaluation_equals_plane_lookups(tet_grid: str) -> None:
+    generator = make(geometry={"tet_grid": tet_grid, "box": 0.8})
     w_geo, w_tex = generator.map(*latents(generator.config, 3))
     planes, _ = generator.planes(w_geo, w_tex)
     w = geometry_styles(generator, w_geo)
@@ -147,7 +147,7 @@ def test_starts_as_a_sphere_and_deforms_within_its_bound() -> None:
     assert not generator.geometry.flipped_share(planes, geometry_styles(generator, w_geo)).any()
 
 
-def test_an_empty_sample_is_repaired_alone_and_led_back() -> None:
+def test_an_empty_sample_gets_a_fallback_surface_and_its_loss_lowers_the_sdf() -> None:
     generator = make()
     with torch.no_grad():
         head: PointHead = generator.geometry.sdf
@@ -160,17 +160,17 @@ def test_an_empty_sample_is_repaired_alone_and_led_back() -> None:
     assert head.layers[-1].bias.grad.item() > 0  # descent lowers the SDF
 
 
-def test_joined_parts_are_one_and_the_network_is_drawn_to_them() -> None:
-    loose, joined = (
-        make(geometry={"cells": 12, "sdf_scale": 30.0, "connect_components": join}).eval() for join in (False, True)
+def test_connected_components_become_one_and_the_loss_pulls_the_network_to_it() -> None:
+    separate, connected = (
+        make(geometry={"cells": 12, "sdf_scale": 30.0, "connect_components": on}).eval() for on in (False, True)
     )
-    w_geo, _ = loose.map(*latents(loose.config, 4))
-    before, after = loose.mesh(w_geo), joined.mesh(w_geo)
+    w_geo, _ = separate.map(*latents(separate.config, 4))
+    before, after = separate.mesh(w_geo), connected.mesh(w_geo)
     assert max(count_solids(before.mesh[b]) for b in range(4)) > 1
     assert [count_solids(after.mesh[b]) for b in range(4)] == [1] * 4  # cavities stay
     assert after.replaced > 0 and after.fallback_surface_loss > 0
     (gradient,) = torch.autograd.grad(
-        after.fallback_surface_loss, list(joined.geometry.sdf.layers[-1].parameters())[:1]
+        after.fallback_surface_loss, list(connected.geometry.sdf.layers[-1].parameters())[:1]
     )
     assert gradient.abs().sum() > 0
 
@@ -224,7 +224,7 @@ def test_truncation_and_the_running_average() -> None:
     assert torch.equal(none, generator.w_average_geo.expand_as(none))
 
 
-def test_labels_condition_both_mappings_and_are_demanded() -> None:
+def test_labels_condition_both_mappings_and_are_required() -> None:
     generator = make(classes=3)
     z = latents(generator.config, 2)
     first = generator.map(*z, labels=torch.tensor([0, 1]))
