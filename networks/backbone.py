@@ -77,14 +77,22 @@ class TriPlaneBackbone(nn.Module):
 
     def forward(self, w_geo: Tensor, w_tex: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """dtype: of the convolutions; the planes are summed in fp32."""
-        features = self.features(w_geo, dtype)
-        return self.geometry_planes(features, w_geo), self.texture_planes(features, w_tex)
+        x, styles = self._start(w_geo.shape[0], dtype), w_geo.unbind(1)
+        geometry = texture = None
+        # Resolution by resolution, not by `features`: gradients then add up in an order that never changes.
+        for block, count, w_texture in zip(self._blocks, self.slots_of_blocks, w_tex.unbind(1), strict=True):
+            x = block(x, styles[:count])
+            add_geometry, add_texture = block.to_geometry(x, styles[count - 1]), block.to_texture(x, w_texture)
+            styles = styles[count:]
+            geometry = self._join(geometry, add_geometry)
+            texture = self._join(texture, add_texture)
+        assert geometry is not None and texture is not None, "a backbone has at least one block"
+        return self._split(geometry), self._split(texture)
 
     def features(self, w_geo: Tensor, dtype: torch.dtype) -> list[Tensor]:
         """Features of every block [B, C, R', R'], from the lowest resolution up; they depend on w_geo alone."""
-        batch = w_geo.shape[0]
-        x = self.constant.to(dtype)[None].expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        features, styles = [], w_geo.unbind(1)
+        x, styles = self._start(w_geo.shape[0], dtype), w_geo.unbind(1)
+        features = []
         for block, count in zip(self.blocks, self.slots_of_blocks, strict=True):
             x = block(x, styles[:count])
             features.append(x)
@@ -100,6 +108,10 @@ class TriPlaneBackbone(nn.Module):
     def texture_planes(self, features: Sequence[Tensor], w_tex: Tensor) -> Tensor:
         """Texture planes [B, 3, R, R, C], fp32, of the features of every block."""
         return self._planes([block.to_texture for block in self._blocks], features, w_tex.unbind(1))
+
+    def _start(self, batch: int, dtype: torch.dtype) -> Tensor:
+        """The learned constant for every sample [B, C, 4, 4], channels-last."""
+        return self.constant.to(dtype)[None].expand(batch, -1, -1, -1).contiguous(memory_format=torch.channels_last)
 
     @property
     def _blocks(self) -> list[BackboneBlock]:

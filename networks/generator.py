@@ -102,8 +102,9 @@ class Generator(nn.Module):
     def planes(self, w_geo: Tensor, w_tex: Tensor) -> tuple[Tensor, Tensor]:
         """Geometry and texture planes [B, 3, R, R, C], fp32."""
         with phase("planes"):
-            features = self.features(w_geo)
-            return self.geometry_planes(features, w_geo), self.texture_planes(features, w_tex)
+            slots = self.backbone.num_ws_geo, self.backbone.num_ws_tex
+            dtype = compute_dtype(self.precision, self.device)
+            return self.backbone(w_geo[:, : slots[0]], w_tex[:, : slots[1]], dtype)
 
     def features(self, w_geo: Tensor) -> list[Tensor]:
         """The backbone's features [B, C, R', R'] of every resolution; no texture style enters them."""
