@@ -49,7 +49,7 @@ def _body(plan: CarPlan) -> ProceduralPart:
 
 
 def _cabin_ring(plan: CarPlan, t: float, grow: float = 0.0) -> Array:
-    """The cabin's outline [K, 2] (x, z) at t from the belt (0) to the roof (1), `grow` meters outside it."""
+    """The cabin's outline [K, 2] (x, z) at t from the belt (0) to the roof (1), offset outwards by `grow` meters."""
     rear = plan.glass_rear + (plan.roof_rear - plan.glass_rear) * t**0.9
     front = plan.glass_front + (plan.roof_front - plan.glass_front) * t**0.9
     foot = 0.93 * plan.width / 2
@@ -113,7 +113,7 @@ def _pillars(plan: CarPlan, rise: float) -> list[ProceduralPart]:
     count = len(rings[0])
     bars = []
     for share in angles:
-        # Shares of a turn, from +x through the front (0.25 … the outline starts at +x and runs to +z).
+        # Fractions of a turn; the outline starts at +x and runs through the front (+z, 0.25).
         column = round((0.5 - share) * count) % count
         index = (count // 4 - column) % count
         path = np.array(
@@ -279,13 +279,13 @@ def _bed(plan: CarPlan) -> list[ProceduralPart]:
     start, end = -0.488 * plan.length, plan.glass_rear + 0.05
     x = 0.465 * plan.width
     side = _box(x, (base + top) / 2, (start + end) / 2, (0.1, top - base, end - start), "paint", 0.025)
-    gate = _box(0, (base + top) / 2, start + 0.05, (1.9 * x, (top - base) * 0.97, 0.1), "paint", 0.025)
+    tailgate = _box(0, (base + top) / 2, start + 0.05, (1.9 * x, (top - base) * 0.97, 0.1), "paint", 0.025)
     floor = _box(0, plan.belt * 0.7, (start + end) / 2, (1.8 * x, 0.08, end - start - 0.1), "trim")
-    return [*with_mirror([side]), gate, floor]
+    return [*with_mirror([side]), tailgate, floor]
 
 
 def car_parts(plan: CarPlan) -> list[ProceduralPart]:
-    """The plan as closed parts that touch one another, standing on y = 0."""
+    """The parts of a plan, closed and touching each other, standing on y = 0."""
     cabin = _open_cabin(plan) if plan.kind == "convertible" else _cabin(plan)
     parts = [_body(plan), *cabin, *_wheels(plan), *_lights(plan), *_trim(plan)]
     if plan.kind == "pickup":

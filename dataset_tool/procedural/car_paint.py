@@ -1,4 +1,4 @@
-"""What cars are painted with: paint, glass, lamps and the images on their rims."""
+"""Materials of cars: paint, glass, lamps and the images on the rims."""
 
 import numpy as np
 
@@ -43,14 +43,14 @@ def _rim(rng: np.random.Generator, plan: CarPlan) -> ProceduralMaterial:
     bright = {"silver": (196, 198, 202), "black": (58, 58, 62), "gold": (186, 150, 88), "white": (224, 224, 222)}
     color = pick(rng, {"silver": 6.0, "black": 1.6, "gold": 0.4, "white": 0.5})
     image = rim_image(plan.variant, bright[color]).clip(0, 255).astype(np.uint8)
-    # The face is mapped about the wheel's center, so the image is shifted by half to put its middle there.
+    # UV 0 is the center of the wheel, so the image is shifted by half.
     image = np.roll(image, (64, 64), axis=(0, 1))
     size = 2 * 0.68 * plan.wheel
     return ProceduralMaterial(image, (size, size), "metal", color, f"{color} rims", 0.5)
 
 
 def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, ProceduralMaterial]:
-    """Materials of every part a car may have."""
+    """The materials of all parts that a car may have."""
     color = pick(rng, {"white": 2.2, "silver": 1.8, "gray": 1.4, "black": 1.5, **dict.fromkeys(list(PAINTS)[4:], 1.0)})
     if "sign" in plan.equipment and chance(rng, 0.7):
         color = str(rng.choice(["yellow", "black", "white"]))

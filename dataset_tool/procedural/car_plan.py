@@ -1,4 +1,4 @@
-"""What a car is before it has a shape: its kind, proportions and trim."""
+"""The plan of a car: its kind, proportions and trim."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -45,7 +45,7 @@ class CarPlan:
 
 
 class Proportions(NamedTuple):
-    """Ranges of a kind: lengths in meters, width and tire radius over the length, places likewise from the rear."""
+    """Ranges of a kind: length in meters; width, tire radius and positions from the rear relative to the length."""
 
     length: Range
     width: Range
@@ -127,7 +127,7 @@ def _equipment(rng: np.random.Generator, kind: str) -> tuple[str, ...]:
 
 
 def draw_plan(rng: np.random.Generator) -> CarPlan:
-    """A car's design with proportions that belong to its kind."""
+    """Draw the design of a car with typical proportions of its kind."""
     kind = pick(rng, _SHARES)
     length, ratio, height, clearance, wheel, *places = (span(rng, *limits) for limits in _KINDS[kind])
     glass_rear, roof_rear, roof_front, glass_front = ((place - 0.5) * length for place in places)

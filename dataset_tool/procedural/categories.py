@@ -1,4 +1,4 @@
-"""The categories by name, and the one way to make a shape of them."""
+"""The procedural categories by name, and the function that makes a shape of one."""
 
 import hashlib
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from torch_utils.errors import UserError
 from torch_utils.seeding import sample_rng
 
 VERSION = 1
-"""ProceduralPart of every id: raised when the same (category, seed, index) begins to give another shape."""
+"""Version in every id, incremented whenever the shape of a (category, seed, index) changes."""
 
 CATEGORIES: dict[str, Callable[[np.random.Generator], ProceduralShape]] = {
     "chair": make_chair,
@@ -49,11 +49,11 @@ def check_category(category: str) -> None:
 
 
 def make_shape(category: str, seed: int, index: int) -> ProceduralShape:
-    """The shape of (category, seed, index), whatever the number and order of the shapes made."""
+    """The shape of (category, seed, index). It does not depend on other shapes."""
     check_category(category)
     return CATEGORIES[category](sample_rng(seed, index, f"procedural-{category}"))
 
 
 def shape_id(category: str, seed: int, index: int) -> str:
-    """The shape's name on disk: 32 hex digits, as ShapeNet's."""
+    """The name of a shape on disk: 32 hex digits, like ShapeNet's."""
     return hashlib.sha256(f"{category}/{seed}/{index}/{VERSION}".encode()).hexdigest()[:32]

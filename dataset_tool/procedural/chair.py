@@ -19,7 +19,7 @@ NATURAL = {
 
 
 def chair_parts(plan: ChairPlan) -> list[ProceduralPart]:
-    """The plan as closed parts that touch one another, standing on y = 0."""
+    """The parts of a plan, closed and touching each other, standing on y = 0."""
     frame = back_frame(plan)
     parts = build_seat(plan) + build_base(plan, frame) + build_back(plan, frame) + build_arms(plan, frame)
     return grounded(parts)

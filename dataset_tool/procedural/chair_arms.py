@@ -1,4 +1,4 @@
-"""Arm rests: rails on supports, bent loops, pads, solid sides, a horseshoe around the back, posts from below."""
+"""Armrests: rails on supports, bent loops, pads, solid sides, a horseshoe around the back, posts from below."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from dataset_tool.procedural.shape import Array, ProceduralPart, with_mirror
 
 
 def build_arms(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
-    """Both arms of a plan; none where it has none or its shell already forms them."""
+    """Both arms of a plan; none if it has none or its shell includes them."""
     if frame is None or plan.arms in ("none", "shell"):
         return []
     builders = {"rail": _rails, "padded": _rails, "curved": _loops, "panel": _sides, "wrap": _wrap, "post": _posts}

@@ -1,4 +1,4 @@
-"""Backs: every style is drawn on one curved surface between two uprights."""
+"""Backs of chairs. Every style lies on a curved surface between two uprights."""
 
 from dataclasses import dataclass, replace
 
@@ -43,7 +43,7 @@ class BackFrame:
 
 
 def back_frame(plan: ChairPlan) -> BackFrame | None:
-    """The surface a plan's back lies on; None for stools and shells."""
+    """The surface of a plan's back; None for stools and shells."""
     if plan.back in ("none", "shell"):
         return None
     half = rear_half_width(plan) - (plan.bar / 2 + 0.002 if plan.posts else 0.55 * plan.bar)
@@ -103,7 +103,7 @@ def short_posts(plan: ChairPlan, frame: BackFrame, top: float = 1.0) -> list[Pro
 
 
 def spread(count: int, margin: float) -> Array:
-    """`count` positions in (−1, 1), the outer gaps `margin` times the inner ones."""
+    """`count` positions in (−1, 1) whose outer gaps are `margin` times the inner ones."""
     steps = np.concatenate([[margin], np.ones(count - 1), [margin]])
     return (np.cumsum(steps)[:-1] / steps.sum()) * 2 - 1
 
@@ -190,7 +190,7 @@ def _panel(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     exponent = 4.0 + 2.0 * (plan.members % 3)
     carried = plan.posts or plan.legs == "cantilever"
     low = 0.24 if carried else (plan.gap if plan.gap else -0.5 * plan.seat_thickness / frame.rise)
-    # Between uprights its edges end inside them; else it stands free.
+    # Between uprights, the edges end inside the uprights; otherwise they are free.
     width = 0.98 if carried else 1.04
     material = "pad" if upholstered else "back"
     parts = [pad(frame, low, thickness, material, exponent, 0.4 if upholstered else 0.0, plan.seats > 1, width)]

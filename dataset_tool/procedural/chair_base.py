@@ -1,4 +1,4 @@
-"""What carries the seat: legs, stretchers, sleds, cantilevers, pedestals."""
+"""Bases of chairs: legs, stretchers, sleds, cantilevers, pedestals."""
 
 import numpy as np
 
@@ -52,12 +52,12 @@ def _leg(plan: ChairPlan, foot: Array, top: Array) -> ProceduralPart:
 
 
 def _taper(plan: ChairPlan) -> float:
-    """A leg's foot over its top, no thinner than a lattice can hold."""
+    """Ratio of a leg's thickness at the foot and at the top, limited by what the tet grid resolves."""
     return max(plan.leg_taper, 0.8 * plan.thin / plan.bar)
 
 
 def _rear_post(plan: ChairPlan, frame: BackFrame, foot: Array) -> ProceduralPart:
-    """A rear leg that runs on as the back's upright."""
+    """A rear leg that continues as an upright of the back."""
     half = plan.bar / 2
     above = frame.at(np.ones(4), np.linspace(0.04, 1.0, 4))
     knee = frame.at(np.ones(1), np.zeros(1))
@@ -107,7 +107,7 @@ def _mount(plan: ChairPlan, tops: Array) -> list[ProceduralPart]:
 
 
 def _stretchers(plan: ChairPlan, feet: Array, tops: Array) -> list[ProceduralPart]:
-    """Bars between the legs, at heights between the foot and half-way up."""
+    """Bars between the legs, in their lower half."""
     if plan.stretchers == "none":
         return []
     half = max(0.42 * plan.thin, 0.3 * plan.bar)
@@ -136,7 +136,7 @@ def _stretchers(plan: ChairPlan, feet: Array, tops: Array) -> list[ProceduralPar
 
 
 def sled(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
-    """A runner on either side, bent from one bar; with posts it runs on up the back."""
+    """A runner on either side, bent from one bar. With posts, it continues up the back."""
     half = plan.bar / 2
     (front_x, front_z), (rear_x, rear_z) = leg_tops(plan)
     x = (front_x + rear_x) / 2 if plan.seat == "shell" else front_x
@@ -234,7 +234,7 @@ def lounge_legs(plan: ChairPlan) -> list[ProceduralPart]:
 
 
 def build_base(plan: ChairPlan, frame: BackFrame | None) -> list[ProceduralPart]:
-    """Everything below the seat, and the uprights that grow out of it."""
+    """All parts below the seat, and the uprights that continue from them."""
     if plan.arms == "panel":
         return lounge_legs(plan)
     if plan.legs in FOUR_LEGGED:

@@ -1,4 +1,4 @@
-"""What a chair is before it has a shape: the design drawn from a generator, with proportions that belong together."""
+"""The plan of a chair: its kind, style and proportions, drawn from a random generator."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -65,7 +65,7 @@ class ChairPlan:
 
     @property
     def thin(self) -> float:
-        """The thinnest bar that a coarse lattice still resolves: 3.5 % of the longest side."""
+        """The thinnest bar that a coarse tet grid resolves: 3.5 % of the longest side."""
         return 0.035 * self.longest
 
 
@@ -360,7 +360,7 @@ TEMPLATES: dict[str, tuple[Callable[[np.random.Generator], ChairPlan], float]] =
 
 
 def draw_plan(rng: np.random.Generator) -> ChairPlan:
-    """A chair's design; bars are thickened where the object is so large that a lattice would lose them."""
+    """Draw the design of a chair, with bars that are thick enough for the tet grid."""
     template = pick(rng, {name: weight for name, (_, weight) in TEMPLATES.items()})
     plan = TEMPLATES[template][0](rng)
     return replace(

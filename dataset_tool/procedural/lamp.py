@@ -52,7 +52,7 @@ class LampPlan:
 
 
 def draw_plan(rng: np.random.Generator) -> LampPlan:
-    """A lamp's design with proportions that belong to its kind."""
+    """Draw the design of a lamp with typical proportions of its kind."""
     kind = pick(rng, {"table lamp": 5.0, "floor lamp": 2.6, "desk lamp": 2.0})
     if kind == "table lamp":
         height = span(rng, 0.36, 0.62)
@@ -80,7 +80,7 @@ def draw_plan(rng: np.random.Generator) -> LampPlan:
 
 
 def shade_parts(plan: LampPlan) -> list[ProceduralPart]:
-    """The shade at the origin: its rim at y = 0, its top at y = shade_height; hollow below where it is open."""
+    """The shade at the origin, with its rim at y = 0 and its top at y = shade_height; open shades are hollow."""
     radius, tall = plan.shade_width / 2, plan.shade_height
     wall = max(0.9 * plan.thin, 0.012)
     if plan.shade == "globe":
@@ -131,7 +131,7 @@ def _vase_profile(plan: LampPlan, top: float) -> Array:
 
 
 def _stack(plan: LampPlan, top: float) -> list[ProceduralPart]:
-    """Spheres or drums one on another."""
+    """Stacked spheres or drums."""
     count = 2 + plan.variant % 3
     each = top * 0.92 / count
     parts: list[ProceduralPart] = []
@@ -160,7 +160,7 @@ def _arc(plan: LampPlan) -> list[ProceduralPart]:
 
 
 def _arm(plan: LampPlan) -> list[ProceduralPart]:
-    """A desk lamp: a jointed arm on a weighted foot, its head turned down and forward."""
+    """A desk lamp: a jointed arm on a heavy foot, with the head pointing down and forward."""
     elbow = np.array([0, plan.height * (0.52 + 0.03 * (plan.variant % 4)), -0.2 * plan.height])
     wrist = np.array([0, plan.height * 0.92, plan.height * (0.08 + 0.04 * (plan.variant % 3))])
     start = np.array([0, 0.01, 0])
@@ -185,7 +185,7 @@ def _arm(plan: LampPlan) -> list[ProceduralPart]:
 
 
 def lamp_parts(plan: LampPlan) -> list[ProceduralPart]:
-    """The plan as closed parts that touch one another, standing on y = 0."""
+    """The parts of a plan, closed and touching each other, standing on y = 0."""
     if plan.body == "arc":
         return grounded(_arc(plan))
     if plan.body == "arm":

@@ -1,4 +1,4 @@
-"""Named materials in real furniture colors; each function draws one from a generator."""
+"""Named materials in the colors of real furniture. Each function draws one from a random generator."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ Rgb = tuple[int, int, int]
 
 
 class WoodTone(NamedTuple):
-    """A species: darkest and lightest grain (sRGB 0 … 255) and its plain color word."""
+    """A species of wood: darkest and lightest grain (sRGB 0 … 255) and a plain color word."""
 
     dark: Rgb
     light: Rgb
@@ -73,7 +73,7 @@ def pick_color(rng: np.random.Generator, families: tuple[tuple[str, ...], ...] =
 
 
 def tone(rng: np.random.Generator, color: str) -> tuple[float, float, float]:
-    """One shade of a color word, with a slight change of its own."""
+    """A shade of a color word with a slight random variation."""
     shades = COLORS[color]
     a, b = np.array(shades[0], float), np.array(shades[-1], float)
     value = np.clip(a + rng.uniform(-0.2, 1.2) * (b - a) + rng.uniform(-5, 5, 3), 6, 248)
@@ -85,7 +85,7 @@ def _variant(rng: np.random.Generator) -> int:
 
 
 def wood(rng: np.random.Generator, species: str | None = None) -> ProceduralMaterial:
-    """A solid or veneered species of `WOODS` (drawn where None)."""
+    """A solid or veneered species of `WOODS` (None = random)."""
     name = species or str(rng.choice(list(WOODS)))
     dark, light, color = WOODS[name]
     change = rng.uniform(0.92, 1.08)
@@ -96,7 +96,7 @@ def wood(rng: np.random.Generator, species: str | None = None) -> ProceduralMate
 
 
 def painted_wood(rng: np.random.Generator, color: str) -> ProceduralMaterial:
-    """Wood under a coat of paint: the grain shows faintly."""
+    """Painted wood with a faintly visible grain."""
     base = tone(rng, color)
     field = 0.6 * tx.varied(tx.wood_field(_variant(rng)), rng) + 0.4
     image = tx.shade(field, tx.tinted(base, 0.84), tx.tinted(base, 1.03))
@@ -114,7 +114,7 @@ METALS: dict[str, tuple[Rgb, Rgb, str]] = {
 
 
 def metal(rng: np.random.Generator, finish: str | None = None) -> ProceduralMaterial:
-    """A brushed or polished metal of `METALS` (drawn where None)."""
+    """A brushed or polished metal of `METALS` (None = random)."""
     name = finish or str(rng.choice(list(METALS)))
     dark, light, color = METALS[name]
     image = tx.shade(tx.varied(tx.brushed_field(_variant(rng)), rng), dark, light)
@@ -129,7 +129,7 @@ def painted_metal(rng: np.random.Generator, color: str) -> ProceduralMaterial:
 
 
 def plastic(rng: np.random.Generator, color: str) -> ProceduralMaterial:
-    """Molded plastic: an almost even color."""
+    """Molded plastic of an almost uniform color."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.95), tx.tinted(base, 1.02))
     return ProceduralMaterial(image, (0.5, 0.5), "plastic", color, f"{color} plastic", 0.35)
@@ -166,7 +166,7 @@ LEATHERS: dict[str, Rgb] = {
 
 
 def leather(rng: np.random.Generator, color: str | None = None) -> ProceduralMaterial:
-    """A hide of `LEATHERS` (drawn where None)."""
+    """A hide of `LEATHERS` (None = random)."""
     name = color or str(rng.choice(list(LEATHERS)))
     field = tx.varied(tx.leather_field(_variant(rng)), rng)
     base = LEATHERS[name]
@@ -178,7 +178,7 @@ WEAVES = ("plain", "twill", "melange", "boucle")
 
 
 def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> ProceduralMaterial:
-    """Cloth: pattern "plain", "striped", "checked" or "dotted"; the second color suits the first."""
+    """Cloth of pattern "plain", "striped", "checked" or "dotted", whose two colors match."""
     weave = WEAVES[int(rng.integers(len(WEAVES)))] if pattern == "plain" else "plain"
     field = tx.varied(tx.cloth_field(weave, _variant(rng)), rng)
     base = tone(rng, color)
@@ -199,7 +199,7 @@ def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> Proc
 
 
 def companion(rng: np.random.Generator, color: str, base: tuple[float, float, float]) -> tuple[float, float, float]:
-    """The second color of a pattern: cream or white beside a color, a contrasting neutral beside a neutral."""
+    """The second color of a pattern: cream or white for a color, a contrasting neutral for a neutral."""
     if color in ("white", "cream", "beige", "light gray"):
         return tone(rng, str(rng.choice(["navy", "charcoal", "sage", "rust", "sky blue"])))
     if rng.random() < 0.7:
@@ -208,7 +208,7 @@ def companion(rng: np.random.Generator, color: str, base: tuple[float, float, fl
 
 
 def glass(rng: np.random.Generator, color: str) -> ProceduralMaterial:
-    """Opal glass, lit evenly; opaque, as a lamp's globe looks."""
+    """Opal glass of even brightness, opaque like the globe of a lamp."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.98), tx.tinted(base, 1.1))
     return ProceduralMaterial(image, (0.3, 0.3), "glass", color, f"{color} glass", 0.5)

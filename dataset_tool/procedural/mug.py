@@ -1,4 +1,4 @@
-"""Mugs: turned or square bodies with a hollow, one of several handles and a glaze that is drawn for each."""
+"""Mugs: hollow round or square bodies with a handle and a random glaze."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class MugPlan:
 
 
 def draw_plan(rng: np.random.Generator) -> MugPlan:
-    """A mug's design."""
+    """Draw the design of a mug."""
     body = pick(
         rng,
         {"cylinder": 4, "tapered": 2, "conical": 1.5, "barrel": 2, "tulip": 1.5, "bowl": 2, "waisted": 1, "square": 1},
@@ -124,13 +124,13 @@ def _body(plan: MugPlan) -> tuple[ProceduralPart, Array]:
 
 
 def _handle(plan: MugPlan) -> ProceduralPart:
-    """A bent bar whose ends stop inside the wall at +x, turned a little by the caller."""
+    """A bent bar whose ends lie inside the wall at +x."""
     height, thick = plan.height, max(0.55 * plan.wall + 0.0022, 0.0042)
     top, low = 0.82 * height, (0.24 if plan.handle != "ring" else 0.4) * height
     reach = {"ear": 0.6, "loop": 0.62, "square": 0.55, "ring": 0.5, "large": 0.78}[plan.handle] * plan.radius + 0.008
 
     def wall_at(y: float) -> float:
-        """x inside the wall at height y, for a bar that must not show in a leaning wall's hollow."""
+        """x inside the wall at height y, where the end of a bar is invisible from inside a slanted wall."""
         share = (np.array([y - thick, y, y + thick]) - plan.foot) / (plan.height - plan.foot)
         outer = body_radius(plan, share) * (0.94 if plan.body == "square" else 1.0)
         return float(min(outer.max() - 0.75 * plan.wall, outer[1] - 0.2 * plan.wall))
@@ -196,7 +196,7 @@ def glaze_material(
     """The body's texture: its rows run over the profile, its columns once around."""
     rows, columns = 192, 256
     total = float(distances[-1])
-    # The profile turns over the rim where the outside ends: 7 inner rings and the rim's second ring follow it.
+    # The outside ends at the rim; the second ring of the rim and 7 inner rings follow.
     along = (np.arange(rows)[::-1, None] + 0.5) / rows * total
     around = ((np.arange(columns)[None] + 0.5) / columns) + 0 * along
     start, rim = float(distances[4 if plan.foot else 1]), float(distances[-8])
@@ -233,7 +233,7 @@ def glaze_material(
 
 
 def make_mug(rng: np.random.Generator) -> ProceduralShape:
-    """One mug; its handle points to the right of the front, at an angle of its own."""
+    """One mug, whose handle points to the right of the front at a random angle."""
     plan = draw_plan(rng)
     body, distances = _body(plan)
     handle = _handle(plan)
@@ -245,7 +245,7 @@ def make_mug(rng: np.random.Generator) -> ProceduralShape:
     color = tone(rng, second if plan.glaze in ("dipped", "banded") and chance(rng, 0.6) else outside)
     plain = tx.shade(tx.mottled_field(plan.variant % tx.FIELD_VARIANTS), tx.tinted(color, 0.93), tx.tinted(color, 1.03))
     grip = ProceduralMaterial(plain, (0.06, 0.06), "ceramic", outside, f"{outside} ceramic", 0.4)
-    # u spans the mean ring, not the widest: the body's own columns decide it.
+    # u spans the mean ring, not the widest, because the body uses mean columns.
     girth = float(np.ptp(body.uvs[: (len(distances)) * 33, 0]))
     glaze = ProceduralMaterial(glaze.image, (girth, glaze.span[1]), glaze.kind, glaze.color, glaze.label, glaze.shine)
     decoration = {

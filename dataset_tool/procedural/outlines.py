@@ -1,4 +1,4 @@
-"""Plane curves and paths that the primitives are swept along: outlines [K, 2], sections [K, 2], paths [P, 3]."""
+"""Curves for the primitives: outlines [K, 2], sections [K, 2] and paths [P, 3]."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,7 +9,7 @@ from dataset_tool.procedural.shape import Array
 
 
 def rounded_polygon(corners: Sequence[Sequence[float]] | Array, radius: float, steps: int = 3) -> Array:
-    """A convex polygon [n, 2] with corners rounded by `radius`, less on short edges; `steps` chords a corner."""
+    """A convex polygon [n, 2] with corners rounded by `radius` (less on short edges) with `steps` chords each."""
     points = np.asarray(corners, float)
     before, after = np.roll(points, 1, axis=0) - points, np.roll(points, -1, axis=0) - points
     length = np.minimum(np.linalg.norm(before, axis=1), np.linalg.norm(after, axis=1))
@@ -41,9 +41,9 @@ def superellipse(width: float, depth: float, exponent: float = 2.0, count: int =
 
 
 def inset(outline: Array, distance: float) -> Array:
-    """The outline [K, 2] drawn in by `distance` at its four extremes, scaled about its middle in between.
+    """The outline [K, 2], scaled about its center such that its four extremes move inwards by `distance`.
 
-    Unlike an offset along normals it never crosses itself, however sharp the corners are.
+    Unlike an offset along normals, the result never intersects itself at sharp corners.
     """
     low, high = outline.min(axis=0), outline.max(axis=0)
     middle: Array = (low + high) / 2
@@ -71,7 +71,7 @@ def line(start: Sequence[float], stop: Sequence[float], count: int = 2) -> Array
 
 
 def rounded_path(corners: Sequence[Sequence[float] | Array] | Array, radius: float, steps: int = 4) -> Array:
-    """An open polyline [n, 3] whose inner corners are rounded by about `radius`, as a tube is bent."""
+    """An open polyline [n, 3] with inner corners rounded by about `radius`, like those of a bent tube."""
     points = np.asarray(corners, float)
     result = [points[:1]]
     for before, corner, after in zip(points[:-2], points[1:-1], points[2:], strict=True):
@@ -85,7 +85,7 @@ def rounded_path(corners: Sequence[Sequence[float] | Array] | Array, radius: flo
 
 
 def smooth_path(points: Sequence[Sequence[float] | Array] | Array, count: int | Array = 12) -> Array:
-    """A Catmull-Rom curve [count, 3] through the points [n, 3]; `count` may be the places in [0, 1] instead."""
+    """A Catmull-Rom curve [count, 3] through points [n, 3]; `count` may also be an array of parameters in [0, 1]."""
     table = np.asarray(points, float)
     padded = np.concatenate([2 * table[:1] - table[1:2], table, 2 * table[-1:] - table[-2:-1]])
     at = (np.linspace(0, 1, count) if isinstance(count, int) else count) * (len(table) - 1)
@@ -102,7 +102,7 @@ def circle_path(radius: float, height: float, count: int = 28, depth: float | No
 
 
 def rounded_rows(exponent: float, count: int = 13) -> tuple[Array, Array]:
-    """Rows of a superellipse: their place in (−1, 1) and half width in (0, 1], dense in the corners."""
+    """Rows of a superellipse: positions in (−1, 1) and half widths in (0, 1], dense near the corners."""
     x = np.linspace(-0.975, 0.975, count)
     place = x * (1.5 - 0.5 * x * x)
     return place, (1 - np.abs(place) ** exponent) ** (1 / exponent)

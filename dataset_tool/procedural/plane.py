@@ -1,4 +1,4 @@
-"""Airplanes: airliners, business jets, propeller planes, fighters, biplanes and gliders, in drawn liveries."""
+"""Airplanes: airliners, business jets, propeller planes, fighters, biplanes and gliders, with random liveries."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def _fuselage(plan: PlanePlan) -> ProceduralPart:
         [np.linspace(-0.5, 0.5 - plan.nose, 13)[:-1], 0.5 - plan.nose * (1 - np.sin(np.linspace(0, 1, 8) * np.pi / 2))]
     )
     section = ol.superellipse(2, 2, 2.6 if plan.kind == "fighter" else 2.1, 24)
-    # The seam runs along the belly, so that the livery's middle column is the back.
+    # The seam runs along the belly, so the middle column of the livery is the back.
     section = np.roll(section, 6, axis=0)
     radius = fuselage_radius(plan, at)
     x = radius[:, None] * section[None, :, 0]
@@ -47,7 +47,7 @@ def _fuselage(plan: PlanePlan) -> ProceduralPart:
 
 
 def airfoil(chord: float, thickness: float) -> Array:
-    """A wing's section [14, 2] (along the chord from the trailing edge, up), blunt enough for a lattice."""
+    """A wing's section [14, 2] (along the chord from the trailing edge, up), thick enough for the tet grid."""
     share = np.array([0.0, 0.12, 0.35, 0.62, 0.84, 0.96, 1.0])
     half = np.array([0.3, 0.55, 0.9, 1.0, 0.8, 0.45, 0.0])
     upper = np.stack([share, half], axis=1)
@@ -290,14 +290,14 @@ def _gear(plan: PlanePlan) -> list[ProceduralPart]:
 
 
 def plane_parts(plan: PlanePlan) -> list[ProceduralPart]:
-    """The plan as closed parts that touch one another, in flight or on its wheels, lowest point at y = 0."""
+    """The parts of a plan, closed and touching each other, in flight or on wheels; the lowest point is at y = 0."""
     parts = [_fuselage(plan), *_wings(plan), *_tail(plan), *_engines(plan), *_canopy(plan), *_gear(plan)]
     points = np.concatenate([part.vertices for part in parts])
     return [part.moved((0, -points[:, 1].min(), 0)) for part in parts]
 
 
 def make_plane(rng: np.random.Generator) -> ProceduralShape:
-    """One airplane, about 30 m long if an airliner; its scale is a matter of taste, so its length is 1."""
+    """One airplane of length 1."""
     plan = draw_plan(rng)
     parts = plane_parts(plan)
     drawn, first, second = plane_materials(rng, plan, parts[0])

@@ -11,7 +11,7 @@ from dataset_tool.procedural.shape import Array, ProceduralMaterial, ProceduralP
 
 
 def livery_image(rng: np.random.Generator, plan: PlanePlan, base: Array, second: Array, third: Array) -> Array:
-    """The fuselage's image [128, 256, 3]: columns run from belly over the back to the belly, rows tail to nose."""
+    """The image of the fuselage [128, 256, 3]: columns from the belly over the back to the belly, rows tail to nose."""
     rows, columns = 256, 128
     along = ((np.arange(rows)[::-1, None] + 0.5) / rows) + np.zeros((1, columns))
     # 0 on the belly, 1 on the back.
@@ -70,7 +70,7 @@ def plane_materials(
     third = str(rng.choice([word for word in others if word != second]))
     rgb = [np.array(PAINTS[word], float) for word in (first, second, third)]
     girth = float(np.ptp(fuselage.uvs[:, 0]))
-    # The fuselage has u = 0 on its back, the image has its first column on the belly.
+    # The fuselage has u = 0 on its back, but the first column of the image is on the belly.
     livery = np.roll(livery_image(rng, plan, *rgb).astype(np.uint8), 64, axis=1)
     body = ProceduralMaterial(livery, (girth, _length(fuselage)), "paint", first, f"{first} paint", 0.4)
     wing_word = second if plan.livery in ("belly", "plain") and chance(rng, 0.35) else first

@@ -1,4 +1,4 @@
-"""What an airplane is before it has a shape: its kind and proportions."""
+"""The plan of an airplane: its kind and proportions."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ class PlanePlan:
 
 
 def _base(rng: np.random.Generator, kind: str, **known: object) -> PlanePlan:
-    """A plan with the draws that all kinds share."""
+    """A plan with the random choices common to airplanes of every kind."""
     defaults: dict[str, object] = {
         "kind": kind,
         "squash": span(rng, 1.0, 1.08),
@@ -168,7 +168,7 @@ def _glider(rng: np.random.Generator) -> PlanePlan:
 
 
 def draw_plan(rng: np.random.Generator) -> PlanePlan:
-    """An airplane's design with proportions that belong to its kind."""
+    """Draw the design of an airplane with typical proportions of its kind."""
     kind = pick(
         rng,
         {

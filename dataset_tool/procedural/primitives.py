@@ -1,4 +1,4 @@
-"""Building blocks: every one is a loft of rings, hence closed, outward-wound and mapped in meters."""
+"""Building blocks, all made as lofts of rings: closed surfaces with outward winding and UVs in meters."""
 
 from collections.abc import Callable, Sequence
 
@@ -16,7 +16,7 @@ def unit(vectors: Array) -> Array:
 
 
 def _band_faces(rows: int, columns: int, wrap_rows: int, wrap_columns: int) -> Indices:
-    """Two triangles per quad between consecutive rows; ids are row · columns + column, modulo the wraps."""
+    """Two triangles per quad between consecutive rows; the ids are row · columns + column, modulo the wraps."""
     row, column = np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij")
     below, right = (row + 1) % wrap_rows, (column + 1) % wrap_columns
     a, b = row * wrap_columns + column, row * wrap_columns + right
@@ -34,7 +34,7 @@ def _fan(first: int, count: int, apex: int, reverse: bool) -> Indices:
 
 
 def _strip_cap(first: int, count: int, reverse: bool) -> Indices:
-    """Triangles across a sheet's ring: front 0 … C−1, edge, back C−1 … 0, edge (count = 2C + 2)."""
+    """Triangles across the ring of a bent plate: front 0 … C−1, edge, back C−1 … 0, edge (count = 2C + 2)."""
     front = count // 2 - 1
     left = np.arange(front - 1)
     across = count - 2 - left
@@ -69,12 +69,12 @@ def loft(
 ) -> ProceduralPart:
     """The closed surface through rings [S, K, 3].
 
-    planar: how many bands at the start and at the end are mapped flat onto `axes` (two unit vectors [3]; found from
-    the ring where None), as the caps are; other bands unroll around the ring (u, meters) and along it (v, meters).
-    tips: the fan's apex at either end (the ring's centroid where None). caps: "fan", "strip" (rings made by `sheet`)
-    or "none" (the last ring meets the first). anchor: the column where u = 0 (half-way round where None).
+    planar: how many bands at the start and at the end have planar UVs along `axes` (two unit vectors [3]; None = those
+    of the ring), like the caps. Other bands are unrolled around the ring (u, meters) and along the loft (v, meters).
+    tips: the fan's apex at either end (None = the ring's centroid). caps: "fan", "strip" (rings made by `bent_plate`)
+    or "none" (the last ring meets the first). anchor: the column where u = 0 (None = half-way around).
     grain_around: swap u and v of the unrolled bands, for grain that runs around the rings.
-    even_columns: one u for a whole column (its mean), so that grain does not spiral where rings grow fast.
+    even_columns: use the mean u of a column for all of it, so that grain does not spiral where rings grow fast.
     """
     rings = np.asarray(rings, float)
     num_rings, columns, _ = rings.shape
@@ -115,7 +115,7 @@ def _map_planar(
     uvs: list[Array],
     uv_faces: list[Indices],
 ) -> None:
-    """Replaces the texture coordinates of the outermost bands by the flat map (appends to `uvs`, edits `uv_faces`)."""
+    """Give the outermost bands planar texture coordinates: append to `uvs`, edit `uv_faces`."""
     if planar == (0, 0):
         return
     num_rings, columns, _ = rings.shape
@@ -136,7 +136,7 @@ def _close_ends(
     uvs: list[Array],
     uv_faces: list[Indices],
 ) -> None:
-    """Appends the caps of the first and the last ring to the four lists."""
+    """Append the caps of the first and the last ring to the four lists."""
     num_rings, columns, _ = rings.shape
     for end, tip in enumerate(tips):
         ring = rings[-1 if end else 0]
@@ -166,7 +166,7 @@ def slab(
     lift: Height | None = None,
     grain: str = "z",
 ) -> ProceduralPart:
-    """A plate or cushion over an outline [K, 2] (x, z), star-shaped about its centroid, from y = base up.
+    """A plate or cushion upwards from y = base, over an outline [K, 2] (x, z) that is star-shaped about its centroid.
 
     bevel: radius of the top edge (at most the thickness less the bottom's), meters; bottom_bevel: of the lower edge.
     crown: how far the top bulges in the middle. lift: extra height of the top at (x, z), for saddles and dishes.
@@ -208,7 +208,7 @@ def slab(
 
 
 def path_frames(path: Array, reference: Sequence[float] | None) -> tuple[Array, Array, Array]:
-    """Tangent, side and normal [P, 3] along a path; `side` stays near `reference`, or is carried along where None."""
+    """Tangent, side and normal [P, 3] along a path. `side` stays near `reference`; None = parallel transport."""
     tangent = unit(np.gradient(path, axis=0))
     if reference is not None:
         side = np.asarray(reference, float) - (tangent @ np.asarray(reference, float))[:, None] * tangent
@@ -284,7 +284,7 @@ def lathe(
 ) -> ProceduralPart:
     """A surface of revolution about the vertical through `center` (x, z); profile [S, 2] of (radius > 0, y).
 
-    flat_bands: how many bands at the start and at the end are mapped flat (plates, discs).
+    flat_bands: how many bands at the start and at the end have planar UVs (plates, discs).
     """
     table = np.asarray(profile, float)
     angle = np.arange(segments) * (2 * np.pi / segments)
@@ -299,14 +299,14 @@ def lathe(
 def bent_plate(
     middle: Array, thickness: float | Array, material: str, *, end_reach: float = 0.7, flip_grain: bool = False
 ) -> ProceduralPart:
-    """A bent plate of the middle surface [R, C, 3] with soft edges; thickness in meters, a number or [R, C].
+    """A bent plate with soft edges around a middle surface [R, C, 3]; thickness: meters, a number or [R, C].
 
-    end_reach: how far the first and the last edge bulge, in half thicknesses (less where the outline is rounded).
-    The texture's v follows the rows' direction (first index), or the columns' with flip_grain.
+    end_reach: how far the first and the last edge bulge, in half thicknesses (less for rounded outlines). The texture's
+    v follows the direction of the rows (first index), or with flip_grain that of the columns.
     """
     middle = np.asarray(middle, float)
     right = np.gradient(middle, axis=1)
-    # Where an outline is rounded a column runs along its row; the rows' mean direction never does.
+    # At rounded outlines, columns run along their rows. The mean direction of the rows does not.
     down = np.broadcast_to(np.gradient(middle.mean(axis=1), axis=0)[:, None], middle.shape)
     normal = unit(np.cross(right, down))
     half = np.broadcast_to(np.asarray(thickness, float), middle.shape[:2])[..., None] / 2
@@ -332,7 +332,7 @@ def bent_plate(
 def ellipsoid(
     center: Sequence[float], half: Sequence[float], material: str, *, square: float = 1.0, segments: int = 20
 ) -> ProceduralPart:
-    """A superellipsoid: square = 1 is an ellipsoid, towards 0.3 a rounded block; half sizes [3] in meters."""
+    """A superellipsoid with half sizes [3] in meters: square = 1 is an ellipsoid, 0.3 a rounded block."""
     around = np.arange(segments) * (2 * np.pi / segments)
     tilt = np.linspace(-np.pi / 2, np.pi / 2, max(segments // 2, 6) + 1)[1:-1]
 

@@ -1,7 +1,8 @@
-"""What a procedural category returns: closed textured parts, their materials and the words that describe them.
+"""Procedural shapes: closed, textured parts, their materials, a caption and attributes.
 
-Frame while building: meters, +Y up, the object's front towards +Z, on y = 0 (`write.py` turns it to ShapeNet's).
-Texture coordinates are meters on the surface; a material says how many meters its image spans, so nothing stretches.
+Shapes are built in meters with +Y up, the front towards +Z, standing on y = 0; `write.py` rotates them to ShapeNet's
+frame. Texture coordinates are meters on the surface, and a material has the size of its image in meters, so textures
+are not stretched.
 """
 
 import hashlib
@@ -17,10 +18,10 @@ Indices = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class ProceduralPart:
-    """One closed, outward-wound surface.
+    """One closed surface with outward winding.
 
-    vertices: [V, 3] meters. faces: [F, 3] into vertices. uvs: [U, 2] meters, v along the grain.
-    uv_faces: [F, 3] into uvs (seams need their own corners). material: a key of `ProceduralShape.materials`.
+    vertices: [V, 3] meters. faces: [F, 3] into vertices. uvs: [U, 2] meters, v along the grain. uv_faces: [F, 3] into
+    uvs, which are separate because of seams. material: a key of `ProceduralShape.materials`.
     """
 
     vertices: Array
@@ -34,7 +35,7 @@ class ProceduralPart:
         return replace(self, vertices=self.vertices + np.asarray(offset, float))
 
     def mirrored(self) -> "ProceduralPart":
-        """The part on the other side of the plane x = 0, still outward-wound."""
+        """The part mirrored at the plane x = 0, still with outward winding."""
         return replace(
             self,
             vertices=self.vertices * (-1.0, 1.0, 1.0),
@@ -45,7 +46,7 @@ class ProceduralPart:
     def rotated(
         self, angle_rad: float, axis: int = 1, pivot: Sequence[float] | Array = (0.0, 0.0, 0.0)
     ) -> "ProceduralPart":
-        """The part turned counter-clockwise about the coordinate `axis` (0, 1, 2) through `pivot`."""
+        """The part rotated counter-clockwise about the coordinate `axis` (0, 1, 2) through `pivot`."""
         cos, sin = np.cos(angle_rad), np.sin(angle_rad)
         matrix = np.eye(3)
         i, j = (axis + 1) % 3, (axis + 2) % 3
@@ -54,11 +55,11 @@ class ProceduralPart:
         return replace(self, vertices=(self.vertices - center) @ matrix.T + center)
 
     def painted(self, material: str) -> "ProceduralPart":
-        """The same part of another material."""
+        """The part with another material."""
         return replace(self, material=material)
 
     def volume(self) -> float:
-        """Enclosed volume in cubic meters; positive when faces wind outward."""
+        """Enclosed volume in cubic meters; positive for outward winding."""
         a, b, c = (self.vertices[self.faces[:, k]] for k in range(3))
         return float(np.einsum("fi,fi->", a, np.cross(b, c))) / 6.0
 
@@ -74,11 +75,11 @@ class ProceduralPart:
 
 @dataclass(frozen=True)
 class ProceduralMaterial:
-    """A surface: its image, the meters that the image spans, and the words for it.
+    """An image for a surface, with its size and its description.
 
-    image: [H, W, 3] uint8 sRGB, tileable. span: meters covered by the image's (width, height).
-    kind: "wood", "fabric", ... . color: a plain color word. shine: MTL specular in [0, 1].
-    label: how a caption calls it ("oak", "striped blue fabric", "black metal").
+    image: [H, W, 3] uint8 sRGB, tileable. span: width and height of the image in meters. kind: "wood", "fabric", ... .
+    color: a plain color word. shine: MTL specular in [0, 1]. label: its name in captions ("oak", "striped blue fabric",
+    "black metal").
     """
 
     image: NDArray[np.uint8]
@@ -91,7 +92,7 @@ class ProceduralMaterial:
 
 @dataclass(frozen=True)
 class ProceduralShape:
-    """A finished object. `attributes` are plain words and numbers for text control; `synset` is ShapeNet's folder."""
+    """A finished object. attributes: words and numbers for text control. synset: ShapeNet's folder."""
 
     category: str
     synset: str
@@ -102,7 +103,7 @@ class ProceduralShape:
     attributes: dict[str, str | int | float | bool] = field(default_factory=dict)
 
     def bounds(self) -> tuple[Array, Array]:
-        """Lower and upper corner [3] of all parts, meters."""
+        """Lower and upper corner [3] of the bounding box, meters."""
         points = np.concatenate([part.vertices for part in self.parts])
         return points.min(axis=0), points.max(axis=0)
 
@@ -111,7 +112,7 @@ class ProceduralShape:
         return sum(len(part.faces) for part in self.parts)
 
     def geometry_hash(self) -> str:
-        """Hex digest of positions (to 0.1 mm) and faces; equal for equal geometry whatever the textures."""
+        """Hex digest of positions (rounded to 0.1 mm) and faces, independent of textures."""
         digest = hashlib.sha256()
         for part in self.parts:
             digest.update(np.round(part.vertices * 1e4).astype(np.int32).tobytes())
@@ -120,13 +121,13 @@ class ProceduralShape:
 
 
 def with_mirror(parts: Iterable[ProceduralPart]) -> list[ProceduralPart]:
-    """The parts and their images on the other side of x = 0."""
+    """The parts and their mirror images at x = 0."""
     parts = list(parts)
     return parts + [part.mirrored() for part in parts]
 
 
 def grounded(parts: Sequence[ProceduralPart]) -> list[ProceduralPart]:
-    """The parts moved so that the lowest point stands on y = 0 and the x and z extents are centered."""
+    """The parts moved such that the lowest point is on y = 0 and the x and z extents are centered."""
     points = np.concatenate([part.vertices for part in parts])
     low, high = points.min(axis=0), points.max(axis=0)
     middle = (low + high) / 2
@@ -135,5 +136,5 @@ def grounded(parts: Sequence[ProceduralPart]) -> list[ProceduralPart]:
 
 
 def scattered_uvs(parts: Sequence[ProceduralPart], rng: np.random.Generator) -> list[ProceduralPart]:
-    """The parts with texture coordinates shifted at random: neighbors then show different stretches of the grain."""
+    """The parts with randomly shifted texture coordinates, so that neighbors do not show the same grain."""
     return [replace(part, uvs=part.uvs + rng.uniform(0, 1, 2)) for part in parts]

@@ -1,4 +1,4 @@
-"""What furniture stands on, whatever its kind: legs, discs, trumpets and stars."""
+"""Supports of furniture and lamps: legs, discs, trumpets and stars."""
 
 import numpy as np
 
@@ -22,13 +22,13 @@ def bar_section(round_bars: bool) -> Array:
 def straight_leg(
     foot: Array, top: Array, half: float, taper: float, round_bars: bool, material: str = "frame"
 ) -> ProceduralPart:
-    """A leg between two points [3], `half` thick at the top and `taper` times that at the foot."""
+    """A leg between two points [3], with half thickness `half` at the top and `taper` times that at the foot."""
     sizes = np.array([[half * taper] * 2, [half] * 2])
     return sweep(np.stack([foot, top]), sizes, bar_section(round_bars), material, reference=(1, 0, 0))
 
 
 def turned_leg(foot: Array, top: Array, half: float, turning: int, material: str = "frame") -> ProceduralPart:
-    """A leg turned on a lathe after one of `TURNINGS` (taken modulo their number)."""
+    """A lathe-turned leg with one of the profiles in `TURNINGS` (modulo their number)."""
     table = np.array(TURNINGS[turning % len(TURNINGS)])
     at = np.linspace(0, 1, 18)
     radii = half * 1.08 * np.interp(at, table[:, 0], table[:, 1])
@@ -37,7 +37,7 @@ def turned_leg(foot: Array, top: Array, half: float, turning: int, material: str
 
 
 def trumpet_base(reach: float, radius: float, top: float, edge: float, power: float = 3.2) -> list[ProceduralPart]:
-    """One surface that flares from a column of `radius` to a foot of `reach`, `edge` thick at its rim."""
+    """A surface that widens from a column of `radius` to a foot of radius `reach` with a rim of thickness `edge`."""
     flare = np.linspace(0, 1, 9)
     curve = radius * 1.1 + (reach - radius * 1.1) * (1 - flare) ** power
     rise = edge + (top - edge) * flare**0.9
@@ -59,7 +59,7 @@ def disc_base(reach: float, radius: float, top: float, edge: float) -> list[Proc
 
 
 def star_base(reach: float, radius: float, top: float, thin: float, count: int, wheels: bool) -> list[ProceduralPart]:
-    """A column on `count` feet `thin` thick, with castors of material "accent" where it rolls."""
+    """A column on `count` feet of thickness `thin`. wheels: add castors of material "accent"."""
     foot = 0.05 if wheels else thin * 0.5
     arm_height = foot + (0.6 * thin if wheels else 0)
     column = [(radius * 1.45, foot), (radius * 1.45, top * 0.5), (radius, top * 0.51), (radius, top)]

@@ -207,7 +207,7 @@ _BASES: dict[str, Callable[[TablePlan], list[ProceduralPart]]] = {
 
 
 def table_parts(plan: TablePlan) -> list[ProceduralPart]:
-    """The plan as closed parts that touch one another, standing on y = 0."""
+    """The parts of a plan, closed and touching each other, standing on y = 0."""
     grain = "x" if plan.width >= plan.depth * 1.02 else "z"
     bevel = min(plan.edge, plan.thickness * 0.4)
     parts = [slab(top_outline(plan), plan.under, plan.thickness, "top", bevel=bevel, grain=grain)]

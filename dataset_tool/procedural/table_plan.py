@@ -1,4 +1,4 @@
-"""What a table is before it has a shape: its kind, proportions and support."""
+"""The plan of a table: its kind, proportions and support."""
 
 from dataclasses import dataclass
 
@@ -86,7 +86,7 @@ _ROUND_LEGS = {
 
 
 def draw_plan(rng: np.random.Generator) -> TablePlan:
-    """A table's design with proportions that belong to its kind."""
+    """Draw the design of a table with typical proportions of its kind."""
     kind = pick(rng, {"dining table": 4.0, "coffee table": 3.0, "side table": 2.5, "console table": 1.3, "desk": 1.6})
     widths, ratios, heights = _SIZES[kind]
     top = pick(rng, _TOPS[kind])

@@ -1,7 +1,7 @@
-"""Tileable image textures from filtered noise: wood, cloth, leather, metal, paint, plastic.
+"""Tileable textures from filtered noise: wood, cloth, leather, metal, paint, plastic.
 
-Gray fields [H, W] in about [0, 1] are drawn once per process from fixed seeds (`FIELD_VARIANTS` of each); a shape picks
-one, shifts and flips it and maps it to its own colors, which costs far less than new noise and stays deterministic.
+Gray fields [H, W] in about [0, 1] are generated once per process from fixed seeds (`FIELD_VARIANTS` of each). A shape
+picks a field, shifts and flips it, and maps it to its own colors. This is deterministic and much faster than new noise.
 Rows run along the grain (texture v), columns across it (texture u).
 """
 
@@ -19,9 +19,9 @@ Image = NDArray[np.uint8]
 
 
 def spectrum_noise(seed: int, height: int, width: int, scale: tuple[float, float], exponent: float = 2.0) -> Array:
-    """Periodic Gaussian noise [height, width], zero mean and unit deviation.
+    """Periodic Gaussian noise [height, width] with zero mean and unit standard deviation.
 
-    scale: correlation length along rows' and columns' direction in pixels; exponent: how fast the spectrum falls.
+    scale: correlation length along the directions of rows and columns, pixels. exponent: decay of the spectrum.
     """
     white = np.random.default_rng(seed).standard_normal((height, width))
     fy = np.fft.fftfreq(height)[:, None] * scale[0]
@@ -33,7 +33,7 @@ def spectrum_noise(seed: int, height: int, width: int, scale: tuple[float, float
 
 
 def _stretched(field: Array) -> Array:
-    """The field mapped so that its 1st and 99th percentile are 0 and 1."""
+    """The field, scaled such that its 1st and 99th percentiles are 0 and 1."""
     low, high = np.percentile(field, (1, 99))
     return np.clip((field - low) / (high - low), 0, 1)
 
@@ -106,12 +106,12 @@ def marble_field(variant: int) -> Array:
     bend = spectrum_noise(8800 + variant, 128, 128, (50, 50), 2.2)
     fine = spectrum_noise(8900 + variant, 128, 128, (18, 18), 2.0)
     vein = np.minimum(np.abs(bend + 0.25 * fine), np.abs(bend - 0.8 + 0.35 * fine) * 1.4)
-    cloud = _stretched(spectrum_noise(9000 + variant, 128, 128, (40, 40), 2.0))
-    return np.clip(vein * 5, 0, 1) ** 0.6 * 0.75 + 0.25 * cloud
+    mottling = _stretched(spectrum_noise(9000 + variant, 128, 128, (40, 40), 2.0))
+    return np.clip(vein * 5, 0, 1) ** 0.6 * 0.75 + 0.25 * mottling
 
 
 def varied(field: Array, rng: np.random.Generator) -> Array:
-    """The field shifted around its tile and perhaps mirrored, so that two shapes rarely show the same one."""
+    """The field with a random cyclic shift and reflection, so that two shapes rarely have the same one."""
     shift = (int(rng.integers(field.shape[0])), int(rng.integers(field.shape[1])))
     result = np.roll(field, shift, axis=(0, 1))
     return result[:, ::-1] if rng.random() < 0.5 else result
@@ -136,7 +136,7 @@ def cloth(field: Array, color: Color, contrast: float = 0.16) -> Image:
 
 
 def _bands(size: int, edges: Sequence[float]) -> NDArray[np.bool_]:
-    """True [size] inside alternate intervals between the edges (fractions of the tile)."""
+    """True [size] in every other interval between the edges, which are fractions of the tile."""
     return np.searchsorted(np.asarray(edges), (np.arange(size) + 0.5) / size) % 2 == 1
 
 
@@ -165,7 +165,7 @@ def checked(field: Array, base: Color, line: Color, layout: str) -> Image:
 
 
 def spotted(field: Array, base: Color, dot: Color, count: int = 3) -> Image:
-    """Cloth with a lattice of round dots, `count` along the tile."""
+    """Cloth with a regular pattern of round dots, `count` along the tile."""
     size = field.shape[0]
     y, x = (np.mgrid[0:size, 0:size] + 0.5) * (2 * np.pi * count / size)
     inside = np.clip((np.cos(x) * np.cos(y) - 0.62) * 8, 0, 1)[..., None]

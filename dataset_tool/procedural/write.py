@@ -1,4 +1,4 @@
-"""Procedural shapes on disk in ShapeNetCore v2's layout.
+"""Write procedural shapes in the layout of ShapeNetCore v2.
 
     OUT/procedural.json                              which categories and seeds this folder holds
     OUT/<synset>/<id>/models/model_normalized.obj    +Y up, front −Z, diagonal 1, vertex mean at the origin
@@ -7,7 +7,7 @@
     OUT/<synset>/<id>/images/textureN.png
     OUT/<synset>/<id>/meta.json                      caption, attributes, class, source
 
-A shape is written to a hidden folder beside its place and renamed, so a killed run leaves no half shape.
+A shape is written to a hidden folder and renamed, so a killed run never leaves an incomplete shape.
 """
 
 import json
@@ -32,7 +32,7 @@ PNG_COMPRESSION = 3
 
 @dataclass(frozen=True)
 class WriteSummary:
-    """What a run did: shapes written now, shapes found complete, and where they lie."""
+    """The outcome of a run: shapes written now, shapes kept from earlier runs, and their folder."""
 
     written: int
     kept: int
@@ -48,12 +48,12 @@ class _Task:
 
 
 def _lines(template: str, table: Array | Indices) -> str:
-    """The template filled once for every row of a table of numbers."""
+    """The template, filled in once for every row of a table of numbers."""
     return (template * len(table)) % tuple(table.ravel().tolist())
 
 
 def _obj_text(shape: ProceduralShape, offset: Array, scale: float) -> str:
-    """The OBJ file: vertices turned to face −Z, moved by −offset and scaled, one group a part."""
+    """The OBJ file: one group per part, vertices moved by −offset, rotated to face −Z, and scaled."""
     turn = np.array([-1.0, 1.0, -1.0])
     blocks = [f"# {shape.caption}\nmtllib model_normalized.mtl\n"]
     first_vertex = first_uv = 1
@@ -73,7 +73,7 @@ def _obj_text(shape: ProceduralShape, offset: Array, scale: float) -> str:
 
 
 def _mtl_text(shape: ProceduralShape, images: dict[str, str]) -> str:
-    """The MTL file; images: file name of every material's texture."""
+    """The MTL file. images: file name of each material's texture."""
     blocks = ["# base colors are in the textures\n"]
     for name, material in shape.materials.items():
         shine = material.shine
@@ -85,7 +85,7 @@ def _mtl_text(shape: ProceduralShape, images: dict[str, str]) -> str:
 
 
 def _save_textures(shape: ProceduralShape, folder: Path) -> dict[str, str]:
-    """Writes every distinct image once; returns the file name of each material."""
+    """Write every distinct image once, and return the file name of each material."""
     folder.mkdir()
     names: dict[int, str] = {}
     for material in shape.materials.values():
@@ -101,7 +101,7 @@ def _vertex_mean(parts: tuple[ProceduralPart, ...]) -> Array:
 
 
 def write_shape_folder(shape: ProceduralShape, folder: Path, source: dict[str, str | int]) -> None:
-    """Writes one shape as `folder` (its last name is the id), all or nothing. source: goes into meta.json."""
+    """Write one shape to `folder`, whose name is the id, completely or not at all. source: stored in meta.json."""
     partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -139,12 +139,12 @@ def _write_files(shape: ProceduralShape, folder: Path, name: str, source: dict[s
 
 
 def _own(path: Path) -> bool:
-    """Whether a run that was killed before its marker stood may have left this."""
+    """Whether a run that was killed before it wrote its marker may have left this."""
     return path.name.startswith(f".{MARKER}{PARTIAL}")
 
 
 def _read_marker(out: Path) -> dict[str, int]:
-    """Category → seed of what the folder holds; {} for a new one. Raises UserError for a foreign folder."""
+    """Category → seed of the shapes in the folder; {} for a new one. Raises UserError for a foreign folder."""
     path = out / MARKER
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(not _own(path) for path in out.iterdir())):
@@ -163,7 +163,7 @@ def _read_marker(out: Path) -> dict[str, int]:
 
 
 def _claim(out: Path, category: str, seed: int) -> Path:
-    """Checks that the folder may hold this category and seed, records it, and returns the synset's folder."""
+    """Record this category and seed in the folder, and return the folder of the synset."""
     seeds = _read_marker(out)
     if seeds.setdefault(category, seed) != seed:
         raise UserError(
@@ -202,7 +202,7 @@ def _write_task(task: _Task) -> int:
 
 
 def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
-    """Writes every task's shape, yielding indices as they are done."""
+    """Write the shape of every task, and yield the indices as they finish."""
     if workers <= 1 or len(tasks) < 2:
         yield from map(_write_task, tasks)
         return
@@ -219,10 +219,10 @@ def write_shapes(
     workers: int = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> WriteSummary:
-    """Writes shapes 0 … count − 1 of a category and seed under `out`; complete ones are kept as they are.
+    """Write shapes 0 … count − 1 of a category and seed to `out`, except for those that are already there.
 
-    workers: processes. progress: called with (done, count) after every shape, the kept ones first.
-    Raises UserError for an unknown category, a count below 1, a folder that is foreign or holds another seed.
+    workers: processes. progress: called with (done, count) after every shape, the existing ones first.
+    Raises UserError for an unknown category, a count below 1, and a foreign folder or one with another seed.
     """
     check_category(category)
     if count < 1:

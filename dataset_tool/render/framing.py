@@ -11,8 +11,8 @@ MARGIN = 0.96  # of half the image's side; leaves half a pixel at 25 px
 def fitting_scale(mesh: SourceMesh, cameras: Cameras, scale: float) -> float:
     """The largest scale up to `scale`, the current scale of `mesh`, at which every camera sees all vertices.
 
-    A vertex s·p in front of a camera is in the image if ± f·x ≤ m·depth in each axis; x and depth are linear in s. Every
-    vertex, camera and side of the image therefore gives one bound. Cameras that look past the origin, and cannot
+    A vertex s·p in front of a camera is in the image if ± f·x ≤ m·depth in each axis; x and depth are linear in s.
+    Every vertex, camera and side of the image therefore gives one bound. Cameras that look past the origin, and cannot
     see a shape of any size completely, give no bound.
     """
     points = np.concatenate([part.vertices for part in mesh.parts])

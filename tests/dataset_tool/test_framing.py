@@ -12,7 +12,7 @@ from dataset_tool.sources.orientation import normalize
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.camera_distribution import CameraDistribution, ScalarDistribution, load_camera_distribution
 from tests.dataset_tool.shapes import box
-from tests.tetragan.test_dataset import invoke, kinds
+from tests.tetragan.test_dataset import finding_kinds, invoke
 
 
 def block(sides) -> SourceMesh:
@@ -49,7 +49,7 @@ def test_what_fits_keeps_its_scale():
     assert fitting_scale(mesh, load_camera_distribution("chair").sample(0, range(20)), 0.7) == 0.7
 
 
-def test_fit_mends_what_check_finds(tmp_path):
+def test_fit_fixes_what_check_finds(tmp_path):
     """A cube at the published chair scale leaves the images; with --fit it does not, and the scale is noted."""
     corners, faces = box((0, 0, 0), (1, 1, 1))
     text = "".join(f"v {x} {y} {z}\n" for x, y, z in corners) + "".join(f"f {a} {b} {c}\n" for a, b, c in faces + 1)
@@ -57,9 +57,9 @@ def test_fit_mends_what_check_finds(tmp_path):
     (tmp_path / "source/cube.obj").write_text(text)
     options = ("--resolution", 64, "--views", 12, "--workers", 1, "--quiet")
     invoke("render", tmp_path / "source", "--out", tmp_path / "cut", *options)
-    assert ("warning", "object cut by the frame") in kinds(tmp_path / "cut")
+    assert ("warning", "object cut by the frame") in finding_kinds(tmp_path / "cut")
     invoke("render", tmp_path / "source", "--out", tmp_path / "whole", "--fit", *options)
-    assert ("warning", "object cut by the frame") not in kinds(tmp_path / "whole")
+    assert ("warning", "object cut by the frame") not in finding_kinds(tmp_path / "whole")
     dataset = open_dataset(tmp_path / "whole")
     meta = dataset.meta("cube")
     assert 0.5 < meta["scale"] < 0.69

@@ -128,14 +128,16 @@ def test_words_match_attributes(category: str, shapes: dict[str, list[Procedural
         assert shape.attributes["type"] == shape.class_name
         assert str(shape.attributes["type"]) in shape.caption
         assert set(shape.materials) == {part.material for part in shape.parts}
-        kinds = {material.kind for material in shape.materials.values()}
-        assert shape.attributes["material"] in kinds
+        material_kinds = {material.kind for material in shape.materials.values()}
+        assert shape.attributes["material"] in material_kinds
         for material in shape.materials.values():
             assert material.image.dtype == np.uint8
             assert min(material.image.shape[:2]) >= 64
 
 
-def test_chairs_stand_on_the_ground_with_bars_a_lattice_can_hold(shapes: dict[str, list[ProceduralShape]]) -> None:
+def test_chairs_stand_on_the_ground_with_bars_that_the_tet_grid_resolves(
+    shapes: dict[str, list[ProceduralShape]],
+) -> None:
     for chair in shapes["chair"]:
         low, high = chair.bounds()
         assert low[1] == pytest.approx(0, abs=1e-9)

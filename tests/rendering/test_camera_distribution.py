@@ -1,4 +1,4 @@
-"""Camera camera distributions."""
+"""Camera distributions."""
 
 import math
 

@@ -96,7 +96,7 @@ def test_mistakes_are_one_line(arguments, message, data, tmp_path, monkeypatch):
     assert message in text
 
 
-def kinds(folder):
+def finding_kinds(folder):
     return {(finding.level, finding.kind) for finding in check_dataset(open_dataset(folder))}
 
 
@@ -107,7 +107,7 @@ def edit(path, change):
 
 
 def test_check_is_content_with_a_whole_dataset(data):
-    assert kinds(data) == set()
+    assert finding_kinds(data) == set()
 
 
 def blank(folder):
@@ -169,7 +169,7 @@ def leak(folder):
 )
 def test_check_finds(spoil, found, copy):
     spoil(copy)
-    assert found in kinds(copy)
+    assert found in finding_kinds(copy)
 
 
 def test_check_exits_with_2_on_errors_and_with_strict_on_warnings(copy):
