@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from configs.loader import build_config, override_config
+from networks.discriminator import DISCRIMINATOR_CHANNELS
 from networks.generator import Generator
 from networks.model_card import model_card
 from networks.pretrained import CONFIG_NAME, WEIGHTS_NAME, discriminators_file, load_discriminators, network_file
@@ -98,7 +99,6 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, di
     tensors, header = load_tensors(source, kind="training-state")
     header = {"kind": "network", "config": header["config"], "nimg": header["nimg"], "commit": code_version()}
     weights = {name.removeprefix("average/"): t for name, t in tensors.items() if name.startswith("average/")}
-    discriminators = {
-        name: t for name, t in tensors.items() if name.startswith(("discriminator_rgb/", "discriminator_mask/"))
-    }
+    prefixes = tuple(f"discriminator_{name}/" for name in DISCRIMINATOR_CHANNELS)
+    discriminators = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
     return weights, discriminators, header
