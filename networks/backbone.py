@@ -4,6 +4,7 @@ Convolutions and geometry heads take w_geo, texture heads take w_tex, so the geo
 """
 
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import cast
 
 import torch
@@ -101,8 +102,8 @@ class TriPlaneBackbone(nn.Module):
 
     def geometry_planes(self, features: Sequence[Tensor], w_geo: Tensor) -> Tensor:
         """Geometry planes [B, 3, R, R, C], fp32, of the features of every block."""
-        last_slots = torch.tensor(self.slots_of_blocks).cumsum(0).sub(1).tolist()
-        styles = [w_geo[:, slot] for slot in last_slots]
+        ends = accumulate(self.slots_of_blocks)
+        styles = [w_geo[:, end - 1] for end in ends]
         return self._planes([block.to_geometry for block in self._blocks], features, styles)
 
     def texture_planes(self, features: Sequence[Tensor], w_tex: Tensor) -> Tensor:
