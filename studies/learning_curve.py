@@ -26,7 +26,7 @@ MEASURED = (("MMD-CD ×10⁻³", "mmd"), ("COV-CD %", "cov"), ("components a sha
 LOGGED = (
     ("G loss", "loss/generator"),
     ("D loss", "loss/discriminator_rgb"),
-    ("diversity of masks", "probe/diversity"),
+    ("diversity of masks", "fixed_samples/diversity"),
 )
 
 

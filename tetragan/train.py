@@ -1,13 +1,17 @@
 """`tetragan train`."""
 
-import errno
 import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from tetragan.options import PATH, device_option, out_option, quiet_option, set_option
+
+if TYPE_CHECKING:
+    from configs.schema import Config
+    from training.run.run_folder import RunFolder
 
 
 @click.command()
@@ -53,16 +57,7 @@ def train(
 
     Several processes (GPUs, nodes): torchrun --nproc-per-node N -m tetragan train …
     """
-    if resume and (init or dry_run or benchmark):
-        raise click.UsageError("--resume continues a run: leave out --init, --dry-run and --benchmark")
-    if discriminators and not init:
-        raise click.UsageError("--discriminators goes with --init, which names the generator")
-    if data is None and not benchmark:
-        raise click.UsageError("--data is missing: give the folder or zip that `tetragan dataset render` wrote")
-    if out is None and not (dry_run or benchmark):
-        raise click.UsageError("--out is missing: give a folder for the run")
-    if config_name is None and not (resume or init):
-        raise click.UsageError("--config is missing: give a preset such as chair, or a YAML file")
+    _check_options(config_name, data, out, resume, init, discriminators, dry_run=dry_run, benchmark=benchmark)
 
     from torch_utils import distributed
     from training.run.run_folder import RunFolder
@@ -70,16 +65,7 @@ def train(
     folder = RunFolder(out) if out is not None else None
     if folder is not None and not resume:
         folder.refuse_run()
-    if folder is not None and resume:
-        config = folder.resumed_config(config_name, overrides)
-    elif init is not None and config_name is None:
-        from training.initialize import config_of
-
-        config = config_of(init, overrides)
-    else:
-        from configs.loader import load_config
-
-        config = load_config(config_name or "", overrides)
+    config = _config(config_name, overrides, init, folder if resume else None)
     ranks = distributed.start(device)
     try:
         if folder is None or dry_run or benchmark:
@@ -91,44 +77,66 @@ def train(
                 else dry_run_report(config, data, init, discriminators, ranks)
             )
             return
-        complete = _train(
-            config, data, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
-        )
+
+        assert data is not None and out is not None, "checked above"
+        from torch_utils.process import prepare_process
+        from training.data import open_data
+        from training.loop import run_training, start_run
+
+        prepare_process(config.training.threads, ranks.device)
+        opened = open_data(data, config)
+        if resume:
+            folder.check_data(opened)
+        with folder.write_errors():
+            run = start_run(
+                config, opened, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
+            )
+            complete = run_training(run)
     finally:
         distributed.stop(ranks)
+    if ranks.first and not complete:
+        again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(out))} --resume"
+        click.echo(f"Stopped; the state is saved. Continue with: {again}", err=True)
+    elif ranks.first and not quiet:
+        click.echo(f"Done. Samples: tetragan generate --network {out / 'network.safetensors'} --out samples", err=True)
     if not complete:
         sys.exit(130)
 
 
-def _train(
-    config, data, folder, ranks, *, resume: bool, init: Path | None, discriminators: Path | None, quiet: bool
-) -> bool:
-    """Train, and print how it ended. Returns whether the run is complete."""
-    from torch_utils.errors import UserError
-    from torch_utils.process import prepare_process
-    from training.data import open_data
-    from training.loop import train as run_training
-    from training.optimizer import NonFiniteError
+def _check_options(
+    config_name: str | None,
+    data: Path | None,
+    out: Path | None,
+    resume: bool,
+    init: Path | None,
+    discriminators: Path | None,
+    *,
+    dry_run: bool,
+    benchmark: bool,
+) -> None:
+    """UsageError if an option is missing or contradicts another."""
+    if resume and (init or dry_run or benchmark):
+        raise click.UsageError("--resume continues a run: leave out --init, --dry-run and --benchmark")
+    if discriminators and not init:
+        raise click.UsageError("--discriminators goes with --init, which names the generator")
+    if data is None and not benchmark:
+        raise click.UsageError("--data is missing: give the folder or zip that `tetragan dataset render` wrote")
+    if out is None and not (dry_run or benchmark):
+        raise click.UsageError("--out is missing: give a folder for the run")
+    if config_name is None and not (resume or init):
+        raise click.UsageError("--config is missing: give a preset such as chair, or a YAML file")
 
-    prepare_process(config.training.threads, ranks.device)
-    opened = open_data(data, config)
-    if resume:
-        folder.check_data(opened)
-    try:
-        complete = run_training(
-            config, opened, folder, ranks, resume=resume, init=init, judges=discriminators, quiet=quiet
-        )
-    except NonFiniteError as error:
-        raise UserError(f"training stopped: {error}") from None
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        advice = "the last state is whole: fix that and continue with --resume"
-        raise UserError(f"--out {folder.path}: cannot be written ({error.strerror}); {advice}") from None
-    if ranks.first and not complete:
-        again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(folder.path))} --resume"
-        click.echo(f"Stopped; the state is saved. Continue with: {again}", err=True)
-    elif ranks.first and not quiet:
-        network = folder.path / "network.safetensors"
-        click.echo(f"Done. Samples: tetragan generate --network {network} --out samples", err=True)
-    return complete
+
+def _config(
+    config_name: str | None, overrides: tuple[str, ...], init: Path | None, resumed: "RunFolder | None"
+) -> "Config":
+    """The configuration of a new or of a resumed run."""
+    if resumed is not None:
+        return resumed.resumed_config(config_name, overrides)
+    if init is not None and config_name is None:
+        from training.initialize import config_of
+
+        return config_of(init, overrides)
+    from configs.loader import load_config
+
+    return load_config(config_name or "", overrides)

@@ -1,9 +1,10 @@
-"""Augmentation of what the discriminators see, reals and fakes alike, for small data sets.
+"""Augmentation of the discriminators' inputs, real and generated, for small datasets.
 
-Each transformation is applied with a probability; the same draw moves the colors and the mask of an image. Colors are
-moved inside the object only: the black background stays black. Differentiable once with respect to the images.
-Source of the idea and of the adaptive probability: Karras et al. 2020 (StyleGAN2-ADA). No flips: they would contradict
-the camera that the discriminators are told.
+Each transformation is applied with a probability. The colors and the mask of an image are transformed alike. Color
+transformations change the object only: the background stays black. There are no flips, which would contradict the
+camera that the discriminators are conditioned on. Differentiable once with respect to the images.
+
+Source: Karras et al. 2020 (StyleGAN2-ADA), also for the adaptive probability.
 """
 
 import math
@@ -16,27 +17,27 @@ from torch import Tensor, nn
 from configs.schema import AugmentConfig
 from torch_utils import seeding
 
-_UNIFORMS = 14  # numbers that one image's draw takes
+_UNIFORMS = 14  # random numbers per image
 _SCALE_OCTAVES = 0.25  # isotropic scale in 2^±0.25
 _ROTATION_RAD = math.pi / 12
 _SHIFT = 0.125  # of the image's side
 _BRIGHTNESS = 0.2
 _CONTRAST_OCTAVES = 0.5
 _SATURATION_OCTAVES = 1.0
-_ADA_KIMG = 100.0  # thousands of images in which the probability can go from 0 to 1
-_SIGN_WEIGHT = 0.2  # of the newest minibatch in the running mean of signs
+_ADA_KIMG = 100.0  # kimg in which the probability can go from 0 to 1
+_SIGN_WEIGHT = 0.2  # weight of the newest minibatch in the running mean of signs
 
 
-def draw(seed: int, indices: Sequence[int], stream: str) -> Tensor:
-    """The numbers in [0, 1) that decide the augmentation of each image [B, 14], from (seed, index, stream)."""
+def augmentation_uniforms(seed: int, indices: Sequence[int], stream: str) -> Tensor:
+    """Random numbers in [0, 1) that determine the augmentation of each image [B, 14], from (seed, index, stream)."""
     return seeding.uniform(seed, indices, f"augment/{stream}", _UNIFORMS)
 
 
 def augment(rgb: Tensor, mask: Tensor, uniforms: Tensor, probability: Tensor) -> tuple[Tensor, Tensor]:
     """Transformed copies of images and masks.
 
-    rgb [B, 3, H, W] in [−1, 1] over black; mask [B, 1, H, W] in [0, 1]; uniforms [B, 14] of `draw`;
-    probability: of each transformation, [] on the images' device.
+    rgb [B, 3, H, W] in [−1, 1] over black; mask [B, 1, H, W] in [0, 1]; uniforms [B, 14] from
+    `augmentation_uniforms`; probability: of each transformation, [] on the images' device.
     """
     on = (uniforms[:, :6] < probability).to(rgb.dtype)  # scale, rotation, shift, brightness, contrast, saturation
     signed = uniforms[:, 6:13] * 2 - 1
@@ -46,9 +47,9 @@ def augment(rgb: Tensor, mask: Tensor, uniforms: Tensor, probability: Tensor) ->
 
 
 def _recolor(color: Tensor, mask: Tensor, on: Tensor, signed: Tensor) -> Tensor:
-    """Brightness, contrast about mid-gray, saturation about the gray of the same brightness.
+    """Change brightness, contrast (about mid-gray) and saturation (about the gray of the same brightness).
 
-    color [B, 3, H, W] in [0, 1], premultiplied by the mask, so an offset counts in proportion to the mask.
+    color [B, 3, H, W] in [0, 1], premultiplied by the mask, so an offset is scaled by the mask as well.
     """
     brightness, contrast, saturation = (on * signed)[:, :, None, None, None].unbind(1)
     contrast = torch.exp2(contrast * _CONTRAST_OCTAVES)
@@ -59,7 +60,7 @@ def _recolor(color: Tensor, mask: Tensor, on: Tensor, signed: Tensor) -> Tensor:
 
 
 def _move(image: Tensor, on: Tensor, signed: Tensor) -> Tensor:
-    """Isotropic scale, rotation and shift of [B, 4, H, W], zeros outside; the identity leaves every pixel as it is."""
+    """Scale (isotropic), rotate and shift [B, 4, H, W], with zeros outside. The identity changes no pixel."""
     scale = torch.exp2(on[:, 0] * signed[:, 0] * _SCALE_OCTAVES)
     angle = on[:, 1] * signed[:, 1] * _ROTATION_RAD
     shift = on[:, 2:3] * signed[:, 2:4] * (2 * _SHIFT)
@@ -70,7 +71,7 @@ def _move(image: Tensor, on: Tensor, signed: Tensor) -> Tensor:
 
 
 class Adaptation(nn.Module):
-    """The probability of each augmentation and, in mode ada, the running figure that moves it; saved with the state."""
+    """The probability of each transformation and, in mode ada, the running mean that controls it. Part of the state."""
 
     probability: Tensor
     mean_sign: Tensor
@@ -84,9 +85,10 @@ class Adaptation(nn.Module):
 
     @torch.no_grad()
     def adapt(self, mean_sign: Tensor, images: int) -> None:
-        """Move the probability, without a host sync, towards where the mean of sign(D(real)) meets the target.
+        """Move the probability by a fixed step, up if the mean of sign(D(real)) exceeds the target and down otherwise.
 
-        mean_sign []: over the global minibatch of `images`. Source: Karras et al. 2020, §3.2: a fixed step up or down.
+        mean_sign []: over the global minibatch of `images` images. No host synchronization.
+        Source: Karras et al. 2020, §3.2.
         """
         self.mean_sign.lerp_(mean_sign, _SIGN_WEIGHT)
         step = images / (_ADA_KIMG * 1000)

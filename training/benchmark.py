@@ -1,4 +1,4 @@
-"""`--benchmark` and `--dry-run`: what a run would cost, measured on its own steps; nothing is written."""
+"""`--benchmark` and `--dry-run`: the cost of a run, measured on its own steps. Nothing is written."""
 
 import os
 import re
@@ -19,23 +19,17 @@ from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, barrier
 from torch_utils.process import peak_memory_mb, prepare_process
 from torch_utils.timing import phase, recording
-from training.data import (
-    Data,
-    MinibatchSource,
-    build_train_state,
-    check_batch,
-    open_data,
-    parameter_counts,
-)
-from training.gan_step import TrainState, training_step
+from training.data import Data, MinibatchSource, check_batch, open_data
+from training.gan_step import training_step
 from training.initialize import initialize_from
 from training.run.run_log import duration
 from training.run.step_statistics import Statistics
+from training.train_state import TrainState, build_train_state, parameter_counts
 
 _WARM_UP = 3  # minibatches, the first of them with R1
 _TRIAL = 6  # minibatches of a dry run
-_PROFILED = 8  # minibatches under the profiler, and as many beside it
-# Operators, forward and backward, that are the networks' own arithmetic, as the profiler names them.
+_PROFILED = 8  # minibatches with the profiler, and as many without
+# Operators of the networks' own arithmetic, forward and backward, under the profiler's names.
 _ARITHMETIC = re.compile(
     r"aten::_?(mkldnn_|cudnn_)?convolution(_transpose|_backward)?"
     r"|aten::(mm|bmm|addmm|baddbmm|linear|leaky_relu|sigmoid|tanh)(_backward)?"
@@ -44,7 +38,7 @@ _ARITHMETIC = re.compile(
 
 
 class RandomViews:
-    """Random discs in place of real views, so that a benchmark needs no data."""
+    """Discs of many sizes and colors in place of real views, so that a benchmark needs no data."""
 
     def __init__(self, resolution: int, camera_distribution: CameraDistribution, count: int = 64) -> None:
         axis = torch.linspace(-1, 1, resolution)
@@ -58,27 +52,27 @@ class RandomViews:
         return len(self.images)
 
     def batch(self, indices: Sequence[int], device: torch.device | str = "cpu") -> tuple[Tensor, Cameras]:
-        """As ImageBank's."""
+        """Like `ImageBank.batch`."""
         return upload(self.images[list(indices)], device), self.cameras[list(indices)].to(device)
 
     def prefetch(self, indices: Sequence[int]) -> None:
-        """Nothing to do: the images are there."""
+        """Nothing to do: all images are in memory."""
 
     def class_labels(self, indices: Sequence[int]) -> Tensor:
-        """All of class 0."""
+        """Class 0 for all."""
         return torch.zeros(len(indices), dtype=torch.int64)
 
 
 def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
-    """A table: images a second, and where a step's time goes."""
+    """A table: images per second, and the share of each phase in a step's time."""
     opened, _, step = _prepare(config, data, ranks)
     interval = config.loss.r1_interval
-    for number in range(_WARM_UP):
-        step(number)
+    for iteration in range(_WARM_UP):
+        step(iteration)
     rate = _rate(step, 2 * interval, config, ranks)
     with recording(ranks.device) as times:
-        for number in range(interval):
-            step(number)
+        for iteration in range(interval):
+            step(iteration)
     seconds, operators = _step_and_operators(step, ranks)
     arithmetic = arithmetic_time(operators) / seconds
     total = sum(times.seconds.values())
@@ -93,45 +87,47 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     for name, seconds in sorted(times.seconds.items(), key=lambda item: -item[1]):
         lines.append(f"{name:<22}{1000 * seconds / images:>12.3f}{100 * seconds / total:>7.1f}%")
     lines.append(f"{'all':<22}{1000 * total / images:>12.3f}{100:>7.1f}%")
-    lines.append(f"R1 comes every {interval} minibatches; its time is spread over them.")
+    lines.append(f"R1 runs every {interval} minibatches; its time is averaged over them.")
     lines.append(
-        f"Of a step's time, {100 * arithmetic:.0f}% is network arithmetic: convolutions, matrix products, activations, "
-        "resampling, plane look-ups."
+        f"Network arithmetic takes {100 * arithmetic:.0f}% of a step's time: convolutions, matrix products, "
+        "activations, resampling, plane lookups."
     )
     return "\n".join(lines)
 
 
 def arithmetic_time(times: Mapping[str, float]) -> float:
-    """What network arithmetic takes of the times of operators by name, in their unit."""
+    """The time of network arithmetic among the times of operators by name, in their unit."""
     return sum(time for name, time in times.items() if _ARITHMETIC.fullmatch(name))
 
 
 def _step_and_operators(step, ranks: Ranks) -> tuple[float, dict[str, float]]:
-    """Seconds of a minibatch without R1, and of each operator itself in it; on a device, of its kernels.
+    """Seconds of a minibatch without R1, and of each operator in it (on a GPU, of its kernels).
 
-    The whole is timed without the profiler, whose cost for each call would count as what is not arithmetic.
+    The minibatch is timed without the profiler, whose cost per call would count as something other than arithmetic.
     """
     cuda = ranks.device.type == "cuda"
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler announces itself in the terminal
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise the profiler prints to the terminal
     _wait(ranks)
     start = time.perf_counter()
-    for number in range(1, 1 + _PROFILED):
-        step(number)
+    for iteration in range(1, 1 + _PROFILED):
+        step(iteration)
     _wait(ranks)
     seconds = time.perf_counter() - start
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]) as profiled:
-        for number in range(1, 1 + _PROFILED):
-            step(number)
+        for iteration in range(1, 1 + _PROFILED):
+            step(iteration)
         _wait(ranks)
-    # On a device its kernels are listed as well as the operators that launched them: the latter alone are counted.
+    # For a GPU both kernels and the operators that launched them are listed: count only the operators.
     operators = [event for event in profiled.key_averages() if event.device_type == DeviceType.CPU]
     times = {event.key: event.self_device_time_total if cuda else event.self_cpu_time_total for event in operators}
     return seconds / _PROFILED, {name: time * 1e-6 / _PROFILED for name, time in times.items()}
 
 
-def dry_run_report(config: Config, data: Path | None, init: Path | None, judges: Path | None, ranks: Ranks) -> str:
-    """Check data, configuration and --init by doing a few steps; say what the run would take."""
-    opened, train_state, step = _prepare(config, data, ranks, init, judges)
+def dry_run_report(
+    config: Config, data: Path | None, init: Path | None, discriminators: Path | None, ranks: Ranks
+) -> str:
+    """Check data, configuration and --init with a few steps. Returns the time and memory that the run would take."""
+    opened, train_state, step = _prepare(config, data, ranks, init, discriminators)
     step(0)
     rate = _rate(step, _TRIAL, config, ranks, first=1)
     images = config.training.total_kimg * 1000
@@ -147,8 +143,10 @@ def dry_run_report(config: Config, data: Path | None, init: Path | None, judges:
     return "\n".join(lines)
 
 
-def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None = None, judges: Path | None = None):
-    """Data, networks and a function that does minibatch `number`."""
+def _prepare(
+    config: Config, data: Path | None, ranks: Ranks, init: Path | None = None, discriminators: Path | None = None
+):
+    """Data, networks, and a function that trains on the minibatch of a given iteration."""
     check_batch(config, ranks)
     prepare_process(config.training.threads, ranks.device)
     if data is None:
@@ -158,26 +156,26 @@ def _prepare(config: Config, data: Path | None, ranks: Ranks, init: Path | None 
         opened = open_data(data, config)
     train_state: TrainState = build_train_state(config, ranks)
     if init is not None:
-        initialize_from(train_state, init, judges)
+        initialize_from(train_state, init, discriminators)
     source, statistics = MinibatchSource(config, opened, ranks), Statistics()
 
-    def step(number: int) -> None:
+    def step(iteration: int) -> None:
         with phase("data"):
-            batch = source.draw(number * config.training.batch, number)
+            batch = source.draw(iteration * config.training.batch, iteration)
         with phase("rest"):
             training_step(train_state, batch, config, ranks, statistics)
-        if number % config.loss.r1_interval == 0:
-            statistics.read(ranks)  # as a run does once a kimg or so
+        if iteration % config.loss.r1_interval == 0:
+            statistics.read(ranks)  # as a run does for every log line
 
     return opened, train_state, step
 
 
 def _rate(step, minibatches: int, config: Config, ranks: Ranks, first: int = 0) -> float:
-    """Images a second over all ranks."""
+    """Images per second over all ranks."""
     _wait(ranks)
     start = time.perf_counter()
-    for number in range(first, first + minibatches):
-        step(number)
+    for iteration in range(first, first + minibatches):
+        step(iteration)
     _wait(ranks)
     return minibatches * config.training.batch / (time.perf_counter() - start)
 

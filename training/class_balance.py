@@ -1,4 +1,4 @@
-"""Which views an epoch shows, where some kinds of shape are rare."""
+"""Class balance: an epoch that shows rare types of shape as often as frequent ones."""
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
@@ -10,18 +10,18 @@ from dataset_tool.attributes import attribute_classes
 from dataset_tool.image_bank import ImageBank
 
 
-def repeats(kinds: Sequence[Hashable]) -> list[int]:
-    """How often each shape comes in an epoch for its kind to be seen about as often as the most frequent one; ≥ 1.
+def repeats(classes: Sequence[Hashable]) -> list[int]:
+    """How often to show each shape in an epoch, so that its class comes about as often as the most frequent one; ≥ 1.
 
-    kinds: of each shape.
+    classes: the class of each shape.
     """
-    counts = Counter(kinds)
+    counts = Counter(classes)
     most = max(counts.values())
-    return [round(most / counts[kind]) for kind in kinds]
+    return [round(most / counts[name]) for name in classes]
 
 
 def balanced_views(bank: ImageBank, attributes: Sequence[str]) -> Tensor:
-    """Views of a bank that one epoch shows [E] int64, ascending; those of rare shapes stand in it several times.
+    """Indices of the views of one epoch [E] int64, ascending. Views of shapes of a rare class are repeated.
 
     attributes: what makes a class (`attribute_classes`). A generator rarely learns a class that is only a few percent
     of what the discriminators see.

@@ -1,34 +1,35 @@
-"""From a configuration to what a run needs: data, networks, optimizers."""
+"""What a step works on: real views, cameras, class labels and latents.
 
-import copy
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+Every minibatch follows from (seed, global sample index) alone. So it is the same for any number of ranks and after a
+resume, and nothing here has state: the images seen so far (`nimg`) say where a run is.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from configs.schema import Config
 from dataset_tool.dataset import open_dataset
 from dataset_tool.image_bank import ImageBank
-from networks.discriminator import Discriminator
-from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
+from torch_utils import seeding
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from training.augment import Adaptation
-from training.batch import draw_latents, real_order, shape_indices
 from training.class_balance import balanced_views
-from training.gan_step import HEADS, Minibatch, TrainState, Views
-from training.optimizer import AdamSettings, GuardedAdam
-from training.run.state_file import Stateful
+
+# -- the data of a run -------------------------------------------------------------------------------------------------
 
 
 class RealViews(Protocol):
-    """A source of real views: `dataset_tool`'s ImageBank, or random ones for a benchmark."""
+    """A source of real views: `dataset_tool`'s ImageBank, or synthetic ones for a benchmark."""
 
     def __len__(self) -> int: ...
 
@@ -36,7 +37,7 @@ class RealViews(Protocol):
         """Views [B, 4, R, R] (RGB in [−1, 1] over black, mask in [0, 1]) and their cameras."""
 
     def prefetch(self, indices: Sequence[int]) -> None:
-        """The batch that will be asked for next."""
+        """Announce the indices of the next batch, so that it can be decoded in the background."""
 
     def class_labels(self, indices: Sequence[int]) -> Tensor:
         """Class of each view's shape [B] int64."""
@@ -46,8 +47,8 @@ class RealViews(Protocol):
 class Data:
     """The data of a run: real views, the distribution of their cameras, and what identifies the dataset.
 
-    shading: "albedo" where the views show base colors; anything else says that light is baked into them.
-    epoch: the views that an epoch shows, some perhaps several times; all of the bank once where not given.
+    shading: "albedo" if the views show base colors; any other value means that lighting is baked in.
+    epoch: indices of the views of one epoch, repetitions allowed. Default: every view once.
     """
 
     bank: RealViews
@@ -63,7 +64,7 @@ class Data:
 
 
 def open_data(path: Path, config: Config, progress: Callable[[int, int], None] | None = None) -> Data:
-    """Open a data set's training views at the configured resolution. UserError where they do not fit the config."""
+    """Open a dataset's training views at the configured resolution. UserError if they do not match the config."""
     dataset = open_dataset(path)
     classes = len(dataset.classes)
     if config.classes and config.classes != classes:
@@ -84,58 +85,70 @@ def check_batch(config: Config, ranks: Ranks) -> None:
         )
 
 
-def build_train_state(config: Config, ranks: Ranks) -> TrainState:
-    """Networks at their start, the same on every rank, and their optimizers."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
-        generator = Generator(config)
-        discriminators = {"rgb": Discriminator(config, 3), "mask": Discriminator(config, 1)}
-    assert tuple(discriminators) == HEADS
-    generator.to(ranks.device).train()
-    for discriminator in discriminators.values():
-        discriminator.to(ranks.device).train()
-    average = copy.deepcopy(generator).eval().requires_grad_(False)
-    training = config.training
-    generator_settings = AdamSettings(training.lr_generator, training.beta1, training.beta2)
-    discriminator_settings = AdamSettings(training.lr_discriminator, training.beta1, training.beta2)
-    judges = {
-        f"{head}/{name}": parameter
-        for head, discriminator in discriminators.items()
-        for name, parameter in discriminator.named_parameters()
-    }
-    return TrainState(
-        generator,
-        average,
-        discriminators,
-        GuardedAdam("generator", dict(generator.named_parameters()), generator_settings, ranks),
-        GuardedAdam(
-            "discriminators", judges, discriminator_settings.lazily_regularized(config.loss.r1_interval), ranks
-        ),
-        Adaptation(config.augment).to(ranks.device),
-    )
+# -- minibatches -------------------------------------------------------------------------------------------------------
 
 
-def state_parts(train_state: TrainState) -> dict[str, Stateful]:
-    """The members of the training state, listed once."""
-    return {
-        "generator": train_state.generator,
-        "average": train_state.average,
-        "discriminator_rgb": train_state.discriminators["rgb"],
-        "discriminator_mask": train_state.discriminators["mask"],
-        "generator_adam": train_state.generator_adam,
-        "discriminator_adam": train_state.discriminator_adam,
-        "augment": train_state.adaptation,
-    }
+@dataclass(frozen=True)
+class ViewBatch:
+    """What the discriminators see of B images: rgb [B, 3, R, R] in [−1, 1], mask [B, 1, R, R] in [0, 1], conditions.
+
+    labels [B] int64, None if the networks have no classes.
+    """
+
+    rgb: Tensor
+    mask: Tensor
+    cameras: Cameras
+    labels: Tensor | None
+
+    def image(self, head: str) -> Tensor:
+        """The input of the discriminator `head`."""
+        return self.rgb if head == "rgb" else self.mask
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of B shapes, a second pair for style mixing, and the numbers that decide the mixing.
+
+    geometry, texture, mixing_geometry, mixing_texture [B, z_dim]. mixing [B, 4] uniform in [0, 1): whether to mix and
+    from which slot, for geometry and for texture.
+    """
+
+    geometry: Tensor
+    texture: Tensor
+    mixing_geometry: Tensor
+    mixing_texture: Tensor
+    mixing: Tensor
+
+    def to(self, device: torch.device) -> "Latents":
+        """A copy on `device`."""
+        return Latents(**{member.name: upload(getattr(self, member.name), device) for member in fields(self)})
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """This rank's slice of what one step works on.
+
+    nimg: images seen before it. iteration: minibatches before it. indices: global sample index of each image.
+    shape_labels: class of each generated shape. fake_cameras: one per generated image.
+    """
+
+    nimg: int
+    iteration: int
+    indices: Sequence[int]
+    reals: ViewBatch
+    latents: Latents
+    shape_labels: Tensor | None
+    fake_cameras: Cameras
 
 
 class MinibatchSource:
-    """Minibatches by number: this rank's slice of what (seed, nimg) determines. Has no state of its own."""
+    """Draws this rank's slice of any minibatch. Has no state of its own."""
 
     def __init__(self, config: Config, data: Data, ranks: Ranks) -> None:
         self.config, self.data, self.ranks = config, data, ranks
         self.slice = ranks.slice(config.training.batch)
 
-    def draw(self, nimg: int, number: int) -> Minibatch:
+    def draw(self, nimg: int, iteration: int) -> Minibatch:
         """The minibatch that begins at global sample index `nimg`."""
         config, device = self.config, self.ranks.device
         seed, views = config.training.seed, config.data.views_per_shape
@@ -148,22 +161,63 @@ class MinibatchSource:
         indices = range(nimg + self.slice.start, nimg + self.slice.stop)
         return Minibatch(
             nimg=nimg,
-            number=number,
+            iteration=iteration,
             indices=indices,
-            reals=Views(images[:, :3], images[:, 3:], cameras, labels),
+            reals=ViewBatch(images[:, :3], images[:, 3:], cameras, labels),
             latents=latents,
-            # Classes of the fakes follow those of the data: each shape takes the class of the real view at its place.
+            # A generated shape takes the class of the real view in its place, so both have the same distribution.
             shape_labels=None if labels is None else labels[::views],
             fake_cameras=self.data.camera_distribution.sample(seed, indices).to(device),
         )
 
     def _views(self, nimg: int) -> list[int]:
-        """The real views of this rank's slice of the minibatch that begins at `nimg`."""
+        """Indices of the real views in this rank's slice of the minibatch that begins at `nimg`."""
         epoch = self.data.epoch
         return [epoch[place] for place in real_order(self.config.training.seed, nimg, self.slice, len(epoch))]
 
 
-def parameter_counts(train_state: TrainState) -> dict[str, int]:
-    """Parameters of each network."""
-    modules: Mapping[str, Any] = {"generator": train_state.generator, **train_state.discriminators}
-    return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}
+def shape_indices(nimg: int, images: slice, views: int) -> range:
+    """Global sample indices of the generated shapes in a minibatch.
+
+    nimg: where the minibatch begins. images: this rank's slice of it. views: consecutive images of one shape. A shape
+    has the index of its first view.
+    """
+    return range(nimg + images.start, nimg + images.stop, views)
+
+
+def draw_latents(seed: int, indices: Sequence[int], z_dim: int) -> Latents:
+    """Standard normal latents of the samples `indices`."""
+    z = seeding.normal(seed, indices, "latents", 4 * z_dim)
+    geometry, texture, mixing_geometry, mixing_texture = z.split(z_dim, dim=1)
+    mixing = seeding.uniform(seed, indices, "mixing", 4)
+    return Latents(geometry, texture, mixing_geometry, mixing_texture, mixing)
+
+
+def real_order(seed: int, nimg: int, images: slice, count: int) -> list[int]:
+    """Which of an epoch's `count` views the places `images` of the minibatch that begins at `nimg` show.
+
+    Every epoch has its own order, so no view repeats before the epoch is complete.
+    """
+    places = range(nimg + images.start, nimg + images.stop)
+    return [int(_epoch_order(seed, place // count, count)[place % count]) for place in places]
+
+
+@lru_cache(maxsize=2)
+def _epoch_order(seed: int, epoch: int, count: int) -> np.ndarray:
+    return seeding.sample_rng(seed, epoch, "epoch").permutation(count)
+
+
+def spread_views(count: int, views: int, group: int, device: torch.device | str = "cpu") -> Tensor:
+    """An order [count] of images that puts views of different shapes into each minibatch-stddev group.
+
+    The images come shape by shape, `views` of each. Within every block of group · views images the new order is: the
+    first view of each shape, the second view of each, and so on. Without it a group of fakes would show fewer shapes
+    than a group of reals, and the discriminator would notice.
+    """
+    order = torch.arange(count, device=device)
+    block = group * views
+    whole = count // block * block
+    if views == 1 or whole == 0:
+        return order
+    blocks = order[:whole].view(-1, group, views).transpose(1, 2).reshape(-1)
+    return torch.cat([blocks, order[whole:]])

@@ -1,4 +1,4 @@
-"""The running average of the generator's weights, which is what is sampled from and shipped."""
+"""The running average (EMA) of the generator's weights, from which networks are saved and sampled."""
 
 import math
 
@@ -9,9 +9,9 @@ from torch import nn
 def ema_beta(nimg: int, batch: int, halflife_kimg: float, rampup: float) -> float:
     """Decay of the average for one step of `batch` images: β = 0.5^(batch / halflife).
 
-    nimg: images shown before the step. halflife_kimg: images after which a weight's part has halved, thousands.
-    rampup: the half-life is at most this share of nimg, so that the start is forgotten soon; 0 = no ramp.
-    Source: Karras et al. 2020 (StyleGAN2-ADA), §C: half-life in images and its ramp.
+    nimg: images seen before the step. halflife_kimg: kimg after which the influence of old weights has halved.
+    rampup: the half-life is at most this share of nimg, so that the average soon forgets the start; 0 = no ramp-up.
+    Source: Karras et al. 2020 (StyleGAN2-ADA), §C: half-life in images, with ramp-up.
     """
     halflife = halflife_kimg * 1000
     if rampup > 0:
@@ -21,9 +21,9 @@ def ema_beta(nimg: int, batch: int, halflife_kimg: float, rampup: float) -> floa
 
 @torch.no_grad()
 def update_average(average: nn.Module, live: nn.Module, beta: float) -> None:
-    """average ← β·average + (1 − β)·live for parameters; buffers (running averages themselves) are copied.
+    """average ← β·average + (1 − β)·live for parameters. Buffers, which are running averages themselves, are copied.
 
-    Buffers that a network file does not hold are constants (resampling filters), the same in both: they stay.
+    Buffers outside the state dict are constants (resampling filters), equal in both, and are not copied.
     """
     torch._foreach_lerp_(list(average.parameters()), list(live.parameters()), 1 - beta)
     saved = live.state_dict()

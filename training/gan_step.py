@@ -1,12 +1,16 @@
-"""One training step: discriminators on reals and fakes, R1 now and then, the generator on the same fakes, its average.
+"""One step of adversarial training.
 
-Nothing here waits for the device: counts come with the mesh, statistics stay tensors until they are logged, and whether
-a gradient was finite is read one step late. Only the look for loose parts waits, where `loss.floater_weight` wants it.
+The discriminators learn from real and generated images, with R1 at intervals. The generator then learns from the same
+generated images, and its running average follows.
+
+Nothing here waits for the device: the counts of vertices and faces come with the mesh, statistics stay tensors until
+they are logged, and whether a gradient was finite is read one step late. The one exception is the search for floaters,
+which runs only if `loss.floater_weight` is positive.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -14,61 +18,21 @@ from torch import Tensor, nn
 from configs.schema import Config
 from geometry.regularizers import floater_loss, sdf_sign_loss
 from networks.discriminator import Discriminator
-from networks.generator import Generator, Rendered
+from networks.generator import Rendered
 from rendering.camera import Cameras
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, share_of_mean, sum_over_ranks
 from torch_utils.timing import phase
-from training.augment import Adaptation, augment, draw
-from training.batch import Latents, mix_styles, spread_views
+from training.augment import augment, augmentation_uniforms
+from training.data import Minibatch, ViewBatch, spread_views
 from training.ema import ema_beta, update_average
 from training.losses import discriminator_loss, generator_loss, overfitting_sign, r1_loss, squared_gradient_norms
-from training.optimizer import GuardedAdam
-from training.progressive import coarse, enlarged, shown_resolution, supersample_at
+from training.progressive import at_resolution, progressive_resolution, supersample_at, upsampled
 from training.run.step_statistics import Statistics
+from training.train_state import TrainState
 
-HEADS = ("rgb", "mask")
-# Minibatches between two looks for loose parts: labeling the parts of a mesh costs about a fifth of a step.
+# Minibatches between two searches for floaters: labeling the components of a mesh takes about a fifth of a step.
 FLOATER_INTERVAL = 4
-
-
-@dataclass
-class TrainState:
-    """Everything that a step changes."""
-
-    generator: Generator
-    average: Generator
-    discriminators: dict[str, Discriminator]
-    generator_adam: GuardedAdam
-    discriminator_adam: GuardedAdam
-    adaptation: Adaptation
-
-
-@dataclass(frozen=True)
-class Views:
-    """Images as a discriminator sees them, B of them: rgb [B, 3, R, R] in [−1, 1], mask [B, 1, R, R] in [0, 1]."""
-
-    rgb: Tensor
-    mask: Tensor
-    cameras: Cameras
-    labels: Tensor | None
-
-    def image(self, head: str) -> Tensor:
-        """What the discriminator `head` sees."""
-        return self.rgb if head == "rgb" else self.mask
-
-
-@dataclass(frozen=True)
-class Minibatch:
-    """What a step works on: this rank's slice. indices: global sample indices of the images."""
-
-    nimg: int
-    number: int
-    indices: Sequence[int]
-    reals: Views
-    latents: Latents
-    shape_labels: Tensor | None
-    fake_cameras: Cameras
 
 
 def training_step(
@@ -76,38 +40,48 @@ def training_step(
 ) -> dict[str, Tensor]:
     """Update everything in `train_state` by one minibatch.
 
-    Returns the norms of the gradients of each network's parameters [parameters], by network, on the device; where one
-    of them is not finite, that update was left out.
+    Returns the gradient norm of each parameter [parameters] by network, on the device. A network whose norms are not
+    all finite was not updated.
     """
     training = config.training
     generator_learns = batch.nimg >= training.generator_delay_kimg * 1000
-    side = shown_resolution(batch.nimg, config)
+    side = progressive_resolution(batch.nimg, config)
+
+    # Images: generated ones at the current resolution, real ones with the same detail.
     with torch.set_grad_enabled(generator_learns):
-        rendered, fakes = generate(train_state, batch, config, ranks, side)
-    reals = replace(batch.reals, rgb=coarse(batch.reals.rgb, side), mask=coarse(batch.reals.mask, side))
+        rendered, fakes = render_fakes(train_state, batch, config, ranks, side)
+    reals = replace(
+        batch.reals,
+        rgb=at_resolution(batch.reals.rgb, side),
+        mask=at_resolution(batch.reals.mask, side),
+    )
     if config.augment.mode != "none":
         reals = _augmented(reals, batch, train_state, "real", config.training.seed)
         fakes = _augmented(fakes, batch, train_state, "fake", config.training.seed)
     _note_images(statistics, batch.reals, rendered)
+
+    # Discriminators.
     norms = {"discriminators": discriminator_step(train_state, reals, fakes, config, ranks, statistics)}
-    if batch.number % config.loss.r1_interval == 0:
+    if batch.iteration % config.loss.r1_interval == 0:
         with phase("R1"):
             norms["discriminators"] = norms["discriminators"] + r1_step(train_state, reals, config, statistics)
+
+    # Generator and its running average.
     if not generator_learns:
         return norms
-    norms["generator"] = generator_step(train_state, rendered, fakes, batch.number, config, ranks, statistics)
+    norms["generator"] = generator_step(train_state, rendered, fakes, batch.iteration, config, ranks, statistics)
     with phase("average"):
         beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
         update_average(train_state.average, train_state.generator, beta)
     return norms
 
 
-def generate(
+def render_fakes(
     train_state: TrainState, batch: Minibatch, config: Config, ranks: Ranks, side: int
-) -> tuple[Rendered, Views]:
-    """Images of new shapes, and the same as the discriminators see them; with gradient where that is enabled.
+) -> tuple[Rendered, ViewBatch]:
+    """Images of new shapes as rendered, and as the discriminators see them.
 
-    side: of the images, px. Where it is less than the data's, the discriminators see them enlarged.
+    side: of the rendered images, px. If it is less than the data's, the discriminators see the images upsampled.
     """
     generator, labels = train_state.generator, batch.shape_labels
     with phase("mapping"):
@@ -116,18 +90,18 @@ def generate(
         supersample = supersample_at(side, config)
         rendered = generator.render(w_geo, w_tex, batch.fake_cameras, resolution=side, supersample=supersample)
     full = config.data.resolution
-    rgb, mask = enlarged(rendered.rgb, full), enlarged(rendered.mask, full)
+    rgb, mask = upsampled(rendered.rgb, full), upsampled(rendered.mask, full)
     views = config.data.views_per_shape
     labels = None if labels is None else labels.repeat_interleave(views)
     if views == 1:
-        return rendered, Views(rgb, mask, batch.fake_cameras, labels)
+        return rendered, ViewBatch(rgb, mask, batch.fake_cameras, labels)
     order = spread_views(len(batch.indices), views, config.discriminator.stddev_group, rgb.device)
     labels = None if labels is None else labels[order]
-    return rendered, Views(rgb[order], mask[order], batch.fake_cameras[order], labels)
+    return rendered, ViewBatch(rgb[order], mask[order], batch.fake_cameras[order], labels)
 
 
 def _styles(train_state: TrainState, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Tensor, Tensor]:
-    """Styles of the minibatch's shapes, some mixed from two latents; moves the generator's average style."""
+    """Styles of the minibatch's shapes, with style mixing. Updates the generator's running average of styles."""
     generator, latents, labels = train_state.generator, batch.latents, batch.shape_labels
     z_geo, z_tex, count = latents.geometry, latents.texture, latents.geometry.shape[0]
     mixing = config.training.style_mixing_prob
@@ -142,14 +116,29 @@ def _styles(train_state: TrainState, batch: Minibatch, config: Config, ranks: Ra
     return w_geo, w_tex
 
 
+def mix_styles(w: Tensor, mixing_w: Tensor, uniform: Tensor, probability: float) -> Tensor:
+    """Style mixing: with `probability`, the slots from a uniformly drawn one on come from a second latent.
+
+    w, mixing_w [B, slots, w_dim]; uniform [B, 2] in [0, 1): whether to mix, and from which slot.
+    Source: Karras et al. 2019 (StyleGAN), §3.1.
+    """
+    slots = w.shape[1]
+    if slots < 2 or probability == 0:
+        return w
+    start = 1 + (uniform[:, 1] * (slots - 1)).long()
+    start = torch.where(uniform[:, 0] < probability, start, slots)
+    mixed = torch.arange(slots, device=w.device)[None, :] >= start[:, None]
+    return torch.where(mixed[:, :, None], mixing_w, w)
+
+
 def discriminator_step(
-    train_state: TrainState, reals: Views, fakes: Views, config: Config, ranks: Ranks, statistics: Statistics
+    train_state: TrainState, reals: ViewBatch, fakes: ViewBatch, config: Config, ranks: Ranks, statistics: Statistics
 ) -> Tensor:
-    """Teach both discriminators reals from (detached) fakes; their losses are summed. Returns the gradients' norms."""
+    """Update both discriminators on reals and detached fakes; their losses are summed. Returns the gradient norms."""
     losses = []
     for head, discriminator in train_state.discriminators.items():
         with phase("D forward"):
-            real, fake = _judge(discriminator, head, reals, fakes)
+            real, fake = _real_and_fake_logits(discriminator, head, reals, fakes)
         losses.append(discriminator_loss(real, fake))
         statistics.add(f"loss/discriminator_{head}", losses[-1])
         statistics.add(f"logits/real_{head}", real)
@@ -168,10 +157,11 @@ def discriminator_step(
     return norms
 
 
-def r1_step(train_state: TrainState, reals: Views, config: Config, statistics: Statistics) -> Tensor:
-    """Lazy R1 on both heads: one forward pass each, one call of autograd, a step of its own. Returns the norms.
+def r1_step(train_state: TrainState, reals: ViewBatch, config: Config, statistics: Statistics) -> Tensor:
+    """Lazy R1 on both discriminators, as a separate optimizer step. Returns the gradient norms.
 
-    The penalty is taken on the images as the discriminators see them, so it need not pass through the augmentation.
+    The penalty is on the images that the discriminators see, so no gradient passes through the augmentation. One call
+    of autograd serves both.
     """
     images = [reals.image(head).detach().requires_grad_() for head in train_state.discriminators]
     logits = [
@@ -192,13 +182,13 @@ def r1_step(train_state: TrainState, reals: Views, config: Config, statistics: S
 def generator_step(
     train_state: TrainState,
     rendered: Rendered,
-    fakes: Views,
-    number: int,
+    fakes: ViewBatch,
+    iteration: int,
     config: Config,
     ranks: Ranks,
     statistics: Statistics,
 ) -> Tensor:
-    """Teach the generator to pass for real, and its surfaces to be clean. Returns the gradients' norms."""
+    """Update the generator: adversarial losses, and regularizers of the surface. Returns the gradient norms."""
     weights = {"rgb": 1.0, "mask": config.loss.mask_weight}
     terms = []
     with frozen(train_state.discriminators.values()):
@@ -207,9 +197,10 @@ def generator_step(
                 loss = generator_loss(discriminator(fakes.image(head), fakes.cameras, fakes.labels))
             statistics.add(f"loss/generator_{head}", loss)
             terms.append(loss * weights[head])
+
+        # The SDF is in cells, so that a weight means the same on every grid. In world units the cross-entropy is flat,
+        # and at the published weight thin structures get holes in the pattern of the grid.
         surface = rendered.surface
-        # In cells, so that the weight means the same on every lattice: in world units the cross-entropy is flat, and
-        # at the published weight thin parts grow holes in the pattern of the lattice.
         cells = config.geometry.cells / config.geometry.box
         sign_loss = sdf_sign_loss(surface.sdf_a * cells, surface.sdf_b * cells)
         sign_loss = sign_loss * share_of_mean(surface.sdf_a.shape[0], ranks)
@@ -218,11 +209,12 @@ def generator_step(
         statistics.add("loss/fallback_surface", fallback_loss)
         terms += [sign_loss * config.loss.sdf_regularizer_weight, fallback_loss * config.loss.fallback_surface_weight]
         weight = config.loss.floater_weight * FLOATER_INTERVAL
-        if weight and number % FLOATER_INTERVAL == 0:
+        if weight and iteration % FLOATER_INTERVAL == 0:
             with phase("floaters"):
-                loose = floater_loss(surface.mesh, surface.sdf_a * cells, surface.sdf_b * cells)
-            statistics.add("loss/floaters", loose)
-            terms.append(loose * weight)
+                floaters = floater_loss(surface.mesh, surface.sdf_a * cells, surface.sdf_b * cells)
+            statistics.add("loss/floaters", floaters)
+            terms.append(floaters * weight)
+
         total = torch.stack(terms).sum()
         statistics.add("loss/generator", total)
         with phase("D and G backward"):
@@ -235,7 +227,7 @@ def generator_step(
 
 @contextmanager
 def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Within it the modules' parameters take no gradient, so a backward pass through them costs only what it must."""
+    """Turn off the gradients of the modules' parameters, so that a backward pass through the modules is cheaper."""
     parameters = [parameter for module in modules for parameter in module.parameters()]
     for parameter in parameters:
         parameter.requires_grad_(False)
@@ -246,8 +238,10 @@ def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _judge(discriminator: Discriminator, head: str, reals: Views, fakes: Views) -> tuple[Tensor, Tensor]:
-    """Logits of reals and of detached fakes in one pass; no minibatch-stddev group holds some of both."""
+def _real_and_fake_logits(
+    discriminator: Discriminator, head: str, reals: ViewBatch, fakes: ViewBatch
+) -> tuple[Tensor, Tensor]:
+    """Logits of reals and of detached fakes, in one pass if no minibatch-stddev group would mix the two."""
     real, fake = reals.image(head), fakes.image(head).detach()
     if real.shape[0] % discriminator.stddev_group:
         return (
@@ -260,18 +254,18 @@ def _judge(discriminator: Discriminator, head: str, reals: Views, fakes: Views) 
     return logits[:count], logits[count:]
 
 
-def _augmented(views: Views, batch: Minibatch, train_state: TrainState, stream: str, seed: int) -> Views:
-    uniforms = upload(draw(seed, batch.indices, stream), views.rgb.device)
+def _augmented(views: ViewBatch, batch: Minibatch, train_state: TrainState, stream: str, seed: int) -> ViewBatch:
+    uniforms = upload(augmentation_uniforms(seed, batch.indices, stream), views.rgb.device)
     rgb, mask = augment(views.rgb, views.mask, uniforms, train_state.adaptation.probability)
-    return Views(rgb, mask, views.cameras, views.labels)
+    return ViewBatch(rgb, mask, views.cameras, views.labels)
 
 
 def _global_mean(w: Tensor, ranks: Ranks) -> Tensor:
-    """Mean style over the global minibatch: [B, w_dim] → [1, w_dim], no gradient."""
+    """Mean style of the global minibatch: [B, w_dim] → [1, w_dim], without gradient."""
     return sum_over_ranks(w.detach().mean(0, keepdim=True), ranks) / ranks.world
 
 
-def _note_images(statistics: Statistics, reals: Views, rendered: Rendered) -> None:
+def _note_images(statistics: Statistics, reals: ViewBatch, rendered: Rendered) -> None:
     statistics.add("coverage/real", reals.mask.mean((1, 2, 3)))
     statistics.add("coverage/fake", rendered.mask.detach().mean((1, 2, 3)))
     surface = rendered.surface

@@ -1,4 +1,4 @@
-"""A run that starts from what another one learned: `--init`."""
+"""`--init`: a run that starts with the weights of another."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,48 +14,53 @@ from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
 from torch_utils.checkpoint import load_tensors, read_header
 from torch_utils.errors import UserError
-from training.gan_step import TrainState
 from training.run.state_file import LATEST, latest_state
+from training.train_state import TrainState
 
-# Parameters that learn at `mapping.lr_multiplier` times the optimizer's rate, in generator and discriminators.
+# Parameters whose learning rate is scaled by `mapping.lr_multiplier`, in the generator and the discriminators.
 MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
 
 
 @torch.no_grad()
-def initialize_from(train_state: TrainState, path: Path, judges_path: Path | None = None) -> list[str]:
-    """Start from a network file or a training state; with the discriminators, where they are in it or beside it.
+def initialize_from(train_state: TrainState, path: Path, discriminators_path: Path | None = None) -> list[str]:
+    """Copy weights from a network file or a state into `train_state`, by name where the shapes agree.
 
-    judges_path: another run, state or network, whose discriminators are taken instead. A run's folder stands for its
-    newest state. Tensors are taken by name where their shapes agree. Larger planes (`backbone.plane_resolution`) keep
-    the shapes that the network makes: the blocks that it lacks add nothing at first. Discriminators for another
-    resolution keep their coarse blocks. Returns what starts anew: tensors that have another shape in the new
-    configuration (resolution, classes), and "the discriminators" where none were found. UserError where nothing fits.
+    path: a run's folder (its newest state), a state, a network file or an included network's name. The discriminators
+    are copied too if the file contains them or they lie beside it. discriminators_path: another run, state or network
+    to take the discriminators from.
+
+    If the planes are larger than before (`backbone.plane_resolution`), the generated shapes stay the same at first,
+    because the new blocks start with no effect. Discriminators for another resolution keep the blocks that both have.
+
+    Returns the names of what starts untrained: tensors whose shape changed (resolution, classes), and
+    "the discriminators" if there were none. UserError if nothing fits.
     """
-    weights, judges, multiplier = _stored(path)
+    weights, discriminators, multiplier = _stored(path)
     own_multiplier = train_state.generator.config.mapping.lr_multiplier
     change = multiplier / own_multiplier
     fresh = _take(train_state.generator, weights, change)
     if len(fresh) == len(train_state.generator.state_dict()):
         raise UserError(f"{path}: none of its tensors fits this configuration; use the preset that it was trained with")
-    silence_grown_blocks(train_state.generator, fresh)
+    zero_initialize_new_blocks(train_state.generator, fresh)
     train_state.average.load_state_dict(train_state.generator.state_dict())
-    if judges_path is not None:
-        _, judges, multiplier = _stored(judges_path)
+    if discriminators_path is not None:
+        _, discriminators, multiplier = _stored(discriminators_path)
         change = multiplier / own_multiplier
-        if judges is None:
+        if discriminators is None:
             raise UserError(
-                f"--discriminators {judges_path}: no discriminators in it or beside it; a run or a state has them"
+                f"--discriminators {discriminators_path}: no discriminators in it or beside it; name a run or a state"
             )
-    if judges is None:
+    if discriminators is None:
         return ["the discriminators", *fresh]
     for head, discriminator in train_state.discriminators.items():
         part = f"discriminator_{head}/"
-        fresh += [part + name for name in _take(discriminator, coarse_blocks(judges, part, discriminator), change)]
+        stored = shared_blocks(discriminators, part, discriminator)
+        fresh += [part + name for name in _take(discriminator, stored, change)]
     return fresh
 
 
 def config_of(path: Path, overrides: Sequence[str] = ()) -> Config:
-    """The configuration of what --init names (a run's folder, a state, a network), with "path=value" overrides."""
+    """The configuration of a run's folder, a state or a network, with "path=value" overrides."""
     return override_config(read_header(_file(path)).get("config", {}), overrides, str(path))
 
 
@@ -64,7 +69,7 @@ def _file(path: Path) -> Path:
 
 
 def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, float]:
-    """A generator's tensors, the discriminators' or None, and the mapping's multiplier, of what --init names."""
+    """What --init names: tensors of the generator, of the discriminators (or None), and mapping.lr_multiplier."""
     file = _file(path)
     tensors, header = load_tensors(file)
     config = build_config(header.get("config", {}), "the file's configuration")
@@ -76,23 +81,23 @@ def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, fl
     raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
 
 
-def silence_grown_blocks(generator: Generator, fresh: Sequence[str]) -> None:
-    """Where the planes are larger than those that the weights come from, let the blocks on top add nothing yet.
+def zero_initialize_new_blocks(generator: Generator, fresh: Sequence[str]) -> None:
+    """Zero-initialize the backbone's blocks above those that were copied, so that they have no effect at first.
 
-    fresh: the generator's tensors that were not taken.
+    fresh: names of the generator's tensors that were not copied.
     """
     backbone, names = generator.backbone, generator.state_dict().keys()
     numbers = range(len(backbone.blocks))
-    taken = [k for k in numbers if any(n.startswith(f"backbone.blocks.{k}.") and n not in fresh for n in names)]
-    for index in numbers[taken[-1] + 1 :] if taken else ():
+    copied = [k for k in numbers if any(n.startswith(f"backbone.blocks.{k}.") and n not in fresh for n in names)]
+    for index in numbers[copied[-1] + 1 :] if copied else ():
         backbone.zero_initialize(index)
 
 
 def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> list[str]:
-    """Copy the tensors whose names and shapes agree into a module; returns the names of the others.
+    """Copy the tensors whose names and shapes agree into a module. Returns the names of the others.
 
-    change: of the mapping networks' learning-rate multiplier. Their weights are stored divided by it, so that they must
-    be scaled for the network to say the same.
+    change: old mapping.lr_multiplier divided by the new one. The mapping networks multiply their weights by it, so
+    they must be rescaled to compute the same.
     """
     left = []
     for name, value in module.state_dict().items():
@@ -103,11 +108,11 @@ def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> lis
     return left
 
 
-def coarse_blocks(stored: Mapping[str, Tensor], prefix: str, discriminator: Discriminator) -> dict[str, Tensor]:
-    """A stored discriminator's tensors under the names that they have in `discriminator`, which may see more pixels.
+def shared_blocks(stored: Mapping[str, Tensor], prefix: str, discriminator: Discriminator) -> dict[str, Tensor]:
+    """A stored discriminator's tensors under their names in `discriminator`, which may have another resolution.
 
-    Its blocks are counted from the image on, so those of equal resolution have other numbers. The entry goes with the
-    images' resolution and is left out where that differs.
+    Blocks are numbered from the image inwards, so blocks of equal resolution have different numbers. The first layer
+    (`entry` in the state dict) belongs to one resolution and is left out if that differs.
     """
     own = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
     numbers = [int(name.split(".")[1]) for name in own if name.startswith("blocks.")]

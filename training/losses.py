@@ -1,4 +1,4 @@
-"""Each loss is one named function; `step.py` weights and sums them."""
+"""The losses, one function each. `gan_step.py` weights and sums them."""
 
 from collections.abc import Sequence
 
@@ -24,11 +24,11 @@ def discriminator_loss(real_logits: Tensor, fake_logits: Tensor) -> Tensor:
 
 
 def squared_gradient_norms(logits: Sequence[Tensor], images: Sequence[Tensor]) -> list[Tensor]:
-    """‖∇ₓ D(x)‖² of each sample for several discriminators at once [B] each, in one call of autograd.
+    """‖∇ₓ D(x)‖² of each sample [B], for several discriminators in one call of autograd.
 
-    logits: [B] of each discriminator, which sees only the images of the same place in `images` (each [B, C, H, W] and
-    requiring gradient); so the gradient of the sum of all logits is each one's own. Differentiable once more.
-    R1 (Mescheder et al. 2018, eq. 9) is γ/2 times the mean of these over real images.
+    logits: [B] of each discriminator. images: [B, C, H, W] of each, requiring gradient. Since logits depend only on
+    their own discriminator's images, the gradient of the sum of all logits contains each one's own. Differentiable
+    once more. R1 (Mescheder et al. 2018, eq. 9) is γ/2 times the mean over real images.
     """
     total = torch.stack([each.float().sum() for each in logits]).sum()
     gradients = torch.autograd.grad(total, list(images), create_graph=True)
@@ -36,13 +36,13 @@ def squared_gradient_norms(logits: Sequence[Tensor], images: Sequence[Tensor]) -
 
 
 def r1_loss(squared_norms: Tensor, gamma: float, interval: int) -> Tensor:
-    """γ/2 · E‖∇D‖², times the number of minibatches between two evaluations (lazy regularization, Karras et al. 2020).
+    """R1 penalty γ/2 · E‖∇D‖², times the interval in minibatches at which it is evaluated.
 
-    squared_norms [B].
+    squared_norms [B]. Source: lazy regularization, Karras et al. 2020 (StyleGAN2), appendix B.
     """
     return squared_norms.mean() * (0.5 * gamma * interval)
 
 
 def overfitting_sign(real_logits: Tensor) -> Tensor:
-    """sign(D(x)) of images [B]; over reals its mean is r_t of Karras et al. 2020 (ADA), eq. 1: 1 = full overfitting."""
+    """sign(D(x)) [B]. Its mean over real images is r_t of Karras et al. 2020 (ADA), eq. 1: 1 = complete overfitting."""
     return real_logits.detach().sign()

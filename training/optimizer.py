@@ -1,4 +1,4 @@
-"""Adam as both networks use it, and the flag that lets a step with non-finite gradients pass without effect."""
+"""Adam for both networks, which skips steps with non-finite gradients."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from torch_utils.devices import Download
 from torch_utils.distributed import Ranks, average_gradients
+from torch_utils.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,9 @@ class AdamSettings:
     beta2: float
 
     def lazily_regularized(self, interval: int) -> "AdamSettings":
-        """Settings for a network that takes one more step every `interval` minibatches for its regularizer.
+        """Settings for a network with an additional regularizer step every `interval` minibatches.
 
-        c = interval / (interval + 1); lr·c, β1^c, β2^c: moments decay as much per minibatch as they would without.
+        With c = interval / (interval + 1): lr·c, β1^c, β2^c. The moments decay per minibatch as without the steps.
         Source: Karras et al. 2020 (StyleGAN2), appendix B.
         """
         c = interval / (interval + 1)
@@ -30,13 +31,13 @@ class AdamSettings:
 
 
 class GuardedAdam:
-    """Adam that leaves everything as it is when a gradient is not finite; whether it was is read later.
+    """Adam that changes nothing if a gradient is not finite.
 
-    The decision stays on the device (the fused kernel's `found_inf`), so no step waits for it.
+    The decision stays on the device (the fused kernel's `found_inf`), so that no step waits for it.
     """
 
     def __init__(self, name: str, parameters: dict[str, nn.Parameter], settings: AdamSettings, ranks: Ranks) -> None:
-        """name: for messages. parameters: by name; the state is saved under these names."""
+        """name: of the network, for messages. parameters: by name; the state uses the same names."""
         self.name = name
         self.parameters = parameters
         self.ranks = ranks
@@ -51,16 +52,15 @@ class GuardedAdam:
             }
 
     def step(self) -> Tensor:
-        """Average the gradients over the ranks, update, forget the gradients. A missing gradient counts as zero.
+        """Average the gradients over the ranks, update, and clear the gradients. A missing gradient counts as zero.
 
-        Returns the norm of each parameter's gradient [parameters], on the device; if one of them is not finite, nothing
-        was changed.
+        Returns the norm of each parameter's gradient [parameters], on the device. Nothing changed if one is not finite.
         """
         for parameter in self.parameters.values():
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             elif parameter.grad.stride() != parameter.stride():
-                # The fused kernel walks through memory: a gradient laid out otherwise would move the wrong weights.
+                # The fused kernel goes by memory order: a gradient with other strides would update the wrong weights.
                 parameter.grad = torch.empty_like(parameter).copy_(parameter.grad)
         average_gradients(self.parameters.values(), self.ranks)
         norms = torch.stack(torch._foreach_norm([p.grad for p in self.parameters.values()]))  # type: ignore[misc]
@@ -80,25 +80,25 @@ class GuardedAdam:
         }
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Copy what `state_dict` gave back, by name."""
+        """Restore what `state_dict` returned."""
         for key, value in self.state_dict().items():
             value.copy_(state[key])
 
 
-class NonFiniteError(RuntimeError):
-    """Too many steps in a row had gradients that were not finite."""
+class NonFiniteError(UserError):
+    """Too many steps in a row had gradients that were not finite. The user's to fix, by other settings."""
 
 
 class SkipGuard:
-    """Counts steps left out, reading each step's gradient norms only when the next step is under way.
+    """Counts skipped steps. It reads a step's gradient norms only after the next step was queued.
 
-    The norms start for the host right behind their step, so reading them does not wait for the step queued since.
+    The copy of the norms to the host is queued directly after their step, so reading them does not wait for the next.
     """
 
     def __init__(self, limit: int, names: Mapping[str, Sequence[str]], in_a_row: int = 0) -> None:
-        """limit: steps in a row at which NonFiniteError is raised. names: of the parameters, by network.
+        """limit: skipped steps in a row at which NonFiniteError is raised. names: of the parameters, by network.
 
-        in_a_row: steps left out just before, for a resumed run.
+        in_a_row: steps skipped just before, for a resumed run.
         """
         self.limit = limit
         self.in_a_row = in_a_row
@@ -106,27 +106,27 @@ class SkipGuard:
         self._pending: Mapping[str, Download] = {}
 
     def check(self, norms: Mapping[str, Tensor]) -> int:
-        """Note this step's norms by network, each [parameters], and judge the step before: 1 if left out, else 0."""
+        """Take this step's norms by network, each [parameters]. Returns 1 if the step before was skipped, else 0."""
         downloads = {network: Download(values) for network, values in norms.items()}
         skipped = self.settle()
         self._pending = downloads
         return skipped
 
     def settle(self) -> int:
-        """Judge the pending step, if there is one."""
+        """1 if the pending step was skipped, else 0. Raises NonFiniteError at the limit."""
         pending, self._pending = self._pending, {}
         if not pending:
             return 0
         norms = {network: download.read() for network, download in pending.items()}
-        blamed = [network for network, values in norms.items() if not torch.isfinite(values).all().item()]
-        self.in_a_row = self.in_a_row + 1 if blamed else 0
+        failed = [network for network, values in norms.items() if not torch.isfinite(values).all().item()]
+        self.in_a_row = self.in_a_row + 1 if failed else 0
         if self.in_a_row >= self.limit:
-            where = "; ".join(self._describe(network, norms[network]) for network in blamed)
+            where = "; ".join(self._describe(network, norms[network]) for network in failed)
             raise NonFiniteError(
-                f"gradients were not finite for {self.in_a_row} steps in a row: {where}. The last state is good: "
-                "start a run from it with --init and lower learning rates or training.precision=fp32"
+                f"training stopped: gradients were not finite for {self.in_a_row} steps in a row: {where}. The last "
+                "state is good: start a run from it with --init and lower learning rates or training.precision=fp32"
             )
-        return 1 if blamed else 0
+        return 1 if failed else 0
 
     def _describe(self, network: str, norms: Tensor) -> str:
         bad = [name for name, norm in zip(self._names[network], norms.tolist(), strict=True) if not math.isfinite(norm)]

@@ -1,9 +1,11 @@
-"""Coarse images first: at the start of a run all images are shown with fewer pixels, then with more.
+"""Progressive resolution: a run can start with small images and double their side at intervals.
 
-Seen coarsely, a stool on four legs and one on a pedestal are neighbors; at full size no step of the generator that
-leads from one to the other looks real on the way, and rare kinds of shape are never made. The discriminators stay as
-they are: images of few pixels are shown to them enlarged, so that R1 weighs what it would at that size (γ grows with
-resolution²). Source: Karras et al. 2018 (progressive growing), there with networks that grow.
+At full resolution a generator can miss rare types of shape: between a stool on four legs and one on a pedestal, no
+intermediate step looks real. At low resolution the two look alike, so the generator can cross over.
+
+Only the images change, not the networks. The discriminators see small images upsampled to full size. R1 then has the
+strength that it would have at the small size, since γ grows with resolution². Source: Karras et al. 2018 (progressive
+growing), where the networks grow too.
 """
 
 from torch import Tensor
@@ -14,27 +16,27 @@ from configs.schema import Config
 FIRST_RESOLUTION = 16
 
 
-def shown_resolution(nimg: float, config: Config) -> int:
-    """Side of the images that are shown after `nimg` images, px: 16, doubled every `training.progressive_kimg`."""
-    full, each = config.data.resolution, config.training.progressive_kimg * 1000
-    side = full if each == 0 else FIRST_RESOLUTION
-    while side < full and nimg >= each:
-        side, nimg = 2 * side, nimg - each
+def progressive_resolution(nimg: float, config: Config) -> int:
+    """Side of the training images after `nimg` images, px: 16, doubled every `training.progressive_kimg`."""
+    full, interval = config.data.resolution, config.training.progressive_kimg * 1000
+    side = full if interval == 0 else FIRST_RESOLUTION
+    while side < full and nimg >= interval:
+        side, nimg = 2 * side, nimg - interval
     return min(side, full)
 
 
 def supersample_at(side: int, config: Config) -> int:
-    """Raster samples along a pixel's side for images of `side` px: finer where pixels are larger, 4 at most."""
+    """Raster samples along the side of a pixel in images of `side` px: more for larger pixels, at most 4."""
     return min(4, config.rendering.supersample * (config.data.resolution // side))
 
 
-def coarse(image: Tensor, side: int) -> Tensor:
-    """A image [B, C, R, R] with the detail of one of `side` px: each square of (R / side)² pixels is its mean."""
+def at_resolution(image: Tensor, side: int) -> Tensor:
+    """An image [B, C, R, R] reduced to the detail of `side` px: each square of (R / side)² pixels becomes its mean."""
     factor = image.shape[-1] // side
-    return image if factor == 1 else enlarged(functional.avg_pool2d(image, factor), image.shape[-1])
+    return image if factor == 1 else upsampled(functional.avg_pool2d(image, factor), image.shape[-1])
 
 
-def enlarged(image: Tensor, resolution: int) -> Tensor:
-    """[B, C, S, S] → [B, C, R, R]: each pixel becomes a square."""
+def upsampled(image: Tensor, resolution: int) -> Tensor:
+    """[B, C, S, S] → [B, C, R, R] by nearest neighbor: each pixel becomes a square."""
     factor = resolution // image.shape[-1]
     return image if factor == 1 else image.repeat_interleave(factor, 2).repeat_interleave(factor, 3)

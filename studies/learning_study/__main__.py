@@ -59,7 +59,7 @@ LOSSES = (
     ("G loss", "loss/generator"),
     ("D loss, RGB", "loss/discriminator_rgb"),
     ("D loss, mask", "loss/discriminator_mask"),
-    ("diversity of masks", "probe/diversity"),
+    ("diversity of masks", "fixed_samples/diversity"),
 )
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -1,6 +1,5 @@
 """Scores of a run of the study: distances of its networks to held-out shapes, and its speed, kept in scores.json."""
 
-import json
 import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -25,6 +24,7 @@ from sampling.generate import preview_shading, render_styles, styles
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
 from torch_utils.progress import progress_bar
+from training.run.run_log import read_stats
 
 SCORES = "scores.json"
 SAMPLE_SEEDS = range(16)
@@ -160,9 +160,7 @@ def no_progress(_what: str, _total: int) -> AbstractContextManager:
 
 def stats_of(folder: Path) -> list[dict[str, Any]]:
     """The lines of a run's stats.jsonl."""
-    path = folder / "stats.jsonl"
-    texts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    return [json.loads(text) for text in texts]
+    return read_stats(folder / "stats.jsonl")
 
 
 def run_speed(folder: Path) -> float:

@@ -16,8 +16,8 @@ from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from training.data import build_train_state, state_parts
 from training.run.state_file import save_state
+from training.train_state import build_train_state, state_parts
 
 
 @pytest.fixture(scope="module")

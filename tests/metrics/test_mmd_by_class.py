@@ -10,7 +10,7 @@ from tests.command_line import assert_refused, run
 from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
-from training.data import build_train_state
+from training.train_state import build_train_state
 
 
 def test_classes_add_up_to_the_whole():

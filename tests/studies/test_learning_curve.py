@@ -12,7 +12,7 @@ from torch_utils.errors import UserError
 
 def _run(folder: Path, nimgs: list[int]) -> Path:
     folder.mkdir()
-    lines = [{"nimg": nimg, "loss/generator": nimg / 1000, "probe/diversity": None} for nimg in nimgs]
+    lines = [{"nimg": nimg, "loss/generator": nimg / 1000, "fixed_samples/diversity": None} for nimg in nimgs]
     (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     return folder
 

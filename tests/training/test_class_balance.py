@@ -1,4 +1,4 @@
-"""Rare kinds of shape are shown as often as the others where that is asked for."""
+"""Class balance: rare types of shape are shown as often as frequent ones."""
 
 import json
 import shutil
@@ -16,19 +16,19 @@ from training.data import MinibatchSource, open_data
 
 
 def with_attributes(data, root):
-    """A copy of the tiny data set whose first shape is the only one with legs like its own."""
+    """A copy of the tiny dataset whose first shape is the only one with legs like its own."""
     copy = root / "discs"
     shutil.copytree(data, copy)
-    for number, path in enumerate(sorted(copy.glob("shapes/*/meta.json"))):
+    for index, path in enumerate(sorted(copy.glob("shapes/*/meta.json"))):
         meta = json.loads(path.read_text())
-        meta["attributes"] = {"legs": "star" if number == 0 else "straight", "type": "stool"}
+        meta["attributes"] = {"legs": "star" if index == 0 else "straight", "type": "stool"}
         path.write_text(json.dumps(meta))
     return copy
 
 
-def test_rare_kinds_come_as_often_as_the_most_frequent_one():
-    kinds = ["chair"] * 12 + ["stool"] * 4 + ["bench"] * 5
-    assert repeats(kinds) == [1] * 12 + [3] * 4 + [2] * 5
+def test_rare_classes_are_shown_as_often_as_the_most_frequent_one():
+    classes = ["chair"] * 12 + ["stool"] * 4 + ["bench"] * 5
+    assert repeats(classes) == [1] * 12 + [3] * 4 + [2] * 5
     assert repeats(["chair"] * 3) == [1] * 3
 
 
@@ -59,8 +59,8 @@ def test_a_run_shows_the_balanced_epoch(data, config, tmp_path, monkeypatch):
 
     monkeypatch.setattr(opened.bank, "batch", spy)
     whole = len(opened.epoch) // size
-    for number in range(whole):
-        source.draw(number * size, number)
+    for iteration in range(whole):
+        source.draw(iteration * size, iteration)
     expected = Counter(opened.epoch)
     assert not shown - expected and sum((expected - shown).values()) == len(opened.epoch) - whole * size
 

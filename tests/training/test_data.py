@@ -4,9 +4,9 @@ import torch
 
 from tests.training import tiny
 from torch_utils.distributed import Ranks
-from training.augment import Adaptation, augment, draw
-from training.batch import draw_latents, mix_styles, real_order, shape_indices, spread_views
-from training.data import MinibatchSource
+from training.augment import Adaptation, augment, augmentation_uniforms
+from training.data import MinibatchSource, draw_latents, real_order, shape_indices, spread_views
+from training.gan_step import mix_styles
 
 
 def test_ranks_see_slices_of_the_same_minibatch():
@@ -59,13 +59,13 @@ def test_views_of_a_shape_stand_in_different_stddev_groups():
 
 def test_no_augmentation_changes_nothing():
     rgb, mask = image_and_mask()
-    same = augment(rgb, mask, draw(0, range(4), "real"), torch.tensor(0.0))
+    same = augment(rgb, mask, augmentation_uniforms(0, range(4), "real"), torch.tensor(0.0))
     assert torch.allclose(same[0], rgb, atol=1e-5) and torch.allclose(same[1], mask, atol=1e-5)
 
 
 def test_augmentation_keeps_the_background_black_and_mask_and_color_together():
     rgb, mask = image_and_mask()
-    new_rgb, new_mask = augment(rgb, mask, draw(0, range(4), "real"), torch.tensor(1.0))
+    new_rgb, new_mask = augment(rgb, mask, augmentation_uniforms(0, range(4), "real"), torch.tensor(1.0))
     assert not torch.allclose(new_mask, mask, atol=0.1)
     assert (new_rgb[(new_mask < 1e-6).expand_as(new_rgb)] < -1 + 1e-5).all()
     assert ((new_rgb + 1) / 2 <= new_mask + 1e-5).all(), "colors stay premultiplied"
@@ -74,7 +74,7 @@ def test_augmentation_keeps_the_background_black_and_mask_and_color_together():
 
 def test_augmentation_passes_gradients_to_colors_and_mask():
     rgb, mask = (image.double().requires_grad_() for image in image_and_mask())
-    out = augment(rgb, mask, draw(0, range(4), "real").double(), torch.tensor(1.0))
+    out = augment(rgb, mask, augmentation_uniforms(0, range(4), "real").double(), torch.tensor(1.0))
     (mask_gradient,) = torch.autograd.grad(out[1].sum(), mask, retain_graph=True)
     (color_gradient,) = torch.autograd.grad(out[0].sum(), rgb)
     assert mask_gradient.abs().sum() > 0 and color_gradient.abs().sum() > 0

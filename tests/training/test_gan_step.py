@@ -12,9 +12,10 @@ from tests.training import tiny
 from torch_utils import distributed
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from training.data import MinibatchSource, build_train_state, check_batch, state_parts
+from training.data import MinibatchSource, check_batch
 from training.gan_step import discriminator_step, training_step
 from training.run.step_statistics import Statistics
+from training.train_state import build_train_state, state_parts
 
 
 @pytest.fixture(autouse=True)
@@ -58,17 +59,17 @@ def test_non_finite_gradients_leave_the_networks_alone():
     assert all(torch.isfinite(value).all() for value in after.values())
 
 
-def test_loose_parts_are_looked_for_in_every_fourth_minibatch_where_they_weigh():
+def test_floaters_are_searched_in_every_fourth_minibatch_if_their_weight_is_positive():
     settings = tiny.config(loss={"floater_weight": 0.5}, geometry={"sdf_scale": 5.0})
     train_state = build_train_state(settings, Ranks())
     source = MinibatchSource(settings, tiny.data(settings), Ranks())
     seen = []
-    for number in range(5):
+    for iteration in range(5):
         statistics = Statistics()
-        training_step(train_state, source.draw(number * 8, number), settings, Ranks(), statistics)
+        training_step(train_state, source.draw(iteration * 8, iteration), settings, Ranks(), statistics)
         seen.append(statistics.read(Ranks()).get("loss/floaters"))
     assert [value is not None for value in seen] == [True, False, False, False, True]
-    assert seen[0][0] > 0, "a wild field has loose parts"
+    assert seen[0][0] > 0, "a random field has floaters"
     plain, _ = tiny.run_steps(tiny.config(geometry={"sdf_scale": 5.0}), 1)
     weighed, means = tiny.run_steps(settings, 1)
     assert means["loss/floaters"] == pytest.approx(seen[0][0])
@@ -174,7 +175,7 @@ def _worker(rank: int, port: int, folder: str) -> None:
 EPS = 0.01
 
 
-# Wild: shapes that leave the box to different extents, so that samples of one rank need more repairs.
+# Wild: shapes that leave the box to different extents, so that one rank has more fallback surfaces than the other.
 CASES = {"usual": {}, "wild": {"sdf_scale": 8.0, "sphere_radius": 0.45}}
 
 
@@ -191,9 +192,9 @@ def _shared_config(case: str):
 def two_ranks(tmp_path_factory):
     """Folder with <case>0.pt and <case>1.pt: what two ranks learned."""
     folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_worker, args=(rank, port, str(folder))) for rank in (0, 1)]
     for worker in workers:

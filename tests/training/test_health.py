@@ -10,11 +10,11 @@ from rich.console import Console
 from training.loop import due
 from training.run.health import PATIENCE, Health
 from training.run.run_folder import RunFolder
-from training.run.run_log import RunLog, duration, truncate_stats
+from training.run.run_log import RunLog, duration, read_stats, truncate_stats
 
 HEALTHY = {
     "nimg": 20000.0, "skipped_steps": 0, "geometry/empty": 0.0, "coverage/fake": 0.2, "coverage/real": 0.22,
-    "probe/components": 1.1, "probe/diversity": 0.15, "sign/real_rgb": 0.4, "sign/fake_rgb": -0.4,
+    "fixed_samples/components": 1.1, "fixed_samples/diversity": 0.15, "sign/real_rgb": 0.4, "sign/fake_rgb": -0.4,
     "sign/real_mask": 0.2, "sign/fake_mask": -0.3,
 }  # fmt: skip
 
@@ -24,10 +24,10 @@ HEALTHY = {
     [
         ("vanishing surface", {"geometry/empty": 0.1}),
         ("vanishing surface", {"coverage/fake": 0.05}),
-        ("floaters", {"probe/components": 9.0}),
+        ("floaters", {"fixed_samples/components": 9.0}),
         ("saturated discriminator", {"sign/real_rgb": 0.99, "sign/fake_rgb": -0.99}),
         ("saturated discriminator", {"sign/real_mask": 0.99, "sign/fake_mask": -0.99}),
-        ("collapse", {"probe/diversity": 0.01}),
+        ("collapse", {"fixed_samples/diversity": 0.01}),
     ],
 )
 def test_a_symptom_is_named_once_after_some_lines_and_taken_back(name, change):
@@ -48,7 +48,7 @@ def test_skipped_steps_are_named_at_once_and_only_while_new_ones_come():
 def test_the_start_is_no_failure():
     health = Health()
     for nimg in range(500, 3000, 500):
-        start = {"nimg": nimg, "geometry/empty": 0.2, "probe/components": 8.0, "probe/diversity": 0.0}
+        start = {"nimg": nimg, "geometry/empty": 0.2, "fixed_samples/components": 8.0, "fixed_samples/diversity": 0.0}
         assert health.observe(HEALTHY | start) == []
 
 
@@ -82,6 +82,20 @@ def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path):
     assert text == '{"nimg": 10, "images_per_second": 1.0, "loss/a": null, "loss/b": null, "loss/c": 0.5}\n'
     (line,) = RunFolder(tmp_path).stats()
     assert math.isnan(line["loss/a"]) and math.isnan(line["loss/b"]) and line["loss/c"] == 0.5
+
+
+def test_logs_with_former_names_are_read_under_todays(tmp_path):
+    old = {
+        "nimg": 10, "logits/real_rgb": 0.1, "logits/real_rgb/deviation": 0.2, "loss/repair": 0.3,
+        "probe/components": 2.0, "probe/diversity": 0.1,
+    }  # fmt: skip
+    today = {
+        "nimg": 10, "logits/real_rgb": 0.1, "logits/real_rgb/std": 0.2, "loss/fallback_surface": 0.3,
+        "fixed_samples/components": 2.0, "fixed_samples/diversity": 0.1,
+    }  # fmt: skip
+    path = tmp_path / "stats.jsonl"
+    path.write_text(json.dumps(old) + "\n" + json.dumps(today) + "\n")
+    assert read_stats(path) == [today, today]
 
 
 def test_lines_past_the_state_and_torn_ones_go(tmp_path):

@@ -1,4 +1,4 @@
-"""Runs that stop and go on: exactly, with their history, and only where they stay the same run."""
+"""Interrupted runs: they resume exactly and with their history, and only as the same run."""
 
 import json
 import os
@@ -26,7 +26,7 @@ import os, signal, sys
 import training.loop
 step = training.loop.training_step
 def dies(train_state, batch, *rest):
-    if batch.number == 6:
+    if batch.iteration == 6:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(train_state, batch, *rest)
 training.loop.training_step = dies
@@ -52,14 +52,14 @@ def test_a_killed_run_resumes_bitwise(finished, data, config, tmp_path):
 
 
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2])
-def test_interruption_saves_the_state_and_says_how_to_go_on(data, config, tmp_path, monkeypatch, signals):
-    """Two at a time as well: Ctrl-C in a terminal where torchrun passes its own on."""
+def test_interruption_saves_the_state_and_says_how_to_continue(data, config, tmp_path, monkeypatch, signals):
+    """Also by two signals at a time: Ctrl-C in a terminal, where torchrun forwards its own."""
     out = tmp_path / "out"
 
     def interrupted(train_state, batch, *rest):
-        if batch.number == 2:
-            for number in signals:
-                os.kill(os.getpid(), number)
+        if batch.iteration == 2:
+            for signal_number in signals:
+                os.kill(os.getpid(), signal_number)
         return training_step(train_state, batch, *rest)
 
     with monkeypatch.context() as patch:
@@ -82,7 +82,7 @@ def test_a_second_interruption_stops_at_once(monkeypatch):
             os.kill(os.getpid(), signal.SIGINT)
 
 
-def test_a_start_that_was_killed_at_once_can_be_made_again(finished, data, config, tmp_path):
+def test_a_run_killed_before_its_first_state_can_be_started_again(finished, data, config, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     for name in ("config.yaml", "run.json"):
@@ -96,7 +96,7 @@ def test_a_start_that_was_killed_at_once_can_be_made_again(finished, data, confi
 
 
 def test_a_complete_run_resumes_to_itself(finished, data, config):
-    """Also with --config, whose length does not count: the run keeps its own."""
+    """Also with --config, whose total_kimg is ignored: the run keeps its own."""
     longer = config.parent / "longer.yaml"
     longer.write_text(config.read_text().replace("total_kimg: 0.08", "total_kimg: 9.0"))
     before = state_tensors(finished)
@@ -124,11 +124,13 @@ def test_run_json_keeps_the_history(data, config, tmp_path):
     assert again["data_hash"] == first["data_hash"] and [part["nimg"] for part in again["resumed"]] == [48]
 
 
-def test_a_state_from_before_a_setting_existed_resumes(finished, data, tmp_path):
+def test_an_old_state_resumes(finished, data, tmp_path):
+    """Without a setting that came later, and with the former name of a counter."""
     out = tmp_path / "out"
     out.mkdir()
     tensors, header = load_tensors(finished / "state-000000064.safetensors")
     del header["config"]["training"]["generator_delay_kimg"]
+    header["counters"]["number"] = header["counters"].pop("iteration")
     save_tensors(out / "state-000000064.safetensors", tensors, header)
     (out / "latest.json").write_text('{"state": "state-000000064.safetensors", "nimg": 64}')
     (out / "config.yaml").write_text(

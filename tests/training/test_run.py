@@ -1,4 +1,4 @@
-"""Whole runs by the command line: files, schedule, time, and what is refused."""
+"""Whole runs from the command line: files, schedule, time, and what is refused."""
 
 import errno
 import json
@@ -16,7 +16,7 @@ from torch_utils.ops.upfirdn2d import upfirdn2d
 from training import loop
 from training.benchmark import arithmetic_time
 from training.gan_step import training_step
-from training.run.fixed_samples import Probe
+from training.run.fixed_samples import FixedSamples
 
 
 def test_files_of_a_run(finished):
@@ -39,13 +39,13 @@ def test_schema_of_the_statistics(finished):
     for line in lines(finished):
         assert line["minibatches"] == line["nimg"] // 8 and line["skipped_steps"] == 0
         assert line["images_per_second"] > 0 and line["memory_peak_mb"] > 0 and line["seconds"] > 0
-        assert {"loss/generator", "logits/real_rgb", "logits/real_rgb/deviation", "coverage/fake"} <= line.keys()
-        assert line["probe/components"] >= 1 and line["probe/diversity"] >= 0
+        assert {"loss/generator", "logits/real_rgb", "logits/real_rgb/std", "coverage/fake"} <= line.keys()
+        assert line["fixed_samples/components"] >= 1 and line["fixed_samples/diversity"] >= 0
         assert all(isinstance(value, int | float) for value in line.values())
 
 
-def test_time_beside_the_training_counts_apart(data, config, tmp_path, monkeypatch):
-    """On a clock that only a step (1 s), the probe (10 s), a network (100 s) and a state (1000 s) move."""
+def test_time_besides_training_is_counted_separately(data, config, tmp_path, monkeypatch):
+    """On a clock that advances by 1 s a step, 10 s the fixed samples, 100 s a network and 1000 s a state."""
     clock, networks = [0.0], []
 
     def lasting(seconds, function):
@@ -60,7 +60,7 @@ def test_time_beside_the_training_counts_apart(data, config, tmp_path, monkeypat
 
     monkeypatch.setattr("training.loop.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("training.loop.training_step", lasting(1, training_step))
-    monkeypatch.setattr("training.loop.Probe.figures", lasting(10, Probe.figures))
+    monkeypatch.setattr("training.loop.FixedSamples.statistics", lasting(10, FixedSamples.statistics))
     monkeypatch.setattr("training.loop.save_network", lasting(100, save_network))
     monkeypatch.setattr("training.loop.save_state", lasting(1000, loop.save_state))
     out = tmp_path / "out"
@@ -113,7 +113,7 @@ def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path, capfd):
         "texture",
         "composite",
         "R1",
-        "network arithmetic",
+        "Network arithmetic",
     ):
         assert phase in timed.stdout, phase
     assert sorted(tmp_path.rglob("*")) == before
@@ -165,20 +165,20 @@ def test_init_alone_brings_the_configuration_too(finished, data, tmp_path):
     assert not (tmp_path / "refused").exists()
 
 
-def test_judges_come_from_another_run(finished, data, config, tmp_path):
-    """The generator of a run of other weights, the discriminators of `finished`; a network without any is refused."""
+def test_discriminators_come_from_another_run(finished, data, config, tmp_path):
+    """A generator with other weights and the discriminators of `finished`. A network without any is refused."""
     base = ("train", "--config", config, "--data", data)
     assert run(*base, "--out", tmp_path / "other", *length(0.008), "--set", "training.seed=1").status == 0
     still = ("--set", "training.lr_generator=1e-9", "--set", "training.lr_discriminator=1e-9")
     start = (*base, *length(0.008), *still, "--init", tmp_path / "other", "--discriminators")
     outcome = run(*start, finished, "--out", tmp_path / "out")
     assert outcome.status == 0 and f"and the discriminators of {finished}." in outcome.stderr, outcome.stderr
-    judges, other, new = (state_tensors(path) for path in (finished, tmp_path / "other", tmp_path / "out"))
+    source, other, new = (state_tensors(path) for path in (finished, tmp_path / "other", tmp_path / "out"))
     for name, value in new.items():
         if name.startswith(("discriminator_rgb/", "discriminator_mask/")):
-            torch.testing.assert_close(value, judges[name], msg=name)
+            torch.testing.assert_close(value, source[name], msg=name)
     name = "discriminator_rgb/entry.weight"
-    assert not torch.equal(judges[name], other[name])
+    assert not torch.equal(source[name], other[name])
     torch.testing.assert_close(new["generator/backbone.constant"], other["average/backbone.constant"])
     alone = tmp_path / "alone.safetensors"
     alone.write_bytes((finished / "network.safetensors").read_bytes())
@@ -203,17 +203,17 @@ def test_init_from_a_run_takes_its_newest_state(finished, data, config, tmp_path
 
 def test_init_from_an_exported_state_finds_the_discriminators_beside_it(finished, data, config, tmp_path):
     state = finished / json.loads((finished / "latest.json").read_text())["state"]
-    shipped = tmp_path / "shipped" / "disc-16.safetensors"
-    exported = run("export", "--network", state, "--out", shipped, "--half")
+    exported_file = tmp_path / "export" / "disc-16.safetensors"
+    exported = run("export", "--network", state, "--out", exported_file, "--half")
     assert exported.status == 0, exported.stderr
     assert "/discriminators/" in exported.stdout
     average = load_network(finished / "network.safetensors").state
-    for name, value in load_network(shipped).state.items():
+    for name, value in load_network(exported_file).state.items():
         torch.testing.assert_close(value, average[name], atol=1e-3, rtol=1e-3)
     larger = tiny.write_dataset(tmp_path / "larger", resolution=32)
     for folder, resolution, views in (("same", 16, data), ("larger", 32, larger)):
         outcome = run(
-            "train", "--config", config, "--data", views, "--out", tmp_path / folder, "--init", shipped,
+            "train", "--config", config, "--data", views, "--out", tmp_path / folder, "--init", exported_file,
             "--set", "training.total_kimg=0.008", "--set", "training.lr_generator=1e-9",
             "--set", "training.lr_discriminator=1e-9", "--set", f"data.resolution={resolution}",
         )  # fmt: skip
@@ -232,20 +232,20 @@ def test_init_from_an_exported_state_finds_the_discriminators_beside_it(finished
         assert ("discriminator_rgb/entry" in outcome.stderr) == (resolution > 16)
 
 
-def test_discriminators_of_another_network_are_refused_and_their_own_go_along(finished, data, config, tmp_path):
+def test_export_copies_the_discriminators_and_those_of_another_network_are_refused(finished, data, config, tmp_path):
     state = finished / json.loads((finished / "latest.json").read_text())["state"]
-    shipped, copy = tmp_path / "a" / "disc.safetensors", tmp_path / "b" / "disc.safetensors"
-    assert run("export", "--network", state, "--out", shipped).status == 0
-    copied = run("export", "--network", shipped, "--out", copy, "--half")
+    exported_file, copy = tmp_path / "a" / "disc.safetensors", tmp_path / "b" / "disc.safetensors"
+    assert run("export", "--network", state, "--out", exported_file).status == 0
+    copied = run("export", "--network", exported_file, "--out", copy, "--half")
     assert copied.status == 0 and "/discriminators/" in copied.stdout, copied.stderr
-    exact, half = (load_tensors(discriminators_file(path))[0] for path in (shipped, copy))
+    exact, half = (load_tensors(discriminators_file(path))[0] for path in (exported_file, copy))
     assert exact.keys() == half.keys() and all(value.dtype == torch.float16 for value in half.values())
-    alone = run("export", "--network", finished / "network.safetensors", "--out", shipped)
+    alone = run("export", "--network", finished / "network.safetensors", "--out", exported_file)
     assert alone.status == 0 and "/discriminators/" not in alone.stdout
     base = ("train", "--config", config, "--data", data, "--out", tmp_path / "out", "--init")
-    changed, header = load_tensors(shipped)
-    save_tensors(shipped, changed, {**header, "nimg": header["nimg"] + 8})
-    assert_refused(run(*base, shipped), "belongs to another network", "move it away")
+    changed, header = load_tensors(exported_file)
+    save_tensors(exported_file, changed, {**header, "nimg": header["nimg"] + 8})
+    assert_refused(run(*base, exported_file), "belongs to another network", "move it away")
 
 
 def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data, config, tmp_path):

@@ -1,4 +1,4 @@
-"""How often a training step waits for the device, or makes it wait for the host."""
+"""How often a training step makes the host wait for the device, or the device for the host."""
 
 import traceback
 import warnings
@@ -9,10 +9,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training import tiny
 from torch_utils.distributed import Ranks
-from training.data import MinibatchSource, build_train_state
-from training.gan_step import Minibatch, training_step
+from training.data import Minibatch, MinibatchSource
+from training.gan_step import training_step
 from training.optimizer import SkipGuard
 from training.run.step_statistics import Statistics
+from training.train_state import build_train_state
 
 
 class Waits(TorchDispatchMode):
@@ -34,16 +35,16 @@ class Waits(TorchDispatchMode):
 
 
 def stepper(ranks: Ranks):
-    """Two functions: one draws a minibatch by number, one does its step and notes its gradients' norms."""
+    """Two functions: one draws the minibatch of an iteration, one trains on it and checks the gradient norms."""
     settings = tiny.config(
         data={"resolution": 16, "views_per_shape": 2}, augment={"mode": "ada"}, loss={"r1_interval": 1}
     ).model_copy(update={"classes": 2})
     train_state = build_train_state(settings, ranks)
-    names = {adam.name: list(adam.parameters) for adam in (train_state.generator_adam, train_state.discriminator_adam)}
+    names = {optimizer.name: list(optimizer.parameters) for optimizer in train_state.optimizers}
     source, statistics, guard = MinibatchSource(settings, tiny.data(settings), ranks), Statistics(), SkipGuard(3, names)
 
-    def draw(number: int) -> Minibatch:
-        return source.draw(number * settings.training.batch, number)
+    def draw(iteration: int) -> Minibatch:
+        return source.draw(iteration * settings.training.batch, iteration)
 
     def step(batch: Minibatch) -> None:
         guard.check(training_step(train_state, batch, settings, ranks, statistics))
@@ -64,8 +65,8 @@ def test_a_step_makes_no_tables_and_no_sizes_of_its_own():
 def test_a_cuda_step_waits_twice():
     """For the counts of vertices and faces, and for the number of visible samples."""
     draw, step = stepper(Ranks(device=torch.device("cuda", 0)))
-    for number in range(3):
-        step(draw(number))
+    for iteration in range(3):
+        step(draw(iteration))
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as seen:

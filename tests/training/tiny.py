@@ -1,4 +1,4 @@
-"""A run small enough for tests: 16² images of colored discs, a lattice of 6 cells, few weights."""
+"""A run small enough for tests: 16² images of colored discs, a grid of 6 cells, few weights."""
 
 from pathlib import Path
 
@@ -12,9 +12,10 @@ from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, 
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from torch_utils.distributed import Ranks
 from training.benchmark import RandomViews
-from training.data import Data, MinibatchSource, build_train_state
+from training.data import Data, MinibatchSource
 from training.gan_step import training_step
 from training.run.step_statistics import Statistics
+from training.train_state import build_train_state
 
 SETTINGS = {
     "data": {"resolution": 16},
@@ -52,17 +53,17 @@ def run_steps(settings: Config, count: int, ranks: Ranks | None = None, eps: flo
     """Train for `count` minibatches from the start: (train_state, the statistics' means). eps: Adam's."""
     ranks = ranks or Ranks()
     train_state = build_train_state(settings, ranks)
-    for optimizer in (train_state.generator_adam, train_state.discriminator_adam):
+    for optimizer in train_state.optimizers:
         optimizer.adam.param_groups[0]["eps"] = eps
     source, statistics = MinibatchSource(settings, data(settings), ranks), Statistics()
-    for number in range(count):
-        batch = source.draw(number * settings.training.batch, number)
+    for iteration in range(count):
+        batch = source.draw(iteration * settings.training.batch, iteration)
         training_step(train_state, batch, settings, ranks, statistics)
     return train_state, {name: mean for name, (mean, _) in statistics.read(ranks).items()}
 
 
 def write_dataset(root: Path, resolution: int = 16, shapes: int = 6, views: int = 4, classes: int = 0) -> Path:
-    """A data set on disk: discs of different sizes and colors."""
+    """A dataset on disk: discs of different sizes and colors."""
     rng = np.random.default_rng(0)
     axis = np.linspace(-1, 1, resolution)
     camera_distribution, ids = CAMERA_DISTRIBUTIONS["chair"], [f"shape{i}" for i in range(shapes)]
@@ -99,6 +100,6 @@ def write_config(path: Path, **sections: dict) -> Path:
 
 
 def tensors_of(train_state) -> dict[str, torch.Tensor]:
-    """Every weight of a train_state."""
+    """Every weight of a train state."""
     modules = {"generator": train_state.generator, "average": train_state.average, **train_state.discriminators}
     return {f"{part}/{name}": value for part, module in modules.items() for name, value in module.state_dict().items()}

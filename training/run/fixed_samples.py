@@ -1,4 +1,7 @@
-"""What the running-average generator draws at fixed latents: the sheet of a snapshot, and the figures of a log line."""
+"""Fixed samples: the same shapes, rendered again and again to follow a run.
+
+They give the image grid of every snapshot and the statistics of every log line.
+"""
 
 import math
 
@@ -16,12 +19,12 @@ from sampling.latents import latents
 SHAPES = 16
 COLUMNS = 8
 _AZIMUTHS_DEG = (35.0, 215.0)
-_LAW_SAMPLES = 255
+_CAMERAS_DRAWN = 255  # to take the median of
 
 
 def distribution_cameras(camera_distribution: CameraDistribution) -> Cameras:
-    """One camera to the front right, one behind, with the median elevation, distance and lens of a distribution."""
-    drawn = camera_distribution.sample(0, range(_LAW_SAMPLES))
+    """A camera at the front right and one opposite, with the distribution's median elevation, distance and lens."""
+    drawn = camera_distribution.sample(0, range(_CAMERAS_DRAWN))
     azimuth = torch.deg2rad(torch.tensor(_AZIMUTHS_DEG))
     elevation = drawn.elevation_rad().median().expand_as(azimuth)
     radius = float(drawn.position().norm(dim=1).median())
@@ -29,10 +32,10 @@ def distribution_cameras(camera_distribution: CameraDistribution) -> Cameras:
     return Cameras.orbit(azimuth, elevation, radius, fov, camera_distribution.near, camera_distribution.far)
 
 
-class Probe:
-    """Sixteen fixed shapes (latents of seeds 0–15), seen by fixed cameras, without truncation.
+class FixedSamples:
+    """Sixteen shapes (latents of seeds 0–15, without truncation) seen by fixed cameras.
 
-    shading: of the views that the generator learns from; colors that hold light already are not lit again.
+    shading: of the training views. Colors that include lighting are not lit again in the image grid.
     """
 
     def __init__(
@@ -46,21 +49,21 @@ class Probe:
         self.labels = torch.arange(SHAPES, device=device) % config.classes if config.classes else None
 
     @torch.no_grad()
-    def figures(self) -> dict[str, float]:
-        """probe/components: separate parts a shape. probe/diversity: spread between the shapes' masks.
+    def statistics(self) -> dict[str, float]:
+        """ "fixed_samples/components" and "fixed_samples/diversity".
 
-        The spread is the standard deviation over the shapes, averaged over the pixels, seen by the first camera: 0 when
-        all look alike, about 0.15 for chairs.
+        components: mean number of connected components per shape. diversity: standard deviation of the masks of the
+        first camera over the shapes, averaged over the pixels; 0 if all shapes look alike, about 0.15 for chairs.
         """
         rendered = self._render(1)
         shapes = rendered.surface.mesh.to("cpu")
         counts = [count_components(shapes[index]) for index in range(SHAPES)]
-        spread = rendered.mask.float().std(0, unbiased=False).mean()
-        return {"probe/components": float(np.mean(counts)), "probe/diversity": spread.item()}
+        diversity = rendered.mask.float().std(0, unbiased=False).mean()
+        return {"fixed_samples/components": float(np.mean(counts)), "fixed_samples/diversity": diversity.item()}
 
     @torch.no_grad()
-    def sheet(self) -> np.ndarray:
-        """The shapes in rows of eight, each seen from the front and, below it, from behind: [H, W, 3] uint8."""
+    def image_grid(self) -> np.ndarray:
+        """The shapes in rows of eight, from the front and, in the row below, from behind: [H, W, 3] uint8."""
         w_geo, w_tex = self.generator.map(self.z_geo, self.z_tex, labels=self.labels)
         images = render_styles(self.generator, w_geo, w_tex, self.cameras, shading=self.shading)
         rows = images.reshape(SHAPES // COLUMNS, COLUMNS, *images.shape[1:]).swapaxes(1, 2)

@@ -1,8 +1,9 @@
-"""A run's folder: config.yaml, run.json, stats.jsonl, states, networks and sheets."""
+"""A run's folder: config.yaml, run.json, stats.jsonl, states, networks and image grids."""
 
+import errno
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from torch_utils.checkpoint import code_version
 from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
 from training.data import Data
+from training.run.run_log import read_stats
 from training.run.state_file import first_difference, latest_state
 
 CONFIG = "config.yaml"
@@ -30,23 +32,23 @@ class RunFolder:
         self.path = path
 
     def holds_run(self) -> bool:
-        """Whether there is something of a run to lose; one killed before its first state left nothing that counts."""
+        """Whether the folder holds results of a run. A run killed before its first state has none."""
         if any(next(self.path.glob(pattern), None) is not None for pattern in _RESULTS):
             return True
         return (self.path / CONFIG).exists() and not (self.path / RUN).exists()
 
     def refuse_run(self) -> None:
-        """UserError where the folder already holds a run, or is no folder."""
+        """UserError if the folder already holds a run or is a file."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
         if self.holds_run():
             raise UserError(f"--out {self.path}: already holds a run; continue it with --resume or give another folder")
 
     def resumed_config(self, given: str | None, overrides: Sequence[str]) -> Config:
-        """The configuration to go on with: the run's own, changed by `overrides`.
+        """The configuration of a resumed run: the run's own, changed by `overrides`.
 
-        given: a preset or file that must agree with it. UserError where that or an override differs in anything that
-        decides what is learned; how long to go on and how often to write stay as they are unless overridden.
+        given: a preset or file to compare with. UserError if it or an override differs in a setting that affects
+        learning. `RESUMABLE` settings (length, intervals) stay as they were unless overridden.
         """
         latest_state(self.path)
         stored = load_config(str(self.path / CONFIG))
@@ -55,22 +57,22 @@ class RunFolder:
             difference = first_difference(stored.model_dump(), other.model_dump())
             if difference:
                 raise UserError(
-                    f"--resume: the run in {self.path} has {difference}; leave out --config and --set to go on as it "
-                    "was, or start another run with --init"
+                    f"--resume: the run in {self.path} has {difference}; leave out --config and --set to continue it "
+                    "unchanged, or start another run with --init"
                 )
         return config
 
     def check_data(self, data: Data) -> None:
-        """UserError where the run was made with other data."""
-        known = self._description()  # missing or torn, it is passed over: the state itself is checked
+        """UserError if the run was trained on other data."""
+        known = self._description()  # a missing or unreadable file is no error: the state itself is checked
         if known.get("data_hash") not in (None, data.hash):
             raise UserError(
                 f"--data: the run in {self.path} was trained on other data ({known.get('data')}, another hash); "
-                "give the same data set, or start another run with --init"
+                "give the same dataset, or start another run with --init"
             )
 
     def create(self, config: Config, data: Data) -> None:
-        """Make the folder and write what the run is."""
+        """Make the folder, and write the configuration and what the run is trained on."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -87,7 +89,7 @@ class RunFolder:
         write_text(self.path / CONFIG, dump_config(config))
 
     def note_resume(self, config: Config, data: Data, nimg: int) -> None:
-        """Add to run.json that the run goes on from `nimg` images; write the configuration, whose length may differ."""
+        """Add to run.json that the run resumes at `nimg` images, and write the configuration that it resumes with."""
         if not self._description():
             self.create(config, data)
         known = self._description()
@@ -95,7 +97,7 @@ class RunFolder:
         write_text(self.path / CONFIG, dump_config(config))
 
     def _description(self) -> dict[str, Any]:
-        """What run.json says; nothing where it is missing or cannot be read."""
+        """The contents of run.json; empty if it is missing or unreadable."""
         try:
             known = json.loads((self.path / RUN).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -103,19 +105,25 @@ class RunFolder:
         return known if isinstance(known, dict) else {}
 
     def stats(self) -> list[dict[str, Any]]:
-        """The lines of stats.jsonl, a torn last one left out; null, which stands for what is not finite, as NaN."""
-        path, lines = self.path / STATS, []
-        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-            try:
-                line = json.loads(text)
-            except ValueError:
-                break
-            lines.append({name: math.nan if value is None else value for name, value in line.items()})
-        return lines
+        """The lines of stats.jsonl (`read_stats`)."""
+        return read_stats(self.path / STATS)
+
+    @contextmanager
+    def write_errors(self) -> Iterator[None]:
+        """Turn a full disk or missing permissions into a UserError."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+                raise
+            raise UserError(
+                f"--out {self.path}: cannot be written ({error.strerror}); the last state is complete: fix that and "
+                "continue with --resume"
+            ) from None
 
 
 def _session() -> dict[str, Any]:
-    """When, and by which code and libraries, a run or a part of it was made."""
+    """Date, code and libraries of a run, or of the part since a resume."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": code_version(),

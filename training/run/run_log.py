@@ -1,10 +1,14 @@
-"""What a run says: stats.jsonl, TensorBoard, and the terminal (a progress bar, or plain lines where there is none)."""
+"""The log of a run: stats.jsonl, TensorBoard, and the terminal.
+
+The terminal shows a progress bar; where there is no terminal, plain lines.
+"""
 
 import json
 import math
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +20,15 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from torch_utils.files import write_text
 
-_RATE_STEPS = 64  # minibatches over which the progress bar's rate is taken
+_RATE_STEPS = 64  # minibatches over which the progress bar averages the rate
+# Statistics that had another name once → their name today. Old logs remain readable.
+_RENAMED = {
+    "probe/components": "fixed_samples/components",
+    "probe/diversity": "fixed_samples/diversity",
+    "loss/repair": "loss/fallback_surface",
+}
+# The losses that a line in the terminal shows.
+GAN_LOSSES = ("loss/generator", "loss/discriminator_rgb", "loss/discriminator_mask")
 
 
 def duration(seconds: float) -> str:
@@ -30,8 +42,29 @@ def duration(seconds: float) -> str:
     return f"{minutes}m {seconds % 60:02d}s" if minutes else f"{seconds}s"
 
 
+def read_stats(path: Path) -> list[dict[str, Any]]:
+    """The lines of a stats.jsonl, under today's names; none if there is no file. An incomplete last line is left out.
+
+    null, which stands for a number that is not finite, is read as NaN.
+    """
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break
+        lines.append({_current_name(name): math.nan if value is None else value for name, value in line.items()})
+    return lines
+
+
+def _current_name(name: str) -> str:
+    if name.startswith("logits/") and name.endswith("/deviation"):
+        return name.removesuffix("/deviation") + "/std"
+    return _RENAMED.get(name, name)
+
+
 def truncate_stats(path: Path, nimg: int) -> None:
-    """Drop lines of stats.jsonl past `nimg`, which a resumed run will write again, and a torn last line."""
+    """Drop the lines of stats.jsonl past `nimg`, which a resumed run will write again, and an incomplete last line."""
     if not path.exists():
         return
     kept = []
@@ -46,20 +79,30 @@ def truncate_stats(path: Path, nimg: int) -> None:
 
 
 class RunLog:
-    """Writes a run's figures to its folder and to the terminal; other ranks than the first get a silent one."""
+    """Writes a run's statistics to its folder and to the terminal."""
 
-    def __init__(self, folder: Path | None, total_nimg: int, nimg: int, *, quiet: bool, mute: bool = False) -> None:
-        """folder: None writes no files. nimg: where the run stands. quiet: lines only for what needs attention.
+    def __init__(
+        self,
+        folder: Path | None,
+        total_nimg: int,
+        nimg: int,
+        *,
+        quiet: bool,
+        mute: bool = False,
+        losses: Sequence[str] = GAN_LOSSES,
+    ) -> None:
+        """folder: None writes no files. nimg: images seen so far. quiet: the terminal shows problems only.
 
-        mute: no lines at all, for other ranks than the first.
+        mute: the terminal shows nothing, for all ranks but the first. losses: statistics that the terminal shows.
         """
         self._quiet = quiet or mute
         self._mute = mute
+        self._losses = losses
         self._total = total_nimg
         self._stats = folder / "stats.jsonl" if folder else None
         self._board: Any = None
         if folder is not None:
-            from torch.utils.tensorboard import SummaryWriter  # takes a second to import; other ranks do without
+            from torch.utils.tensorboard import SummaryWriter  # takes a second to import, which other ranks are spared
 
             truncate_stats(folder / "stats.jsonl", nimg)
             self._board = SummaryWriter(str(folder), purge_step=nimg + 1 if nimg else None)
@@ -82,13 +125,13 @@ class RunLog:
             self._board.close()
 
     def say(self, text: str) -> None:
-        """A line for whoever watches."""
+        """Show a line, unless the log is quiet."""
         if self._quiet:
             return
         self.warn(text)
 
     def warn(self, text: str) -> None:
-        """A line also where --quiet was asked for."""
+        """Show a line, even if the log is quiet."""
         if self._mute:
             return
         if self._progress:
@@ -98,7 +141,7 @@ class RunLog:
             sys.stderr.flush()
 
     def advance(self, nimg: int) -> None:
-        """Move the progress bar; the rate is that of the last seconds."""
+        """Move the progress bar and update its rate, an average over the last minibatches."""
         if self._progress is None or self._task is None:
             return
         now = time.perf_counter()
@@ -109,13 +152,13 @@ class RunLog:
             self._progress.update(self._task, completed=nimg, text=text)
 
     def restart_rate(self) -> None:
-        """Forget the last seconds: they held more than training."""
+        """Restart the average rate, after a pause for something other than training."""
         self._recent.clear()
 
     def record(self, line: dict[str, Any]) -> None:
-        """One line of statistics: {"nimg": …, "images_per_second": …, name: mean, …} (docs/troubleshooting.md).
+        """Write one line of statistics: {"nimg": …, "images_per_second": …, name: mean, …} (docs/troubleshooting.md).
 
-        In stats.jsonl a number that is not finite is null: JSON has no other word for it.
+        In stats.jsonl a number that is not finite is null, since JSON cannot express it.
         """
         if self._stats:
             finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in line.items()}
@@ -127,12 +170,11 @@ class RunLog:
                     self._board.add_scalar(name, value, line["nimg"])
         if not self._progress:
             parts = [_rate(line["nimg"], self._total, line["images_per_second"])]
-            keys = ("loss/generator", "loss/discriminator_rgb", "loss/discriminator_mask")
-            parts += [f"{key.split('/')[1]} {line[key]:.3f}" for key in keys if key in line]
+            parts += [f"{key.split('/')[1]} {line[key]:.3f}" for key in self._losses if key in line]
             self.say("  ".join(parts))
 
     def image_grid(self, name: str, image: np.ndarray, nimg: int) -> None:
-        """A sheet [H, W, 3] uint8 for TensorBoard."""
+        """Send an image grid [H, W, 3] uint8 to TensorBoard."""
         if self._board:
             self._board.add_image(name, image, nimg, dataformats="HWC")
             self._board.flush()

@@ -1,8 +1,8 @@
-"""The training state: every tensor and counter that a run needs to go on as if it had never stopped.
+"""State files: every tensor and counter that a run needs to continue as if it had never stopped.
 
-One safetensors file, `state-<nimg>.safetensors`, with the counters in its header; `latest.json` names the newest and
-is replaced last; two are kept. On the CPU with the same thread count a resumed run is bitwise the run that was not
-stopped.
+A state is one safetensors file, `state-<nimg>.safetensors`, with the counters in its header. `latest.json` names the
+newest and is written last. The newest two are kept. On the CPU with the same number of threads, a resumed run is
+bitwise identical to an uninterrupted one.
 """
 
 import json
@@ -21,22 +21,24 @@ from torch_utils.files import write_json
 
 LATEST = "latest.json"
 KEPT = 2
+# Counters that had another name once → their name today. Old states keep loading.
+_RENAMED_COUNTERS = {"number": "iteration"}
 
 
 class Stateful(Protocol):
-    """A part of the training state: a module, an optimizer."""
+    """A part of a state: a module or an optimizer."""
 
     def state_dict(self) -> Any:
         """Tensors by name."""
 
     def load_state_dict(self, state: Any) -> Any:
-        """Take back what `state_dict` gave."""
+        """Restore what `state_dict` returned."""
 
 
 def save_state(
     folder: Path, parts: Mapping[str, Stateful], nimg: int, counters: Mapping[str, Any], config: Mapping[str, Any]
 ) -> Path:
-    """Write the state at `nimg`, point latest.json at it, and remove all but the newest two.
+    """Write the state after `nimg` images, point latest.json at it, and remove all but the newest two.
 
     parts: by name; the tensors of each are saved as "<part>/<name>". counters: JSON values. config: the run's.
     """
@@ -61,22 +63,23 @@ def save_state(
 def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> dict[str, Any]:
     """Load the newest state of `folder` into `parts` and return its header (nimg, counters, threads, …).
 
-    UserError where there is none, or where it belongs to another configuration. A setting that did not exist yet when
-    the state was written counts as its default.
+    UserError if there is none or if its configuration differs. A setting that did not exist yet when the state was
+    written has its default value.
     """
     path = latest_state(folder)
     tensors, header = load_tensors(path, kind="training-state")
     written = build_config(header.get("config", {}), str(path))
     difference = first_difference(written.model_dump(), config.model_dump())
     if difference:
-        raise UserError(f"{path}: was written with {difference}; train --init starts a new run from its weights")
+        raise UserError(f"{path}: was written with {difference}; start a new run from its weights with --init")
     for part, member in parts.items():
         copy_state(member, f"{part}/", tensors, path)
-    return header
+    counters = {_RENAMED_COUNTERS.get(name, name): value for name, value in header["counters"].items()}
+    return {**header, "counters": counters}
 
 
 def latest_state(folder: Path) -> Path:
-    """The file that latest.json names. UserError where there is none."""
+    """The file that latest.json names. UserError if there is none."""
     pointer = folder / LATEST
     try:
         name = json.loads(pointer.read_text(encoding="utf-8"))["state"]
@@ -97,15 +100,17 @@ def copy_state(member: Stateful, prefix: str, tensors: Mapping[str, Tensor], pat
         if name not in stored or name not in current or stored[name].shape != current[name].shape:
             have = tuple(stored[name].shape) if name in stored else "none"
             want = tuple(current[name].shape) if name in current else "none"
-            raise UserError(f"{path}: expected {prefix}{name} of shape {want}, got {have}; it is of another version")
+            raise UserError(
+                f"{path}: expected {prefix}{name} of shape {want}, got {have}; it was written by another version"
+            )
     for name, value in current.items():
         value.copy_(stored[name])
 
 
 def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], free: frozenset[str] = frozenset()) -> str:
-    """ "path = a, but the run has b" for the first setting in which two configurations differ, else "".
+    """ "path = a, but the run has b" for the first setting in which two configurations differ, otherwise "".
 
-    free: paths that may differ; by default those of RESUMABLE.
+    free: paths that may differ; default RESUMABLE.
     """
     free = free or RESUMABLE
     flat_old, flat_new = flatten(old), flatten(new)
@@ -115,7 +120,7 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], free: froze
     return ""
 
 
-# Settings that a resumed run may change: they say how long to go on and how often to write, not what is learned.
+# Settings that a resumed run may change: length, intervals and threads, which do not affect what is learned.
 RESUMABLE = frozenset(
     f"training.{name}"
     for name in ("total_kimg", "snapshot_kimg", "state_kimg", "log_kimg", "threads", "max_skipped_steps")

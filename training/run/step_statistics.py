@@ -1,4 +1,7 @@
-"""Statistics of a run: kept as tensors while it works, read (with the one host sync) when a line is logged."""
+"""Statistics of training steps.
+
+They stay tensors while training runs. Reading them for a log line is the only time that the host waits for the device.
+"""
 
 from collections import defaultdict
 
@@ -9,17 +12,17 @@ from torch_utils.distributed import Ranks, sum_over_ranks
 
 
 class Statistics:
-    """Means and deviations of named values since the last `read`, over all ranks."""
+    """Mean and standard deviation of named values since the last `read`, over all ranks."""
 
     def __init__(self) -> None:
         self._values: dict[str, list[Tensor]] = defaultdict(list)
 
     def add(self, name: str, value: Tensor) -> None:
-        """Note a value of any shape. Nothing is computed and nothing is copied to the host here."""
+        """Record a tensor of any shape, without computing anything and without a copy to the host."""
         self._values[name].append(value.detach().reshape(-1))
 
     def read(self, ranks: Ranks) -> dict[str, tuple[float, float]]:
-        """Mean and standard deviation of each name, sorted by name; then start anew. Every rank must call it."""
+        """Mean and standard deviation of each name, sorted by name; then start over. Every rank must call it."""
         names = sorted(self._values)
         if not names:
             return {}
@@ -28,8 +31,8 @@ class Statistics:
         self._values.clear()
         count, total, squares = sum_over_ranks(moments, ranks).cpu().unbind(1)
         mean = total / count
-        deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
-        return {n: (m, d) for n, m, d in zip(names, mean.tolist(), deviation.tolist(), strict=True)}
+        std = (squares / count - mean.square()).clamp(min=0).sqrt()
+        return dict(zip(names, zip(mean.tolist(), std.tolist(), strict=True), strict=True))
 
 
 def _moments(values: Tensor) -> Tensor:
