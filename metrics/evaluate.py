@@ -166,12 +166,14 @@ def make_inputs(
     references: ShapeSource
     training: ShapeSource | None = None
     image_references: ShapeSource | None = None
+    image_training: ShapeSource | None = None
     if dataset is not None:
         references = DatasetSource(dataset, options.split, limit, options.reference_meshes)
         if not references.ids:
             raise UserError(f"--data {options.data}: its {options.split} split is empty; try --split train")
         if options.split != "train" and dataset.splits["train"]:
             training = DatasetSource(dataset, "train", protocol.max_training, options.reference_meshes)
+            image_training = DatasetSource(dataset, "train", None, options.reference_meshes)
         image_references = DatasetSource(dataset, options.split, None, options.reference_meshes)
     else:
         assert options.reference_meshes is not None
@@ -186,7 +188,7 @@ def make_inputs(
     else:
         assert options.generated is not None
         generated = FolderSource(options.generated, count)
-    return Inputs(generated, references, training, image_references)
+    return Inputs(generated, references, training, image_references, image_training)
 
 
 def _progress(quiet: bool) -> ProgressBar:
@@ -240,7 +242,7 @@ def write_report(report: Report, out: Path) -> None:
     write_text(out / "report.md", report_markdown(report))
     write_text(out / "report.html", report_html(report, out))
     click.echo(f"{out / 'report.html'} (also report.md and report.json)")
-    for name in ("mmd_cd", "cov_cd", "one_nna_cd", "fid"):
+    for name in ("mmd_cd", "cov_cd", "one_nna_cd", "fid", "fd", "recall"):
         metric = report.metric(name)
         if metric is not None and metric.value is not None:
             click.echo(f"  {metric.title} {metric.value:.4g} {metric.unit}")

@@ -22,12 +22,14 @@ class Inputs:
 
     training: None where there is no training set (a folder against a folder). image_references: the references whose
     images are compared, a dataset's whole split however many of its shapes the protocol takes; None: `references`.
+    image_training: the same of the training shapes; None: `training`.
     """
 
     generated: ShapeSource
     references: ShapeSource
     training: ShapeSource | None = None
     image_references: ShapeSource | None = None
+    image_training: ShapeSource | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
-"""All scores of images: the distances of a detector, of normals, of a CLIP, and a classifier's attributes."""
+"""All scores of images: by a detector, by a CLIP, and a classifier's attributes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,51 +10,19 @@ from metrics.images.attribute_scores import attribute_metrics, attribute_probabi
 from metrics.images.classifier import Classifier
 from metrics.images.clip import Clip
 from metrics.images.conditions import Conditions, conditions_of, descriptions
-from metrics.images.detectors import Detector
+from metrics.images.detector_scores import detector_scores
 from metrics.images.image_models import ImageModels
-from metrics.images.image_scores import (
-    CHUNK,
-    NORMALS_SCORE,
-    features_of,
-    image_metrics,
-    named,
-    normals_metric,
-    skipped,
-    skipped_images,
-)
+from metrics.images.image_scores import features_of, skipped, skipped_images
+from metrics.images.image_sets import ImageSets, image_sets
 from metrics.images.kid_cmmd import clip_mmd
-from metrics.images.normal_images import normal_images
 from metrics.images.text_scores import caption_cosines, retrieved
 from metrics.report.report_schema import Baseline, Metric
 from metrics.session import Inputs, Session
 from metrics.shapes.results import Results
 from metrics.shapes.set_scores import clipped, record
 from metrics.sources.image_settings import ImageSettings
-from metrics.sources.lazy_images import LazyImages
-from metrics.sources.shape_source import ShapeSource
 
 TEXT_SCORES = (("clip_score", "CLIP score"), ("r_precision", "R-precision"))
-# Seeds of the cameras: references without stored views get other cameras than the generated shapes.
-GENERATED_CAMERAS, REFERENCE_CAMERAS = 0, 1
-
-
-@dataclass(frozen=True)
-class _ImageSets:
-    """Where the images of both sides come from. omit: rows of references without a usable surface."""
-
-    generated: ShapeSource
-    references: ShapeSource
-    omit: frozenset[int]
-    settings: ImageSettings
-    session: Session
-
-    def real(self, count: int) -> LazyImages:
-        """At most `count` images of references."""
-        return self.references.images(count, self.settings, camera_seed=REFERENCE_CAMERAS, omit=self.omit)
-
-    def fake(self, count: int) -> LazyImages:
-        """`count` images of generated shapes."""
-        return self.generated.images(count, self.settings, camera_seed=GENERATED_CAMERAS)
 
 
 def evaluate_images(
@@ -66,18 +33,18 @@ def evaluate_images(
     session: Session,
     results: Results,
 ) -> list[Metric]:
-    """All image scores for which there is a model. Adds the references' own text scores to `results.baselines`.
+    """All image scores for which there is a model. Adds the scores of real images to `results.baselines`.
 
     settings: None under a protocol that compares no images.
     """
     images = session.protocol.images
     if images is None or settings is None:
         return skipped_images(f"the protocol {session.protocol.name} compares no images") if models else []
-    references = inputs.image_references or inputs.references
-    unusable = {i for i, ok in zip(results.references.ids, results.references.usable.tolist(), strict=True) if not ok}
-    omit = frozenset(row for row, shape_id in enumerate(references.ids) if shape_id in unusable)
-    sets = _ImageSets(inputs.generated, references, omit, settings, session)
-    metrics = _detector_scores(models.detector, sets, images.count, images.normals)
+    sets = image_sets(inputs, settings, session, results)
+    if models.detector is None:
+        metrics = skipped_images("no detector was given (--detector lite0, or a file or folder)")
+    else:
+        metrics = detector_scores(models.detector, sets, images.count, images.normals, results)
     if models.clip is not None:
         metrics += _clip_scores(models.clip, conditions, sets, images.count, results)
     if models.classifier is not None:
@@ -85,46 +52,13 @@ def evaluate_images(
     return metrics
 
 
-def _note(label: str, real: LazyImages, fake: LazyImages, sets: _ImageSets) -> str:
-    shapes = len(set(fake.shapes))
-    return f"{label}; {len(real)} real, {len(fake)} generated images of {shapes} shapes, {sets.settings.side} px"
-
-
-def _detector_scores(detector: Detector | None, sets: _ImageSets, count: int, normals: bool) -> list[Metric]:
-    if detector is None:
-        return skipped_images("no detector was given (--detector FILE or FOLDER)")
-    session = sets.session
-    real, fake = sets.real(count), sets.fake(count)
-    with session.progress("images of references", session.chunks(len(real), CHUNK)) as advance:
-        real_features = features_of(real, detector, session.real, advance)
-    with session.progress("images of generated shapes", session.chunks(len(fake), CHUNK)) as advance:
-        fake_features = features_of(fake, detector, session.own, advance)
-    note = _note(detector.label, real, fake, sets)
-    metrics = image_metrics(real_features, fake_features, detector, note)
-    if normals:
-        return [*metrics, _normals_score(detector, sets, real, fake, note)]
-    names = named(detector, *NORMALS_SCORE)
-    return [*metrics, skipped(names["name"], names["title"], "not requested (--normals)")]
-
-
-def _normals_score(detector: Detector, sets: _ImageSets, real: LazyImages, fake: LazyImages, note: str) -> Metric:
-    names = named(detector, *NORMALS_SCORE)
-    if missing := sets.references.missing_mesh(real.shapes):
-        return skipped(names["name"], names["title"], f"references: {missing}")
-    real_normals = normal_images(sets.references, real, sets.settings)
-    fake_normals = normal_images(sets.generated, fake, sets.settings)
-    a = features_of(real_normals, detector, sets.session.real)
-    b = features_of(fake_normals, detector, sets.session.own)
-    return normals_metric(a, b, detector, note)
-
-
-def _clip_scores(clip: Clip, conditions: Conditions, sets: _ImageSets, count: int, results: Results) -> list[Metric]:
+def _clip_scores(clip: Clip, conditions: Conditions, sets: ImageSets, count: int, results: Results) -> list[Metric]:
     """CMMD; CLIP score and R-precision of the captions; those of the references themselves go to a baseline."""
     session = sets.session
     real, fake = sets.real(count), sets.fake(count)
     a = features_of(real, clip.image_encoder, session.real).values
     b = features_of(fake, clip.image_encoder, session.own).values
-    note = _note(clip.image_encoder.label, real, fake, sets)
+    note = sets.note(clip.image_encoder.label, real, fake)
     metrics = [Metric(name="cmmd", title="CMMD", value=clip_mmd(a, b), n=len(b), reason=note)]
     stated = descriptions(sets.references)
     pool = list(dict.fromkeys(d.caption for d in stated if d.caption))
@@ -186,7 +120,7 @@ def _text_scores(
     return [score, precision]
 
 
-def _attributes(classifier: Classifier, conditions: Conditions, sets: _ImageSets, results: Results) -> list[Metric]:
+def _attributes(classifier: Classifier, conditions: Conditions, sets: ImageSets, results: Results) -> list[Metric]:
     unknown = sorted(set(conditions.attributes) - set(classifier.values))
     if unknown:
         known = ", ".join(classifier.values)

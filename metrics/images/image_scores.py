@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -23,20 +23,20 @@ CHUNK = 256
 SECTORS, SECTOR_LEAST = 8, 8
 # Precision, recall, density and coverage hold all distances in memory, hence at most this many images of each side.
 MANIFOLD_LIMIT = 10_000
+# What the images show: the colors, the coverage alone, or the normals of the faces.
+Content = Literal["colors", "masks", "normals"]
 # The Fréchet and kernel distances are FID and KID with the Inception file, and FD and KD with any other detector.
-DISTANCE_SCORES = (
+COLOR_SCORES = (
     ("fid", "FID"),
     ("fid_infinity", "FID∞"),
     ("kid", "KID"),
-    ("fid_view", "FID by view, mean of sectors"),
-)
-MANIFOLD_SCORES = (
     ("precision", "Precision"),
     ("recall", "Recall"),
     ("density", "Density"),
     ("coverage", "Coverage"),
+    ("fid_view", "FID by view, mean of sectors"),
 )
-NORMALS_SCORE = ("fid_normals", "Shading FID (normals)")
+HIDDEN_SCORES = (("fid_masks", "FID, masks"), ("fid_normals", "FID, normals"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Features:
 
 def skipped_images(reason: str) -> list[Metric]:
     """All image scores as not measured, for one reason."""
-    return [skipped(name, title, reason) for name, title in (*DISTANCE_SCORES, *MANIFOLD_SCORES, NORMALS_SCORE)]
+    return [skipped(name, title, reason) for name, title in (*COLOR_SCORES, *HIDDEN_SCORES)]
 
 
 def skipped(name: str, title: str, reason: str) -> Metric:
@@ -73,30 +73,27 @@ def features_of(
     return Features(values, images.cameras.azimuth_rad())
 
 
-def named(detector: Detector, name: str, title: str) -> dict[str, str]:
-    """The name and title of a distance: "FID" and "KID" with the Inception file, "FD (<detector>)" with any other."""
-    if detector.inception or not re.search("FID|KID", title):
+def score_name(detector: Detector, name: str, title: str, content: Content = "colors") -> dict[str, str]:
+    """The name and title of a score.
+
+    The distances are "FID" and "KID" with the Inception file, and "FD (<detector>)" with any other. Scores of masks and
+    normals say so.
+    """
+    if not detector.inception and re.search("FID|KID", title):
+        name = name.replace("fid", "fd").replace("kid", "kd")
+        title = re.sub(r"(F|K)ID(∞?)", rf"\1D\2 ({detector.label})", title)
+    if content == "colors":
         return {"name": name, "title": title}
-    return {
-        "name": name.replace("fid", "fd").replace("kid", "kd"),
-        "title": re.sub(r"(F|K)ID(∞?)", rf"\1D\2 ({detector.label})", title),
-    }
+    return {"name": f"{name}_{content}", "title": f"{title}, {content}"}
 
 
-def normals_metric(real: Features, fake: Features, detector: Detector, note: str) -> Metric:
-    """The Fréchet distance of images of normals, which sees the geometry alone."""
-    start = time.perf_counter()
-    return Metric(
-        **named(detector, *NORMALS_SCORE),
-        value=frechet_distance_of_features(real.values, fake.values),
-        n=len(fake.values),
-        reason=note,
-        seconds=time.perf_counter() - start,
-    )
+def image_metrics(
+    real: Features, fake: Features, detector: Detector, note: str, content: Content = "colors"
+) -> list[Metric]:
+    """FID, KID, precision/recall, density/coverage; of colors also FID∞ and FID by view.
 
-
-def image_metrics(real: Features, fake: Features, detector: Detector, note: str) -> list[Metric]:
-    """FID, FID∞, KID, precision/recall, density/coverage, FID by view. note: images and detector, for the report."""
+    note: images and detector, for the report.
+    """
     a, b = real.values, fake.values
     same_size(detector.label, a, b)
 
@@ -104,7 +101,7 @@ def image_metrics(real: Features, fake: Features, detector: Detector, note: str)
         start = time.perf_counter()
         value = function()
         return Metric(
-            **named(detector, name, title),
+            **score_name(detector, name, title, content),
             value=value,
             n=len(b),
             reason=note,
@@ -112,10 +109,9 @@ def image_metrics(real: Features, fake: Features, detector: Detector, note: str)
             **more,
         )
 
-    metrics = [
-        score("fid", "FID", lambda: frechet_distance_of_features(a, b)),
-        score("fid_infinity", "FID∞", lambda: frechet_infinity(a, b)),
-    ]
+    metrics = [score("fid", "FID", lambda: frechet_distance_of_features(a, b))]
+    if content == "colors":
+        metrics.append(score("fid_infinity", "FID∞", lambda: frechet_infinity(a, b)))
     start = time.perf_counter()
     mean, std = kernel_distance(a, b)
     spread = IntervalRecord(
@@ -128,23 +124,29 @@ def image_metrics(real: Features, fake: Features, detector: Detector, note: str)
             update={"seconds": time.perf_counter() - start}
         )
     )
-    metrics += _manifold_metrics(a, b, score)
-    view = _view_metric(real, fake, note)
-    metrics.append(view.model_copy(update=named(detector, view.name, view.title)))
+    metrics += _manifold_metrics(a, b, score, detector, content)
+    if content == "colors":
+        view = _view_metric(real, fake, note)
+        metrics.append(view.model_copy(update=score_name(detector, view.name, view.title)))
     return metrics
 
 
-def _manifold_metrics(a: Tensor, b: Tensor, score: Callable[..., Metric]) -> list[Metric]:
+def _manifold_metrics(
+    a: Tensor, b: Tensor, score: Callable[..., Metric], detector: Detector, content: Content
+) -> list[Metric]:
+    titles = ("Precision", "Recall", "Density", "Coverage")
     if min(len(a), len(b)) <= 5:
-        reason = "needs more than five images on each side"
-        return [skipped(name, title, reason) for name, title in MANIFOLD_SCORES]
+        names = [score_name(detector, title.lower(), title, content) for title in titles]
+        return [skipped(name["name"], name["title"], "needs more than five images on each side") for name in names]
+    start = time.perf_counter()
     scores = manifold_scores(a[:MANIFOLD_LIMIT], b[:MANIFOLD_LIMIT])
-    return [
-        score("precision", "Precision", lambda: scores.precision, direction="higher"),
-        score("recall", "Recall", lambda: scores.recall, direction="higher"),
-        score("density", "Density", lambda: scores.density, direction="higher"),
-        score("coverage", "Coverage", lambda: scores.coverage, direction="higher"),
+    seconds = time.perf_counter() - start
+    values = (scores.precision, scores.recall, scores.density, scores.coverage)
+    metrics = [
+        score(title.lower(), title, lambda value=value: value, direction="higher")
+        for title, value in zip(titles, values, strict=True)
     ]
+    return [metrics[0].model_copy(update={"seconds": seconds}), *metrics[1:]]
 
 
 def _view_metric(real: Features, fake: Features, note: str) -> Metric:

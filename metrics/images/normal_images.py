@@ -27,7 +27,7 @@ def normal_images(source: ShapeSource, images: LazyImages, settings: ImageSettin
         def draw_one_shape(row: int, seen: Cameras) -> Tensor:
             mesh = shapes[row].mesh
             if mesh is None:
-                return torch.zeros(len(seen), 3, settings.side, settings.side, dtype=torch.uint8)
+                return torch.zeros(len(seen), 4, settings.side, settings.side, dtype=torch.uint8)
             return draw_normals(mesh, seen, settings.side, settings.supersample)
 
         return draw_by_shape(images.shapes, images.cameras, part, draw_one_shape)
@@ -38,10 +38,10 @@ def normal_images(source: ShapeSource, images: LazyImages, settings: ImageSettin
 
 @torch.no_grad()
 def draw_normals(mesh: Mesh, cameras: Cameras, side: int, supersample: int = 2) -> Tensor:
-    """The normals of one mesh as colors on black [N, 3, side, side] uint8."""
+    """The normals of one mesh as colors on black, with the coverage [N, 4, side, side] uint8."""
     raster = rasterize_mesh(mesh, cameras, side, supersample=supersample)
     samples = raster.rast.shape[1] * raster.rast.shape[2]
     eyes = cameras.position().to(mesh.vertices)[raster.pixels // samples]
     shown = facing(face_normals(mesh)[visible_faces(raster)], visible_points(raster, gradient=False), eyes)
-    rgb, _ = composite(raster, (shown + 1) / 2)
-    return (rgb * 255).round().clamp(0, 255).to(torch.uint8).cpu()
+    rgba = torch.cat(composite(raster, (shown + 1) / 2), 1)
+    return (rgba * 255).round().clamp(0, 255).to(torch.uint8).cpu()

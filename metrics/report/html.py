@@ -4,12 +4,23 @@ import base64
 from html import escape
 from pathlib import Path
 
-from metrics.report.markdown import arrow, comparison_rows, measured, number, shown_columns
+from metrics.report.markdown import arrow, comparison_rows, measured, number, shown_columns, train_test_reference
 from metrics.report.report_schema import GalleryItem, Histogram, Metric, Report
 
 STYLE = Path(__file__).parent / "report.css"
 # Metrics in large type at the top of the page, if they were measured.
-HEADLINE = ("fid", "fd", "mmd_cd", "cov_cd", "one_nna_cd", "cov_lfd", "mesh_watertight", "mesh_empty", "auth_pct")
+HEADLINE = (
+    "fid",
+    "fd",
+    "mmd_cd",
+    "cov_cd",
+    "one_nna_cd",
+    "cov_lfd",
+    "mesh_watertight",
+    "mesh_empty",
+    "auth_pct",
+    "recall",
+)
 
 
 def report_html(report: Report, folder: Path) -> str:
@@ -77,7 +88,9 @@ def _interval(metric: Metric) -> str:
 
 
 def _scores(report: Report) -> str:
-    return _table("Scores", "score", measured(report))
+    reference = train_test_reference(report)
+    note = f"\n<p class=soft>Train vs test: {escape(reference.note)}.</p>" if reference.note else ""
+    return _table("Scores", "score", measured(report), reference.values) + note
 
 
 def _attributes(report: Report) -> str:
@@ -85,17 +98,21 @@ def _attributes(report: Report) -> str:
     return _table("Attributes", "attribute", rows) if rows else ""
 
 
-def _table(title: str, what: str, metrics: list[Metric]) -> str:
+def _table(title: str, what: str, metrics: list[Metric], references: dict[str, float] | None = None) -> str:
+    """A table of metrics. references: the train-vs-test reference of each, by name; None leaves its column out."""
     rows = []
     for metric in metrics:
         method = f' title="{escape(metric.interval.method, quote=True)}"' if metric.interval else ""
+        known = (references or {}).get(metric.name)
+        beside = "" if references is None else f"<td>{number(known) if known is not None else ''}</td>"
         rows.append(
-            f"<tr><td>{escape(metric.title)} {arrow(metric)}</td><td>{number(metric.value)}</td>"
+            f"<tr><td>{escape(metric.title)} {arrow(metric)}</td><td>{number(metric.value)}</td>{beside}"
             f"<td>{escape(metric.unit)}</td><td{method}>{_interval(metric)}</td><td>{metric.n}</td>"
             f"<td>{metric.seconds:.1f}</td><td class=text>{escape(metric.reason)}</td></tr>"
         )
+    beside = "" if references is None else "<th>train vs test</th>"
     return (
-        f"<h2>{title}</h2>\n<div class=scroll><table>\n<tr><th>{what}</th><th>value</th><th>unit</th>"
+        f"<h2>{title}</h2>\n<div class=scroll><table>\n<tr><th>{what}</th><th>value</th>{beside}<th>unit</th>"
         f"<th>95 % interval</th><th>n</th><th>seconds</th><th class=text>how</th></tr>\n{''.join(rows)}\n</table></div>"
     )
 

@@ -1,6 +1,6 @@
 """The report as Markdown, and how values are written in every form of the report."""
 
-from metrics.report.report_schema import Metric, Report
+from metrics.report.report_schema import TRAIN_TEST_REFERENCE, Baseline, Metric, Report
 
 
 def number(value: float | None) -> str:
@@ -33,12 +33,31 @@ def report_markdown(report: Report) -> str:
         f"- code: {run.commit or 'unknown'}; {run.seconds:.0f} s",
         *[f"- note: {note}" for note in run.notes],
         "",
-        "| score | better | value | unit | 95 % interval | n | seconds |",
-        "|---|---|---|---|---|---|---|",
-        *[f"{_score_cells(metric)} {metric.seconds:.1f} |" for metric in measured(report)],
+        *_score_lines(report),
     ]
     lines += _baseline_lines(report) + _attribute_lines(report) + _skipped_lines(report) + _failure_lines(report)
     return "\n".join(lines) + "\n"
+
+
+def train_test_reference(report: Report) -> Baseline:
+    """The row of the train-vs-test reference, without values where there is none."""
+    nothing = Baseline(name=TRAIN_TEST_REFERENCE, values={}, comparable=True)
+    return next((row for row in report.baselines if row.name == TRAIN_TEST_REFERENCE), nothing)
+
+
+def _score_lines(report: Report) -> list[str]:
+    """The table of scores, each beside its train-vs-test reference."""
+    reference = train_test_reference(report)
+    lines = [
+        "| score | better | value | train vs test | unit | 95 % interval | n | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for metric in measured(report):
+        known = reference.values.get(metric.name)
+        lines.append(f"{_score_cells(metric, number(known) if known is not None else '')} {metric.seconds:.1f} |")
+    if reference.note:
+        lines += ["", f"Train vs test: {reference.note}."]
+    return lines
 
 
 def measured(report: Report, group: str = "") -> list[Metric]:
@@ -46,10 +65,11 @@ def measured(report: Report, group: str = "") -> list[Metric]:
     return [metric for metric in report.metrics if metric.status == "ok" and metric.group == group]
 
 
-def _score_cells(metric: Metric) -> str:
+def _score_cells(metric: Metric, *more: str) -> str:
+    """more: cells after the value."""
     interval = metric.interval
     spread = f"{number(interval.low)} … {number(interval.high)}" if interval else ""
-    value = f"{number(metric.value)} | {metric.unit} | {spread} | {metric.n} |"
+    value = " | ".join([number(metric.value), *more, metric.unit, spread, str(metric.n)]) + " |"
     return f"| {metric.title} | {arrow(metric)} | {value}"
 
 
@@ -62,8 +82,11 @@ def _attribute_lines(report: Report) -> list[str]:
 
 
 def shown_columns(report: Report) -> list[Metric]:
-    """The columns of the comparison: the metrics for which any baseline has a value."""
-    named = {name for row in report.baselines for name in row.values}
+    """The columns of the comparison: the metrics for which any baseline but the train-vs-test reference has a value.
+
+    The table of scores already shows that reference beside each score.
+    """
+    named = {name for row in report.baselines if row.name != TRAIN_TEST_REFERENCE for name in row.values}
     return [metric for metric in report.metrics if metric.name in named]
 
 

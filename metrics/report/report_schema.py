@@ -10,6 +10,10 @@ from configs.strict import StrictModel
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 
+# Names of the rows for comparison.
+TRAIN_TEST_REFERENCE = "training shapes (train-vs-test reference)"
+BEST_TRAINING_SHAPE = "best single training shape, repeated"
+
 Direction = Literal["lower", "higher", "target"]
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from metrics.cache import ChunkStore, content_key
 from metrics.protocols import Distance, Protocol
-from metrics.report.report_schema import Baseline, Metric
+from metrics.report.report_schema import BEST_TRAINING_SHAPE, TRAIN_TEST_REFERENCE, Metric
 from metrics.session import Inputs, Session
 from metrics.shapes import distances
 from metrics.shapes.distances import BLOCK, ShapeSet
 from metrics.shapes.memorization import memorization
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
-from metrics.shapes.results import BEST_TRAINING_SHAPE, TRAIN_TEST_REFERENCE, Results
+from metrics.shapes.results import Results
 from metrics.shapes.set_scores import SCALES, Matrices, point_values, set_metrics, set_values
 from metrics.shapes.shape_table import CHUNK, ShapeTable, shape_table
 from metrics.shapes.single_scores import shape_metrics
@@ -177,24 +177,12 @@ def _add_training_rows(kind: Distance, sets: dict[str, ShapeSet], results: Resul
         inside = _within_training(kind, training.subset(part), session)
     reference = Matrices(every.select(generated=part), results.matrices[kind].references, inside)
     short = "" if count == len(sets["generated"]) else f"only {count} training shapes"
-    _merge(results, TRAIN_TEST_REFERENCE, set_values(kind, reference), short)
+    results.add_values(TRAIN_TEST_REFERENCE, set_values(kind, reference), short)
     best = int(every.values.double().mean(0).argmin())
     alone = DistanceMatrix(every.values[:, best : best + 1])
     assert results.training is not None
     usable_ids = [i for i, ok in zip(results.training.ids, results.training.usable.tolist(), strict=True) if ok]
-    _merge(results, BEST_TRAINING_SHAPE, point_values(kind, alone), f"for {kind}: {usable_ids[best]}")
-
-
-def _merge(results: Results, name: str, values: dict[str, float], note: str) -> None:
-    """Add values to the baseline of that name, which is created if there is none."""
-    for position, row in enumerate(results.baselines):
-        if row.name == name:
-            notes = [n for n in (row.note, note) if n]
-            results.baselines[position] = row.model_copy(
-                update={"values": {**row.values, **values}, "note": "; ".join(dict.fromkeys(notes))}
-            )
-            return
-    results.baselines.append(Baseline(name=name, values=values, comparable=True, note=note))
+    results.add_values(BEST_TRAINING_SHAPE, point_values(kind, alone), f"for {kind}: {usable_ids[best]}")
 
 
 def _memorization_metrics(

@@ -8,10 +8,6 @@ from metrics.shapes.memorization import Memorization
 from metrics.shapes.set_scores import Matrices
 from metrics.shapes.shape_table import ShapeTable
 
-# Names of the rows for comparison.
-TRAIN_TEST_REFERENCE = "training shapes (train-vs-test reference)"
-BEST_TRAINING_SHAPE = "best single training shape, repeated"
-
 
 @dataclass
 class Results:
@@ -25,3 +21,14 @@ class Results:
     baselines: list[Baseline] = field(default_factory=list)
     memorization: Memorization | None = None
     notes: list[str] = field(default_factory=list)
+
+    def add_values(self, name: str, values: dict[str, float], note: str = "") -> None:
+        """Add values to the comparable baseline of that name, which is created if there is none."""
+        for position, row in enumerate(self.baselines):
+            if row.name == name:
+                notes = [n for n in (row.note, note) if n]
+                self.baselines[position] = row.model_copy(
+                    update={"values": {**row.values, **values}, "note": "; ".join(dict.fromkeys(notes))}
+                )
+                return
+        self.baselines.append(Baseline(name=name, values=values, comparable=True, note=note))

@@ -117,11 +117,12 @@ class FolderSource:
         return LazyImages(shapes, cameras, draw, key)
 
     def _render(self, row: int, cameras: Cameras, settings: ImageSettings) -> Tensor:
-        """Images of one file [N, 3, side, side] uint8."""
+        """Images of one file [N, 4, side, side] uint8."""
         mesh = self._placed_mesh(row, None if settings.as_is else settings.scale)
         if mesh is None:
-            shape = (len(cameras), 3, settings.side, settings.side)
-            return torch.full(shape, round(255 * settings.background)).to(torch.uint8)
+            empty = torch.zeros(len(cameras), 4, settings.side, settings.side, dtype=torch.uint8)
+            empty[:, :3] = round(255 * settings.background)
+            return empty
         unlit = all(part.material.unlit for part in mesh.parts)
         shading: Shading = "albedo" if unlit else settings.shading
         views = render_views(

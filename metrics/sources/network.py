@@ -93,7 +93,8 @@ class NetworkSource:
                 w_geo, w_tex = styles(self.generator, seeds, settings.truncation, self.generator.device)
                 seen = cameras[slice(rows.start, rows.stop)].to(self.generator.device)
                 rendered = self.generator.render(w_geo, w_tex, seen, settings.background, resolution=settings.side)
-                images.append(to_uint8_truncating(rendered.rgb).cpu())
+                coverage = (rendered.mask * 255).round().clamp(0, 255).to(torch.uint8)
+                images.append(torch.cat([to_uint8_truncating(rendered.rgb), coverage], 1).cpu())
             return torch.cat(images)
 
         key = {"network": self.sha256, "psi": settings.truncation, "first": self.first_seed, "settings": settings.key}

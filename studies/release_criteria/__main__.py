@@ -22,9 +22,10 @@ from torch import Tensor
 from dataset_tool.dataset import ViewDataset, open_dataset
 from metrics.cache import ChunkStore, content_key
 from metrics.protocols import Protocol
+from metrics.report.report_schema import BEST_TRAINING_SHAPE, TRAIN_TEST_REFERENCE
 from metrics.session import Inputs, Session
 from metrics.shapes.evaluate_shapes import evaluate_shapes
-from metrics.shapes.results import BEST_TRAINING_SHAPE, TRAIN_TEST_REFERENCE, Results
+from metrics.shapes.results import Results
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.lazy_images import to_uint8_truncating
 from metrics.sources.network import GENERATOR_BATCH, NetworkSource

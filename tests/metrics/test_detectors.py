@@ -21,7 +21,7 @@ from metrics.images.frechet import (
     frechet_distance_of_features,
     frechet_infinity,
 )
-from metrics.images.image_scores import Features, image_metrics, named
+from metrics.images.image_scores import Features, image_metrics, score_name
 from metrics.images.kid_cmmd import clip_mmd, kernel_distance, polynomial_mmd
 from metrics.images.precision_recall import manifold_scores
 from metrics.images.text_scores import attribute_accuracy, caption_cosines, retrieved
@@ -221,13 +221,13 @@ def test_fid_is_the_name_of_one_network_alone(tmp_path, monkeypatch: pytest.Monk
         monkeypatch.setattr("metrics.images.detectors.INCEPTION_SHA256", file_hash(path))
         inception = load_detector(path, file_hash(path), resize="clean")
     scores = ("fid_infinity", "FID∞"), ("kid", "KID"), ("recall", "Recall")
-    assert [named(inception, *score) for score in scores] == [{"name": n, "title": t} for n, t in scores]
-    assert [named(other, *score) for score in scores] == [
+    assert [score_name(inception, *score) for score in scores] == [{"name": n, "title": t} for n, t in scores]
+    assert [score_name(other, *score) for score in scores] == [
         {"name": "fd_infinity", "title": "FD∞ (tiny.pt, get3d-2022)"},
         {"name": "kd", "title": "KD (tiny.pt, get3d-2022)"},
         {"name": "recall", "title": "Recall"},
     ]
-    assert named(lite0_detector(), "fid", "FID") == {"name": "fd", "title": "FD (Lite0)"}
+    assert score_name(lite0_detector(), "fid", "FID", "masks") == {"name": "fd_masks", "title": "FD (Lite0), masks"}
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")

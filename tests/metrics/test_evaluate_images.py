@@ -20,11 +20,12 @@ from metrics.images.detectors import load_detector
 from metrics.images.image_models import load_image_models
 from metrics.images.normal_images import draw_normals, normal_images
 from metrics.protocols import ImageProtocol, Protocol
-from metrics.report.report_schema import Metric, Report, load_report
+from metrics.report.report_schema import TRAIN_TEST_REFERENCE, Metric, Report, load_report
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.description import Description
 from metrics.sources.folder import FolderSource
 from metrics.sources.image_settings import make_image_settings
+from metrics.sources.lazy_images import ImageMemory, LazyImages
 from metrics.sources.network import NetworkSource
 from networks.generator import Generator
 from rendering.camera import Cameras
@@ -82,11 +83,13 @@ def test_normals_are_world_axes_turned_towards_the_camera() -> None:
     azimuth = torch.tensor([0.0, torch.pi / 2, torch.pi])
     cameras = Cameras.orbit(azimuth, torch.zeros(3), 1.2, 0.86)
     found = draw_normals(cube(0.4), cameras, 32)
+    assert found[:, 3, 16, 16].eq(255).all() and found[:, 3, 0, 0].eq(0).all()
+    found = found[:, :3]
     assert found[:, :, 16, 16].tolist() == [[128, 128, 255], [255, 128, 128], [128, 128, 0]]
     assert found[:, :, 0, 0].eq(0).all()
     mesh = cube(0.4)
     inside_out = Mesh.single(mesh.vertices, mesh.faces.flip(1))
-    assert torch.equal(draw_normals(inside_out, cameras, 32), found)
+    assert torch.equal(draw_normals(inside_out, cameras, 32)[:, :3], found)
 
 
 def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
@@ -95,9 +98,11 @@ def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
         Protocol(name="p", version=1, description="", images=ImageProtocol(count=4)), dataset, None
     )
     source = FolderSource(files / "boxes", limit=1)
-    drawn = source.images(4, settings).draw(range(4))
-    stored = torch.stack([torch.from_numpy(dataset.load_premultiplied("box0", v, 16))[..., :3] for v in range(4)])
-    assert torch.equal(drawn, stored.permute(0, 3, 1, 2)) and drawn.max() > 200
+    images = source.images(4, settings)
+    drawn = images.draw(range(4))
+    stored = torch.stack([torch.from_numpy(dataset.load_premultiplied("box0", v, 16)) for v in range(4)])
+    assert torch.equal(images.draw_rgba(range(4)), stored.permute(0, 3, 1, 2)) and drawn.max() > 200
+    assert torch.equal(images.masks().draw(range(4)), stored[..., 3:].permute(0, 3, 1, 2).expand(-1, 3, -1, -1))
     # Another unit and place, and a protocol that normalizes: the same images.
     moved = files / "moved"
     moved.mkdir()
@@ -121,6 +126,8 @@ def test_images_of_a_gray_background(files: Path) -> None:
     ):
         drawn = shown.draw(range(len(shown)))
         assert tuple(drawn.shape) == (6, 3, 8, 8) and (drawn.min(), drawn.max()) == (128, 255)
+        mask = shown.masks().draw(range(6))
+        assert (mask.min(), mask.max()) == (0, 255) and drawn[mask == 0].eq(128).all()
     with pytest.raises(UserError, match="resolution 7 does not divide the stored 16"):
         wrong = images.model_copy(update={"resolution": 7})
         make_image_settings(Protocol(name="p", version=1, description="", images=wrong), dataset, None)
@@ -163,6 +170,77 @@ def test_a_folder_of_meshes_has_image_scores(files: Path, tmp_path: Path) -> Non
     far = evaluate(files, tmp_path / "far", "--meshes", bars, *against, *detector)
     for name in ("fd", "fd_normals"):
         assert value(far, name) > 4 * value(near, name) > 0, name
+
+
+def test_the_coverage_of_a_network_is_where_its_image_differs_from_the_background(files: Path) -> None:
+    source = NetworkSource(files / "net.safetensors", Generator(config()), 2, 1.0)
+    dataset, drawn = open_dataset(files / "data"), []
+    for background in (0, 1):
+        images = ImageProtocol(count=4, resolution=16, background=background)
+        settings = make_image_settings(Protocol(name="p", version=1, description="", images=images), dataset, None)
+        drawn.append(source.images(2, settings).draw_rgba(range(2)).int())
+    black, white = drawn
+    # Networks premultiply in [−1, 1]: over black and over white, a pixel differs by 1 − α.
+    assert (255 - (white - black)[:, :3] - black[:, 3:]).abs().max() <= 2
+    assert torch.equal(black[:, 3], white[:, 3]) and 0 < black[:, 3].float().mean() < 255
+
+
+def test_images_are_drawn_once_for_several_scores() -> None:
+    calls: list[range] = []
+
+    def draw(part: range) -> Tensor:
+        calls.append(part)
+        return torch.full((len(part), 4, 2, 2), part.start, dtype=torch.uint8)
+
+    cameras = Cameras.orbit(torch.zeros(6), torch.zeros(6), 1.0, 1.0)
+    memory = ImageMemory(limit=4 * 16)
+    for name in ("a", "a", "b"):
+        kept = memory.keep(LazyImages(range(6), cameras, draw, {"name": name}))
+        for part in (range(3), range(3, 6)):
+            assert kept.draw(part).eq(part.start).all() and kept.masks().draw(part).eq(part.start).all()
+    # The first chunk of "a" fits; everything else is drawn for each of its two uses.
+    assert calls.count(range(3)) == 1 + 2 and calls.count(range(3, 6)) == 6
+
+
+def test_the_color_of_shapes_is_invisible_in_their_masks_and_normals(files: Path, tmp_path: Path) -> None:
+    painted = tmp_path / "painted"
+    painted.mkdir()
+    colors = torch.tensor([[40, 180, 60]], dtype=torch.uint8).expand(4, 4, 3) / 255
+    for path in sorted((files / "boxes").glob("*.obj")):
+        shape = FolderSource(files / "boxes").shapes([int(path.stem[3:])])[0].mesh
+        assert shape is not None
+        write_glb(
+            painted / f"{path.stem}.glb",
+            Mesh.single(shape.vertices, shape.faces, uvs=torch.zeros(8, 2), textures={"base_color": colors}),
+            unlit=True,
+        )
+    detector = ("--detector", files / "tiny.pt", "--detector-hash", file_hash(files / "tiny.pt"))
+    against = ("--data", files / "data", "--reference-meshes", files / "boxes", "--normals")
+    report = evaluate(files, tmp_path / "out", "--meshes", painted, *against, *detector)
+    assert value(report, "fd") > 10 * max(value(report, "fd_masks"), value(report, "fd_normals")) > 0
+    reference = next(b for b in report.baselines if b.name == TRAIN_TEST_REFERENCE)
+    assert "only 16 training images in place of 24 generated ones" in reference.note
+    for content in ("", "_masks", "_normals"):
+        for name in ("fd", "kd", "precision", "recall", "density", "coverage"):
+            assert value(report, name + content) is not None and name + content in reference.values
+    assert reference.values["fd"] < value(report, "fd") / 10
+    for name in ("report.md", "report.html"):
+        text = (tmp_path / "out" / name).read_text(encoding="utf-8")
+        assert "train vs test" in text and "Train vs test: only 16 training images" in text, name
+        assert "FID" not in text and "FD (tiny.pt, get3d-2022), masks" in text, name
+
+
+def test_lite0_on_the_command_line(files: Path, tmp_path: Path) -> None:
+    report = evaluate(
+        files,
+        tmp_path,
+        *("--network", files / "net.safetensors", "--data", files / "data", "--device", "cpu", "--detector", "lite0"),
+    )
+    metric = report.metric("fd")
+    assert metric is not None and metric.title == "FD (Lite0)" and metric.reason.startswith("Lite0; 24 real, 24 gener")
+    reference = next(b for b in report.baselines if b.name == TRAIN_TEST_REFERENCE).values
+    for name in ("fd", "fd_masks"):
+        assert value(report, name) > 2 * reference[name] > 0
 
 
 def test_two_folders_have_image_scores_too(files: Path, tmp_path: Path) -> None:
