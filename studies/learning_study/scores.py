@@ -159,7 +159,7 @@ def no_progress(_what: str, _total: int) -> AbstractContextManager:
 
 
 def stats_of(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's stats.jsonl."""
+    """The lines of a run's stats.jsonl; none without a log."""
     return read_stats(folder / "stats.jsonl")
 
 
