@@ -6,15 +6,12 @@ from dataclasses import dataclass
 import torch
 
 from configs.schema import Config
-from networks.discriminator import Discriminator
+from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator
 from networks.generator import Generator
 from torch_utils.distributed import Ranks
 from training.augment import Adaptation
 from training.optimizer import AdamSettings, GuardedAdam
 from training.run.state_file import Stateful
-
-# The discriminators: one sees colors, the other masks.
-HEADS = ("rgb", "mask")
 
 
 @dataclass
@@ -42,8 +39,7 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
         generator = Generator(config)
-        discriminators = {"rgb": Discriminator(config, 3), "mask": Discriminator(config, 1)}
-    assert tuple(discriminators) == HEADS
+        discriminators = {name: Discriminator(config, channels) for name, channels in DISCRIMINATOR_CHANNELS.items()}
     generator.to(ranks.device).train()
     for discriminator in discriminators.values():
         discriminator.to(ranks.device).train()
