@@ -103,8 +103,8 @@ def start_run(
         progress = Progress(**header["counters"])
         if header["threads"] != torch.get_num_threads():
             notes.append(
-                f"Resumed with {torch.get_num_threads()} threads instead of {header['threads']}: the results will "
-                "differ in rounding from an uninterrupted run."
+                f"Resumed with training.threads={torch.get_num_threads()} instead of {header['threads']}: the results "
+                "will differ in rounding from an uninterrupted run."
             )
     elif init is not None:
         fresh = initialize_from(train_state, init, discriminators)

@@ -10,7 +10,7 @@ from rich.console import Console
 from training.loop import due
 from training.run.health import PATIENCE, Health
 from training.run.run_folder import RunFolder
-from training.run.run_log import RunLog, duration, read_stats, truncate_stats
+from training.run.run_log import RunLog, duration, truncate_stats
 
 HEALTHY = {
     "nimg": 20000.0, "skipped_steps": 0, "geometry/empty": 0.0, "coverage/fake": 0.2, "coverage/real": 0.22,
@@ -82,20 +82,6 @@ def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path):
     assert text == '{"nimg": 10, "images_per_second": 1.0, "loss/a": null, "loss/b": null, "loss/c": 0.5}\n'
     (line,) = RunFolder(tmp_path).stats()
     assert math.isnan(line["loss/a"]) and math.isnan(line["loss/b"]) and line["loss/c"] == 0.5
-
-
-def test_logs_with_former_names_are_read_under_todays(tmp_path):
-    old = {
-        "nimg": 10, "logits/real_rgb": 0.1, "logits/real_rgb/deviation": 0.2, "loss/repair": 0.3,
-        "probe/components": 2.0, "probe/diversity": 0.1,
-    }  # fmt: skip
-    today = {
-        "nimg": 10, "logits/real_rgb": 0.1, "logits/real_rgb/std": 0.2, "loss/fallback_surface": 0.3,
-        "fixed_samples/components": 2.0, "fixed_samples/diversity": 0.1,
-    }  # fmt: skip
-    path = tmp_path / "stats.jsonl"
-    path.write_text(json.dumps(old) + "\n" + json.dumps(today) + "\n")
-    assert read_stats(path) == [today, today]
 
 
 def test_lines_past_the_state_and_torn_ones_go(tmp_path):

@@ -13,7 +13,7 @@ import torch
 from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import learned, length, lines, state_tensors
-from torch_utils.checkpoint import load_tensors, save_tensors
+from torch_utils.checkpoint import load_tensors
 from torch_utils.process import stop_requests
 from training.gan_step import training_step
 
@@ -122,24 +122,6 @@ def test_run_json_keeps_the_history(data, config, tmp_path):
     assert run("train", "--data", data, "--out", out, "--resume", *length(0.056)).status == 0
     again = json.loads((out / "run.json").read_text())
     assert again["data_hash"] == first["data_hash"] and [part["nimg"] for part in again["resumed"]] == [48]
-
-
-def test_an_old_state_resumes(finished, data, tmp_path):
-    """Without a setting that came later, and with the former name of a counter."""
-    out = tmp_path / "out"
-    out.mkdir()
-    tensors, header = load_tensors(finished / "state-000000064.safetensors")
-    del header["config"]["training"]["generator_delay_kimg"]
-    header["counters"]["number"] = header["counters"].pop("iteration")
-    save_tensors(out / "state-000000064.safetensors", tensors, header)
-    (out / "latest.json").write_text('{"state": "state-000000064.safetensors", "nimg": 64}')
-    (out / "config.yaml").write_text(
-        (finished / "config.yaml").read_text().replace("  generator_delay_kimg: 0.0\n", "")
-    )
-    outcome = run("train", "--out", out, "--resume", "--data", data)
-    assert outcome.status == 0, outcome.stderr
-    expected = state_tensors(finished)
-    assert all(torch.equal(value, expected[name]) for name, value in state_tensors(out).items())
 
 
 def test_resume_refuses_what_would_not_be_the_same_run(finished, data, config, tmp_path):

@@ -19,14 +19,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from torch_utils.files import write_text
+from training.run.renamed import STATISTICS, with_current_names
 
 _RATE_STEPS = 64  # minibatches over which the progress bar averages the rate
-# Statistics that had another name once → their name today. Old logs remain readable.
-_RENAMED = {
-    "probe/components": "fixed_samples/components",
-    "probe/diversity": "fixed_samples/diversity",
-    "loss/repair": "loss/fallback_surface",
-}
 # The losses that a line in the terminal shows.
 GAN_LOSSES = ("loss/generator", "loss/discriminator_rgb", "loss/discriminator_mask")
 
@@ -43,7 +38,7 @@ def duration(seconds: float) -> str:
 
 
 def read_stats(path: Path) -> list[dict[str, Any]]:
-    """The lines of a stats.jsonl, under today's names; none if there is no file. An incomplete last line is left out.
+    """The complete lines of a stats.jsonl under the current names of statistics; none if there is no file.
 
     null, which stands for a number that is not finite, is read as NaN.
     """
@@ -53,14 +48,9 @@ def read_stats(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             break
-        lines.append({_current_name(name): math.nan if value is None else value for name, value in line.items()})
+        line = with_current_names(line, STATISTICS)
+        lines.append({name: math.nan if value is None else value for name, value in line.items()})
     return lines
-
-
-def _current_name(name: str) -> str:
-    if name.startswith("logits/") and name.endswith("/deviation"):
-        return name.removesuffix("/deviation") + "/std"
-    return _RENAMED.get(name, name)
 
 
 def truncate_stats(path: Path, nimg: int) -> None:
@@ -169,9 +159,9 @@ class RunLog:
                 if isinstance(value, int | float) and name != "nimg":
                     self._board.add_scalar(name, value, line["nimg"])
         if not self._progress:
-            parts = [_rate(line["nimg"], self._total, line["images_per_second"])]
-            parts += [f"{key.split('/')[1]} {line[key]:.3f}" for key in self._losses if key in line]
-            self.say("  ".join(parts))
+            texts = [_rate(line["nimg"], self._total, line["images_per_second"])]
+            texts += [f"{key.split('/')[1]} {line[key]:.3f}" for key in self._losses if key in line]
+            self.say("  ".join(texts))
 
     def image_grid(self, name: str, image: np.ndarray, nimg: int) -> None:
         """Send an image grid [H, W, 3] uint8 to TensorBoard."""

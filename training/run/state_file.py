@@ -18,11 +18,10 @@ from configs.schema import Config
 from torch_utils.checkpoint import load_tensors, save_tensors
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
+from training.run.renamed import COUNTERS, with_current_names
 
 LATEST = "latest.json"
 KEPT = 2
-# Counters that had another name once → their name today. Old states keep loading.
-_RENAMED_COUNTERS = {"number": "iteration"}
 
 
 class Stateful(Protocol):
@@ -74,8 +73,7 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> d
         raise UserError(f"{path}: was written with {difference}; start a new run from its weights with --init")
     for part, member in parts.items():
         copy_state(member, f"{part}/", tensors, path)
-    counters = {_RENAMED_COUNTERS.get(name, name): value for name, value in header["counters"].items()}
-    return {**header, "counters": counters}
+    return {**header, "counters": with_current_names(header["counters"], COUNTERS)}
 
 
 def latest_state(folder: Path) -> Path:
