@@ -15,7 +15,7 @@ from configs.renamed import RENAMED, with_current_names
 from configs.schema import Config
 
 PRESETS = Path(__file__).parent / "presets"
-# Presets that others build on; they are no category of their own.
+# Presets that others extend; they are not categories themselves.
 BASES = ("base", "base-get3d")
 _log = logging.getLogger(__name__)
 
@@ -34,7 +34,8 @@ def load_config(name_or_path: str, overrides: Sequence[str] = ()) -> Config:
     if name_or_path.endswith((".yaml", ".yml")):
         values, old = with_current_names(_read_yaml(Path(name_or_path)))
         if old:
-            _log.info("%s: read with today's names (%s is now %s, …)", name_or_path, old[0], RENAMED[old[0]])
+            changes = ", ".join(f"{name} is now {RENAMED[name]}" for name in old)
+            _log.info("%s: has settings under former names: %s", name_or_path, changes)
     else:
         values = _preset(name_or_path)
     return override_config(values, overrides, name_or_path)
@@ -49,7 +50,7 @@ def override_config(values: dict[str, Any], overrides: Sequence[str], source: st
 
 
 def build_config(values: dict[str, Any], source: str) -> Config:
-    """A validated Config from nested plain values, also under old names; `source` names them in errors."""
+    """A validated Config from nested plain values, also under former names; `source` names them in errors."""
     values, _ = with_current_names(values)
     try:
         return Config.model_validate(values)
@@ -145,11 +146,11 @@ def _apply(values: dict[str, Any], override: str) -> None:
             target[section] = {}
         target = target[section]
         if not isinstance(target, dict):
-            raise UsageError(f"--set {path}: {section} is no section in the configuration file")
+            raise UsageError(f"--set {path}: {section} is not a section in the configuration file")
     target[field] = value
 
 
 def nearest(name: str, candidates: Sequence[str]) -> str:
-    """What to add to a message about an unknown name: "; did you mean …?", or nothing where none is like it."""
+    """ "; did you mean …?" for a message about an unknown name, or "" if no candidate is similar."""
     match = difflib.get_close_matches(name, candidates, 1, cutoff=0.4)
     return f"; did you mean {match[0]!r}?" if match else ""

@@ -1,9 +1,9 @@
-"""Settings that had another name once. Files that hold the old names keep loading."""
+"""Settings that had another name once. Files with the former names keep loading."""
 
 from copy import deepcopy
 from typing import Any
 
-# old path → path today
+# former path → current path
 RENAMED = {
     "geometry.lattice": "geometry.tet_grid",
     "geometry.join_parts": "geometry.connect_components",
@@ -18,7 +18,7 @@ RENAMED = {
 
 
 def with_current_names(values: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """A configuration's nested values under today's names, and the old paths that were met."""
+    """A configuration's nested values under the current names, and the former paths that it contained."""
     found: list[str] = []
     for old, new in RENAMED.items():
         section, _, field = old.partition(".")
@@ -29,7 +29,7 @@ def with_current_names(values: dict[str, Any]) -> tuple[dict[str, Any], list[str
         found.append(old)
         value = values[section].pop(field)
         target, _, field = new.partition(".")
-        # An empty section of a YAML file is None. A value under today's name wins.
+        # An empty section of a YAML file is None. A value under the current name wins.
         values[target] = values.get(target) or {}
         values[target].setdefault(field, value)
     return values, found

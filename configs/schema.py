@@ -1,4 +1,4 @@
-"""The configuration: one frozen section per stage. Every default is a decision; presets hold only differences."""
+"""The configuration of a run: one frozen section per stage. Presets hold only differences from the defaults."""
 
 from typing import Annotated, Literal
 
@@ -12,33 +12,33 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class DataConfig(StrictModel):
-    """What is read from the dataset."""
+    """Which views are read from the dataset."""
 
-    resolution: Annotated[int, Field(ge=16)] = Field(64, description="side of the views that the networks see, px")
+    resolution: Annotated[int, Field(ge=16)] = Field(64, description="side of the training images, px; a power of two")
     balance: tuple[str, ...] = Field(
-        (), description="attributes of the shapes whose rare combinations are shown as often as the frequent ones"
+        (), description="attributes that define classes of shapes; rare classes are shown as often as frequent ones"
     )
-    views_per_shape: PositiveInt = Field(1, description="views rendered of each generated shape in a step")
+    views_per_shape: PositiveInt = Field(1, description="rendered views per generated shape in a minibatch")
 
 
 class MappingConfig(StrictModel):
-    """From latents to styles: both mapping networks."""
+    """From latents to styles: the mapping networks of geometry and texture."""
 
-    z_dim: PositiveInt = Field(512, description="size of each latent z")
-    w_dim: PositiveInt = Field(512, description="size of each style vector w")
+    z_dim: PositiveInt = Field(512, description="size of a latent z")
+    w_dim: PositiveInt = Field(512, description="size of a style vector w")
     layers: PositiveInt = Field(8, description="fully connected layers of each mapping network")
     lr_multiplier: Positive = Field(
         0.01,
-        description="learning-rate multiplier of the mapping networks, also of the discriminators' camera mapping",
+        description="factor on the learning rate of the mapping networks and of the discriminators' camera mapping",
     )
-    w_average_beta: Fraction = Field(0.998, description="decay per minibatch of the running average of w")
+    w_average_beta: Fraction = Field(0.998, description="decay of the running average of w per minibatch")
 
 
 class BackboneConfig(StrictModel):
     """From styles to tri-planes."""
 
-    plane_resolution: PositiveInt = Field(256, description="side of each of the three planes, texels; a power of two")
-    plane_channels: PositiveInt = Field(32, description="channels of each plane, for geometry and for texture")
+    plane_resolution: PositiveInt = Field(256, description="side of a plane, texels; a power of two")
+    plane_channels: PositiveInt = Field(32, description="channels per plane, for geometry and texture each")
     channel_base: PositiveInt = Field(
         32768, description="channels at resolution r are min(channel_max, channel_base / r)"
     )
@@ -48,48 +48,52 @@ class BackboneConfig(StrictModel):
 class GeometryConfig(StrictModel):
     """From the geometry planes to a mesh."""
 
-    tet_grid: Literal["bcc", "kuhn"] = Field("bcc", description="kind of tet grid: body-centered cubic or Kuhn")
+    tet_grid: Literal["bcc", "kuhn"] = Field("bcc", description="tet grid: body-centered cubic or Kuhn")
     cells: Annotated[int, Field(ge=4)] = Field(
         26,
-        description="cells along the side of the box; bcc with 26, 28, 32, 36, 40 cells are the grids that GET3D names "
+        description="cells along the side of the box; bcc grids of 26, 28, 32, 36, 40 cells are what GET3D calls "
         "64, 70, 80, 90, 100",
     )
-    box: Positive = Field(1.0, description="side of the box that the grid fills, world units; its center is the origin")
+    box: Positive = Field(1.0, description="side of the grid's box around the origin, world units")
     deformation: NonNegative = Field(
-        0.2, description="largest movement of a grid vertex, cells per axis; 0 turns it off"
+        0.2, description="largest displacement of a grid vertex along each axis, cells; 0 = off"
     )
     connect_components: bool = Field(
-        False, description="one connected component a mesh: cracks are bridged, floaters far from everything removed"
+        False, description="make each mesh one connected component: bridge small gaps, remove floaters beyond reach"
     )
-    sphere_radius: Positive = Field(0.3, description="radius of the surface at the start, world units")
+    sphere_radius: Positive = Field(0.3, description="radius of the initial surface, a sphere, world units")
     sdf_scale: Positive = Field(0.1, description="SDF = (|p| − sphere_radius) + sdf_scale · network")
-    hidden: PositiveInt = Field(32, description="hidden width of the SDF and deformation heads")
-    hidden_layers: PositiveInt = Field(1, description="hidden layers of the SDF and deformation heads")
+    hidden: PositiveInt = Field(32, description="width of the hidden layers of the SDF and deformation heads")
+    hidden_layers: PositiveInt = Field(1, description="number of hidden layers of the SDF and deformation heads")
 
 
 class TextureConfig(StrictModel):
     """From the texture planes to colors."""
 
-    hidden: PositiveInt = Field(32, description="hidden width of the texture head")
-    features: PositiveInt = Field(16, description="texture features before the modulated projection to RGB")
-    plane_scale: Positive = Field(1.0, description="factor on the texture planes; smaller values start less colorful")
+    hidden: PositiveInt = Field(32, description="width of the hidden layers of the texture head")
+    features: PositiveInt = Field(16, description="features of the texture head before its modulated projection to RGB")
+    plane_scale: Positive = Field(
+        1.0, description="factor on the texture planes; a smaller value gives less colorful textures at the start"
+    )
 
 
 class RenderingConfig(StrictModel):
     """From a textured mesh to images."""
 
     supersample: Literal[1, 2, 4] = Field(
-        2, description="raster samples along each side of a pixel, fakes and reals alike"
+        2, description="raster samples along the side of a pixel; as in the dataset, so that edges look alike"
     )
-    backend: Literal["auto", "native", "nvdiffrast", "reference"] = Field("auto", description="rasterizer")
+    backend: Literal["auto", "native", "nvdiffrast", "reference"] = Field(
+        "auto", description="rasterizer; auto = native"
+    )
     color_gradient: Literal["none", "silhouette", "full"] = Field(
         "full",
-        description="how the RGB loss reaches vertex positions: not, through coverage, or also through colors",
+        description="gradient of the RGB loss to vertex positions: none, through coverage, or also through colors",
     )
 
 
 class DiscriminatorConfig(StrictModel):
-    """Both discriminators, RGB and mask."""
+    """The two discriminators, of colors (RGB) and masks."""
 
     channel_base: PositiveInt = Field(
         32768, description="channels at resolution r are min(channel_max, channel_base / r)"
@@ -97,85 +101,97 @@ class DiscriminatorConfig(StrictModel):
     channel_max: PositiveInt = Field(512, description="largest number of channels")
     mask_channel_base: PositiveInt = Field(32768, description="channel_base of the mask discriminator")
     mask_downsample: PositiveInt = Field(
-        1, description="the mask discriminator sees the mask area-averaged by this factor"
+        1, description="factor by which masks are area-averaged for the mask discriminator; a power of two"
     )
     block: Literal["residual", "strided"] = Field(
-        "residual", description="from one resolution to the next: StyleGAN2's residual block, or one 4 × 4 convolution"
+        "residual",
+        description="block that halves the resolution: StyleGAN2's residual block, or one strided 4 × 4 convolution",
     )
     from_rgb_stride: Literal[1, 2] = Field(
-        1, description="stride of the first convolution; 2 halves the cost of the widest layer"
+        1, description="stride of the first convolution; 2 skips the full resolution, which is the most expensive one"
     )
-    conditioning: bool = Field(True, description="condition on the camera's azimuth and elevation")
-    mapping_layers: PositiveInt = Field(8, description="layers of the camera's mapping network")
-    stddev_group: PositiveInt = Field(4, description="contiguous samples in a group of the minibatch-stddev layer")
+    conditioning: bool = Field(True, description="condition on the azimuth and elevation of the camera")
+    mapping_layers: PositiveInt = Field(8, description="fully connected layers of the camera mapping")
+    stddev_group: PositiveInt = Field(4, description="consecutive images in a group of the minibatch-stddev layer")
 
 
 class LossConfig(StrictModel):
     """Losses and regularizers. Every weight but R1's γ ends in `_weight`."""
 
-    gamma: NonNegative = Field(40.0, description="weight of R1 on the RGB discriminator")
-    gamma_mask: NonNegative | None = Field(None, description="weight of R1 on the mask discriminator; null = gamma")
+    gamma: NonNegative = Field(40.0, description="R1 weight γ of the RGB discriminator")
+    gamma_mask: NonNegative | None = Field(None, description="R1 weight γ of the mask discriminator; null = gamma")
     mask_weight: NonNegative = Field(
-        1.0, description="weight of the mask discriminator's loss in the generator's, relative to RGB"
+        1.0, description="weight of the mask discriminator in the generator's loss; RGB has 1"
     )
-    r1_interval: PositiveInt = Field(16, description="minibatches between two R1 steps (lazy regularization)")
+    r1_interval: PositiveInt = Field(16, description="minibatches from one R1 step to the next (lazy regularization)")
     sdf_regularizer_weight: NonNegative = Field(
-        0.01, description="weight of the sign cross-entropy over crossing edges, the SDF in cells"
+        0.01, description="weight of the sign cross-entropy at grid edges that cross the surface, SDF in cells"
     )
     floater_weight: NonNegative = Field(
-        0.0, description="weight of the depth, in cells, of a mesh's floaters; lazily, every 4 minibatches"
+        0.0, description="weight of the depth of floaters, cells; evaluated every 4 minibatches; 0 = off"
     )
     fallback_surface_weight: NonNegative = Field(
-        1.0, description="weight that draws the SDF to the values that a fallback or connected surface was given"
+        1.0,
+        description="weight of the distance of the SDF from the values of fallback surfaces and bridges, world units",
     )
 
 
 class TrainingConfig(StrictModel):
-    """Length, optimizers, averages, and how often what is written."""
+    """Length, optimizers, running average, and intervals at which files are written."""
 
-    total_kimg: Positive = Field(20000.0, description="length of the run, thousands of real images shown to D")
-    batch: PositiveInt = Field(32, description="images in a global minibatch")
+    total_kimg: Positive = Field(
+        20000.0, description="length of the run, thousands of real images shown to the discriminators"
+    )
+    batch: PositiveInt = Field(32, description="images in a minibatch, over all ranks")
     lr_generator: Positive = Field(0.002, description="Adam learning rate of the generator")
     lr_discriminator: Positive = Field(0.002, description="Adam learning rate of the discriminators")
     beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Adam β1")
     beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="Adam β2")
-    ema_halflife_kimg: Positive = Field(10.0, description="half-life of the generator's running average, kimg")
+    ema_halflife_kimg: Positive = Field(10.0, description="half-life of the generator's running average (EMA), kimg")
     ema_rampup: NonNegative = Field(
-        0.05, description="half-life at most this share of the images shown so far; 0 = no ramp"
+        0.05, description="the EMA half-life is at most this share of the images seen so far; 0 = no ramp-up"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="autocast type; SDF and raster stay fp32")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of everything random in the run")
-    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0 = one per core")
-    snapshot_kimg: Positive = Field(200.0, description="kimg between network snapshots and sheets")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="type of convolutions; auto = bf16 if the hardware multiplies it; SDF and raster stay fp32"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all random numbers of the run")
+    threads: Annotated[int, Field(ge=0)] = Field(
+        0, description="CPU threads per rank; 0 = one per core, shared by the ranks of a machine"
+    )
+    snapshot_kimg: Positive = Field(200.0, description="kimg between snapshots: network and image grid")
     state_kimg: Positive = Field(50.0, description="kimg between training states")
     log_kimg: Positive = Field(1.0, description="kimg between lines of stats.jsonl")
     progressive_kimg: NonNegative = Field(
         0.0,
-        description="kimg at 16², then as many at 32², and so on up to the full resolution; 0 = always full",
+        description="kimg at 16², the same at 32², and so on up to full resolution; 0 = always full resolution",
     )
     generator_delay_kimg: NonNegative = Field(
-        0.0, description="kimg at the start in which the discriminators learn alone, for --init from a network file"
+        0.0, description="kimg at the start in which only the discriminators learn; for --init from a network file"
     )
-    style_mixing_prob: Fraction = Field(0.9, description="probability of mixing two latents in a sample")
+    style_mixing_prob: Fraction = Field(0.9, description="probability of style mixing, for geometry and texture each")
     max_skipped_steps: PositiveInt = Field(
         20, description="steps in a row with non-finite gradients before the run stops"
     )
 
 
 class AugmentConfig(StrictModel):
-    """Augmentation of what the discriminators see, for small datasets."""
+    """Augmentation of the discriminators' inputs, for small datasets."""
 
-    mode: Literal["none", "fixed", "ada"] = Field("none", description="augmentation of what the discriminators see")
-    probability: Fraction = Field(0.0, description="strength in mode fixed; starting value in mode ada")
-    ada_target: Fraction = Field(0.6, description="target of the overfitting statistic in mode ada")
+    mode: Literal["none", "fixed", "ada"] = Field(
+        "none", description="none, fixed probability, or adaptive probability"
+    )
+    probability: Fraction = Field(
+        0.0, description="probability of each transformation in mode fixed; its initial value in mode ada"
+    )
+    ada_target: Fraction = Field(0.6, description="target of the mean sign of D(real) in mode ada")
 
 
 class Config(StrictModel):
     """A whole run. `classes` > 0 makes the generator and the discriminators conditional on a class label."""
 
-    category: str = Field("object", description="what the data show; names logs and reports")
+    category: str = Field("object", description="category of the shapes, for logs and reports")
     classes: Annotated[int, Field(ge=0)] = Field(
-        0, description="class labels of a conditional network; 0 = unconditional"
+        0, description="number of class labels of a conditional network; 0 = unconditional"
     )
     data: DataConfig = DataConfig()
     mapping: MappingConfig = MappingConfig()
