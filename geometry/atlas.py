@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 PADDING_PX = 8
-# The packer cannot be told the size of its image, only the texel density: the density is searched for.
+# The packer takes a texel density, not the size of the image, so we search for the density.
 MAX_PACKINGS = 5
-# A packing that fills this share of the image's side is good enough; the search aims between this and 1.
+# A packing that fills this share of the image's side is accepted; the search aims at a value between it and 1.
 GOOD_FILL, AIM = 0.95, 0.975
-# Charts are shrunk for the padding's sake to this share of their unpadded density at most; then the padding gives way.
+# Padding may shrink charts to this share of their unpadded density at most; beyond that, the padding is reduced.
 MIN_DENSITY = 0.25
 
 
@@ -18,10 +18,10 @@ def unwrap(vertices: Tensor, faces: Tensor, texture_size: int = 1024) -> tuple[T
     """Cut one mesh into charts and pack them into a square image.
 
     vertices [V, 3] floating, finite; faces [F, 3] integer, at least one. texture_size: side of the image, px, ≥ 16.
-    Each chart has 8 px of empty image around it to itself; where so many charts do not fit, half that, and so on.
-    Returns uvs [V', 2] float32 in [0, 1] (origin top left), vertex_map [V'] int64 (the vertex that each new one copies;
-    vertices on seams appear more than once), faces [F, 3] int32 in the old order and winding, all on the input's
-    device. Faces (nearly) without area may get one point. The same input gives the same atlas.
+    Each chart has its own margin of 8 empty pixels; if the charts do not fit, the margin is halved, and so on.
+    Returns uvs [V', 2] float32 in [0, 1] (origin top left), vertex_map [V'] int64 (the original of each new vertex;
+    vertices on seams appear more than once), faces [F, 3] int32 in their order and winding, all on the input's
+    device. Faces of (nearly) no area may map to a single point. The same input gives the same atlas.
     Raises ValueError "unwrap(): expected …, got …".
     """
     _check(vertices, faces, texture_size)
@@ -61,21 +61,21 @@ def _chart(points: NDArray[np.float32], triangles: NDArray[np.uint32], size: int
     """Cut and flatten: (vertex map, faces, coordinates in texels of an atlas of about `size` px)."""
     import xatlas
 
-    # The charter drops faces below an absolute area of about 1e-7: typical edges get length 1.
+    # xatlas drops faces below an absolute area of about 1e-7, so typical edges are scaled to length 1.
     corners = points[triangles]
     edge = float(np.linalg.norm(corners[:, 1] - corners[:, 0], axis=1).mean())
     atlas = xatlas.Atlas()
     atlas.add_mesh(points / (edge or 1.0), triangles)
     options = xatlas.PackOptions()
     options.resolution = size
-    options.padding = 2  # charts that touch could be taken for one in the next packing
+    options.padding = 2  # charts that touch could be merged in the next packing
     atlas.generate(pack_options=options)
     vertex_map, faces, uvs = atlas[0]
     return vertex_map, faces, uvs * np.array([atlas.width, atlas.height], np.float32)
 
 
 def _pack_into(charts: NDArray[np.float32], triangles: NDArray[np.uint32], size: int, padding: int) -> Packed | None:
-    """The densest of a few packings that fits `size`; None where none does."""
+    """The densest of a few packings that fits `size`; None if none does."""
     inner = size - 2 * padding  # the packer pads around charts, but not at the image's border
     best: Packed | None = None
     tried: list[tuple[float, int]] = []
@@ -96,7 +96,7 @@ def _pack_into(charts: NDArray[np.float32], triangles: NDArray[np.uint32], size:
 
 
 def _next_density(tried: list[tuple[float, int]], aim: float) -> float:
-    """The density at which the side should be `aim`: it is about linear in the density, the padding its intercept."""
+    """The density at which the side should be `aim`: the side is about linear in it, offset by the padding."""
     (density, side) = tried[-1]
     if len(tried) == 1:
         return density * (aim / side) ** 1.3

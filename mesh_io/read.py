@@ -1,4 +1,4 @@
-"""`read_mesh`: any supported mesh file as a `SourceMesh`."""
+"""`read_mesh`: read any supported mesh file as a `SourceMesh`."""
 
 import importlib
 import struct
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mesh_io.readers.cleanup import finish_parts
+from mesh_io.readers.cleanup import clean_parts
 from mesh_io.readers.source_files import SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.source_mesh import SourceMesh, SourcePart
@@ -19,7 +19,7 @@ PartsReader = Callable[[SourceFiles, TextureCache], list[SourcePart]]
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: the function that reads it, its name in messages, and its up axis where it has one."""
+    """A file format: the function that reads it, its name in messages, and its up axis if it defines one."""
 
     module: str
     function: str
@@ -52,7 +52,7 @@ MAGICS = {
     b"\xff\xd8\xff": ("", "a JPEG image"),
     b"\x1f\x8b": ("", "a gzip archive"),
 }
-# What malformed input may raise inside a format's reader; anything else is a fault of ours and keeps its traceback.
+# Errors that malformed input may raise inside a reader. Any other error is a bug and keeps its traceback.
 MALFORMED = (
     KeyError,
     IndexError,
@@ -70,41 +70,41 @@ MALFORMED = (
 def read_mesh(
     path: Path | str, *, root: Path | str | None = None, allow_outside: bool = False, textures: bool = True
 ) -> SourceMesh:
-    """Read a mesh file: GLB, glTF, OBJ with MTL, PLY, STL, OFF, and USD or USDZ where usd-core is installed.
+    """Read a mesh file: GLB, glTF, OBJ with MTL, PLY, STL, OFF, and, with usd-core installed, USD or USDZ.
 
-    path: the file; its suffix chooses the format. root: the tree that the file may read from (textures, buffers)
-    besides its own folder; `allow_outside` lifts that. textures=False leaves images undecoded (geometry only).
+    path: the file; its suffix chooses the format. root: a tree that the file may read textures and buffers from,
+    besides its own folder; `allow_outside` lifts this limit. textures=False does not decode images.
 
     The result has scene transforms applied, polygons triangulated, coincident copies of faces removed, all colors as
-    sRGB values and UVs with the origin top left: see `SourceMesh`. A texture that is missing or damaged is a line in
-    `warnings`, and the material keeps its factor. Raises UserError, one line with the file and the cause, where the
-    file is no mesh, is damaged, has no faces, NaN or out-of-range indices, or names files outside its tree.
+    sRGB values and UVs with the origin top left: see `SourceMesh`. A missing or damaged texture gives a line in
+    `warnings`, and the material keeps its factor. Raises UserError, one line with the file and the cause, if the file
+    is not a mesh, is damaged, has no faces, has NaN or indices out of range, or refers to files outside its tree.
     """
     path = Path(path)
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
+    file_format = FORMATS.get(path.suffix.lower())
+    if file_format is None:
         known = " ".join(FORMATS)
         raise UserError(f"{path}: not a mesh format that is read; expected one of {known}")
     files = SourceFiles(path, None if root is None else Path(root), allow_outside)
-    _check_magic(files, kind)
-    read: PartsReader = getattr(importlib.import_module(kind.module), kind.function)
+    _check_magic(files, file_format)
+    read: PartsReader = getattr(importlib.import_module(file_format.module), file_format.function)
     try:
         with np.errstate(all="ignore"):
-            parts = finish_parts(files, read(files, TextureCache(files, textures)))
+            parts = clean_parts(files, read(files, TextureCache(files, textures)))
     except UserError:
         raise
     except MALFORMED as error:
         detail = str(error).splitlines()[0][:100] if str(error) else ""
-        raise files.error(f"damaged or malformed {kind.name} ({type(error).__name__}: {detail})") from error
-    up = kind.up
-    if kind is USD:
+        raise files.error(f"damaged or malformed {file_format.name} ({type(error).__name__}: {detail})") from error
+    up = file_format.up
+    if file_format is USD:
         from mesh_io.readers.usd import up_axis
 
         up = up_axis(path)
     return SourceMesh(path, parts, tuple(files.warnings), up)
 
 
-def _check_magic(files: SourceFiles, kind: Format) -> None:
+def _check_magic(files: SourceFiles, file_format: Format) -> None:
     """UserError for a file that is missing, empty, an error page, or another format than its suffix says."""
     try:
         with files.path.open("rb") as stream:
@@ -114,5 +114,5 @@ def _check_magic(files: SourceFiles, kind: Format) -> None:
     if len(head) < 4096:
         head = read_bytes(files.path)
     for magic, (name, words) in MAGICS.items():
-        if head.startswith(magic) and name != kind.name:
-            raise files.error(f"is {words}, not {kind.name} as its name says")
+        if head.startswith(magic) and name != file_format.name:
+            raise files.error(f"is {words}, not {file_format.name} as its name says")

@@ -2,8 +2,8 @@
 
 Every `csrc/<op>/<op>_cpu.cpp` (kernel and binding) and every `csrc/<op>/<op>_simd.cpp` (compiled once for each
 instruction set) goes into one shared library over PyTorch's stable ABI, so that a build takes seconds and one binary
-serves torch 2.11 to 2.13. Sources compile in parallel; a source is compiled again only when it, a header or the
-command changed. How to add an op: csrc/README.md.
+serves torch 2.11 to 2.13. Sources compile in parallel; a source is compiled again only if it, a header or the
+command has changed. How to add an op: csrc/README.md.
 """
 
 import argparse
@@ -26,8 +26,8 @@ LIBRARIES = PACKAGE / "lib"
 CPU_LIBRARY = "libtetragan_cpu.so"
 CUDA_LIBRARY = "libtetragan_cuda.so"
 CUDA_ARCHITECTURES = ("80", "90", "100")
-# Checked kernels, beside the fast ones: `make sanitize` runs the tests of the ops with them. Casts of NaN and of
-# numbers out of range count as errors too.
+# Kernels with run-time checks: `make sanitize` runs the tests of the ops with them. Casts of NaN and of numbers out of
+# range count as errors too.
 SANITIZED = PACKAGE.parent / "build" / "sanitized"
 SANITIZER_FLAGS = (
     "-fsanitize=address,undefined,float-cast-overflow",
@@ -43,7 +43,7 @@ STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020b000000000000"
 # bit.
 COMPILE_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra", "-Wno-unused-parameter")
 CONTRACTION = "-ffp-contract=off"
-# A source may ask for more with a comment in its first lines: `// build-flags: -ffp-contract=fast`.
+# A source can add flags with a comment in its first lines: `// build-flags: -ffp-contract=fast`.
 FLAGS_COMMENT = "// build-flags:"
 INCLUDE = re.compile(r'^\s*#include "([^"]+)"', re.MULTILINE)
 INSTRUCTION_SETS = {
@@ -54,7 +54,7 @@ INSTRUCTION_SETS = {
 
 
 class BuildError(RuntimeError):
-    """A kernel did not compile or link; the message holds the command's own words."""
+    """A kernel did not compile or link; the message holds the command's output."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Unit:
 
     @property
     def key_file(self) -> Path:
-        """Where the key of the last compilation is kept."""
+        """The file that holds the key of the last compilation."""
         return self.object.with_suffix(".key")
 
     def is_fresh(self) -> bool:
-        """Whether the object is what a compilation would give now."""
+        """Whether a compilation would give the same object."""
         return self.object.exists() and self.key_file.exists() and self.key_file.read_text() == self.key
 
 
@@ -142,8 +142,8 @@ def cpu_units(objects: Path, extra_flags: Sequence[str] = ()) -> list[Unit]:
 
 
 def compile_unit(unit: Unit) -> str | None:
-    """Compile unless fresh; returns the compiler's words on failure, else None. A failure keeps the last good
-    object.
+    """Compile unless fresh; returns the compiler's output on failure, else None. After a failure, the last
+    good object stays.
     """
     if unit.is_fresh():
         return None
@@ -160,7 +160,7 @@ def compile_unit(unit: Unit) -> str | None:
 def compile_all(units: Sequence[Unit], keep_going: bool) -> tuple[list[Path], list[str]]:
     """Compile in parallel; (objects to link, failures).
 
-    With `keep_going` an op that failed takes part with its last good objects, or not at all.
+    With `keep_going`, an op that fails to compile is linked from its last good objects, or omitted.
     """
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         results = list(pool.map(compile_unit, units))
@@ -172,7 +172,7 @@ def compile_all(units: Sequence[Unit], keep_going: bool) -> tuple[list[Path], li
 
 
 def link(objects: Sequence[Path], library: Path, extra: Sequence[str] = ()) -> None:
-    """Link `objects` into `library`; running processes keep the file they have open."""
+    """Link `objects` into `library`; running processes keep the file that they have open."""
     _, torch_libraries, _ = torch_paths()
     library.parent.mkdir(parents=True, exist_ok=True)
     temporary = library.with_suffix(".new.so")
@@ -200,7 +200,7 @@ def build_cpu(
 ) -> tuple[Path, list[str]]:
     """Build the CPU library into `libraries`; (its path, failures: empty unless `keep_going`).
 
-    objects: where the intermediate files lie; `libraries`/objects unless given. flags: more for compiler and linker.
+    objects: folder of intermediate files; default `libraries`/objects. flags: extra ones for compiler and linker.
     """
     objects = objects or libraries / "objects"
     with _lock(objects):
@@ -218,14 +218,14 @@ def build_cpu(
 
 
 def find_nvcc() -> str | None:
-    """nvcc from $CUDA_HOME, the path or /usr/local/cuda; None where there is none."""
+    """nvcc from $CUDA_HOME, the path or /usr/local/cuda; None if there is none."""
     home = os.environ.get("CUDA_HOME")
     candidates = [str(Path(home) / "bin" / "nvcc")] if home else []
     return next(filter(None, map(shutil.which, [*candidates, "nvcc", "/usr/local/cuda/bin/nvcc"])), None)
 
 
 def find_in_toolkit(nvcc: str, name: str) -> Path:
-    """The folder of a file of nvcc's own toolkit. nvcc may be a wrapper: it says itself where it lives."""
+    """The folder of a file of nvcc's own toolkit. nvcc may be a wrapper, so its dry run tells the folder."""
     command = [nvcc, "-dryrun", "-x", "cu", "-c", os.devnull, "-o", os.devnull]
     words = subprocess.run(command, capture_output=True, text=True, check=False).stderr
     top = re.search(r"^#\$ TOP=(.+)$", words, re.MULTILINE)
@@ -265,7 +265,7 @@ def build_cuda(libraries: Path = LIBRARIES, objects: Path | None = None) -> Path
         to_link, _ = compile_all(cuda_units(objects, nvcc), keep_going=False)
         runtime = find_in_toolkit(nvcc, "libcudart_static.a") / "libcudart_static.a"
         library = libraries / CUDA_LIBRARY
-        # Not against libtorch_cuda, which a CPU torch lacks: csrc/common/cuda.h finds what it needs of it at run time.
+        # Not against libtorch_cuda, which a CPU torch lacks: csrc/common/cuda.h looks up its symbols at run time.
         link(to_link, library, [str(runtime), "-ldl", "-lrt", "-lpthread"])
     return library
 
@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     sys.stdout.write("\n".join(lines) + "\n")
     if failures:
-        sys.stderr.write("Error: left out or kept at their last good state:\n" + "\n\n".join(failures) + "\n")
+        sys.stderr.write("Error: omitted or linked from their last good objects:\n" + "\n\n".join(failures) + "\n")
     return 1 if failures else 0
 
 

@@ -1,7 +1,8 @@
 """Tensors with a JSON header in one safetensors file: networks and training states. No pickle anywhere.
 
 A file is written under a temporary name, fsynced and renamed. Its header carries a checksum over the names, shapes,
-bytes and the header itself, so a damaged file is refused in one line instead of giving a network that draws noise.
+bytes and the header itself, so a damaged file is refused with one clear line instead of loading as a network that
+renders noise.
 """
 
 import json
@@ -30,11 +31,11 @@ _PROJECT = Path(__file__).parent.parent
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """What a network file holds.
+    """The content of a network file.
 
-    state: parameters and buffers by name, float32 on the CPU whatever the file's precision.
+    state: parameters and buffers by name, float32 on the CPU for any precision of the file.
     config: plain nested values. nimg: real images shown to the discriminator before it was saved.
-    commit: of the code that wrote it. header: all of it.
+    commit: of the code that wrote it. header: the whole header.
     """
 
     state: dict[str, Tensor]
@@ -55,8 +56,8 @@ def save_network(
 ) -> None:
     """Save a generator to one file.
 
-    config: plain values, `Config.model_dump(mode="json")`. half: store float16 (half the size; ValueError where a value
-    does not fit). extra: more JSON values for the header, e.g. the data set's name.
+    config: plain values, `Config.model_dump(mode="json")`. half: store float16 (half the size; ValueError if a value
+    does not fit). extra: more JSON values for the header, e.g. the dataset's name.
     """
     state = {name: tensor.detach() for name, tensor in generator.state_dict().items()}
     if half:
@@ -67,12 +68,12 @@ def save_network(
 
 
 def save_half(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """`save_tensors` in float16; ValueError where a value does not fit."""
+    """`save_tensors` in float16; ValueError if a value does not fit."""
     save_tensors(path, {name: _to_half(name, tensor) for name, tensor in tensors.items()}, header)
 
 
 def load_network(path: Path) -> NetworkFile:
-    """Read a network file. UserError where it is missing, damaged, foreign or of another kind or version."""
+    """Read a network file. UserError if it is missing, damaged, or of another type or version."""
     tensors, header = load_tensors(path, kind="network")
     state = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     if not isinstance(header.get("config"), dict):
@@ -98,9 +99,9 @@ def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path) ->
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
-    """Write tensors of any device and dtype with a JSON header; `path` appears only when it is whole.
+    """Write tensors of any device and dtype with a JSON header; `path` appears only when it is complete.
 
-    header: JSON values; "kind" tells what the file is. "format_version" and "checksum" are added here.
+    header: JSON values; "kind" is the type of the file. "format_version" and "checksum" are added here.
     """
     path = Path(path)
     stored = _separate(tensors)
@@ -108,21 +109,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     full = {**json.loads(text), "checksum": _checksum(stored, text)}
     with replacing(path) as temporary:
         temporary.touch()
-        mode = temporary.stat().st_mode  # what the umask asks for; safetensors writes for the owner alone
+        mode = temporary.stat().st_mode  # as the umask sets it; safetensors gives access to the owner only
         safetensors.torch.save_file(stored, temporary, metadata={_KEY: json.dumps(full, ensure_ascii=False)})
         temporary.chmod(mode)
 
 
 def load_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read what `save_tensors` wrote: tensors on the CPU and the header.
+    """Read a file of `save_tensors`: tensors on the CPU and the header.
 
-    kind: refuse files of another kind. UserError with one line where the file is missing, a pickle, cut short, damaged,
+    kind: refuse files of another type. UserError with one line if the file is missing, a pickle, truncated, damaged,
     not TetraGAN's, or of a newer format.
     """
     path = Path(path)
     header = read_header(path)
     if kind is not None and header.get("kind") != kind:
-        raise UserError(f"{path}: expected a {kind} file, got a {header.get('kind', 'file of unknown kind')} file")
+        raise UserError(f"{path}: expected a {kind} file, got a {header.get('kind', 'file of unknown type')} file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -166,13 +167,13 @@ def read_header(path: Path) -> dict[str, Any]:
 
 @lru_cache
 def code_version() -> str:
-    """The commit of the running code ("-dirty" when changed since), or the package's version outside a checkout."""
+    """The commit of the running code ("-dirty" with local changes); outside a checkout, the package's version."""
     if (_PROJECT / ".git").exists():
         command = ["git", "-C", str(_PROJECT), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         try:
             return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
         except (OSError, subprocess.SubprocessError):
-            pass  # no git, or a checkout of another owner: the version says enough
+            pass  # no git, or a checkout of another owner: the version must do
     try:
         return metadata.version("tetragan")
     except metadata.PackageNotFoundError:
@@ -180,7 +181,7 @@ def code_version() -> str:
 
 
 def _refuse_foreign(path: Path, start: bytes) -> None:
-    """Name what a wrong file most often is."""
+    """UserError for the most common wrong files."""
     if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
         raise UserError(f"{path}: is a pickle or zip archive, which can run code when opened; expected .safetensors")
     if len(start) < 8:
@@ -202,7 +203,7 @@ def _separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _checksum(tensors: Mapping[str, Tensor], header: str) -> int:
-    """CRC-32 over the header's JSON and every tensor's name, type, shape and bytes, in the names' order."""
+    """CRC-32 over the header's JSON and every tensor's name, type, shape and bytes, in order of names."""
     value = zlib.crc32(header.encode())
     for name in sorted(tensors):
         tensor = tensors[name]

@@ -1,4 +1,4 @@
-"""Where to compute, and copies between host and device that nothing waits for."""
+"""Choice of the device, and asynchronous copies between host and device."""
 
 import re
 
@@ -16,7 +16,7 @@ def parse_device(name: str) -> torch.device:
 
 
 def pick_device(name: str) -> torch.device:
-    """A device of this machine, from "auto" (CUDA where there is a card), "cpu", "cuda" or "cuda:N".
+    """A device of this machine, from "auto" (CUDA if there is a card), "cpu", "cuda" or "cuda:N".
 
     UserError for anything else, and for a card that is missing.
     """
@@ -31,9 +31,9 @@ def pick_device(name: str) -> torch.device:
 
 
 def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """A host tensor on `device`, without waiting: by pinned memory where that is CUDA; on the CPU the tensor itself.
+    """A host tensor copied to `device` without waiting, through pinned memory; for the CPU, the tensor itself.
 
-    A plain copy from pageable memory would make the host wait until the device has done all that was queued before.
+    A copy from pageable memory would make the host wait until the device has finished all queued work.
     """
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
@@ -41,12 +41,12 @@ def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
 
 
 class Download:
-    """A tensor on its way to the host: the copy is queued at once, and `read` waits for it, not for what came after."""
+    """An asynchronous copy to the host: it is queued at once, and `read` waits for it but not for later work."""
 
     def __init__(self, tensor: Tensor) -> None:
-        """tensor: must not be written to before `read` (on the CPU it is not copied)."""
+        """tensor: must not be modified before `read` (on the CPU it is not copied)."""
         self._event: torch.cuda.Event | None = None
-        # To the CPU and non-blocking: torch takes pinned memory by itself.
+        # A non-blocking copy to the CPU goes to pinned memory.
         self._host = tensor.to("cpu", non_blocking=True)
         if tensor.is_cuda:
             self._event = torch.cuda.Event()

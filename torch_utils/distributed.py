@@ -1,9 +1,9 @@
-"""Ranks of a run started by `torchrun` (or one rank without it): set-up, and the few exchanges that a run needs.
+"""Ranks of a run started by `torchrun` (one rank without it): set-up and communication.
 
 Ranks take contiguous slices of the global batch and every random number belongs to a global sample index, so the
-number of ranks does not change a run beyond rounding. Gradients are averaged by one all-reduce of one flat tensor: the
-model is small against the network's latency, two backward passes of different parts make up a step, and no wrapper has
-to guess which parameters took part, which is what DistributedDataParallel's buckets would be for.
+number of ranks does not change a run beyond rounding. Gradients are averaged by one all-reduce of one flat tensor. The
+model is so small that latency dominates, and a step has two backward passes over different networks, so the buckets of
+DistributedDataParallel would not help.
 """
 
 import os
@@ -28,7 +28,7 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this is the rank that writes files and talks."""
+        """Whether this is the rank that writes files and logs."""
         return self.rank == 0
 
     def slice(self, total: int) -> slice:
@@ -65,14 +65,14 @@ def stop(ranks: Ranks) -> None:
 
 
 def sum_over_ranks(tensor: Tensor, ranks: Ranks) -> Tensor:
-    """The sum of `tensor` over all ranks, in place; the tensor itself where there is one rank. No gradient."""
+    """The sum of `tensor` over all ranks, in place; with one rank, the tensor itself. No gradient."""
     if ranks.world > 1:
         torch.distributed.all_reduce(tensor)
     return tensor
 
 
 def agree(flag: bool, ranks: Ranks) -> bool:
-    """True on every rank where `flag` is true on any."""
+    """Whether `flag` is true on any rank; the same on every rank."""
     if ranks.world == 1:
         return flag
     return bool(sum_over_ranks(torch.tensor(float(flag), device=ranks.device), ranks).item())
@@ -91,12 +91,12 @@ def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
     flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
     sum_over_ranks(flat, ranks).div_(ranks.world)
     for gradient, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
-        # Into the old tensor: the fused optimizer needs the parameter's own memory layout (channels last).
+        # In place: the fused optimizer needs the parameter's memory layout (channels last).
         gradient.copy_(mean.view_as(gradient))
 
 
 def share_of_mean(count: int | Tensor, ranks: Ranks) -> Tensor | float:
-    """The factor that turns this rank's mean over `count` items into its part of the mean over all ranks' items.
+    """The factor that turns this rank's mean over `count` items into its share of the mean over all ranks' items.
 
     Averaged over the ranks (as gradients are), factor · local mean is the mean over the union: count · world / Σ count.
     count: on the host, or [] on the device.
@@ -108,7 +108,7 @@ def share_of_mean(count: int | Tensor, ranks: Ranks) -> Tensor | float:
 
 
 def refuse_difference(name: str, values: Sequence[float], ranks: Ranks) -> None:
-    """UserError where ranks disagree on `values`, e.g. because their data folders differ."""
+    """UserError if the ranks disagree on `values`, e.g. because their data folders differ."""
     if ranks.world == 1:
         return
     mine = torch.tensor(list(values), dtype=torch.float64, device=ranks.device)

@@ -1,4 +1,4 @@
-"""Writing files so that a reader sees either the old one or the whole new one, also after a power cut."""
+"""Atomic writes: a reader sees either the old file or the complete new one, even after a power cut."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; on success it is fsynced and renamed to `path`, else removed."""
+    """A temporary path to write to, next to `path`; on success it is fsynced and renamed to `path`, else removed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -34,7 +34,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sync(path: Path) -> None:
-    """Force a file, or the names in a folder, to the disk."""
+    """Flush a file, or the names in a folder, to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

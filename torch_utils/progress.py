@@ -18,7 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-# Seconds between plain lines where there is no terminal.
+# Seconds between plain lines without a terminal.
 PLAIN_INTERVAL_S = 15.0
 
 
@@ -32,7 +32,7 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A function to call once an item. `quiet` or a stream that is no terminal gives a plain line now and then."""
+    """A function to call after each item. Without a terminal, plain lines appear now and then; `quiet`: nothing."""
     if quiet or not sys.stderr.isatty():
         yield _plain(what, total, quiet)
         return

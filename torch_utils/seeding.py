@@ -1,6 +1,6 @@
 """Randomness from (seed, global sample index, stream), never from the rank: the number of ranks changes nothing.
 
-torch is imported only where tensors are made: worker processes that draw with NumPy then start in a tenth of the time.
+torch is imported only to make tensors: worker processes that use NumPy alone start ten times faster.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def sample_rng(seed: int, index: int, stream: str) -> np.random.Generator:
     """A NumPy generator that belongs to one sample.
 
     seed: the run's seed. index: the sample's global index (for training, nimg + position in the global batch).
-    stream: what the numbers are for ("z_geo", "camera", ...); streams are independent of one another.
+    stream: the purpose of the numbers ("z_geo", "camera", ...); streams are independent of one another.
     """
     key = (seed & 0xFFFFFFFFFFFFFFFF, zlib.crc32(stream.encode()))
     return np.random.Generator(np.random.Philox(key=np.array(key, np.uint64), counter=[0, 0, 0, index]))

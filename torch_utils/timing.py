@@ -1,4 +1,4 @@
-"""Names for the phases of a training step, timed only while a benchmark asks for it."""
+"""Named phases of a training step, timed only while a benchmark records them."""
 
 import time
 from collections import defaultdict
@@ -12,7 +12,7 @@ _NOTHING = nullcontext()
 
 
 def phase(name: str) -> AbstractContextManager[None]:
-    """`with phase("planes"): …` adds the block's time to "planes" while a `recording` is active; else it costs nothing.
+    """`with phase("planes"): …` adds the block's time to "planes" during a `recording`; otherwise it costs nothing.
 
     Phases nest: an outer phase's own time excludes that of the phases inside it.
     """
@@ -21,7 +21,7 @@ def phase(name: str) -> AbstractContextManager[None]:
 
 @contextmanager
 def recording(device: torch.device) -> Iterator["PhaseTimes"]:
-    """Record phases until the block ends. Each phase then waits for the device, so the whole is a little slower."""
+    """Record phases until the block ends. Each phase then waits for the device, so the step becomes a little slower."""
     global _recorder
     _recorder = PhaseTimes(device)
     try:

@@ -1,4 +1,4 @@
-"""From a format's raw parts to clean ones: checked indices, finite numbers, no doubled or collapsed faces."""
+"""Clean-up of the parts that a reader returns: checked indices, finite numbers, no duplicate or collapsed faces."""
 
 from dataclasses import replace
 
@@ -10,13 +10,13 @@ from geometry.topology import connected_vertices
 from mesh_io.readers.source_files import SourceFiles
 from mesh_io.source_mesh import SourcePart, unit_rows
 
-GRID = 2.0**-20  # of the longest side: faces whose corners agree to this are coincident
+GRID = 2.0**-20  # of the longest side: faces whose corners agree to this precision coincide
 
 
-def finish_parts(files: SourceFiles, parts: list[SourcePart]) -> tuple[SourcePart, ...]:
-    """Checked, compact parts; UserError where there are no faces or a used vertex is not finite."""
+def clean_parts(files: SourceFiles, parts: list[SourcePart]) -> tuple[SourcePart, ...]:
+    """Checked, compact parts; UserError if there are no faces or a used vertex is not finite."""
     cleaned = [_clean_part(files, part) for part in parts if len(part.faces)]
-    kept = drop_doubled([part for part in cleaned if len(part.faces)])
+    kept = drop_duplicate_faces([part for part in cleaned if len(part.faces)])
     if not kept:
         has_points = any(len(part.vertices) for part in parts)
         raise files.error("has no faces" + (", only points or lines" if has_points else ""))
@@ -57,7 +57,7 @@ def _clean_attributes(files: SourceFiles, part: SourcePart) -> SourcePart:
 
 
 def _compact(part: SourcePart) -> SourcePart:
-    """Only the vertices that faces use, in their order."""
+    """Keep only the vertices that faces use, in their order."""
     used = np.zeros(len(part.vertices), bool)
     used[part.faces] = True
     if used.all():
@@ -77,12 +77,12 @@ def _compact(part: SourcePart) -> SourcePart:
     )
 
 
-def drop_doubled(parts: list[SourcePart]) -> list[SourcePart]:
-    """Parts without coincident copies of faces, which would fight for the same pixels and speckle.
+def drop_duplicate_faces(parts: list[SourcePart]) -> list[SourcePart]:
+    """Remove coincident copies of faces, which would cause z-fighting.
 
-    ShapeNet doubles its faces with opposite winding and a second material. Of each set of coincident faces the best
-    stays: a textured one before a plain one, then one that looks outward of its connected piece, then the first. Faces
-    of MASK and BLEND materials (decals) are left alone.
+    ShapeNet repeats its faces with opposite winding and a second material. Of each set of coincident faces one is kept:
+    a textured one before an untextured one, then one that faces outward, then the first. Faces of MASK and BLEND
+    materials (decals) are not touched.
     """
     opaque = [index for index, part in enumerate(parts) if part.material.alpha_mode == "OPAQUE"]
     if not opaque:
@@ -120,7 +120,7 @@ def _merge(parts: list[SourcePart]) -> tuple[NDArray[np.float64], NDArray[np.int
 
 
 def _point_ids(vertices: NDArray[np.float64]) -> NDArray[np.int64]:
-    """An id per vertex [V], equal where positions are equal (on a grid of `GRID` of the longest side)."""
+    """An id for each vertex [V]; ids are equal if positions are (rounded to `GRID` of the longest side)."""
     low = vertices.min(0)
     side = float((vertices.max(0) - low).max())
     if side == 0:
@@ -137,25 +137,25 @@ def _outward(
     order: NDArray[np.int64],
     same: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
-    """Whether each face looks out of its connected piece [F].
+    """Whether each face points out of its connected component [F].
 
-    The first copies of all faces form a surface; the sign of each piece's volume tells whether they look out of it, and
-    a copy wound the other way does the opposite. A flat piece has no volume: there the first copy counts as outward.
+    The first copies of all faces form a surface. The sign of a component's volume tells whether they point outward; a
+    copy with the opposite winding does the reverse. A flat component has no volume: its first copies count as outward.
     """
     labels = connected_vertices(torch.from_numpy(corners), int(corners.max()) + 1).numpy()
-    _, piece = np.unique(labels[corners[:, 0]], return_inverse=True)
+    _, component = np.unique(labels[corners[:, 0]], return_inverse=True)
     triangle = vertices[faces]
-    pieces = int(piece.max()) + 1
-    weight = np.bincount(piece, minlength=pieces)
+    components = int(component.max()) + 1
+    weight = np.bincount(component, minlength=components)
     middle = triangle.mean(1)
-    center = np.stack([np.bincount(piece, middle[:, axis], pieces) for axis in range(3)], 1) / weight[:, None]
-    local = triangle - center[piece][:, None]
+    center = np.stack([np.bincount(component, middle[:, axis], components) for axis in range(3)], 1) / weight[:, None]
+    local = triangle - center[component][:, None]
     volume = np.einsum("fi,fi->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
     is_first = np.zeros(len(faces), bool)
     is_first[order[~same]] = True
-    total = np.bincount(piece[is_first], volume[is_first], pieces)
-    size = np.bincount(piece[is_first], np.abs(volume[is_first]), pieces)
-    sign = np.where(total < -0.05 * size, -1, 1)[piece]
+    total = np.bincount(component[is_first], volume[is_first], components)
+    size = np.bincount(component[is_first], np.abs(volume[is_first]), components)
+    sign = np.where(total < -0.05 * size, -1, 1)[component]
     # Parity of a copy against the first of its group: even permutations of the corners keep the winding.
     group = np.cumsum(~same) - 1
     lead = np.empty(len(faces), np.int64)

@@ -1,4 +1,4 @@
-"""Faces whose attributes differ from corner to corner, as vertices that carry them."""
+"""Attributes of face corners as attributes of vertices: vertices are split where corners differ."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 def split_vertices(
     corner_vertices: NDArray[np.int64], corner_values: list[NDArray]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], list[NDArray]]:
-    """Vertices that are distinct in place and values.
+    """Vertices that are distinct in position and values.
 
     corner_vertices [F, 3]: vertex ids. corner_values: arrays [F, 3, C] of values at the corners.
     Returns the old vertex of each new one [V], faces [F, 3] with the new ids, and the values per new vertex [V, C].

@@ -1,4 +1,4 @@
-"""glTF 2.0 and GLB files: the scene graph walked, every primitive in world space."""
+"""glTF 2.0 and GLB files: all primitives of the scene graph, in world space."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +14,11 @@ from mesh_io.readers.source_files import SourceFiles
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.source_mesh import SourcePart, transform_part
 
-MAX_FACES = 50_000_000  # over all instances: a bound for files whose few meshes are placed very often
+MAX_FACES = 50_000_000  # over all instances: a bound for files that place few meshes very often
 
 
 def read_gltf(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
-    """All triangles of the default scene. Skins and morph targets are applied in the file's resting pose."""
+    """All triangles of the default scene. Skins and morph targets are applied in the file's rest pose."""
     document = open_document(files)
     scene = SceneReader(document, MaterialReader(document, textures))
     used = set(document.json.get("extensionsUsed", []))
@@ -29,7 +29,7 @@ def read_gltf(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
 
 @dataclass
 class SceneReader:
-    """Walks the node tree of one document."""
+    """Traverses the node tree of one document."""
 
     document: Document
     materials: MaterialReader
@@ -50,12 +50,12 @@ class SceneReader:
             for primitive in mesh.get("primitives", []):
                 part = self._part(primitive, node, mesh, matrices)
                 if part is not None:
-                    # A skinned mesh stands where its joints put it, whatever its own node says.
+                    # Joints place a skinned mesh; its own node's transform does not count.
                     parts.append(part if matrices is not None else transform_part(part, placed[index]))
         return parts
 
     def _place_nodes(self) -> dict[int, NDArray[np.float64]]:
-        """World matrix of every node of the scene; the tree is checked, without recursion."""
+        """World matrix of every node of the scene. The tree is checked for cycles, without recursion."""
         placed: dict[int, NDArray[np.float64]] = {}
         stack = [(index, np.eye(4)) for index in reversed(self._roots())]
         while stack:

@@ -24,27 +24,27 @@ READ_EXTENSIONS = {
     "KHR_texture_transform",
     "EXT_texture_webp",
 }
-MAX_ELEMENTS = 200_000_000  # of one accessor: beyond this a count is a mistake or an attack
+MAX_ELEMENTS = 200_000_000  # of one accessor: a larger count is an error or an attack
 
 
 @dataclass
 class Document:
-    """One glTF file: its JSON and the bytes behind it."""
+    """One glTF file: its JSON and its binary data."""
 
     files: SourceFiles
     json: dict[str, Any]
     binary: bytes | None = None
     _buffers: dict[int, bytes] = field(default_factory=dict)
 
-    def item(self, kind: str, index: Any) -> dict[str, Any]:
-        """Entry `index` of a top-level array; UserError where there is none."""
-        entries = self.json.get(kind, [])
+    def item(self, array: str, index: Any) -> dict[str, Any]:
+        """Entry `index` of a top-level array; UserError if there is none."""
+        entries = self.json.get(array, [])
         if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(entries):
-            raise self.files.error(f"refers to {kind}[{index}], but the file has {len(entries)}")
+            raise self.files.error(f"refers to {array}[{index}], but the file has {len(entries)}")
         return entries[index]
 
     def buffer(self, index: int) -> bytes:
-        """The bytes of a buffer: the GLB chunk, a data URI or a file beside this one."""
+        """The bytes of a buffer: the GLB chunk, a data URI or another file."""
         if index not in self._buffers:
             entry = self.item("buffers", index)
             uri = entry.get("uri")
@@ -62,7 +62,7 @@ class Document:
         return self._buffers[index]
 
     def uri_bytes(self, uri: str, what: str) -> bytes:
-        """The bytes behind a URI. Nothing is fetched from a network; files only from the source folder."""
+        """The bytes behind a URI. Nothing is downloaded; files must be in the source folder."""
         if uri.startswith("data:"):
             header, _, payload = uri.partition(",")
             if not header.endswith(";base64"):
@@ -72,7 +72,7 @@ class Document:
             except (binascii.Error, ValueError):
                 raise self.files.error(f"{what}: its data URI is not valid base64") from None
         if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", uri):
-            raise self.files.error(f"{what}: {uri[:60]!r} is not a local file; put it beside the mesh")
+            raise self.files.error(f"{what}: {uri[:60]!r} is not a local file; put it next to the mesh")
         path = self.files.open_named(unquote_to_bytes(uri).decode("utf-8", "replace")) or self.files.open_named(uri)
         if path is None:
             raise self.files.error(f"{what}: {uri!r} is missing")
@@ -153,10 +153,10 @@ def _open_binary(files: SourceFiles, data: bytes) -> Document:
     chunks: dict[bytes, bytes] = {}
     position = 12
     while position + 8 <= length:
-        size, kind = struct.unpack_from("<I4s", data, position)
+        size, name = struct.unpack_from("<I4s", data, position)
         if position + 8 + size > length:
             raise files.error(f"truncated: a chunk ends at byte {position + 8 + size} of {length}")
-        chunks.setdefault(kind, data[position + 8 : position + 8 + size])
+        chunks.setdefault(name, data[position + 8 : position + 8 + size])
         position += 8 + size
     if b"JSON" not in chunks:
         raise files.error("damaged GLB: it has no JSON chunk")
@@ -169,7 +169,7 @@ def _parse_json(files: SourceFiles, data: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise files.error(f"not glTF, or damaged: its JSON does not parse ({str(error)[:80]})") from None
     if not isinstance(parsed, dict):
-        raise files.error("not glTF: its JSON is no object")
+        raise files.error("not glTF: its JSON is not an object")
     return parsed
 
 

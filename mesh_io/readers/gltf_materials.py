@@ -1,4 +1,4 @@
-"""glTF materials and textures as `SourceMaterial`, colors turned from linear to sRGB values."""
+"""glTF materials and textures as `SourceMaterial`, with colors converted from linear to sRGB values."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ NEAREST = 9728
 
 @dataclass(frozen=True)
 class TextureUse:
-    """How a material addresses its base color image: the UV set and a 2×3 transform of (u, v, 1)."""
+    """How a material samples its base color image: the UV set and a 2×3 transform of (u, v, 1)."""
 
     uv_set: int = 0
     transform: NDArray[np.float64] | None = None
@@ -81,8 +81,8 @@ class MaterialReader:
         nearest = sampler.get("magFilter") == NEAREST
         source = texture.get("extensions", {}).get("EXT_texture_webp", {}).get("source", texture.get("source"))
         if source is None:
-            kinds = ", ".join(texture.get("extensions", {})) or "no source"
-            self.document.files.warn(f"texture {index} of material {material!r} cannot be read ({kinds})")
+            cause = ", ".join(texture.get("extensions", {})) or "no source"
+            self.document.files.warn(f"texture {index} of material {material!r} cannot be read ({cause})")
             return None, "", wraps, nearest
         image, name = self._decode(source, material)
         return image, name, wraps, nearest

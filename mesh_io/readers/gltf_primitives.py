@@ -17,7 +17,7 @@ def read_primitive(document: Document, primitive: dict[str, Any]) -> tuple[Attri
     if mode in (0, 1, 2, 3):
         return None
     if mode not in (4, 5, 6):
-        raise document.files.error(f"primitive mode {mode!r} is not one of glTF's")
+        raise document.files.error(f"primitive mode {mode!r} is not a glTF mode")
     compressed = primitive.get("extensions", {}).get("KHR_draco_mesh_compression")
     if compressed is not None:
         attributes, indices = decode_draco(document, compressed)
@@ -29,7 +29,7 @@ def read_primitive(document: Document, primitive: dict[str, Any]) -> tuple[Attri
         indices = _indices(document, primitive, len(attributes["POSITION"]))
     count = len(attributes["POSITION"])
     if attributes["POSITION"].ndim != 2 or attributes["POSITION"].shape[1] != 3:
-        raise document.files.error("a POSITION attribute is not made of three numbers a vertex")
+        raise document.files.error("a POSITION attribute does not have three numbers per vertex")
     short = [name for name, values in attributes.items() if len(values) != count]
     if short:
         raise document.files.error(f"attribute {short[0]} has {len(attributes[short[0]])} elements, POSITION {count}")
@@ -83,7 +83,7 @@ def decode_draco(document: Document, extension: dict[str, Any]) -> tuple[Attribu
 def morph(
     document: Document, attributes: Attributes, targets: list[dict[str, int]], weights: list[float]
 ) -> Attributes:
-    """Attributes with the morph targets added at the file's resting weights."""
+    """Attributes with the morph targets added, at the file's default weights."""
     result = dict(attributes)
     for target, weight in zip(targets, weights, strict=False):
         if not weight:
@@ -98,11 +98,11 @@ def morph(
 
 
 def skin_matrices(document: Document, skin: dict[str, Any], globals_: dict[int, NDArray]) -> NDArray[np.float64]:
-    """[J, 4, 4]: mesh space to the world for every joint, in the pose that the file's nodes hold."""
+    """[J, 4, 4]: mesh space to world space for every joint, in the pose of the file's nodes."""
     joints = skin["joints"]
     missing = [joint for joint in joints if joint not in globals_]
     if missing:
-        raise document.files.error(f"a skin names joint node {missing[0]}, which is not in the scene")
+        raise document.files.error(f"a skin refers to joint node {missing[0]}, which is not in the scene")
     world = np.stack([globals_[joint] for joint in joints])
     if "inverseBindMatrices" not in skin:
         return world
@@ -113,7 +113,7 @@ def skin_matrices(document: Document, skin: dict[str, Any], globals_: dict[int, 
 
 
 def apply_skin(document: Document, attributes: Attributes, matrices: NDArray[np.float64]) -> Attributes:
-    """Positions and normals moved by their joints (linear blend skinning); all JOINTS_n, WEIGHTS_n sets count."""
+    """Positions and normals moved by their joints (linear blend skinning); with all JOINTS_n, WEIGHTS_n sets."""
     total = np.zeros((len(attributes["POSITION"]), 4, 4))
     for number in range(8):
         joints, weights = attributes.get(f"JOINTS_{number}"), attributes.get(f"WEIGHTS_{number}")
@@ -125,10 +125,10 @@ def apply_skin(document: Document, attributes: Attributes, matrices: NDArray[np.
         weights = np.nan_to_num(weights.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
         total += np.einsum("vk,vkij->vij", weights, matrices[joints])
     weight = total[:, 3, 3].copy()
-    loose = np.abs(weight) < 1e-6
-    if loose.any():
-        document.files.warn(f"{int(loose.sum())} skinned vertices have no joint weight; they follow the first joint")
-        total[loose], weight[loose] = matrices[0], matrices[0, 3, 3]
+    unbound = np.abs(weight) < 1e-6
+    if unbound.any():
+        document.files.warn(f"{int(unbound.sum())} skinned vertices have no joint weight; they follow the first joint")
+        total[unbound], weight[unbound] = matrices[0], matrices[0, 3, 3]
     total /= weight[:, None, None]
     result = dict(attributes)
     position = attributes["POSITION"].astype(np.float64)

@@ -18,7 +18,7 @@ VECTOR_OPTIONS = ("-o", "-s", "-t")
 
 @dataclass
 class TextureMap:
-    """A map_ statement: the file's name, and how it is laid: uv · scale + offset, v upward as in OBJ."""
+    """A map_ statement: the file's name and its layout, uv · scale + offset, with v upward as in OBJ."""
 
     file: str
     scale: tuple[float, float] = (1.0, 1.0)
@@ -28,7 +28,7 @@ class TextureMap:
 
 @dataclass
 class MtlEntry:
-    """One newmtl block: the statements that say what a surface looks like."""
+    """One newmtl block: the statements about a surface's appearance."""
 
     name: str
     color: tuple[float, float, float] | None = None
@@ -67,7 +67,7 @@ class ObjMaterials:
             path = None
 
     def material(self, name: str) -> tuple[SourceMaterial, TextureMap | None]:
-        """The material of a `usemtl` name and how its texture is laid; white where the library has no such name."""
+        """The material of a `usemtl` name and the layout of its texture; white if the library has no such name."""
         if name not in self._built:
             entry = self.entries.get(name)
             if entry is None:
@@ -82,7 +82,7 @@ class ObjMaterials:
         if entry.color_map is not None:
             image = self.textures.file(entry.color_map.file, entry.name)
             if image is not None or not self.textures.enabled:
-                # The map replaces Kd, as in Blender: exporters write Kd 0.8, 0.64 or even 0 beside a map.
+                # The map replaces Kd, as in Blender: exporters write Kd 0.8, 0.64 or even 0 together with a map.
                 factor = (1.0, 1.0, 1.0)
         mode: AlphaMode = "BLEND" if entry.alpha < 1 else "OPAQUE"
         if entry.alpha_map is not None:
@@ -120,7 +120,7 @@ class ObjMaterials:
 
 
 def parse_mtl(text: str) -> list[MtlEntry]:
-    """The entries of an MTL file, in order. Statements that say nothing about base color are passed over."""
+    """The entries of an MTL file, in order. Statements that do not concern the base color are skipped."""
     entries: list[MtlEntry] = []
     for line in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
         keyword, _, rest = line.strip().replace("\t", " ").partition(" ")
@@ -140,7 +140,7 @@ def _statement(entry: MtlEntry, keyword: str, rest: str) -> None:
     elif keyword == "d" and numbers:
         entry.alpha = _unit(numbers[-1])
     elif keyword == "tr" and numbers and numbers[0] < 1:
-        # Tr is 1 − d, but some exporters mean d: a Tr of 1 would hide the surface and is not believed.
+        # Tr is 1 − d, but some exporters write d: a Tr of 1 would hide the surface and is ignored.
         entry.alpha = _unit(1 - numbers[0])
     elif keyword == "pm" and numbers:
         entry.metallic = _unit(numbers[0])
@@ -153,7 +153,7 @@ def _statement(entry: MtlEntry, keyword: str, rest: str) -> None:
 
 
 def parse_map(rest: str) -> TextureMap:
-    """A texture statement: options, then a file name that may hold spaces."""
+    """A texture statement: options, then a file name that may contain spaces."""
     result = TextureMap("")
     words = rest
     while words.startswith("-"):

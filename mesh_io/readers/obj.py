@@ -1,4 +1,4 @@
-"""Wavefront OBJ. Lines are sorted in one pass; numbers and corners are then parsed in bulk."""
+"""Wavefront OBJ. One pass sorts the lines; numbers and corners are then parsed in bulk."""
 
 import re
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
 from mesh_io.source_mesh import SourcePart
 
-# Faces written alike throughout, as nearly all are, with the columns (v, vt, vn) that each form fills.
+# Forms of corners, and the columns (v, vt, vn) that each fills. Nearly all files use one form throughout.
 CORNER_FORMS = (
     (re.compile(r"(?:\d++ )*+", re.ASCII), [0]),
     (re.compile(r"(?:\d++/\d++ )*+", re.ASCII), [0, 1]),
@@ -35,7 +35,7 @@ class ObjLines:
 
 
 def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
-    """One part a material, in order of first use. v may carry colors (sRGB values) after x y z."""
+    """One part per material, in order of first use. v lines may have colors (sRGB values) after x y z."""
     lines = _sort_lines(files, decode_text(read_bytes(files.path)))
     positions, colors = _positions(files, lines.vertices)
     uvs = _table(files, lines.uvs, 2, "vt")
@@ -48,7 +48,7 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     library = ObjMaterials(files, textures)
     for statement in lines.libraries:
         library.load(statement)
-    parts = [SourcePart(positions, np.zeros((0, 3), np.int32))]  # tells "only points" from an empty file
+    parts = [SourcePart(positions, np.zeros((0, 3), np.int32))]  # distinguishes a file of points from an empty one
     for index in dict.fromkeys(lines.face_material):
         chosen = triangles[material_of == index]
         if len(chosen):
@@ -111,13 +111,13 @@ def _integer(files: SourceFiles, word: str) -> int:
     try:
         return int(word)
     except ValueError:
-        raise files.error(f"face corner {word[:40]!r} is not made of whole numbers") from None
+        raise files.error(f"face corner {word[:40]!r} is not made of integers") from None
 
 
 def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Corners [ΣN, 3] = 0-based (v, vt, vn), −1 where there is none, and the corners of each face [G].
+    """Corners [ΣN, 3] = 0-based (v, vt, vn), −1 if absent, and the corners of each face [G].
 
-    Faces with fewer than three corners keep their place and are skipped by the triangulation.
+    Faces with fewer than three corners stay in the list; triangulation skips them.
     """
     words, counts = _words(faces)
     text = " ".join(words) + " "
@@ -137,10 +137,10 @@ def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], N
 
 
 def _words(lines: list[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """All words of `lines` in a row, and how many each line has."""
+    """All words of `lines`, and the number of words in each line."""
     words = " ".join(lines).split()
     spaces = lines[0].count(" ") if lines else 0
-    # Lines with equally many spaces have at most one word more each; all of them do if the total says so.
+    # Lines with n spaces have at most n + 1 words; if the total reaches that, every line has n + 1.
     if len(words) == len(lines) * (spaces + 1) and all(line.count(" ") == spaces for line in lines):
         return words, np.full(len(lines), spaces + 1, np.int64)
     return words, np.array([len(line.split()) for line in lines], dtype=np.int64)
@@ -156,7 +156,7 @@ def _check_range(files: SourceFiles, keys: NDArray[np.int64], counts: tuple[int,
 
 
 def _positions(files: SourceFiles, lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Positions [V, 3] and, where every v has six numbers or more, colors [V, 3]."""
+    """Positions [V, 3] and, if every v has six numbers or more, colors [V, 3]."""
     words, counts = _words(lines)
     if len(counts) and counts.min() < 3:
         raise files.error(f"a v line has {counts.min()} numbers, expected at least 3")
@@ -184,7 +184,7 @@ def _floats(
     try:
         return np.array(chosen, dtype=np.float64).reshape(-1, width)
     except ValueError as error:
-        raise files.error(f"a {name} line holds no number ({error})") from None
+        raise files.error(f"a {name} line does not hold numbers ({error})") from None
 
 
 def _first_words(counts: NDArray[np.int64], width: int) -> list[int]:

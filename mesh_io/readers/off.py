@@ -12,7 +12,7 @@ from mesh_io.readers.triangulation import triangulate
 from mesh_io.source_mesh import SourcePart
 from torch_utils.errors import UserError
 
-# ModelNet has files whose header runs into the counts: OFF490 518 0.
+# ModelNet has files without a space between header and counts: OFF490 518 0.
 HEADER = re.compile(r"\s*(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|$)")
 
 
@@ -33,7 +33,7 @@ def read_off(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     num_vertices, num_faces = _counts(files, lines[0])
     if len(lines) < 1 + num_vertices + num_faces:
         raise files.error(
-            f"truncated: {num_vertices} vertices and {num_faces} faces are announced, {len(lines) - 1} lines follow"
+            f"truncated: {num_vertices} vertices and {num_faces} faces are declared, {len(lines) - 1} lines follow"
         )
     rows = [line.split() for line in lines[1 : 1 + num_vertices]]
     positions, colors = _vertices(files, rows, header.group(2) is not None, header.group(3) is not None)
@@ -50,7 +50,7 @@ def _counts(files: SourceFiles, line: str) -> tuple[int, int]:
 def _vertices(
     files: SourceFiles, rows: list[list[str]], colored: bool, with_normals: bool
 ) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """Positions [V, 3] and colors [V, 4]; colors stand after the position and the normal, if any."""
+    """Positions [V, 3] and colors [V, 4]; colors follow the position and the normal, if any."""
     if any(len(row) < 3 for row in rows):
         raise files.error("damaged: a vertex has fewer than three numbers")
     try:
@@ -61,7 +61,7 @@ def _vertices(
         width = 4 if all(len(row) >= start + 4 for row in rows) else 3
         colors = np.array([row[start : start + width] for row in rows], dtype=np.float64)
     except ValueError:
-        raise files.error("damaged: a vertex holds no number") from None
+        raise files.error("damaged: a vertex does not hold numbers") from None
     return positions, rgba_float(colors)
 
 
@@ -71,13 +71,13 @@ def _parts(
     try:
         counts = np.array([int(row[0]) for row in rows], dtype=np.int64)
         if any(len(row) <= count for row, count in zip(rows, counts.tolist(), strict=True)):
-            raise files.error("damaged: a face has fewer corners than it announces")
+            raise files.error("damaged: a face has fewer corners than it declares")
         words = [word for row, count in zip(rows, counts.tolist(), strict=True) for word in row[1 : 1 + count]]
         corners = np.array([int(word) for word in words], dtype=np.int64)
     except UserError:
         raise
     except (ValueError, IndexError, OverflowError):
-        raise files.error("damaged: a face is not made of whole numbers") from None
+        raise files.error("damaged: a face is not made of integers") from None
     if len(corners) and (corners.min() < 0 or corners.max() >= len(positions)):
         wrong = corners[(corners < 0) | (corners >= len(positions))][0]
         raise files.error(f"face index {int(wrong)} is out of range: there are {len(positions)} vertices")
@@ -93,7 +93,7 @@ def _parts(
 
 
 def _face_colors(rows: list[list[str]], counts: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """[F, 4] from the numbers after the corners: whole ones are 0 … 255, others 0 … 1. None where no face has any."""
+    """[F, 4] from the numbers after the corners: integers are 0 … 255, others 0 … 1. None if no face has colors."""
     result = np.ones((len(rows), 4), np.float32)
     any_color = False
     for index, (row, count) in enumerate(zip(rows, counts.tolist(), strict=True)):

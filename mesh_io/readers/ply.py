@@ -15,7 +15,7 @@ UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
 
 
 def read_ply(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
-    """One part. Colors are sRGB values; a texture (`comment TextureFile`) takes their place, as in MeshLab."""
+    """One part. Colors are sRGB values; a texture (`comment TextureFile`) replaces them, as in MeshLab."""
     elements, comments = parse_ply(files, read_bytes(files.path))
     vertex = elements.get("vertex")
     positions = None if vertex is None else _columns(vertex, ("x", "y", "z"))
@@ -46,7 +46,7 @@ def read_ply(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
 def _triangles(
     files: SourceFiles, elements: dict[str, Element], positions: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Corners' vertex ids, and each triangle's polygon and positions among the corners (`polygons.triangulate`)."""
+    """Corners' vertex ids, and each triangle's polygon and positions among the corners (see `triangulate`)."""
     face = elements.get("face")
     if face is None or not face.count:
         strips = elements.get("tristrips")
@@ -71,7 +71,7 @@ def _check(files: SourceFiles, corners: NDArray[np.int64], count: int) -> None:
 
 
 def _strip_corners(indices: NDArray) -> NDArray[np.int64]:
-    """Flat triangles of strips that −1 separates."""
+    """Corners of the triangles of strips; −1 separates the strips."""
     strips = np.split(indices.astype(np.int64), np.flatnonzero(indices.astype(np.int64) < 0))
     result = []
     for strip in strips:
@@ -86,7 +86,7 @@ def _strip_corners(indices: NDArray) -> NDArray[np.int64]:
 def _with_corner_values(
     part: SourcePart, face: Element | None, owner: NDArray[np.int64], triangles: NDArray[np.int64]
 ) -> SourcePart:
-    """`part` with texture coordinates of corners, or else colors of faces, where the file has them."""
+    """`part` with texture coordinates of corners, or else colors of faces, if the file has them."""
     if face is None:
         return part
     wedge = face.lists.get("texcoord")

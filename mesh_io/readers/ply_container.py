@@ -1,4 +1,4 @@
-"""The container of PLY: header and elements, text or binary, lists of even or uneven length."""
+"""The PLY container: header and elements, text or binary, lists of equal or different lengths."""
 
 import re
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Property:
-    """One property: its type, and the type of the count before it where it is a list."""
+    """One property: its type, and for a list the type of its count."""
 
     name: str
     dtype: str
@@ -60,10 +60,10 @@ def _header(files: SourceFiles, text: str) -> tuple[str, list[Element], list[str
                 comments.append(line.strip().partition(" ")[2])
             case ["element", name, count] if count.isdigit():
                 elements.append(Element(name, int(count)))
-            case ["property", "list", count, kind, name] if elements and count in TYPES and kind in TYPES:
-                elements[-1].properties.append(Property(name, TYPES[kind], TYPES[count]))
-            case ["property", kind, name] if elements and kind in TYPES:
-                elements[-1].properties.append(Property(name, TYPES[kind]))
+            case ["property", "list", count, dtype, name] if elements and count in TYPES and dtype in TYPES:
+                elements[-1].properties.append(Property(name, TYPES[dtype], TYPES[count]))
+            case ["property", dtype, name] if elements and dtype in TYPES:
+                elements[-1].properties.append(Property(name, TYPES[dtype]))
             case []:
                 continue
             case _:
@@ -117,12 +117,12 @@ def _numbers(files: SourceFiles, element: Element, words: list[bytes]) -> NDArra
     try:
         return np.array(words, dtype=np.float64)
     except ValueError:
-        raise files.error(f"damaged: element {element.name!r} holds a word that is no number") from None
+        raise files.error(f"damaged: element {element.name!r} holds a word that is not a number") from None
 
 
 def _enough(files: SourceFiles, element: Element, condition: bool) -> None:
     if not condition:
-        raise files.error(f"truncated or damaged: fewer data than the {element.count} {element.name!r} announced")
+        raise files.error(f"truncated or damaged: less data than the {element.count} {element.name!r} declared")
 
 
 def _read_binary(files: SourceFiles, elements: list[Element], body: bytes, order: str) -> None:
@@ -182,7 +182,7 @@ def _store_empty(element: Element, prop: Property) -> None:
 
 
 def _read_uneven(files: SourceFiles, element: Element, body: bytes, position: int, order: str) -> int:
-    """Rows of differing lengths, one by one."""
+    """Read rows of different lengths one by one."""
     pieces: dict[str, list[NDArray]] = {prop.name: [] for prop in element.properties}
     types = {prop.name: np.dtype(order + prop.dtype) for prop in element.properties}
     counts = {prop.name: np.dtype(order + prop.count_dtype) for prop in element.properties if prop.count_dtype}
@@ -190,14 +190,14 @@ def _read_uneven(files: SourceFiles, element: Element, body: bytes, position: in
         for prop in element.properties:
             length = 1
             if prop.name in counts:
-                kind = counts[prop.name]
-                _enough(files, element, position + kind.itemsize <= len(body))
-                length = int(np.frombuffer(body, kind, 1, position)[0])
-                position += kind.itemsize
-            kind = types[prop.name]
-            _enough(files, element, length >= 0 and position + length * kind.itemsize <= len(body))
-            pieces[prop.name].append(np.frombuffer(body, kind, length, position))
-            position += length * kind.itemsize
+                dtype = counts[prop.name]
+                _enough(files, element, position + dtype.itemsize <= len(body))
+                length = int(np.frombuffer(body, dtype, 1, position)[0])
+                position += dtype.itemsize
+            dtype = types[prop.name]
+            _enough(files, element, length >= 0 and position + length * dtype.itemsize <= len(body))
+            pieces[prop.name].append(np.frombuffer(body, dtype, length, position))
+            position += length * dtype.itemsize
     for prop in element.properties:
         values = np.concatenate(pieces[prop.name]).astype(prop.dtype)
         if prop.count_dtype is None:

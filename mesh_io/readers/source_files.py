@@ -1,4 +1,4 @@
-"""Files beside a mesh: what may be opened, what is there, and what is no mesh at all."""
+"""The files of a mesh: which ones may be opened, where textures are found, and which files are not meshes."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from torch_utils.errors import UserError
 
-# Folders where exporters leave textures, seen from the mesh's folder.
+# Folders where exporters put textures, relative to the mesh's folder.
 TEXTURE_FOLDERS = ("", "textures", "texture", "images", "maps", "tex", "../images", "../textures", "../texture", "..")
 MAX_FILE_BYTES = 4 << 30
 
@@ -28,11 +28,11 @@ class SourceFiles:
 
     @property
     def folder(self) -> Path:
-        """The folder that the file lies in: relative references start there."""
+        """The folder of the file: relative references start there."""
         return self.path.parent
 
     def warn(self, line: str) -> None:
-        """Keep a line for `SourceMesh.warnings`, once."""
+        """Add a line to `SourceMesh.warnings`, once."""
         if line not in self.warnings:
             self.warnings.append(line)
 
@@ -41,7 +41,7 @@ class SourceFiles:
         return UserError(f"{self.path}: {cause}")
 
     def allowed(self, target: Path) -> bool:
-        """Whether `target` may be opened; links are followed before the question is asked."""
+        """Whether `target` may be opened. Symbolic links are resolved first."""
         if self.allow_outside:
             return True
         folder = self.path.resolve().parent
@@ -52,9 +52,9 @@ class SourceFiles:
         return any(resolved.is_relative_to(tree) for tree in trees)
 
     def open_named(self, reference: str) -> Path | None:
-        """The file that a URI or path in the mesh file names, or None where it is not there.
+        """The file that a URI or path in the mesh file names, or None if it does not exist.
 
-        Raises UserError where it is there but outside the source folder.
+        Raises UserError if it exists outside the source folder.
         """
         target = self.folder / reference
         try:
@@ -69,8 +69,8 @@ class SourceFiles:
     def find_texture(self, reference: str) -> Path | None:
         """The texture that a material names, or None.
 
-        Backslashes, URL escapes, wrong case and absolute paths of another machine are seen through: what is not there
-        as named is looked for by its file name in the usual folders.
+        Tolerates backslashes, URL escapes, wrong case and absolute paths of another machine: a file that does not exist
+        under its path is searched for by name in the usual folders.
         """
         reference = reference.strip().strip('"')
         for name in dict.fromkeys((reference, unquote(reference), reference.replace("\\", "/"))):
@@ -103,7 +103,7 @@ def _is_absolute(name: str) -> bool:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The bytes of a file; UserError naming what is wrong with it: missing, a folder, empty, not the real file."""
+    """The bytes of a file; UserError if it is missing, a folder, empty or a failed download."""
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -123,7 +123,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def not_the_file(data: bytes) -> str | None:
-    """Why these bytes are not the file they are named as (a failed download), or None."""
+    """Why these bytes are not the named file but a failed download, or None."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"version https://git-lfs"):
         return "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`"
@@ -135,7 +135,7 @@ def not_the_file(data: bytes) -> str | None:
 
 
 def decode_text(data: bytes) -> str:
-    """Text in UTF-8, UTF-16 or UTF-32 by its mark, else Latin-1."""
+    """Text in UTF-8, in UTF-16 or UTF-32 by its byte order mark, else Latin-1."""
     marks = ((b"\xff\xfe\0\0", "utf-32"), (b"\0\0\xfe\xff", "utf-32"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
     for mark, encoding in marks:
         if data.startswith(mark):

@@ -1,4 +1,4 @@
-"""STL, binary and text. Corners at exactly one place become one vertex; the stored facet normals are not used."""
+"""STL, binary and text. Corners at equal positions become one vertex; the stored facet normals are not used."""
 
 import re
 import struct
@@ -29,7 +29,7 @@ def read_stl(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
 
 
 def _is_text(data: bytes) -> bool:
-    """Text starts with `solid`, but so do many binary headers: a length that fits the count means binary."""
+    """Text starts with `solid`, but so do many binary headers: if the length matches the count, the file is binary."""
     if len(data) >= HEADER and HEADER + FACET * struct.unpack_from("<I", data, 80)[0] == len(data):
         return False
     return data[:512].lstrip().lower().startswith(b"solid")
@@ -40,7 +40,7 @@ def _binary(files: SourceFiles, data: bytes) -> NDArray[np.float32]:
         raise files.error(f"truncated: {len(data)} bytes, less than an STL header")
     count = struct.unpack_from("<I", data, 80)[0]
     if HEADER + FACET * count > len(data):
-        raise files.error(f"truncated: its header says {count} facets, there are {(len(data) - HEADER) // FACET}")
+        raise files.error(f"truncated: its header declares {count} facets, there are {(len(data) - HEADER) // FACET}")
     facet = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
     return np.frombuffer(data, facet, count, HEADER)["corners"]
 
@@ -55,4 +55,4 @@ def _text(files: SourceFiles, data: bytes) -> NDArray[np.float64]:
     try:
         return np.array(found, dtype=np.float64).reshape(-1, 3, 3)
     except ValueError:
-        raise files.error("damaged: a vertex holds no number") from None
+        raise files.error("damaged: a vertex does not hold numbers") from None

@@ -1,4 +1,4 @@
-"""Texture images: decoded once to uint8 arrays, of bounded size."""
+"""Texture images, decoded once to uint8 arrays of bounded size."""
 
 import io
 import threading
@@ -13,13 +13,13 @@ from PIL import Image, UnidentifiedImageError
 from mesh_io.readers.source_files import SourceFiles, not_the_file
 from torch_utils.errors import UserError
 
-MAX_TEXTURE_PX = 4096  # longer sides are averaged down: no render in use resolves more
-MAX_DECODED_PX = 16384 * 16384  # more pixels than this are not decoded at all (decompression bombs)
+MAX_TEXTURE_PX = 4096  # larger images are reduced: no render resolves more
+MAX_DECODED_PX = 16384 * 16384  # larger images are not decoded at all (decompression bombs)
 _LIMIT_LOCK = threading.Lock()
 
 
 class TextureCache:
-    """The decoded textures of one mesh file, each once, so that parts share them."""
+    """The textures of one mesh file, each decoded once and shared by parts."""
 
     def __init__(self, files: SourceFiles, enabled: bool = True) -> None:
         self.files = files
@@ -27,7 +27,7 @@ class TextureCache:
         self._decoded: dict[str, NDArray[np.uint8] | None] = {}
 
     def file(self, reference: str, material: str) -> NDArray[np.uint8] | None:
-        """The image [H, W, 3 or 4] uint8 that `material` names, or None with a warning that names it."""
+        """The image [H, W, 3 or 4] uint8 that `material` refers to, or None with a warning."""
         if not self.enabled:
             return None
         if reference not in self._decoded:
@@ -66,7 +66,7 @@ class TextureCache:
             if width * height > MAX_DECODED_PX:
                 raise self.files.error(f"texture {name!r} has {width}×{height} px, more than 16384×16384")
             if max(width, height) > MAX_TEXTURE_PX:
-                image.draft(None, (MAX_TEXTURE_PX, MAX_TEXTURE_PX))  # JPEG decodes small at once; others ignore it
+                image.draft(None, (MAX_TEXTURE_PX, MAX_TEXTURE_PX))  # lower resolution, for JPEG only
             image.load()
         pixels = pixels_rounded_to_uint8(image)
         if max(width, height) > MAX_TEXTURE_PX:
@@ -105,7 +105,7 @@ def _read(path: Path) -> bytes:
 
 @contextmanager
 def _own_limit() -> Iterator[None]:
-    """Pillow's own size limit off: ours is checked before anything is decoded."""
+    """Disable Pillow's size limit: ours is checked before decoding."""
     with _LIMIT_LOCK:
         before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:

@@ -1,9 +1,9 @@
-"""Polygons to triangles: fans where a polygon is convex, ear clipping where it is not."""
+"""Triangulation of polygons: fans for convex ones, ear clipping for others."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_CLIPPED = 5000  # corners: beyond this ear clipping takes minutes, and a fan has to do
+MAX_CLIPPED = 5000  # corners: ear clipping would take minutes for larger polygons, which become fans
 
 
 def triangulate(
@@ -11,10 +11,10 @@ def triangulate(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Triangles of polygons.
 
-    points [P, 3]. corners [ΣN]: point ids of all polygons in a row; counts [G]: corners of each polygon; those
+    points [P, 3]. corners [ΣN]: point ids of all polygons, concatenated; counts [G]: corners of each polygon; those
     with fewer than three give no triangle.
-    Returns triangles [T, 3] as positions in `corners` (so that per-corner attributes follow) and the polygon that each
-    belongs to [T]. The winding is kept. Polygons are taken in order.
+    Returns triangles [T, 3] as indices into `corners` (so that they apply to per-corner attributes) and each triangle's
+    polygon [T], in order of polygons. The winding is kept.
     """
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     triangles, owners = [], []
@@ -45,16 +45,16 @@ def fan(count: int) -> NDArray[np.int64]:
 
 
 def _first_corner(polygons: NDArray[np.float64]) -> NDArray[np.int64]:
-    """A corner of each polygon [G, N, 3] chosen by place alone.
+    """A corner of each polygon [G, N, 3], chosen by position alone.
 
-    A face and its doubled copy, wound the other way and listed from another corner, then give the same triangles, which
-    can be recognized as copies.
+    A face and its duplicate with opposite winding and another first corner then give the same triangles, so the copies
+    can be recognized.
     """
     return (polygons @ np.array([0.42, 0.31, 0.85])).argmin(1)
 
 
 def _clip_canonically(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
-    """`clip_ears` from a corner and in a direction that depend on places alone, like `_first_corner`."""
+    """`clip_ears` from a corner and in a direction that depend on positions alone, like `_first_corner`."""
     order = np.roll(np.arange(len(polygon)), -int(_first_corner(polygon[None])[0]))
     if tuple(polygon[order[1]]) <= tuple(polygon[order[-1]]):
         return order[clip_ears(polygon[order])]
@@ -63,13 +63,13 @@ def _clip_canonically(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def polygon_normals(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Newell normals of polygons [G, N, 3], unnormalized (twice the area long)."""
+    """Newell normals of polygons [G, N, 3]; their length is twice the area."""
     local = polygons - polygons[:, :1]
     return np.cross(local, np.roll(local, -1, axis=1)).sum(1)
 
 
 def is_concave(polygons: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Whether each polygon [G, N, 3] has a corner that turns against its normal, beyond rounding."""
+    """Whether each polygon [G, N, 3] has a reflex corner, beyond rounding errors."""
     normals = polygon_normals(polygons)
     into = polygons - np.roll(polygons, 1, axis=1)
     out = np.roll(polygons, -1, axis=1) - polygons
@@ -81,7 +81,7 @@ def is_concave(polygons: NDArray[np.float64]) -> NDArray[np.bool_]:
 def clip_ears(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
     """[N − 2, 3]: triangles of one simple polygon [N, 3], by cutting off its ears in the plane of its normal.
 
-    A polygon that crosses itself has no ear at some point; what is left of it then becomes a fan.
+    A polygon that intersects itself may run out of ears; the remainder becomes a fan.
     """
     flat = _project(polygon)
     left = list(range(len(polygon)))
@@ -101,7 +101,7 @@ def clip_ears(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
 
 
 def _project(polygon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[N, 2] along the normal, counter-clockwise; one axis is dropped, the one the normal is longest in."""
+    """[N, 2], projected along the dominant axis of the normal, counter-clockwise."""
     normal = polygon_normals(polygon[None])[0]
     axis = int(np.abs(normal).argmax())
     first, second = (axis + 1) % 3, (axis + 2) % 3

@@ -53,7 +53,7 @@ def up_axis(path: Path) -> str:
 
 
 def _check_archive(files: SourceFiles) -> None:
-    """A USDZ may hold stored entries only, so it cannot unpack to more than its own size; no name may leave it."""
+    """A USDZ may only hold uncompressed entries, which bounds its size; no entry's path may leave the archive."""
     try:
         with zipfile.ZipFile(files.path) as archive:
             entries = archive.infolist()
@@ -67,7 +67,7 @@ def _check_archive(files: SourceFiles) -> None:
 
 
 def _check_layers(files: SourceFiles) -> None:
-    """Every layer that the stage would be composed of lies where it may be read from; asked before it is composed."""
+    """Check, before the stage is composed, that all its layers may be read."""
     from pxr import Sdf
 
     waiting, seen = [str(files.path)], set()
@@ -108,7 +108,7 @@ def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[
 
 
 def _bindings(mesh: Any, owner: NDArray[np.int64]) -> list[tuple[Any, NDArray[np.bool_]]]:
-    """(prim that binds a material, which triangles) for the mesh's material subsets and for what they leave."""
+    """(prim that binds a material, its triangles [T]) for each material subset and for the remaining triangles."""
     from pxr import UsdShade
 
     left = np.ones(len(owner), bool)
@@ -137,7 +137,7 @@ def _part(
     uvs = _at_corners(primvars.GetPrimvar(uv_name or "st"), 2, faces, triangles, owner)
     colors = None
     if not replaces_color:
-        # displayColor stands in for a material and is linear.
+        # displayColor is a fallback for a material, in linear values.
         colors = _at_corners(primvars.GetPrimvar("displayColor"), 3, faces, triangles, owner)
     values = [value for value in (uvs, colors) if value is not None]
     old, split, split_values = split_vertices(faces, values)
@@ -154,7 +154,7 @@ def _part(
 def _at_corners(
     primvar: Any, width: int, faces: NDArray[np.int64], triangles: NDArray[np.int64], owner: NDArray[np.int64]
 ) -> NDArray[np.float64] | None:
-    """Values [F, 3, width] of a primvar of any interpolation, or None where it is absent or does not fit."""
+    """Values [F, 3, width] of a primvar of any interpolation, or None if it is absent or does not fit."""
     from pxr import Usd
 
     if not primvar or not primvar.HasValue():

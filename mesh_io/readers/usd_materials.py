@@ -25,7 +25,7 @@ class UsdMaterials:
     _built: dict[str, Bound] = field(default_factory=dict)
 
     def bound_to(self, prim: Any) -> Bound:
-        """(material, name of its UV primvar or "", whether it takes the place of displayColor) of a prim."""
+        """(material, name of its UV primvar or "", whether it replaces displayColor) of a prim."""
         from pxr import UsdShade
 
         material, _ = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()
@@ -54,8 +54,8 @@ class UsdMaterials:
         red, green, blue = factor.tolist()
         alpha = float(opacity) if isinstance(opacity, int | float) else 1.0
         threshold = float(_input(shader, "opacityThreshold", 0.0)[0])
-        seen_through = alpha < 1 or _connected(shader, "opacity")
-        mode: AlphaMode = "OPAQUE" if not seen_through else "MASK" if threshold > 0 else "BLEND"
+        transparent = alpha < 1 or _connected(shader, "opacity")
+        mode: AlphaMode = "OPAQUE" if not transparent else "MASK" if threshold > 0 else "BLEND"
         built = SourceMaterial(
             name=path,
             base_color=(red, green, blue, alpha),
@@ -77,7 +77,7 @@ class UsdMaterials:
         uv_name = str(_input(reader, "varname", "st")[0]) if reader is not None else "st"
         asset = _input(texture, "file", None)[0]
         if asset is None:
-            self.files.warn(f"a texture of material {path!r} names no file")
+            self.files.warn(f"a texture of material {path!r} has no file")
             return None, "", uv_name, wraps
         name = PurePosixPath(asset.path.replace("\\", "/")).name
         if "[" in asset.resolvedPath:

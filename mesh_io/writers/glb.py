@@ -32,14 +32,14 @@ class Chunk:
         self.views.append(entry)
         return len(self.views) - 1
 
-    def accessor(self, values: NDArray, kind: str, component: int, target: int, bounds: bool = False) -> int:
+    def accessor(self, values: NDArray, element: str, component: int, target: int, bounds: bool = False) -> int:
         """Append values [N] or [N, width] with their accessor; returns its index."""
         little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
         entry: dict[str, Any] = {
             "bufferView": self.view(little.tobytes(), target),
             "componentType": component,
             "count": len(values),
-            "type": kind,
+            "type": element,
         }
         if bounds:
             # From the stored float32 values: the validator compares them exactly.

@@ -168,7 +168,7 @@ def test_replaced_vertices_pass_no_gradient() -> None:
         assert is_watertight(surface.mesh[b])
 
 
-def test_repair_loss_pulls_only_replaced_vertices() -> None:
+def test_the_fallback_loss_pulls_only_replaced_vertices() -> None:
     grid = tet_grid("bcc", 6)
     sdf = torch.stack([torch.full((grid.num_vertices,), 0.7), sphere(grid.positions)])
     found = find_surface(sdf, grid)

@@ -103,9 +103,9 @@ def test_no_deformation_below_a_quarter_of_a_cell_flips_a_tetrahedron() -> None:
     grid = tet_grid("bcc", 3)
     signs = torch.tensor(list(itertools.product([-1, 1], repeat=12)), dtype=torch.float64).view(-1, 4, 3)
     local = torch.arange(4)[None]
-    kinds = torch.cat([grid.positions[grid.tets].diff(dim=1), grid.free[grid.tets]], 1).flatten(1)
-    _, index = (kinds * 100).round().unique(dim=0, return_inverse=True)
-    representatives = torch.stack([(index == kind).nonzero()[0, 0] for kind in index.unique()])
+    shapes = torch.cat([grid.positions[grid.tets].diff(dim=1), grid.free[grid.tets]], 1).flatten(1)
+    _, index = (shapes * 100).round().unique(dim=0, return_inverse=True)
+    representatives = torch.stack([(index == shape).nonzero()[0, 0] for shape in index.unique()])
     assert len(representatives) >= 24
     for tet in grid.tets[representatives]:
         corners = grid.positions[tet].double() + 0.249 * grid.cell * signs * grid.free[tet]

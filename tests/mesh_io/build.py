@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 COMPONENTS = {"int8": 5120, "uint8": 5121, "int16": 5122, "uint16": 5123, "uint32": 5125, "float32": 5126}
-KINDS = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+ELEMENT_TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 
 TRIANGLE = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32)
 SQUARE = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], np.float32)
@@ -38,7 +38,7 @@ class Gltf:
             "bufferView": self.view(values.tobytes()),
             "componentType": COMPONENTS[values.dtype.name],
             "count": len(values),
-            "type": KINDS[width],
+            "type": ELEMENT_TYPES[width],
             **extra,
         }
         if normalized:
@@ -47,7 +47,7 @@ class Gltf:
         return len(self.json["accessors"]) - 1
 
     def primitive(self, positions: Any = SQUARE, indices: Any = SQUARE_FACES, **extra: Any) -> dict[str, Any]:
-        """A primitive; keywords in capitals are further attributes (arrays), others go into it as they are."""
+        """A primitive; keywords in capitals are further attributes (arrays), others are copied as they are."""
         attributes = {"POSITION": self.accessor(positions)}
         for name in [key for key in extra if key.isupper() or key[:1].isupper()]:
             value = extra.pop(name)
@@ -77,7 +77,7 @@ class Gltf:
         return self
 
     def save(self, path: Path, buffer_uri: str | None = None) -> Path:
-        """Write .glb (binary chunk) or .gltf (data URI, or a .bin beside it under `buffer_uri`)."""
+        """Write .glb (binary chunk) or .gltf (data URI, or a .bin next to it under `buffer_uri`)."""
         buffer: dict[str, Any] = {"byteLength": len(self.data)}
         if path.suffix == ".glb":
             self.json["buffers"] = [buffer]
@@ -93,7 +93,7 @@ class Gltf:
 
 
 def glb(text: bytes, binary: bytes, version: int = 2) -> bytes:
-    """The container of a JSON and a binary chunk."""
+    """A GLB container with a JSON and a binary chunk."""
     text += b" " * (-len(text) % 4)
     binary += b"\0" * (-len(binary) % 4)
     body = struct.pack("<I4s", len(text), b"JSON") + text + struct.pack("<I4s", len(binary), b"BIN\0") + binary
@@ -112,7 +112,7 @@ def save_image(path: Path, image: np.ndarray | None = None) -> Path:
 
 
 def obj_square(path: Path, mtl: str | None = None, **replacements: str) -> Path:
-    """A textured square as OBJ, with its MTL where `mtl` is its text."""
+    """A textured square as OBJ, with `mtl` as the text of its MTL."""
     text = (
         "mtllib square.mtl\n"
         "v 0 0 0\nv 1 0 0\nv 1 1 0\nv 0 1 0\n"

@@ -1,4 +1,4 @@
-"""glTF and GLB: what the specification says, and what broken files get."""
+"""glTF and GLB: the specification, and errors for broken files."""
 
 import json
 
@@ -63,7 +63,7 @@ def test_strip_and_fan_are_the_triangles_of_the_list(tmp_path):
     assert found["fan"] == found["fan list"] and len(found["fan"]) == 3
 
 
-def test_points_and_lines_are_no_faces(tmp_path):
+def test_points_and_lines_are_not_faces(tmp_path):
     builder = Gltf()
     scene = builder.scene(builder.primitive(mode=0), builder.primitive(TRIANGLE, None, mode=4))
     assert read_mesh(scene.save(tmp_path / "a.glb")).num_faces == 1
@@ -189,7 +189,7 @@ def skinned(weights):
     return builder.scene(primitive, nodes=nodes, skins=[skin])
 
 
-def test_skins_stand_in_their_resting_pose(tmp_path):
+def test_skins_are_read_in_their_rest_pose(tmp_path):
     weights = [[1, 0, 0, 0], [0, 1, 0, 0], [0.5, 0.5, 0, 0], [2, 0, 0, 0]]
     part = read_mesh(skinned(weights).save(tmp_path / "a.glb")).parts[0]
     expected = SQUARE + np.array([[0, 5, 0], [0, 0, 4], [0, 2.5, 2], [0, 5, 0]])
@@ -202,7 +202,7 @@ def test_skin_with_nan_weights_is_read_with_a_warning(tmp_path):
     assert np.isfinite(mesh.parts[0].vertices).all() and "joint weight" in mesh.warnings[0]
 
 
-def test_morph_targets_at_their_resting_weights(tmp_path):
+def test_morph_targets_at_their_default_weights(tmp_path):
     builder = Gltf()
     target = {"POSITION": builder.accessor(np.array([[0, 0, 8]] * 4, np.float32))}
     scene = builder.scene(builder.primitive(targets=[target]), nodes=[{"mesh": 0, "weights": [0.25]}])
@@ -248,7 +248,7 @@ def test_missing_texture_keeps_the_factor(tmp_path):
     assert mesh.parts[0].material.image is None and mesh.parts[0].material.base_color == (0, 1, 0, 1)
 
 
-def test_buffers_beside_the_file_and_outside_the_tree(tmp_path):
+def test_buffers_next_to_the_file_and_outside_the_tree(tmp_path):
     builder = Gltf()
     scene = builder.scene(builder.primitive())
     (tmp_path / "tree" / "shape").mkdir(parents=True)
@@ -350,7 +350,7 @@ def test_damaged_containers(tmp_path):
         old: "glTF version 1",
         whole[:20] + b"?" + whole[21:]: "JSON does not parse",
         b"hello, world": "not glTF, or damaged",
-        b"[1, 2, 3]   ": "its JSON is no object",
+        b"[1, 2, 3]   ": "its JSON is not an object",
     }
     for data, message in cases.items():
         (tmp_path / "b.glb").write_bytes(data)

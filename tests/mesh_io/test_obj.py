@@ -1,4 +1,4 @@
-"""OBJ and MTL: forms of faces, materials, and textures that are not where the file says."""
+"""OBJ and MTL: forms of faces, materials, and textures that are not at the stated path."""
 
 import numpy as np
 import pytest
@@ -108,7 +108,7 @@ def test_triangulation_of_mixed_polygons_keeps_their_order():
 
 
 @pytest.mark.parametrize("concave", [True, False])
-def test_a_doubled_polygon_gives_the_same_triangles(concave):
+def test_a_duplicate_polygon_gives_the_same_triangles(concave):
     rng = np.random.default_rng(3)
     angles = np.sort(rng.uniform(0, 2 * np.pi, 9))
     radius = np.where(np.arange(9) % 2, 0.3, 1.0) if concave else np.ones(9)
@@ -130,7 +130,7 @@ def test_concavity_ignores_scale_and_straight_corners():
     assert is_concave(square * 1e-3).all()
 
 
-def test_crossing_polygon_ends(tmp_path):
+def test_a_self_intersecting_polygon_is_triangulated(tmp_path):
     bow = np.array([[0, 0, 0], [1, 1, 0], [1, 0, 0], [0, 1, 0]], float)
     assert clip_ears(bow).shape == (2, 3)
     rng = np.random.default_rng(0)
@@ -210,7 +210,7 @@ def test_missing_and_damaged_textures_keep_kd(tmp_path):
         assert mesh.parts[0].material.base_color == (0.5, 0, 0, 1)
 
 
-def test_texture_without_uvs_is_named(tmp_path):
+def test_a_texture_without_uvs_gives_a_warning(tmp_path):
     save_image(tmp_path / "wood.png")
     (tmp_path / "square.mtl").write_text("newmtl paint\nmap_Kd wood.png\n")
     mesh = read_mesh(write(tmp_path / "a.obj", "mtllib square.mtl\n" + CUBE + "usemtl paint\nf 1 2 3\n"))
@@ -228,7 +228,7 @@ def test_material_names_and_libraries_with_spaces(tmp_path):
     assert mesh.warnings == ("material library 'gone.mtl' is missing",)
 
 
-def test_undefined_material_is_white_and_named(tmp_path):
+def test_an_undefined_material_is_white_with_a_warning(tmp_path):
     mesh = read_mesh(obj_square(tmp_path / "a.obj", "newmtl other\n"))
     assert mesh.parts[0].material.base_color == (1, 1, 1, 1)
     assert mesh.warnings == ("material 'paint' is not defined; it counts as white",)
@@ -272,10 +272,10 @@ def test_opacity_map(tmp_path):
         (CUBE + "f -9 1 2\n", "face index -9 is out of range"),
         (CUBE + "f 1/1 2/1 3/1\n", "texture index 1 is out of range: there are 0"),
         (CUBE + "f 1//2 2//2 3//2\n", "normal index 2 is out of range"),
-        (CUBE + "f 1 2 x\n", "face corner 'x' is not made of whole numbers"),
+        (CUBE + "f 1 2 x\n", "face corner 'x' is not made of integers"),
         (CUBE + "f 1 2 99999999999999999999999\n", "out of range"),
         (CUBE + "v 1 2\nf 1 2 3\n", "a v line has 2 numbers"),
-        (CUBE + "v 1 2 three\nf 1 2 3\n", "a v line holds no number"),
+        (CUBE + "v 1 2 three\nf 1 2 3\n", "a v line does not hold numbers"),
         ("v nan 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "1 of 3 vertices have NaN"),
         ("v 0 0 0\nv 1e400 0 0\nv 0 1 0\nf 1 2 3\n", "NaN or infinite"),
         (CUBE + "f 1 1 2\nf 3 3 3\n", "has no faces"),
@@ -287,7 +287,7 @@ def test_broken_files_are_one_clear_line(tmp_path, text, message):
     assert str(caught.value).startswith(f"{tmp_path / 'a.obj'}: ") and "\n" not in str(caught.value)
 
 
-def test_doubled_faces_keep_the_textured_copy(tmp_path):
+def test_duplicate_faces_keep_the_textured_copy(tmp_path):
     save_image(tmp_path / "wood.png")
     (tmp_path / "m.mtl").write_text("newmtl plain\nKd 0.2 0.2 0.2\nnewmtl wood\nmap_Kd wood.png\n")
     faces = "usemtl plain\nf 3 2 1\nf 5 6 7\nusemtl wood\nf 1/1 2/1 3/1\n"
@@ -299,7 +299,7 @@ BOX = ["1 4 3 2", "5 6 7 8", "1 2 6 5", "3 4 8 7", "2 3 7 6", "4 1 5 8"]
 
 
 @pytest.mark.parametrize("inner_first", [True, False])
-def test_doubled_faces_keep_the_copy_that_looks_outward(tmp_path, inner_first):
+def test_duplicate_faces_keep_the_outward_copy(tmp_path, inner_first):
     outer = "usemtl outer\n" + "".join(f"f {face}\n" for face in BOX)
     inner = "usemtl inner\n" + "".join("f " + " ".join(face.split()[::-1]) + "\n" for face in BOX)
     (tmp_path / "m.mtl").write_text("newmtl outer\nKd 1 0 0\nnewmtl inner\nKd 0 1 0\n")
@@ -313,7 +313,7 @@ def test_doubled_faces_keep_the_copy_that_looks_outward(tmp_path, inner_first):
 def test_unmerged_copies_and_decals(tmp_path):
     again = CUBE.replace("\nv 0 0 0\n", "\nv 0.0 0e0 -0\n")
     mesh = read_mesh(write(tmp_path / "a.obj", CUBE + again + "f 1 2 3\nf 10 9 11\nf 9 10 12\n"))
-    assert mesh.num_faces == 2  # the second is the first again, on vertices of its own
+    assert mesh.num_faces == 2  # the second part repeats the first with its own vertices
     (tmp_path / "m.mtl").write_text("newmtl glass\nd 0.5\n")
     text = "mtllib m.mtl\n" + CUBE + "f 1 2 3\nusemtl glass\nf 1 2 3\n"
     assert read_mesh(write(tmp_path / "a.obj", text)).num_faces == 2

@@ -1,4 +1,4 @@
-"""Real odd and broken files: each is read rightly, or refused with a line that names file and cause."""
+"""Real odd and broken files: each is read correctly, or refused with one line that names file and cause."""
 
 import json
 
@@ -84,7 +84,7 @@ def test_refused(quirks, name):
     assert str(caught.value).startswith(f"{quirks / name}: ") and "\n" not in str(caught.value)
 
 
-def test_draco_positions_fill_their_announced_box(quirks):
+def test_draco_positions_fill_their_declared_box(quirks):
     for name in ("Rover_1-transformed.glb", "House_Long-transformed.glb"):
         path = quirks / "gltf" / "draco" / name
         data = path.read_bytes()

@@ -1,4 +1,4 @@
-"""What `read_mesh` promises for every format: clear refusals, bounded textures, and `SourceMesh`."""
+"""The contract of `read_mesh` for every format: clear errors, bounded textures, and `SourceMesh`."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ from torch_utils.errors import UserError
         (b"\xfe\xed\xfa\xce" * 50, "."),
     ],
 )
-def test_no_mesh_at_all(tmp_path, suffix, data, message):
+def test_files_that_are_not_meshes(tmp_path, suffix, data, message):
     file = tmp_path / f"a{suffix}"
     file.write_bytes(data)
     with pytest.raises(UserError, match=message) as caught:
@@ -34,7 +34,7 @@ def test_no_mesh_at_all(tmp_path, suffix, data, message):
     assert str(caught.value).startswith(f"{file}: ") and "\n" not in str(caught.value)
 
 
-def test_names(tmp_path):
+def test_paths_and_endings(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_mesh(tmp_path / "gone.obj")
     (tmp_path / "folder.obj").mkdir()
@@ -111,7 +111,7 @@ def square_mesh(tmp_path, normals=None):
     return SourceMesh(tmp_path / "a.obj", (part, part))
 
 
-def test_transforms_keep_faces_outward_and_normals_square(tmp_path):
+def test_transforms_keep_faces_outward_and_normals_perpendicular(tmp_path):
     mesh = square_mesh(tmp_path, unit_rows(np.array([[0, 0, 1.0]] * 4)))
     rng = np.random.default_rng(0)
     for sign in (1, -1):
@@ -122,7 +122,7 @@ def test_transforms_keep_faces_outward_and_normals_square(tmp_path):
         part = mesh.transformed(matrix).parts[0]
         a, b, c = np.moveaxis(part.vertices[part.faces], 1, 0)
         geometric = unit_rows(np.cross(b - a, c - a))
-        # The winding follows the mirror, and the stored normals agree with it.
+        # A mirror reverses the winding, and the stored normals agree with it.
         np.testing.assert_allclose(geometric[0], part.normals[0], atol=1e-6)
 
 
@@ -174,7 +174,7 @@ def mutate(data, rng):
     elif kind == 2:
         place = int(rng.integers(len(data)))
         data[place : place + int(rng.integers(1, 20))] = b""
-    elif kind == 3:  # digits become other digits: the structure stays, the numbers lie
+    elif kind == 3:  # other digits: the structure stays, the numbers are wrong
         places = [i for i, byte in enumerate(data) if 48 <= byte < 58]
         for place in rng.choice(places, size=3) if places else []:
             data[place] = rng.integers(48, 58)

@@ -1,4 +1,4 @@
-"""USD through usd-core: left out where that is not installed."""
+"""USD through usd-core: skipped if it is not installed."""
 
 import zipfile
 

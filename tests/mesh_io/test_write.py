@@ -1,4 +1,4 @@
-"""Written files: read back exactly, structured as the formats demand, whole or absent."""
+"""Written files: read back exactly, valid in their formats, complete or absent."""
 
 import json
 import struct
@@ -128,8 +128,8 @@ def test_unlit_and_metallic_roughness(tmp_path):
     assert part.material.image.shape == (8, 4, 4) and part.material.alpha_mode == "BLEND"
 
 
-def test_plain_mesh_and_leftovers(tmp_path):
-    """Collapsed faces and unused vertices stay out, so that the box in the file is the box of what is seen."""
+def test_collapsed_faces_and_unused_vertices_are_dropped(tmp_path):
+    """The box in the file is then that of the visible mesh."""
     vertices = torch.tensor([[9.0, 9, 9], [0, 0, 0], [1, 0, 0], [0, 1, 0]])
     faces = torch.tensor([[1, 2, 3], [2, 2, 3]])
     for write, name in ((write_glb, "a.glb"), (write_obj, "a.obj")):

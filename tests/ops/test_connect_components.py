@@ -1,4 +1,4 @@
-"""What `connect_components` does to lines and crosses of vertices, and to noise."""
+"""`connect_components` on vertices in a line or a cross, and on noise."""
 
 import math
 from itertools import product
@@ -22,7 +22,7 @@ def line(values: list[float], blocked: tuple[int, ...] = (), step: float = 0.0) 
     return connect_components(torch.tensor([values], dtype=torch.float32), edges, closed, 9, step)[0].tolist()
 
 
-def count_parts(sdf: Tensor, edges: Tensor) -> int:
+def count_components(sdf: Tensor, edges: Tensor) -> int:
     inside = (sdf < 0).nonzero()[:, 0]
     both = edges[(sdf[edges.long()] < 0).all(1)].numpy()
     graph = coo_matrix(([1] * len(both), both.T), shape=(len(sdf), len(sdf)))
@@ -30,44 +30,44 @@ def count_parts(sdf: Tensor, edges: Tensor) -> int:
     return len(set(labels[inside.numpy()].tolist()))
 
 
-def test_a_crack_is_bridged_and_nothing_else_moves() -> None:
+def test_a_gap_is_bridged_and_nothing_else_changes() -> None:
     assert line([1, -2, -2, 0.5, -3, 4]) == [1, -2, -2, -9, -3, 4]
 
 
-def test_a_crumb_that_is_cheaper_to_remove_goes() -> None:
+def test_a_floater_that_is_cheaper_to_remove_disappears() -> None:
     assert line([1, -2, -2, 0.5, 0.5, -0.25, 4]) == [1, -2, -2, 0.5, 0.5, 9, 4]
 
 
-def test_the_largest_part_stays_however_shallow() -> None:
+def test_the_largest_component_stays_however_shallow() -> None:
     assert line([-0.125, -0.125, 3, -2]) == [-0.125, -0.125, 3, 9]
 
 
-def test_a_step_makes_long_bridges_dear() -> None:
+def test_a_step_makes_long_bridges_expensive() -> None:
     values = [-2.0, -2, 0, 0, 0, -1]
     assert line(values) == [-2, -2, -9, -9, -9, -1]
     assert line(values, step=0.25) == [-2, -2, -9, -9, -9, -1]
     assert line(values, step=0.5) == [-2, -2, 0, 0, 0, 9]
 
 
-def test_no_bridge_runs_through_a_blocked_vertex() -> None:
+def test_no_bridge_passes_through_a_blocked_vertex() -> None:
     assert line([-2, -2, 0.5, -3], blocked=(2,)) == [-2, -2, 0.5, 9]
 
 
-def test_parts_join_from_near_to_far_and_carry_each_other() -> None:
-    # The middle part alone is not worth its bridge; with the heavy one behind it, it is.
+def test_components_connect_nearest_first_and_count_together() -> None:
+    # The middle component alone is not worth its bridge; together with the heavy one behind it, it is.
     assert line([-1, -1, -1, 2, -1, 2, -9]) == [-1, -1, -1, -9, -1, -9, -9]
     assert line([-1, -1, -1, 2, -1, 2, -2]) == [-1, -1, -1, 2, 9, 2, 9]
 
 
-def test_a_part_that_hangs_on_a_bridge_counts_for_it() -> None:
-    # 0 1 2 – 3 – 4 – 5, and 6 beside 3: the crumb 6 joins first, by 3; the part 5 joins 3, and so pays for 6 too.
+def test_a_component_connected_to_a_bridge_counts_for_it() -> None:
+    # 0 1 2 – 3 – 4 – 5, and 6 next to 3: vertex 6 connects first, through 3; then 5 connects to 3 and pays for 6 too.
     values = torch.tensor([[-5, -5, -5, 1, 0.25, -3, -0.5]])
     edges = torch.tensor([[0, 1], [1, 2], [2, 3], [3, 4], [4, 5], [3, 6]]).int()
-    joined = connect_components(values, edges, torch.zeros(7, dtype=torch.bool), 9)
-    assert joined[0].tolist() == [-5, -5, -5, -9, -9, -3, -0.5]
+    connected = connect_components(values, edges, torch.zeros(7, dtype=torch.bool), 9)
+    assert connected[0].tolist() == [-5, -5, -5, -9, -9, -3, -0.5]
 
 
-def test_what_is_one_part_or_none_comes_back_as_it_was() -> None:
+def test_samples_of_at_most_one_component_are_returned_unchanged() -> None:
     for values in ([1.0, 2, 3], [-1.0, -2, -3], [math.nan, -1, -0.0, 2], [math.inf, -math.inf, 1]):
         before = torch.tensor([values], dtype=torch.float32)
         edges = torch.tensor([[0, 1], [1, 2], [2, 3]][: len(values) - 1]).int()
@@ -77,14 +77,14 @@ def test_what_is_one_part_or_none_comes_back_as_it_was() -> None:
 
 @pytest.mark.parametrize("layout", ["bcc", "kuhn"])
 @pytest.mark.parametrize("share", [0.02, 0.1, 0.2, 0.3])
-def test_noise_becomes_one_part_within_the_box(layout: str, share: float) -> None:
+def test_noise_becomes_one_component_inside_the_box(layout: str, share: float) -> None:
     grid = tet_grid(layout, 7)
     sdf = torch.rand(4, grid.num_vertices, generator=torch.Generator().manual_seed(0)) - share
     sdf[:, grid.boundary] = 0.1
-    joined = connect_components(sdf, grid.edges, grid.boundary, 0.5, 0.05)
-    for before, after in zip(sdf, joined, strict=True):
-        assert count_parts(before, grid.edges) > 1
-        assert count_parts(after, grid.edges) == 1
+    connected = connect_components(sdf, grid.edges, grid.boundary, 0.5, 0.05)
+    for before, after in zip(sdf, connected, strict=True):
+        assert count_components(before, grid.edges) > 1
+        assert count_components(after, grid.edges) == 1
         assert (after[grid.boundary] >= 0).all()
         changed = after != before
         assert torch.equal(after[changed] < 0, before[changed] >= 0)
@@ -93,7 +93,7 @@ def test_noise_becomes_one_part_within_the_box(layout: str, share: float) -> Non
 def test_no_other_choice_of_bridges_is_cheaper_on_a_line() -> None:
     generator = torch.Generator().manual_seed(1)
     for _ in range(40):
-        # On a line the tree of parts is the line itself, so every outcome can be tried: which gaps are closed.
+        # On a line the tree of components is the line itself, so every outcome can be tried: which gaps are bridged.
         gaps, weights = torch.rand(2, 5, generator=generator).tolist()
         values = [-5.0, -5, -5]
         for gap, weight in zip(gaps, weights, strict=True):
@@ -114,7 +114,7 @@ def test_the_reference_agrees_on_ties() -> None:
 
 
 def test_no_gradient_passes_and_the_device_stays() -> None:
-    sdf = torch.tensor([[-1.0, 1.0]])
-    joined = connect_components(sdf.requires_grad_(), torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
-    assert joined.device == sdf.device
-    assert not joined.requires_grad
+    sdf = torch.tensor([[-1.0, 1.0]]).requires_grad_()
+    connected = connect_components(sdf, torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
+    assert connected.device == sdf.device
+    assert not connected.requires_grad

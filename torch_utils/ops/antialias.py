@@ -1,17 +1,17 @@
-"""`antialias`: colors blended at silhouettes, so that the image is a smooth function of the vertices' positions.
+"""`antialias`: blend colors at silhouettes, so that the image is a smooth function of the vertices' positions.
 
     antialias(color [N, H, W, C], rast [N, H, W, 4], positions [ΣV, 4], faces [ΣF, 3], neighbors=None) → [N, H, W, C]
 
 color: float32 or float64 (the type of `rast` and `positions`; half is computed in their type and returned as half).
-rast: what `rasterize` made of these positions (clip space) and faces (int32). neighbors [ΣF, 3] int32: of
-`face_neighbors(faces)`, computed here unless given. Its vertices must be joined by id: a seam of doubled vertices
+rast: the result of `rasterize` for these positions (clip space) and faces (int32). neighbors [ΣF, 3] int32: of
+`face_neighbors(faces)`, computed here unless given. Faces must share vertices by id: a seam of duplicate vertices
 counts as a silhouette.
 
 For each two adjacent pixels with different triangles, the surface at the nearer one is followed towards the other
 pixel, across edges, to the silhouette where it ends: an edge that is open or whose next triangle folds back. It lies d
-∈ [0, 1] pixels from the nearer center; (d − ½)·(nearer − farther) is added to the farther color where d > ½, else to
-the nearer. Steep edges blend pixels of a row, flat ones pixels of a column. Nothing is blended where the surface goes
-on to the other pixel, or near vertices behind the camera.
+∈ [0, 1] pixels from the nearer center; (d − ½)·(nearer − farther) is added to the farther color if d > ½, else to the
+nearer. Steep edges blend pixels of a row, flat ones pixels of a column. Nothing is blended if the surface continues to
+the other pixel, or near vertices behind the camera.
 
 Gradient: once, to `color` and, through d, to x, y, w of `positions` (none to z, none to `rast`); the derivative of a
 shape's total coverage is that of its area. The CPU kernel is bitwise repeatable for any number of threads; the CUDA
@@ -201,7 +201,7 @@ def _setup_context(ctx, inputs, output):
     color, _, positions, faces, _ = inputs
     _, slots, blends = output
     ctx.mark_non_differentiable(slots, blends)
-    ctx.set_materialize_grads(False)  # else zeros for slots and blends, each backward
+    ctx.set_materialize_grads(False)  # otherwise autograd makes zeros for slots and blends in each backward pass
     ctx.save_for_backward(color, positions, faces, slots, blends)
 
 

@@ -12,7 +12,7 @@ def differentiable(op: str, backward: Callable[..., Any], setup_context: Callabl
 
     backward, setup_context: as for `torch.library.register_autograd`, whose node `torch.compile` takes. Otherwise the
     returned function records the same node itself: PyTorch's own goes through the dispatcher twice and converts all
-    arguments each time, which small steps feel (`benchmarks/overhead.py`).
+    arguments each time, which slows small training steps (`benchmarks/overhead.py`).
     """
     torch.library.register_autograd(f"tetragan::{op}", backward, setup_context=setup_context)
 
@@ -61,7 +61,7 @@ def _below_autograd(op: str, inputs: tuple) -> Any:
 
 
 def refuse_atomics_when_deterministic(op: str, device: torch.device) -> None:
-    """Raise (or warn, with `warn_only`) where this op's CUDA backward, which adds with atomics, may not run."""
+    """Raise (or warn, with `warn_only`) if this op's CUDA backward, which adds with atomics, is not allowed to run."""
     if device.type != "cuda" or not torch.are_deterministic_algorithms_enabled():
         return
     message = (

@@ -58,7 +58,7 @@ def bias_act(
 
 
 def dense(x: Tensor, dim: int = 1) -> Tensor:
-    """x itself where the kernels take its memory as it is (contiguous or channels-last), else a contiguous copy."""
+    """x itself if the kernels can read its memory format (contiguous or channels-last), else a contiguous copy."""
     if x.is_contiguous() or (dim == 1 and x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last)):
         return x
     return x.contiguous()
@@ -169,7 +169,7 @@ def _fake_backward(grad, x, y, scale, dim, slope, gain, clamp, with_bias, with_s
 def _setup_context(ctx, inputs, output):
     x, _, scale, *ctx.options = inputs
     slope, _, clamp = ctx.options[1:]
-    # A linear op without clamp has the same slope everywhere: nothing to keep of its output.
+    # A linear op without clamp has the same slope everywhere: its output need not be saved.
     ctx.keeps_output = slope != 1 or clamp != _NO_CLAMP
     ctx.save_for_backward(x if scale is not None else None, scale, output if ctx.keeps_output else None)
 

@@ -1,4 +1,4 @@
-"""`chamfer`: squared distance of every point to the nearest point of the other cloud, both ways in one call.
+"""`chamfer`: squared distance of every point to the nearest point of the other point cloud, both ways in one call.
 
     chamfer(x [B, P, 3], y [B, Q, 3]) -> (d_xy [B, P], d_yx [B, Q])
 
@@ -9,11 +9,12 @@ precision is computed and returned as float32. P, Q ≥ 1; B may be zero. No [P,
 
 The Chamfer distance of all pairs, mean of d_xy plus mean of d_yx; no gradient.
 
-A point that is not finite is nobody's nearest and has the distance +inf; a pair of clouds with such a point is at +inf
-in `chamfer_matrix`. Gradients reach both clouds through the nearest points (ties: the lowest index), to any order, the
-choice of the nearest point being constant; infinite distances send none. The kernels are deterministic and equal the
-reference bit for bit (`chamfer_matrix` up to the rounding of the mean); the gradient's scatter on CUDA is deterministic
-under `torch.use_deterministic_algorithms`. Errors: ValueError or TypeError for shape, type and device.
+A point that is not finite is never the nearest, and its own distance is +inf; so is the distance of a pair with such
+a point in `chamfer_matrix`. Gradients reach both inputs through the nearest points (ties: the lowest
+index), to any order; the choice of the nearest point counts as constant, and infinite distances pass no gradient. The
+kernels are deterministic and equal the reference bit for bit (`chamfer_matrix` up to the rounding of the mean); the
+gradient's scatter on CUDA is deterministic under `torch.use_deterministic_algorithms`. Errors: ValueError or TypeError
+for shape, type and device.
 """
 
 import torch
@@ -35,7 +36,7 @@ def chamfer(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def chamfer_matrix(x: Tensor, y: Tensor) -> Tensor:
-    """Chamfer distance of all pairs of clouds; see the contract at the top of this file."""
+    """Chamfer distance of all pairs of point clouds; see the contract at the top of this file."""
     x, y = _checked("chamfer_matrix", x.detach(), y.detach())
     if not use_kernel(x.device.type, "chamfer_matrix"):
         return chamfer_matrix_reference(x, y)
@@ -45,11 +46,11 @@ def chamfer_matrix(x: Tensor, y: Tensor) -> Tensor:
 def _checked(op: str, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     check_tensor(op, "x", x, ("B", "P", 3), (*FLOATING, *HALF))
     check_tensor(op, "y", y, ("B", "Q", 3), (x.dtype,), x.device)
-    for name, cloud in (("x", x), ("y", y)):
-        if cloud.shape[1] == 0:
+    for name, points in (("x", x), ("y", y)):
+        if points.shape[1] == 0:
             raise ValueError(f"{op}(): expected at least one point in {name}, got none")
-        if cloud.shape[1] >= 2**31 // 3:
-            raise ValueError(f"{op}(): expected fewer than 2^31 / 3 points in {name}, got {cloud.shape[1]}")
+        if points.shape[1] >= 2**31 // 3:
+            raise ValueError(f"{op}(): expected fewer than 2^31 / 3 points in {name}, got {points.shape[1]}")
     return (x.float(), y.float()) if x.dtype in HALF else (x, y)
 
 
@@ -68,7 +69,7 @@ def chamfer_matrix_reference(x: Tensor, y: Tensor) -> Tensor:
         for n in range(y.shape[0]):
             d_xy, d_yx = chamfer_reference(x[m : m + 1], y[n : n + 1])
             result[m, n] = d_xy.double().mean() + d_yx.double().mean()
-    finite_x, finite_y = (cloud.isfinite().all(-1).all(-1) for cloud in (x, y))
+    finite_x, finite_y = (points.isfinite().all(-1).all(-1) for points in (x, y))
     return torch.where(finite_x[:, None] & finite_y, result, torch.inf)
 
 
@@ -79,8 +80,8 @@ def _one_way(x: Tensor, y: Tensor, chunk: int = 256) -> Tensor:
             nearest = _nan_to_inf(_squared(part[:, :, None], y[:, None])).argmin(-1)
         chosen = y.gather(1, nearest[..., None].expand(-1, -1, 3))
         finite = _squared(part.detach(), chosen.detach()).isfinite()
-        # Masked before the difference, too: the gradient of inf − inf would be NaN.
-        distance = _squared(*(torch.where(finite[..., None], cloud, 0) for cloud in (part, chosen)))
+        # Masked before the difference as well: the gradient of inf − inf would be NaN.
+        distance = _squared(*(torch.where(finite[..., None], points, 0) for points in (part, chosen)))
         parts.append(torch.where(finite, distance, torch.inf))
     return torch.cat(parts, 1)
 

@@ -38,7 +38,7 @@ def _has_shape(value: Tensor, shape: Sequence[int | str | None]) -> bool:
     sizes = value.shape
     if len(sizes) != len(shape):
         return False
-    # A plain loop: every op comes here several times a call, and a generator costs more than the comparisons.
+    # A plain loop: every op runs this several times a call, and a generator costs more than the comparisons.
     for size, wanted in zip(sizes, shape, strict=True):  # noqa: SIM110
         if size != wanted and isinstance(wanted, int):
             return False
@@ -57,7 +57,7 @@ def check_index_range(op: str, name: str, value: Tensor, size: int) -> None:
 
 
 def check_offsets(op: str, name: str, value: Tensor, total: int | None) -> None:
-    """Raise unless `value` [B + 1] int64 on the CPU starts at 0, never falls and, with `total`, ends there."""
+    """Raise unless `value` [B + 1] int64 on the CPU starts at 0, never decreases and, with `total`, ends there."""
     check_tensor(op, name, value, ("B + 1",), (torch.int64,), torch.device("cpu"))
     numbers = value.tolist()
     ordered = bool(numbers) and numbers[0] == 0 and all(a <= b for a, b in pairwise(numbers))

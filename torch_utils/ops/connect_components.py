@@ -1,21 +1,22 @@
-"""`connect_components`: an SDF on a lattice whose inside is one part, changed as little as possible.
+"""`connect_components`: make the inside of an SDF one connected component, with the smallest change.
 
     connect_components(sdf [B, V], edges [E, 2] int32, blocked [V] bool, depth, step=0) -> [B, V]
 
-A part is a connected set of vertices with a negative SDF; `edges` say which vertices are neighbors. Parts are joined
-to the largest (by vertices; of equals the one with the lowest vertex) from near to far, each by the cheapest bridge to
-what is joined already. A bridge costs the SDF of the outside vertices that it runs through, plus `step` for each; it
-never runs through a `blocked` one. A part, with all that hangs on it, is removed instead where that is cheaper: the sum
-of −SDF over its vertices; and where no bridge reaches it. So a bar with a crack is closed, and a crumb that hangs far
-from everything goes. (The least edit over the minimum spanning tree of parts: simplification by 0-dimensional
-persistence, Edelsbrunner et al. 2002, that closes or fills, whichever changes less.)
+A component is a connected set of vertices with a negative SDF; `edges` say which vertices are neighbors. Components are
+connected to the largest one (by vertices; of equals, the one with the lowest vertex), nearest first, each by the
+cheapest bridge to what is already connected. A bridge costs the SDF of the outside vertices on its path, plus `step`
+for each of them; it never passes through a `blocked` vertex. Removing a component costs the sum of −SDF over its
+vertices. A component, together with all that is connected through it, is removed instead if that is cheaper, or if no
+bridge reaches it. So a narrow gap is bridged, and a small floater far away disappears. This is the least edit over the
+minimum spanning tree of the components: simplification by 0-dimensional persistence (Edelsbrunner et al. 2002) that
+bridges or removes, whichever changes less.
 
-The vertices of bridges become −depth, those of removed parts depth; all others, and samples of one part or of none,
-are returned as they are, bit for bit. Zero and NaN count as outside. depth, step: in the SDF's unit, depth above 0,
-step not below. float32 or float64; costs are summed in double; half precision is taken as float32. No gradient.
-Deterministic, by sample: a batch equals its samples for any number of threads, and the kernel equals the reference, bit
-for bit. CPU kernel; a CUDA tensor makes the way to the CPU and back (one synchronization). Errors: ValueError or
-TypeError for shape, type, device and ids out of range.
+Vertices of bridges become −depth, those of removed components become depth. All other vertices, and samples with at
+most one component, are returned unchanged, bit for bit. Zero and NaN count as outside. depth (> 0) and step (≥ 0) are
+in the SDF's unit. float32 or float64; costs are summed in double precision; half precision is computed as float32. No
+gradient. Deterministic and independent of the batch and of the number of threads; the kernel equals the reference bit
+for bit. CPU kernel only; a CUDA tensor is copied to the CPU and back (one synchronization). Errors: ValueError or
+TypeError for shape, type, device, and ids out of range.
 """
 
 import heapq
@@ -30,7 +31,7 @@ from torch_utils.ops.loading import use_kernel
 
 
 def connect_components(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0) -> Tensor:
-    """An SDF of one part a sample; see the contract at the top of this file."""
+    """An SDF with one component in each sample; see the contract at the top of this file."""
     check_tensor("connect_components", "sdf", sdf, ("B", "V"), (*FLOATING, *HALF))
     check_tensor("connect_components", "edges", edges, ("E", 2), (torch.int32,), sdf.device)
     check_tensor("connect_components", "blocked", blocked, (sdf.shape[1],), (torch.bool,), sdf.device)
@@ -43,12 +44,12 @@ def connect_components(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float
     if values.dtype in HALF:
         values = values.float()
     if use_kernel("cpu", "connect_components"):
-        joined = torch.ops.tetragan.connect_components(
+        connected = torch.ops.tetragan.connect_components(
             values.contiguous(), edges.contiguous(), blocked.contiguous(), depth, step
         )
     else:
-        joined = connect_components_reference(values, edges, blocked, depth, step)
-    return joined.to(sdf.device)
+        connected = connect_components_reference(values, edges, blocked, depth, step)
+    return connected.to(sdf.device)
 
 
 # ---------------------------------------------------------------------------------------------------------- reference
@@ -70,33 +71,36 @@ def connect_components_reference(
     return result
 
 
-def _label(sdf: Sequence[float], neighbors: list[list[int]]) -> tuple[list[int], list[list[int]]]:
-    """Each vertex's part (−1 outside) and each part's vertices, by lowest vertex; a flood, first in first out."""
-    part = [-1] * len(sdf)
-    parts: list[list[int]] = []
+def _label_components(sdf: Sequence[float], neighbors: list[list[int]]) -> tuple[list[int], list[list[int]]]:
+    """Each vertex's component (−1 outside), and each component's vertices in order of breadth-first search.
+
+    Components are numbered by their lowest vertex.
+    """
+    component = [-1] * len(sdf)
+    components: list[list[int]] = []
     for seed, value in enumerate(sdf):
-        if not value < 0 or part[seed] >= 0:
+        if not value < 0 or component[seed] >= 0:
             continue
         members = [seed]
-        part[seed] = len(parts)
+        component[seed] = len(components)
         for v in members:
             for u in neighbors[v]:
-                if sdf[u] < 0 and part[u] < 0:
-                    part[u] = len(parts)
+                if sdf[u] < 0 and component[u] < 0:
+                    component[u] = len(components)
                     members.append(u)
-        parts.append(members)
-    return part, parts
+        components.append(members)
+    return component, components
 
 
 def _least_edit(
     sdf: Sequence[float], neighbors: list[list[int]], blocked: Sequence[bool], step: float
 ) -> tuple[list[int], list[int]]:
-    """The vertices of one sample's bridges, and those of its removed parts."""
-    part, parts = _label(sdf, neighbors)
-    if len(parts) < 2:
+    """The vertices of one sample's bridges, and those of its removed components."""
+    component, components = _label_components(sdf, neighbors)
+    if len(components) < 2:
         return [], []
-    weights = [sum(-sdf[v] for v in members) for members in parts]
-    largest = max(range(len(parts)), key=lambda p: (len(parts[p]), -p))
+    weights = [sum(-sdf[v] for v in members) for members in components]
+    largest = max(range(len(components)), key=lambda c: (len(components[c]), -c))
     order, parents, costs, bridges = [largest], {largest: -1}, {}, {}
     best = [math.inf] * len(sdf)
     previous = [-1] * len(sdf)
@@ -117,38 +121,38 @@ def _least_edit(
                 best[u], previous[u] = cost, v
                 heapq.heappush(queue, (cost, u))
 
-    start_from(parts[largest])
+    start_from(components[largest])
     left = sum(weights) - weights[largest]
-    # Beyond the weight of all that is left, no bridge is worth it.
-    while queue and len(order) < len(parts) and queue[0][0] <= left:
+    # A bridge that costs more than the weight of all components not yet reached is never worth it.
+    while queue and len(order) < len(components) and queue[0][0] <= left:
         cost, v = heapq.heappop(queue)
         if cost > best[v]:
             continue
-        p = part[v]
-        if p < 0 or p in parents:
+        c = component[v]
+        if c < 0 or c in parents:
             reach_from(v)
             continue
         bridge, u = [], previous[v]
-        while part[u] < 0:
+        while component[u] < 0:
             bridge.append(u)
             u = previous[u]
-        parents[p], costs[p], bridges[p] = part[u], cost, bridge
-        order.append(p)
+        parents[c], costs[c], bridges[c] = component[u], cost, bridge
+        order.append(c)
         for u in bridge:
-            part[u] = p
-        start_from([*parts[p], *bridge])
-        left -= weights[p]
-    # From the last joined: what a part is worth with all that hangs on it.
+            component[u] = c
+        start_from([*components[c], *bridge])
+        left -= weights[c]
+    # Backwards, from the component connected last: what each is worth together with all that is connected through it.
     worth = list(weights)
     keep = dict.fromkeys(order, True)
-    for p in reversed(order[1:]):
-        keep[p] = worth[p] >= costs[p]
-        if keep[p]:
-            worth[parents[p]] += worth[p] - costs[p]
-    for p in order[1:]:
-        keep[p] = keep[p] and keep[parents[p]]
-    kept = [u for p in order[1:] if keep[p] for u in bridges[p]]
-    return kept, [v for p, members in enumerate(parts) if not keep.get(p, False) for v in members]
+    for c in reversed(order[1:]):
+        keep[c] = worth[c] >= costs[c]
+        if keep[c]:
+            worth[parents[c]] += worth[c] - costs[c]
+    for c in order[1:]:
+        keep[c] = keep[c] and keep[parents[c]]
+    kept = [u for c in order[1:] if keep[c] for u in bridges[c]]
+    return kept, [v for c, members in enumerate(components) if not keep.get(c, False) for v in members]
 
 
 # ----------------------------------------------------------------------------------------------------------- schema

@@ -3,9 +3,9 @@
     face_neighbors(faces [F, 3] int32) → [F, 3] int32
 
 Entry (f, k) is the face across the edge opposite vertex k (from vertex k + 1 to k + 2, modulo 3), or −1 where the edge
-is open, has more than two faces, or joins a vertex to itself. Faces count as neighbors by vertex ids, whatever their
-windings; vertices that share a position but not an id do not join. No gradient. Repeatable on every device.
-Errors: TypeError, ValueError "face_neighbors(): expected …, got …".
+is open, has more than two faces, or connects a vertex to itself. Faces are neighbors if they share vertex ids, whatever
+their windings; vertices that share only a position do not count. No gradient. Repeatable on every device. Errors:
+TypeError, ValueError "face_neighbors(): expected …, got …".
 """
 
 import torch

@@ -1,15 +1,15 @@
-"""`lattice_mlp`: tri-plane features and a network with one hidden layer, at every point of a cubic lattice.
+"""`lattice_mlp`: tri-plane features and a network with one hidden layer, at every point of a cubic grid.
 
     lattice_mlp(planes [B, 3, R, R, C], hidden [B, C, H], bias [H], output [B, H], coordinates [n], *, alpha=0.2)
         → [B, n, n, n]
     out[b, i, j, k] = output_b · lrelu(hidden_bᵀ f_b(c_i, c_j, c_k) + bias), f = `triplane_sample`, c = coordinates
 
-The first layer is linear, so on a lattice it separates over the planes: it is applied to each plane once, not to each
-point, and the hidden layer of a point is never stored. planes as `triplane_sample` takes them; coordinates in [−1, 1].
+The first layer is linear, so on a cubic grid it separates over the planes: it is applied to each plane once, not to
+each point, and the hidden layer of a point is never stored. planes: as for `triplane_sample`; coordinates in [−1, 1].
 All float32 or all float64. alpha in [0, 1]: the slope of the leaky ReLU below zero.
 
-No gradient: the op finds where a surface lies; values that need one are computed at single points. Bitwise repeatable
-for any number of threads. There is no CUDA kernel: there the reference's separable form in plain PyTorch runs.
+No gradient: the op locates a surface; values that need a gradient are computed at single points. Bitwise repeatable
+for any number of threads. There is no CUDA kernel: on CUDA the reference, the separable form in plain PyTorch, runs.
 Errors: TypeError, ValueError "lattice_mlp(): expected …, got …".
 """
 

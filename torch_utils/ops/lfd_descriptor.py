@@ -6,7 +6,7 @@ L light fields of V views; silhouettes as `silhouettes` packs them (row 0 at the
 8j + k). The 47 bytes of a view: 35 magnitudes of angular radial transform coefficients (0,1), (0,2), (1,0) … (11,2),
 10 magnitudes of the contour's Fourier coefficients, circularity, eccentricity. All views of a light field share one
 radius. An empty view is all zeros. S: a multiple of 64. Integers in and out, no gradient, deterministic. CPU kernel
-alone: silhouettes on another device go through the CPU. Errors: ValueError or TypeError for shape and type.
+only: silhouettes on another device are copied to the CPU. Errors: ValueError or TypeError for shape and type.
 
 Sources: Chen et al. 2003 (light field descriptor), Bober 2001 (MPEG-7 shape descriptors).
 """
@@ -25,9 +25,9 @@ from torch_utils.ops.loading import use_kernel
 
 Image = NDArray[np.bool_]
 _TABLE, _CENTER, _ANGULAR, _RADIAL = 101, 50, 12, 3
-# A silhouette is one part when its contour encloses more than this share of it; dilation spares the image's border.
+# A silhouette is one component if its contour encloses more than this share of it; dilation spares the image's border.
 _WHOLE_SHARE, _BORDER = 0.95, 2
-# Steps (dx, dy, new direction) by direction; +y is one row on.
+# Steps (dx, dy, new direction) by direction; +y is the next row.
 _STEPS = (
     ((-1, 1, 3), (0, 1, 0), (1, 1, 0)),
     ((1, 1, 0), (1, 0, 1), (1, -1, 1)),
@@ -116,7 +116,7 @@ def _contour(image: Image, center: tuple[float, float]) -> NDArray[np.float64]:
 
 
 def trace_contour(image: Image) -> NDArray[np.int64]:
-    """The contour of the part that holds the first pixel in raster order [N, 2] (x, y), its start at both ends."""
+    """The contour of the component that holds the first pixel in raster order [N, 2] (x, y), its start at both ends."""
     padded = np.pad(image, 1)
     y, x = (int(n[0]) + 1 for n in np.nonzero(image))
     start, direction = (x, y), 0
@@ -138,7 +138,7 @@ def trace_contour(image: Image) -> NDArray[np.int64]:
 
 
 def whole_contour(image: Image) -> NDArray[np.int64]:
-    """The contour of the whole silhouette: several parts are joined by dilation (or a filled box), then thinned."""
+    """The contour of the whole silhouette: components are merged by dilation (or a filled box), then thinned."""
     contour = trace_contour(image)
     if _is_whole(image, contour):
         return contour
@@ -169,7 +169,7 @@ def _dilated(image: Image, element: Image) -> Image:
 
 
 def _thinned(image: Image, original: Image) -> Image:
-    """Peel `image` in parallel passes from −row, +row, −column, +column, keeping every pixel of `original`."""
+    """Thin `image` in parallel passes from −row, +row, −column, +column, keeping every pixel of `original`."""
     image = image.copy()
     changed = True
     while changed:
@@ -188,7 +188,7 @@ def _thinned(image: Image, original: Image) -> Image:
 
 @cache
 def _removable(ring: tuple[bool, ...]) -> bool:
-    """Whether a pixel with this ring of neighbors may go without cutting or shortening a line."""
+    """Whether removing a pixel with this ring of neighbors neither cuts nor shortens a line."""
     neighbors = sum(ring)
     if neighbors == 8:
         parts = 1

@@ -39,7 +39,8 @@ DODECAHEDRON = (
 def rotations_of_views() -> Tensor:
     """The 60 rotations of the dodecahedron as permutations of its antipodal pairs of vertices [60, 10] uint8.
 
-    A rotation is given by where it takes two vertices at one distance; the ten directions must land on directions.
+    A rotation is determined by the images of two vertices at a given distance; it must map the ten directions to
+    themselves.
     """
     points = torch.tensor(DODECAHEDRON, dtype=torch.float64)
     points = points / points.norm(dim=1, keepdim=True)
@@ -48,7 +49,7 @@ def rotations_of_views() -> Tensor:
     def frame(a: Tensor, b: Tensor) -> Tensor:
         return torch.stack([a, b, torch.linalg.cross(a, b)], 1)
 
-    # Two of the given directions that are neighbors on the dodecahedron: the largest cosine between different ones.
+    # Two directions that are neighbors on the dodecahedron: those with the largest cosine between different ones.
     cosine = points @ points.T - 2 * torch.eye(10)
     first, second = divmod(int(cosine.argmax()), 10)
     start = torch.linalg.inv(frame(points[first], points[second]))

@@ -1,12 +1,12 @@
 """Which implementation the ops use: the built kernels or the PyTorch references.
 
 The mode comes from the environment variable TETRAGAN_OPS or from `use_mode`:
-  auto       the kernel where it is built, else the reference with one warning that names the cause and the mending
-  command;
+  auto       the kernel if it is built, else the reference with one warning that names the cause and the command that
+             builds it;
   require    the kernel, or an error;
   reference  the reference, always.
 Nothing is built here: `pip install` or `python -m torch_utils.build` builds. A failure to load is remembered and
-explained. TETRAGAN_LIBRARIES names another folder of libraries (the sanitized ones of `build --sanitize`).
+reported. TETRAGAN_LIBRARIES names another folder of libraries (the sanitized ones of `build --sanitize`).
 """
 
 import os
@@ -49,7 +49,7 @@ def use_mode(mode: str) -> Iterator[None]:
 
 
 def library_path(device_type: str) -> Path:
-    """Where the library of "cpu" or "cuda" lies, once built."""
+    """The path of the library of "cpu" or "cuda", built or not."""
     return LIBRARIES / LIBRARY_NAMES[device_type]
 
 
@@ -66,13 +66,13 @@ def _load(device_type: str) -> str | None:
     try:
         torch.ops.load_library(path)
     except OSError as error:
-        cause = error.__cause__ or error  # torch's own words name the file alone
+        cause = error.__cause__ or error  # torch's own message only names the file
         return f"{path.name} does not load: {str(cause).splitlines()[0]}"
     return None
 
 
 def load_error(device_type: str = "cpu") -> str | None:
-    """Why the kernels of `device_type` are not available; None where they are."""
+    """Why the kernels of `device_type` are not available; None if they are."""
     return _load(device_type)
 
 
@@ -105,26 +105,26 @@ def _warn_once(message: str) -> None:
 
 
 def use_kernel(device_type: str, op: str) -> bool:
-    """Whether `op` (its name in the namespace `tetragan`) shall run its kernel on this device: see the module's text.
+    """Whether `op` (its name in the namespace `tetragan`) runs its kernel on this device; see the module's text.
 
-    Raises RuntimeError in mode "require" where there is no kernel.
+    Raises RuntimeError in mode "require" if there is no kernel.
     """
     mode = kernels_mode()
     if mode == "reference":
         return False
     if device_type == "meta":
-        return True  # shapes only: the fake kernels, which need no library
+        return True  # shapes only: fake kernels need no library
     cause = _why_not(device_type, op)
     if cause is None:
         return True
-    mend = f"build with `{BUILD_COMMANDS.get(device_type, BUILD_COMMANDS['cpu'])}`"
+    fix = f"build with `{BUILD_COMMANDS.get(device_type, BUILD_COMMANDS['cpu'])}`"
     if mode == "require":
-        raise RuntimeError(f"{op}(): expected a kernel for {device_type}, but {cause}; {mend}")
-    _warn_once(f"native kernels for {device_type}: {cause}; the slow reference runs instead; {mend}")
+        raise RuntimeError(f"{op}(): expected a kernel for {device_type}, but {cause}; {fix}")
+    _warn_once(f"native kernels for {device_type}: {cause}; the slow reference runs instead; {fix}")
     return False
 
 
-# Loading takes about a millisecond; from here on `torch.ops.tetragan` has its kernels.
+# Loading takes about a millisecond; from here on `torch.ops.tetragan` has the kernels.
 _load("cpu")
 if torch.backends.cuda.is_built():
     _load("cuda")

@@ -3,20 +3,20 @@
     topology = marching_tets_topology(sdf, tets, edges, tet_edges)          # no gradient
     vertices = edge_crossings(sdf.reshape(-1), positions, topology.edge_vertices)
 
-A surface vertex lies on every grid edge whose ends differ in sign, a triangle or two in every tetrahedron that such
-edges bound. The SDF is negative inside; zero counts as outside; NaN counts as outside. Faces wind outward (seen from
-outside their corners run counter-clockwise), given positively oriented tetrahedra. A quadrilateral is cut along the
-diagonal between its first and third corner, in the order of `CASES`: the same cut for the same signs, always.
-Everything is ordered by sample, then by edge id (vertices), tetrahedron id (faces) or grid vertex (`active`), so a
-batch of B equals B batches of one, bit for bit, for any number of threads.
+Every grid edge whose ends differ in sign holds a surface vertex, and every tetrahedron with such edges holds one or two
+triangles. The SDF is negative inside; zero and NaN count as outside. Faces wind outward (counter-clockwise seen from
+outside), given positively oriented tetrahedra. A quadrilateral is cut along the diagonal between its first and third
+corner in the order of `CASES`, so equal signs always give equal cuts. Everything is ordered by sample, then by edge id
+(vertices), tetrahedron id (faces) or grid vertex (`active`), so a batch of B equals B batches of one, bit for bit, for
+any number of threads.
 
-Gradient: once, from `edge_crossings` to `sdf` and `positions` (`surface_vertices`, the formula in plain PyTorch, to any
+Gradient: once, from `edge_crossings` to `sdf` and `positions` (`surface_vertices`, the formula in plain PyTorch: to any
 order); the topology has none. The CPU kernels are bitwise repeatable for any number of threads. On CUDA the forward
 passes are repeatable; the backward pass adds with atomics and runs as PyTorch's deterministic scatter under
 `torch.use_deterministic_algorithms(True)`. One host synchronization on CUDA, for the counts.
 Errors: TypeError, ValueError "marching_tets_topology(): expected …, got …", also for `tets` and `edges` with ids out of
-range and, on the CPU, `tet_edges` that do not match `tets` where the surface passes. Ids in `pairs` out of range raise
-on the CPU and give zeros on CUDA.
+range and, on the CPU, `tet_edges` that do not match `tets` at the surface. Ids in `pairs` out of range raise on the CPU
+and give zeros on CUDA.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tens
 from torch_utils.ops.loading import use_kernel
 
 INDEX = (torch.int32, torch.int64)
-# What the kernels report of broken tables, as a sum, in the last row of the offsets.
+# Defects of the tables that the kernels report, as a sum, in the last row of the offsets.
 FLAWS = {
     1: "tets in [0, V)",
     2: "edges in [0, V)",
@@ -65,7 +65,7 @@ class Topology:
 
     faces [ΣF, 3] int32: surface-vertex ids, global in the packed batch.
     edge_vertices [ΣV', 2] int64: the two grid vertices of each surface vertex's edge, as b·V + v.
-    active [ΣA] int64: sorted ids b·V + v of the grid vertices that touch a crossing edge.
+    active [ΣA] int64: sorted ids b·V + v of the grid vertices at the ends of crossing edges.
     edge_active [ΣV', 2] int64: the same ends as indices into `active`.
     vertex_offsets, face_offsets, active_offsets [B + 1] int64, on the CPU.
     """
@@ -138,7 +138,7 @@ def _check_topology(op: str, sdf: Tensor, tets: Tensor, edges: Tensor, tet_edges
     check_tensor(op, "edges", edges, ("E", 2), INDEX, sdf.device)
     check_tensor(op, "tet_edges", tet_edges, (tets.shape[0], 6), INDEX, sdf.device)
     for name, table, size in (("tets", tets, sdf.shape[1]), ("edges", edges, sdf.shape[1])):
-        if table.dtype == torch.int64:  # int32 tables are checked by the kernels as they read
+        if table.dtype == torch.int64:  # the kernels check int32 tables as they read them
             check_index_range(op, name, table, size)
     # More would overflow the faces' int32 ids.
     if sdf.shape[0] * edges.shape[0] >= 2**31 and not sdf.is_meta:
@@ -181,7 +181,7 @@ def marching_tets_topology_reference(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """`marching_tets_topology` in plain PyTorch: (faces, edge_vertices, active, edge_active, offsets [4, B + 1]).
 
-    Rows of the offsets: surface vertices, faces, active vertices, and flaws of the tables (first entry).
+    Rows of the offsets: surface vertices, faces, active vertices, and defects of the tables (first entry).
     """
     batch, num_vertices = sdf.shape
     for name, ids, size in (("tets", tets, num_vertices), ("edges", edges, num_vertices)):

@@ -1,18 +1,18 @@
-"""`modulated_conv2d`: a convolution whose weights a style scales per sample, with bias and activation.
+"""`modulated_conv2d`: a convolution whose weights are scaled by a style for each sample, with bias and activation.
 
     modulated_conv2d(x [B, C_in, H, W], weight [C_out, C_in, k, k], styles [B, C_in], *, demodulate=True, up=1,
                      filter=None, padding=0, bias=None, activation="linear", gain=None, clamp=None)
         → [B, C_out, H·up + 2·padding − k + 1, W·up + 2·padding − k + 1]
 
-Sample b is convolved with weight · styles[b], each output channel of which is divided by its norm where `demodulate`
+Sample b is convolved with weight · styles[b]; with `demodulate`, each output channel of it is divided by its norm
 (Karras et al., Analyzing and Improving the Image Quality of StyleGAN, 2020, eq. 1 and 3). padding: zeros around the
-image. up > 1: zeros are inserted between the pixels first, and the separable `filter` [T] (needed then) smooths the
+image. up > 1: zeros are inserted between the pixels first, and the separable `filter` [T] (required) smooths the
 padded result. bias, activation, gain, clamp: as `bias_act`.
 
-Scaling commutes with the convolution: the input is scaled by the style, all samples share one weight, and the norm's
-inverse joins bias and activation in one pass. So there is one convolution of the batch (cuDNN, oneDNN) and neither a
-weight per sample nor a group per sample. x: float32, float64, bfloat16 or float16; the convolution runs in x's type;
-styles, norms and bias are float32 (float64 where x is).
+Scaling commutes with the convolution: the input is scaled by the style, all samples share one weight, and the inverse
+norm is applied together with bias and activation in one pass. So there is one convolution for the batch (cuDNN, oneDNN)
+and neither a weight nor a group for each sample. x: float32, float64, bfloat16 or float16; the convolution runs in x's
+type; styles, norms and bias are float32 (float64 where x is).
 
 Gradients to x, weight, styles and bias, of any order.
 Errors: TypeError, ValueError "modulated_conv2d(): expected …, got …".

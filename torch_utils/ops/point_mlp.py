@@ -2,14 +2,14 @@
 
     point_mlp(x [ΣP, W_0], weights, biases, point_offsets [B + 1], *, alpha=0.2, gain=√2) → [ΣP, W_L]
 
-weights: for each layer [B, W_l, W_{l+1}], a matrix a sample (a modulated layer); biases: [W_{l+1}], shared. Hidden
+weights: for each layer [B, W_l, W_{l+1}], one matrix per sample (a modulated layer); biases: [W_{l+1}], shared. Hidden
 layers are leaky ReLUs (slope `alpha` below zero, then `gain`), the last layer is linear. 1 to 8 layers. All float32 or
 float64 (half is computed in float32). point_offsets: int64, on the CPU; sample b owns rows point_offsets[b] :
 point_offsets[b + 1].
-The CPU kernel keeps hidden activations in the cache and computes them again in the backward.
+The CPU kernel keeps hidden activations in the cache and recomputes them in the backward pass.
 
 Gradients to x, weights and biases, once (the reference to any order). Bitwise repeatable for any number of threads.
-There is no CUDA kernel: there the reference's few large products run.
+There is no CUDA kernel: on CUDA the reference runs, a few large matrix products.
 Errors: TypeError, ValueError "point_mlp(): expected …, got …".
 """
 
@@ -76,7 +76,7 @@ def point_mlp_reference(
     alpha: float = 0.2,
     gain: float = 2**0.5,
 ) -> Tensor:
-    """The same by one matrix product a sample and layer; differentiable to any order."""
+    """The same by one matrix product per sample and layer; differentiable to any order."""
     bounds = point_offsets.tolist()
     for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         rows = [x[first:last] @ matrix for matrix, (first, last) in zip(weight, pairwise(bounds), strict=True)]

@@ -1,4 +1,4 @@
-"""`rasterize`: which triangle each pixel sees, where on it, and how deep.
+"""`rasterize`: the visible triangle of each pixel, the position on it, and its depth.
 
     rasterize(positions [ΣV, 4], faces [ΣF, 3], face_offsets [N + 1], (H, W), derivatives=False, previous=None)
         → rast [N, H, W, 4] = (u, v, z/w, face id + 1),  rast_db [N, H, W, 4] = (du/dX, du/dY, dv/dX, dv/dY) or None
@@ -6,18 +6,18 @@
 positions: clip space (x, y, z, w), float32 or float64 (half is computed in float32); the batch is packed, ids are
 global. faces: int32. face_offsets: int64, on the CPU; image n shows faces face_offsets[n] : face_offsets[n + 1].
 u, v: perspective-correct barycentric weights of vertices 0 and 1; vertex 2 has 1 − u − v. X, Y are pixels.
-Row i lies at NDC y = (2i + 1)/H − 1, column j at x = (2j + 1)/W − 1. A pixel that sees nothing is all zeros.
+Row i lies at NDC y = (2i + 1)/H − 1, column j at x = (2j + 1)/W − 1. A pixel without a triangle is all zeros.
 
-Visible is −w ≤ z ≤ w. Triangles that cross the near plane or lie partly behind the camera are clipped; both windings
-are drawn; triangles without area, with NaN or infinite vertices are left out. Of equal depths the lowest face id wins.
+Points with −w ≤ z ≤ w are visible. Triangles that cross the near plane or lie partly behind the camera are clipped;
+both windings are drawn; triangles without area, with NaN or infinite vertices are culled. Of equal depths the lowest
+face id wins.
 A pixel center on a shared edge belongs to exactly one of the two triangles (rows and columns are half-open intervals).
-`previous`: the `rast` of the layer in front, of the same triangles: the next layer behind it (depth peeling).
+`previous`: the `rast` of the layer in front, of the same triangles; the result is the next layer (depth peeling).
 
-Gradient: once, from u, v, z/w and rast_db to `positions`; none from the id, none through visibility (`antialias` has
-that). The CPU kernel is bitwise repeatable for any number of threads; the CUDA kernel's forward is repeatable, its
-backward adds with atomics and refuses under `torch.use_deterministic_algorithms(True)`.
-Errors: TypeError, ValueError "rasterize(): expected …, got …"; face ids out of range raise on the CPU and are left out
-on CUDA.
+Gradient: once, from u, v, z/w and rast_db to `positions`; none from the id, and none through visibility (see
+`antialias`). The CPU kernel is bitwise repeatable for any number of threads; the CUDA kernel's forward is repeatable,
+its backward adds with atomics and refuses under `torch.use_deterministic_algorithms(True)`. Errors: TypeError,
+ValueError "rasterize(): expected …, got …"; face ids out of range raise on the CPU and are culled on CUDA.
 """
 
 from itertools import pairwise
@@ -33,7 +33,7 @@ MAX_RESOLUTION = 16384
 # As in csrc/rasterize/rasterize.h.
 _MIN_W = 1e-8
 _MAX_PIXEL = 1e9
-# Faces that the reference looks at together: bounds its memory to _CHUNK · H · W numbers.
+# Faces that the reference processes together: bounds its memory to _CHUNK · H · W numbers.
 _CHUNK = 64
 
 
@@ -138,7 +138,7 @@ def pixel_weights(corners: Tensor, pixels: Tensor, height: int, width: int) -> t
     )
     exact = e[:, :2] * inverse[:, None]
     u, v = exact.unbind(1)
-    # Rounding alone can leave [0, 1]; the clamp takes no part in the gradient.
+    # Only rounding can leave [0, 1]; the clamp has no part in the gradient.
     u = _with_value(u, u.clamp(0, 1))
     v = _with_value(v, torch.minimum(v.clamp(min=0), 1 - u))
     weights = torch.stack([u, v, 1 - u - v], 1)
@@ -151,7 +151,7 @@ def pixel_weights(corners: Tensor, pixels: Tensor, height: int, width: int) -> t
 def _visible(
     positions: Tensor, faces: Tensor, first: int, last: int, height: int, width: int, previous: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Winning face id + 1 [H, W] int64 (0: none) and its z/w [H, W] in one image."""
+    """Visible face id + 1 [H, W] int64 (0: none) and its z/w [H, W] in one image."""
     screen, owner = _screen_triangles(positions, faces[first:last].long(), height, width)
     dtype, device = positions.dtype, positions.device
     best = torch.full((height, width), torch.inf, dtype=dtype, device=device)

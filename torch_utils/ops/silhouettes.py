@@ -1,14 +1,14 @@
-"""`silhouettes`: what orthographic views of one mesh cover, one bit a pixel; no depth, no attributes, hence fast.
+"""`silhouettes`: coverage of one mesh in orthographic views, one bit per pixel; fast, since there is no depth test.
 
     silhouettes(vertices [V, 3], faces [F, 3] int32, axes [N, 2, 3], side=256) -> [N, side, side / 8] uint8
 
-View n has its right axis in axes[n, 0] and its up axis in axes[n, 1] (unit vectors, same type as the vertices); it
-shows the square of half-width 1 around the origin. Pixel i's center lies at −1 + (2i + 1) / side; row 0 is at the
-bottom, bit k of byte j is column 8j + k. A pixel is covered when its center lies in a triangle, by the rule of
+axes[n, 0] and axes[n, 1] are the right and up axes of view n (unit vectors, same type as the vertices); it shows the
+square of half-width 1 around the origin. Pixel i's center lies at −1 + (2i + 1) / side; row 0 is at the
+bottom, bit k of byte j is column 8j + k. A pixel is covered if its center lies in a triangle, by the rule of
 `rasterize`; triangles without area, with a coordinate that is not finite or a billion pixels away cover nothing.
 side: a multiple of 64.
-float32 or float64, computed in double; half precision is taken as float32. No gradient. Deterministic. CPU kernel;
-elsewhere the reference runs, which draws with `rasterize`. Errors: ValueError or TypeError for shape, type, device and
+float32 or float64, computed in double; half precision is taken as float32. No gradient. Deterministic. CPU kernel; on
+other devices the reference runs, which calls `rasterize`. Errors: ValueError or TypeError for shape, type, device and
 face ids out of range.
 """
 
@@ -20,7 +20,7 @@ from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tens
 from torch_utils.ops.loading import use_kernel
 from torch_utils.ops.rasterize import rasterize
 
-# Views that the reference draws together.
+# Views that the reference renders together.
 _CHUNK = 10
 
 
@@ -56,7 +56,7 @@ def _none(axes: Tensor, side: int) -> Tensor:
 def _draw(vertices: Tensor, faces: Tensor, axes: Tensor, side: int) -> Tensor:
     views, count = axes.shape[0], vertices.shape[0]
     flat = torch.einsum("nav,pv->npa", axes.double(), vertices.double())
-    # Depth is the same everywhere: whatever lies in front, the pixel is covered.
+    # The depth is constant: a pixel is covered whichever triangle lies in front.
     clip = functional.pad(functional.pad(flat, (0, 1)), (0, 1), value=1.0).reshape(-1, 4)
     shifts = torch.arange(views, device=faces.device, dtype=torch.int32) * count
     every = (faces + shifts[:, None, None]).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""`texture`: images looked up at texture coordinates, with mip maps.
+"""`texture`: look up images at texture coordinates, with mip maps.
 
     texture(image [N or 1, H, W, C], uv [N, h, w, 2], uv_db=None, *, filter=None, boundary="wrap", levels=None)
         → [N, h, w, C]
@@ -8,8 +8,8 @@ half. uv: (u, v), the image spans [0, 1]²; texel centers lie at half-integers, 
 uv_db [N, h, w, 4] = (du/dX, du/dY, dv/dX, dv/dY): what `interpolate` returns for uv with `rast_db`.
 filter: "nearest", "bilinear", or "trilinear" between the two mip levels around the footprint's longer axis (needs
 `uv_db`); None: trilinear with `uv_db`, else bilinear. Level l has max(1, size >> l) texels, each the mean of those it
-covers. boundary: "wrap" repeats the image, "clamp" holds its border texels. levels: `mip_levels(image)`, where the
-caller looks up the same image often and keeps them.
+covers. boundary: "wrap" repeats the image, "clamp" extends its border texels. levels: `mip_levels(image)`, for callers
+that look up the same image often.
 
 Gradient: once, to `image`, `uv` (not for "nearest") and `uv_db`. NaN coordinates give NaN. The CPU kernel is bitwise
 repeatable for any number of threads; the CUDA kernel's gradient to `image` adds with atomics and refuses under
@@ -116,7 +116,7 @@ def texture_reference(
     assert uv_db is not None, "checked by texture()"
     levels = mip_levels(image)
     detail = _level_of_detail(uv_db, *image.shape[1:3]).clamp(0, len(levels) - 1)
-    # A hat of width one around each level: the two levels beside `detail` share its weight.
+    # A hat function of width one around each level: the two levels next to `detail` share its weight.
     return torch.stack(
         [
             (1 - (detail - k).abs()).clamp(min=0)[..., None] * _sample(level, uv, "bilinear", boundary)

@@ -4,8 +4,8 @@
 
 planes: (x, y), (y, z), (x, z) of each sample; in a plane (a, b) the coordinate a runs along the width (dimension 3) and
 b along the height (dimension 2). float32 or float64 (half is computed in float32); any memory format with adjacent
-channels is taken without a copy, a view of [B, R, R, 3, C] for instance. points: in [−1, 1], of the planes' type;
-beyond, the border holds. Texel centers lie at half-integers, so ±1 are the outer edges of the border texels
+channels is read without a copy, such as a view of [B, R, R, 3, C]. points: in [−1, 1], of the planes' type; outside,
+the border values extend. Texel centers lie at half-integers, so ±1 are the outer edges of the border texels
 (`align_corners=False`); a point with a NaN gets NaN. point_offsets: int64, on the CPU; sample b owns points
 point_offsets[b] : point_offsets[b + 1].
 
@@ -38,7 +38,7 @@ def triplane_sample(planes: Tensor, points: Tensor, point_offsets: Tensor) -> Te
         features = triplane_sample_reference(planes, points, point_offsets)
     else:
         planes = planes if planes.stride(4) == 1 and _is_dense(planes) else planes.contiguous()
-        # The CUDA kernel reads the offsets where it runs; copying them there waits for nothing.
+        # The CUDA kernel reads the offsets on the device; the copy does not wait.
         offsets = point_offsets.contiguous().to(planes.device, non_blocking=True)
         features = _triplane_sample(planes, points.contiguous(), offsets)
     return features.to(dtype)
@@ -75,7 +75,7 @@ def triplane_sample_reference(planes: Tensor, points: Tensor, point_offsets: Ten
     for entry, chunk in zip(planes.unbind(0), points.split(point_offsets.diff().tolist()), strict=True):
         if chunk.shape[0] == 0:
             continue
-        # `grid_sample` reads wild memory at NaN; beyond the border everything is as at the border.
+        # `grid_sample` reads out of bounds at NaN; outside the border the values are those of the border.
         inside = chunk.nan_to_num(nan=0.0).clamp(-2, 2)
         grid = torch.stack([inside[:, axes] for axes in PLANE_AXES])[:, None]
         features = functional.grid_sample(

@@ -1,11 +1,11 @@
-"""`upfirdn2d`: insert zeros, pad, filter and keep every so many pixels, in one pass.
+"""`upfirdn2d`: upsample by zero insertion, pad, filter and downsample, in one pass.
 
     upfirdn2d(x [B, C, H, W], filter, *, up=1, down=1, padding=(0, 0, 0, 0), gain=1.0, add=None) → [B, C, H', W']
     H' = (H·up + top + bottom − T) // down + 1, W' likewise
 
 x: float32, float64, float16 or bfloat16; contiguous and channels-last memory are both fast, and the output keeps the
 format. filter: [T] (separable: applied along both axes) or [T_y, T_x], float32 or float64; it is convolved, that is,
-flipped against the image. up, down ≥ 1: whole factors. padding: (left, right, top, bottom) zeros around the upsampled
+flipped against the image. up, down ≥ 1: integer factors. padding: (left, right, top, bottom) zeros around the upsampled
 image; negative ones crop. gain: factor on the output. H', W' must be at least 1. add [B, C, H', W'], of x's type or
 bfloat16: added to the output in the same pass.
 
@@ -44,7 +44,7 @@ def upfirdn2d(
     if dtype == torch.float16:
         x, add = x.float(), add if add is None else add.float()
     x = dense(x)
-    # One pass, but for planar images on the CPU: the networks' format is channels-last.
+    # One pass, except for planar images on the CPU: the networks' format is channels-last.
     fused = None if add is None or (x.is_contiguous() and x.device.type == "cpu") else dense_like(add, x)
     y = _upfirdn2d(x, filter.contiguous(), fused, up, down, *padding, False, gain)
     if add is not None and fused is None:
@@ -129,7 +129,7 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, grad):
-    """The adjoint swaps up and down, flips the filter and pads what the filter reaches beyond the input."""
+    """The adjoint swaps up and down, flips the filter, and pads by the filter's reach beyond the input."""
     (filter,) = ctx.saved_tensors
     grad_add = grad.to(ctx.add_type) if ctx.needs_input_grad[2] else None
     if not ctx.needs_input_grad[0]:

@@ -1,26 +1,26 @@
 // Arithmetic of `antialias`, shared by host and device.
 //
 // Two adjacent pixels whose triangles differ form a pair. From the center of the nearer pixel we walk along the segment to the
-// other center, triangle by triangle across shared edges, until an edge is a silhouette: open, or its next triangle
-// folds back. The segment crosses it at a distance d in [0, 1] from the nearer center: the nearer surface covers d − ½
-// more than the pixel grid says, so that share of (nearer − farther) color goes to the farther pixel, or, where
+// other center, triangle by triangle across shared edges, until we meet a silhouette: an edge that is open or whose next
+// triangle folds back. The segment crosses it at a distance d in [0, 1] from the nearer center. The nearer surface covers
+// d − ½ more than its pixels do, so that share of (nearer − farther) color is added to the farther pixel or, if it is
 // negative, to the nearer one.
 //
 // A row's center line crosses an edge by the rasterizer's half-open rule, so a triangle is crossed at exactly two edges
-// or none and the walk needs no tolerance. An edge counts only for pairs across it: steep edges for pairs within a row,
-// flat ones for pairs within a column. Each alone gives the exact derivative of the covered area; both would double it.
+// or none, and the walk needs no tolerance. An edge counts only for pairs across it: steep edges for pairs within a row,
+// flat ones for pairs within a column. Either alone gives the exact derivative of the covered area; both would double it.
 #pragma once
 #include "rasterize/rasterize.h"
 
 namespace tetragan {
 namespace edges {
 
-// A pixel's width of surface seldom has more triangles in a row; a longer walk gives up and blends nothing.
+// A walk over more triangles than this stops and blends nothing; within a pixel's width there are rarely more.
 constexpr int kMaxSteps = 64;
 
 struct Point {
   double x, y;
-  bool usable;  // finite, in front of the camera, not too far out
+  bool usable;  // finite, in front of the camera, not too far off the screen
 };
 
 TETRAGAN_HD Point screen_point(double x, double y, double w, int32_t height, int32_t width) {
@@ -53,7 +53,7 @@ struct Silhouette {
 
 struct Pair {
   double start, center;  // the nearer center, along and across
-  double sign;           // +1 where the farther pixel lies at greater `along`
+  double sign;           // +1 if the farther pixel lies at greater `along`
   bool vertical;
 };
 
@@ -65,7 +65,8 @@ TETRAGAN_HD bool known_vertices(const int32_t* face, int64_t num_vertices) {
          face[2] < num_vertices;
 }
 
-// points: of all `num_vertices` vertices; triangles with other ids end the walk. `face`, `target`: the triangles of the nearer and the farther pixel (target −1: background).
+// points: of all `num_vertices` vertices; triangles with other ids end the walk. `face`, `target`: the triangles of the
+// nearer and the farther pixel (target −1: background).
 TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces, const int32_t* neighbors,
                                        int32_t num_faces, int64_t num_vertices, const Pair& pair, int32_t face,
                                        int32_t target) {
@@ -107,7 +108,7 @@ TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces
       if (next_entry < 0) return none;
       const Point& apex = points[g[next_entry]];
       if (!apex.usable) return none;
-      // The apex lies ahead of the edge, or behind it: a fold.
+      // The apex lies ahead of the edge; behind it, the surface folds back.
       const double side = rise * (along(apex, pair.vertical) - along(a, pair.vertical)) -
                           run * (across(apex, pair.vertical) - across(a, pair.vertical));
       silhouette = pair.sign * (rise > 0 ? side : -side) < 0;

@@ -1,5 +1,5 @@
-// CPU kernel of `antialias`. First each pixel looks at its pairs to the right and below and writes their silhouettes; then each
-// pixel gathers from its four pairs. Pixels own what they write, so the result does not depend on the threads.
+// CPU kernel of `antialias`. First, each pixel writes the silhouettes of its pairs to the right and below; then each
+// pixel gathers from its four pairs. Each value is written by one pixel, so the result does not depend on the threads.
 #include "antialias/antialias.h"
 
 #include "common/cpu.h"
@@ -21,7 +21,7 @@ struct Grid {
   }
 };
 
-// `slots` [N, H, W, 2] int32: 0 no silhouette; else ±(3·face + edge + 1), positive where the pixel itself is the nearer.
+// `slots` [N, H, W, 2] int32: 0 no silhouette; else ±(3·face + edge + 1), positive if the pixel itself is the nearer.
 bool nearer_is_self(int32_t slot) { return slot > 0; }
 int32_t edge_of(int32_t slot) { return (slot > 0 ? slot : -slot) - 1; }
 

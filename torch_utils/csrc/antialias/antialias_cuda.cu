@@ -50,7 +50,7 @@ __global__ void find_kernel(const T* rast, const Point* points, const int32_t* f
   }
 }
 
-// The k-th of a pixel's four pairs (right, left, below, above): its item in `slots` and its first pixel; false where none.
+// The k-th of a pixel's four pairs (right, left, below, above): its item in `slots` and its first pixel; false if there is none.
 __device__ bool pair_of(const AntialiasSize& s, int64_t pixel, int k, int64_t& item, int64_t& first) {
   const int direction = k / 2;
   const int64_t column = pixel % s.width, row = pixel / s.width % s.height;

@@ -18,7 +18,7 @@ template <class T>
 void antialias_cuda(const T* color, const T* rast, const T* positions, const int32_t* faces, const int32_t* neighbors,
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream);
 
-// grad_positions [V, 4] must be zero, or null: not wanted.
+// grad_positions [V, 4] must be zero, or null if it is not needed.
 template <class T>
 void antialias_backward_cuda(const T* grad, const T* color, const T* positions, const int32_t* faces, const int32_t* slots,
                              const T* blends, const AntialiasSize& size, T* grad_color, T* grad_positions,

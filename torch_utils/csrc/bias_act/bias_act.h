@@ -7,8 +7,8 @@ namespace tetragan {
 
 template <class A>
 struct BiasAct {
-  A gain;      // factor where the activation's input is not negative
-  A negative;  // factor where it is: slope · gain
+  A gain;      // factor if the activation's input is not negative
+  A negative;  // factor if it is: slope · gain
   A clamp;     // bound of |y|; infinity for none
 };
 

@@ -1,7 +1,7 @@
 // CPU kernel of `bias_act`: contiguous or channels-last, float, double or bfloat16, one pass each way.
 //
-// Work is cut into pieces whose size depends on the shape alone; each piece sums its own part of the bias's and the scale's
-// gradient, and the parts are added in order: bitwise the same for any number of threads.
+// The work is cut into pieces whose size depends on the shape alone. Each piece sums its share of the gradients of bias and
+// scale, and the shares are added in order: bitwise the same for any number of threads.
 #include "bias_act/bias_act.h"
 
 #include "common/bfloat16.h"
@@ -23,9 +23,9 @@ namespace tetragan {
 
 namespace {
 
-constexpr int64_t kPiece = 1 << 14;  // elements, about: small enough to balance, large enough to cost nothing
+constexpr int64_t kPiece = 1 << 14;  // elements, roughly: small enough to balance the load, large enough for little overhead
 
-// The tensor as [samples][outer][channels][inner]; samples count only where there is a scale for each.
+// The tensor as [samples][outer][channels][inner]; samples matter only if each has its own scale.
 struct Layout {
   int64_t samples, outer, channels, inner;
 };
@@ -118,7 +118,7 @@ Tensor bias_act(const Tensor& x, const std::optional<Tensor>& bias, const std::o
   return y;
 }
 
-// Gradients of x, bias and scale from that of y. The two sums are empty unless asked for.
+// Gradients of x, bias and scale from that of y. The two sums are empty unless requested.
 std::tuple<Tensor, Tensor, Tensor> bias_act_backward(const Tensor& grad, const std::optional<Tensor>& x, const Tensor& y,
                                                      const std::optional<Tensor>& scale, int64_t dim, double slope,
                                                      double gain, double clamp, bool with_bias, bool with_scale) {

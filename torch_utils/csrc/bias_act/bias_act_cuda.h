@@ -19,7 +19,7 @@ template <class T, class A = typename Accumulate<T>::type>
 void bias_act_cuda(const T* x, const A* bias, const A* scale, const BiasActSize& size, BiasAct<A> act, T* y,
                    cudaStream_t stream);
 
-// Numbers of type A of scratch that the backward needs, 0 where no sums are wanted.
+// Numbers of type A of scratch that the backward needs, 0 if no sums are needed.
 int64_t bias_act_cuda_scratch(const BiasActSize& size, bool sums);
 
 // x: only for grad_scale. grad_bias [channels] and grad_scale [samples][channels] may be null.

@@ -12,7 +12,7 @@ BiasActSize size_of(const Tensor& x, int64_t dim, bool scaled) {
     for (int64_t d = 0; d < dim; ++d) before *= x.size(d);
     for (int64_t d = dim + 1; d < x.dim(); ++d) size.inner *= x.size(d);
     size.samples = dim > 0 && (scaled || size.inner > 1) ? x.size(0) : 1;
-    // Planes are counted as samples; only they and channels-last images have kernels of their own.
+    // Planes count as samples; only planar and channels-last images have kernels.
     size.outer = size.samples > 0 ? before / size.samples : 0;
     if (size.inner > 1 && size.outer > 1) {
       STD_TORCH_CHECK(!scaled, "bias_act(): expected dim 1 with a scale and more dimensions after it");

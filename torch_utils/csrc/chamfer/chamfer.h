@@ -8,7 +8,7 @@
 
 namespace tetragan {
 
-// Points of a block: clouds are sorted in space and cut into blocks, so that far blocks can be passed over.
+// Points of a block: point sets are sorted in space and cut into blocks, so that distant blocks can be skipped.
 constexpr int kChamferBlock = 16;
 
 template <class T>

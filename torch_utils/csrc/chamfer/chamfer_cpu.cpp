@@ -1,5 +1,5 @@
-// `chamfer` on the CPU: clouds are sorted in space into blocks of 16 points, and every block searches the other cloud's
-// blocks from near to far bound (chamfer_simd.cpp). Exact, deterministic, the same for any number of threads.
+// `chamfer` on the CPU: point sets are sorted in space into blocks of 16 points, and every block searches the other set's
+// blocks in order of their lower bounds (chamfer_simd.cpp). Exact, deterministic, the same for any number of threads.
 #include "chamfer/chamfer.h"
 
 #include <cmath>
@@ -20,12 +20,12 @@ namespace tetragan {
 namespace {
 
 constexpr int64_t kBlock = kChamferBlock;
-// Clouds of y that one task of the all-pairs function compares with one cloud of x.
+// Point sets of y that one task of the all-pairs function compares with one of x.
 constexpr int64_t kPairsPerTask = 16;
 
-// A cloud in blocks: layout in chamfer_simd.cpp. `ids` are the points' places in the input.
+// A point set in blocks: layout in chamfer_simd.cpp. `ids` are the points' indices in the input.
 template <class T>
-struct Cloud {
+struct PointSet {
   int64_t count = 0, blocks = 0, stride = 0;
   bool finite = true;
   std::vector<T> points, boxes;
@@ -60,44 +60,44 @@ void sort_in_space(const T* points, std::vector<int32_t>& order, int64_t begin, 
 }
 
 template <class T>
-Cloud<T> make_cloud(const T* points, int64_t count) {
-  Cloud<T> cloud;
-  cloud.count = count;
-  cloud.blocks = (count + kBlock - 1) / kBlock;
-  cloud.stride = (cloud.blocks + kBlock - 1) / kBlock * kBlock;
+PointSet<T> make_point_set(const T* points, int64_t count) {
+  PointSet<T> set;
+  set.count = count;
+  set.blocks = (count + kBlock - 1) / kBlock;
+  set.stride = (set.blocks + kBlock - 1) / kBlock * kBlock;
   const T missing = std::numeric_limits<T>::quiet_NaN();
-  cloud.points.assign(cloud.blocks * 3 * kBlock, missing);
-  cloud.boxes.assign(6 * cloud.stride, missing);
-  cloud.ids.assign(cloud.blocks * kBlock, 0);
+  set.points.assign(set.blocks * 3 * kBlock, missing);
+  set.boxes.assign(6 * set.stride, missing);
+  set.ids.assign(set.blocks * kBlock, 0);
   std::vector<int32_t> order(count);
   std::iota(order.begin(), order.end(), 0);
   const auto is_finite = [&](int32_t id) {
     return std::isfinite(points[3 * id]) && std::isfinite(points[3 * id + 1]) && std::isfinite(points[3 * id + 2]);
   };
-  // Points that are not finite come last and stay NaN: nobody's nearest, and without one.
+  // Points that are not finite come last and stay NaN: they are never a nearest point and have none.
   const int64_t usable = std::stable_partition(order.begin(), order.end(), is_finite) - order.begin();
-  cloud.finite = usable == count;
+  set.finite = usable == count;
   sort_in_space(points, order, 0, usable);
   for (int64_t place = 0; place < count; ++place) {
     const int64_t block = place / kBlock, lane = place % kBlock;
-    cloud.ids[place] = order[place];
+    set.ids[place] = order[place];
     for (int axis = 0; place < usable && axis < 3; ++axis) {
       const T value = points[3 * static_cast<int64_t>(order[place]) + axis];
-      cloud.points[(3 * block + axis) * kBlock + lane] = value;
-      T &low = cloud.boxes[axis * cloud.stride + block], &high = cloud.boxes[(3 + axis) * cloud.stride + block];
+      set.points[(3 * block + axis) * kBlock + lane] = value;
+      T &low = set.boxes[axis * set.stride + block], &high = set.boxes[(3 + axis) * set.stride + block];
       low = lane == 0 ? value : std::min(low, value);
       high = lane == 0 ? value : std::max(high, value);
     }
   }
-  return cloud;
+  return set;
 }
 
-void nearest(const Cloud<float>& from, const Cloud<float>& to, float* gap, float* best, int32_t* index) {
+void nearest(const PointSet<float>& from, const PointSet<float>& to, float* gap, float* best, int32_t* index) {
   TETRAGAN_CALL(nearest_f32, (from.points.data(), from.boxes.data(), from.blocks, from.stride, to.points.data(),
                               to.boxes.data(), to.ids.data(), to.blocks, to.stride, gap, best, index));
 }
 
-void nearest(const Cloud<double>& from, const Cloud<double>& to, double* gap, double* best, int32_t* index) {
+void nearest(const PointSet<double>& from, const PointSet<double>& to, double* gap, double* best, int32_t* index) {
   TETRAGAN_CALL(nearest_f64, (from.points.data(), from.boxes.data(), from.blocks, from.stride, to.points.data(),
                               to.boxes.data(), to.ids.data(), to.blocks, to.stride, gap, best, index));
 }
@@ -107,12 +107,12 @@ struct Scratch {
   std::vector<T> gap, best;
   std::vector<int32_t> index;
 
-  Scratch(const Cloud<T>& a, const Cloud<T>& b)
+  Scratch(const PointSet<T>& a, const PointSet<T>& b)
       : gap(std::max(a.stride, b.stride)), best(std::max(a.blocks, b.blocks) * kBlock), index(best.size()) {}
 };
 
 template <class T>
-void write_nearest(const Cloud<T>& from, const Cloud<T>& to, Scratch<T>& scratch, T* distance, int32_t* index) {
+void write_nearest(const PointSet<T>& from, const PointSet<T>& to, Scratch<T>& scratch, T* distance, int32_t* index) {
   nearest(from, to, scratch.gap.data(), scratch.best.data(), scratch.index.data());
   for (int64_t place = 0; place < from.count; ++place) {
     const T best = scratch.best[place];
@@ -133,7 +133,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chamfer(const Tensor& x, const Tensor
     T *out_xy = mutable_data<T>(d_xy), *out_yx = mutable_data<T>(d_yx);
     int32_t *id_xy = mutable_data<int32_t>(i_xy), *id_yx = mutable_data<int32_t>(i_yx);
     parallel_tasks(batch, [&](int64_t b) {
-      const Cloud<T> one = make_cloud(from + 3 * b * p, p), two = make_cloud(to + 3 * b * q, q);
+      const PointSet<T> one = make_point_set(from + 3 * b * p, p), two = make_point_set(to + 3 * b * q, q);
       Scratch<T> scratch(one, two);
       write_nearest(one, two, scratch, out_xy + b * p, id_xy + b * p);
       write_nearest(two, one, scratch, out_yx + b * q, id_yx + b * q);
@@ -143,7 +143,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> chamfer(const Tensor& x, const Tensor
 }
 
 template <class T>
-double mean_nearest(const Cloud<T>& from, const Cloud<T>& to, Scratch<T>& scratch) {
+double mean_nearest(const PointSet<T>& from, const PointSet<T>& to, Scratch<T>& scratch) {
   nearest(from, to, scratch.gap.data(), scratch.best.data(), nullptr);
   double sum = 0;
   for (int64_t place = 0; place < from.count; ++place) sum += scratch.best[place];
@@ -151,10 +151,10 @@ double mean_nearest(const Cloud<T>& from, const Cloud<T>& to, Scratch<T>& scratc
 }
 
 template <class T>
-std::vector<Cloud<T>> make_clouds(const Tensor& clouds) {
-  const int64_t batch = clouds.size(0), count = clouds.size(1);
-  std::vector<Cloud<T>> made(batch);
-  parallel_tasks(batch, [&](int64_t b) { made[b] = make_cloud(data<T>(clouds) + 3 * b * count, count); });
+std::vector<PointSet<T>> make_point_sets(const Tensor& sets) {
+  const int64_t batch = sets.size(0), count = sets.size(1);
+  std::vector<PointSet<T>> made(batch);
+  parallel_tasks(batch, [&](int64_t b) { made[b] = make_point_set(data<T>(sets) + 3 * b * count, count); });
   return made;
 }
 
@@ -164,7 +164,7 @@ Tensor chamfer_matrix(const Tensor& x, const Tensor& y) {
   dispatch_floating(x, "chamfer_matrix", [&](auto zero) {
     using T = decltype(zero);
     T* out = mutable_data<T>(result);
-    const std::vector<Cloud<T>> from = make_clouds<T>(x), to = make_clouds<T>(y);
+    const std::vector<PointSet<T>> from = make_point_sets<T>(x), to = make_point_sets<T>(y);
     parallel_tasks(rows * groups, [&](int64_t task) {
       const int64_t row = task / groups, begin = task % groups * kPairsPerTask;
       Scratch<T> scratch(from[row], to[begin]);

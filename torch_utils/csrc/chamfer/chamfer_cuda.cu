@@ -1,6 +1,6 @@
-// CUDA kernels of `chamfer`: brute force over tiles of the other cloud in shared memory. Deterministic: every thread owns its
-// points, and sums over a block are taken in a fixed order. A pair's two directions are computed separately: eight operations
-// more a pair of points cost less than a minimum shared between threads.
+// CUDA kernels of `chamfer`: brute force over tiles of the other point set in shared memory. Deterministic: every thread owns its
+// points, and sums over a block are taken in a fixed order. The two directions are computed separately: eight more
+// operations for each pair of points cost less than a minimum shared between threads.
 #include <cmath>
 
 #include "chamfer/chamfer.h"
@@ -33,7 +33,7 @@ __device__ Nearest<T> search(T x, T y, T z, bool active, const T* others, int64_
     const int loaded = static_cast<int>(count - start < kThreads ? count - start : kThreads);
     for (int k = 0; active && k < loaded; ++k) {
       const T d = squared_distance(x, y, z, tile[3 * k], tile[3 * k + 1], tile[3 * k + 2]);
-      // NaN compares false: a point that is not finite is nobody's nearest.
+      // NaN compares false: a point that is not finite is never the nearest.
       if (d < best.distance) best = {d, static_cast<int32_t>(start + k)};
     }
   }
@@ -43,17 +43,17 @@ __device__ Nearest<T> search(T x, T y, T z, bool active, const T* others, int64_
 template <class T>
 __global__ void nearest_kernel(const T* x, const T* y, int64_t p, int64_t q, int64_t first, T* distance, int32_t* index) {
   __shared__ T tile[3 * kThreads];
-  const int64_t cloud = first + blockIdx.y, point = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+  const int64_t set = first + blockIdx.y, point = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   const bool active = point < p;
-  const T* own = x + 3 * (cloud * p + (active ? point : 0));
-  const Nearest<T> best = search(own[0], own[1], own[2], active, y + 3 * cloud * q, q, tile);
+  const T* own = x + 3 * (set * p + (active ? point : 0));
+  const Nearest<T> best = search(own[0], own[1], own[2], active, y + 3 * set * q, q, tile);
   if (active) {
-    distance[cloud * p + point] = best.distance;
-    index[cloud * p + point] = best.index;
+    distance[set * p + point] = best.distance;
+    index[set * p + point] = best.index;
   }
 }
 
-// Mean of the nearest distances from one cloud to another; the same on all threads.
+// Mean of the nearest distances from one point set to another; the same on all threads.
 template <class T>
 __device__ double mean_nearest(const T* from, int64_t p, const T* to, int64_t q, T* tile, double* sums) {
   double sum = 0;

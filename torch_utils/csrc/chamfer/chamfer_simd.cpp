@@ -1,8 +1,8 @@
 // The inner loops of `chamfer` for one instruction set; see common/isa.h.
 //
 // Vectors of 16 lanes in the compiler's portable form: 64 bytes for float, which is one AVX-512 register, two of AVX2 or
-// four of SSE and NEON. Each lane is one point of the block that looks for its nearest; the other cloud's points are
-// broadcast. A block of the other cloud is passed over when the gap between the boxes exceeds the block's worst distance.
+// four of SSE and NEON. Each lane is one point of the block that looks for its nearest; the other set's points are
+// broadcast. A block of the other set is skipped when the gap between the boxes exceeds the block's worst distance.
 #include <cmath>
 #include <cstdint>
 #include <initializer_list>
@@ -121,21 +121,21 @@ struct Search {
     __builtin_memcpy(y, own + kBlock, sizeof y);
     __builtin_memcpy(z, own + 2 * kBlock, sizeof z);
     for (int part = 0; part < kParts<T>; ++part) {
-      // A lane without a point (NaN) starts below everything, so that it never holds the bound up.
+      // A lane without a point (NaN) starts below everything, so that it never raises the bound.
       const Values infinity = Values{} + static_cast<T>(INFINITY);
       best[part] = x[part] == x[part] ? infinity : -infinity;
       index[part] = Ids{} + INT32_MAX;
     }
   }
 
-  // Against 16 points of the other cloud; a NaN is never nearer.
+  // Against 16 points of the other set; a NaN is never nearer.
   TETRAGAN_INLINE void tile(const T* other, const int32_t* ids) {
     for (int k = 0; k < kBlock; ++k) {
       for (int part = 0; part < kParts<T>; ++part) {
         const Values dx = x[part] - other[k], dy = y[part] - other[kBlock + k], dz = z[part] - other[2 * kBlock + k];
         const Values distance = (dx * dx + dy * dy) + dz * dz;
         if (kIndices) {
-          // The lowest id wins a tie, so that the order of the blocks does not show.
+          // The lowest id wins a tie, so that the order of the blocks does not matter.
           const Ids id = Ids{} + ids[k];
           const Ids better = (distance < best[part]) | ((distance == best[part]) & (id < index[part]));
           index[part] = better ? id : index[part];
@@ -146,7 +146,7 @@ struct Search {
   }
 };
 
-// For every point of a cloud in blocks the nearest point of another: see nearest_f32 below.
+// For every point of a set in blocks, the nearest point of another: see nearest_f32 below.
 template <class T, bool kIndices>
 TETRAGAN_INLINE void nearest(const T* points, const T* boxes, int64_t blocks, int64_t stride, const T* other,
                              const T* other_boxes, const int32_t* other_ids, int64_t other_blocks, int64_t other_stride,
@@ -171,8 +171,8 @@ TETRAGAN_INLINE void nearest(const T* points, const T* boxes, int64_t blocks, in
     }
     if (other_blocks > 0) search.tile(other + first * 3 * kBlock, other_ids + first * kBlock);
     T bound = largest<T>(search.best);
-    if (other_blocks > 0) gap[first] = NAN;  // done: no bound lets it in again
-    // Near blocks first, so that the bound is small before the rest is looked at.
+    if (other_blocks > 0) gap[first] = NAN;  // done: NaN is never within a bound
+    // Near blocks first, so that the bound is small when the others are tested.
     for (T share : {static_cast<T>(0.1), static_cast<T>(0.4), static_cast<T>(1)}) {
       for (int64_t start = 0; start < other_blocks; start += kBlock) {
         for (uint32_t near = at_most<T>(gap + start, share * bound); near != 0; near &= near - 1) {
@@ -195,7 +195,7 @@ TETRAGAN_INLINE void nearest(const T* points, const T* boxes, int64_t blocks, in
 
 }  // namespace
 
-// points [blocks][3][16]; boxes [6][stride]: low x, y, z, high x, y, z of each block; the other cloud the same, with the
+// points [blocks][3][16]; boxes [6][stride]: low x, y, z, high x, y, z of each block; the other set likewise, with the
 // id of each point. gap: scratch of other_stride. best [blocks × 16]: squared distances; index [blocks × 16] the ids of
 // the nearest, or null. Strides are multiples of 16; boxes beyond the last block hold NaN.
 void nearest_f32(const float* points, const float* boxes, int64_t blocks, int64_t stride, const float* other,

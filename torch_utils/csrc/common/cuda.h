@@ -10,8 +10,8 @@
 
 namespace tetragan {
 
-// The stable ABI hands out streams from torch 2.13 on. Before, libtorch_cuda does, which a CPU torch lacks when this is linked,
-// and whose symbols Python keeps from other libraries: it is looked up in the copy that the process has loaded.
+// The stable ABI hands out streams from torch 2.13 on. Before that, libtorch_cuda does. A CPU torch lacks it at link time, and
+// Python hides its symbols from other libraries, so it is looked up in the copy that the process has loaded.
 inline cudaStream_t current_stream(int32_t device) {
   using Getter = AOTITorchError (*)(int32_t, void**);
   static const Getter get = [] {
@@ -24,7 +24,7 @@ inline cudaStream_t current_stream(int32_t device) {
   return static_cast<cudaStream_t>(handle);
 }
 
-// Makes the tensor's device current while it lives; `stream` is that device's current stream.
+// Makes the tensor's device current during its lifetime; `stream` is that device's current stream.
 struct OnDevice {
   torch::stable::accelerator::DeviceGuard guard;
   cudaStream_t stream;
@@ -33,7 +33,7 @@ struct OnDevice {
       : guard(tensor.get_device_index()), stream(current_stream(tensor.get_device_index())) {}
 };
 
-// Raises with the op's name if the launches before left an error.
+// Raises with the op's name if an earlier launch left an error.
 inline void check_launch(const char* op) {
   const cudaError_t error = cudaGetLastError();
   STD_TORCH_CHECK(error == cudaSuccess, op, "(): CUDA says ", cudaGetErrorString(error));

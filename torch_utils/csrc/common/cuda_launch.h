@@ -19,7 +19,7 @@ inline unsigned blocks_for(int64_t count) {
   for (int64_t index = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; index < (count); \
        index += static_cast<int64_t>(gridDim.x) * blockDim.x)
 
-// The id (face + 1) stored in a pixel, or 0 for background and what is no id (as in common/vertex_sum.h).
+// The id (face + 1) stored in a pixel, or 0 for background and invalid ids (as in common/vertex_sum.h).
 template <class T>
 __device__ __forceinline__ int64_t device_face_id(T stored, int64_t count) {
   const double rounded = static_cast<double>(stored) + 0.5;

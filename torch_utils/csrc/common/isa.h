@@ -1,9 +1,9 @@
 // Choice of the instruction set at run time.
 //
-// `<op>_simd.cpp` is compiled once for each instruction set, with TETRAGAN_ISA = baseline, avx2 or avx512 (baseline
-// alone where the machine is not x86-64). It puts all its code, the arithmetic header's too, into `namespace
+// `<op>_simd.cpp` is compiled once for each instruction set, with TETRAGAN_ISA = baseline, avx2 or avx512 (only
+// baseline on machines other than x86-64). It puts all its code, the arithmetic header's too, into `namespace
 // tetragan::TETRAGAN_ISA` and includes nothing but <cmath>, <cstdint> and intrinsics: an inline function of the
-// standard library compiled for AVX-512 could otherwise be the copy that the linker keeps for everyone.
+// standard library compiled for AVX-512 could otherwise be the copy that the linker keeps for all.
 //
 // `<op>_cpu.cpp` declares the functions with TETRAGAN_DECLARE and calls TETRAGAN_CALL:
 //
@@ -18,7 +18,7 @@
 #define TETRAGAN_X86 0
 #endif
 
-// For the small functions of *_simd.cpp: none may become a call, or a copy of its own for the linker to choose.
+// For the small functions of *_simd.cpp: none may become a call, or a symbol that the linker can merge.
 #define TETRAGAN_INLINE inline __attribute__((always_inline))
 
 namespace tetragan {

@@ -1,4 +1,4 @@
-// Products of a few rows with small matrices, for *_simd.cpp: included inside their file, everything lands in the
+// Products of a few rows with small matrices, for *_simd.cpp: included inside such a file, so everything lands in the
 // namespace of the instruction set. Matrices are padded to whole vectors of 64 bytes and live in the first-level cache.
 #pragma once
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Vectors of 64 bytes in the compiler's portable form, for *_simd.cpp: one AVX-512 register, two of AVX2 or four of SSE and
-// NEON. Included inside such a file, everything lands in the namespace of the instruction set; see isa.h.
+// NEON. Included inside such a file, so everything lands in the namespace of the instruction set; see isa.h.
 #pragma once
 #include <cstdint>
 

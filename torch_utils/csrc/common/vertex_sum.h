@@ -8,7 +8,7 @@
 
 namespace tetragan {
 
-// The id (face + 1) stored in a pixel, or 0 for background and for what is no id of `count` faces (NaN too).
+// The id (face + 1) stored in a pixel, or 0 for background and for anything that is not an id of `count` faces (NaN included).
 template <class T>
 int64_t face_id(T stored, int64_t count) {
   const double rounded = static_cast<double>(stored) + 0.5;
@@ -16,7 +16,7 @@ int64_t face_id(T stored, int64_t count) {
 }
 
 struct VertexRange {
-  int64_t first = INT64_MAX, last = -1;  // both inclusive; empty where last < first
+  int64_t first = INT64_MAX, last = -1;  // both inclusive; empty if last < first
   void add(int64_t vertex) {
     first = std::min(first, vertex);
     last = std::max(last, vertex);

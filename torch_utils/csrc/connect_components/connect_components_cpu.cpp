@@ -1,5 +1,6 @@
-// `connect_components` on the CPU: a task owns one sample. Parts by flooding, then Prim's tree over them by Dijkstra's search from
-// all that is joined, then the least edit on that tree. Orders and sums are those of the reference, so results are too.
+// `connect_components` on the CPU: a task owns one sample. It labels the components by breadth-first search, builds Prim's
+// spanning tree over them by Dijkstra's search from the connected ones, and finds the least edit on that tree. The order of
+// all steps and sums is that of the reference, so the results are equal bit for bit.
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -28,11 +29,11 @@ struct Neighbors {
   }
 };
 
-// Vertices members[begin, end), found together; weight is the sum of −SDF over them.
-struct Part {
+// Vertices members[begin, end); weight is the sum of −SDF over them. parent, cost and bridge say how it was connected.
+struct Component {
   int64_t begin, end;
   double weight;
-  bool joined = false, kept = false;
+  bool connected = false, kept = false;
   int32_t parent = -1;
   double cost = 0;
   std::vector<int32_t> bridge;
@@ -42,18 +43,18 @@ template <class T>
 class Sample {
  public:
   Sample(const T* sdf, int64_t count, const Neighbors& neighbors, const bool* blocked, double step)
-      : sdf_(sdf), count_(count), neighbors_(neighbors), blocked_(blocked), step_(step), part_(count, -1) {}
+      : sdf_(sdf), count_(count), neighbors_(neighbors), blocked_(blocked), step_(step), component_(count, -1) {}
 
   void run(T depth, T* out) {
-    label();
-    if (parts_.size() < 2) return;
-    join();
-    choose();
-    for (const Part& part : parts_) {
-      if (part.kept) {
-        for (const int32_t v : part.bridge) out[v] = -depth;
+    label_components();
+    if (components_.size() < 2) return;
+    connect();
+    choose_kept();
+    for (const Component& component : components_) {
+      if (component.kept) {
+        for (const int32_t v : component.bridge) out[v] = -depth;
       } else {
-        for (int64_t k = part.begin; k < part.end; ++k) out[members_[k]] = depth;
+        for (int64_t k = component.begin; k < component.end; ++k) out[members_[k]] = depth;
       }
     }
   }
@@ -66,68 +67,68 @@ class Sample {
     for (int32_t k = neighbors_.first[v]; k < neighbors_.first[v + 1]; ++k) f(neighbors_.ids[k]);
   }
 
-  // Parts in the order of their lowest vertices; members in the order of a flood, first in first out.
-  void label() {
+  // Components are numbered by their lowest vertices; members follow the order of breadth-first search.
+  void label_components() {
     for (int32_t seed = 0; seed < count_; ++seed) {
-      if (!inside(seed) || part_[seed] >= 0) continue;
-      const int32_t id = static_cast<int32_t>(parts_.size());
+      if (!inside(seed) || component_[seed] >= 0) continue;
+      const int32_t id = static_cast<int32_t>(components_.size());
       const int64_t begin = static_cast<int64_t>(members_.size());
       double weight = 0;
-      part_[seed] = id;
+      component_[seed] = id;
       members_.push_back(seed);
       for (int64_t k = begin; k < static_cast<int64_t>(members_.size()); ++k) {
         weight += -static_cast<double>(sdf_[members_[k]]);
         each_neighbor(members_[k], [&](int32_t u) {
-          if (!inside(u) || part_[u] >= 0) return;
-          part_[u] = id;
+          if (!inside(u) || component_[u] >= 0) return;
+          component_[u] = id;
           members_.push_back(u);
         });
       }
-      parts_.push_back({begin, static_cast<int64_t>(members_.size()), weight});
+      components_.push_back({begin, static_cast<int64_t>(members_.size()), weight});
     }
   }
 
-  void join() {
+  void connect() {
     best_.assign(count_, std::numeric_limits<double>::infinity());
     previous_.assign(count_, -1);
     int32_t largest = 0;
     double left = 0;
-    for (int32_t p = 0; p < static_cast<int32_t>(parts_.size()); ++p) {
-      left += parts_[p].weight;
-      if (parts_[p].end - parts_[p].begin > parts_[largest].end - parts_[largest].begin) largest = p;
+    for (int32_t c = 0; c < static_cast<int32_t>(components_.size()); ++c) {
+      left += components_[c].weight;
+      if (components_[c].end - components_[c].begin > components_[largest].end - components_[largest].begin) largest = c;
     }
-    left -= parts_[largest].weight;
+    left -= components_[largest].weight;
     order_.push_back(largest);
-    parts_[largest].joined = true;
-    start_from(parts_[largest]);
-    // Beyond the weight of all that is left, no bridge is worth it.
-    while (!queue_.empty() && order_.size() < parts_.size() && queue_.top().first <= left) {
+    components_[largest].connected = true;
+    start_from(components_[largest]);
+    // A bridge that costs more than the weight of all components not yet reached is never worth it.
+    while (!queue_.empty() && order_.size() < components_.size() && queue_.top().first <= left) {
       const auto [cost, v] = queue_.top();
       queue_.pop();
       if (cost > best_[v]) continue;
-      const int32_t p = part_[v];
-      if (p < 0 || parts_[p].joined) {
+      const int32_t c = component_[v];
+      if (c < 0 || components_[c].connected) {
         reach_from(v);
         continue;
       }
-      Part& part = parts_[p];
+      Component& component = components_[c];
       int32_t u = previous_[v];
-      for (; part_[u] < 0; u = previous_[u]) part.bridge.push_back(u);
-      part.parent = part_[u];
-      part.cost = cost;
-      part.joined = true;
-      order_.push_back(p);
-      for (const int32_t b : part.bridge) part_[b] = p;
-      start_from(part);
-      left -= part.weight;
+      for (; component_[u] < 0; u = previous_[u]) component.bridge.push_back(u);
+      component.parent = component_[u];
+      component.cost = cost;
+      component.connected = true;
+      order_.push_back(c);
+      for (const int32_t b : component.bridge) component_[b] = c;
+      start_from(component);
+      left -= component.weight;
     }
   }
 
-  void start_from(const Part& part) {
-    for (int64_t k = part.begin; k < part.end; ++k) best_[members_[k]] = 0;
-    for (const int32_t v : part.bridge) best_[v] = 0;
-    for (int64_t k = part.begin; k < part.end; ++k) reach_from(members_[k]);
-    for (const int32_t v : part.bridge) reach_from(v);
+  void start_from(const Component& component) {
+    for (int64_t k = component.begin; k < component.end; ++k) best_[members_[k]] = 0;
+    for (const int32_t v : component.bridge) best_[v] = 0;
+    for (int64_t k = component.begin; k < component.end; ++k) reach_from(members_[k]);
+    for (const int32_t v : component.bridge) reach_from(v);
   }
 
   void reach_from(int32_t v) {
@@ -143,19 +144,19 @@ class Sample {
     });
   }
 
-  // From the last joined: what a part is worth with all that hangs on it.
-  void choose() {
-    std::vector<double> worth(parts_.size());
-    for (size_t p = 0; p < parts_.size(); ++p) worth[p] = parts_[p].weight;
-    parts_[order_[0]].kept = true;
+  // Backwards, from the component connected last: what each is worth together with all that is connected through it.
+  void choose_kept() {
+    std::vector<double> worth(components_.size());
+    for (size_t c = 0; c < components_.size(); ++c) worth[c] = components_[c].weight;
+    components_[order_[0]].kept = true;
     for (size_t k = order_.size(); k-- > 1;) {
-      Part& part = parts_[order_[k]];
-      part.kept = worth[order_[k]] >= part.cost;
-      if (part.kept) worth[part.parent] += worth[order_[k]] - part.cost;
+      Component& component = components_[order_[k]];
+      component.kept = worth[order_[k]] >= component.cost;
+      if (component.kept) worth[component.parent] += worth[order_[k]] - component.cost;
     }
     for (size_t k = 1; k < order_.size(); ++k) {
-      Part& part = parts_[order_[k]];
-      part.kept = part.kept && parts_[part.parent].kept;
+      Component& component = components_[order_[k]];
+      component.kept = component.kept && components_[component.parent].kept;
     }
   }
 
@@ -164,8 +165,8 @@ class Sample {
   const Neighbors& neighbors_;
   const bool* blocked_;
   const double step_;
-  std::vector<int32_t> part_, members_, order_, previous_;
-  std::vector<Part> parts_;
+  std::vector<int32_t> component_, members_, order_, previous_;
+  std::vector<Component> components_;
   std::vector<double> best_;
   std::priority_queue<std::pair<double, int32_t>, std::vector<std::pair<double, int32_t>>, std::greater<>> queue_;
 };

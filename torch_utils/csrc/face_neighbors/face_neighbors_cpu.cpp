@@ -1,5 +1,5 @@
-// CPU kernel of `face_neighbors`, in linear time: edges are listed under their lower vertex, where their later half edges
-// find them. A task owns the edges whose lower vertex lies in its range, so that an entry is written by one task alone.
+// CPU kernel of `face_neighbors`, in linear time: each edge is listed under its lower vertex, where later half edges find
+// it. A task owns the edges whose lower vertex lies in its range, so every entry is written by one task only.
 #include <unordered_map>
 
 #include "common/cpu.h"
@@ -7,12 +7,12 @@
 namespace tetragan {
 namespace {
 
-// An edge, at its first half edge: the other end, the half edges (3·face + edge; kMany: no pair), the vertex's edge before.
+// An edge: its other end, its half edges (3·face + edge; kMany: more than two), and the previous edge of the same vertex.
 struct Edge {
   int32_t high, first, second, before;
 };
 constexpr int32_t kNone = -1, kMany = -2;
-// Edges in a vertex's list at most; those of the hub of a large fan go on in a hash table.
+// Maximal length of a vertex's list; further edges, as at the hub of a large fan, go to a hash table.
 constexpr int kListed = 64;
 
 // Neighbors across all edges whose lower vertex lies in [begin, end).

@@ -1,5 +1,6 @@
-// CUDA kernels of `face_neighbors`: a hash table of edges. An entry holds its edge, how many half edges it has and the
-// exclusive or of their slots: of exactly two, each finds the other. The result does not depend on the order of insertion.
+// CUDA kernels of `face_neighbors`: a hash table of edges. An entry holds its edge, the number of its half edges and the
+// exclusive or of their slots, from which each of exactly two half edges finds the other. The result does not depend on
+// the order of insertion.
 #include "common/cuda_launch.h"
 #include "face_neighbors/face_neighbors_cuda.h"
 

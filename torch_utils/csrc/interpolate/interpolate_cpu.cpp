@@ -1,4 +1,4 @@
-// CPU kernel of `interpolate`: pixels own their outputs; gradients of the vertices as in common/vertex_sum.h.
+// CPU kernel of `interpolate`: every pixel writes its own output; gradients of the vertices as in common/vertex_sum.h.
 #include "interpolate/interpolate.h"
 
 #include "common/cpu.h"
@@ -7,7 +7,7 @@
 namespace tetragan {
 namespace {
 
-// What the loops need to find a pixel's triangle.
+// The inputs that locate a pixel's triangle.
 template <class T>
 struct Raster {
   const T* rast;

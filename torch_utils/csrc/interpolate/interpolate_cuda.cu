@@ -1,4 +1,4 @@
-// CUDA kernels of `interpolate`: one thread a pixel; the gradient of the attributes is added with atomics.
+// CUDA kernels of `interpolate`: one thread per pixel; the gradient of the attributes is added with atomics.
 #include "common/cuda_launch.h"
 #include "interpolate/interpolate.h"
 #include "interpolate/interpolate_cuda.h"

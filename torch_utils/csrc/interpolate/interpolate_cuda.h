@@ -15,7 +15,7 @@ template <class T>
 void interpolate_cuda(const T* attributes, const T* rast, const int32_t* faces, const T* rast_db,
                       const InterpolateSize& size, T* out, T* out_db, cudaStream_t stream);
 
-// grad_attributes must be zero, or null: not wanted.
+// grad_attributes must be zero, or null if it is not needed.
 template <class T>
 void interpolate_backward_cuda(const T* grad, const T* grad_db, const T* attributes, const T* rast, const int32_t* faces,
                                const T* rast_db, const InterpolateSize& size, T* grad_attributes, T* grad_rast,

@@ -1,5 +1,5 @@
-// CPU kernel of `lattice_mlp`: the first layer on the planes, once for each lattice row; the hidden layer of a lattice point
-// lives in registers, never in memory. Every value is written by one task.
+// CPU kernel of `lattice_mlp`: the first layer is applied to the planes, once for each row of the grid; the hidden layer of a
+// grid point stays in registers. Every value is written by one task.
 #include "lattice_mlp/lattice_mlp.h"
 
 #include "common/cpu.h"
@@ -29,7 +29,7 @@ Tensor lattice_mlp(const Tensor& planes, const Tensor& hidden, const Tensor& bia
   dispatch_floating(planes, "lattice_mlp", [&](auto zero) {
     using T = decltype(zero);
     const int64_t padded = round_up(width, 64 / sizeof(T)), stride = round_up(side, kRow);
-    const int64_t straight = side * side * padded, turned = side * padded * stride, sample = straight + 2 * turned;
+    const int64_t straight = side * side * padded, transposed = side * padded * stride, sample = straight + 2 * transposed;
     const T *texels = data<T>(planes), *at = data<T>(coordinates), *weights = data<T>(output);
     T* target = mutable_data<T>(out);
     std::vector<T> matrices(batch * channels * padded), start(padded), sides(batch * sample);
@@ -42,7 +42,7 @@ Tensor lattice_mlp(const Tensor& planes, const Tensor& hidden, const Tensor& bia
       std::vector<T> scratch(side * (channels + padded));
       const T* from = texels + n * strides.sample + plane * strides.plane;
       const T *matrix = matrices.data() + n * channels * padded, *add = plane == 0 ? start.data() : nullptr;
-      T* to = sides.data() + n * sample + (plane == 0 ? 0 : straight + (plane - 1) * turned);
+      T* to = sides.data() + n * sample + (plane == 0 ? 0 : straight + (plane - 1) * transposed);
       if constexpr (std::is_same_v<T, float>) {
         TETRAGAN_CALL(lattice_side_f32, (from, strides, channels, at, side, matrix, add, padded, stride, plane != 0,
                                          scratch.data(), to));
@@ -54,7 +54,7 @@ Tensor lattice_mlp(const Tensor& planes, const Tensor& hidden, const Tensor& bia
     parallel_tasks(batch * side, [&](int64_t task) {
       const int64_t n = task / side, i = task % side;
       const T *xy = sides.data() + n * sample + i * side * padded, *yz = sides.data() + n * sample + straight;
-      const T *xz = yz + turned + i * padded * stride, *weight = weights + n * width;
+      const T *xz = yz + transposed + i * padded * stride, *weight = weights + n * width;
       for (int64_t j = 0; j < side; ++j) {
         T* row = target + (task * side + j) * side;
         const T *of_pixel = xy + j * padded, *of_yz = yz + j * padded * stride;

@@ -33,16 +33,16 @@ TETRAGAN_INLINE void feature_row(const T* plane, const PlaneStrides& strides, in
   }
 }
 
-// The first layer on one plane: straight [i][j][padded] or, turned, [i][padded][stride].
+// The first layer on one plane: [i][j][padded] or, transposed, [i][padded][stride].
 template <class T>
 TETRAGAN_INLINE void side_of_plane(const T* plane, const PlaneStrides& strides, int64_t channels, const T* coordinates,
-                                   int64_t side, const T* matrix, const T* bias, int64_t padded, int64_t stride, bool turned,
+                                   int64_t side, const T* matrix, const T* bias, int64_t padded, int64_t stride, bool transposed,
                                    T* scratch, T* out) {
   T* features = scratch;
   T* sums = scratch + side * channels;
   for (int64_t i = 0; i < side; ++i) {
     feature_row<T>(plane, strides, channels, coordinates[i], coordinates, side, features);
-    if (!turned) {
+    if (!transposed) {
       product<T>(features, channels, side, matrix, channels, padded, bias, out + i * side * padded, padded);
       continue;
     }
@@ -74,15 +74,15 @@ TETRAGAN_INLINE void row(const T* xy, const T* yz, const T* xz, const T* weight,
 // side: the first layer's pre-activations that one plane gives. matrix [channels][padded], bias [padded] or null.
 // scratch: side × (channels + padded). row: out[k] = Σ_h weight[h] · lrelu(xy[h] + yz[h][k] + xz[h][k]) for k < count; rows
 // of yz and xz are `stride` long, a multiple of 32.
-#define TETRAGAN_LATTICE_MLP(suffix, T)                                                                                   \
-  void lattice_side_##suffix(const T* plane, PlaneStrides strides, int64_t channels, const T* coordinates, int64_t side,  \
-                             const T* matrix, const T* bias, int64_t padded, int64_t stride, bool turned, T* scratch,     \
-                             T* out) {                                                                                    \
-    side_of_plane<T>(plane, strides, channels, coordinates, side, matrix, bias, padded, stride, turned, scratch, out);    \
-  }                                                                                                                       \
-  void lattice_row_##suffix(const T* xy, const T* yz, const T* xz, const T* weight, int64_t hidden, int64_t stride,       \
-                            int64_t count, T slope, T* out) {                                                             \
-    row<T>(xy, yz, xz, weight, hidden, stride, count, slope, out);                                                        \
+#define TETRAGAN_LATTICE_MLP(suffix, T)                                                                                         \
+  void lattice_side_##suffix(const T* plane, PlaneStrides strides, int64_t channels, const T* coordinates, int64_t side,        \
+                             const T* matrix, const T* bias, int64_t padded, int64_t stride, bool transposed, T* scratch,       \
+                             T* out) {                                                                                          \
+    side_of_plane<T>(plane, strides, channels, coordinates, side, matrix, bias, padded, stride, transposed, scratch, out);      \
+  }                                                                                                                             \
+  void lattice_row_##suffix(const T* xy, const T* yz, const T* xz, const T* weight, int64_t hidden, int64_t stride,             \
+                            int64_t count, T slope, T* out) {                                                                   \
+    row<T>(xy, yz, xz, weight, hidden, stride, count, slope, out);                                                              \
   }
 TETRAGAN_LATTICE_MLP(f32, float)
 TETRAGAN_LATTICE_MLP(f64, double)

@@ -1,4 +1,4 @@
-// The contour of a silhouette: traced from its first pixel, after parts have been joined where there are several.
+// The contour of a silhouette, traced from its first pixel. Several components are merged by dilation first.
 #include "lfd_descriptor/lfd_descriptor.h"
 
 #include <algorithm>
@@ -8,9 +8,9 @@ namespace tetragan::lfd {
 
 namespace {
 
-// A silhouette counts as one part when its contour encloses more than this share of it.
+// A silhouette counts as one component if its contour encloses more than this share of it.
 constexpr double kWholeShare = 0.95;
-// Dilation leaves this many pixels at the image's border alone.
+// Dilation does not change this many pixels at the image's border.
 constexpr int32_t kBorder = 2;
 
 struct Step {
@@ -50,7 +50,7 @@ int64_t count_bits(const Bits& image, const Run& run) {
   return count;
 }
 
-// Foreground pixels that a 4-connected flood from outside the image, held up by the contour alone, reaches.
+// Foreground pixels that a 4-connected flood from outside the image reaches if only the contour blocks it.
 int64_t reached_foreground(const Bits& image, const std::vector<Pixel>& contour) {
   Bits wall(image.side);
   for (const Pixel& pixel : contour) wall.set(pixel.x, pixel.y);
@@ -84,7 +84,7 @@ bool is_whole(const Bits& image, const std::vector<Pixel>& contour) {
   return static_cast<double>(pixels - reached_foreground(image, contour)) > kWholeShare * static_cast<double>(pixels);
 }
 
-// Every pixel within a square of half-width `reach` of a set one, without the square's corners where `round`.
+// Every pixel within a square of half-width `reach` of a set one, without the square's corners if `round`.
 Bits dilated(const Bits& image, int32_t reach, bool round) {
   Bits out = image;
   for (int32_t y = kBorder; y < image.side - kBorder; ++y) {
@@ -102,12 +102,12 @@ Bits dilated(const Bits& image, int32_t reach, bool round) {
   return out;
 }
 
-// Whether a pixel may go: the ring of its 8 neighbors, bit k in circular order from (−1, −1); odd bits are 4-neighbors.
+// Whether a pixel can be removed: the ring of its 8 neighbors, bit k in circular order from (−1, −1); odd bits are 4-neighbors.
 bool removable(uint32_t ring) {
   const int neighbors = __builtin_popcount(ring);
-  int parts = 0;  // runs of the ring that hold a 4-neighbor: 4-connected parts
+  int components = 0;  // runs of the ring that hold a 4-neighbor: 4-connected components
   if (ring == 0xff) {
-    parts = 1;
+    components = 1;
   } else {
     int start = 0;
     while (ring >> start & 1) ++start;
@@ -117,15 +117,15 @@ bool removable(uint32_t ring) {
       if (ring >> bit & 1) {
         touches = touches || bit % 2 == 1;
       } else {
-        parts += touches;
+        components += touches;
         touches = false;
       }
     }
   }
-  return (parts == 1 && neighbors > 1) || (parts == 0 && neighbors != 1);
+  return (components == 1 && neighbors > 1) || (components == 0 && neighbors != 1);
 }
 
-// Peel `image` side by side down to lines, keeping every pixel of `original`.
+// Thin `image` to lines, peeling one side after the other, and keep every pixel of `original`.
 void thin(Bits& image, const Bits& original) {
   constexpr int8_t ring_dx[8] = {-1, 0, 1, 1, 1, 0, -1, -1}, ring_dy[8] = {-1, -1, -1, 0, 1, 1, 1, 0};
   constexpr int8_t side_dx[4] = {0, 0, -1, 1}, side_dy[4] = {-1, 1, 0, 0};
@@ -165,13 +165,13 @@ std::vector<Pixel> trace_contour(const Bits& image) {
   Pixel start;
   std::vector<Pixel> contour;
   if (!first_pixel(image, start)) return contour;
-  // A start that hangs together with two parts is passed once before the contour closes.
+  // A start pixel between two branches is passed once before the contour closes.
   const bool two_sided = image.get(start.x - 1, start.y + 1) && !image.get(start.x, start.y + 1) &&
                          (image.get(start.x + 1, start.y + 1) || image.get(start.x + 1, start.y));
   Pixel at = start;
   int direction = 0;
   contour.push_back(at);
-  // Each pixel is left in one of four directions at most, so a longer path would be a fault; it ends there.
+  // Each pixel can be left in four directions at most, so a longer path would be a bug; stop there.
   const size_t longest = 8 * static_cast<size_t>(image.side) * image.side;
   while (contour.size() < longest) {
     bool moved = false;
@@ -196,13 +196,13 @@ std::vector<Pixel> trace_contour(const Bits& image) {
 std::vector<Pixel> whole_contour(const Bits& image, const Shape& shape) {
   std::vector<Pixel> contour = trace_contour(image);
   if (is_whole(image, contour)) return contour;
-  Bits joined = dilated(image, 1, false);
-  if (!is_whole(joined, trace_contour(joined))) {
-    joined = dilated(joined, 2, true);
-    if (!is_whole(joined, trace_contour(joined))) joined = filled_box(shape, image.side);
+  Bits merged = dilated(image, 1, false);
+  if (!is_whole(merged, trace_contour(merged))) {
+    merged = dilated(merged, 2, true);
+    if (!is_whole(merged, trace_contour(merged))) merged = filled_box(shape, image.side);
   }
-  thin(joined, image);
-  return trace_contour(joined);
+  thin(merged, image);
+  return trace_contour(merged);
 }
 
 }  // namespace tetragan::lfd

@@ -1,4 +1,4 @@
-// Light-field descriptor of silhouettes: the arithmetic of one view. Host only; its parts are too irregular for a GPU.
+// Light-field descriptor of silhouettes: the arithmetic of one view. Host only: the steps are too irregular for a GPU.
 //
 // A silhouette is a bit image of side S (a multiple of 64, at most 256), rows as 64-bit words, row 0 at the bottom.
 #pragma once
@@ -64,7 +64,7 @@ inline std::vector<Run> runs_of(const Bits& image, bool inverted = false) {
   return runs;
 }
 
-// What one view says about itself: its box, size and second moments about the box's middle, all exact in integers.
+// The measures of one view: its box, size and second moments about the center of the box, all exact in integers.
 struct Shape {
   int64_t pixels = 0;
   int32_t low_x = INT32_MAX, high_x = -1, low_y = INT32_MAX, high_y = -1;
@@ -76,7 +76,7 @@ double circularity(const Bits& image, int64_t pixels);
 void region_coefficients(const std::vector<Run>& runs, const Shape& shape, double radius, double* magnitudes);
 void contour_coefficients(const Bits& image, const Shape& shape, double* magnitudes);
 std::vector<Pixel> trace_contour(const Bits& image);
-// The contour of the whole silhouette: parts are joined first where there are several (lfd_contour_cpu.cpp).
+// The contour of the whole silhouette; several components are merged first (lfd_contour_cpu.cpp).
 std::vector<Pixel> whole_contour(const Bits& image, const Shape& shape);
 
 // ⌊scale · value⌋, at most 255.

@@ -64,7 +64,7 @@ Shape measure(const std::vector<Run>& runs) {
     shape.high_y = std::max(shape.high_y, run.y);
   }
   if (shape.pixels == 0) return shape;
-  // Twice the offsets from the middle are integers, so the moments are exact.
+  // Twice the offsets from the center are integers, so the moments are exact.
   const int64_t middle_x = shape.low_x + shape.high_x, middle_y = shape.low_y + shape.high_y;
   int64_t xx = 0, yy = 0, xy = 0, farthest = 0;
   for (const Run& run : runs) {
@@ -91,7 +91,7 @@ Shape measure(const std::vector<Run>& runs) {
 }
 
 double circularity(const Bits& image, int64_t pixels) {
-  // A pixel is inside when all its neighbors in the image are set; what lies outside the image counts as set.
+  // A pixel is inside when all its neighbors in the image are set; pixels outside the image count as set.
   const auto across = [&](int32_t y, std::vector<uint64_t>& out) {
     for (int32_t word = 0; word < image.words; ++word) {
       const uint64_t* row = image.row(y);
@@ -200,7 +200,7 @@ void describe_view(const Bits& image, const std::vector<Run>& runs, const Shape&
   std::fill(out, out + kDescriptorBytes, uint8_t{0});
   if (shape.pixels == 0) return;
   double values[kRegionCoefficients];
-  // A single pixel has no extent; the table's middle then stands for it.
+  // A single pixel has no extent; the center of the table represents it.
   region_coefficients(runs, shape, radius > 0 ? radius : 1, values);
   for (int k = 0; k < kRegionCoefficients; ++k) out[k] = to_byte(values[k], 256);
   contour_coefficients(image, shape, values);

@@ -1,7 +1,7 @@
 // Layout of a light-field descriptor and its weighting, for host and device.
 //
 // A view has 47 bytes: 35 region coefficients, 10 contour coefficients, circularity, eccentricity. The distance counts the
-// contour coefficients and the circularity twice. Packed, each byte stands as often as it counts: 35 + 2 · 10 + 2 + 1 = 58
+// contour coefficients and the circularity twice. Packed, each byte is repeated by its weight: 35 + 2 · 10 + 2 + 1 = 58
 // bytes, padded with zeros to 64, so that the distance of two views is a plain sum of absolute differences.
 #pragma once
 #include "common/host_device.h"

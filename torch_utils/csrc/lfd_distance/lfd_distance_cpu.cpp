@@ -28,7 +28,7 @@ std::vector<uint8_t> packed(const Tensor& descriptors) {
   return out;
 }
 
-// [13 groups of 8 views][8 parts][8 views][8 bytes]; missing views are zero and never looked at.
+// [13 groups of 8 views][8 octets][8 views][8 bytes]; missing views are zero and never used.
 std::vector<uint8_t> grouped(const std::vector<uint8_t>& views) {
   const int64_t shapes = static_cast<int64_t>(views.size()) / kPackedBytes;
   std::vector<uint8_t> out(shapes * kGroupedBytes, 0);

@@ -14,7 +14,7 @@ namespace {
 
 constexpr int kViews = 10, kFields = 10, kBytes = 64, kGroups = 8, kGroupViews = 8, kPadded = 104, kAlignments = 64;
 
-// costs[w] = Σ over 64 bytes |a − b_w| for 104 views b: b is [13 groups of 8 views][8 parts of 8 bytes][8 views][8 bytes].
+// costs[w] = Σ over 64 bytes |a − b_w| for 104 views b: b is [13 groups of 8 views][8 octets of 8 bytes][8 views][8 bytes].
 inline void view_costs(const uint8_t* a, const uint8_t* b, uint16_t* costs) {
 #if defined(__AVX512BW__)
   __m512i part[kGroups];
@@ -78,7 +78,7 @@ inline int32_t least_alignment_plain(const uint16_t (*costs)[kPadded + 32], int 
 }
 
 // The least Σ_v costs[v][alignment(v)] over the alignments: costs has kPadded columns a row; `field` is the first column.
-// The vector paths add 16-bit numbers that stop at 65,535; a result that did is computed again.
+// The vector paths add 16-bit numbers that saturate at 65,535; a saturated result is computed again.
 inline int32_t least_alignment(const uint16_t (*costs)[kPadded + 32], int field, const uint16_t* alignments,
                                const uint8_t* shuffles) {
 #if defined(__AVX512BW__)

@@ -1,6 +1,6 @@
 // CPU kernel of `marching_tets`. Every table is read once for all samples: signs of up to 64 samples are the bits of a word.
-// Passes, each parallel: signs to words; edges and tetrahedra to bitmaps; ranks; then the outputs at places known from counts.
-// The order of the outputs is fixed by edge, tetrahedron and vertex ids, so the threads do not matter.
+// Passes, each parallel: signs to words; edges and tetrahedra to bitmaps; ranks; then the outputs, at positions known from counts.
+// The order of the outputs is fixed by edge, tetrahedron and vertex ids, so it does not depend on the threads.
 #include "common/cpu.h"
 #include "common/isa.h"
 #include "marching_tets/marching_tets_loops.h"
@@ -65,7 +65,7 @@ class Extraction {
     });
   }
 
-  // Bitmaps of crossing edges and crossed tetrahedra. Returns the flaws found in the tables.
+  // Bitmaps of crossing edges and crossed tetrahedra. Returns the defects found in the tables.
   int scan() {
     const int64_t edge_chunks = chunks_of(edge_blocks_, kChunkBlocks), chunks = edge_chunks + tet_chunks_;
     std::atomic<int> flaws{0};
@@ -90,7 +90,7 @@ class Extraction {
     return flaws;
   }
 
-  // Ranks, and the offsets [4, B + 1]: surface vertices, faces, active vertices, flaws.
+  // Ranks, and the offsets [4, B + 1]: surface vertices, faces, active vertices, defects.
   void count(int64_t* offsets) {
     int64_t *vertices = offsets, *faces = offsets + batch_ + 1, *active = faces + batch_ + 1;
     vertices[0] = faces[0] = active[0] = 0;
@@ -110,7 +110,7 @@ class Extraction {
     }
   }
 
-  // The packed outputs; `offsets` from `count`. Returns the flaws found in the tables.
+  // The packed outputs; `offsets` from `count`. Returns the defects found in the tables.
   int write(const int64_t* offsets, int32_t* faces, int64_t* edge_vertices, int64_t* active, int64_t* edge_active) {
     const int64_t edge_chunks = chunks_of(edge_blocks_, kChunkBlocks), chunks = edge_chunks + tet_chunks_;
     std::atomic<int> flaws{0};
@@ -201,7 +201,7 @@ Tensor crossings(const Tensor& sdf, const Tensor& positions, const Tensor& pairs
   return out;
 }
 
-// Each task owns a range of rows and adds, in the order of the pairs, what falls into it: no atomics, any number of threads.
+// Each task owns a range of rows and adds what falls into it in the order of the pairs: no atomics, any number of threads.
 template <class T, class Row, class Add>
 void scatter(const int64_t* pair, int64_t count, int64_t rows, const Row& row_of, const Add& add) {
   const int64_t tasks = std::max<int64_t>(1, std::min<int64_t>(torch::stable::get_num_threads(), count / 1024));

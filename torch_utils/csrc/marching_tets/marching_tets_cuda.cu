@@ -36,7 +36,7 @@ __device__ __forceinline__ uint32_t case_of(const T* sdf, const Tables& tables, 
   return code;
 }
 
-// One thread an edge of a sample, 32 a word (words are padded, so warps never mix samples).
+// One thread per edge of a sample, 32 per word (words are padded, so warps never mix samples).
 template <class T>
 __global__ void scan_edges(const T* sdf, Tables tables, int64_t batch, Bitmaps maps, int64_t* flaws) {
   const int64_t padded = maps.edge_words * 32;
@@ -166,7 +166,7 @@ __global__ void write_faces(const T* sdf, Tables tables, int64_t batch, Bitmaps 
       const int32_t edge = tables.tet_edges[6 * t + (corners & 0xf)];
       const bool known = edge >= 0 && edge < tables.num_edges;
       const int64_t id = known ? rank(maps.edges, maps.edge_before, maps.edge_base, maps.edge_words, b, edge) : 0;
-      faces[at++] = static_cast<int32_t>(id < num_vertices ? id : 0);  // a table that does not match: never out of bounds
+      faces[at++] = static_cast<int32_t>(id < num_vertices ? id : 0);  // out of bounds only if a table does not match
     }
   }
 }

@@ -20,7 +20,7 @@ constexpr int kScanWords = 1024;
 inline int64_t words_of(int64_t count) { return (count + 31) / 32; }
 inline int64_t scan_blocks(int64_t words) { return (words + kScanWords - 1) / kScanWords; }
 
-// Fills the bitmaps and counts, and offsets [4, B + 1] (surface vertices, faces, active vertices, flaws; all 0 before).
+// Fills the bitmaps and counts, and offsets [4, B + 1] (surface vertices, faces, active vertices, defects; all 0 before).
 template <class T>
 void launch_count(const T* sdf, const Tables& tables, int64_t batch, const Bitmaps& maps, int64_t* offsets,
                   cudaStream_t stream);

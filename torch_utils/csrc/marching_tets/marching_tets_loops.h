@@ -13,12 +13,12 @@ struct Tables {
   int64_t num_vertices, num_edges, num_tets;
 };
 
-// Where a sample's part of the packed outputs begins: surface vertices, active vertices, and b·V.
+// Where a sample's range in the packed outputs begins: surface vertices, active vertices, and b·V.
 struct SampleBase {
   int64_t vertices, active, grid;
 };
 
-// Words of a bitmap over `count` things.
+// Words of a bitmap over `count` items.
 TETRAGAN_HD int64_t blocks_of(int64_t count) { return (count + 63) / 64; }
 
 }  // namespace marching

@@ -43,7 +43,7 @@ void pack(const T* sdf, int64_t stride, int samples, int64_t begin, int64_t end,
   }
 }
 
-// An index brought into [0, size); `bad` remembers that it was not.
+// An index clamped to [0, size); `bad` records if it was outside.
 inline int64_t bounded(int32_t index, int64_t size, bool& bad) {
   const bool out = static_cast<uint64_t>(static_cast<int64_t>(index)) >= static_cast<uint64_t>(size);
   bad |= out;

@@ -1,6 +1,6 @@
 // CPU kernel of `point_mlp`: a packed batch of points through a small network with its own weights for each sample.
 //
-// A task takes a piece of one sample's points; the pieces' parts of the weights' gradient are added in order, so the result
+// A task takes a piece of one sample's points; the pieces' shares of the weights' gradient are added in order, so the result
 // is bitwise the same for any number of threads.
 #include "point_mlp/point_mlp.h"
 
@@ -35,7 +35,7 @@ MlpShape shape_of(const std::vector<int64_t>& widths) {
   return shape;
 }
 
-// Numbers of one sample's weights as they come (packed) and padded.
+// The size of one sample's weights, packed (as given) and padded.
 int64_t packed_size(const MlpShape& s) {
   int64_t size = 0;
   for (int l = 0; l < s.layers; ++l) size += s.widths[l] * s.widths[l + 1];
@@ -48,7 +48,7 @@ int64_t padded_size(const MlpShape& s) {
   return size;
 }
 
-int64_t turned_size(const MlpShape& s) {
+int64_t transposed_size(const MlpShape& s) {
   int64_t size = 0;
   for (int l = 0; l < s.layers; ++l) size += s.widths[l + 1] * s.padded[l];
   return size;
@@ -69,29 +69,29 @@ int64_t scratch_size(const MlpShape& s) {
   return kBlock * (sum + 2 * widest);
 }
 
-// Weights of every sample with zeros beyond the last column, and (for the backward) transposed.
+// Weights of every sample with zeros beyond the last column, and (for the backward pass) transposed.
 template <class T>
 struct Padded {
-  std::vector<T> straight, turned, biases;
-  int64_t straight_step, turned_step;
+  std::vector<T> straight, transposed, biases;
+  int64_t straight_step, transposed_step;
 
-  Padded(const MlpShape& s, const T* weights, const T* bias, int64_t samples, bool with_turned)
-      : straight(samples * padded_size(s)), turned(with_turned ? samples * turned_size(s) : 0), biases(bias_size(s)),
-        straight_step(padded_size(s)), turned_step(turned_size(s)) {
+  Padded(const MlpShape& s, const T* weights, const T* bias, int64_t samples, bool with_transposed)
+      : straight(samples * padded_size(s)), transposed(with_transposed ? samples * transposed_size(s) : 0),
+        biases(bias_size(s)), straight_step(padded_size(s)), transposed_step(transposed_size(s)) {
     const int64_t step = packed_size(s);
     for (int64_t n = 0; n < samples; ++n) {
       const T* source = weights + n * step;
-      T *target = straight.data() + n * straight_step, *transposed = turned.data() + n * turned_step;
+      T *target = straight.data() + n * straight_step, *transposed_target = transposed.data() + n * transposed_step;
       for (int l = 0; l < s.layers; ++l) {
         for (int64_t i = 0; i < s.widths[l]; ++i) {
           std::copy_n(source + i * s.widths[l + 1], s.widths[l + 1], target + i * s.padded[l + 1]);
-          for (int64_t o = 0; with_turned && o < s.widths[l + 1]; ++o) {
-            transposed[o * s.padded[l] + i] = source[i * s.widths[l + 1] + o];
+          for (int64_t o = 0; with_transposed && o < s.widths[l + 1]; ++o) {
+            transposed_target[o * s.padded[l] + i] = source[i * s.widths[l + 1] + o];
           }
         }
         source += s.widths[l] * s.widths[l + 1];
         target += s.widths[l] * s.padded[l + 1];
-        transposed += s.widths[l + 1] * s.padded[l];
+        transposed_target += s.widths[l + 1] * s.padded[l];
       }
     }
     T* target = biases.data();
@@ -102,7 +102,7 @@ struct Padded {
   }
 };
 
-// Pointers to each layer's part of a run of matrices (rows[l] × columns[l]).
+// Pointers to each layer's matrix (rows[l] × columns[l]) in a run of matrices.
 template <class T>
 struct Layers {
   T* pointers[kMaxLayers];
@@ -119,7 +119,7 @@ Layers<T> straight_layers(const MlpShape& s, T* start) {
 }
 
 template <class T>
-Layers<T> turned_layers(const MlpShape& s, T* start) {
+Layers<T> transposed_layers(const MlpShape& s, T* start) {
   Layers<T> layers{};
   for (int l = 0; l < s.layers; ++l) {
     layers.pointers[l] = start;
@@ -229,7 +229,8 @@ std::tuple<Tensor, Tensor, Tensor> point_mlp_backward(const Tensor& grad, const 
       const Piece& piece = pieces[task];
       std::vector<T> scratch(scratch_size(shape));
       const Layers<const T> own = straight_layers<const T>(shape, padded.straight.data() + piece.sample * padded.straight_step);
-      const Layers<const T> turned = turned_layers<const T>(shape, padded.turned.data() + piece.sample * padded.turned_step);
+      const T* start = padded.transposed.data() + piece.sample * padded.transposed_step;
+      const Layers<const T> transposed = transposed_layers<const T>(shape, start);
       const Layers<T> part = straight_layers<T>(shape, parts.data() + task * step);
       const Layers<T> bias_part = bias_layers<T>(shape, parts.data() + task * step + padded_size(shape));
       const int64_t first = piece.first, count = piece.last - first;
@@ -237,10 +238,10 @@ std::tuple<Tensor, Tensor, Tensor> point_mlp_backward(const Tensor& grad, const 
       T* target = with_x ? of_x + first * widths.front() : nullptr;
       const T s = static_cast<T>(slope), k = static_cast<T>(gain);
       if constexpr (std::is_same_v<T, float>) {
-        TETRAGAN_CALL(point_mlp_backward_f32, (shape, own.pointers, turned.pointers, of_biases.pointers, s, k, from, g, count,
+        TETRAGAN_CALL(point_mlp_backward_f32, (shape, own.pointers, transposed.pointers, of_biases.pointers, s, k, from, g, count,
                                                scratch.data(), target, part.pointers, bias_part.pointers));
       } else {
-        TETRAGAN_CALL(point_mlp_backward_f64, (shape, own.pointers, turned.pointers, of_biases.pointers, s, k, from, g, count,
+        TETRAGAN_CALL(point_mlp_backward_f64, (shape, own.pointers, transposed.pointers, of_biases.pointers, s, k, from, g, count,
                                                scratch.data(), target, part.pointers, bias_part.pointers));
       }
     });

@@ -1,5 +1,5 @@
 // The inner loops of `point_mlp` for one instruction set; see common/isa.h. A block of points goes through all layers while
-// its activations stay in the cache; the backward computes them again instead of reading them back.
+// its activations stay in the cache; the backward pass recomputes them instead of reading them back.
 // build-flags: -ffp-contract=fast -fno-trapping-math -fno-math-errno
 #include <cmath>
 #include <cstdint>
@@ -48,7 +48,7 @@ TETRAGAN_INLINE void forward(const MlpShape& shape, const T* const* weights, con
 
 // Adds to the weights' and biases' gradients (padded like the weights); grad_x may be null.
 template <class T>
-TETRAGAN_INLINE void backward(const MlpShape& shape, const T* const* weights, const T* const* turned, const T* const* biases,
+TETRAGAN_INLINE void backward(const MlpShape& shape, const T* const* weights, const T* const* transposed, const T* const* biases,
                               T slope, T gain, const T* x, const T* grad_y, int64_t count, T* scratch, T* grad_x,
                               T* const* grad_weights, T* const* grad_biases) {
   const int64_t in = shape.widths[0], out = shape.widths[shape.layers], last_width = shape.padded[shape.layers];
@@ -83,7 +83,7 @@ TETRAGAN_INLINE void backward(const MlpShape& shape, const T* const* weights, co
       }
       if (l == 0 && grad_x == nullptr) break;
       T* below = g == gradients[0] ? gradients[1] : gradients[0];
-      product<T>(g, width, rows, turned[l], shape.widths[l + 1], shape.padded[l], nullptr, below, shape.padded[l]);
+      product<T>(g, width, rows, transposed[l], shape.widths[l + 1], shape.padded[l], nullptr, below, shape.padded[l]);
       g = below;
     }
     if (grad_x == nullptr) continue;
@@ -95,18 +95,18 @@ TETRAGAN_INLINE void backward(const MlpShape& shape, const T* const* weights, co
 
 }  // namespace
 
-// weights[l]: [widths[l]][padded[l + 1]]; turned[l]: its transpose [widths[l + 1]][padded[l]]; biases[l]: [padded[l + 1]].
+// weights[l]: [widths[l]][padded[l + 1]]; transposed[l]: its transpose [widths[l + 1]][padded[l]]; biases[l]: [padded[l + 1]].
 // scratch: 64 · (Σ padded + 2 · widest).
-#define TETRAGAN_POINT_MLP(suffix, T)                                                                                      \
-  void point_mlp_forward_##suffix(const MlpShape& shape, const T* const* weights, const T* const* biases, T slope, T gain, \
-                                  const T* x, int64_t count, T* scratch, T* y) {                                           \
-    forward<T>(shape, weights, biases, slope, gain, x, count, scratch, y);                                                 \
-  }                                                                                                                        \
-  void point_mlp_backward_##suffix(const MlpShape& shape, const T* const* weights, const T* const* turned,                 \
-                                   const T* const* biases, T slope, T gain, const T* x, const T* grad_y, int64_t count,    \
-                                   T* scratch, T* grad_x, T* const* grad_weights, T* const* grad_biases) {                 \
-    backward<T>(shape, weights, turned, biases, slope, gain, x, grad_y, count, scratch, grad_x, grad_weights,              \
-                grad_biases);                                                                                              \
+#define TETRAGAN_POINT_MLP(suffix, T)                                                                                           \
+  void point_mlp_forward_##suffix(const MlpShape& shape, const T* const* weights, const T* const* biases, T slope, T gain,      \
+                                  const T* x, int64_t count, T* scratch, T* y) {                                                \
+    forward<T>(shape, weights, biases, slope, gain, x, count, scratch, y);                                                      \
+  }                                                                                                                             \
+  void point_mlp_backward_##suffix(const MlpShape& shape, const T* const* weights, const T* const* transposed,                  \
+                                   const T* const* biases, T slope, T gain, const T* x, const T* grad_y, int64_t count,         \
+                                   T* scratch, T* grad_x, T* const* grad_weights, T* const* grad_biases) {                      \
+    backward<T>(shape, weights, transposed, biases, slope, gain, x, grad_y, count, scratch, grad_x, grad_weights,               \
+                grad_biases);                                                                                                   \
   }
 TETRAGAN_POINT_MLP(f32, float)
 TETRAGAN_POINT_MLP(f64, double)

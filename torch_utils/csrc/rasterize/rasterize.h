@@ -2,8 +2,8 @@
 //
 // Coverage by scan conversion in double precision. A row's center line c = row + ½ meets an edge a→b (a above b) when
 // a.y ≤ c < b.y, at x = a.x + (c − a.y)·(b.x − a.x)/(b.y − a.y); a pixel is inside when left ≤ column + ½ < right. Both
-// triangles of a shared edge compute the same x from the same two points in the same order, so the edge neither leaks nor
-// doubles, for any winding. No operation may be contracted (-ffp-contract=off, --fmad=false).
+// triangles of a shared edge compute the same x from the same two points in the same order, so no pixel on the edge is
+// missed or drawn twice, for any winding. No operation may be contracted (-ffp-contract=off, --fmad=false).
 //
 // Triangles that cross the near plane are clipped in clip space (z + w ≥ 0, then w ≥ kMinW) and scan converted as a fan;
 // the clip point on a shared edge runs from the inner to the outer vertex for both sides, so it is the same point.
@@ -15,7 +15,7 @@ namespace tetragan {
 namespace raster {
 
 constexpr double kMinW = 1e-8;
-// Screen positions beyond this many pixels would lose the sub-pixel digits: such triangles are culled.
+// Screen positions beyond this many pixels would lose sub-pixel precision: such triangles are culled.
 constexpr double kMaxPixel = 1e9;
 
 enum VertexCode : int32_t { kVisible = 0, kClip = 1, kBad = 2 };
@@ -30,7 +30,7 @@ struct ClipVertex {
   double x, y, z, w;
 };
 
-// A projected triangle ready for scan conversion: vertices by growing y, slopes dx/dy, the plane of z/w.
+// A projected triangle ready for scan conversion: vertices by increasing y, slopes dx/dy, the plane of z/w.
 struct Spans {
   double x0, y0, x1, y1;
   double slope_long, slope_upper, slope_lower;
@@ -66,7 +66,7 @@ TETRAGAN_HD ScreenVertex project(const ClipVertex& p, int32_t height, int32_t wi
   return s;
 }
 
-// False where the triangle covers no row or no column: outside the image, degenerate, between centers, or too far out.
+// False if the triangle covers no row or no column: outside the image, degenerate, between centers, or too far away.
 TETRAGAN_HD bool prepare(const ScreenVertex& p0, const ScreenVertex& p1, const ScreenVertex& p2, int32_t height,
                          int32_t width, Spans& out) {
   const double low_y = lower(lower(p0.y, p1.y), p2.y), high_y = higher(higher(p0.y, p1.y), p2.y);
@@ -77,7 +77,7 @@ TETRAGAN_HD bool prepare(const ScreenVertex& p0, const ScreenVertex& p1, const S
   if (ceil_between(low_x - 0.5, 0, width) >= ceil_between(high_x - 0.5, 0, width)) return false;
   if (!(low_x > -kMaxPixel && high_x < kMaxPixel && low_y > -kMaxPixel && high_y < kMaxPixel)) return false;
 
-  // By growing y, equal ones as they came; by selection, as no processor could foretell the order.
+  // By increasing y, equal ones in input order; without branches, which would be mispredicted.
   const bool first = p1.y < p0.y;
   const ScreenVertex &low = first ? p1 : p0, &high = first ? p0 : p1;
   const bool above = p2.y < high.y, on_top = p2.y < low.y;
@@ -90,7 +90,7 @@ TETRAGAN_HD bool prepare(const ScreenVertex& p0, const ScreenVertex& p1, const S
   out.x1 = b.x;
   out.y1 = b.y;
   out.slope_long = cx / cy;
-  out.slope_upper = bx / by;  // not used where by = 0
+  out.slope_upper = bx / by;  // not used if by = 0
   out.slope_lower = (c.x - b.x) / (c.y - b.y);
   out.long_edge_left = area > 0;
   const double bz = b.z - a.z, cz = c.z - a.z, inverse = 1.0 / area;
@@ -123,7 +123,7 @@ TETRAGAN_HD double depth_at(const Spans& t, double of_row, int32_t column) {
 
 TETRAGAN_HD double plane_distance(const ClipVertex& p, int plane) { return plane == 0 ? p.z + p.w : p.w - kMinW; }
 
-// Clip a triangle; polygon holds up to 5 vertices. Returns their number (0: nothing left).
+// Clip a triangle; polygon holds up to 5 vertices. Returns their number (0: fully clipped).
 TETRAGAN_HD int clip(const ClipVertex* triangle, ClipVertex* polygon) {
   ClipVertex current[5];
   int count = 3;
@@ -157,7 +157,7 @@ TETRAGAN_HD double pixel_ndc(int32_t index, int32_t size) { return (2 * index + 
 // With p the pixel's NDC, q_k = (x_k − p.x·w_k, y_k − p.y·w_k) and e_k = q_{k+1} × q_{k+2}: u = e_0 / Σe, v = e_1 / Σe.
 struct Weights {
   double qx[3], qy[3], w[3];
-  double inverse_sum;  // 1 / Σe, or 0 where Σe vanishes
+  double inverse_sum;  // 1 / Σe, or 0 if Σe vanishes
   double u, v;
   double e_dx[3], e_dy[3];  // derivatives of e_k by the pixel's position, in pixels
   double sum_dx, sum_dy;

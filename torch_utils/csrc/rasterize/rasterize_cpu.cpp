@@ -1,5 +1,5 @@
-// CPU kernel of `rasterize`: one task per band of rows, faces in growing order, so that the first of equal depths wins and
-// the result does not depend on the threads. Only the winner of a pixel gets its barycentric weights.
+// CPU kernel of `rasterize`: one task per band of rows, faces in increasing order, so that the first of equal depths wins and
+// the result does not depend on the threads. Barycentric weights are computed only for the visible face of a pixel.
 #include "rasterize/rasterize.h"
 
 #include "common/cpu.h"
@@ -27,7 +27,7 @@ void load_face(const T* positions, const int32_t* face, ClipVertex* out) {
   for (int k = 0; k < 3; ++k) out[k] = load_vertex(positions, face[k]);
 }
 
-// One band of rows of one image: depth and winner of each pixel. `previous` is the layer before (same layout as the output)
+// One band of rows of one image: depth and visible face of each pixel. `previous` is the previous layer (same layout as the output)
 // or null.
 template <class T>
 struct Band {
@@ -79,7 +79,7 @@ struct Band {
     }
   }
 
-  // Depth peeling: only what lies behind (depth, id) of the layer before.
+  // Depth peeling: only faces behind (depth, id) of the previous layer.
   void fill_behind(const Spans& t, double of_row, int32_t row, int32_t begin, int32_t end, int32_t id) {
     T* depths = depth.data() + static_cast<int64_t>(row - row_begin) * width;
     int32_t* winners = winner.data() + static_cast<int64_t>(row - row_begin) * width;
@@ -112,7 +112,7 @@ void draw_face(Band<T>& band, const std::vector<ScreenVertex>& screen, const T* 
   }
 }
 
-// Winners to (u, v, z/w, id) and their derivatives.
+// Visible faces to (u, v, z/w, id) and the derivatives.
 template <class T>
 void resolve(const Band<T>& band, const T* positions, const int32_t* faces, T* rast, T* rast_db) {
   for (int32_t row = band.row_begin; row < band.row_end; ++row) {
@@ -158,7 +158,7 @@ std::tuple<Tensor, Tensor> rasterize(const Tensor& positions, const Tensor& face
   const int32_t* triangles = data<int32_t>(faces);
   const int64_t* offsets = data<int64_t>(face_offsets);
   const int64_t threads = torch::stable::get_num_threads();
-  // More bands than images only where the batch alone cannot fill the threads; the result does not depend on it.
+  // More bands than images only if the batch alone cannot occupy all threads; the result does not depend on it.
   const int64_t wanted = images >= 2 * threads ? 1 : (2 * threads + images - 1) / std::max<int64_t>(images, 1);
   const int64_t bands = threads == 1 ? 1 : std::max<int64_t>(1, std::min(wanted, height / kMinBandRows));
   dispatch_floating(positions, "rasterize", [&](auto zero) {

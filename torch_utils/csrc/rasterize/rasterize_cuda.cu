@@ -1,8 +1,8 @@
 // CUDA kernels of `rasterize`: a 64-bit z-buffer of (ordered depth bits << 32 | id) filled by atomic minimum, which is
-// deterministic and gives equal depths to the lowest id; then one thread a pixel for the weights.
+// deterministic and gives equal depths to the lowest id; then one thread per pixel for the weights.
 //
-// A group of lanes draws a triangle, a row each. Triangles with a large box go to a list instead, which a second kernel
-// draws with a whole block each.
+// A group of lanes draws a triangle, one row each. Triangles with a large box go to a list instead, which a second kernel
+// draws with one block each.
 #include "common/cuda_launch.h"
 #include "rasterize/rasterize.h"
 #include "rasterize/rasterize_cuda.h"
@@ -111,7 +111,7 @@ __global__ void draw_small_kernel(Scene<T> s) {
     ScreenVertex corners[5];
     const int count = pieces_of(s, face, corners);
     bool large = false;
-    for (int pass = 0; pass < 2 && !large; ++pass) {  // first look, then draw: a face is drawn here or listed, not both
+    for (int pass = 0; pass < 2 && !large; ++pass) {  // classify, then draw: a face is either drawn here or listed
       for (int k = 2; k < count; ++k) {
         Spans t;
         if (!raster::prepare(corners[0], corners[k - 1], corners[k], s.size.height, s.size.width, t)) continue;
@@ -136,7 +136,7 @@ __global__ void draw_small_kernel(Scene<T> s) {
   }
 }
 
-// A block draws a listed face: a warp a row, a lane a column.
+// A block draws a listed face: one warp per row, one lane per column.
 template <class T>
 __global__ void draw_large_kernel(Scene<T> s) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;

@@ -13,7 +13,7 @@ std::tuple<Tensor, Tensor> rasterize(const Tensor& positions, const Tensor& face
   Tensor rast = empty_like_of(positions, {images, height, width, 4});
   Tensor rast_db = empty_like_of(positions, {derivatives ? images : 0, height, width, 4});
   Tensor offsets = empty_like_of(positions, {images + 1}, ScalarType::Long);
-  // From pageable memory: returns when the few numbers are staged, without waiting for the device.
+  // From pageable memory: returns once the few numbers are staged, without waiting for the device.
   cudaMemcpyAsync(offsets.data_ptr(), face_offsets.data_ptr(), 8 * (images + 1), cudaMemcpyHostToDevice, device.stream);
   Tensor scratch = empty_like_of(positions, {rasterize_cuda_scratch(size)}, ScalarType::Byte);
   dispatch_floating(positions, "rasterize", [&](auto zero) {

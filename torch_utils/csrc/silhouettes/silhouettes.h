@@ -1,8 +1,8 @@
 // Coverage of one triangle in one orthographic view, for host and device.
 //
 // Screen coordinates are pixels: the center of pixel (row, column) is at (column + ½, row + ½). A row belongs to a triangle
-// when lowest y ≤ center < highest y, a column when left ≤ center < right: the rule of `rasterize`, so that triangles that
-// share an edge never both cover a pixel and never leave one out.
+// when lowest y ≤ center < highest y, a column when left ≤ center < right: the rule of `rasterize`, so that of two triangles
+// that share an edge, exactly one covers a pixel center on it.
 #pragma once
 #include "common/host_device.h"
 
@@ -12,7 +12,7 @@ struct Point {
   double x, y;
 };
 
-// Triangles that reach farther, in pixels, are left out, as by `rasterize`; so is what is not finite.
+// Triangles that reach farther, in pixels, are culled, as in `rasterize`; so are coordinates that are not finite.
 constexpr double kMaxPixel = 1e9;
 
 TETRAGAN_HD bool is_near(const Point& p) { return p.x > -kMaxPixel && p.x < kMaxPixel && p.y > -kMaxPixel && p.y < kMaxPixel; }
@@ -31,8 +31,8 @@ TETRAGAN_HD void swap_if_higher(Point& a, Point& b) {
   }
 }
 
-// Sorted by y, with the slopes of its sides. rows [begin, end) are those it covers; empty where it has no height, no area,
-// or a coordinate that is not finite or too far out.
+// Sorted by y, with the slopes of its sides. rows [begin, end) are those it covers; empty if it has no height, no area,
+// or a coordinate that is not finite or too far away.
 struct Triangle {
   Point a, b, c;
   double long_slope, first_slope, second_slope;

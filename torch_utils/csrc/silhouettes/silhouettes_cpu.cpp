@@ -1,4 +1,4 @@
-// `silhouettes` on the CPU: one bit a pixel, rows as 64-bit words; a task owns one view.
+// `silhouettes` on the CPU: one bit per pixel, rows as 64-bit words; a task owns one view.
 #include "silhouettes/silhouettes.h"
 
 #include <cstring>

@@ -90,11 +90,11 @@ TETRAGAN_HD Sample<T> sample_at(T u, T v, const Level& level, int32_t filter, in
 }
 
 // Level of detail: log2 of the longer axis of the pixel's footprint in texels, within [0, levels − 1], and its derivatives
-// by (du/dX, du/dY, dv/dX, dv/dY) (zero where it is held at an end).
+// by (du/dX, du/dY, dv/dX, dv/dY) (zero where it is clamped).
 template <class T>
 struct Detail {
   int32_t level;  // the finer of the two levels
-  T fraction;     // of the coarser one
+  T fraction;     // weight of the coarser one
   T by_db[4];
 };
 

@@ -1,5 +1,5 @@
-// CPU kernel of `texture`. Pixels own their outputs and the gradients of uv; for the gradient of the texels a task owns a range
-// of texels and looks at all pixels in order, so the result does not depend on the threads.
+// CPU kernel of `texture`. Every pixel writes its own output and gradient of uv. For the gradient of the texels, a task owns a
+// range of texels and visits all pixels in order, so the result does not depend on the threads.
 #include "texture/texture.h"
 
 #include "common/cpu.h"
@@ -19,7 +19,7 @@ struct Settings {
   int32_t levels, filter, boundary;
   Level level[kMaxLevels];
 
-  // First number of the texture that an image looks at.
+  // Offset of the texture that an image samples.
   int64_t texture(int64_t image) const { return textures == 1 ? 0 : image * texels * channels; }
 };
 
@@ -40,7 +40,7 @@ Detail<T> detail_of(const Settings& s, const T* uv_db, int64_t pixel) {
   return texturing::detail_at(uv_db + 4 * pixel, s.level[0].height, s.level[0].width, s.levels);
 }
 
-// Call f(sample, share, which) for the one or two levels that a pixel looks at: which = 0 the finer, 1 the coarser.
+// Call f(sample, share, which) for the one or two levels that a pixel samples: which = 0 the finer, 1 the coarser.
 template <class T, class F>
 void for_levels(const Settings& s, const T* uv, const Detail<T>& detail, int64_t pixel, const F& f) {
   const T u = uv[2 * pixel], v = uv[2 * pixel + 1];

@@ -1,4 +1,4 @@
-// CUDA kernels of `texture`: one thread a pixel; the gradient of the texels is added with atomics.
+// CUDA kernels of `texture`: one thread per pixel; the gradient of the texels is added with atomics.
 #include "common/cuda_launch.h"
 #include "texture/texture_cuda.h"
 
@@ -16,7 +16,7 @@ struct Lookup {
   T share[2];
   int count;
   Detail<T> detail;
-  int64_t texture;  // first number of its texture
+  int64_t texture;  // offset of its texture
 };
 
 template <class T>

@@ -15,7 +15,7 @@ template <class T>
 void texture_cuda(const T* texels, const T* uv, const T* uv_db, const TextureSettings& settings, T* out,
                   cudaStream_t stream);
 
-// grad_texels must be zero, or null: not wanted. grad_db: null without uv_db.
+// grad_texels must be zero, or null if it is not needed. grad_db: null without uv_db.
 template <class T>
 void texture_backward_cuda(const T* grad, const T* texels, const T* uv, const T* uv_db, const TextureSettings& settings,
                            T* grad_texels, T* grad_uv, T* grad_db, cudaStream_t stream);

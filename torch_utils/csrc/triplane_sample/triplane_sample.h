@@ -1,7 +1,7 @@
 // Arithmetic of `triplane_sample`, shared by the CPU and CUDA kernels.
 //
 // Texel centers lie at half-integers, so a coordinate in [−1, 1] sits at ((coordinate + 1) · R − 1) / 2 between texels;
-// beyond the outermost centers the border's value holds and the coordinate has no gradient there.
+// beyond the outermost centers the value is that of the border, and the coordinate has no gradient.
 #pragma once
 #include "common/host_device.h"
 
@@ -23,7 +23,7 @@ TETRAGAN_HD AxisLookup<T> look_up_axis(T coordinate, int32_t size) {
   const T position = ((coordinate + 1) * static_cast<T>(size) - 1) / 2;
   const T last = static_cast<T>(size - 1);
   AxisLookup<T> result;
-  // A NaN fails both comparisons of `inside` and lands on texel 0, with its weight NaN.
+  // A NaN fails both comparisons of `inside` and gives texel 0 with weight NaN.
   const bool inside = position > 0 && position < last;
   const T clamped = position >= last ? last : (position > 0 ? position : T(0));
   result.low = static_cast<int32_t>(clamped);

@@ -1,8 +1,8 @@
 // CPU kernel of `triplane_sample`: all planes and channels of a point in one pass, forward and backward.
 //
-// Points are cut into pieces for the forward and for their own gradient. The planes' gradient is owned: one task adds one
-// sample's, in the points' order (16 channels of one plane where there are few samples), so it is bitwise the same for any
-// number of threads, without atomics or buffers.
+// Points are cut into pieces for the forward pass and for their own gradient. The planes' gradient has one owner: one task
+// adds that of one sample in the points' order (with few samples, 16 channels of one plane), so it is bitwise the same for
+// any number of threads, without atomics or buffers.
 #include "triplane_sample/triplane_sample.h"
 
 #include "common/cpu.h"
@@ -23,7 +23,7 @@ namespace tetragan {
 namespace {
 
 constexpr int64_t kPiece = 2048;      // points of a task
-constexpr int64_t kPart = 16;         // channels of a task where samples alone are too few
+constexpr int64_t kPart = 16;         // channels of a task if there are too few samples
 constexpr int64_t kManySamples = 16;  // enough to keep the threads busy with one task a sample
 
 struct Piece {
@@ -88,7 +88,7 @@ void add_planes(const PlaneStrides& strides, int64_t samples, int64_t channels, 
   });
 }
 
-// Gradients of the planes (in the planes' own memory format) and of the points; either is empty unless asked for.
+// Gradients of the planes (in the planes' own memory format) and of the points; either is empty unless requested.
 std::tuple<Tensor, Tensor> triplane_sample_backward(const Tensor& grad, const Tensor& planes, const Tensor& points,
                                                     const Tensor& offsets, bool with_planes, bool with_points) {
   const int64_t channels = planes.size(4), samples = planes.size(0);

@@ -17,7 +17,7 @@ template <class T>
 void triplane_sample_cuda(const T* planes, const PlaneStrides& strides, const T* points, const int64_t* offsets,
                           const TriplaneSize& size, T* out, cudaStream_t stream);
 
-// grad_planes (of strides grad_strides) must be zero, or null: not wanted; grad_points may be null.
+// grad_planes (of strides grad_strides) must be zero, or null if it is not needed; grad_points may be null.
 template <class T>
 void triplane_sample_backward_cuda(const T* grad, const T* planes, const PlaneStrides& strides, const T* points,
                                    const int64_t* offsets, const TriplaneSize& size, const PlaneStrides& grad_strides,

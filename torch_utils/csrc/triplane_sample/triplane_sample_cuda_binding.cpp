@@ -9,7 +9,7 @@ PlaneStrides strides_of(const Tensor& planes) {
   return {planes.size(2), planes.stride(0), planes.stride(1), planes.stride(2), planes.stride(3)};
 }
 
-// offsets: on the device here.
+// offsets: on the device.
 Tensor triplane_sample(const Tensor& planes, const Tensor& points, const Tensor& offsets) {
   const OnDevice device(planes);
   const TriplaneSize size{planes.size(0), points.size(0), planes.size(4)};

@@ -1,6 +1,6 @@
 // The inner loops of `triplane_sample` for one instruction set; see common/isa.h.
 //
-// A texel is a run of channels, taken a vector at a time; the last channels, fewer than a vector, one by one.
+// A texel is a run of channels, processed one vector at a time; channels left over are processed one by one.
 // build-flags: -ffp-contract=fast -fno-trapping-math -fno-math-errno
 #include <cmath>
 #include <cstdint>
@@ -13,7 +13,7 @@ namespace tetragan::TETRAGAN_ISA {
 
 namespace {
 
-constexpr int kBlock = 32;  // points whose positions are worked out together
+constexpr int kBlock = 32;  // points whose positions are computed together
 
 template <class T>
 TETRAGAN_INLINE T sum_lanes(typename Vector<T>::Type value) {

@@ -1,7 +1,7 @@
 // Arithmetic of `upfirdn2d` along one axis, shared by the CPU and CUDA kernels.
 //
 // The input is upsampled by zero insertion, padded by `before` zeros, convolved with the taps and every `down`-th value is
-// kept. So output o sees the inputs first … first + (T − 1) / up, of which those inside the image count.
+// kept. So output o depends on the inputs first … first + (T − 1) / up inside the image.
 #pragma once
 #include "common/host_device.h"
 
@@ -11,7 +11,7 @@ struct ResampleAxis {
   int64_t size, up, down, before, taps;
 };
 
-// Index of the first input that output o can see (perhaps outside), and the tap that meets it.
+// Index of the first input that output o depends on (possibly outside), and its tap.
 TETRAGAN_HD int64_t first_input(const ResampleAxis& axis, int64_t o, int64_t& tap) {
   const int64_t position = o * axis.down - axis.before;  // of tap 0 in the upsampled input
   int64_t input = position / axis.up;
@@ -20,10 +20,10 @@ TETRAGAN_HD int64_t first_input(const ResampleAxis& axis, int64_t o, int64_t& ta
   return input;
 }
 
-// How many inputs an output can see.
+// The maximal number of inputs of an output.
 TETRAGAN_HD int64_t most_inputs(const ResampleAxis& axis) { return (axis.taps + axis.up - 1) / axis.up; }
 
-// For each output `count` inputs and their weights; what lies outside has weight 0.
+// For each output, `count` inputs and their weights; inputs outside the image have weight 0.
 template <class A>
 struct Taps {
   const int64_t* index;
@@ -31,7 +31,7 @@ struct Taps {
   int64_t count;
 };
 
-// The same for a row of one channel with `lead` zeros before and `tail` zeros after it. Outputs of a phase (o mod up) see
+// The same for a row of one channel with `lead` zeros before and `tail` zeros after it. Outputs of a phase (o mod up) use
 // `count` inputs from first[phase] + down · (o / up) on, with weight[phase][count]; count is 1, 2 or 4, up or down is 1.
 template <class A>
 struct Line {

@@ -20,9 +20,9 @@ namespace tetragan {
 
 namespace {
 
-constexpr int64_t kPiece = 1 << 14;  // output values of a task, about
+constexpr int64_t kPiece = 1 << 14;  // output values of a task, roughly
 
-// For each output along an axis the inputs that it sees and their weights; what lies outside has weight 0.
+// For each output along an axis, its inputs and their weights; inputs outside the image have weight 0.
 template <class A>
 struct Plan {
   std::vector<int64_t> index;
@@ -48,7 +48,7 @@ Plan<A> plan_axis(const ResampleAxis& axis, int64_t outputs, const std::vector<d
   return plan;
 }
 
-// The Line of an axis with its memory, where there is one: up or down is 1, and at most four inputs an output.
+// The Line of an axis with its memory; it exists if up or down is 1 and an output has at most four inputs.
 template <class A>
 struct LinePlan {
   std::vector<int64_t> first;
@@ -76,7 +76,7 @@ struct LinePlan {
   }
 };
 
-// The taps in the order in which they meet the image (a convolution flips them), times the gain of one axis.
+// The taps in the order of the image (a convolution flips them), times the gain of one axis.
 std::vector<double> ordered_taps(const Tensor& filter, bool flip, double gain) {
   const int64_t count = filter.size(0);
   std::vector<double> taps(count);

@@ -1,5 +1,5 @@
-// CUDA kernel of `upfirdn2d`: one thread an output value, neighbors in memory side by side; the inputs that neighboring
-// outputs share come from the cache.
+// CUDA kernel of `upfirdn2d`: one thread per output value, in memory order; the inputs that neighboring outputs share come
+// from the cache.
 #include "common/cuda_launch.h"
 #include "upfirdn2d/upfirdn2d_cuda.h"
 

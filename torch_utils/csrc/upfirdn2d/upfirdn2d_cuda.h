@@ -14,7 +14,7 @@ struct Upfirdn2dSize {
   int64_t images, channels, out_height, out_width;
 };
 
-// x [images][height][width][channels]; F is float or double. add, narrow_add: a image of the output's size that is added
+// x [images][height][width][channels]; F is float or double. add, narrow_add: an image of the output's size that is added
 // to it, or null.
 template <class T, class F>
 void upfirdn2d_cuda(const T* x, const F* filter, const T* add, const Bfloat16* narrow_add, bool flip, double gain,

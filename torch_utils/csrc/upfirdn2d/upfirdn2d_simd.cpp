@@ -34,7 +34,7 @@ inline void sum_any_rows(const T* __restrict x, int64_t length, const int64_t* i
   }
 }
 
-// What joins the output of a pixel before it is stored.
+// What is added to the output of a pixel before it is stored.
 struct Nothing {};
 template <class A>
 TETRAGAN_HD A joined(A sum, const Nothing*, int64_t) {
@@ -91,7 +91,7 @@ inline void sum_columns(const A* row, int64_t channels, const Taps<A>& columns, 
 }
 
 // One channel, so that neighbors in memory are neighbors in the image: `line` is the row with zeros around it. Each of
-// the `up` phases is a convolution of its own, over whole vectors where nothing is left out (down = 1).
+// the `up` phases is a convolution of its own, over whole vectors if no output is skipped (down = 1).
 template <int kCount, class T, class A>
 inline void sum_line(const A* __restrict line, const Line<A>& plan, int64_t phase, int64_t outputs, A* __restrict sums,
                      T* __restrict out) {
@@ -173,7 +173,7 @@ inline void resample(const T* x, int64_t width, int64_t channels, int64_t first,
 
 }  // namespace
 
-// Output rows [first, last) of one image [height][width][channels]. line: for one channel, or null. add, narrow_add: a
+// Output rows [first, last) of one image [height][width][channels]. line: for one channel, or null. add, narrow_add: an
 // image of the output's size that is added to it (not to lines), or null.
 // scratch: width × channels, and with a line its lead, its tail and out_width more.
 #define TETRAGAN_UPFIRDN2D(suffix, T, A)                                                                                 \
