@@ -97,7 +97,7 @@ def test_ply_face_colors_and_strips(tmp_path):
         (ply("ascii", rows=text_rows(POINTS, [[3, 0, 1, -1], [3, 0, 1, 2]])), "face index -1 is out of range"),
         (ply("ascii", rows=text_rows(POINTS, [[3, 0, 1, 2]])), "less data than the 2 'face'"),
         (ply("binary_little_endian", rows=POINTS.tobytes()), "less data than the 2 'face'"),
-        (ply("binary_little_endian", rows=POINTS.tobytes()[:50]), "fewer data than the 5 'vertex'|truncated"),
+        (ply("binary_little_endian", rows=POINTS.tobytes()[:50]), "less data than the 5 'vertex'|truncated"),
         (ply("ascii", rows=text_rows(POINTS), num_faces=0), "has no faces, only points"),
         (ply("ascii", rows=b"x " * 15 + b"3 0 1 2 3 0 1 2"), "not a number"),
         (ply("ascii", vertex="property magic m"), "header line 'property magic m' is not understood"),
