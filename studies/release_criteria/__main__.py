@@ -159,7 +159,7 @@ def measure_figures(
     return figures, found
 
 
-def train_test_reference(found: Results) -> TrainTestReference:
+def reference_scores(found: Results) -> TrainTestReference:
     """The scores of real shapes, from the rows that the evaluation lists next to a network."""
     rows = {row.name: row.values for row in found.baselines}
     reference, single = rows[TRAIN_TEST_REFERENCE], rows[BEST_TRAINING_SHAPE]
@@ -191,7 +191,7 @@ def measure_generators(
     figures[UNTRAINED], _ = measure_figures(source, comparison, None)
     source = OneSeed(file, generator, count, TRUNCATION)
     figures[COLLAPSED], _ = measure_figures(source, comparison, None)
-    return figures, train_test_reference(found)
+    return figures, reference_scores(found)
 
 
 def report_notes(samples: int, training: int, views: int, real_chairs: float) -> list[str]:
