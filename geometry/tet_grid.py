@@ -56,16 +56,6 @@ class TetGrid:
         """V."""
         return self.positions.shape[0]
 
-    @property
-    def num_tets(self) -> int:
-        """T."""
-        return self.tets.shape[0]
-
-    @property
-    def num_edges(self) -> int:
-        """E."""
-        return self.edges.shape[0]
-
     def to(self, device: torch.device | str) -> "TetGrid":
         """The grid on `device`; the same object where it is there already."""
         if self.positions.device == torch.device(device):

@@ -22,7 +22,7 @@ LAYOUTS = [("bcc", 1), ("bcc", 2), ("bcc", 5), ("kuhn", 1), ("kuhn", 4)]
 def test_counts(cells: int) -> None:
     grid = tet_grid("bcc", cells)
     vertices, tets, edges = BCC_COUNTS[cells]
-    assert (grid.num_vertices, grid.num_tets, grid.num_edges) == (vertices, tets, edges)
+    assert (grid.num_vertices, len(grid.tets), len(grid.edges)) == (vertices, tets, edges)
     # Around every inner face four tetrahedra, on every face of the boundary two.
     assert tets == 12 * cells**2 * (cells - 1) + 12 * cells**2
     assert vertices == (cells + 1) ** 3 + cells**3
@@ -68,7 +68,7 @@ def test_edges_are_unique_sorted_and_match_the_table(layout: str, cells: int) ->
     assert (keys.diff() > 0).all()
     pairs = grid.tets[:, torch.tensor(TET_EDGES)].sort(-1).values
     assert torch.equal(grid.edges[grid.tet_edges], pairs)
-    assert len(grid.tet_edges.unique()) == grid.num_edges
+    assert len(grid.tet_edges.unique()) == len(grid.edges)
 
 
 def test_connect_of_two_tetrahedra() -> None:
@@ -122,7 +122,7 @@ def test_flipped_share_counts_turned_tetrahedra_and_ignores_fixed_axes() -> None
     assert shares[2] == 0
     turned = (tet_volumes(positions[1], grid.tets) <= 0).sum()
     assert 0 < turned < 24
-    assert torch.isclose(shares[1], turned / grid.num_tets)
+    assert torch.isclose(shares[1], turned / len(grid.tets))
 
 
 def test_is_cached_and_fast() -> None:
