@@ -61,6 +61,6 @@ def test_parents_positions_and_the_box() -> None:
 
 def test_no_surface_gives_an_empty_grid_and_a_wrong_size_is_refused() -> None:
     grid = tet_grid("kuhn", 2)
-    assert subdivide(grid, torch.ones(grid.num_vertices))len(.grid.tets) == 0
+    assert len(subdivide(grid, torch.ones(grid.num_vertices)).grid.tets) == 0
     with pytest.raises(ValueError, match=r"subdivide\(\): expected sdf \[27\], got shape \[1, 27\]"):
         subdivide(grid, torch.ones(1, grid.num_vertices))
