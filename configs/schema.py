@@ -130,6 +130,12 @@ class LossConfig(StrictModel):
     floater_weight: NonNegative = Field(
         0.0, description="weight of the depth of floaters, cells; evaluated every 4 minibatches; 0 = off"
     )
+    color_weight: NonNegative | None = Field(
+        None,
+        description="weight of the color discriminator's loss in G; null = 1 in the texture stage, else 0",
+    )
+    gamma_color: NonNegative = Field(0.1, description="weight of R1 on the color discriminator")
+    color_r1_interval: PositiveInt = Field(4, description="minibatches between two R1 steps of the color discriminator")
     fallback_surface_weight: NonNegative = Field(
         1.0,
         description="weight of the distance of the SDF from the values of fallback surfaces and bridges, world units",
@@ -139,6 +145,10 @@ class LossConfig(StrictModel):
 class TrainingConfig(StrictModel):
     """Length, optimizers, running average, and intervals at which files are written."""
 
+    stage: Literal["joint", "texture"] = Field(
+        "joint", description="what learns: shape and texture together, or the texture of frozen shapes (needs --init)"
+    )
+    texture_shapes: PositiveInt = Field(512, description="shapes kept for the texture stage")
     total_kimg: Positive = Field(
         20000.0, description="length of the run, thousands of real images shown to the discriminators"
     )
@@ -204,8 +214,19 @@ class Config(StrictModel):
     training: TrainingConfig = TrainingConfig()
     augment: AugmentConfig = AugmentConfig()
 
+    @property
+    def color_weight(self) -> float:
+        """Weight of the color discriminator's loss; 0 = there is none."""
+        given = self.loss.color_weight
+        return given if given is not None else float(self.training.stage == "texture")
+
     @model_validator(mode="after")
     def _check(self) -> "Config":
+        if self.training.stage == "texture" and (self.color_weight == 0 or self.data.views_per_shape > 1):
+            raise ValueError(
+                "training.stage: expected loss.color_weight above 0 and data.views_per_shape = 1 in the texture stage, "
+                f"got {self.color_weight:g} and {self.data.views_per_shape}"
+            )
         if self.training.batch % self.data.views_per_shape:
             raise ValueError(
                 f"training.batch: expected a multiple of data.views_per_shape = {self.data.views_per_shape}, "

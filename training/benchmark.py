@@ -20,10 +20,10 @@ from torch_utils.distributed import Ranks, barrier
 from torch_utils.process import peak_memory_mb, prepare_process
 from torch_utils.timing import phase, recording
 from training.data import Data, MinibatchSource, check_batch, open_data
-from training.gan_step import training_step
 from training.initialize import initialize_from
 from training.run.run_log import duration
 from training.run.step_statistics import Statistics
+from training.stages import step_of
 from training.train_state import TrainState, build_train_state, parameter_counts
 
 _WARM_UP = 3  # minibatches, the first of them with R1
@@ -158,12 +158,13 @@ def _prepare(
     if init is not None:
         initialize_from(train_state, init, discriminators)
     source, statistics = MinibatchSource(config, opened, ranks), Statistics()
+    update = step_of(config, train_state, opened.camera_distribution, ranks, statistics)
 
     def step(iteration: int) -> None:
         with phase("data"):
             batch = source.draw(iteration * config.training.batch, iteration)
         with phase("rest"):
-            training_step(train_state, batch, config, ranks, statistics)
+            update(batch)
         if iteration % config.loss.r1_interval == 0:
             statistics.read(ranks)  # as a run does for every log line
 

@@ -24,9 +24,11 @@ from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, share_of_mean, sum_over_ranks
 from torch_utils.timing import phase
 from training.augment import augment, augmentation_uniforms
+from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
 from training.data import Minibatch, ViewBatch, spread_views
 from training.ema import ema_beta, update_average
 from training.losses import discriminator_loss, generator_loss, overfitting_sign, r1_loss, squared_gradient_norms
+from training.optimizer import GuardedAdam
 from training.progressive import at_resolution, progressive_resolution, supersample_at, upsampled
 from training.run.step_statistics import Statistics
 from training.train_state import TrainState
@@ -65,11 +67,19 @@ def training_step(
     if batch.iteration % config.loss.r1_interval == 0:
         with phase("R1"):
             norms["discriminators"] = norms["discriminators"] + r1_step(train_state, reals, config, statistics)
+    shifts = None
+    if config.color_weight > 0:
+        shifts = pixel_shifts(training.seed, batch.indices, reals.rgb.device)
+        norms["color discriminator"] = color_discriminator_step(
+            train_state, reals, fakes, shifts, batch.iteration, config, statistics
+        )
 
     # Generator and its running average.
     if not generator_learns:
         return norms
-    norms["generator"] = generator_step(train_state, rendered, fakes, batch.iteration, config, ranks, statistics)
+    norms["generator"] = generator_step(
+        train_state, rendered, fakes, shifts, batch.iteration, config, ranks, statistics
+    )
     with phase("average"):
         beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
         update_average(train_state.average, train_state.generator, beta)
@@ -152,7 +162,7 @@ def discriminator_step(
     with phase("D backward"):
         torch.stack(losses).sum().backward()
     with phase("optimizer"):
-        norms = train_state.discriminator_adam.step()
+        norms = _adam(train_state).step()
     statistics.add("gradient/discriminators", norms.norm())
     return norms
 
@@ -176,27 +186,34 @@ def r1_step(train_state: TrainState, reals: ViewBatch, config: Config, statistic
         terms.append(r1_loss(norm, gammas[head], loss.r1_interval))
         statistics.add(f"r1/{head}", norm)
     torch.stack(terms).sum().backward()
-    return train_state.discriminator_adam.step()
+    return _adam(train_state).step()
 
 
 def generator_step(
     train_state: TrainState,
     rendered: Rendered,
     fakes: ViewBatch,
+    shifts: Tensor | None,
     iteration: int,
     config: Config,
     ranks: Ranks,
     statistics: Statistics,
 ) -> Tensor:
-    """Update the generator: adversarial losses, and regularizers of the surface. Returns the gradient norms."""
+    """Update the generator: adversarial losses, and regularizers of the surface. Returns the gradient norms.
+
+    shifts: `pixel_shifts` for the color discriminator; None if there is none.
+    """
     weights = {"rgb": 1.0, "mask": config.loss.mask_weight}
     terms = []
-    with frozen(train_state.discriminators.values()):
+    color = [] if train_state.color_discriminator is None else [train_state.color_discriminator]
+    with frozen([*train_state.discriminators.values(), *color]):
         for head, discriminator in train_state.discriminators.items():
             with phase("D forward on fakes"):
                 loss = generator_loss(discriminator(fakes.image(head), fakes.cameras, fakes.labels))
             statistics.add(f"loss/generator_{head}", loss)
             terms.append(loss * weights[head])
+        if shifts is not None:
+            terms.append(color_generator_loss(train_state, fakes, shifts, statistics) * config.color_weight)
 
         # The SDF is in cells, so that a weight means the same on every grid. In world units the cross-entropy is flat,
         # and at the published weight thin structures get holes in the pattern of the grid.
@@ -252,6 +269,12 @@ def _real_and_fake_logits(
     logits = discriminator(torch.cat([real, fake]), Cameras.cat([reals.cameras, fakes.cameras]), labels)
     count = real.shape[0]
     return logits[:count], logits[count:]
+
+
+def _adam(train_state: TrainState) -> GuardedAdam:
+    """The optimizer of the image discriminators, which a joint stage has."""
+    assert train_state.discriminator_adam is not None, "the joint stage has image discriminators"
+    return train_state.discriminator_adam
 
 
 def _augmented(views: ViewBatch, batch: Minibatch, train_state: TrainState, stream: str, seed: int) -> ViewBatch:

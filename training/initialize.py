@@ -50,6 +50,12 @@ def initialize_from(train_state: TrainState, path: Path, discriminators_path: Pa
             raise UserError(
                 f"--discriminators {discriminators_path}: no discriminators in it or beside it; name a run or a state"
             )
+    if train_state.color_discriminator is not None:
+        name = "discriminator_color/"
+        own = {key.removeprefix(name): value for key, value in (discriminators or {}).items() if key.startswith(name)}
+        fresh += [name + key for key in _take(train_state.color_discriminator, own, 1.0)]
+    if not train_state.discriminators:
+        return fresh
     if discriminators is None:
         return ["the discriminators", *fresh]
     for head, discriminator in train_state.discriminators.items():

@@ -15,9 +15,9 @@ from rendering.images import image_grid, save_png, show_views
 from torch_utils import distributed
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
+from torch_utils.errors import UserError
 from torch_utils.process import peak_memory_mb, stop_requests
 from training.data import Data, MinibatchSource, check_batch
-from training.gan_step import training_step
 from training.initialize import initialize_from
 from training.optimizer import SkipGuard
 from training.progressive import progressive_resolution
@@ -27,6 +27,7 @@ from training.run.run_folder import RunFolder
 from training.run.run_log import RunLog, duration
 from training.run.state_file import load_state, save_state
 from training.run.step_statistics import Statistics
+from training.stages import step_of
 from training.train_state import TrainState, build_train_state, state_parts
 
 # With several ranks: minibatches between two exchanges about whether any rank was asked to stop.
@@ -93,6 +94,8 @@ def start_run(
     init, discriminators: as for `initialize_from`. quiet: report only problems. UserError if anything does not fit.
     """
     check_batch(config, ranks)
+    if config.training.stage == "texture" and not resume and init is None:
+        raise UserError("training.stage=texture: needs a network whose shapes it keeps; add --init NETWORK")
     distributed.refuse_difference("--data", [len(data.bank), zlib.crc32(data.hash.encode())], ranks)
 
     # Weights and counters.
@@ -137,6 +140,7 @@ def start_run(
 def run_training(run: TrainingRun) -> bool:
     """Train until `training.total_kimg`. False if a signal interrupted it; the state is saved in either case."""
     source = MinibatchSource(run.config, run.data, run.ranks)
+    step = step_of(run.config, run.train_state, run.data.camera_distribution, run.ranks, run.statistics)
     training, progress = run.config.training, run.progress
     saved_nimg, drawn_nimg, complete = progress.nimg, -1, True
     with run.log:
@@ -148,7 +152,7 @@ def run_training(run: TrainingRun) -> bool:
             while progress.nimg < run.total_nimg:
                 # One step.
                 batch = source.draw(progress.nimg, progress.iteration)
-                norms = training_step(run.train_state, batch, run.config, run.ranks, run.statistics)
+                norms = step(batch)
                 progress.nimg += training.batch
                 progress.iteration += 1
                 progress.skipped += run.guard.check(norms)

@@ -4,8 +4,10 @@ import copy
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from configs.schema import Config
+from networks.color_discriminator import ColorDiscriminator
 from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator
 from networks.generator import Generator
 from torch_utils.distributed import Ranks
@@ -18,69 +20,96 @@ from training.run.state_file import Stateful
 class TrainState:
     """Everything that a training step changes.
 
-    average: the running average of the generator, which is what networks are saved from. discriminators: by head.
+    average: the running average of the generator, which is what networks are saved from. discriminators: by head; none
+    in the texture stage. color_discriminator: None where `loss.color_weight` is 0.
     """
 
     generator: Generator
     average: Generator
     discriminators: dict[str, Discriminator]
+    color_discriminator: ColorDiscriminator | None
     generator_adam: GuardedAdam
-    discriminator_adam: GuardedAdam
+    discriminator_adam: GuardedAdam | None
+    color_adam: GuardedAdam | None
     adaptation: Adaptation
 
     @property
     def optimizers(self) -> tuple[GuardedAdam, ...]:
         """The optimizers of both sides."""
-        return self.generator_adam, self.discriminator_adam
+        every = (self.generator_adam, self.discriminator_adam, self.color_adam)
+        return tuple(optimizer for optimizer in every if optimizer is not None)
 
 
 def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     """Newly initialized networks, the same on every rank, and their optimizers."""
+    training, loss = config.training, config.loss
+    joint = training.stage == "joint"
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
+        torch.manual_seed(training.seed)
         generator = Generator(config)
-        discriminators = {name: Discriminator(config, channels) for name, channels in DISCRIMINATOR_CHANNELS.items()}
-    generator.to(ranks.device).train()
-    for discriminator in discriminators.values():
-        discriminator.to(ranks.device).train()
+        channels = DISCRIMINATOR_CHANNELS if joint else {}
+        discriminators = {name: Discriminator(config, count) for name, count in channels.items()}
+        color_discriminator = ColorDiscriminator() if config.color_weight > 0 else None
+    for network in (generator, color_discriminator, *discriminators.values()):
+        if network is not None:
+            network.to(ranks.device).train()
     average = copy.deepcopy(generator).eval().requires_grad_(False)
-    training = config.training
-    generator_settings = AdamSettings(training.lr_generator, training.beta1, training.beta2)
-    discriminator_settings = AdamSettings(training.lr_discriminator, training.beta1, training.beta2)
-    discriminator_parameters = {
-        f"{head}/{name}": parameter
-        for head, discriminator in discriminators.items()
-        for name, parameter in discriminator.named_parameters()
-    }
+
+    settings = AdamSettings(training.lr_generator, training.beta1, training.beta2)
+    learned = dict(generator.named_parameters()) if joint else texture_parameters(generator)
+    generator_adam = GuardedAdam("generator", learned, settings, ranks)
+    settings = AdamSettings(training.lr_discriminator, training.beta1, training.beta2)
+    discriminator_adam = color_adam = None
+    if joint:
+        parameters = {
+            f"{head}/{name}": parameter
+            for head, discriminator in discriminators.items()
+            for name, parameter in discriminator.named_parameters()
+        }
+        lazy = settings.lazily_regularized(loss.r1_interval)
+        discriminator_adam = GuardedAdam("discriminators", parameters, lazy, ranks)
+    if color_discriminator is not None:
+        lazy = settings.lazily_regularized(loss.color_r1_interval)
+        color_adam = GuardedAdam("color discriminator", dict(color_discriminator.named_parameters()), lazy, ranks)
+    adaptation = Adaptation(config.augment).to(ranks.device)
     return TrainState(
         generator,
         average,
         discriminators,
-        GuardedAdam("generator", dict(generator.named_parameters()), generator_settings, ranks),
-        GuardedAdam(
-            "discriminators",
-            discriminator_parameters,
-            discriminator_settings.lazily_regularized(config.loss.r1_interval),
-            ranks,
-        ),
-        Adaptation(config.augment).to(ranks.device),
+        color_discriminator,
+        generator_adam,
+        discriminator_adam,
+        color_adam,
+        adaptation,
     )
+
+
+def texture_parameters(generator: Generator) -> dict[str, nn.Parameter]:
+    """What the texture stage learns, by name: the texture mapping, the texture planes and the texture head."""
+    groups = generator.parameter_groups()
+    learned = {id(parameter) for part in ("mapping_tex", "backbone.texture", "texture") for parameter in groups[part]}
+    return {name: parameter for name, parameter in generator.named_parameters() if id(parameter) in learned}
 
 
 def state_parts(train_state: TrainState) -> dict[str, Stateful]:
     """The members of a train state under their names in a state file."""
-    return {
+    parts: dict[str, Stateful | None] = {
         "generator": train_state.generator,
         "average": train_state.average,
-        "discriminator_rgb": train_state.discriminators["rgb"],
-        "discriminator_mask": train_state.discriminators["mask"],
+        "discriminator_rgb": train_state.discriminators.get("rgb"),
+        "discriminator_mask": train_state.discriminators.get("mask"),
+        "discriminator_color": train_state.color_discriminator,
         "generator_adam": train_state.generator_adam,
         "discriminator_adam": train_state.discriminator_adam,
+        "color_adam": train_state.color_adam,
         "augment": train_state.adaptation,
     }
+    return {name: part for name, part in parts.items() if part is not None}
 
 
 def parameter_counts(train_state: TrainState) -> dict[str, int]:
     """Number of parameters of each network."""
-    modules = {"generator": train_state.generator, **train_state.discriminators}
+    modules: dict[str, nn.Module] = {"generator": train_state.generator, **train_state.discriminators}
+    if train_state.color_discriminator is not None:
+        modules["color"] = train_state.color_discriminator
     return {name: sum(p.numel() for p in module.parameters()) for name, module in modules.items()}

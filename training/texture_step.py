@@ -1,0 +1,182 @@
+"""The texture stage: geometry is frozen and computed once; texture parameters learn from colors alone.
+
+A run that learns shape and texture together spends its texture gradient on the outline, since that is what D_rgb
+decides by. Here the shapes stay as they are: the backbone's features and the visible surface points of some hundred of
+them are kept, and a step only runs the texture mapping, the texture planes and the texture head on them, against a
+color discriminator. That is about five times as fast as a joint step, and the surfaces stay bitwise the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from configs.schema import Config
+from networks.generator import Generator
+from rendering.camera_distribution import CameraDistribution
+from rendering.deferred import rasterize_mesh, visible_points
+from torch_utils import seeding
+from torch_utils.distributed import Ranks, sum_over_ranks
+from torch_utils.timing import phase
+from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
+from training.data import Minibatch, draw_latents
+from training.ema import ema_beta, update_average
+from training.gan_step import frozen, mix_styles
+from training.run.step_statistics import Statistics
+from training.train_state import TrainState
+
+# Shapes computed together while the cache is made: bounds its memory.
+CHUNK = 8
+
+
+@dataclass(frozen=True)
+class FrozenShapes:
+    """What the texture of S shapes is learned on.
+
+    features: the backbone's, one [S, C, R', R'] a block. points: visible surface points [P_i, 3] of each shape, world
+    units, one a covered raster sample; samples: where these lie in the shape's raster [P_i] int64. mask [S, 1, R, R]:
+    coverage. labels [S]: classes of a conditional network. side: of the images, px; supersample: raster samples along a
+    pixel's side.
+    """
+
+    features: list[Tensor]
+    points: list[Tensor]
+    samples: list[Tensor]
+    mask: Tensor
+    labels: Tensor | None
+    side: int
+    supersample: int
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    def labels_of(self, rows: Sequence[int]) -> Tensor | None:
+        """Classes of some shapes [B]; None of an unconditional network."""
+        return None if self.labels is None else self.labels[list(rows)]
+
+
+@torch.no_grad()
+def freeze_shapes(generator: Generator, cameras: CameraDistribution, config: Config) -> FrozenShapes:
+    """The cache of `training.texture_shapes` shapes, each seen by one camera. It depends on the seed and the geometry
+    alone, so a resumed run makes the same one.
+    """
+    seed, count, device = config.training.seed, config.training.texture_shapes, generator.device
+    side, supersample = config.data.resolution, config.rendering.supersample
+    views = cameras.sample(seed + 1, range(count)).to(device)
+    labels = torch.arange(count, device=device) % config.classes if config.classes else None
+    features: list[list[Tensor]] = []
+    points: list[Tensor] = []
+    samples: list[Tensor] = []
+    masks = []
+    for first in range(0, count, CHUNK):
+        rows = range(first, min(first + CHUNK, count))
+        latents = draw_latents(seed + 1, rows, config.mapping.z_dim).to(device)
+        chosen = None if labels is None else labels[first : rows.stop]
+        w_geo, _ = generator.map(latents.geometry, latents.texture, labels=chosen)
+        part = generator.features(w_geo)
+        surface = generator.surface(generator.geometry_planes(part, w_geo), w_geo)
+        raster = rasterize_mesh(
+            surface.mesh,
+            views[slice(first, rows.stop)],
+            side,
+            supersample=supersample,
+            backend=config.rendering.backend,
+        )
+        counts = raster.point_offsets.diff().tolist()
+        size = (side * supersample) ** 2
+        features.append(part)
+        points += visible_points(raster, gradient=False).split(counts)
+        samples += [pixels - i * size for i, pixels in enumerate(raster.pixels.long().split(counts))]
+        covered = torch.zeros(len(rows) * size, device=device)
+        covered[raster.pixels.long()] = 1
+        masks.append(_averaged(covered.view(len(rows), -1, 1), side, supersample))
+    blocks = [torch.cat(block).contiguous(memory_format=torch.channels_last) for block in zip(*features, strict=True)]
+    return FrozenShapes(blocks, points, samples, torch.cat(masks), labels, side, supersample)
+
+
+def draw_textures(
+    generator: Generator, shapes: FrozenShapes, rows: Sequence[int], w_tex: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Images of frozen shapes under texture styles w_tex [B, num_ws_tex, w_dim].
+
+    Returns rgb [B, 3, R, R] in [−1, 1] over black and mask [B, 1, R, R]. The outline is not antialiased; the color
+    discriminator never looks there.
+    """
+    index = torch.tensor(list(rows), device=w_tex.device)
+    planes = generator.texture_planes([block[index] for block in shapes.features], w_tex)
+    counts = torch.tensor([0, *(len(shapes.points[row]) for row in rows)])
+    points = torch.cat([shapes.points[row] for row in rows])
+    colors = generator.texture(planes, w_tex, points, counts.cumsum(0))
+    size = (shapes.side * shapes.supersample) ** 2
+    places = torch.cat([shapes.samples[row] + i * size for i, row in enumerate(rows)])
+    canvas = colors.new_zeros(len(rows) * size, 3).index_copy(0, places, colors)
+    rgb = _averaged(canvas.view(len(rows), size, 3), shapes.side, shapes.supersample)
+    return rgb * 2 - 1, shapes.mask[index]
+
+
+def _averaged(samples: Tensor, side: int, supersample: int) -> Tensor:
+    """Raster samples [B, (side · supersample)², C] as pixels [B, C, side, side]."""
+    wide = side * supersample
+    image = samples.view(len(samples), wide, wide, -1).permute(0, 3, 1, 2)
+    return image if supersample == 1 else functional.avg_pool2d(image, supersample)
+
+
+def texture_step(
+    train_state: TrainState,
+    shapes: FrozenShapes,
+    batch: Minibatch,
+    config: Config,
+    ranks: Ranks,
+    statistics: Statistics,
+) -> dict[str, Tensor]:
+    """Update the texture parameters and the color discriminator by one minibatch. Returns the norms of their gradients
+    by network, as `training_step` does.
+    """
+    generator, training = train_state.generator, config.training
+    assert train_state.color_discriminator is not None, "the texture stage has a color discriminator"
+
+    # Images: frozen shapes with new textures.
+    drawn = seeding.uniform(training.seed, batch.indices, "texture shapes", 1)[:, 0]
+    rows = (drawn * len(shapes)).long().tolist()
+    with phase("mapping"):
+        w_tex = _texture_styles(generator, batch, shapes.labels_of(rows), config, ranks)
+    with phase("texture"):
+        rgb, mask = draw_textures(generator, shapes, rows, w_tex)
+    fakes = replace(batch.reals, rgb=rgb, mask=mask)
+    shifts = pixel_shifts(training.seed, batch.indices, rgb.device)
+
+    # The color discriminator, then the texture and its running average.
+    norms = {
+        "color discriminator": color_discriminator_step(
+            train_state, batch.reals, fakes, shifts, batch.iteration, config, statistics
+        )
+    }
+    with frozen([train_state.color_discriminator]):
+        loss = color_generator_loss(train_state, fakes, shifts, statistics) * config.color_weight
+        statistics.add("loss/generator", loss)
+        with phase("D and G backward"):
+            loss.backward()
+    with phase("optimizer"):
+        norms["generator"] = train_state.generator_adam.step()
+    statistics.add("gradient/generator", norms["generator"].norm())
+    with phase("average"):
+        beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
+        update_average(train_state.average, generator, beta)
+    return norms
+
+
+def _texture_styles(
+    generator: Generator, batch: Minibatch, labels: Tensor | None, config: Config, ranks: Ranks
+) -> Tensor:
+    """Texture styles of the minibatch, with style mixing. Updates the generator's running average of texture styles."""
+    latents, mixing = batch.latents, config.training.style_mixing_prob
+    z, count = latents.texture, len(latents.texture)
+    if mixing > 0:
+        z = torch.cat([z, latents.mixing_texture])
+        labels = None if labels is None else torch.cat([labels, labels])
+    w_tex = generator.map_texture(z, labels=labels)
+    mean = sum_over_ranks(w_tex[:count, 0].detach().mean(0, keepdim=True), ranks) / ranks.world
+    generator.update_w_average(generator.w_average_geo[None], mean)
+    return mix_styles(w_tex[:count], w_tex[count:], latents.mixing[:, 2:], mixing) if mixing > 0 else w_tex
