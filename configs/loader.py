@@ -61,7 +61,8 @@ def build_config(values: dict[str, Any], source: str) -> Config:
             raise UsageError(f"{source}: unknown setting {path!r}{nearest(path, field_paths())}") from None
         message = first["msg"].removeprefix("Value error, ")
         location = f" {path}:" if path else ""
-        raise UsageError(f"{source}:{location} {message}, got {first.get('input')!r}"[:400]) from None
+        given = f", got {first.get('input')!r}" if path else ""  # a check of several settings names them itself
+        raise UsageError(f"{source}:{location} {message}{given}"[:400]) from None
 
 
 def dump_config(config: Config) -> str:

@@ -222,10 +222,12 @@ class Config(StrictModel):
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
-        if self.training.stage == "texture" and (self.color_weight == 0 or self.data.views_per_shape > 1):
+        if self.training.stage == "texture" and self.color_weight == 0:
+            raise ValueError("loss.color_weight: expected a weight above 0 in the texture stage, got 0")
+        if self.training.stage == "texture" and self.data.views_per_shape > 1:
             raise ValueError(
-                "training.stage: expected loss.color_weight above 0 and data.views_per_shape = 1 in the texture stage, "
-                f"got {self.color_weight:g} and {self.data.views_per_shape}"
+                f"data.views_per_shape: expected 1 in the texture stage, got {self.data.views_per_shape}; "
+                "add --set data.views_per_shape=1"
             )
         if self.training.batch % self.data.views_per_shape:
             raise ValueError(

@@ -88,10 +88,17 @@ def test_the_color_discriminator_joins_a_joint_step():
     assert any(name.startswith("texture_head") for name in colors)
 
 
-def test_settings_that_do_not_fit_are_refused():
-    for sections in ({"loss": {"color_weight": 0}}, {"data": {"resolution": 16, "views_per_shape": 2}}):
-        with pytest.raises(UsageError, match=r"training\.stage: expected loss\.color_weight above 0"):
-            tiny.config(training=STAGE, **sections)
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"loss": {"color_weight": 0}}, "loss.color_weight: expected a weight above 0 in the texture stage, got 0"),
+        ({"data": {"resolution": 16, "views_per_shape": 2}}, "add --set data.views_per_shape=1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(sections, message):
+    with pytest.raises(UsageError) as caught:
+        tiny.config(training=STAGE, **sections)
+    assert caught.value.message.endswith(message)
 
 
 def test_a_texture_stage_from_a_network_resumes_bitwise(tmp_path):
