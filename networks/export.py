@@ -101,4 +101,4 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, di
     weights = {name.removeprefix("average/"): t for name, t in tensors.items() if name.startswith("average/")}
     prefixes = tuple(f"discriminator_{name}/" for name in DISCRIMINATOR_CHANNELS)
     discriminators = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
-    return weights, discriminators, header
+    return weights, discriminators or None, header  # the texture stage has none of images

@@ -123,3 +123,7 @@ def test_a_texture_stage_from_a_network_resumes_bitwise(tmp_path):
     before, after = load_network(network).state, load_network(tmp_path / "whole" / "network.safetensors").state
     changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"mapping_tex", "backbone", "texture_head", "w_average_tex"}
+    # Exported, it brings no discriminators: the texture stage trains none of images.
+    state = tmp_path / "whole" / "state-000000080.safetensors"
+    assert run("export", "--network", state, "--out", tmp_path / "n.safetensors").status == 0
+    assert not (tmp_path / "discriminators").exists()
