@@ -17,6 +17,6 @@ STATISTICS = {
 COUNTERS = {"number": "iteration"}
 
 
-def with_current_names(values: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+def under_current_names(values: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
     """The values under their current names. renamed: STATISTICS or COUNTERS."""
     return {renamed.get(name, name): value for name, value in values.items()}

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from torch_utils.files import write_text
-from training.run.renamed import STATISTICS, with_current_names
+from training.run.renamed import STATISTICS, under_current_names
 
 _RATE_STEPS = 64  # minibatches over which the progress bar averages the rate
 # The losses that a line in the terminal shows.
@@ -48,7 +48,7 @@ def read_stats(path: Path) -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             break
-        line = with_current_names(line, STATISTICS)
+        line = under_current_names(line, STATISTICS)
         lines.append({name: math.nan if value is None else value for name, value in line.items()})
     return lines
 

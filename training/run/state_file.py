@@ -18,7 +18,7 @@ from configs.schema import Config
 from torch_utils.checkpoint import load_tensors, save_tensors
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
-from training.run.renamed import COUNTERS, with_current_names
+from training.run.renamed import COUNTERS, under_current_names
 
 LATEST = "latest.json"
 KEPT = 2
@@ -73,7 +73,7 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> d
         raise UserError(f"{path}: was written with {difference}; start a new run from its weights with --init")
     for part, member in parts.items():
         copy_state(member, f"{part}/", tensors, path)
-    return {**header, "counters": with_current_names(header["counters"], COUNTERS)}
+    return {**header, "counters": under_current_names(header["counters"], COUNTERS)}
 
 
 def latest_state(folder: Path) -> Path:
