@@ -86,7 +86,7 @@ class GuardedAdam:
 
 
 class NonFiniteError(UserError):
-    """Too many steps in a row had gradients that were not finite. The user's to fix, by other settings."""
+    """Too many steps in a row had gradients that were not finite. Other settings fix it, so it is a user error."""
 
 
 class SkipGuard:

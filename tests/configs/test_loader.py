@@ -12,7 +12,7 @@ from configs.schema import Config
 
 
 @pytest.mark.parametrize("name", preset_names())
-def test_presets_load_and_survive_their_own_dump(name: str, tmp_path: Path) -> None:
+def test_presets_load_and_equal_their_own_dump(name: str, tmp_path: Path) -> None:
     config = load_config(name)
     path = tmp_path / "config.yaml"
     path.write_text(dump_config(config), encoding="utf-8")
@@ -29,7 +29,7 @@ def test_presets_hold_only_differences_from_the_defaults(name: str) -> None:
     published = name.endswith("-get3d")
     for section, fields in values.items():
         for field, value in fields.items() if isinstance(fields, dict) else []:
-            # The published sizes are spelled out where they decide a result, whatever the defaults become.
+            # The published presets state the sizes that affect results, even if they equal a default.
             assert published or default[section][field] != value, f"{name}: {section}.{field} is the default"
 
 
@@ -70,7 +70,7 @@ def test_files_with_former_names_keep_loading(old: str, tmp_path: Path, caplog: 
         load_config("chair", [f"{old}={FORMER_VALUES[old]}"])
 
 
-def test_a_value_under_todays_name_wins() -> None:
+def test_a_value_under_the_current_name_wins() -> None:
     config = build_config({"loss": {"style_mixing": 0.1}, "training": {"style_mixing_prob": 0.2}}, "test")
     assert config.training.style_mixing_prob == 0.2
 

@@ -1,4 +1,4 @@
-"""Training sets process-wide switches; every test gets them as they were. One small run that many tests look at."""
+"""Process-wide settings are restored after every test. Many tests share one small run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a run's folder holds."""
+"""The contents of a run's folder."""
 
 import json
 from pathlib import Path

@@ -39,14 +39,14 @@ def test_latents_belong_to_their_index():
     assert list(shape_indices(16, slice(8, 16), 4)) == [24, 28]
 
 
-def test_style_mixing_takes_slots_from_a_drawn_one_on():
+def test_style_mixing_replaces_the_slots_from_a_drawn_one_on():
     w, other = torch.zeros(4, 5, 2), torch.ones(4, 5, 2)
     uniform = torch.tensor([[0.0, 0.0], [0.0, 0.999], [0.89, 0.5], [0.95, 0.5]])
     mixed = mix_styles(w, other, uniform, 0.9)[:, :, 0]
     assert mixed.tolist() == [[0, 1, 1, 1, 1], [0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 0, 0, 0, 0]]
 
 
-def test_views_of_a_shape_stand_in_different_stddev_groups():
+def test_views_of_a_shape_are_in_different_stddev_groups():
     shape_of = torch.arange(16) // 2
     order = spread_views(16, 2, 4)
     assert sorted(order.tolist()) == list(range(16))

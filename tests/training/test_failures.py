@@ -1,4 +1,4 @@
-"""Failures provoked in small runs: the terminal names each, from the figures of the log alone."""
+"""Failures provoked in small runs: the terminal names each, from the logged statistics alone."""
 
 import pytest
 
@@ -6,11 +6,11 @@ from tests.command_line import run
 from tests.training import tiny
 from training.run import health
 
-# What breaks a run in that way; the thresholds' warm-up is taken away, so that a second shows it.
+# Settings that provoke each failure. Without the warm-up of the thresholds it shows within seconds.
 PROVOKED = {
     "non-finite gradients": {"training.lr_generator": 1e30, "training.total_kimg": 0.16},
     "vanishing surface": {"geometry.sphere_radius": 0.05, "training.lr_generator": 1e-9, "training.total_kimg": 0.1},
-    "saturated discriminator": {  # specks against discs are easy to tell
+    "saturated discriminator": {  # tiny shapes are easy to tell from discs
         "geometry.sphere_radius": 0.05, "loss.gamma": 0, "training.lr_generator": 1e-9,
         "training.lr_discriminator": 0.01, "training.total_kimg": 0.4,
     },

@@ -1,4 +1,4 @@
-"""A whole step: what it changes, what it leaves alone, and that ranks do not matter."""
+"""A whole step: what it changes, what it leaves alone, and that the number of ranks does not matter."""
 
 import math
 import multiprocessing
@@ -77,7 +77,7 @@ def test_floaters_are_searched_in_every_fourth_minibatch_if_their_weight_is_posi
     assert not torch.equal(plain.generator.state_dict()[sdf], weighed.generator.state_dict()[sdf])
 
 
-def test_the_generator_waits_where_the_discriminators_learn_first():
+def test_the_generator_waits_while_only_the_discriminators_learn():
     before, train_state, norms = step_once(tiny.config(training={"generator_delay_kimg": 0.001}))
     after = tiny.tensors_of(train_state)
     moved = {name.split("/")[0] for name in before if not torch.equal(before[name], after[name])}
@@ -87,8 +87,8 @@ def test_the_generator_waits_where_the_discriminators_learn_first():
     )
 
 
-def test_nothing_is_kept_for_a_generator_that_waits(monkeypatch):
-    """While the discriminators learn alone, fakes carry no graph; what they learn is the same."""
+def test_fakes_carry_no_graph_while_the_generator_waits(monkeypatch):
+    """The discriminators learn the same with and without the graph."""
 
     def fakes_of(delay_kimg):
         seen = []
@@ -170,8 +170,8 @@ def _worker(rank: int, port: int, folder: str) -> None:
     distributed.stop(ranks)
 
 
-# Adam divides by the gradient's size, so a weight whose gradient is rounding noise would move at full speed in a
-# direction that the noise decides. With this in the divisor such weights stay where they are.
+# Adam divides by the size of the gradient, so a weight whose gradient is rounding noise would move at full speed in a
+# random direction. With this epsilon in the divisor such weights stay where they are.
 EPS = 0.01
 
 
@@ -190,7 +190,7 @@ def _shared_config(case: str):
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory):
-    """Folder with <case>0.pt and <case>1.pt: what two ranks learned."""
+    """Folder with <case>0.pt and <case>1.pt: the weights of two ranks."""
     folder = tmp_path_factory.mktemp("ranks")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

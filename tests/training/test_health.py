@@ -1,4 +1,4 @@
-"""Signs of failure are named when they show, once, and taken back when they go."""
+"""Signs of failure are reported once when they show and once when they are gone. Also durations and log files."""
 
 import io
 import json
@@ -30,7 +30,7 @@ HEALTHY = {
         ("collapse", {"fixed_samples/diversity": 0.01}),
     ],
 )
-def test_a_symptom_is_named_once_after_some_lines_and_taken_back(name, change):
+def test_a_symptom_is_reported_once_after_some_lines_and_when_it_is_gone(name, change):
     health = Health()
     assert health.observe(HEALTHY) == []
     said = [health.observe(HEALTHY | change) for _ in range(PATIENCE + 2)]
@@ -39,13 +39,13 @@ def test_a_symptom_is_named_once_after_some_lines_and_taken_back(name, change):
     assert health.observe(HEALTHY) == [f"Recovered: {name}."] and health.active == []
 
 
-def test_skipped_steps_are_named_at_once_and_only_while_new_ones_come():
+def test_skipped_steps_are_reported_at_once_and_only_while_new_ones_come():
     health = Health()
     assert "non-finite gradients" in health.observe(HEALTHY | {"skipped_steps": 1})[0]
     assert health.observe(HEALTHY | {"skipped_steps": 1}) == ["Recovered: non-finite gradients."]
 
 
-def test_the_start_is_no_failure():
+def test_the_warm_up_is_no_failure():
     health = Health()
     for nimg in range(500, 3000, 500):
         start = {"nimg": nimg, "geometry/empty": 0.2, "fixed_samples/components": 8.0, "fixed_samples/diversity": 0.0}
@@ -60,7 +60,7 @@ def test_durations():
     assert [duration(s) for s in (5, 65, 3700, 100000)] == ["5s", "1m 05s", "1h 01m", "1d 03h"]
 
 
-def test_the_bar_shows_the_speed_of_training_alone(monkeypatch):
+def test_the_progress_bar_shows_the_speed_of_training_alone(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("training.run.run_log.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("training.run.run_log.Console", lambda **_: Console(file=io.StringIO(), force_terminal=True))
@@ -75,7 +75,7 @@ def test_the_bar_shows_the_speed_of_training_alone(monkeypatch):
     assert "8.0 img/s" in text, text
 
 
-def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path):
+def test_non_finite_numbers_are_null_on_disk_and_nan_when_read(tmp_path):
     with RunLog(tmp_path, 100, 0, quiet=True) as log:
         log.record({"nimg": 10, "images_per_second": 1.0, "loss/a": math.nan, "loss/b": -math.inf, "loss/c": 0.5})
     text = (tmp_path / "stats.jsonl").read_text()
@@ -84,7 +84,7 @@ def test_what_is_not_finite_is_null_on_disk_and_nan_when_read(tmp_path):
     assert math.isnan(line["loss/a"]) and math.isnan(line["loss/b"]) and line["loss/c"] == 0.5
 
 
-def test_lines_past_the_state_and_torn_ones_go(tmp_path):
+def test_lines_past_the_state_and_incomplete_ones_are_dropped(tmp_path):
     path = tmp_path / "stats.jsonl"
     path.write_text("".join(json.dumps({"nimg": nimg}) + "\n" for nimg in (10, 20, 30)) + '{"nimg": 4')
     truncate_stats(path, 20)

@@ -42,8 +42,8 @@ def heads():
     return modules, [images[:, :3].clone(), images[:, 3:].clone()], cameras
 
 
-def test_r1_is_the_brute_force_penalty(heads):
-    """Each sample's norm of its own gradient, by a separate call."""
+def test_r1_equals_the_penalty_of_each_sample_alone(heads):
+    """Against one call of autograd per sample."""
     modules, images, cameras = heads
     images = [image.clone().requires_grad_() for image in images]
     logits = [module(image, cameras) for module, image in zip(modules, images, strict=True)]
@@ -106,7 +106,7 @@ def test_lazy_regularization_keeps_the_decay_per_minibatch():
     assert lazy.beta2 ** (17 / 16) == pytest.approx(0.99) and lazy.beta1 ** (17 / 16) == pytest.approx(0.5)
 
 
-def test_adam_is_adam_and_skips_what_is_not_finite():
+def test_adam_equals_torch_adam_and_skips_non_finite_gradients():
     torch.manual_seed(0)
     mine, theirs = nn.Linear(3, 2), nn.Linear(3, 2)
     theirs.load_state_dict(mine.state_dict())
@@ -132,7 +132,7 @@ def test_adam_is_adam_and_skips_what_is_not_finite():
             torch.testing.assert_close(a, b)
 
 
-def test_adam_does_not_mind_the_memory_layout():
+def test_adam_does_not_depend_on_the_memory_layout():
     torch.manual_seed(0)
     value, gradient = torch.randn(4, 3, 2, 2), torch.randn(4, 3, 2, 2)
     results = []

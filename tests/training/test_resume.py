@@ -20,7 +20,7 @@ from training.gan_step import training_step
 ROOT = Path(__file__).parents[2]
 
 
-# The command, killing itself in the seventh minibatch: after the state at 32 images and the line at 48.
+# The command kills itself in the seventh minibatch, after the state at 32 images and the log line at 48.
 KILLED = """
 import os, signal, sys
 import training.loop
@@ -95,7 +95,7 @@ def test_a_run_killed_before_its_first_state_can_be_started_again(finished, data
     assert_refused(run("train", "--config", config, "--data", data, "--out", tmp_path / "mine"), "already holds a run")
 
 
-def test_a_complete_run_resumes_to_itself(finished, data, config):
+def test_resuming_a_complete_run_changes_nothing(finished, data, config):
     """Also with --config, whose total_kimg is ignored: the run keeps its own."""
     longer = config.parent / "longer.yaml"
     longer.write_text(config.read_text().replace("total_kimg: 0.08", "total_kimg: 9.0"))
@@ -124,7 +124,7 @@ def test_run_json_keeps_the_history(data, config, tmp_path):
     assert again["data_hash"] == first["data_hash"] and [part["nimg"] for part in again["resumed"]] == [48]
 
 
-def test_resume_refuses_what_would_not_be_the_same_run(finished, data, config, tmp_path):
+def test_resume_refuses_to_change_the_run(finished, data, config, tmp_path):
     base = ("train", "--out", finished, "--resume")
     assert_refused(run(*base, "--data", data, "--set", "loss.gamma=5"), "loss.gamma = 1.0", "--init")
     changed = tiny.write_config(tmp_path / "changed.yaml", loss={"gamma": 7.0})

@@ -77,7 +77,7 @@ def test_time_besides_training_is_counted_separately(data, config, tmp_path, mon
 
 
 def test_the_last_network_is_written_once(data, config, tmp_path, monkeypatch):
-    """Also where the run's end is the moment for a snapshot anyway."""
+    """Also if a snapshot is due at the end of the run anyway."""
     networks = []
     monkeypatch.setattr("training.loop.save_network", lambda path, *_, **options: networks.append(path.name))
     outcome = run("train", "--config", config, "--data", data, "--out", tmp_path / "out", *length(0.064))
@@ -85,7 +85,7 @@ def test_the_last_network_is_written_once(data, config, tmp_path, monkeypatch):
     assert networks == ["network-000000064.safetensors", "network.safetensors"]
 
 
-def test_network_arithmetic_is_told_from_the_rest():
+def test_the_time_of_network_arithmetic_is_counted():
     arithmetic = {
         "aten::mkldnn_convolution": 3.0,
         "aten::convolution_backward": 2.0,
@@ -119,7 +119,7 @@ def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path, capfd):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_init_takes_what_fits_at_another_resolution(finished, data, tmp_path):
+def test_init_copies_what_fits_at_another_resolution(finished, data, tmp_path):
     other = tiny.write_config(
         tmp_path / "other.yaml",
         backbone={"plane_resolution": 16},
@@ -140,7 +140,7 @@ def test_init_takes_what_fits_at_another_resolution(finished, data, tmp_path):
         torch.testing.assert_close(network[name], source[name], atol=1e-6, rtol=1e-4)
 
 
-def test_init_from_a_state_brings_the_discriminators(finished, data, config, tmp_path):
+def test_init_from_a_state_copies_the_discriminators(finished, data, config, tmp_path):
     state = finished / json.loads((finished / "latest.json").read_text())["state"]
     outcome = run(
         "train", "--config", config, "--data", data, "--out", tmp_path / "out", "--init", state,
@@ -153,7 +153,7 @@ def test_init_from_a_state_brings_the_discriminators(finished, data, config, tmp
     torch.testing.assert_close(new["generator/backbone.constant"], old["average/backbone.constant"])
 
 
-def test_init_alone_brings_the_configuration_too(finished, data, tmp_path):
+def test_init_without_config_takes_the_configuration_too(finished, data, tmp_path):
     for name, source in (("run", finished), ("network", finished / "network.safetensors")):
         outcome = run("train", "--data", data, "--out", tmp_path / name, "--init", source, *length(0.008))
         assert outcome.status == 0, outcome.stderr
@@ -201,7 +201,7 @@ def test_init_from_a_run_takes_its_newest_state(finished, data, config, tmp_path
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())
 
 
-def test_init_from_an_exported_state_finds_the_discriminators_beside_it(finished, data, config, tmp_path):
+def test_init_from_an_exported_state_finds_its_discriminators(finished, data, config, tmp_path):
     state = finished / json.loads((finished / "latest.json").read_text())["state"]
     exported_file = tmp_path / "export" / "disc-16.safetensors"
     exported = run("export", "--network", state, "--out", exported_file, "--half")
@@ -248,7 +248,7 @@ def test_export_copies_the_discriminators_and_those_of_another_network_are_refus
     assert_refused(run(*base, exported_file), "belongs to another network", "move it away")
 
 
-def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data, config, tmp_path):
+def test_larger_planes_start_with_the_same_shapes(finished, data, config, tmp_path):
     outcome = run(
         "train", "--config", config, "--data", data, "--out", tmp_path / "out",
         "--init", finished / "network.safetensors", "--set", "backbone.plane_resolution=16",
@@ -259,14 +259,14 @@ def test_larger_planes_begin_with_the_shapes_that_they_grew_from(finished, data,
     grown = load_generator(tmp_path / "out" / "network.safetensors")
     assert grown.config.backbone.plane_resolution == 2 * small.config.backbone.plane_resolution
     z = torch.randn(2, 8, generator=torch.Generator().manual_seed(0))
-    # The planes are the small ones, upsampled: nothing is added to them yet.
+    # The planes are the small ones, upsampled: the new blocks add nothing yet.
     for large, planes in zip(grown.planes(*grown.map(z, z)), small.planes(*small.map(z, z)), strict=True):
         images = planes.flatten(0, 1).permute(0, 3, 1, 2)
         twice = upfirdn2d(images, resample_filter(), up=2, padding=(2, 1, 2, 1), gain=4.0)
         torch.testing.assert_close(large.flatten(0, 1).permute(0, 3, 1, 2), twice, atol=1e-5, rtol=1e-5)
 
 
-def test_init_with_another_rate_of_the_mapping_is_the_same_network(finished, data, config, tmp_path):
+def test_init_with_another_lr_multiplier_is_the_same_network(finished, data, config, tmp_path):
     state = finished / json.loads((finished / "latest.json").read_text())["state"]
     outcome = run(
         "train", "--config", config, "--data", data, "--out", tmp_path / "out", "--init", state,
@@ -282,7 +282,7 @@ def test_init_with_another_rate_of_the_mapping_is_the_same_network(finished, dat
     torch.testing.assert_close(new[name], old[name] * 100, atol=1e-4, rtol=1e-4)
 
 
-def test_a_backbone_that_does_not_fit_starts_as_a_new_one(finished, data, config, tmp_path):
+def test_a_backbone_that_does_not_fit_starts_untrained(finished, data, config, tmp_path):
     outcome = run(
         "train", "--config", config, "--data", data, "--out", tmp_path / "out",
         "--init", finished / "network.safetensors", "--set", "backbone.channel_max=4",
@@ -331,7 +331,7 @@ def test_wrong_checkpoints_are_refused(finished, data, config, tmp_path):
     assert not out.exists()
 
 
-def test_a_run_of_nan_stops_with_the_cause(data, config, tmp_path):
+def test_a_run_with_non_finite_gradients_stops_with_the_cause(data, config, tmp_path):
     outcome = run(
         "train", "--config", config, "--data", data, "--out", tmp_path / "out", "--set", "loss.gamma=1e38",
         "--set", "loss.r1_interval=1", "--set", "training.max_skipped_steps=4",
@@ -352,7 +352,7 @@ def test_a_full_disk_leaves_the_last_state(data, config, tmp_path, monkeypatch):
     assert json.loads((out / "latest.json").read_text())["nimg"] == 32
 
 
-def test_quiet_says_nothing(data, config, tmp_path):
+def test_quiet_prints_nothing(data, config, tmp_path):
     outcome = run(
         "train", "--config", config, "--data", data, "--out", tmp_path / "out", "--quiet",
         "--set", "training.total_kimg=0.016",

@@ -1,4 +1,4 @@
-"""Statistics and phase times against plain computation."""
+"""Statistics against NumPy, nested phase times, and exchanges of a single rank."""
 
 import types
 
@@ -11,7 +11,7 @@ from torch_utils.timing import phase, recording
 from training.run.step_statistics import Statistics
 
 
-def test_means_and_deviations_since_the_last_read():
+def test_mean_and_std_since_the_last_read():
     statistics = Statistics()
     first, second = torch.randn(4, 3), torch.randn(5)
     statistics.add("b", first.requires_grad_())

@@ -17,8 +17,10 @@ from training.train_state import build_train_state
 
 
 class Waits(TorchDispatchMode):
-    """Notes what would make a step wait on CUDA and can be seen on the CPU: tables of Python numbers made within it
-    (copies from pageable memory) and outputs whose size depends on values. Random numbers are drawn on the host.
+    """Records what would make a step wait on CUDA, as far as the CPU shows it.
+
+    That is: tensors made from Python numbers (copies from pageable memory), and outputs whose size depends on values.
+    Random numbers are drawn on the host and do not count.
     """
 
     def __init__(self) -> None:
@@ -52,9 +54,9 @@ def stepper(ranks: Ranks):
     return draw, step
 
 
-def test_a_step_makes_no_tables_and_no_sizes_of_its_own():
+def test_a_step_makes_no_tensors_from_python_numbers_and_no_value_dependent_sizes():
     draw, step = stepper(Ranks())
-    step(draw(0))  # what is made once and kept is made here
+    step(draw(0))  # makes the tensors that are made once and kept
     batch = draw(1)
     with Waits() as waits:
         step(batch)
