@@ -23,13 +23,13 @@ ROOT = Path(__file__).parents[2]
 # The command kills itself in the seventh minibatch, after the state at 32 images and the log line at 48.
 KILLED = """
 import os, signal, sys
-import training.loop
-step = training.loop.training_step
-def dies(train_state, batch, *rest):
+import training.stages
+step = training.stages.training_step
+def dies(train_state, batch, **options):
     if batch.iteration == 6:
         os.kill(os.getpid(), signal.SIGKILL)
-    return step(train_state, batch, *rest)
-training.loop.training_step = dies
+    return step(train_state, batch, **options)
+training.stages.training_step = dies
 from tetragan import __main__ as tetragan
 sys.argv = ["tetragan", *sys.argv[1:]]
 tetragan.main()
@@ -56,14 +56,14 @@ def test_interruption_saves_the_state_and_says_how_to_continue(data, config, tmp
     """Also by two signals at a time: Ctrl-C in a terminal, where torchrun forwards its own."""
     out = tmp_path / "out"
 
-    def interrupted(train_state, batch, *rest):
+    def interrupted(train_state, batch, **options):
         if batch.iteration == 2:
             for signal_number in signals:
                 os.kill(os.getpid(), signal_number)
-        return training_step(train_state, batch, *rest)
+        return training_step(train_state, batch, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr("training.loop.training_step", interrupted)
+        patch.setattr("training.stages.training_step", interrupted)
         outcome = run("train", "--config", config, "--data", data, "--out", out)
     assert outcome.status == 130, outcome.stderr
     assert f"--out {out} --resume" in outcome.stderr.splitlines()[-1]

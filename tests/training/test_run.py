@@ -59,7 +59,7 @@ def test_time_besides_training_is_counted_separately(data, config, tmp_path, mon
         networks.append(path.name)
 
     monkeypatch.setattr("training.loop.time.perf_counter", lambda: clock[0])
-    monkeypatch.setattr("training.loop.training_step", lasting(1, training_step))
+    monkeypatch.setattr("training.stages.training_step", lasting(1, training_step))
     monkeypatch.setattr("training.loop.FixedSamples.statistics", lasting(10, FixedSamples.statistics))
     monkeypatch.setattr("training.loop.save_network", lasting(100, save_network))
     monkeypatch.setattr("training.loop.save_state", lasting(1000, loop.save_state))
