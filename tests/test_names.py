@@ -18,8 +18,8 @@ ALLOWED = {
 def public_names(source: str) -> set[str]:
     """Classes and functions at the top of a file."""
     body = ast.parse(source).body
-    kinds = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    return {node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")}
+    definitions = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {node.name for node in body if isinstance(node, definitions) and not node.name.startswith("_")}
 
 
 def shared_names(files: dict[str, str]) -> dict[str, list[str]]:
