@@ -4,8 +4,6 @@ A real object has a few colors, each with its grain: its pixels lie near three m
 parts has colors in between, and more hues.
 """
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -77,11 +75,13 @@ def effective_hues(colors: Tensor) -> float:
     return float(torch.exp(-(share * share.log()).sum()))
 
 
-def color_figures(batches: Iterable[Tensor]) -> tuple[list[float], list[float]]:
-    """`color_scatter` and `effective_hues` of every image of batches [B, 4, H, W]; see `foreground_colors`."""
-    scatter, hues = [], []
-    for batch in batches:
-        for colors in foreground_colors(batch):
-            scatter.append(color_scatter(colors))
-            hues.append(effective_hues(colors))
-    return scatter, hues
+def color_figures(rgba: Tensor) -> Tensor:
+    """`color_scatter` and `effective_hues` of each image of rgba [B, 4, H, W]: [B, 2] float64.
+
+    NaN where an image has too few pixels of foreground; see `foreground_colors`.
+    """
+    figures = torch.full((len(rgba), 2), torch.nan, dtype=torch.float64)
+    for row, image in enumerate(rgba.split(1)):
+        for colors in foreground_colors(image):
+            figures[row] = torch.tensor([color_scatter(colors), effective_hues(colors)])
+    return figures

@@ -1,4 +1,4 @@
-"""All scores of images: by a detector, by a CLIP, and a classifier's attributes."""
+"""All scores of images: by a detector, of the pixels themselves, by a CLIP, and a classifier's attributes."""
 
 from collections.abc import Sequence
 
@@ -15,6 +15,7 @@ from metrics.images.image_models import ImageModels
 from metrics.images.image_scores import features_of, skipped, skipped_images
 from metrics.images.image_sets import ImageSets, image_sets
 from metrics.images.kid_cmmd import clip_mmd
+from metrics.images.pixel_scores import pixel_scores
 from metrics.images.text_scores import caption_cosines, retrieved
 from metrics.report.report_schema import Baseline, Metric
 from metrics.session import Inputs, Session
@@ -33,7 +34,7 @@ def evaluate_images(
     session: Session,
     results: Results,
 ) -> list[Metric]:
-    """All image scores for which there is a model. Adds the scores of real images to `results.baselines`.
+    """All image scores for which nothing is missing. Adds the scores of real images to `results.baselines`.
 
     settings: None under a protocol that compares no images.
     """
@@ -45,6 +46,7 @@ def evaluate_images(
         metrics = skipped_images("no detector was given (--detector lite0, or a file or folder)")
     else:
         metrics = detector_scores(models.detector, sets, images.count, images.normals, results)
+    metrics += pixel_scores(sets, images.count, results)
     if models.clip is not None:
         metrics += _clip_scores(models.clip, conditions, sets, images.count, results)
     if models.classifier is not None:

@@ -46,7 +46,8 @@ def test_a_wash_is_told_from_parts() -> None:
     wash = (torch.tensor(RED) + t[:, None] * (torch.tensor(BLUE) - torch.tensor(RED))).T[:, None].expand(3, 32, 32)
     halves = torch.where(t < 0.5, torch.tensor(RED)[:, None], torch.tensor(BLUE)[:, None])[:, None].expand(3, 32, 32)
     images = torch.stack([wash, halves]) * 2 - 1
-    (of_wash, of_halves), (hues_wash, hues_halves) = color_figures([torch.cat([images, torch.ones(2, 1, 32, 32)], 1)])
+    figures = color_figures(torch.cat([images, torch.ones(2, 1, 32, 32)], 1))
+    (of_wash, of_halves), (hues_wash, hues_halves) = figures.T.tolist()
     assert of_wash > 15 and of_halves < 1e-3
     assert hues_wash > 4 and hues_halves == pytest.approx(2)
 
@@ -60,3 +61,4 @@ def test_the_rim_and_the_background_are_left_out() -> None:
     assert len(colors) == 100 and (colors == 1).all()
     image[:, 3, 9:] = 0
     assert foreground_colors(image) == []
+    assert color_figures(torch.cat([image, torch.ones(1, 4, 16, 16)])).isnan().tolist() == [[True] * 2, [False] * 2]

@@ -224,10 +224,27 @@ def test_the_color_of_shapes_is_invisible_in_their_masks_and_normals(files: Path
         for name in ("fd", "kd", "precision", "recall", "density", "coverage"):
             assert value(report, name + content) is not None and name + content in reference.values
     assert reference.values["fd"] < value(report, "fd") / 10
+    # The pixels say so, too: the real boxes are white, and these are of one hue and plain.
+    assert value(report, "swd_16") > 3 * reference.values["swd_16"] > 0
+    assert value(report, "effective_hues") == pytest.approx(1) and value(report, "color_scatter") < 1
     for name in ("report.md", "report.html"):
         text = (tmp_path / "out" / name).read_text(encoding="utf-8")
         assert "train vs test" in text and "Train vs test: only 16 training images" in text, name
         assert "FID" not in text and "FD (tiny.pt, get3d-2022), masks" in text, name
+
+
+def test_pixels_are_scored_without_a_detector(files: Path, tmp_path: Path) -> None:
+    network = ("--network", files / "net.safetensors", "--data", files / "data", "--device", "cpu")
+    report = evaluate(files, tmp_path / "a", *network)
+    assert report.metric("fid").status == "skipped"  # type: ignore[union-attr]
+    reference = next(b for b in report.baselines if b.name == TRAIN_TEST_REFERENCE).values
+    assert value(report, "swd_16") > 2 * reference["swd_16"] > 0
+    for name in ("color_scatter", "effective_hues"):
+        metric = report.metric(name)
+        assert metric is not None and metric.direction == "target" and metric.target is not None and name in reference
+    assert report.metric("effective_hues").target == 1  # type: ignore[union-attr]
+    other = evaluate(files, tmp_path / "b", *network)
+    assert value(other, "swd_16") == value(report, "swd_16")
 
 
 def test_lite0_on_the_command_line(files: Path, tmp_path: Path) -> None:
@@ -254,6 +271,9 @@ def test_two_folders_have_image_scores_too(files: Path, tmp_path: Path) -> None:
     nothing = evaluate(files, tmp_path / "b", "--meshes", tmp_path / "broken", *same)
     for name in ("fd", "fd_normals"):
         assert value(nothing, name) > 10 * value(good, name), name
+    empty = nothing.metric("swd_32")
+    assert empty is not None and (empty.status, empty.reason) == ("failed", "no image shows enough foreground")
+    assert value(good, "swd_32") > 0 and not good.baselines
 
 
 def test_normals_without_meshes_are_skipped_with_the_reason(files: Path, tmp_path: Path) -> None:
