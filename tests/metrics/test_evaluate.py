@@ -234,7 +234,7 @@ def test_compare_says_what_differs(evaluated: tuple[Report, Path]) -> None:
     assert "Not comparable" not in comparison(report, report, ("a", "b"))
     other = report.model_copy(update={"protocol": {**report.protocol, "name": "other"}})
     text = comparison(report, other, ("a", "b"))
-    assert text.startswith("Not comparable: the protocols differ (quick v1; other v1).")
+    assert text.startswith("Not comparable: the protocols differ (quick v2; other v2).")
     assert "| COV-CD | ↑ |" in text and "| overlap |" in text
 
 
