@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 
 import click
@@ -10,14 +11,10 @@ import pytest
 from tetragan import __main__ as tetragan
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = sorted(
-    str(path.relative_to(ROOT))
-    for pattern in ("*.md", "docs/**/*.md", "*/*.md", "torch_utils/csrc/*.md")
-    for path in ROOT.glob(pattern)
-    if not path.relative_to(ROOT).parts[0].startswith(".") and path.relative_to(ROOT).parts[0] != "out"
-)
-# Folders of this project; what begins otherwise is a path of the reader's.
-FOLDERS = "|".join(path.name for path in sorted(ROOT.iterdir()) if path.is_dir() and not path.name.startswith("."))
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+DOCUMENTS = [name for name in TRACKED if name.endswith(".md") and (ROOT / name).is_file()]
+# Folders of this project; what begins otherwise is a path of the reader's, such as out/ or data/.
+FOLDERS = "|".join(sorted({name.split("/")[0] for name in TRACKED if "/" in name and not name.startswith(".")}))
 # Made by a command, not kept in the project.
 MADE = ("torch_utils/lib", "build/", "dist/")
 # Keys of stats.jsonl, which look like paths; names that a recipe makes up.
