@@ -221,14 +221,26 @@ class Config(StrictModel):
         return given if given is not None else float(self.training.stage == "texture")
 
     @model_validator(mode="after")
-    def _check(self) -> "Config":
-        if self.training.stage == "texture" and self.color_weight == 0:
+    def _check_texture_stage(self) -> "Config":
+        """The texture stage draws each frozen shape once, at one resolution, as it is."""
+        if self.training.stage != "texture":
+            return self
+        if self.color_weight == 0:
             raise ValueError("loss.color_weight: expected a weight above 0 in the texture stage, got 0")
-        if self.training.stage == "texture" and self.data.views_per_shape > 1:
-            raise ValueError(
-                f"data.views_per_shape: expected 1 in the texture stage, got {self.data.views_per_shape}; "
-                "add --set data.views_per_shape=1"
-            )
+        needed = {
+            "data.views_per_shape": (self.data.views_per_shape, 1),
+            "augment.mode": (self.augment.mode, "none"),
+            "training.progressive_kimg": (self.training.progressive_kimg, 0),
+        }
+        for path, (value, expected) in needed.items():
+            if value != expected:
+                raise ValueError(
+                    f"{path}: expected {expected} in the texture stage, got {value}; add --set {path}={expected}"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
         if self.training.batch % self.data.views_per_shape:
             raise ValueError(
                 f"training.batch: expected a multiple of data.views_per_shape = {self.data.views_per_shape}, "

@@ -119,7 +119,7 @@ def _styles(train_state: TrainState, batch: Minibatch, config: Config, ranks: Ra
         z_geo, z_tex = torch.cat([z_geo, latents.mixing_geometry]), torch.cat([z_tex, latents.mixing_texture])
         labels = None if labels is None else torch.cat([labels, labels])
     w_geo, w_tex = generator.map(z_geo, z_tex, labels=labels)
-    generator.update_w_average(_global_mean(w_geo[:count, 0], ranks), _global_mean(w_tex[:count, 0], ranks))
+    generator.update_w_average(global_mean(w_geo[:count, 0], ranks), global_mean(w_tex[:count, 0], ranks))
     if mixing > 0:
         w_geo = mix_styles(w_geo[:count], w_geo[count:], latents.mixing[:, :2], mixing)
         w_tex = mix_styles(w_tex[:count], w_tex[count:], latents.mixing[:, 2:], mixing)
@@ -283,7 +283,7 @@ def _augmented(views: ViewBatch, batch: Minibatch, train_state: TrainState, stre
     return ViewBatch(rgb, mask, views.cameras, views.labels)
 
 
-def _global_mean(w: Tensor, ranks: Ranks) -> Tensor:
+def global_mean(w: Tensor, ranks: Ranks) -> Tensor:
     """Mean style of the global minibatch: [B, w_dim] → [1, w_dim], without gradient."""
     return sum_over_ranks(w.detach().mean(0, keepdim=True), ranks) / ranks.world
 

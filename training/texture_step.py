@@ -1,9 +1,9 @@
 """The texture stage: geometry is frozen and computed once; texture parameters learn from colors alone.
 
-A run that learns shape and texture together spends its texture gradient on the outline, since that is what D_rgb
-decides by. Here the shapes stay as they are: the backbone's features and the visible surface points of some hundred of
-them are kept, and a step only runs the texture mapping, the texture planes and the texture head on them, against a
-color discriminator. That is about five times as fast as a joint step, and the surfaces stay bitwise the same.
+When shape and texture learn together, D_rgb decides by the outline, so hardly any of its gradient reaches the texture.
+Here the shapes stay bitwise the same. The backbone's features and the visible surface points of several hundred shapes
+are computed once. A step then runs only the texture mapping, the texture planes and the texture head on them, against
+a color discriminator, and extracts and rasterizes nothing.
 """
 
 from collections.abc import Sequence
@@ -18,27 +18,27 @@ from networks.generator import Generator
 from rendering.camera_distribution import CameraDistribution
 from rendering.deferred import rasterize_mesh, visible_points
 from torch_utils import seeding
-from torch_utils.distributed import Ranks, sum_over_ranks
+from torch_utils.distributed import Ranks
 from torch_utils.timing import phase
 from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
 from training.data import Minibatch, draw_latents
 from training.ema import ema_beta, update_average
-from training.gan_step import frozen, mix_styles
+from training.gan_step import frozen, global_mean, mix_styles
 from training.run.step_statistics import Statistics
 from training.train_state import TrainState
 
-# Shapes computed together while the cache is made: bounds its memory.
+# Shapes computed together when they are frozen; bounds the memory.
 CHUNK = 8
 
 
 @dataclass(frozen=True)
 class FrozenShapes:
-    """What the texture of S shapes is learned on.
+    """What S shapes need for their texture to be drawn again.
 
-    features: the backbone's, one [S, C, R', R'] a block. points: visible surface points [P_i, 3] of each shape, world
-    units, one a covered raster sample; samples: where these lie in the shape's raster [P_i] int64. mask [S, 1, R, R]:
-    coverage. labels [S]: classes of a conditional network. side: of the images, px; supersample: raster samples along a
-    pixel's side.
+    features: of the backbone, [S, C, R', R'] for each block. points: visible surface points [P_i, 3] of each shape,
+    world units, one for each covered raster sample. samples: indices [P_i] int64 of those samples in the shape's
+    raster. mask [S, 1, R, R]: coverage. labels [S]: classes, for a conditional network. side: of the images, px.
+    supersample: raster samples along a pixel's side.
     """
 
     features: list[Tensor]
@@ -59,8 +59,9 @@ class FrozenShapes:
 
 @torch.no_grad()
 def freeze_shapes(generator: Generator, cameras: CameraDistribution, config: Config) -> FrozenShapes:
-    """The cache of `training.texture_shapes` shapes, each seen by one camera. It depends on the seed and the geometry
-    alone, so a resumed run makes the same one.
+    """Freeze `training.texture_shapes` shapes, each seen by one camera.
+
+    They depend on the seed and the geometry alone, so a resumed run freezes the same ones.
     """
     seed, count, device = config.training.seed, config.training.texture_shapes, generator.device
     side, supersample = config.data.resolution, config.rendering.supersample
@@ -177,6 +178,5 @@ def _texture_styles(
         z = torch.cat([z, latents.mixing_texture])
         labels = None if labels is None else torch.cat([labels, labels])
     w_tex = generator.map_texture(z, labels=labels)
-    mean = sum_over_ranks(w_tex[:count, 0].detach().mean(0, keepdim=True), ranks) / ranks.world
-    generator.update_w_average(generator.w_average_geo[None], mean)
+    generator.update_w_average(generator.w_average_geo[None], global_mean(w_tex[:count, 0], ranks))
     return mix_styles(w_tex[:count], w_tex[count:], latents.mixing[:, 2:], mixing) if mixing > 0 else w_tex

@@ -93,11 +93,13 @@ def test_the_color_discriminator_joins_a_joint_step():
     [
         ({"loss": {"color_weight": 0}}, "loss.color_weight: expected a weight above 0 in the texture stage, got 0"),
         ({"data": {"resolution": 16, "views_per_shape": 2}}, "add --set data.views_per_shape=1"),
+        ({"augment": {"mode": "ada"}}, "got ada; add --set augment.mode=none"),
+        ({"training": {**STAGE, "progressive_kimg": 2}}, "got 2.0; add --set training.progressive_kimg=0"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(sections, message):
     with pytest.raises(UsageError) as caught:
-        tiny.config(training=STAGE, **sections)
+        tiny.config(**{"training": STAGE, **sections})
     assert caught.value.message.endswith(message)
 
 
