@@ -49,10 +49,10 @@ def load_lite0(device: torch.device | str = "cpu") -> tuple[str, Callable[[Tenso
     return file_hash(file), features
 
 
-def _faster(network: Any) -> Any:
+def _faster(efficientnet: Any) -> Any:
     """The same function in half the time: normalizations and paddings folded into convolutions, ReLUs in place."""
-    pairs = [(network, "_conv_stem", "_bn0"), (network, "_conv_head", "_bn1")]
-    for block in network._blocks:
+    pairs = [(efficientnet, "_conv_stem", "_bn0"), (efficientnet, "_conv_head", "_bn1")]
+    for block in efficientnet._blocks:
         pairs += [(block, "_depthwise_conv", "_bn1"), (block, "_project_conv", "_bn2")]
         if hasattr(block, "_expand_conv"):
             pairs.append((block, "_expand_conv", "_bn0"))
@@ -60,11 +60,11 @@ def _faster(network: Any) -> Any:
         folded = fuse_conv_bn_eval(getattr(owner, convolution), getattr(owner, normalization))
         setattr(owner, convolution, folded)
         setattr(owner, normalization, nn.Identity())
-    for module in network.modules():
+    for module in efficientnet.modules():
         if isinstance(module, nn.ReLU6):
             module.inplace = True
         padding = getattr(module, "static_padding", None)
         # With a stride of 2 the sides differ, which a convolution cannot pad by itself.
         if isinstance(module, nn.Conv2d) and isinstance(padding, nn.ZeroPad2d) and len(set(padding.padding)) == 1:
             module.padding, module.static_padding = padding.padding[:2], nn.Identity()
-    return network
+    return efficientnet
