@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from dataset_tool.dataset import ViewDataset
+from dataset_tool.fingerprint import copies
 from dataset_tool.format.dataset_json import digest
 from dataset_tool.format.storage import join
 from torch_utils.errors import UserError
@@ -146,17 +146,13 @@ def _images(dataset: ViewDataset, shape_id: str) -> Iterator[Finding]:
 
 
 def _duplicates(dataset: ViewDataset, metas: dict[str, dict[str, Any]]) -> Iterator[Finding]:
-    """Report equal geometry in different splits, which would put training shapes into the test set."""
+    """Report copies: in two splits, where test shapes were trained on, and in one split, where they weigh twice."""
     owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
-    groups: dict[str, list[str]] = defaultdict(list)
-    for shape_id, meta in metas.items():
-        if meta.get("geometry_sha256"):
-            groups[meta["geometry_sha256"]].append(shape_id)
-    for group in groups.values():
+    for group in copies({shape_id: meta for shape_id, meta in metas.items() if shape_id in owner}):
         names = {owner[shape_id] for shape_id in group}
-        if len(names) > 1:
-            others = ", ".join(f"{shape_id} ({owner[shape_id]})" for shape_id in group[1:])
-            yield Finding("warning", "same geometry in two splits", group[0], f"({owner[group[0]]}) and {others}")
+        others = ", ".join(f"{shape_id} ({owner[shape_id]})" for shape_id in group[1:])
+        kind = "same geometry in two splits" if len(names) > 1 else "same geometry twice"
+        yield Finding("warning", kind, group[0], f"({owner[group[0]]}) and {others}")
 
 
 def _content(dataset: ViewDataset) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dataset_tool.dataset import ViewDataset, open_dataset
 from dataset_tool.format.dataset_json import SPLITS, Header
-from dataset_tool.format.splits import hash_splits
+from dataset_tool.format.splits import SHARES, Shares, hash_splits
 from dataset_tool.format.storage import FolderStorage, join
 from dataset_tool.format.writer import content_hash, new_shape, shape_folder, write_header
 from torch_utils.errors import UserError
@@ -158,14 +158,14 @@ def subset(
     return _finish(out, dataset.header.model_copy(update={"splits": chosen, "labels": labels}), shape_ids)
 
 
-def resplit(path: Path, lists: dict[str, list[str]] | None) -> Header:
-    """Change the splits of a dataset folder, to lists of ids or by the hash of the ids (None)."""
+def resplit(path: Path, lists: dict[str, list[str]] | None, shares: Shares = SHARES) -> Header:
+    """Change the splits of a dataset folder, to lists of ids, or (None) by the hash of the ids in these shares."""
     dataset = open_dataset(path)
     if not isinstance(dataset.storage, FolderStorage):
         raise UserError(f"{path}: a zip cannot be changed; split the folder, then pack it")
     present = dataset.storage.shape_ids()
     if lists is None:
-        splits = hash_splits(present)
+        splits = hash_splits(present, shares)
     else:
         splits = {name: sorted(set(lists.get(name, ())) & set(present)) for name in SPLITS}
         if not any(splits.values()):

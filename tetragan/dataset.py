@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from tetragan.options import PATH, device_option, out_option, quiet_option
+from tetragan.options import PATH, device_option, out_option, quiet_option, shares_option
 
 
 class Shard(click.ParamType):
@@ -102,7 +102,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     help="Longest side of a shape, world units.  [default: by --camera]",
 )
 @click.option("--fit", is_flag=True, help="Shrink shapes that would not fit into the images.")
-@click.option("--category", help="Category of the shapes.  [default: by --camera]")
+@click.option("--category", help="Category of the shapes.  [default: their class, if all have the same]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
 @click.option(
     "--format",
@@ -121,6 +121,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 )
 @click.option("--manifest", type=PATH, help="CSV or JSON that names shapes, captions, classes, axes.")
 @click.option("--split-lists", type=PATH, help="Folder with train.txt, val.txt, test.txt.")
+@shares_option
 @click.option("--up", help="Up axis of the sources, e.g. +Z.")
 @click.option("--front", help="Front of the sources: an axis, or the degrees that turn it to +Z.")
 @click.option("--class", "class_name", help="Class of all shapes.")
@@ -148,8 +149,9 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
     from torch_utils.devices import parse_device, pick_device
     from torch_utils.progress import progress_bar
 
+    if options["shares"] and options["split_lists"]:
+        raise click.UsageError("--split and --split-lists: give one; the lists say which shape is in which split")
     camera_distribution = load_camera_distribution(camera)
-    category = options["category"] or (camera_distribution.name if camera_distribution.name in SCALES else "object")
     names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "fit", "seed"]
     names += ["image_format", "backend", "allow_outside"]
     settings = RenderSettings(
@@ -173,9 +175,10 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
                 sources,
                 out,
                 settings,
-                category=category,
+                category=options["category"],
                 workers=workers or cores,
                 shard=shard,
+                shares=options["shares"],
                 on_shape=lambda _: advance(),
             )
     except KeyboardInterrupt:
@@ -186,6 +189,8 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
 
 def _report(result, out: Path) -> None:
     """Print the remarks and failures of each shape, then the counts."""
+    from dataset_tool.format.splits import few_shapes_advice, split_counts
+
     for shape_id, warnings in sorted(result.warnings.items()):
         for warning in warnings:
             click.echo(f"note: {shape_id}: {warning}", err=True)
@@ -197,6 +202,9 @@ def _report(result, out: Path) -> None:
         [f"{len(result.failures)} failed (listed above and in {out / 'failures.json'})"] if result.failures else []
     )
     click.echo(", ".join(counts))
+    click.echo(split_counts(result.splits))
+    for line in few_shapes_advice(result.splits):
+        click.echo(line)
 
 
 @dataset.command()
@@ -315,12 +323,16 @@ def merge(data: tuple[Path, ...], out: Path, quiet: bool) -> None:
 @dataset.command()
 @click.argument("data", type=PATH)
 @click.option("--lists", type=PATH, help="Folder with train.txt, val.txt, test.txt.  [default: by hash of the ids]")
-def split(data: Path, lists: Path | None) -> None:
+@shares_option
+def split(data: Path, lists: Path | None, shares: tuple[float, float, float] | None) -> None:
     """Split DATA, a folder, again; no image changes."""
     from dataset_tool.edit import resplit
+    from dataset_tool.format.splits import SHARES
     from dataset_tool.sources.find_shapes import read_split_lists
 
-    header = resplit(data, None if lists is None else read_split_lists(lists))
+    if lists and shares:
+        raise click.UsageError("--split and --lists: give one; the lists say which shape is in which split")
+    header = resplit(data, None if lists is None else read_split_lists(lists), shares or SHARES)
     click.echo(f"{_counts(header)} in {data}")
 
 

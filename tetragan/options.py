@@ -52,3 +52,20 @@ def out_option(description: str, *, required: bool = True, folder: bool = False)
 def seeds_option(default: str) -> Decorator:
     """--seeds, which `sampling.latents.parse_seeds` reads."""
     return click.option("--seeds", default=default, show_default=True, help="Numbers and ranges, e.g. 0-15,20.")
+
+
+class SplitShares(click.ParamType):
+    """ "90/5/5": percentages of train, val and test."""
+
+    name = "train/val/test"
+
+    def convert(self, value, param, ctx):
+        """The three shares, which sum to 1."""
+        from dataset_tool.format.splits import parse_shares
+
+        return value if isinstance(value, tuple) else parse_shares(value)
+
+
+shares_option: Decorator = click.option(
+    "--split", "shares", type=SplitShares(), help="Shares of train, val and test, e.g. 90/5/5.  [default: 70/10/20]"
+)

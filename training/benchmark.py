@@ -134,6 +134,7 @@ def dry_run_report(
     counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameter_counts(train_state).items())
     lines = [
         f"data: {opened.name}, {len(opened.bank)} training views at {config.data.resolution}²",
+        *opened.notes,
         f"parameters: {counts}",
         f"speed: about {rate:.1f} img/s on {_machine(config, ranks)}",
         f"time: about {duration(images / rate)} for {config.training.total_kimg:g} kimg",

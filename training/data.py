@@ -16,6 +16,7 @@ from torch import Tensor
 
 from configs.schema import Config
 from dataset_tool.dataset import open_dataset
+from dataset_tool.format.splits import few_shapes_advice, split_counts
 from dataset_tool.image_bank import ImageBank
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
@@ -48,7 +49,8 @@ class Data:
     """The data of a run: real views, the distribution of their cameras, and what identifies the dataset.
 
     shading: "albedo" if the views show base colors; any other value means that lighting is baked in.
-    epoch: indices of the views of one epoch, repetitions allowed. Default: every view once.
+    epoch: indices of the views of one epoch, repetitions allowed. Default: every view once. notes: lines for the start
+    of the log: how many shapes train, validate and test, and advice where they are few.
     """
 
     bank: RealViews
@@ -57,6 +59,7 @@ class Data:
     hash: str
     shading: str = "albedo"
     epoch: Sequence[int] = ()
+    notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.epoch:
@@ -72,7 +75,11 @@ def open_data(path: Path, config: Config, progress: Callable[[int, int], None] |
     bank = ImageBank(dataset, "train", config.data.resolution, progress=progress)
     shading = str(dataset.header.renderer.get("shading", "unknown"))
     epoch = balanced_views(bank, config.data.balance).tolist() if config.data.balance else ()
-    return Data(bank, dataset.camera_distribution, Path(path).resolve().name, dataset.hash(), shading, epoch)
+    name = Path(path).resolve().name
+    notes = [f"{name}: {split_counts(dataset.splits)}."]
+    if config.augment.mode == "none":
+        notes += few_shapes_advice(dataset.splits)
+    return Data(bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes)
 
 
 def check_batch(config: Config, ranks: Ranks) -> None:

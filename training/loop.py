@@ -125,6 +125,8 @@ def start_run(
     log_folder = folder.path if ranks.first else None
     total_nimg = round(config.training.total_kimg * 1000)
     log = RunLog(log_folder, total_nimg, progress.nimg, quiet=quiet, mute=not ranks.first)
+    for note in data.notes:
+        log.say(note)
     for note in notes:
         log.warn(note)
 

@@ -1,34 +1,51 @@
 """Split shapes into training, validation and test sets."""
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 from dataset_tool.format.dataset_json import SPLITS
+from torch_utils.errors import UserError
 
-SHARES = {"train": 0.7, "val": 0.1, "test": 0.2}
-SMALL = 30
+# The published proportions of train, val and test.
+SHARES = (0.7, 0.1, 0.2)
+# Expected size of the smallest split below which shapes are counted out instead of left to chance.
+SMALLEST_SPLIT = 3
+# Fewer training shapes than this are few for training, and fewer test shapes for COV and 1-NNA.
+FEW_TRAINING, FEW_TEST = 200, 30
+
+Shares = tuple[float, float, float]
 
 
-def hash_splits(shape_ids: Iterable[str]) -> dict[str, list[str]]:
-    """Split 70 / 10 / 20 % by a hash of the id, so the split of a shape depends on its id only.
+def parse_shares(text: str) -> Shares:
+    """Shares of train, val and test from percentages such as "90/5/5". UserError for any other text."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*/\s*(\d+(?:\.\d+)?)\s*", text)
+    train, val, test = (float(part) / 100 for part in match.groups()) if match else (0.0, 0.0, 0.0)
+    if abs(train + val + test - 1) > 1e-9 or not train > 0:
+        raise UserError(f"--split {text}: expected percentages of train, val and test that sum to 100, e.g. 90/5/5")
+    return train, val, test
 
-    With fewer than `SMALL` shapes the proportions would be left to chance. Then the ids are sorted by hash and divided
-    in these proportions, with at least one shape each for test and train if there are two.
+
+def hash_splits(shape_ids: Iterable[str], shares: Shares = SHARES) -> dict[str, list[str]]:
+    """Split by a hash of the id, so the split of a shape depends on its id and the shares only.
+
+    shares: of train, val and test. Where a split would have fewer than three shapes on average, chance could leave it
+    empty. Then the ids are sorted by hash and divided in these proportions, with at least one shape each for train and
+    test if there are two and test has a share.
     """
+    of_train, of_val, of_test = shares
     ids = sorted(set(shape_ids))
     ordered = sorted(ids, key=_fraction)
-    if len(ids) < SMALL:
-        test = max(round(SHARES["test"] * len(ids)), 1) if len(ids) > 1 else 0
-        val = round(SHARES["val"] * len(ids))
+    if len(ids) * min(share for share in shares if share > 0) < SMALLEST_SPLIT:
+        test = max(round(of_test * len(ids)), 1) if len(ids) > 1 and of_test > 0 else 0
+        val = min(round(of_val * len(ids)), len(ids) - test - 1) if ids else 0
         train = len(ids) - test - val
         cuts = {"train": ordered[:train], "val": ordered[train : train + val], "test": ordered[train + val :]}
         return {name: sorted(part) for name, part in cuts.items()}
     splits: dict[str, list[str]] = {name: [] for name in SPLITS}
     for shape_id in ids:
         fraction = _fraction(shape_id)
-        name = (
-            "train" if fraction < SHARES["train"] else "val" if fraction < SHARES["train"] + SHARES["val"] else "test"
-        )
+        name = "train" if fraction < of_train else "val" if fraction < of_train + of_val else "test"
         splits[name].append(shape_id)
     return splits
 
@@ -36,3 +53,26 @@ def hash_splits(shape_ids: Iterable[str]) -> dict[str, list[str]]:
 def _fraction(shape_id: str) -> float:
     """A number in [0, 1) that depends on the id only."""
     return int.from_bytes(hashlib.sha256(shape_id.encode()).digest()[:8], "big") / 2**64
+
+
+def split_counts(splits: Mapping[str, Sequence[str]]) -> str:
+    """How many shapes train, validate and test, as text."""
+    train, val, test = (len(splits.get(name, ())) for name in SPLITS)
+    return f"{train} shapes train, {val} validate, {test} test"
+
+
+def few_shapes_advice(splits: Mapping[str, Sequence[str]]) -> list[str]:
+    """What to expect of few shapes, and what helped where it was measured; one line each, none for many shapes."""
+    train, test = len(splits.get("train", ())), len(splits.get("test", ()))
+    lines = []
+    if train < FEW_TRAINING:
+        lines.append(
+            f"Few shapes: {train} train. Use the preset chair, 12 to 20 kimg, and try --set augment.mode=ada; figures "
+            'of 50 and 60 shapes are in docs/training.md, "Small sets and rare classes".'
+        )
+    if test < FEW_TEST:
+        lines.append(
+            f"Few shapes: {test} test, too few for COV and 1-NNA; compare with the training shapes as well: "
+            "tetragan evaluate --split train"
+        )
+    return lines

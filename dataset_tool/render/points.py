@@ -1,6 +1,4 @@
-"""Sample points on the surface of a shape, and hash its geometry."""
-
-import hashlib
+"""Sample points on the surface of a shape."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +20,3 @@ def surface_points(
     if np.isnan(points).any():
         raise UserError(f"{mesh.path}: its faces have no area")
     return points.astype(np.float32), normals.astype(np.float32)
-
-
-def geometry_hash(mesh: SourceMesh) -> str:
-    """SHA-256 of the distinct vertex positions of a normalized mesh, rounded to 1/8192 of a world unit.
-
-    It does not depend on the order or splitting of vertices, materials or names, so copies of a shape have one hash.
-    """
-    vertices = np.concatenate([part.vertices for part in mesh.parts])
-    cells = np.unique(np.rint(vertices * 8192).astype(np.int32), axis=0)
-    return hashlib.sha256(cells.tobytes()).hexdigest()

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 
 from dataset_tool.format.dataset_json import SPLITS, Header, header_values, parse_header
-from dataset_tool.format.splits import hash_splits
+from dataset_tool.format.splits import SHARES, Shares, hash_splits
 from dataset_tool.format.storage import FolderStorage
 from dataset_tool.format.writer import content_hash, shape_folder, write_header
 from dataset_tool.render.render_shape import RenderSettings, ShapeReport, run_shape
-from dataset_tool.sources.find_shapes import ShapeFile
+from dataset_tool.sources.find_shapes import ShapeFile, common_class
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
 from torch_utils.process import keep_freed_memory
@@ -32,12 +32,13 @@ FIXED_FIELDS = ("category", "camera_distribution", "resolution", "views", "image
 
 @dataclass
 class RenderResult:
-    """The outcome of a run: ids rendered now, ids rendered before, and messages by id."""
+    """The outcome of a run: ids rendered now, ids rendered before, messages by id, and the ids of each split."""
 
     rendered: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failures: dict[str, str] = field(default_factory=dict)
     warnings: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    splits: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def render_dataset(
@@ -45,17 +46,21 @@ def render_dataset(
     root: Path,
     settings: RenderSettings,
     *,
-    category: str,
+    category: str | None = None,
     workers: int = 1,
     shard: tuple[int, int] = (0, 1),
+    shares: Shares | None = None,
     on_shape: Callable[[ShapeReport], None] | None = None,
 ) -> RenderResult:
     """Render `sources` into the dataset at `root`, except for shapes that are already there.
 
-    workers: single-threaded processes; 1 renders in this process. shard (i, n): only every n-th shape from the i-th on,
-    so that n machines share the work. The last shard to finish writes the splits of all. A killed run continues if it
+    category: of all shapes; None = that of the dataset if it exists, else their class if all have the same, else
+    "object". workers: single-threaded processes; 1 renders in this process. shard (i, n): only every n-th shape from
+    the i-th on, so that n machines share the work. The last shard to finish writes the splits of all. shares: of train,
+    val and test for shapes without split lists; None keeps those of a finished dataset. A killed run continues if it
     is started again. UserError if the settings differ from those of the dataset, or if no shape could be rendered.
     """
+    category = category or _category_of(root) or common_class(sources) or "object"
     _prepare(root, _header(settings, category))
     mine = list(sources[shard[0] :: shard[1]])
     result = RenderResult()
@@ -85,8 +90,14 @@ def render_dataset(
     if not result.rendered and not result.skipped and mine:
         first = next(iter(result.failures.values()))
         raise UserError(f"none of {len(mine)} shapes could be rendered; the first: {first}")
-    finish(root, sources)
+    result.splits = dict(finish(root, sources, shares).splits)
     return result
+
+
+def _category_of(root: Path) -> str:
+    """The category of the dataset that is being continued; "" if there is none."""
+    path = root / "dataset.json"
+    return parse_header(path.read_bytes(), str(path)).category if path.is_file() else ""
 
 
 def _header(settings: RenderSettings, category: str) -> Header:
@@ -137,9 +148,10 @@ def _brief(value: Any) -> str:
     return str(value)
 
 
-def finish(root: Path, sources: Sequence[ShapeFile] = ()) -> Header:
+def finish(root: Path, sources: Sequence[ShapeFile] = (), shares: Shares | None = None) -> Header:
     """Write splits, classes and the content hash of all rendered shapes.
 
+    shares: of the splits by hash; None keeps existing splits as long as no shape was added.
     Afterwards the shapes are listed again, and if another shard has added some, everything is written again.
     """
     known = {source.id: source for source in sources}
@@ -151,8 +163,8 @@ def finish(root: Path, sources: Sequence[ShapeFile] = ()) -> Header:
         given = {name: [i for i in shape_ids if i in known and known[i].split == name] for name in SPLITS}
         if any(given.values()):
             splits = {name: sorted({*given[name], *(set(splits.get(name, ())) - set(known))}) for name in SPLITS}
-        elif assigned != set(shape_ids):
-            splits = hash_splits(shape_ids)
+        elif shares is not None or assigned != set(shape_ids):
+            splits = hash_splits(shape_ids, shares or SHARES)
         classes, labels = _classes(known, shape_ids, old)
         header = old.model_copy(
             update={

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dataset_tool.fingerprint import geometry_fingerprint
 from dataset_tool.format.writer import ShapeRecord, shape_folder, write_shape
 from dataset_tool.render.blender import SAMPLES, blender_views, find_blender
 from dataset_tool.render.framing import fitting_scale
-from dataset_tool.render.points import geometry_hash, surface_points
+from dataset_tool.render.points import surface_points
 from dataset_tool.sources.find_shapes import ShapeFile
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
@@ -132,6 +133,7 @@ def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeReco
     read = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
     scale = settings.scale
     mesh, source_to_world = normalize(read, source.up, source.front, scale)
+    geometry = geometry_fingerprint(mesh)
     seed = shape_seed(settings.seed, source.id)
     cameras = settings.camera_distribution.sample(seed, range(settings.views))
     if settings.fit and (fitting := fitting_scale(mesh, cameras, scale)) < scale:
@@ -141,7 +143,7 @@ def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeReco
     if not views.images[..., 3].any():
         raise UserError(f"{source.path}: nothing of it is visible in any view (faces thinner than a pixel?)")
     points, normals = surface_points(mesh, NUM_POINTS, sample_rng(seed, 0, "surface points"))
-    meta = _meta(source, mesh, source_to_world, scale)
+    meta = _meta(source, mesh, geometry, source_to_world, scale)
     record = ShapeRecord(source.id, views.images, cameras, points, normals, meta, _extras(views, settings.extras))
     return record, mesh
 
@@ -173,7 +175,9 @@ def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> Ren
     )
 
 
-def _meta(source: ShapeFile, mesh: SourceMesh, source_to_world: np.ndarray, scale: float) -> dict[str, Any]:
+def _meta(
+    source: ShapeFile, mesh: SourceMesh, geometry: dict[str, Any], source_to_world: np.ndarray, scale: float
+) -> dict[str, Any]:
     return {
         "id": source.id,
         "caption": source.caption,
@@ -182,7 +186,7 @@ def _meta(source: ShapeFile, mesh: SourceMesh, source_to_world: np.ndarray, scal
         "synset": source.synset,
         "source": source.path.relative_to(source.root).as_posix(),
         "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
-        "geometry_sha256": geometry_hash(mesh),
+        "geometry": geometry,
         "source_to_world": source_to_world.tolist(),
         "scale": scale,
         "faces": mesh.num_faces,

@@ -327,3 +327,9 @@ def apply_splits(
     present = {shape.id for shape in kept}
     missing = {name: [shape_id for shape_id in ids if shape_id not in present] for name, ids in splits.items()}
     return kept, missing
+
+
+def common_class(shapes: Iterable[ShapeFile]) -> str:
+    """The class of all shapes; "" where they have several, or one has none."""
+    names = {shape.class_name for shape in shapes}
+    return names.pop() if len(names) == 1 else ""

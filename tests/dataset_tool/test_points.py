@@ -1,11 +1,10 @@
-"""Surface points and the fingerprint of a geometry."""
+"""Points on surfaces."""
 
 import numpy as np
 import pytest
 
-from dataset_tool.render.points import geometry_hash, surface_points
+from dataset_tool.render.points import surface_points
 from mesh_io.source_mesh import SourceMesh, SourcePart
-from tests.dataset_tool.shapes import box
 from torch_utils.errors import UserError
 
 CORNERS = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [5, 0, 0], [5, 0, 3], [5, 1, 0], [9, 9, 9]], float)
@@ -35,13 +34,3 @@ def test_points_are_uniform_over_the_area():
 def test_a_mesh_without_area_is_refused():
     with pytest.raises(UserError, match="no area"):
         surface_points(mesh(CORNERS, FACES[1:2]), 10, np.random.default_rng(0))
-
-
-def test_fingerprints_know_the_shape_and_nothing_else():
-    vertices, faces = box((-0.3, -0.2, -0.1), (0.3, 0.2, 0.1))
-    expected = geometry_hash(mesh(vertices, faces))
-    assert geometry_hash(mesh(vertices[::-1], 7 - faces)) == expected, "another order of the vertices"
-    split = mesh(vertices[faces].reshape(-1, 3), np.arange(36).reshape(-1, 3))
-    assert geometry_hash(split) == expected, "corners not shared"
-    assert geometry_hash(mesh(vertices + 1e-6, faces)) == expected, "rounding"
-    assert geometry_hash(mesh(vertices * [1, 1, 1.05], faces)) != expected

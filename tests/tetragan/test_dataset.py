@@ -44,11 +44,12 @@ def test_render_check_info_sheet(tmp_path):
     text = invoke("render", source, "--out", out, *options)
     assert "failed: broken: " in text
     assert f"3 shapes rendered to {out}, 1 failed" in text
+    assert "2 shapes train, 0 validate, 1 test" in text and "Few shapes: 2 train" in text
     text = invoke("render", source, "--out", out, *options)
     assert f"0 shapes rendered to {out}, 3 were there, 1 failed" in text
     assert "3 shapes: 0 errors" in invoke("check", out)
     text = invoke("info", out)
-    assert "category  car" in text
+    assert "category  object" in text, "cameras say nothing about shapes"
     assert "2 of 32 px, png" in text
     assert "elevation_deg {'uniform': [0.0, 30.0]}" in text
     for name in ("sheet.png", "sheet.html"):
@@ -70,6 +71,7 @@ def test_procedural_leads_to_render(tmp_path):
     assert "2 chair meshes written" in text
     text = invoke("render", tmp_path / "meshes", "--out", tmp_path / "data", "--views", 1, "--workers", 1, "--quiet")
     assert "2 shapes rendered" in text
+    assert open_dataset(tmp_path / "data").category == "chair"
     meta = open_dataset(tmp_path / "data").meta(open_dataset(tmp_path / "data").shape_ids()[0])
     assert meta["caption"]
     assert meta["colored"]
@@ -132,6 +134,11 @@ def leak(folder):
         edit(folder / f"shapes/{shape_id}/meta.json", lambda meta: meta.update(geometry_sha256="same"))
 
 
+def twin(folder):
+    for shape_id in open_dataset(folder).splits["train"][:2]:
+        edit(folder / f"shapes/{shape_id}/meta.json", lambda meta: meta.update(geometry_sha256="same"))
+
+
 @pytest.mark.parametrize(
     ("spoil", "found"),
     [
@@ -141,6 +148,7 @@ def leak(folder):
         (clipped, ("warning", "object cut by the frame")),
         (leak, ("warning", "same geometry in two splits")),
         (leak, ("error", "content hash")),
+        (twin, ("warning", "same geometry twice")),
         (lambda d: shutil.rmtree(d / "shapes/s0"), ("error", "shape is missing")),
         (lambda d: (d / "shapes/s0/transforms.json").unlink(), ("error", "cameras")),
         (lambda d: (d / "shapes/s0/points.npz").unlink(), ("warning", "no surface points")),
@@ -183,3 +191,34 @@ def test_check_exits_with_2_on_errors_and_with_strict_on_warnings(copy):
     text = invoke("check", copy, status=2)
     assert "error    image" in text
     assert "000.png" in text
+
+
+def test_split_shares(tmp_path):
+    source = write_folder(tmp_path / "source", 4)
+    options = ("--resolution", 16, "--views", 1, "--workers", 1, "--quiet")
+    text = invoke("render", source, "--out", tmp_path / "data", "--split", "100/0/0", *options)
+    assert "4 shapes train, 0 validate, 0 test" in text
+    text = invoke("render", source, "--out", tmp_path / "data", *options)
+    assert "4 shapes train, 0 validate, 0 test" in text, "a finished dataset keeps its splits"
+    assert "4 shapes (train 2, val 1, test 1)" in invoke("split", tmp_path / "data", "--split", "50/25/25")
+    text = invoke("render", source, "--out", tmp_path / "data", "--split", "75/0/25", *options)
+    assert "3 shapes train, 0 validate, 1 test" in text
+    assert "sum to 100" in invoke("split", tmp_path / "data", "--split", "50/25", status=2)
+    lists = ("--split-lists", tmp_path, "--split", "50/25/25")
+    assert "--split and --split-lists" in invoke("render", source, "--out", tmp_path / "x", *lists, status=2)
+
+
+def test_the_category_is_what_the_shapes_are(tmp_path):
+    def category(*options):
+        invoke("render", tmp_path / "source", "--out", out, "--resolution", 16, "--views", 1, "--workers", 1, *options)
+        return open_dataset(out).category
+
+    out = tmp_path / "one"
+    write_folder(tmp_path / "source" / "teapot", 2)
+    assert category("--camera", "chair") == "teapot"
+    out = tmp_path / "said"
+    assert category("--camera", "chair", "--category", "pot") == "pot"
+    assert category("--camera", "chair") == "pot", "a dataset that is continued keeps its category"
+    write_folder(tmp_path / "source" / "mug", 1)
+    out = tmp_path / "two"
+    assert category("--camera", "chair") == "object"
