@@ -27,7 +27,7 @@ from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.shapes.results import Results
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.folder import FolderSource
-from metrics.sources.image_settings import make_image_settings
+from metrics.sources.image_settings import ImageSettings, make_image_settings
 from metrics.sources.network import NetworkSource
 from metrics.sources.shape_source import ShapeSource
 from networks.generator import Generator
@@ -89,7 +89,7 @@ def run_evaluation(options: Options) -> Report:
         results = evaluate_shapes(inputs, session)
         settings = make_image_settings(protocol, dataset, generator) if protocol.images is not None else None
         results.metrics += evaluate_images(models, conditions, settings, inputs, session, results)
-        report = _report(options, protocol, dataset, inputs, results, nimg, start)
+        report = _report(options, protocol, dataset, settings, inputs, results, nimg, start)
         if not ranks.first:
             return report
         galleries, failures = make_galleries(inputs, results, options.out)
@@ -168,12 +168,13 @@ def make_inputs(
     image_references: ShapeSource | None = None
     image_training: ShapeSource | None = None
     if dataset is not None:
-        references = DatasetSource(dataset, options.split, limit, options.reference_meshes)
+        references = DatasetSource(dataset, options.split, limit, options.reference_meshes, at_random=True)
         if not references.ids:
             raise UserError(f"--data {options.data}: its {options.split} split is empty; try --split train")
         if options.split != "train" and dataset.splits["train"]:
-            training = DatasetSource(dataset, "train", protocol.max_training, options.reference_meshes)
-            image_training = DatasetSource(dataset, "train", None, options.reference_meshes)
+            meshes = options.reference_meshes
+            training = DatasetSource(dataset, "train", protocol.max_training, meshes, at_random=True)
+            image_training = DatasetSource(dataset, "train", None, meshes)
         image_references = DatasetSource(dataset, options.split, None, options.reference_meshes)
     else:
         assert options.reference_meshes is not None
@@ -202,6 +203,7 @@ def _report(
     options: Options,
     protocol: Protocol,
     dataset: ViewDataset | None,
+    settings: ImageSettings | None,
     inputs: Inputs,
     results: Results,
     nimg: int | None,
@@ -211,7 +213,9 @@ def _report(
     network = network_file(options.network) if options.network is not None else None
     rows = list(results.baselines)
     if dataset is not None:
-        rows += published_rows(dataset.category, protocol, len(results.references.ids))
+        measured = {metric.name for metric in results.metrics if metric.value is not None}
+        rows += published_rows(dataset.category, protocol, len(results.references.ids), settings, measured)
+    sources = [source for source in (inputs.references, inputs.training, inputs.generated) if source is not None]
     return Report(
         run=EvaluationRun(
             generated=inputs.generated.label,
@@ -227,7 +231,7 @@ def _report(
             num_training=len(results.training.ids) if results.training else 0,
             commit=code_version(),
             seconds=time.monotonic() - start,
-            notes=[*results.notes, *inputs.references.notes(), *inputs.generated.notes()],
+            notes=[*results.notes, *(note for source in sources for note in source.notes())],
         ),
         protocol=protocol.model_dump(mode="json"),
         metrics=results.metrics,
@@ -245,4 +249,5 @@ def write_report(report: Report, out: Path) -> None:
     for name in ("mmd_cd", "cov_cd", "one_nna_cd", "fid", "fd", "recall"):
         metric = report.metric(name)
         if metric is not None and metric.value is not None:
-            click.echo(f"  {metric.title} {metric.value:.4g} {metric.unit}")
+            by = f" ({metric.detector})" if metric.detector else ""
+            click.echo(f"  {metric.title} {metric.value:.4g} {metric.unit}".rstrip() + by)

@@ -20,7 +20,10 @@ ShapeMetric = Literal["validity", "jsd", "f_score", "memorization"]
 class ImageProtocol(StrictModel):
     """How images are rendered and compared."""
 
-    count: PositiveInt = Field(description="generated images, one view per latent; real images at most as many")
+    count: PositiveInt | None = Field(
+        description="generated images; real images at most as many; null: views_per_shape of each generated shape"
+    )
+    views_per_shape: PositiveInt = Field(1, description="successive images, each by its own camera, show one shape")
     resize: Literal["get3d-2022", "clean"] = Field(
         "get3d-2022", description="get3d-2022: inside the detector; clean: PIL bicubic"
     )

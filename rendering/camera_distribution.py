@@ -162,6 +162,13 @@ CAMERA_DISTRIBUTIONS = {
 CAMERA_DISTRIBUTIONS["lamp"] = _published("lamp", 30)
 CAMERA_DISTRIBUTIONS["mug"] = CameraDistribution(name="mug", elevation_deg=ScalarDistribution(uniform=(5, 50)))
 CAMERA_DISTRIBUTIONS["plane"] = CameraDistribution(name="plane", elevation_deg=ScalarDistribution(uniform=(-20, 40)))
+# The 50 views of LN3Diff: every fifth camera of a path that climbs by 0.36° and turns by 0.08 rad a step.
+CAMERA_DISTRIBUTIONS["ln3diff"] = CameraDistribution(
+    name="ln3diff",
+    azimuth_deg=ScalarDistribution(list=tuple(math.degrees(0.4 * view) % 360 for view in range(50))),
+    elevation_deg=ScalarDistribution(list=tuple(1.8 * view for view in range(50))),
+    fov_y_deg=ScalarDistribution(fixed=math.degrees(fov_from_sensor(512, 525))),
+)
 
 
 def load_camera_distribution(name_or_path: str | Path) -> CameraDistribution:

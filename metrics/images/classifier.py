@@ -32,6 +32,11 @@ class Classifier:
     values: dict[str, tuple[str, ...]]
     probabilities: Callable[[Tensor], dict[str, Tensor]]
 
+    @property
+    def identity(self) -> str:
+        """The label and the start of the hash of the weights."""
+        return f"{self.label}, {self.key[:12]}"
+
 
 def attribute_and_value(label: str) -> tuple[str, str]:
     """The two parts of a classifier's label: "type=stool" → ("type", "stool"), "stool" → ("class", "stool")."""

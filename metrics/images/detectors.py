@@ -40,6 +40,11 @@ class Detector:
     inception: bool = False
     clip: bool = False
 
+    @property
+    def identity(self) -> str:
+        """The label and the start of the hash of the weights: two numbers compare only under the same identity."""
+        return f"{self.label}, {self.key[:12]}"
+
 
 def load_detector(
     path: Path,
@@ -88,7 +93,8 @@ def _load_torchscript(
             raise UserError(f"--detector {path}: fails on images {list(images.shape)} uint8 ({reason})") from None
         return as_features(output, path)
 
-    label, inception = f"{path.name}, {resize}", actual == INCEPTION_SHA256
+    inception = actual == INCEPTION_SHA256
+    label = f"{'Inception 2015' if inception else path.name}, {resize}"
     return Detector(label, f"{actual}/{resize}", features, inception=inception)
 
 

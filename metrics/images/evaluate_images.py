@@ -12,7 +12,7 @@ from metrics.images.clip import Clip
 from metrics.images.conditions import Conditions, conditions_of, descriptions
 from metrics.images.detector_scores import detector_scores
 from metrics.images.image_models import ImageModels
-from metrics.images.image_scores import features_of, skipped, skipped_images
+from metrics.images.image_scores import features_of, measured_with, skipped, skipped_images
 from metrics.images.image_sets import ImageSets, image_sets
 from metrics.images.kid_cmmd import clip_mmd
 from metrics.images.pixel_scores import pixel_scores
@@ -42,15 +42,18 @@ def evaluate_images(
     if images is None or settings is None:
         return skipped_images(f"the protocol {session.protocol.name} compares no images") if models else []
     sets = image_sets(inputs, settings, session, results)
+    count = images.count or images.views_per_shape * len(results.generated.ids)
     if models.detector is None:
         metrics = skipped_images("no detector was given (--detector lite0, or a file or folder)")
     else:
-        metrics = detector_scores(models.detector, sets, images.count, images.normals, results)
-    metrics += pixel_scores(sets, images.count, results)
+        metrics = detector_scores(models.detector, sets, count, images.normals, results)
+    metrics += pixel_scores(sets, count, results)
     if models.clip is not None:
-        metrics += _clip_scores(models.clip, conditions, sets, images.count, results)
+        scores = _clip_scores(models.clip, conditions, sets, count, results)
+        metrics += measured_with(scores, models.clip.image_encoder.identity)
     if models.classifier is not None:
-        metrics += _attributes(models.classifier, conditions, sets, results)
+        scores = _attributes(models.classifier, conditions, sets, results)
+        metrics += measured_with(scores, models.classifier.identity)
     return metrics
 
 
@@ -78,7 +81,7 @@ def _clip_scores(clip: Clip, conditions: Conditions, sets: ImageSets, count: int
     if not any(d.caption for d in wanted):
         reason = "the generated shapes have no captions (--caption, or captions.json in the folder of meshes)"
         return metrics + [skipped(name, title, reason) for name, title in TEXT_SCORES]
-    samples = features_of(sets.fake(len(wanted)), clip.image_encoder, session.own).values
+    samples = features_of(sets.samples(len(wanted)), clip.image_encoder, session.own).values
     return metrics + _text_scores(clip, samples, [d.caption for d in wanted], pool, results.generated.usable)
 
 
@@ -130,7 +133,7 @@ def _attributes(classifier: Classifier, conditions: Conditions, sets: ImageSets,
     wanted, stated = conditions_of(sets.generated, conditions), descriptions(sets.references)
     # One image of every reference at least, and as many as of generated shapes.
     real = sets.real(max(len(wanted), len(stated)))
-    fake = sets.fake(len(wanted))
+    fake = sets.samples(len(wanted))
     generated = attribute_probabilities(fake, classifier, sets.session.own)
     references = attribute_probabilities(real, classifier, sets.session.real)
     truth = [stated[row] for row in real.shapes]

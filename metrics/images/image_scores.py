@@ -14,6 +14,7 @@ from metrics.images.detectors import Detector, all_features, same_size
 from metrics.images.frechet import frechet_distance_of_features, frechet_infinity
 from metrics.images.kid_cmmd import kernel_distance
 from metrics.images.precision_recall import manifold_scores
+from metrics.images.vendi import vendi_score
 from metrics.report.report_schema import IntervalRecord, Metric
 from metrics.sources.lazy_images import LazyImages
 
@@ -35,6 +36,7 @@ COLOR_SCORES = (
     ("density", "Density"),
     ("coverage", "Coverage"),
     ("fid_view", "FID by view, mean of sectors"),
+    ("vendi", "Vendi score"),
 )
 HIDDEN_SCORES = (("fid_masks", "FID, masks"), ("fid_normals", "FID, normals"))
 
@@ -90,7 +92,7 @@ def score_name(detector: Detector, name: str, title: str, content: Content = "co
 def image_metrics(
     real: Features, fake: Features, detector: Detector, note: str, content: Content = "colors"
 ) -> list[Metric]:
-    """FID, KID, precision/recall, density/coverage; of colors also FID∞ and FID by view.
+    """FID, KID, precision/recall, density/coverage; of colors also FID∞, FID by view and the Vendi score.
 
     note: images and detector, for the report.
     """
@@ -126,9 +128,15 @@ def image_metrics(
     )
     metrics += _manifold_metrics(a, b, score, detector, content)
     if content == "colors":
-        view = _view_metric(real, fake, note)
+        view = _view_metric(real, fake, detector.label)
         metrics.append(view.model_copy(update=score_name(detector, view.name, view.title)))
-    return metrics
+        metrics.append(score("vendi", "Vendi score", lambda: vendi_score(b), direction="higher"))
+    return measured_with(metrics, detector.identity)
+
+
+def measured_with(metrics: list[Metric], identity: str) -> list[Metric]:
+    """The metrics, with the network whose features or answers they compare."""
+    return [metric.model_copy(update={"detector": identity}) for metric in metrics]
 
 
 def _manifold_metrics(
@@ -149,7 +157,7 @@ def _manifold_metrics(
     return [metrics[0].model_copy(update={"seconds": seconds}), *metrics[1:]]
 
 
-def _view_metric(real: Features, fake: Features, note: str) -> Metric:
+def _view_metric(real: Features, fake: Features, label: str) -> Metric:
     """The mean over sectors of azimuth of the Fréchet distance; its reason lists the sectors."""
     start = time.perf_counter()
     sector_real, sector_fake = _sector(real.azimuth_rad), _sector(fake.azimuth_rad)
@@ -168,7 +176,7 @@ def _view_metric(real: Features, fake: Features, note: str) -> Metric:
         title=title,
         value=sum(values.values()) / len(values),
         n=len(fake.values),
-        reason=f"{parts} (sectors of {360 // SECTORS}° from there, with few images each: compare sectors only)",
+        reason=f"{label}; {parts} (sectors of {360 // SECTORS}° from there; few images each, so compare sectors only)",
         seconds=time.perf_counter() - start,
     )
 

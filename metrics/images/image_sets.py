@@ -1,6 +1,6 @@
 """The images that an evaluation compares: of generated shapes, of references, and of training shapes."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from metrics.session import Inputs, Session
 from metrics.shapes.results import Results
@@ -34,6 +34,11 @@ class ImageSets:
         """`count` images of generated shapes."""
         images = self.generated.images(count, self.settings, camera_seed=GENERATED_CAMERAS)
         return self.memory.keep(images)
+
+    def samples(self, count: int) -> LazyImages:
+        """One image of each of the first `count` generated shapes, whatever `settings.views_per_shape` is."""
+        settings = replace(self.settings, views_per_shape=1)
+        return self.memory.keep(self.generated.images(count, settings, camera_seed=GENERATED_CAMERAS))
 
     def train(self, count: int) -> LazyImages | None:
         """At most `count` images of training shapes; None where there are none."""

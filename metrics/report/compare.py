@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs.loader import nearest
-from metrics.report.markdown import arrow, number
+from metrics.report.markdown import arrow, detectors, number
 from metrics.report.report_schema import Report
 from torch_utils.errors import UserError
 
@@ -61,6 +61,7 @@ def comparison(a: Report, b: Report, names: tuple[str, str]) -> str:
         ("references", a.run.references, b.run.references),
         ("reference counts", a.run.num_references, b.run.num_references),
         ("generated counts", a.run.num_generated, b.run.num_generated),
+        ("detectors", ", ".join(detectors(a)) or "none", ", ".join(detectors(b)) or "none"),
     ):
         if left != right:
             lines.append(f"Not comparable: the {label} differ ({left}; {right}).")
@@ -74,10 +75,13 @@ def comparison(a: Report, b: Report, names: tuple[str, str]) -> str:
         right_value = right_metric.value if right_metric else None
         if left_value is None and right_value is None:
             continue
+        apart = left_metric is not None and right_metric is not None and left_metric.detector != right_metric.detector
         change = "–" if left_value is None or right_value is None else f"{right_value - left_value:+.4g}"
+        if apart and left_value is not None and right_value is not None:
+            change = "other detector"
         lines.append(
             f"| {shown.title} | {arrow(shown)} | {number(left_value)} | {number(right_value)} | {change} "
-            f"| {_overlap(a, b, name)} |"
+            f"| {'' if apart else _overlap(a, b, name)} |"
         )
     return "\n".join(lines).lstrip("\n") + "\n"
 

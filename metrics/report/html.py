@@ -4,7 +4,15 @@ import base64
 from html import escape
 from pathlib import Path
 
-from metrics.report.markdown import arrow, comparison_rows, measured, number, shown_columns, train_test_reference
+from metrics.report.markdown import (
+    arrow,
+    comparison_rows,
+    detectors,
+    measured,
+    number,
+    shown_columns,
+    train_test_reference,
+)
 from metrics.report.report_schema import GalleryItem, Histogram, Metric, Report
 
 STYLE = Path(__file__).parent / "report.css"
@@ -61,6 +69,7 @@ def _head(report: Report) -> str:
         rows.append(("network", f"{escape(run.network)}<br><code>sha256 {escape(run.network_sha256)}</code>"))
     if run.nimg is not None:
         rows.append(("trained for", f"{run.nimg / 1000:.1f} kimg"))
+    rows += [("detector", f"<code>{escape(name)}</code>") for name in detectors(report)]
     rows.append(("code", f"<code>{escape(run.commit or 'unknown')}</code>, {run.seconds:.0f} s"))
     rows += [("note", escape(note)) for note in run.notes]
     listing = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in rows)

@@ -30,6 +30,7 @@ def report_markdown(report: Report) -> str:
         *([f"- training: {run.num_training} shapes, {run.training}"] if run.num_training else []),
         *([f"- network: `{run.network}`, sha256 `{run.network_sha256}`"] if run.network else []),
         f"- protocol: {protocol['name']} v{protocol['version']}: {protocol['description'].strip()}",
+        *[f"- detector: {name}" for name in detectors(report)],
         f"- code: {run.commit or 'unknown'}; {run.seconds:.0f} s",
         *[f"- note: {note}" for note in run.notes],
         "",
@@ -37,6 +38,12 @@ def report_markdown(report: Report) -> str:
     ]
     lines += _baseline_lines(report) + _attribute_lines(report) + _skipped_lines(report) + _failure_lines(report)
     return "\n".join(lines) + "\n"
+
+
+def detectors(report: Report) -> list[str]:
+    """The networks by which the scores were measured, each with its hash."""
+    used = (metric.detector for metric in report.metrics if metric.status == "ok" and metric.detector)
+    return list(dict.fromkeys(used))
 
 
 def train_test_reference(report: Report) -> Baseline:
@@ -49,12 +56,13 @@ def _score_lines(report: Report) -> list[str]:
     """The table of scores, each beside its train-vs-test reference."""
     reference = train_test_reference(report)
     lines = [
-        "| score | better | value | train vs test | unit | 95 % interval | n | seconds |",
-        "|---|---|---|---|---|---|---|---|",
+        "| score | better | value | train vs test | unit | 95 % interval | n | seconds | how |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for metric in measured(report):
         known = reference.values.get(metric.name)
-        lines.append(f"{_score_cells(metric, number(known) if known is not None else '')} {metric.seconds:.1f} |")
+        cells = _score_cells(metric, number(known) if known is not None else "")
+        lines.append(f"{cells} {metric.seconds:.1f} | {metric.reason} |")
     if reference.note:
         lines += ["", f"Train vs test: {reference.note}."]
     return lines

@@ -31,6 +31,7 @@ class Metric(StrictModel):
     name: stable, e.g. "mmd_cd". direction: which way is better; "target" means that `target` is ideal. n: number of
     shapes or images behind the value. status: "ok", "skipped" (not requested, or an input is missing) or "failed".
     group: "" for scores, "attributes" for those of the classifier, which have their own table.
+    detector: the network whose features or answers were compared, with its hash; "" for scores without one.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Metric(StrictModel):
     reason: str = ""
     seconds: float = 0.0
     group: Literal["", "attributes"] = ""
+    detector: str = ""
 
 
 class Baseline(StrictModel):

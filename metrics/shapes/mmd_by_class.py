@@ -50,7 +50,7 @@ def report_mmd_by_class(
     samples (at ψ 1). UserError where a split, an attribute or a surface is missing.
     """
     dataset = open_dataset(data)
-    references, training = (DatasetSource(dataset, split, count) for split in ("test", "train"))
+    references, training = (DatasetSource(dataset, split, count, at_random=True) for split in ("test", "train"))
     if not references.ids or not training.ids:
         raise UserError(f"{data}: needs a test and a train split; split again with: tetragan dataset split {data}")
     classes = attribute_classes(dataset, references.ids, attributes)

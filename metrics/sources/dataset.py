@@ -15,6 +15,7 @@ from metrics.cache import content_key, file_hash
 from metrics.sources.description import Description, attribute_text, attribute_texts
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, over_gray, stack_images
+from metrics.sources.sampling import choice_note, chosen_rows
 from metrics.sources.shape_source import Shape, merged_shape
 from metrics.sources.thumbnails import Thumbnail, stored_view
 from torch_utils.errors import UserError
@@ -23,18 +24,32 @@ from torch_utils.errors import UserError
 class DatasetSource:
     """The shapes of a split: stored surface points and views, and the source meshes where those are at hand.
 
-    limit: at most this many shapes, in the split's order. meshes: the folder of the source meshes, for scores that
-    need surfaces (LFD, normals); None tries the paths that the dataset recorded.
+    limit: at most this many shapes, the first of the split; with `at_random` a choice by a fixed seed. meshes: the
+    folder of the source meshes, for scores that need surfaces (LFD, normals); None tries the paths that the dataset
+    recorded.
     """
 
-    def __init__(self, dataset: ViewDataset, split: str, limit: int | None = None, meshes: Path | None = None) -> None:
+    def __init__(
+        self,
+        dataset: ViewDataset,
+        split: str,
+        limit: int | None = None,
+        meshes: Path | None = None,
+        *,
+        at_random: bool = False,
+    ) -> None:
         if split not in dataset.splits:
             raise UserError(f"dataset: expected a split {split!r}, got {', '.join(dataset.splits)}")
         self.dataset = dataset
         self.split = split
-        self.ids: list[str] = list(dataset.splits[split])[:limit]
+        every = list(dataset.splits[split])
+        rows = chosen_rows(len(every), limit) if at_random else range(len(every))[:limit]
+        self.ids: list[str] = [every[row] for row in rows]
+        self.num_shapes = len(every)
+        self.at_random = len(self.ids) < len(every) and at_random
         self.label = f"{dataset.category}, {split} split ({len(self.ids)} shapes)"
-        self.key = content_key({"dataset": dataset.hash(), "split": split})
+        key: dict[str, Any] = {"dataset": dataset.hash(), "split": split}
+        self.key = content_key(key | {"ids": self.ids} if self.at_random else key)
         self._meshes = meshes
 
     def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
@@ -116,6 +131,8 @@ class DatasetSource:
         cameras = self.dataset.cameras([self.ids[row] for row, _ in chosen], [view for _, view in chosen])
         key = {"dataset": self.dataset.hash(), "split": self.split, "rows": rows, "count": len(chosen)}
         key |= {"side": settings.side, "background": settings.background}
+        if self.at_random:
+            key["ids"] = self.ids
         return LazyImages([row for row, _ in chosen], cameras, draw, key)
 
     def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
@@ -141,5 +158,7 @@ class DatasetSource:
         return Description(str(meta.get("caption") or ""), attributes)
 
     def notes(self) -> list[str]:
-        """Nothing to remark."""
-        return []
+        """That some of the split's shapes were left out."""
+        if not self.at_random:
+            return []
+        return [choice_note(len(self.ids), self.num_shapes, f"{self.split} shapes")]

@@ -19,6 +19,7 @@ from metrics.sources.captions import load_captions
 from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, draw_by_shape, over_gray, stack_images
+from metrics.sources.sampling import choice_note, chosen_rows
 from metrics.sources.shape_source import Shape, merged_shape
 from metrics.sources.thumbnails import Thumbnail, clay_image, colored_image
 from rendering.camera import Cameras
@@ -34,7 +35,7 @@ MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 class FolderSource:
     """The mesh files of a folder and its subfolders, in the order of their paths.
 
-    limit: use only the first so many. num_files: how many there are.
+    limit: at most so many, chosen at random by a fixed seed. num_files: how many there are.
     """
 
     folder: Path
@@ -50,7 +51,7 @@ class FolderSource:
         files = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in MESH_SUFFIXES)
         if not files:
             raise UserError(f"{self.folder}: holds no mesh file; expected {', '.join(MESH_SUFFIXES)}")
-        self._files = files[: self.limit]
+        self._files = [files[row] for row in chosen_rows(len(files), self.limit)]
         self.num_files = len(files)
         self.label = f"{self.folder.name}/ ({len(self._files)} mesh files)"
         self.ids = [str(path.relative_to(self.folder)) for path in self._files]
@@ -162,8 +163,7 @@ class FolderSource:
         """Files that were passed over, and several file formats."""
         notes = []
         if self.num_files > len(self.ids):
-            used, reason = len(self.ids), "the protocol's counts ask for no more"
-            notes.append(f"{self.folder.name}/: only the first {used} of {self.num_files} files, by name; {reason}")
+            notes.append(f"{self.folder.name}/: {choice_note(len(self.ids), self.num_files, 'mesh files')}")
         if len(self.formats) > 1:
             notes.append(f"{self.folder.name}/: files of several formats, {', '.join(self.formats)}")
         return notes

@@ -21,7 +21,8 @@ class ImageSettings:
     camera_distribution: the cameras are drawn from it. side: of an image, px. stored: side at which mesh files are
     rendered before they are averaged down to `side`, as a dataset's views are; a multiple of `side`. shading,
     supersample: those of the dataset. background: gray in [0, 1], sRGB. as_is: mesh files are in world units already;
-    otherwise each is centered and its longest side becomes `scale`. truncation: ψ of a network.
+    otherwise each is centered and its longest side becomes `scale`. truncation: ψ of a network. views_per_shape:
+    successive images of a network that show one sample.
     """
 
     camera_distribution: CameraDistribution
@@ -33,12 +34,13 @@ class ImageSettings:
     as_is: bool = True
     scale: float = 1.0
     truncation: float = 1.0
+    views_per_shape: int = 1
 
     @property
     def key(self) -> dict[str, Any]:
-        """What an image of a mesh depends on, as plain values; ψ concerns networks alone and is left out."""
+        """What an image of a mesh depends on, as plain values; what concerns networks alone is left out."""
         values = {**vars(self), "camera_distribution": repr(self.camera_distribution)}
-        del values["truncation"]
+        del values["truncation"], values["views_per_shape"]
         return values
 
 
@@ -71,4 +73,5 @@ def make_image_settings(protocol: Protocol, dataset: ViewDataset | None, generat
         protocol.normalization == "none",
         float(renderer.get("scale", 1.0)),
         images.truncation,
+        images.views_per_shape,
     )

@@ -1,6 +1,6 @@
 """A network as a source of shapes, by seed."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,16 +80,17 @@ class NetworkSource:
     def images(
         self, count: int, settings: ImageSettings, *, camera_seed: int = 0, omit: Collection[int] = ()
     ) -> LazyImages:
-        """Renders of `count` seeds from the first on, one view of each, however many shapes are compared."""
+        """Renders of as many seeds from the first on as `count` asks for, however many shapes are compared."""
         assert not omit, "NetworkSource.images(): the samples of a network are never references"
         cameras = settings.camera_distribution.sample(camera_seed, range(count))
+        views = settings.views_per_shape
 
         @torch.no_grad()
         def draw(part: range) -> Tensor:
             images = []
-            for start in range(part.start, part.stop, GENERATOR_BATCH):
-                rows = range(start, min(start + GENERATOR_BATCH, part.stop))
-                seeds = [self.seed(row) for row in rows]
+            # Several samples with one view each, or several views of one sample, go through the generator together.
+            for rows in _batches(part, views):
+                seeds = [self.seed(row) for row in dict.fromkeys(row // views for row in rows)]
                 w_geo, w_tex = styles(self.generator, seeds, settings.truncation, self.generator.device)
                 seen = cameras[slice(rows.start, rows.stop)].to(self.generator.device)
                 rendered = self.generator.render(w_geo, w_tex, seen, settings.background, resolution=settings.side)
@@ -98,7 +99,9 @@ class NetworkSource:
             return torch.cat(images)
 
         key = {"network": self.sha256, "psi": settings.truncation, "first": self.first_seed, "settings": settings.key}
-        return LazyImages(range(count), cameras, draw, key)
+        if views > 1:
+            key["views"] = views
+        return LazyImages([row // views for row in range(count)], cameras, draw, key)
 
     def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
         """The sample as image grids show it, on transparent ground."""
@@ -125,3 +128,12 @@ class NetworkSource:
     def notes(self) -> list[str]:
         """Nothing to remark."""
         return []
+
+
+def _batches(part: range, views: int) -> Iterator[range]:
+    """`part` in pieces for the generator: GENERATOR_BATCH images of as many samples, or the images of one sample."""
+    start = part.start
+    while start < part.stop:
+        stop = start + GENERATOR_BATCH if views == 1 else (start // views + 1) * views
+        yield range(start, min(stop, part.stop))
+        start = stop

@@ -1,7 +1,6 @@
 """JSD, EMD, F-score, validity, normalization and sources of shapes."""
 
 import itertools
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dataset_tool.dataset import open_dataset
 from geometry.mesh import Mesh
 from metrics.cache import ChunkStore
 from metrics.protocols import load_protocol, protocol_names
@@ -18,8 +18,11 @@ from metrics.shapes.mesh_validity import Validity, mesh_validity
 from metrics.shapes.normalization import normalize_point_clouds
 from metrics.shapes.self_intersections import _edges_pierce
 from metrics.shapes.shape_table import shape_table
+from metrics.sources.dataset import DatasetSource
 from metrics.sources.folder import FolderSource
+from metrics.sources.sampling import chosen_rows
 from metrics.sources.shape_source import sample_shape_points, usable_shape
+from tests.dataset_tool.shapes import write_dataset
 from torch_utils.errors import UserError
 
 
@@ -150,7 +153,7 @@ def test_normalization(how) -> None:
 
 
 def test_protocols_are_complete_and_refuse_unknown_fields(tmp_path: Path) -> None:
-    assert protocol_names() == ["get3d-2022", "lion-box", "pointflow", "quick"]
+    assert protocol_names() == ["get3d-2022", "lion-box", "ln3diff", "pointflow", "quick"]
     for name in protocol_names():
         assert load_protocol(name).name == name
     assert load_protocol("get3d-2022").generated_per_reference == 5
@@ -200,14 +203,25 @@ def test_points_depend_on_the_shape_alone() -> None:
     assert sample_shape_points(usable_shape(broken), "a", 8).isnan().all()
 
 
-def test_published_rows_are_marked() -> None:
-    from metrics.report.published import published_rows
+def test_a_choice_of_shapes_follows_the_seed_and_not_the_names(tmp_path: Path) -> None:
+    for i in range(40):
+        (tmp_path / f"{'armchair' if i < 20 else 'sofa'}{i:02d}.obj").write_text(OBJ, encoding="utf-8")
+    source = FolderSource(tmp_path, limit=20)
+    assert source.ids == FolderSource(tmp_path, limit=20).ids == sorted(source.ids)
+    assert 5 <= sum(name.startswith("armchair") for name in source.ids) <= 15
+    assert source.notes()[0].endswith(
+        "20 of 40 mesh files, chosen at random (seed 0): the protocol's counts ask for no more"
+    )
+    assert FolderSource(tmp_path, limit=40).ids == FolderSource(tmp_path).ids
+    assert FolderSource(tmp_path).notes() == []
+    assert len(set(chosen_rows(1000, 300))) == 300 and chosen_rows(3, None) == chosen_rows(3, 5) == [0, 1, 2]
 
-    quick, own = load_protocol("quick"), load_protocol("get3d-2022")
-    assert not any(row.comparable for row in published_rows("chair", quick, 1131))
-    assert all(row.comparable for row in published_rows("chair", own, 1131))
-    assert not any(row.comparable for row in published_rows("chair", own, 60))
-    assert published_rows("teapot", own, 5) == []
-    row = next(r for r in published_rows("chair", own, 1131) if r.name == "GET3D")
-    assert row.values == {"cov_lfd": 69.08, "cov_cd": 69.91, "mmd_lfd": 3167.0, "mmd_cd": 3.72, "fid": 23.28}
-    assert json.dumps(row.model_dump())
+
+def test_a_choice_of_a_split_has_a_key_of_its_own(tmp_path: Path) -> None:
+    dataset = open_dataset(write_dataset(tmp_path / "data", count=12))
+    every = DatasetSource(dataset, "train")
+    first, chosen = (DatasetSource(dataset, "train", 4, at_random=at_random) for at_random in (False, True))
+    assert first.ids == every.ids[:4] != chosen.ids
+    assert first.key == every.key != chosen.key, "stored results of other shapes must not be read"
+    assert (first.notes(), len(chosen.notes())) == ([], 1)
+    assert DatasetSource(dataset, "train", 400, at_random=True).key == every.key
