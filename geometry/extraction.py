@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from geometry.fallback_surface import add_fallback_surface, close_boundary, connect_inside, empty_samples
+from geometry.fallback_surface import corrected_sdf, empty_samples
+from geometry.grid import Vertices
 from geometry.mesh import Mesh
 from geometry.regularizers import fallback_surface_loss
 from geometry.tet_grid import TetGrid
@@ -47,13 +48,27 @@ class FoundSurface:
 
 
 @dataclass(frozen=True)
+class CubeTerms:
+    """What the regularizers of FlexiCubes need, with gradient (Shen et al. 2023, eq. 8; GET3D's code).
+
+    deviation []: mean deviation of the dual vertices from their crossings, world units. weights []: mean |weight| of
+    all α and β, before they are squashed.
+    """
+
+    deviation: Tensor
+    weights: Tensor
+
+
+@dataclass(frozen=True)
 class ExtractedSurface:
     """A batch of extracted meshes and what the regularizers need.
 
-    mesh: packed, world units. sdf_a, sdf_b [ΣV]: SDF at the two ends of each mesh vertex's grid edge, with gradient.
+    mesh: packed, world units. sdf_a, sdf_b [K]: SDF at the two ends of each crossing grid edge, with gradient; of a tet
+    grid, those are the edges of the mesh's vertices.
     empty [B] bool: samples that had no surface; they got a fallback surface, or an empty mesh without one.
     fallback_surface_loss []: mean distance, world units, of the network's SDF from the values that replaced it.
     replaced [] int64: the number of grid vertices that this is a mean over (the loss is 0 if there are none).
+    cubes: of FlexiCubes only.
     """
 
     mesh: Mesh
@@ -62,6 +77,7 @@ class ExtractedSurface:
     empty: Tensor
     fallback_surface_loss: Tensor
     replaced: Tensor
+    cubes: CubeTerms | None = None
 
 
 def find_surface(
@@ -69,27 +85,33 @@ def find_surface(
 ) -> FoundSurface:
     """The crossing edges, triangles and active vertices of a dense SDF [B, V] (world units, negative inside).
 
-    closed: boundary vertices count as outside, so that every mesh is closed. fallback: a sample without a surface gets
-    a small one (`fallback_surface.add_fallback_surface`); otherwise its mesh is empty. connected: the inside of every
-    sample becomes one component (`fallback_surface.connect_inside`).
+    closed, fallback, connected: corrections of the SDF, see `fallback_surface.corrected_sdf`. Without a fallback, the
+    mesh of a sample without a surface is empty.
     """
     raw = sdf.detach()
-    used = close_boundary(raw, grid) if closed else raw
-    if fallback:
-        used, _ = add_fallback_surface(used, grid)
-    if connected:
-        used = connect_inside(used, grid)
+    used = corrected_sdf(raw, grid, closed=closed, fallback=fallback, connected=connected)
     topology = marching_tets_topology(used, grid.tets, grid.edges, grid.tet_edges)
-    empty = empty_samples(raw)
-    values = used.reshape(-1)[topology.active]
-    replaced = values != raw.reshape(-1)[topology.active]
-    margin = MARGIN_CELLS * grid.cell
-    values = torch.where(values < 0, values.clamp(max=-margin), values.clamp(min=margin))
+    active = topology.active
+    return found_surface(topology, raw.reshape(-1)[active], used.reshape(-1)[active], empty_samples(raw), grid)
+
+
+def found_surface(
+    topology: Topology, network_values: Tensor, values: Tensor, empty: Tensor, grid: Vertices
+) -> FoundSurface:
+    """A found surface from the network's SDF and the one in use at the active vertices [ΣA] each, and empty [B]."""
+    values, replaced = values_in_use(network_values, values, grid)
     return FoundSurface(topology, values, replaced, empty[topology.active // grid.num_vertices], empty)
 
 
+def values_in_use(network_values: Tensor, values: Tensor, grid: Vertices) -> tuple[Tensor, Tensor]:
+    """Corrected values [ΣA], kept from zero by `MARGIN_CELLS`, and where they are not the network's, [ΣA] bool."""
+    replaced = values != network_values
+    margin = MARGIN_CELLS * grid.cell
+    return torch.where(values < 0, values.clamp(max=-margin), values.clamp(min=margin)), replaced
+
+
 def build_surface(
-    found: FoundSurface, grid: TetGrid, sdf_active: Tensor, deformation_active: Tensor | None = None
+    found: FoundSurface, grid: Vertices, sdf_active: Tensor, deformation_active: Tensor | None = None
 ) -> ExtractedSurface:
     """The meshes of `found`, with gradient to the SDF and the deformation of the active vertices.
 
@@ -99,17 +121,28 @@ def build_surface(
     boundary vertices stay on the box's surface whatever it says.
     """
     topology = found.topology
-    values = _Substitute.apply(sdf_active, found.values, ~(found.replaced | found.fallback))
-    vertex = found.active % grid.num_vertices
-    positions = grid.positions[vertex].to(values.dtype)
-    if deformation_active is not None:
-        movement = torch.where(found.fallback[:, None], deformation_active.detach(), deformation_active)
-        positions = positions + movement * grid.free[vertex]
+    values = values_with_gradient(sdf_active, found.values, found.replaced | found.fallback)
+    positions = active_positions(found.active, grid, deformation_active, found.fallback).to(values.dtype)
     vertices = edge_crossings(values, positions, topology.edge_active)
     mesh = Mesh(vertices, topology.faces, topology.vertex_offsets, topology.face_offsets)
     sdf_a, sdf_b = values[topology.edge_active].unbind(-1)
     loss = fallback_surface_loss(sdf_active, found.values, found.replaced)
     return ExtractedSurface(mesh, sdf_a, sdf_b, found.empty, loss, found.replaced.sum())
+
+
+def values_with_gradient(sdf_active: Tensor, values: Tensor, blocked: Tensor) -> Tensor:
+    """Values in use [ΣA], with gradient to the network's SDF at the same vertices, except where `blocked`."""
+    return _Substitute.apply(sdf_active, values, ~blocked)
+
+
+def active_positions(active: Tensor, grid: Vertices, deformation_active: Tensor | None, fallback: Tensor) -> Tensor:
+    """Positions of the active vertices [ΣA, 3], moved; without gradient where `fallback` [ΣA]."""
+    vertex = active % grid.num_vertices
+    positions = grid.positions[vertex]
+    if deformation_active is None:
+        return positions
+    movement = torch.where(fallback[:, None], deformation_active.detach(), deformation_active)
+    return positions + movement * grid.free[vertex]
 
 
 class _Substitute(torch.autograd.Function):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from geometry.tet_grid import TetGrid
+from geometry.grid import Grid
 from torch_utils.ops.connect_components import connect_components
 
 # All lengths in grid cells. |SDF| of the vertices that give an empty sample its surface.
@@ -16,13 +16,27 @@ BRIDGE_CELLS = 0.5
 BRIDGE_STEP_CELLS = 0.05
 
 
+def corrected_sdf(sdf: Tensor, grid: Grid, *, closed: bool = True, fallback: bool = True, connected: bool = False) -> Tensor:
+    """The SDF [B, V] that a surface is extracted from; no gradient.
+
+    closed: boundary vertices count as outside, so that every mesh is closed. fallback: a sample without a surface gets
+    a small one. connected: the inside of every sample becomes one component.
+    """
+    used = sdf.detach()
+    if closed:
+        used = close_boundary(used, grid)
+    if fallback:
+        used, _ = add_fallback_surface(used, grid)
+    return connect_inside(used, grid) if connected else used
+
+
 def empty_samples(sdf: Tensor) -> Tensor:
     """Samples without a sign change: [B] bool. sdf [B, V]; the grid is connected, so they have no surface."""
     inside = sdf < 0
     return ~(inside.any(1) & ~inside.all(1))
 
 
-def add_fallback_surface(sdf: Tensor, grid: TetGrid) -> tuple[Tensor, Tensor]:
+def add_fallback_surface(sdf: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Give every sample without a surface a small one. Other samples are returned unchanged, with their gradient.
 
     sdf [B, V], world units. If all vertices are outside, the grid's center vertex moves half a cell inside; if all are
@@ -40,12 +54,12 @@ def add_fallback_surface(sdf: Tensor, grid: TetGrid) -> tuple[Tensor, Tensor]:
     return torch.where(empty[:, None], fixed, sdf), empty
 
 
-def close_boundary(sdf: Tensor, grid: TetGrid) -> Tensor:
+def close_boundary(sdf: Tensor, grid: Grid) -> Tensor:
     """Raise the SDF [B, V] of boundary vertices to at least 0.05 cell, so that every surface closes inside the box."""
     return torch.where(grid.boundary, sdf.clamp(min=BOUNDARY_CELLS * grid.cell), sdf)
 
 
-def connect_inside(sdf: Tensor, grid: TetGrid) -> Tensor:
+def connect_inside(sdf: Tensor, grid: Grid) -> Tensor:
     """Make the inside of every sample [B, V] one connected component (`ops.connect_components`).
 
     No gradient. Close the boundary first: bridges never run through it. Cavities stay.

@@ -1,95 +1,91 @@
-"""Volume subdivision: a finer grid near the surface, at inference (Shen et al. 2021, DMTet, section 3.1.2)."""
+"""Volume subdivision: a tetrahedral grid of half the cell size, near the surface only (Shen et al. 2021, DMTet)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.tet_grid import TetGrid, connect
-
-# A tetrahedron with midpoints m01 … m23 (local ids 4 … 9, in the order of tet_edges) leaves four corner tetrahedra and
-# an octahedron, which is cut around one of three diagonals; the other four midpoints form the ring around it.
-_CORNERS = ((0, 4, 5, 6), (1, 4, 7, 8), (2, 5, 7, 9), (3, 6, 8, 9))
-_DIAGONALS = ((4, 9), (5, 8), (6, 7))
-_RINGS = ((5, 6, 8, 7), (4, 6, 9, 7), (4, 5, 9, 8))
+from geometry.tet_grid import TetGrid, tet_grid
+from torch_utils.ops.subdivided_tets import DIAGONALS, SubdivisionTables
 
 
 @dataclass(frozen=True)
-class Subdivision:
-    """A finer grid and where its vertices come from.
+class SubdividedGrid:
+    """A tet grid with a vertex at the middle of each edge: V + E vertices, of which only those near a surface are used.
 
-    grid: covers only the neighborhood of the surface, and has no `cubic_grids`. parents [V', 2] int64: each vertex is
-    the mean of these two vertices of the coarse grid (twice the same one if the vertex was kept).
+    coarse: the grid. positions [V + E, 3], world units. free [V + E, 3] bool and cell as of `TetGrid`; the cell is half
+    of the coarse one. tables: how each tetrahedron splits into eight.
     """
 
-    grid: TetGrid
-    parents: Tensor
+    coarse: TetGrid
+    positions: Tensor
+    free: Tensor
+    cell: float
+    tables: SubdivisionTables
 
-    def interpolate(self, values: Tensor) -> Tensor:
-        """Values [..., V] on the coarse grid, interpolated to the fine one: [..., V']."""
-        return (values[..., self.parents[:, 0]] + values[..., self.parents[:, 1]]) / 2
+    @property
+    def num_vertices(self) -> int:
+        """V + E."""
+        return self.positions.shape[0]
+
+    def to(self, device: torch.device | str) -> "SubdividedGrid":
+        """The grid on `device`; the same object where it is there already."""
+        if self.positions.device == torch.device(device):
+            return self
+        names = ("tets", "edges", "tet_edges", "tet_faces", "diagonals")
+        tables = replace(self.tables, **{name: getattr(self.tables, name).to(device) for name in names})
+        moved = {"positions": self.positions.to(device), "free": self.free.to(device)}
+        return replace(self, coarse=self.coarse.to(device), tables=tables, **moved)
 
 
-def subdivide(grid: TetGrid, sdf: Tensor, positions: Tensor | None = None) -> Subdivision:
-    """Split into eight each tetrahedron that the surface of one sample crosses, and each that shares a vertex with one.
+def subdivided(grid: TetGrid) -> SubdividedGrid:
+    """Every tetrahedron of a grid (on the CPU) split into eight at the middles of its edges.
 
-    sdf [V]: negative inside. positions [V, 3]: the deformed grid, world units; default the grid's own. The octahedron
-    in the middle of each tetrahedron is cut around its shortest diagonal, which keeps the shapes of a body-centered
-    cubic grid. With an `interpolate`d SDF the surface stays the same; evaluate the network at the new positions to
-    refine it. Repeat for finer grids. Without a surface, the fine grid is empty. Runs on the CPU; the result is on the
-    input's device.
+    The octahedron in the middle of each is cut around its shortest diagonal. A body-centered cubic grid becomes the one
+    of half the cell size, except in the layer on the boundary: elsewhere no movement of up to 0.25 of its cells along
+    each axis flips a tetrahedron.
     """
-    if sdf.shape != (grid.num_vertices,):
-        raise ValueError(f"subdivide(): expected sdf [{grid.num_vertices}], got shape {list(sdf.shape)}")
-    points = (grid.positions if positions is None else positions.detach()).cpu().double().numpy()
-    tets, tet_edges, edges = (table.cpu().numpy() for table in (grid.tets, grid.tet_edges, grid.edges))
-    near = _near_surface((sdf.detach() < 0).cpu().numpy(), tets)
-    tets, tet_edges = tets[near], tet_edges[near]
-    kept, kept_ids = np.unique(tets, return_inverse=True)
-    split, split_ids = np.unique(tet_edges, return_inverse=True)
-    parents = np.concatenate([np.stack([kept, kept], -1), edges[split]]).astype(np.int64)
-    points = points[parents].mean(1)
-    local = np.concatenate([kept_ids.reshape(-1, 4), split_ids.reshape(-1, 6) + len(kept)], -1)
-    fine = _split(points, local)
-    return Subdivision(_grid(grid, points, fine, parents), torch.from_numpy(parents).to(sdf.device))
+    tets, edges = grid.tets.numpy(), grid.edges.numpy()
+    tet_faces, num_faces = _number_faces(tets, grid.num_vertices)
+    positions = torch.cat([grid.positions, grid.positions[grid.edges].mean(1)])
+    free = torch.cat([grid.free, grid.free[grid.edges].any(1)])
+    tables = SubdivisionTables(
+        tets=grid.tets,
+        edges=grid.edges,
+        tet_edges=grid.tet_edges,
+        tet_faces=torch.from_numpy(tet_faces),
+        diagonals=torch.from_numpy(_shortest_diagonals(grid.positions.numpy(), edges, grid.tet_edges.numpy())),
+        num_vertices=grid.num_vertices,
+        num_faces=num_faces,
+    )
+    return SubdividedGrid(grid, positions, free, grid.cell / 2, tables)
 
 
-def _near_surface(inside: np.ndarray, tets: np.ndarray) -> np.ndarray:
-    """Tetrahedra with vertices on both sides, and those that share a vertex with one: [T] bool."""
-    signs = inside[tets].sum(1)
-    touched = np.zeros(len(inside), bool)
-    touched[tets[(signs > 0) & (signs < 4)]] = True
-    return touched[tets].any(1)
+@lru_cache(maxsize=4)
+def subdivided_on(layout: str, cells: int, box: float, device: torch.device) -> SubdividedGrid:
+    """`subdivided` of `tet_grid(layout, cells, box)` on a device; cached. Never write to its tensors."""
+    return subdivided(tet_grid(layout, cells, box)).to(device)
 
 
-def _split(points: np.ndarray, local: np.ndarray) -> np.ndarray:
-    """Eight positively oriented tetrahedra for each row of [T, 10] corners and midpoints: [8T, 4]."""
-    corners = local[:, np.array(_CORNERS)].reshape(-1, 4)
-    lengths = [np.linalg.norm(points[local[:, a]] - points[local[:, b]], axis=1) for a, b in _DIAGONALS]
-    shortest = np.argmin(np.round(np.stack(lengths, -1) / max(float(np.max(lengths, initial=0)), 1e-300), 6), -1)
-    diagonal = np.take_along_axis(local, np.array(_DIAGONALS)[shortest], 1)
-    ring = np.take_along_axis(local, np.array(_RINGS)[shortest], 1)
-    around = np.stack([ring, np.roll(ring, -1, 1)], -1)
-    middle = np.concatenate([np.broadcast_to(diagonal[:, None], around.shape), around], -1).reshape(-1, 4)
-    tets = np.concatenate([corners, middle])
-    p = points[tets]
-    a, b, c = (p[:, k] - p[:, 0] for k in (1, 2, 3))
-    negative = (a * np.cross(b, c)).sum(-1) < 0
-    tets[negative] = tets[negative][:, [0, 1, 3, 2]]
-    return tets
+def _number_faces(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, int]:
+    """The face opposite each vertex of tetrahedra [T, 4] int32, and the number of faces."""
+    opposite = np.array([[j for j in range(4) if j != k] for k in range(4)])
+    corners = np.sort(tets[:, opposite].astype(np.int64), axis=-1)
+    keys = (corners[..., 0] * num_vertices + corners[..., 1]) * num_vertices + corners[..., 2]
+    order = np.argsort(keys, axis=None)
+    ordered = keys.ravel()[order]
+    first = np.ones(len(ordered), bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    numbers = np.empty(len(ordered), np.int32)
+    numbers[order] = np.cumsum(first, dtype=np.int32) - 1
+    return numbers.reshape(-1, 4), int(first.sum())
 
 
-def _grid(coarse: TetGrid, points: np.ndarray, tets: np.ndarray, parents: np.ndarray) -> TetGrid:
-    edges, tet_edges = connect(tets, len(points))
-    free = coarse.free.cpu().numpy()[parents].any(1)
-    return TetGrid(
-        positions=torch.from_numpy(points.astype(np.float32)),
-        tets=torch.from_numpy(tets.astype(np.int32)),
-        edges=torch.from_numpy(edges),
-        tet_edges=torch.from_numpy(tet_edges),
-        boundary=torch.from_numpy(~free.all(1)),
-        free=torch.from_numpy(free),
-        center=int(np.square(points).sum(1).argmin()) if len(points) else 0,
-        cell=coarse.cell / 2,
-    ).to(coarse.positions.device)
+def _shortest_diagonals(positions: np.ndarray, edges: np.ndarray, tet_edges: np.ndarray) -> np.ndarray:
+    """The index into `DIAGONALS` of each tetrahedron's shortest diagonal [T] int32; of equals, the first."""
+    middles = positions[edges].mean(1)[tet_edges]
+    lengths = np.stack([np.linalg.norm(middles[:, a - 4] - middles[:, b - 4], axis=1) for a, b in DIAGONALS], -1)
+    # Rounded, so that lengths that are equal but for rounding count as equal.
+    return np.argmin(np.round(lengths / max(float(lengths.max(initial=0)), 1e-300), 6), -1).astype(np.int32)

@@ -1,0 +1,227 @@
+"""Sample inputs of midpoints_near_surface, subdivided_tets_topology, flexicubes_topology and flexicubes_vertices."""
+
+from dataclasses import astuple, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from geometry.subdivision import SubdividedGrid, subdivided
+from geometry.tet_grid import tet_grid
+from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.cases_geometry import signed_noise
+from torch_utils.ops.flexicubes import (
+    CubeTopology,
+    flexicubes_topology,
+    flexicubes_topology_reference,
+    flexicubes_vertices,
+    flexicubes_vertices_reference,
+)
+from torch_utils.ops.flexicubes_cases import case_tables
+from torch_utils.ops.marching_tets import Topology
+from torch_utils.ops.subdivided_tets import (
+    midpoints_near_surface,
+    midpoints_near_surface_reference,
+    subdivided_tets_topology,
+    subdivided_tets_topology_reference,
+)
+
+
+@lru_cache
+def _grid(layout: str, cells: int) -> SubdividedGrid:
+    return subdivided(tet_grid(layout, cells))
+
+
+def _grid_of(width: int) -> SubdividedGrid:
+    return _grid("bcc" if width % 2 else "kuhn", 1 + width // 8)
+
+
+def _midpoints(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    """Mostly outside, so that some edges are far from the surface."""
+    grid = _grid_of(width).coarse
+    return {"sdf": signed_noise(batch, grid.num_vertices, dtype=dtype) + 0.9, "edges": grid.edges.clone()}
+
+
+def _midpoints_overloads(arguments: Arguments) -> list:
+    return [(torch.ops.tetragan.midpoints_near_surface.default, tuple(arguments.values()))]
+
+
+def _subdivided(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    grid = _grid_of(width)
+    sdf = signed_noise(batch, grid.coarse.num_vertices, dtype=dtype) + 0.5
+    ids, _ = midpoints_near_surface_reference(sdf, grid.coarse.edges)
+    tables = grid.tables
+    return {
+        "sdf": sdf,
+        "midpoint_ids": ids,
+        "midpoint_sdf": signed_noise(len(ids), dtype=dtype, seed=1),
+        "tets": tables.tets.clone(),
+        "edges": tables.edges.clone(),
+        "tet_edges": tables.tet_edges.clone(),
+        "tet_faces": tables.tet_faces.clone(),
+        "diagonals": tables.diagonals.clone(),
+        "width": width,
+    }
+
+
+def _parts(topology: Topology) -> tuple:
+    parts = astuple(topology)
+    return (*parts[:4], torch.stack(parts[4:]))
+
+
+def _tables(arguments: Arguments):
+    names = ("tets", "edges", "tet_edges", "tet_faces", "diagonals")
+    return replace(_grid_of(arguments["width"]).tables, **{name: arguments[name] for name in names})
+
+
+def _subdivided_kernel(**arguments) -> tuple:
+    inputs = (arguments["sdf"], arguments["midpoint_ids"], arguments["midpoint_sdf"])
+    return _parts(subdivided_tets_topology(*inputs, _tables(arguments)))
+
+
+def _subdivided_reference(**arguments) -> tuple:
+    inputs = (arguments["sdf"], arguments["midpoint_ids"], arguments["midpoint_sdf"])
+    return _parts(subdivided_tets_topology_reference(*inputs, _tables(arguments)))
+
+
+def _subdivided_overloads(arguments: Arguments) -> list:
+    width = arguments.pop("width")
+    return [
+        (
+            torch.ops.tetragan.subdivided_tets_topology.default,
+            (*arguments.values(), _grid_of(width).tables.num_faces),
+        )
+    ]
+
+
+def _cubes(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    cells = 2 + width // 8
+    return {"sdf": signed_noise(batch, (cells + 1) ** 3, dtype=dtype), "cells": cells}
+
+
+def _cubes_kernel(**arguments) -> tuple:
+    parts = astuple(flexicubes_topology(**arguments))
+    return (*parts[:7], torch.stack(parts[7:]))
+
+
+def _cubes_overloads(arguments: Arguments) -> list:
+    tables = case_tables(torch.device("cpu"))
+    return [(torch.ops.tetragan.flexicubes_topology.default, (arguments["sdf"], *tables, arguments["cells"]))]
+
+
+def _vertices(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    cells = 2 + width // 8
+    sdf = signed_noise(batch, (cells + 1) ** 3, dtype=dtype)
+    *parts, _ = flexicubes_topology_reference(sdf, cells)
+    _, cube_corners, vertex_cube, vertex_edges, _, _, active = parts
+    generator = torch.Generator().manual_seed(2)
+
+    def uniform(*shape: int) -> Tensor:
+        return torch.rand(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+    return {
+        "sdf": sdf.reshape(-1)[active],
+        "positions": uniform(len(active), 3),
+        "alpha": uniform(len(cube_corners), 8) + 0.5,
+        "beta": uniform(len(cube_corners), 12) + 0.5,
+        "cube_corners": cube_corners,
+        "vertex_cube": vertex_cube,
+        "vertex_edges": vertex_edges,
+    }
+
+
+def _vertices_kernel(sdf, positions, alpha, beta, cube_corners, vertex_cube, vertex_edges) -> tuple:
+    nothing = torch.empty(0, dtype=torch.int64)
+    topology = CubeTopology(
+        nothing, cube_corners, vertex_cube, vertex_edges, nothing.int(), nothing, nothing, *[nothing] * 4
+    )
+    return flexicubes_vertices(sdf, positions, alpha, beta, topology)
+
+
+def _vertices_overloads(arguments: Arguments) -> list:
+    values = tuple(arguments.values())
+    detached = tuple(value.detach() for value in values)
+    count = len(arguments["vertex_cube"])
+    return [
+        (torch.ops.tetragan.flexicubes_vertices.default, values),
+        (
+            torch.ops.tetragan.flexicubes_vertices_backward.default,
+            (torch.ones(count, 3), torch.ones(count), *detached),
+        ),
+    ]
+
+
+def _set(name: str, value):
+    def change(arguments: Arguments) -> None:
+        arguments[name] = value(arguments[name])
+
+    return change
+
+
+EXACT = {torch.float32: 0.0, torch.float64: 0.0}
+SURFACE_CASES = [
+    Case(
+        name="midpoints_near_surface",
+        function=midpoints_near_surface,
+        reference=midpoints_near_surface_reference,
+        make=_midpoints,
+        overloads=_midpoints_overloads,
+        half=("sdf",),
+        tolerance=EXACT,
+        bad_inputs=(
+            BadInput("rank", _set("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
+            BadInput("type", _set("edges", lambda x: x.long()), "expected edges of type int32, got int64", TypeError),
+            BadInput("range", _set("edges", lambda x: x + 1), "expected edges in [0, 9), got 9"),
+        ),
+    ),
+    Case(
+        name="subdivided_tets_topology",
+        function=_subdivided_kernel,
+        reference=_subdivided_reference,
+        make=_subdivided,
+        overloads=_subdivided_overloads,
+        half=("sdf", "midpoint_sdf"),
+        tolerance=EXACT,
+        bad_inputs=(
+            BadInput("size", _set("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 9], got [2, 8]"),
+            BadInput("ids", _set("midpoint_ids", lambda x: x + 52), "expected midpoint_ids in [0, 52)"),
+            BadInput("values", _set("midpoint_sdf", lambda x: x[1:]), "expected midpoint_sdf of shape ["),
+            BadInput("table", _set("tet_faces", lambda x: x[1:]), "expected tet_faces of shape [12, 4], got [11, 4]"),
+            BadInput("diagonal", _set("diagonals", lambda x: x + 3), "expected diagonals in [0, 3)"),
+            BadInput("edge ids", _set("tet_edges", lambda x: x + 26), "expected tet_edges in [0, 26)"),
+        ),
+    ),
+    Case(
+        name="flexicubes_topology",
+        function=_cubes_kernel,
+        reference=flexicubes_topology_reference,
+        make=_cubes,
+        overloads=_cubes_overloads,
+        half=("sdf",),
+        tolerance=EXACT,
+        bad_inputs=(
+            BadInput("size", _set("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 27], got [2, 26]"),
+            BadInput("type", _set("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
+            BadInput("cells", _set("cells", lambda x: 0), "expected cells to be an integer of at least 1, got 0"),
+        ),
+    ),
+    Case(
+        name="flexicubes_vertices",
+        function=_vertices_kernel,
+        reference=flexicubes_vertices_reference,
+        make=_vertices,
+        gradients=("sdf", "positions", "alpha", "beta"),
+        overloads=_vertices_overloads,
+        half=("sdf", "positions", "alpha", "beta"),
+        gradcheck_size=(1, 5),
+        tolerance={torch.float32: 2e-4, torch.float64: 1e-10},
+        bad_inputs=(
+            BadInput("rank", _set("sdf", lambda x: x[None]), "expected sdf of shape [A], got [1, "),
+            BadInput("types", _set("alpha", lambda x: x.float()), "expected alpha of type float64", TypeError),
+            BadInput("columns", _set("beta", lambda x: x[:, 1:]), ", 12], got ["),
+            BadInput("rows", _set("cube_corners", lambda x: x + 1000), "expected cube_corners in [0, "),
+            BadInput("cubes", _set("vertex_cube", lambda x: x + 1000), "expected vertex_cube in [0, "),
+            BadInput("order", _set("vertex_cube", lambda x: x.flip(0)), "expected vertex_cube to be sorted"),
+        ),
+    ),
+]
