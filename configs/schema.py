@@ -46,8 +46,19 @@ class BackboneConfig(StrictModel):
 
 
 class GeometryConfig(StrictModel):
-    """From the geometry planes to a mesh."""
+    """From styles to a mesh."""
 
+    network: Literal["triplane", "volume"] = Field(
+        "triplane",
+        description="geometry network: planes shared with the texture (GET3D's improved generator), or feature volumes "
+        "of its own (its first one)",
+    )
+    extraction: Literal["tets", "flexicubes"] = Field(
+        "tets", description="how a mesh is extracted: marching tetrahedra, or FlexiCubes on a cubic grid"
+    )
+    subdivide: Literal[0, 1] = Field(
+        0, description="1 = split the tetrahedra near the surface, so that cells there are half as large"
+    )
     tet_grid: Literal["bcc", "kuhn"] = Field("bcc", description="tet grid: body-centered cubic or Kuhn")
     cells: Annotated[int, Field(ge=4)] = Field(
         26,
@@ -65,6 +76,35 @@ class GeometryConfig(StrictModel):
     sdf_scale: Positive = Field(0.1, description="SDF = (|p| − sphere_radius) + sdf_scale · network")
     hidden: PositiveInt = Field(32, description="width of the hidden layers of the SDF and deformation heads")
     hidden_layers: PositiveInt = Field(1, description="number of hidden layers of the SDF and deformation heads")
+    deformation_hidden_layers: PositiveInt | None = Field(
+        None, description="number of hidden layers of the deformation head of the volume network; null = hidden_layers"
+    )
+    volume_resolution: PositiveInt = Field(
+        32, description="side of a feature volume of the volume network, voxels; a power of two"
+    )
+    volume_channel_base: PositiveInt = Field(
+        2048, description="channels of a volume of side r are min(volume_channel_max, volume_channel_base / r)"
+    )
+    volume_channel_max: PositiveInt = Field(256, description="largest number of channels of a volume")
+
+    @property
+    def cells_per_unit(self) -> float:
+        """Cells at the surface along one world unit."""
+        return self.cells * 2**self.subdivide / self.box
+
+    @model_validator(mode="after")
+    def _check(self) -> "GeometryConfig":
+        if self.extraction == "flexicubes":
+            for name, needed in (("subdivide", 0), ("tet_grid", "bcc")):
+                if getattr(self, name) != needed:
+                    raise ValueError(
+                        f"geometry.{name}: belongs to extraction=tets; expected {needed} with extraction=flexicubes, "
+                        f"got {getattr(self, name)}"
+                    )
+        side = self.volume_resolution
+        if side < 4 or side & (side - 1):
+            raise ValueError(f"geometry.volume_resolution: expected a power of two of at least 4, got {side}")
+        return self
 
 
 class TextureConfig(StrictModel):
@@ -136,6 +176,10 @@ class LossConfig(StrictModel):
     )
     gamma_color: NonNegative = Field(0.1, description="weight of R1 on the color discriminator")
     color_r1_interval: PositiveInt = Field(4, description="minibatches between two R1 steps of the color discriminator")
+    cube_deviation_weight: NonNegative = Field(
+        0.5, description="weight of the mean deviation of FlexiCubes' vertices from their crossings, world units"
+    )
+    cube_weights_weight: NonNegative = Field(0.1, description="weight of the mean size of FlexiCubes' weights α and β")
     fallback_surface_weight: NonNegative = Field(
         1.0,
         description="weight of the distance of the SDF from the values of fallback surfaces and bridges, world units",
@@ -237,6 +281,17 @@ class Config(StrictModel):
                 raise ValueError(
                     f"{path}: expected {expected} in the texture stage, got {value}; add --set {path}={expected}"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _check_geometry(self) -> "Config":
+        if self.geometry.extraction == "flexicubes" and self.loss.floater_weight > 0:
+            raise ValueError(
+                "loss.floater_weight: belongs to geometry.extraction=tets; expected 0 with flexicubes, got "
+                f"{self.loss.floater_weight:g}; geometry.connect_components=true works with both"
+            )
+        if self.geometry.network == "volume" and self.training.stage == "texture":
+            raise ValueError("training.stage: texture belongs to geometry.network=triplane; got geometry.network=volume")
         return self
 
     @model_validator(mode="after")

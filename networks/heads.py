@@ -6,9 +6,13 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from configs.schema import TextureConfig
+from configs.schema import GeometryConfig, TextureConfig
 from networks.layers import ModulatedPointLayer
 from torch_utils.ops.point_mlp import point_mlp
+
+# Standard deviation of the output weights of geometry heads before training: the first surface is a sphere with dents of
+# about a cell.
+OUTPUT_INIT = 0.03
 
 
 class PointHead(nn.Module):
@@ -53,3 +57,14 @@ class TextureHead(nn.Module):
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
         """features [P, C], w [B, 2, w_dim], point_offsets [B + 1] int64 on the CPU → sRGB [P, 3] in [0, 1]."""
         return torch.sigmoid(self.rgb(features, w, point_offsets))
+
+
+def on_sphere(points: Tensor, output: Tensor, config: GeometryConfig) -> Tensor:
+    """SDF: the output [P, 1] of a head, or [B, V] at the grid's vertices, added to a sphere's; world units."""
+    sphere = torch.linalg.vector_norm(points, dim=-1) - config.sphere_radius
+    return sphere + config.sdf_scale * (output.squeeze(-1) if output.shape[-1] == 1 else output)
+
+
+def movement(head: PointHead | None, features: Tensor, w: Tensor, offsets: Tensor, bound: float) -> Tensor | None:
+    """Movement of grid vertices [P, 3], world units, at most `bound` along each axis; None without a head."""
+    return None if head is None else bound * torch.tanh(head(features, w, offsets))

@@ -218,13 +218,18 @@ def generator_step(
         # The SDF is in cells, so that a weight means the same on every grid. In world units the cross-entropy is flat,
         # and at the published weight thin structures get holes in the pattern of the grid.
         surface = rendered.surface
-        cells = config.geometry.cells / config.geometry.box
+        cells = config.geometry.cells_per_unit
         sign_loss = sdf_sign_loss(surface.sdf_a * cells, surface.sdf_b * cells)
         sign_loss = sign_loss * share_of_mean(surface.sdf_a.shape[0], ranks)
         fallback_loss = surface.fallback_surface_loss * share_of_mean(surface.replaced, ranks)
         statistics.add("loss/sdf_sign", sign_loss)
         statistics.add("loss/fallback_surface", fallback_loss)
         terms += [sign_loss * config.loss.sdf_regularizer_weight, fallback_loss * config.loss.fallback_surface_weight]
+        if surface.cubes is not None:
+            statistics.add("loss/cube_deviation", surface.cubes.deviation)
+            statistics.add("loss/cube_weights", surface.cubes.weights)
+            terms.append(surface.cubes.deviation * config.loss.cube_deviation_weight)
+            terms.append(surface.cubes.weights * config.loss.cube_weights_weight)
         weight = config.loss.floater_weight * FLOATER_INTERVAL
         if weight and iteration % FLOATER_INTERVAL == 0:
             with phase("floaters"):

@@ -1,0 +1,113 @@
+"""From what a geometry network says about space to a surface: the one place that knows all three extractors.
+
+The whole grid is evaluated without gradient. The vertices next to the surface are then evaluated again with gradient,
+but the values of the first evaluation stay in use, so rounding cannot change a sign.
+"""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from configs.schema import GeometryConfig
+from geometry.cube_grid import CubeGrid, cube_grid_on
+from geometry.extraction import ExtractedSurface, build_surface, find_surface
+from geometry.flexicubes_extraction import build_cubes, find_cubes
+from geometry.subdivided_extraction import find_midpoints, find_subdivided_surface, midpoint_vertices
+from geometry.subdivision import SubdividedGrid, subdivided_on
+from geometry.tet_grid import TetGrid, tet_grid_on
+from torch_utils.timing import phase
+
+
+class SurfaceField(Protocol):
+    """A geometry network with a batch of samples: values at packed points [P, 3], world units; offsets [B + 1]."""
+
+    def sdf_grid(self, grid: TetGrid | CubeGrid) -> Tensor:
+        """SDF at every grid vertex [B, V], world units, without gradient."""
+        ...
+
+    def features(self, points: Tensor, offsets: Tensor) -> Tensor:
+        """What the heads below take [P, C]."""
+        ...
+
+    def sdf(self, points: Tensor, features: Tensor, offsets: Tensor) -> Tensor:
+        """SDF [P], world units."""
+        ...
+
+    def movement(self, features: Tensor, offsets: Tensor, cell: float) -> Tensor | None:
+        """Movement of grid vertices [P, 3], world units, for a grid with this cell; None if off."""
+        ...
+
+    def cube_weights(self, features: Tensor, offsets: Tensor) -> Tensor:
+        """FlexiCubes' weights [K, 21] of cubes from the features of their corners [K, 8 · C]."""
+        ...
+
+
+def grid_of(config: GeometryConfig, device: torch.device) -> TetGrid | CubeGrid:
+    """The grid that the SDF is evaluated on."""
+    if config.extraction == "flexicubes":
+        return cube_grid_on(config.cells, config.box, device)
+    return tet_grid_on(config.tet_grid, config.cells, config.box, device)
+
+
+def extract_surface(
+    field: SurfaceField, config: GeometryConfig, device: torch.device, *, training: bool
+) -> ExtractedSurface:
+    """The surfaces of a batch, differentiable in the field. training: see `build_cubes`, centers."""
+    grid = grid_of(config, device)
+    with phase("SDF of the grid"):
+        dense = field.sdf_grid(grid)
+    if isinstance(grid, CubeGrid):
+        return _by_flexicubes(field, grid, dense, config, training)
+    if config.subdivide:
+        fine = subdivided_on(config.tet_grid, config.cells, config.box, device)
+        return _by_subdivided_tets(field, fine, dense, config)
+    return _by_tets(field, grid, dense, config)
+
+
+def _by_tets(field: SurfaceField, grid: TetGrid, dense: Tensor, config: GeometryConfig) -> ExtractedSurface:
+    with phase("extraction"):
+        found = find_surface(dense, grid, connected=config.connect_components)
+    with phase("SDF at the surface"):
+        points = grid.positions[found.active % grid.num_vertices]
+        features = field.features(points, found.active_offsets)
+        sdf = field.sdf(points, features, found.active_offsets)
+        movement = field.movement(features, found.active_offsets, grid.cell)
+    with phase("extraction"):
+        return build_surface(found, grid, sdf, movement)
+
+
+def _by_subdivided_tets(
+    field: SurfaceField, grid: SubdividedGrid, dense: Tensor, config: GeometryConfig
+) -> ExtractedSurface:
+    with phase("extraction"):
+        coarse = find_midpoints(dense, grid, connected=config.connect_components)
+    with phase("SDF of the grid"), torch.no_grad():
+        points = grid.positions[midpoint_vertices(coarse, grid)]
+        middle = field.sdf(points, field.features(points, coarse.offsets), coarse.offsets)
+    with phase("extraction"):
+        found = find_subdivided_surface(coarse, middle, grid)
+    with phase("SDF at the surface"):
+        points = grid.positions[found.active % grid.num_vertices]
+        features = field.features(points, found.active_offsets)
+        sdf = field.sdf(points, features, found.active_offsets)
+        movement = field.movement(features, found.active_offsets, grid.cell)
+    with phase("extraction"):
+        return build_surface(found, grid, sdf, movement)
+
+
+def _by_flexicubes(
+    field: SurfaceField, grid: CubeGrid, dense: Tensor, config: GeometryConfig, training: bool
+) -> ExtractedSurface:
+    with phase("extraction"):
+        found = find_cubes(dense, grid, connected=config.connect_components)
+    topology = found.topology
+    with phase("SDF at the surface"):
+        points = grid.positions[topology.active % grid.num_vertices]
+        features = field.features(points, topology.active_offsets)
+        sdf = field.sdf(points, features, topology.active_offsets)
+        movement = field.movement(features, topology.active_offsets, grid.cell)
+        corners = features[topology.cube_corners].flatten(1)
+        weights = field.cube_weights(corners, topology.cube_offsets)
+    with phase("extraction"):
+        return build_cubes(found, grid, sdf, movement, weights, centers=training)
