@@ -291,7 +291,9 @@ class Config(StrictModel):
                 f"{self.loss.floater_weight:g}; geometry.connect_components=true works with both"
             )
         if self.geometry.network == "volume" and self.training.stage == "texture":
-            raise ValueError("training.stage: texture belongs to geometry.network=triplane; got geometry.network=volume")
+            raise ValueError(
+                "training.stage: texture belongs to geometry.network=triplane; got geometry.network=volume"
+            )
         return self
 
     @model_validator(mode="after")

@@ -13,10 +13,10 @@ from geometry.tet_grid import CubicGrid
 class CubeGrid:
     """A cubic grid that fills a cube centered at the origin.
 
-    cells: cubes along a side. positions [V, 3] float32, world units, V = (cells + 1)³, the last coordinate fastest. edges
-    [E, 2] int32, the smaller vertex first. boundary [V] bool: on the cube's surface. free [V, 3] bool: axes along which
-    a vertex may be moved; a boundary vertex slides on the cube's surface. center: the vertex nearest to the origin.
-    cell: side of a cell, world units. cubic_grids: the grid itself, see `tet_grid.CubicGrid`.
+    cells: cubes along a side. positions [V, 3] float32, world units, V = (cells + 1)³, the last coordinate fastest.
+    edges [E, 2] int32, the smaller vertex first. boundary [V] bool: on the cube's surface. free [V, 3] bool: axes along
+    which a vertex may be moved; a boundary vertex slides on the cube's surface. center: the vertex nearest to the
+    origin. cell: side of a cell, world units. cubic_grids: the grid itself, see `tet_grid.CubicGrid`.
     """
 
     cells: int

@@ -16,7 +16,9 @@ BRIDGE_CELLS = 0.5
 BRIDGE_STEP_CELLS = 0.05
 
 
-def corrected_sdf(sdf: Tensor, grid: Grid, *, closed: bool = True, fallback: bool = True, connected: bool = False) -> Tensor:
+def corrected_sdf(
+    sdf: Tensor, grid: Grid, *, closed: bool = True, fallback: bool = True, connected: bool = False
+) -> Tensor:
     """The SDF [B, V] that a surface is extracted from; no gradient.
 
     closed: boundary vertices count as outside, so that every mesh is closed. fallback: a sample without a surface gets

@@ -1,7 +1,7 @@
 """From an SDF on a cubic grid to a packed mesh, by FlexiCubes (Shen et al. 2023).
 
-As in `extraction`: evaluate the SDF on the whole grid without gradient, call `find_cubes`, evaluate SDF, deformation and
-the 21 weights of each cube with gradient at `found.topology` alone, and call `build_cubes`.
+As in `extraction`: evaluate the SDF on the whole grid without gradient, call `find_cubes`, evaluate SDF, deformation
+and the 21 weights of each cube with gradient at `found.topology` alone, and call `build_cubes`.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ WEIGHT_SCALE = 0.99
 
 @dataclass(frozen=True)
 class FoundCubes:
-    """Where the surfaces of a batch lie; no gradient. The fields are those of `extraction.FoundSurface`, for the corners
-    of the cubes that the surface crosses.
+    """Where the surfaces of a batch lie; no gradient. The fields are those of `extraction.FoundSurface`, for the
+    corners of the cubes that the surface crosses.
     """
 
     topology: CubeTopology
@@ -85,7 +85,7 @@ def _mean(values: Tensor) -> Tensor:
 
 
 def _split_quads(vertices: Tensor, gamma: Tensor, topology: CubeTopology, centers: bool) -> Mesh:
-    """Triangles from quadrilaterals (Shen et al. 2023, section 4.3). gamma [ΣD]: of each dual vertex's cube, above 0."""
+    """Triangles from quadrilaterals (Shen et al. 2023, section 4.3). gamma [ΣD]: of each dual vertex's cube."""
     quads = topology.quads.long()
     g = gamma[quads]
     first, second = g[:, 0] * g[:, 2], g[:, 1] * g[:, 3]

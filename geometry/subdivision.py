@@ -36,8 +36,8 @@ class SubdividedGrid:
             return self
         names = ("tets", "edges", "tet_edges", "tet_faces", "diagonals")
         tables = replace(self.tables, **{name: getattr(self.tables, name).to(device) for name in names})
-        moved = {"positions": self.positions.to(device), "free": self.free.to(device)}
-        return replace(self, coarse=self.coarse.to(device), tables=tables, **moved)
+        positions, free = self.positions.to(device), self.free.to(device)
+        return SubdividedGrid(self.coarse.to(device), positions, free, self.cell, tables)
 
 
 def subdivided(grid: TetGrid) -> SubdividedGrid:

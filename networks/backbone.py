@@ -55,9 +55,7 @@ class TriPlaneBackbone(nn.Module):
     def __init__(self, config: BackboneConfig, w_dim: int) -> None:
         super().__init__()
         self.plane_channels = config.plane_channels
-        sizes = [START_RESOLUTION]
-        while sizes[-1] < config.plane_resolution:
-            sizes.append(2 * sizes[-1])
+        sizes = resolutions(config.plane_resolution)
         widths = [channels_at(size, config.channel_base, config.channel_max) for size in sizes]
         self.constant = nn.Parameter(torch.randn(widths[0], START_RESOLUTION, START_RESOLUTION))
         blocks = [
@@ -129,15 +127,31 @@ class TriPlaneBackbone(nn.Module):
         return self._split(planes)
 
     def _join(self, below: Tensor | None, planes: Tensor) -> Tensor:
-        """The planes so far, upsampled, plus those of this resolution; fp32."""
-        if below is None:
-            return planes.to(self.filter.dtype)
-        return upfirdn2d(below, self.filter, up=2, padding=(2, 1, 2, 1), gain=4.0, add=planes)
+        return join_planes(below, planes, self.filter)
 
     def _split(self, planes: Tensor) -> Tensor:
-        """[B, 3·C, R, R] → [B, 3, R, R, C], without a copy where it is channels-last."""
-        batch, _, height, width = planes.shape
-        return planes.permute(0, 2, 3, 1).view(batch, height, width, 3, self.plane_channels).permute(0, 3, 1, 2, 4)
+        return split_planes(planes, self.plane_channels)
+
+
+def resolutions(last: int) -> list[int]:
+    """The sides of a synthesis network's features: 4, 8, … up to `last`."""
+    sizes = [START_RESOLUTION]
+    while sizes[-1] < last:
+        sizes.append(2 * sizes[-1])
+    return sizes
+
+
+def join_planes(below: Tensor | None, planes: Tensor, taps: Tensor) -> Tensor:
+    """The planes so far, upsampled by the filter [T], plus those of this resolution [B, 3·C, R, R]; fp32."""
+    if below is None:
+        return planes.to(taps.dtype)
+    return upfirdn2d(below, taps, up=2, padding=(2, 1, 2, 1), gain=4.0, add=planes)
+
+
+def split_planes(planes: Tensor, channels: int) -> Tensor:
+    """[B, 3·C, R, R] → [B, 3, R, R, C], without a copy where it is channels-last."""
+    batch, _, height, width = planes.shape
+    return planes.permute(0, 2, 3, 1).view(batch, height, width, 3, channels).permute(0, 3, 1, 2, 4)
 
 
 def plane_features(planes: Tensor, points: Tensor, point_offsets: Tensor, box: float) -> Tensor:

@@ -1,5 +1,6 @@
 """What a configuration builds: layers, parameters, multiply-adds and memory, computed on the meta device."""
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from configs.schema import Config
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from networks.layers import Conv2d, EqualizedLinear, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer
+from networks.volume_backbone import ModulatedConv3d, Shortcut3d
 from rendering.camera import Cameras
 
-LAYERS = (EqualizedLinear, Conv2d, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer)
+LAYERS = (EqualizedLinear, Conv2d, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer, ModulatedConv3d, Shortcut3d)
 FP32_BYTES = 4
 
 
@@ -62,9 +64,12 @@ def _backbone(generator: Generator) -> NetworkSummary:
     geo = torch.empty(1, generator.backbone.num_ws_geo, generator.config.mapping.w_dim, device="meta")
     tex = torch.empty(1, generator.backbone.num_ws_tex, generator.config.mapping.w_dim, device="meta")
     recorded = _record("backbone", generator.backbone, lambda: generator.backbone(geo, tex, torch.float32))
-    constant = generator.backbone.constant
-    first = LayerSummary("constant", tuple(constant.shape), constant.numel(), 0)
-    return NetworkSummary(recorded.name, [first, *recorded.layers], recorded.parameters, recorded.saved_bytes)
+    constants = [
+        LayerSummary(name, tuple(parameter.shape), parameter.numel(), 0)
+        for name, parameter in generator.backbone.named_parameters()
+        if name.rpartition(".")[2] == "constant"
+    ]
+    return NetworkSummary(recorded.name, [*constants, *recorded.layers], recorded.parameters, recorded.saved_bytes)
 
 
 def _rest_of_generator(generator: Generator) -> NetworkSummary:
@@ -77,6 +82,7 @@ def _rest_of_generator(generator: Generator) -> NetworkSummary:
             "sdf": generator.geometry.sdf,
             **({} if generator.geometry.deformation is None else {"deformation": generator.geometry.deformation}),
             "texture": generator.texture_head,
+            **({} if generator.geometry.weights is None else {"cube_weights": generator.geometry.weights}),
         }
     )
     z = torch.empty(1, config.mapping.z_dim, device="meta")
@@ -88,9 +94,9 @@ def _rest_of_generator(generator: Generator) -> NetworkSummary:
     def run() -> None:
         generator.mapping_geo(z, labels)
         generator.mapping_tex(z, labels)
-        generator.geometry.sdf(features, w, offsets)
-        if generator.geometry.deformation is not None:
-            generator.geometry.deformation(features, w, offsets)
+        for head in (generator.geometry.sdf, generator.geometry.deformation, generator.geometry.weights):
+            if head is not None:
+                head(torch.empty(1, head.inputs, device="meta"), w, offsets)
         generator.texture_head(features, w, offsets)
 
     return _record("mappings and heads", rest, run)
@@ -151,9 +157,9 @@ def _multiply_adds(module: nn.Module, x: Tensor, output: Tensor) -> int:
     affine = sum(m.weight.numel() for m in module.modules() if m is not module and isinstance(m, EqualizedLinear))
     weight = module.weight
     assert isinstance(weight, Tensor), "every layer has a weight"
-    if isinstance(module, ModulatedConv | ModulatedPlaneHead):
+    if isinstance(module, ModulatedConv | ModulatedPlaneHead | ModulatedConv3d | Shortcut3d):
         # An upsampling convolution is transposed: its weights are applied at every input pixel, not output pixel.
-        return affine + weight.numel() * x.shape[2] * x.shape[3]
+        return affine + weight.numel() * math.prod(x.shape[2:])
     if isinstance(module, Conv2d):
         return weight.numel() * output.shape[2] * output.shape[3]
     return affine + weight.numel()

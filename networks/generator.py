@@ -1,4 +1,4 @@
-"""The generator: latents → styles → tri-planes → SDF on a tetrahedral grid → mesh → colors at the visible surface."""
+"""The generator: latents → styles → planes or volumes → SDF on a grid → mesh → colors at the visible surface."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +14,8 @@ from networks.heads import TextureHead
 from networks.layers import compute_dtype
 from networks.mapping import Mapping
 from networks.triplane_geometry import TriPlaneGeometry
+from networks.volume_backbone import VolumeBackbone
+from networks.volume_geometry import VolumeGeometry
 from rendering.camera import Cameras
 from rendering.deferred import composite, rasterize_mesh, visible_points
 from torch_utils.timing import phase
@@ -32,7 +34,8 @@ class Generator(nn.Module):
     """Textured meshes from latents; every size comes from the configuration.
 
     Planes: `planes(w_geo, w_tex)`; geometry: `mesh(w_geo)`; images: `render(w_geo, w_tex, cameras)`. Nothing in the
-    geometry depends on w_tex: the SDF, the vertices and the faces are bit-identical under any w_tex.
+    geometry depends on w_tex: the SDF, the vertices and the faces are bit-identical under any w_tex. With
+    `geometry.network: volume`, feature volumes [B, 2, C, R, R, R] stand wherever geometry planes do.
     """
 
     w_average_geo: Tensor
@@ -46,8 +49,14 @@ class Generator(nn.Module):
         sizes = (mapping.z_dim, mapping.w_dim, mapping.layers, mapping.lr_multiplier, config.classes)
         self.mapping_geo = Mapping(*sizes)
         self.mapping_tex = Mapping(*sizes)
-        self.backbone = TriPlaneBackbone(planes, mapping.w_dim)
-        self.geometry = TriPlaneGeometry(config.geometry, planes.plane_channels, mapping.w_dim)
+        self.backbone: TriPlaneBackbone | VolumeBackbone
+        self.geometry: TriPlaneGeometry | VolumeGeometry
+        if config.geometry.network == "volume":
+            self.backbone = VolumeBackbone(planes, config.geometry, mapping.w_dim)
+            self.geometry = VolumeGeometry(config.geometry, self.backbone.sdf.channels, mapping.w_dim)
+        else:
+            self.backbone = TriPlaneBackbone(planes, mapping.w_dim)
+            self.geometry = TriPlaneGeometry(config.geometry, planes.plane_channels, mapping.w_dim)
         self.texture_head = TextureHead(config.texture, planes.plane_channels, mapping.w_dim)
         self.num_ws_geo = self.backbone.num_ws_geo + self.geometry.num_ws
         self.num_ws_tex = self.backbone.num_ws_tex + self.texture_head.num_ws
@@ -171,8 +180,8 @@ class Generator(nn.Module):
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """Every parameter once, by group, to freeze groups or to give each its own learning rate.
 
-        mapping_geo, mapping_tex, backbone.trunk, backbone.geometry, backbone.texture, sdf, deformation (empty where it
-        is off), texture.
+        mapping_geo, mapping_tex, backbone.trunk (empty with the volume network), backbone.geometry, backbone.texture,
+        sdf, deformation (empty where it is off), texture; cube_weights with FlexiCubes.
         """
         groups: dict[str, list[nn.Parameter]] = {
             "mapping_geo": list(self.mapping_geo.parameters()),
@@ -184,7 +193,15 @@ class Generator(nn.Module):
             "deformation": [] if self.geometry.deformation is None else list(self.geometry.deformation.parameters()),
             "texture": list(self.texture_head.parameters()),
         }
+        if self.geometry.weights is not None:
+            groups["cube_weights"] = list(self.geometry.weights.parameters())
         for name, parameter in self.backbone.named_parameters():
-            group = "geometry" if ".to_geometry." in name else "texture" if ".to_texture." in name else "trunk"
-            groups[f"backbone.{group}"].append(parameter)
+            groups[f"backbone.{_group_of(name)}"].append(parameter)
         return groups
+
+
+def _group_of(name: str) -> str:
+    """The group of a backbone's parameter."""
+    if ".to_texture." in name or name.startswith("texture."):
+        return "texture"
+    return "geometry" if ".to_geometry." in name or name.startswith(("sdf.", "deformation.")) else "trunk"

@@ -10,8 +10,8 @@ from configs.schema import GeometryConfig, TextureConfig
 from networks.layers import ModulatedPointLayer
 from torch_utils.ops.point_mlp import point_mlp
 
-# Standard deviation of the output weights of geometry heads before training: the first surface is a sphere with dents of
-# about a cell.
+# Standard deviation of the output weights of geometry heads before training: the first surface is a sphere with dents
+# of about a cell.
 OUTPUT_INIT = 0.03
 
 
@@ -25,6 +25,7 @@ class PointHead(nn.Module):
 
     def __init__(self, widths: list[int], w_dim: int, output_init: float = 1.0, input_gain: float = 1.0) -> None:
         super().__init__()
+        self.inputs = widths[0]
         self.input_gain = input_gain
         last = len(widths) - 2
         self.layers = nn.ModuleList(

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from configs.loader import build_config, override_config
 from configs.schema import Config
+from networks.backbone import TriPlaneBackbone
 from networks.discriminator import Discriminator
 from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
@@ -93,6 +94,8 @@ def zero_initialize_new_blocks(generator: Generator, fresh: Sequence[str]) -> No
     fresh: names of the generator's tensors that were not copied.
     """
     backbone, names = generator.backbone, generator.state_dict().keys()
+    if not isinstance(backbone, TriPlaneBackbone):
+        return
     numbers = range(len(backbone.blocks))
     copied = [k for k in numbers if any(n.startswith(f"backbone.blocks.{k}.") and n not in fresh for n in names)]
     for index in numbers[copied[-1] + 1 :] if copied else ():

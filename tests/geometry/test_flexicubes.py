@@ -109,10 +109,10 @@ def test_two_cubes_that_share_an_ambiguous_face_stay_manifold() -> None:
         for high in (ambiguous == 0).nonzero()[:, 0].tolist():
             inside = torch.zeros(6, 6, 6, dtype=torch.bool)
             for code, x in ((low, 1), (high, 2)):
-                for k, (i, j, l) in enumerate(corners.tolist()):
-                    inside[x + i, 2 + j, 2 + l] = bool(code >> k & 1)
+                for k, (i, j, h) in enumerate(corners.tolist()):
+                    inside[x + i, 2 + j, 2 + h] = bool(code >> k & 1)
             if any(
-                sum(int(inside[x + i, 2 + j, 2 + l]) << k for k, (i, j, l) in enumerate(corners.tolist())) != code
+                sum(int(inside[x + i, 2 + j, 2 + h]) << k for k, (i, j, h) in enumerate(corners.tolist())) != code
                 for code, x in ((low, 1), (high, 2))
             ):
                 continue  # the two do not agree on the face between them
@@ -143,7 +143,7 @@ def test_zero_weights_put_dual_vertices_at_the_means_of_the_crossings() -> None:
     for x in range(grid.cells):
         for y in range(grid.cells):
             for z in range(grid.cells):
-                corner = [((x + i, y + j, z + l)) for i in (0, 1) for j in (0, 1) for l in (0, 1)]
+                corner = [(x + i, y + j, z + k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]
                 points = [
                     at[a] + (at[b] - at[a]) * value[a] / (value[a] - value[b])
                     for n, a in enumerate(corner)
@@ -222,7 +222,11 @@ def test_gradcheck_of_extracted_vertices_and_deviation() -> None:
 def test_replaced_vertices_and_fallback_samples_pass_no_gradient() -> None:
     grid = cube_grid(6)
     sdf = torch.stack([torch.ones(grid.num_vertices), -torch.ones(grid.num_vertices), sphere(grid.positions, 0.6)])
-    s, w, d = sdf.clone().requires_grad_(), random_weights(grid, 3).requires_grad_(), deformation(grid, 3).requires_grad_()
+    s, w, d = (
+        sdf.clone().requires_grad_(),
+        random_weights(grid, 3).requires_grad_(),
+        deformation(grid, 3).requires_grad_(),
+    )
     surface = extract_cubes(s, grid, w, d, centers=True)
     assert surface.empty.tolist() == [True, True, False]
     surface.mesh.vertices.square().sum().backward()

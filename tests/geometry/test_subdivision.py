@@ -45,7 +45,9 @@ def test_splitting_keeps_volume_shapes_and_connectivity(layout: str) -> None:
     volumes = tet_volumes(fine.positions.double(), fine.tets)
     assert torch.allclose(volumes, torch.tensor(1 / len(coarse.tets) / 8).double().expand_as(volumes), rtol=1e-4)
     ends = fine.edges[fine.tet_edges.long()].sort(-1).values
-    assert torch.equal(ends, fine.tets[:, torch.tensor([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])].sort(-1).values)
+    assert torch.equal(
+        ends, fine.tets[:, torch.tensor([[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]])].sort(-1).values
+    )
     assert len(fine.edges.unique(dim=0)) == len(fine.edges)
     within = fine.positions.abs().amax(1) < 0.5 - 1.01 * coarse.cell  # pyramids on the boundary have other shapes
     interior = fine.edges[within[fine.edges].all(1)]
@@ -100,7 +102,9 @@ def test_equals_marching_tetrahedra_on_the_whole_subdivided_grid() -> None:
 def test_any_signs_at_vertices_and_midpoints_give_a_closed_manifold(layout: str, seed: int) -> None:
     """Also where midpoints have other signs than both ends: no crack towards the part that is not subdivided."""
     grid = subdivided_grid(layout, 5)
-    sparse = noise(grid.positions, seed) + torch.where(torch.arange(grid.num_vertices) < grid.coarse.num_vertices, 1.5, 0.0)
+    sparse = noise(grid.positions, seed) + torch.where(
+        torch.arange(grid.num_vertices) < grid.coarse.num_vertices, 1.5, 0.0
+    )
     moved = (noise(grid.positions[:, :, None].expand(-1, -1, 1), seed + 9)).sigmoid().mul(2).sub(1).squeeze(-1)
     for sdf in (noise(grid.positions, seed), sparse, -sparse):
         mesh = extract_subdivided(sdf[None], grid, moved[None] * 0.2 * grid.cell).mesh
@@ -112,7 +116,9 @@ def test_any_signs_at_vertices_and_midpoints_give_a_closed_manifold(layout: str,
 def test_one_component_stays_one() -> None:
     grid = subdivided_grid("bcc", 8)
     x = grid.positions
-    balls = torch.minimum((x - torch.tensor([0.16, 0, 0])).norm(dim=1) - 0.13, (x + torch.tensor([0.16, 0, 0])).norm(dim=1) - 0.13)
+    balls = torch.minimum(
+        (x - torch.tensor([0.16, 0, 0])).norm(dim=1) - 0.13, (x + torch.tensor([0.16, 0, 0])).norm(dim=1) - 0.13
+    )
     sdf = balls + 0.01 * noise(x) * (torch.arange(len(x)) >= grid.coarse.num_vertices)
     assert count_components(extract_subdivided(sdf[None], grid).mesh) > 1
     assert count_components(extract_subdivided(sdf[None], grid, connected=True).mesh) == 1
@@ -147,8 +153,12 @@ def test_a_midpoint_that_is_not_a_number_takes_the_mean() -> None:
     sdf = sphere(grid.positions)[None]
     broken = sdf.clone()
     broken[:, grid.coarse.num_vertices :] = float("nan")
-    mean = torch.cat([sdf[0, : grid.coarse.num_vertices], sdf[0, : grid.coarse.num_vertices][grid.coarse.edges].mean(1)])
-    assert torch.equal(extract_subdivided(broken, grid).mesh.vertices, extract_subdivided(mean[None], grid).mesh.vertices)
+    mean = torch.cat(
+        [sdf[0, : grid.coarse.num_vertices], sdf[0, : grid.coarse.num_vertices][grid.coarse.edges].mean(1)]
+    )
+    assert torch.equal(
+        extract_subdivided(broken, grid).mesh.vertices, extract_subdivided(mean[None], grid).mesh.vertices
+    )
 
 
 def test_midpoints_are_a_small_part_of_the_grid() -> None:

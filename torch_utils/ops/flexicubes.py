@@ -4,10 +4,10 @@
     vertices, deviations = flexicubes_vertices(sdf_active, positions, alpha, beta, topology)
 
 The grid has (cells + 1)³ vertices, the last coordinate fastest. A cube with corners on both sides of the surface holds
-one to four dual vertices (`flexicubes_cases`), and a grid edge whose ends differ in sign, a quadrilateral of those of the
-four cubes around it. The SDF is negative inside; zero and NaN count as outside. Quadrilaterals wind outward. The mesh
-is manifold for any signs, ambiguous cases included; it is closed unless the surface leaves the grid, where edges on the
-boundary have no quadrilateral.
+one to four dual vertices (`flexicubes_cases`), and a grid edge whose ends differ in sign, a quadrilateral of those of
+the four cubes around it. The SDF is negative inside; zero and NaN count as outside. Quadrilaterals wind outward. The
+mesh is manifold for any signs, ambiguous cases included; it is closed unless the surface leaves the grid, where edges
+on the boundary have no quadrilateral.
 
 On each edge e of a dual vertex, with ends a and b, the surface crosses at
     u_e = p_a + (p_b − p_a)·s_a α_a / (s_a α_a − s_b α_b),
@@ -15,8 +15,8 @@ and the vertex is v = Σ β_e u_e / Σ β_e (Shen et al. 2023, eq. 4 to 6). Its 
 the distances |v − u_e| from their mean (eq. 8). With unit weights this is dual marching cubes with vertices at the
 means of the crossings. α [8] and β [12] belong to a cube and must be above zero.
 
-Everything is ordered by sample, then by cube (dual vertices: then by lowest edge), grid vertex (`active`), or lower grid
-vertex and axis (quadrilaterals), so a batch of B equals B batches of one, bit for bit, for any number of threads.
+Everything is ordered by sample, then by cube (dual vertices: then by lowest edge), grid vertex (`active`), or lower
+grid vertex and axis (quadrilaterals), so a batch of B equals B batches of one, bit for bit, for any number of threads.
 
 Gradient: once, from vertices and deviations to the SDF, positions, α and β (`flexicubes_vertices_reference`: to any
 order); the topology has none. On CUDA the backward pass adds with atomics, and runs as the reference under
@@ -41,9 +41,9 @@ ROWS = (torch.int64,)
 class CubeTopology:
     """Connectivity of the surfaces of a batch of B samples over a grid of V vertices and C cubes.
 
-    cubes [ΣK] int64: sorted ids b·C + c of the cubes that the surface crosses. cube_corners [ΣK, 8] int64: their corners
-    as rows of `active`. active [ΣA] int64: sorted ids b·V + v of those corners. vertex_cube [ΣD] int64: the row in
-    `cubes` of each dual vertex, sorted. vertex_edges [ΣD] int32: its edges, a bit each. quads [ΣQ, 4] int32: dual
+    cubes [ΣK] int64: sorted ids b·C + c of the cubes that the surface crosses. cube_corners [ΣK, 8] int64: their
+    corners as rows of `active`. active [ΣA] int64: sorted ids b·V + v of those corners. vertex_cube [ΣD] int64: the row
+    in `cubes` of each dual vertex, sorted. vertex_edges [ΣD] int32: its edges, a bit each. quads [ΣQ, 4] int32: dual
     vertices, global in the packed batch. quad_ends [ΣQ, 2] int64: rows in `active` of the ends of each quadrilateral's
     grid edge. cube_offsets, vertex_offsets, quad_offsets, active_offsets [B + 1] int64, on the CPU.
     """
@@ -155,7 +155,9 @@ def flexicubes_topology_reference(sdf: Tensor, cells: int) -> tuple[Tensor, ...]
     first = of_cube.cumsum(0) - of_cube
     group = torch.arange(total_vertices, device=device) - first[vertex_cube]
     members = groups[cases.view(-1)[cubes][vertex_cube]] == group[:, None]
-    vertex_edges = (members.int() << torch.arange(NUM_EDGES, device=device, dtype=torch.int32)).sum(1, dtype=torch.int32)
+    vertex_edges = (members.int() << torch.arange(NUM_EDGES, device=device, dtype=torch.int32)).sum(
+        1, dtype=torch.int32
+    )
 
     edge = torch.nonzero_static(crossing.view(-1), size=total_quads)[:, 0]
     vertex, axis = edge // 3, edge % 3

@@ -41,7 +41,7 @@ DIAGONALS = ((4, 9), (5, 8), (6, 7))
 _RINGS = ((5, 6, 8, 7), (4, 7, 9, 6), (4, 5, 9, 8))
 
 
-def _subtets(diagonal: int) -> tuple[tuple[int, int, int, int], ...]:
+def _subtets(diagonal: int) -> tuple[tuple[int, ...], ...]:
     """The eight tetrahedra of a positively oriented one, positively oriented, for one of `DIAGONALS`."""
     middle = {frozenset(edge): 4 + k for k, edge in enumerate(_EDGES)}
     corners = [tuple(i if i == j else middle[frozenset((i, j))] for j in range(4)) for i in range(4)]
@@ -52,14 +52,12 @@ def _subtets(diagonal: int) -> tuple[tuple[int, int, int, int], ...]:
 
 
 SUBTETS = tuple(_subtets(diagonal) for diagonal in range(3))
-# Local edges of the subdivision, by their ends: twelve halves, three on each face (opposite vertex 0 … 3), the diagonal.
+# Local edges of the subdivision, by their ends: twelve halves, then three on each face (opposite vertex 0 … 3).
 _HALVES = tuple((end, 4 + k) for k, edge in enumerate(_EDGES) for end in edge)
 _ON_FACES = tuple(
     (4 + _EDGES.index(tuple(sorted((i, x)))), 4 + _EDGES.index(tuple(sorted((i, y)))))
     for face in range(4)
-    for i, x, y in (
-        (i, *(v for v in range(4) if v not in (face, i))) for i in range(4) if i != face
-    )
+    for i, x, y in ((i, *(v for v in range(4) if v not in (face, i))) for i in range(4) if i != face)
 )
 
 
@@ -67,8 +65,8 @@ _ON_FACES = tuple(
 class SubdivisionTables:
     """A tetrahedral grid and how each of its tetrahedra is subdivided; int32.
 
-    tets [T, 4], positively oriented. edges [E, 2], the smaller vertex first. tet_edges [T, 6]: edges 01, 02, 03, 12, 13,
-    23. tet_faces [T, 4]: the face opposite each vertex. diagonals [T]: index into `DIAGONALS`. num_vertices: V.
+    tets [T, 4], positively oriented. edges [E, 2], the smaller vertex first. tet_edges [T, 6]: edges 01, 02, 03, 12,
+    13, 23. tet_faces [T, 4]: the face opposite each vertex. diagonals [T]: index into `DIAGONALS`. num_vertices: V.
     num_faces: F.
     """
 

@@ -1,0 +1,185 @@
+"""Both geometry networks with all three extractors: gradients, batching, separation of styles, resolution, sizes."""
+
+import pytest
+import torch
+from click import UsageError
+
+from configs.loader import load_config
+from geometry.cube_grid import CubeGrid
+from geometry.topology import count_components
+from networks.describe import describe
+from networks.generator import Generator
+from networks.volume_geometry import encoding, volume_grid_sample, volume_sample
+from tests.compare import assert_close
+from tests.geometry.measures import is_watertight
+from tests.networks.helpers import cameras, latents, tiny_config
+from tests.networks.test_generator import count_solids
+
+VOLUME = {"network": "volume", "volume_resolution": 8, "volume_channel_base": 64, "volume_channel_max": 12}
+NETWORKS = {"triplane": {}, "volume": {**VOLUME, "hidden_layers": 2, "deformation_hidden_layers": 1}}
+EXTRACTORS = {"tets": {}, "subdivided": {"subdivide": 1}, "flexicubes": {"extraction": "flexicubes"}}
+variants = pytest.mark.parametrize(
+    "geometry",
+    [pytest.param({**n, **e}, id=f"{a}-{b}") for a, n in NETWORKS.items() for b, e in EXTRACTORS.items()],
+)
+
+
+def make(geometry: dict, seed: int = 0, **sections) -> Generator:
+    torch.manual_seed(seed)
+    return Generator(tiny_config(geometry=geometry, **sections))
+
+
+@variants
+def test_every_parameter_gets_a_gradient(geometry: dict) -> None:
+    generator = make(geometry).train()
+    rendered = generator.render(*generator.map(*latents(generator.config, 3)), cameras(6))
+    torch.manual_seed(1)
+    loss = (rendered.rgb * torch.randn_like(rendered.rgb)).mean()
+    loss = loss + (rendered.mask * torch.randn_like(rendered.mask)).mean()
+    loss.backward()
+    for name, parameter in generator.named_parameters():
+        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    grouped = [id(parameter) for group in generator.parameter_groups().values() for parameter in group]
+    assert sorted(grouped) == sorted(map(id, generator.parameters()))
+
+
+@variants
+@pytest.mark.parametrize("training", [False, True])
+def test_a_batch_of_eight_equals_eight_of_one(geometry: dict, training: bool) -> None:
+    generator = make(geometry).train(training)
+    w_geo, w_tex = generator.map(*latents(generator.config, 8))
+    seen = cameras(8)
+    with torch.no_grad():
+        together = generator.render(w_geo, w_tex, seen)
+        for n in range(8):
+            alone = generator.render(w_geo[n : n + 1], w_tex[n : n + 1], seen[n])
+            assert_close(alone.surface.mesh.vertices, together.surface.mesh[n].vertices, 1e-5, name="vertices")
+            assert torch.equal(alone.surface.mesh.faces, together.surface.mesh[n].faces)
+            assert_close(alone.rgb[0], together.rgb[n], 1e-4, name="rgb")
+            assert_close(alone.mask[0], together.mask[n], 1e-4, name="mask")
+            assert is_watertight(together.surface.mesh[n])
+
+
+@variants
+def test_w_tex_leaves_the_geometry_bitwise_alone_and_w_geo_gets_no_gradient_from_texture(geometry: dict) -> None:
+    generator = make(geometry).eval()
+    w_geo, w_tex = generator.map(*latents(generator.config, 2))
+    _, other = generator.map(*latents(generator.config, 2, seed=5))
+    first, second = (generator.render(w_geo, w, cameras(2)).surface.mesh for w in (w_tex, other))
+    assert torch.equal(first.vertices, second.vertices)
+    assert torch.equal(first.faces, second.faces)
+    assert torch.equal(generator.mesh(w_geo).mesh.vertices, first.vertices)
+    if geometry.get("network") == "volume":
+        leaf = w_geo.detach().requires_grad_()
+        planes = generator.planes(leaf, w_tex)[1]
+        assert not planes.requires_grad or torch.autograd.grad(planes.sum(), leaf, allow_unused=True) == (None,)
+        moved = generator.planes(w_geo + 0.1, w_tex)[1]
+        assert not torch.equal(moved, planes)  # but the texture depends on the shape
+
+
+@variants
+def test_untrained_surfaces_are_nearly_spheres_and_sections_fit(geometry: dict) -> None:
+    generator = make({**geometry, "cells": 16}).eval()
+    w_geo, _ = generator.map(*latents(generator.config, 2))
+    with torch.no_grad():
+        mesh = generator.mesh(w_geo).mesh
+    cell = generator.geometry.grid.cell
+    assert abs(float(mesh.vertices.norm(dim=1).mean()) - generator.config.geometry.sphere_radius) < cell
+    assert count_components(mesh) == 2
+
+
+@variants
+def test_one_component(geometry: dict) -> None:
+    generator = make({**geometry, "cells": 10, "connect_components": True, "sdf_scale": 4.0}).eval()
+    loose = make({**geometry, "cells": 10, "sdf_scale": 4.0}).eval()
+    for network in (generator, loose):
+        network.geometry.sdf.layers[-1].weight.data *= 8
+    w_geo, _ = generator.map(*latents(generator.config, 3))
+    with torch.no_grad():
+        connected, apart = generator.mesh(w_geo).mesh, loose.mesh(w_geo).mesh
+    assert is_watertight(connected[0])
+    solids = [count_solids(connected[b]) for b in range(3)]
+    assert solids == [1, 1, 1]
+    assert max(count_solids(apart[b]) for b in range(3)) > 1
+
+
+def test_both_networks_extract_finer_grids_from_the_same_weights() -> None:
+    """The same surface on more cells, by every extractor: twice the cells, and half the distance between the two."""
+    for network in NETWORKS.values():
+        for extractor in EXTRACTORS.values():
+            if extractor.get("extraction") == "flexicubes":
+                continue  # its weights belong to cells; they move the surface within a cell
+            coarse = make({**network, **extractor, "cells": 12, "deformation": 0.0}).eval()
+            fine = make({**network, **extractor, "cells": 24, "deformation": 0.0}).eval()
+            fine.load_state_dict(coarse.state_dict())
+            w_geo, _ = coarse.map(*latents(coarse.config, 1))
+            with torch.no_grad():
+                a, b = coarse.mesh(w_geo).mesh.vertices, fine.mesh(w_geo).mesh.vertices
+            assert float(torch.cdist(a, b).amin(1).max()) < coarse.geometry.grid.cell
+
+
+def test_flexicubes_splits_quadrilaterals_around_centers_in_training_only() -> None:
+    generator = make({"extraction": "flexicubes"})
+    w_geo, _ = generator.map(*latents(generator.config, 1))
+    with torch.no_grad():
+        trained, sampled = generator.train().mesh(w_geo).mesh, generator.eval().mesh(w_geo).mesh
+    assert isinstance(generator.geometry.grid, CubeGrid)
+    assert trained.faces.shape[0] == 2 * sampled.faces.shape[0]
+
+
+def test_volume_lookup_matches_grid_sample_and_a_linear_function() -> None:
+    generator = torch.Generator().manual_seed(0)
+    volumes = torch.randn(3, 5, 4, 4, 4, generator=generator, dtype=torch.float64)
+    points = torch.rand(20, 3, generator=generator, dtype=torch.float64) * 2.4 - 1.2
+    together = volume_sample(volumes, points.repeat(3, 1), torch.tensor([0, 20, 40, 60])).view(3, 20, 5)
+    assert_close(volume_grid_sample(volumes, points), together, 1e-12)
+    axis = (torch.arange(4) + 0.5) / 2 - 1
+    x, y, z = torch.meshgrid(axis, axis, axis, indexing="ij")
+    linear = torch.stack([x, y, z])[None].double()
+    inside = points.clamp(-0.75, 0.75)
+    assert_close(volume_sample(linear, inside, torch.tensor([0, 20])), inside, 1e-12)
+    leaf = volumes.clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda v: volume_sample(v, points, torch.tensor([0, 7, 20, 20])), (leaf,))
+
+
+def test_encoding() -> None:
+    points = torch.tensor([[0.0, 0.5, -1.0]])
+    assert_close(encoding(points), torch.tensor([[0.0, 1, 0, 1, 0, -1]]), 1e-6)
+
+
+def test_published_sizes_of_the_volume_network() -> None:
+    """GET3D's first generator: about 107 billion multiply-adds a sample, on 98,653 grid vertices (36 cells)."""
+    sizes = ["network=volume", "hidden=256", "hidden_layers=3", "deformation_hidden_layers=2"]
+    config = load_config("car-get3d", [f"geometry.{each}" for each in sizes])
+    backbone = describe(config)[0]
+    trunks = [layer for layer in backbone.layers if layer.name.startswith(("sdf.", "deformation."))]
+    shapes = {layer.shape for layer in trunks if layer.name.endswith("second")}
+    assert shapes == {(256, 4, 4, 4), (256, 8, 8, 8), (128, 16, 16, 16), (64, 32, 32, 32)}
+    texture = [layer for layer in backbone.layers if layer.name.startswith("texture.")]
+    assert texture[-1].shape == (96, 256, 256)
+    with torch.device("meta"):
+        geometry = Generator(config).geometry
+    assert geometry.deformation is not None
+    heads = [layer.weight for head in (geometry.sdf, geometry.deformation) for layer in head.layers]
+    assert [tuple(weight.shape) for weight in heads] == [
+        (256, 70), (256, 256), (256, 256), (1, 256), (256, 70), (256, 256), (3, 256)
+    ]  # fmt: skip
+    total = backbone.multiply_adds + 98_653 * sum(weight.numel() for weight in heads)
+    assert total == pytest.approx(107e9, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("geometry.subdivide=1", "geometry.subdivide: belongs to extraction=tets; expected 0"),
+        ("geometry.tet_grid=kuhn", "geometry.tet_grid: belongs to extraction=tets; expected bcc"),
+        ("loss.floater_weight=0.1", "loss.floater_weight: belongs to geometry.extraction=tets"),
+        ("geometry.volume_resolution=24", "expected a power of two of at least 4, got 24"),
+        ("geometry.subdivide=2", "geometry.subdivide"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(override: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        load_config("chair", ["geometry.extraction=flexicubes", override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
