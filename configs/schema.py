@@ -176,8 +176,8 @@ class LossConfig(StrictModel):
     )
     gamma_color: NonNegative = Field(0.1, description="weight of R1 on the color discriminator")
     color_r1_interval: PositiveInt = Field(4, description="minibatches between two R1 steps of the color discriminator")
-    cube_deviation_weight: NonNegative = Field(
-        0.5, description="weight of the mean deviation of FlexiCubes' vertices from their crossings, world units"
+    cube_spread_weight: NonNegative = Field(
+        0.5, description="weight of the mean spread of FlexiCubes' vertices from their crossings, world units"
     )
     cube_weights_weight: NonNegative = Field(0.1, description="weight of the mean size of FlexiCubes' weights α and β")
     fallback_surface_weight: NonNegative = Field(

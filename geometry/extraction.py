@@ -51,11 +51,11 @@ class FoundSurface:
 class CubeTerms:
     """What the regularizers of FlexiCubes need, with gradient (Shen et al. 2023, eq. 8; GET3D's code).
 
-    deviation []: mean deviation of the dual vertices from their crossings, world units. weights []: mean |weight| of
+    spread []: mean spread of the dual vertices from their crossings, world units. weights []: mean |weight| of
     all α and β, before they are squashed.
     """
 
-    deviation: Tensor
+    spread: Tensor
     weights: Tensor
 
 

@@ -226,9 +226,9 @@ def generator_step(
         statistics.add("loss/fallback_surface", fallback_loss)
         terms += [sign_loss * config.loss.sdf_regularizer_weight, fallback_loss * config.loss.fallback_surface_weight]
         if surface.cubes is not None:
-            statistics.add("loss/cube_deviation", surface.cubes.deviation)
+            statistics.add("loss/cube_spread", surface.cubes.spread)
             statistics.add("loss/cube_weights", surface.cubes.weights)
-            terms.append(surface.cubes.deviation * config.loss.cube_deviation_weight)
+            terms.append(surface.cubes.spread * config.loss.cube_spread_weight)
             terms.append(surface.cubes.weights * config.loss.cube_weights_weight)
         weight = config.loss.floater_weight * FLOATER_INTERVAL
         if weight and iteration % FLOATER_INTERVAL == 0:

@@ -202,11 +202,11 @@ def test_every_input_gets_a_gradient() -> None:
     for part in (weights.grad[..., :8], weights.grad[..., 8:20], weights.grad[..., 20]):
         assert part.any()
     weights.grad = None
-    extract_cubes(sdf, grid, weights).cubes.deviation.backward()  # type: ignore[union-attr]
+    extract_cubes(sdf, grid, weights).cubes.spread.backward()  # type: ignore[union-attr]
     assert weights.grad[..., :20].any()
 
 
-def test_gradcheck_of_extracted_vertices_and_deviation() -> None:
+def test_gradcheck_of_extracted_vertices_and_spread() -> None:
     grid = cube_grid(3)
     sdf = (sphere(grid.positions.double(), 0.3)[None] + 0.02 * noise(grid.positions).double()).requires_grad_()
     weights, moved = (x.double().requires_grad_() for x in (random_weights(grid, 1, 0.5), deformation(grid, 1)))
@@ -214,7 +214,7 @@ def test_gradcheck_of_extracted_vertices_and_deviation() -> None:
     def function(s: Tensor, w: Tensor, d: Tensor) -> tuple[Tensor, Tensor]:
         surface = extract_cubes(s, grid, w, d, centers=True)
         assert surface.cubes is not None
-        return surface.mesh.vertices, surface.cubes.deviation
+        return surface.mesh.vertices, surface.cubes.spread
 
     assert torch.autograd.gradcheck(function, (sdf, weights, moved), eps=1e-7, atol=1e-5)
 
@@ -305,7 +305,7 @@ def test_surfaces_agree_with_kaolin(name: str, training: bool) -> None:
     _same_surface(ours.mesh, vertices, faces, 1e-5)
 
 
-def test_the_deviation_agrees_with_kaolin() -> None:
+def test_the_spread_agrees_with_kaolin() -> None:
     """Theirs is a list of one value for each edge of a dual vertex, without α; ours is the mean over those edges."""
     peer = kaolin_flexicubes()
     if peer is None:
@@ -320,7 +320,7 @@ def test_the_deviation_agrees_with_kaolin() -> None:
     topology = flexicubes_topology(sdf[None], grid.cells)
     beta = 1 + WEIGHT_SCALE * torch.tanh(weights[topology.cubes, 8:20])
     alpha = torch.ones(len(beta), 8)
-    _, deviations = flexicubes_vertices(sdf[topology.active], grid.positions[topology.active], alpha, beta, topology)
+    _, spreads = flexicubes_vertices(sdf[topology.active], grid.positions[topology.active], alpha, beta, topology)
     edges = torch.tensor([int(mask).bit_count() for mask in topology.vertex_edges])
     assert len(theirs) == int(edges.sum())
-    assert abs(float((deviations * edges).sum() / theirs.sum()) - 1) < 1e-5
+    assert abs(float((spreads * edges).sum() / theirs.sum()) - 1) < 1e-5

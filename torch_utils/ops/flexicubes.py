@@ -1,7 +1,7 @@
 """FlexiCubes of a whole batch over one cubic grid: topology first, then differentiable dual vertices.
 
     topology = flexicubes_topology(sdf, cells)                                                    # no gradient
-    vertices, deviations = flexicubes_vertices(sdf_active, positions, alpha, beta, topology)
+    vertices, spreads = flexicubes_vertices(sdf_active, positions, alpha, beta, topology)
 
 The grid has (cells + 1)³ vertices, the last coordinate fastest. A cube with corners on both sides of the surface holds
 one to four dual vertices (`flexicubes_cases`), and a grid edge whose ends differ in sign, a quadrilateral of those of
@@ -11,14 +11,14 @@ on the boundary have no quadrilateral.
 
 On each edge e of a dual vertex, with ends a and b, the surface crosses at
     u_e = p_a + (p_b − p_a)·s_a α_a / (s_a α_a − s_b α_b),
-and the vertex is v = Σ β_e u_e / Σ β_e (Shen et al. 2023, eq. 4 to 6). Its deviation is the mean absolute deviation of
+and the vertex is v = Σ β_e u_e / Σ β_e (Shen et al. 2023, eq. 4 to 6). Its spread is the mean absolute difference of
 the distances |v − u_e| from their mean (eq. 8). With unit weights this is dual marching cubes with vertices at the
 means of the crossings. α [8] and β [12] belong to a cube and must be above zero.
 
 Everything is ordered by sample, then by cube (dual vertices: then by lowest edge), grid vertex (`active`), or lower
 grid vertex and axis (quadrilaterals), so a batch of B equals B batches of one, bit for bit, for any number of threads.
 
-Gradient: once, from vertices and deviations to the SDF, positions, α and β (`flexicubes_vertices_reference`: to any
+Gradient: once, from vertices and spreads to the SDF, positions, α and β (`flexicubes_vertices_reference`: to any
 order); the topology has none. On CUDA the backward pass adds with atomics, and runs as the reference under
 `torch.use_deterministic_algorithms(True)`. One host synchronization on CUDA, for the counts.
 Errors: TypeError, ValueError "flexicubes_topology(): expected …, got …".
@@ -83,7 +83,7 @@ def flexicubes_topology(sdf: Tensor, cells: int) -> CubeTopology:
 def flexicubes_vertices(
     sdf: Tensor, positions: Tensor, alpha: Tensor, beta: Tensor, topology: CubeTopology
 ) -> tuple[Tensor, Tensor]:
-    """Dual vertices [ΣD, 3] and their deviations [ΣD], in the unit of the positions.
+    """Dual vertices [ΣD, 3] and their spreads [ΣD], in the unit of the positions.
 
     sdf [ΣA] floating and positions [ΣA, 3] at `topology.active`; alpha [ΣK, 8] and beta [ΣK, 12] above zero, for
     `topology.cubes`; all of one type. Gradient to all four, once.
@@ -270,7 +270,7 @@ torch.library.define(
 )
 torch.library.define(
     "tetragan::flexicubes_vertices_backward",
-    "(Tensor grad_vertices, Tensor grad_deviations, Tensor sdf, Tensor positions, Tensor alpha, Tensor beta, "
+    "(Tensor grad_vertices, Tensor grad_spreads, Tensor sdf, Tensor positions, Tensor alpha, Tensor beta, "
     "Tensor cube_corners, Tensor vertex_cube, Tensor vertex_edges) -> (Tensor, Tensor, Tensor, Tensor)",
 )
 
@@ -296,7 +296,7 @@ def _fake_vertices(sdf, positions, alpha, beta, cube_corners, vertex_cube, verte
 
 
 @torch.library.register_fake("tetragan::flexicubes_vertices_backward")
-def _fake_vertices_backward(grad_vertices, grad_deviations, sdf, positions, alpha, beta, corners, cube, edges):
+def _fake_vertices_backward(grad_vertices, grad_spreads, sdf, positions, alpha, beta, corners, cube, edges):
     return tuple(torch.empty_like(x) for x in (sdf, positions, alpha, beta))
 
 
@@ -304,10 +304,8 @@ def _setup_context(ctx, inputs, output):
     ctx.save_for_backward(*inputs)
 
 
-def _backward(ctx, grad_vertices, grad_deviations):
-    gradients = _flexicubes_vertices_backward(
-        grad_vertices.contiguous(), grad_deviations.contiguous(), *ctx.saved_tensors
-    )
+def _backward(ctx, grad_vertices, grad_spreads):
+    gradients = _flexicubes_vertices_backward(grad_vertices.contiguous(), grad_spreads.contiguous(), *ctx.saved_tensors)
     return (*gradients, None, None, None)
 
 

@@ -124,7 +124,7 @@ struct CubeInput {
 template <class T>
 struct DualVertex {
   T crossing[kEdges][3], t[kEdges], distance[kEdges];
-  T point[3] = {0, 0, 0}, weight = 0, mean = 0, deviation = 0;
+  T point[3] = {0, 0, 0}, weight = 0, mean = 0, spread = 0;
   int count = 0;
 
   TETRAGAN_HD DualVertex(const CubeInput<T>& in, int32_t edges) {
@@ -151,16 +151,16 @@ struct DualVertex {
     }
     mean /= count;
     for (int e = 0; e < kEdges; ++e) {
-      if (edges >> e & 1) deviation += std::fabs(distance[e] - mean);
+      if (edges >> e & 1) spread += std::fabs(distance[e] - mean);
     }
-    deviation /= count;
+    spread /= count;
   }
 };
 
 // Calls add(edge, corner a, corner b, gradients of s_a, s_b, α_a, α_b, gradient of u_e, t, gradient of β_e) for each edge of a
-// dual vertex, given the gradients of its point and of its deviation.
+// dual vertex, given the gradients of its point and of its spread.
 template <class T, class Add>
-TETRAGAN_HD void dual_vertex_gradient(const CubeInput<T>& in, int32_t edges, const T* grad_point, T grad_deviation,
+TETRAGAN_HD void dual_vertex_gradient(const CubeInput<T>& in, int32_t edges, const T* grad_point, T grad_spread,
                                       const Add& add) {
   const DualVertex<T> dual(in, edges);
   if (dual.count == 0) return;
@@ -169,12 +169,12 @@ TETRAGAN_HD void dual_vertex_gradient(const CubeInput<T>& in, int32_t edges, con
     if (edges >> e & 1) balance += T(dual.distance[e] > dual.mean) - T(dual.distance[e] < dual.mean);
   }
   balance /= dual.count;
-  // Of the deviation to each distance, over that distance: times (u_e − v) it is the gradient to u_e, and its negative to v.
+  // Of the spread to each distance, over that distance: times (u_e − v) it is the gradient to u_e, and its negative to v.
   T pull[kEdges], total[3] = {grad_point[0], grad_point[1], grad_point[2]};
   for (int e = 0; e < kEdges; ++e) {
     if (!(edges >> e & 1)) continue;
     const T sign = T(dual.distance[e] > dual.mean) - T(dual.distance[e] < dual.mean);
-    pull[e] = dual.distance[e] > 0 ? grad_deviation * (sign - balance) / (dual.count * dual.distance[e]) : T(0);
+    pull[e] = dual.distance[e] > 0 ? grad_spread * (sign - balance) / (dual.count * dual.distance[e]) : T(0);
     for (int k = 0; k < 3; ++k) total[k] -= pull[e] * (dual.crossing[e][k] - dual.point[k]);
   }
   for (int e = 0; e < kEdges; ++e) {

@@ -178,21 +178,21 @@ CubeInput<T> input_of(const Tensor& sdf, const Tensor& positions, const Tensor& 
 std::tuple<Tensor, Tensor> vertices(const Tensor& sdf, const Tensor& positions, const Tensor& alpha, const Tensor& beta,
                                     const Tensor& cube_corners, const Tensor& vertex_cube, const Tensor& vertex_edges) {
   const int64_t count = vertex_cube.size(0);
-  Tensor points = empty_like_of(sdf, {count, 3}), deviations = empty_like_of(sdf, {count});
+  Tensor points = empty_like_of(sdf, {count, 3}), spreads = empty_like_of(sdf, {count});
   const int64_t* cube = data<int64_t>(vertex_cube);
   const int32_t* edges = data<int32_t>(vertex_edges);
   dispatch_floating(sdf, "flexicubes_vertices", [&](auto zero) {
     using T = decltype(zero);
-    T *point = mutable_data<T>(points), *deviation = mutable_data<T>(deviations);
+    T *point = mutable_data<T>(points), *spread = mutable_data<T>(spreads);
     torch::stable::parallel_for(0, count, kChunk, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const DualVertex<T> dual(input_of<T>(sdf, positions, alpha, beta, cube_corners, cube[i]), edges[i]);
         for (int k = 0; k < 3; ++k) point[3 * i + k] = dual.point[k];
-        deviation[i] = dual.deviation;
+        spread[i] = dual.spread;
       }
     });
   });
-  return {points, deviations};
+  return {points, spreads};
 }
 
 // Gradients of a cube's corners: of the SDF, and of the position.
@@ -201,7 +201,7 @@ struct CornerGradient {
   T sdf[kCorners] = {}, position[kCorners][3] = {};
 };
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> vertices_backward(const Tensor& grad_points, const Tensor& grad_deviations,
+std::tuple<Tensor, Tensor, Tensor, Tensor> vertices_backward(const Tensor& grad_points, const Tensor& grad_spreads,
                                                              const Tensor& sdf, const Tensor& positions, const Tensor& alpha,
                                                              const Tensor& beta, const Tensor& cube_corners,
                                                              const Tensor& vertex_cube, const Tensor& vertex_edges) {
@@ -212,7 +212,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> vertices_backward(const Tensor& grad_
   const int32_t* edges = data<int32_t>(vertex_edges);
   dispatch_floating(sdf, "flexicubes_vertices", [&](auto zero) {
     using T = decltype(zero);
-    const T *of_point = data<T>(grad_points), *of_deviation = data<T>(grad_deviations);
+    const T *of_point = data<T>(grad_points), *of_spread = data<T>(grad_spreads);
     std::vector<CornerGradient<T>> gradients(cubes);
     parallel_tasks((cubes + kChunk - 1) / kChunk, [&](int64_t task) {
       const int64_t begin = task * kChunk, end = std::min(begin + kChunk, cubes);
@@ -222,7 +222,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> vertices_backward(const Tensor& grad_
         T *of_alpha = mutable_data<T>(grad_alpha) + kCorners * c, *of_beta = mutable_data<T>(grad_beta) + kEdges * c;
         CornerGradient<T>& sum = gradients[c];
         dual_vertex_gradient(input_of<T>(sdf, positions, alpha, beta, cube_corners, c), edges[i], of_point + 3 * i,
-                             of_deviation[i],
+                             of_spread[i],
                              [&](int e, int a, int b, T s_a, T s_b, T alpha_a, T alpha_b, const T* u, T t, T beta_e) {
                                sum.sdf[a] += s_a;
                                sum.sdf[b] += s_b;

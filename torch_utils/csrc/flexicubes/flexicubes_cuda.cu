@@ -151,18 +151,18 @@ __device__ __forceinline__ bool cube_input(const VertexInputs<T>& in, int64_t cu
 }
 
 template <class T>
-__global__ void dual_vertices(VertexInputs<T> in, T* points, T* deviations) {
+__global__ void dual_vertices(VertexInputs<T> in, T* points, T* spreads) {
   TETRAGAN_EACH(i, in.count) {
     CubeInput<T> cube;
     const bool sound = cube_input(in, in.vertex_cube[i], cube);
-    T point[3] = {0, 0, 0}, deviation = 0;
+    T point[3] = {0, 0, 0}, spread = 0;
     if (sound) {
       const DualVertex<T> dual(cube, in.vertex_edges[i]);
       for (int k = 0; k < 3; ++k) point[k] = dual.point[k];
-      deviation = dual.deviation;
+      spread = dual.spread;
     }
     for (int k = 0; k < 3; ++k) points[3 * i + k] = point[k];
-    deviations[i] = deviation;
+    spreads[i] = spread;
   }
 }
 
@@ -186,14 +186,14 @@ struct AddGradients {
 };
 
 template <class T>
-__global__ void dual_vertices_backward(VertexInputs<T> in, const T* grad_points, const T* grad_deviations, T* grad_sdf,
+__global__ void dual_vertices_backward(VertexInputs<T> in, const T* grad_points, const T* grad_spreads, T* grad_sdf,
                                        T* grad_positions, T* grad_alpha, T* grad_beta) {
   TETRAGAN_EACH(i, in.count) {
     CubeInput<T> cube;
     const int64_t id = in.vertex_cube[i];
     if (!cube_input(in, id, cube)) continue;
     const AddGradients<T> add{cube.corners, grad_sdf, grad_positions, grad_alpha + kCorners * id, grad_beta + kEdges * id};
-    dual_vertex_gradient(cube, in.vertex_edges[i], grad_points + 3 * i, grad_deviations[i], add);
+    dual_vertex_gradient(cube, in.vertex_edges[i], grad_points + 3 * i, grad_spreads[i], add);
   }
 }
 
@@ -221,15 +221,15 @@ void launch_write(const T* sdf, const int32_t* groups, Lattice lattice, int64_t 
 }
 
 template <class T>
-void launch_vertices(const VertexInputs<T>& in, T* points, T* deviations, cudaStream_t stream) {
-  if (in.count > 0) dual_vertices<<<blocks_for(in.count), kBlock, 0, stream>>>(in, points, deviations);
+void launch_vertices(const VertexInputs<T>& in, T* points, T* spreads, cudaStream_t stream) {
+  if (in.count > 0) dual_vertices<<<blocks_for(in.count), kBlock, 0, stream>>>(in, points, spreads);
 }
 
 template <class T>
-void launch_vertices_backward(const VertexInputs<T>& in, const T* grad_points, const T* grad_deviations, T* grad_sdf,
+void launch_vertices_backward(const VertexInputs<T>& in, const T* grad_points, const T* grad_spreads, T* grad_sdf,
                               T* grad_positions, T* grad_alpha, T* grad_beta, cudaStream_t stream) {
   if (in.count == 0) return;
-  dual_vertices_backward<<<blocks_for(in.count), kBlock, 0, stream>>>(in, grad_points, grad_deviations, grad_sdf,
+  dual_vertices_backward<<<blocks_for(in.count), kBlock, 0, stream>>>(in, grad_points, grad_spreads, grad_sdf,
                                                                       grad_positions, grad_alpha, grad_beta);
 }
 

@@ -47,11 +47,11 @@ struct VertexInputs {
 
 // Dual vertices whose cube or corners are out of range are zero.
 template <class T>
-void launch_vertices(const VertexInputs<T>& in, T* points, T* deviations, cudaStream_t stream);
+void launch_vertices(const VertexInputs<T>& in, T* points, T* spreads, cudaStream_t stream);
 
 // Adds to zeroed gradients with atomics.
 template <class T>
-void launch_vertices_backward(const VertexInputs<T>& in, const T* grad_points, const T* grad_deviations, T* grad_sdf,
+void launch_vertices_backward(const VertexInputs<T>& in, const T* grad_points, const T* grad_spreads, T* grad_sdf,
                               T* grad_positions, T* grad_alpha, T* grad_beta, cudaStream_t stream);
 
 }  // namespace flexicubes

@@ -80,17 +80,17 @@ std::tuple<Tensor, Tensor> vertices(const Tensor& sdf, const Tensor& positions, 
                                     const Tensor& cube_corners, const Tensor& vertex_cube, const Tensor& vertex_edges) {
   const OnDevice on(sdf);
   const int64_t count = vertex_cube.size(0);
-  Tensor points = empty_like_of(sdf, {count, 3}), deviations = empty_like_of(sdf, {count});
+  Tensor points = empty_like_of(sdf, {count, 3}), spreads = empty_like_of(sdf, {count});
   dispatch_floating(sdf, "flexicubes_vertices", [&](auto zero) {
     using T = decltype(zero);
     launch_vertices(inputs_of<T>(sdf, positions, alpha, beta, cube_corners, vertex_cube, vertex_edges),
-                    mutable_data<T>(points), mutable_data<T>(deviations), on.stream);
+                    mutable_data<T>(points), mutable_data<T>(spreads), on.stream);
   });
   check_launch("flexicubes_vertices");
-  return {points, deviations};
+  return {points, spreads};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> vertices_backward(const Tensor& grad_points, const Tensor& grad_deviations,
+std::tuple<Tensor, Tensor, Tensor, Tensor> vertices_backward(const Tensor& grad_points, const Tensor& grad_spreads,
                                                              const Tensor& sdf, const Tensor& positions, const Tensor& alpha,
                                                              const Tensor& beta, const Tensor& cube_corners,
                                                              const Tensor& vertex_cube, const Tensor& vertex_edges) {
@@ -101,7 +101,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> vertices_backward(const Tensor& grad_
   dispatch_floating(sdf, "flexicubes_vertices", [&](auto zero) {
     using T = decltype(zero);
     launch_vertices_backward(inputs_of<T>(sdf, positions, alpha, beta, cube_corners, vertex_cube, vertex_edges),
-                             data<T>(grad_points), data<T>(grad_deviations), mutable_data<T>(grad_sdf),
+                             data<T>(grad_points), data<T>(grad_spreads), mutable_data<T>(grad_sdf),
                              mutable_data<T>(grad_positions), mutable_data<T>(grad_alpha), mutable_data<T>(grad_beta),
                              on.stream);
   });
