@@ -197,6 +197,11 @@ class TrainingConfig(StrictModel):
         20000.0, description="length of the run, thousands of real images shown to the discriminators"
     )
     batch: PositiveInt = Field(32, description="images in a minibatch, over all ranks")
+    micro_batch: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="images that go through the networks at once on each rank; gradients add up to those of the whole "
+        "minibatch, so memory shrinks and the result stays; 0 = all at once",
+    )
     lr_generator: Positive = Field(0.002, description="Adam learning rate of the generator")
     lr_discriminator: Positive = Field(0.002, description="Adam learning rate of the discriminators")
     beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Adam β1")
@@ -205,8 +210,10 @@ class TrainingConfig(StrictModel):
     ema_rampup: NonNegative = Field(
         0.05, description="the EMA half-life is at most this share of the images seen so far; 0 = no ramp-up"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="type of convolutions; auto = bf16 if the hardware multiplies it; SDF and raster stay fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp64"] = Field(
+        "auto",
+        description="type of convolutions; auto = bf16 if the hardware multiplies it; SDF and raster stay fp32. "
+        "fp64 compares runs: weights and sums in double precision, several times slower",
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="seed of all random numbers of the run")
     threads: Annotated[int, Field(ge=0)] = Field(
@@ -274,6 +281,7 @@ class Config(StrictModel):
         needed = {
             "data.views_per_shape": (self.data.views_per_shape, 1),
             "augment.mode": (self.augment.mode, "none"),
+            "training.micro_batch": (self.training.micro_batch, 0),
             "training.progressive_kimg": (self.training.progressive_kimg, 0),
         }
         for path, (value, expected) in needed.items():

@@ -1,9 +1,10 @@
-"""The views of a split, decoded once into memory."""
+"""The views of a split, as minibatches of images."""
 
 import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,19 +12,28 @@ from torch import Tensor
 
 from dataset_tool.dataset import ViewDataset
 from dataset_tool.format import pixels
+from dataset_tool.format.dataset_json import digest
+from dataset_tool.view_cache import Bar, CachedViews, empty_views, open_cache
 from rendering.camera import Cameras
-from torch_utils.devices import upload
+from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
+from torch_utils.timing import phase
+
+# Increased whenever the pixels of a cached view change their meaning.
+CACHE_VERSION = 1
+# More threads than this hardly decode faster.
+MOST_WORKERS = 16
 
 
 class ImageBank:
-    """The views of a split at one resolution, as premultiplied uint8 RGBA in memory.
+    """The views of a split at one resolution.
 
     Image i is view `view_of[i]` of shape `shape_of[i]` (an index into `shape_ids`). The resolution must divide the
     stored one; views are averaged down in premultiplied alpha.
 
-    If the images need more than `memory_limit` bytes (shared by all processes that torchrun started on this machine),
-    they are decoded when they are used, and `prefetch` decodes the next batch in the background.
+    With a cache folder, every view is decoded once, into a file that other ranks and later runs share (`view_cache`).
+    Without one, views are decoded when they are used. Either way `prefetch` fetches the next batch in the background,
+    and memory does not depend on the number of views.
     """
 
     def __init__(
@@ -32,11 +42,15 @@ class ImageBank:
         split: str | Sequence[str],
         resolution: int | None = None,
         *,
-        memory_limit: float = 8e9,
+        cache: Path | None = None,
+        ranks: Ranks | None = None,
         workers: int | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        bar: Bar | None = None,
     ):
-        """split: "train", "val", "test", or shape ids. memory_limit: bytes. progress: called with (done, total)."""
+        """split: "train", "val", "test", or shape ids. cache: folder for decoded views. ranks: who share the decoding.
+
+        bar: shows how far the decoding into the cache is.
+        """
         resolution = resolution or dataset.resolution
         pixels.divisor(dataset.resolution, resolution, str(dataset.path))
         self.dataset = dataset
@@ -44,19 +58,22 @@ class ImageBank:
         self.shape_ids = dataset.splits[split] if isinstance(split, str) else list(split)
         if not self.shape_ids:
             raise UserError(f"{dataset.path}: split {split!r} has no shapes; split again with: tetragan dataset split")
-        self._workers = workers or min(8, os.cpu_count() or 1)
-        with ThreadPoolExecutor(self._workers) as pool:
-            counts = list(pool.map(dataset.views, self.shape_ids))
+        self._workers = ThreadPoolExecutor(workers or _default_workers())
+        counts = list(self._workers.map(dataset.views, self.shape_ids))
         self.shape_of = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
         self.view_of = torch.cat([torch.arange(count) for count in counts])
         self.cameras = dataset.cameras([self.shape_ids[s] for s in self.shape_of.tolist()], self.view_of.tolist())
         self.labels = torch.tensor([dataset.label(shape_id) for shape_id in self.shape_ids])
-        self._images: Tensor | None = None
+        self._pinned = False
         self._background = ThreadPoolExecutor(1)
         self._ahead: tuple[list[int], Future[Tensor]] | None = None
-        share = memory_limit / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        if len(self) * resolution * resolution * 4 <= share:
-            self._images = self._decode(range(len(self)), progress)
+        self._cached: CachedViews | None = None
+        self.remark = ""
+        if cache is not None:
+            key = digest({"version": CACHE_VERSION, "dataset": dataset.hash(), "shapes": self.shape_ids})[:24]
+            self._cached, self.remark = open_cache(
+                cache, key, len(self), resolution, self._view, self._workers, ranks or Ranks(), bar
+            )
 
     def __len__(self) -> int:
         return self.shape_of.shape[0]
@@ -68,40 +85,47 @@ class ImageBank:
         channels-last.
         """
         index = torch.as_tensor(indices, dtype=torch.int64)
-        images = self._decoded(index.tolist()) if self._images is None else self._images.index_select(0, index)
-        values = upload(images, device).to(torch.float32)
+        self._pinned = torch.device(device).type == "cuda"
+        with phase("loader"):
+            images = self._fetched(index.tolist())
+        values = images.to(device, non_blocking=True).to(torch.float32)
         scale, shift = _ranges(values.device)
         values = values.mul_(scale).add_(shift)
         return values.permute(0, 3, 1, 2), self.cameras[index].to(device)
 
     def prefetch(self, indices: Tensor | Sequence[int]) -> None:
-        """Announce the next batch, which is then decoded in the background unless all images are in memory."""
-        if self._images is None:
-            wanted = torch.as_tensor(indices, dtype=torch.int64).tolist()
-            self._ahead = (wanted, self._background.submit(self._decode, wanted))
-
-    def _decoded(self, indices: list[int]) -> Tensor:
-        ahead, self._ahead = self._ahead, None
-        return ahead[1].result() if ahead is not None and ahead[0] == indices else self._decode(indices)
+        """Announce the next batch, which is then fetched in the background."""
+        wanted = torch.as_tensor(indices, dtype=torch.int64).tolist()
+        self._ahead = (wanted, self._background.submit(self._fetch, wanted))
 
     def class_labels(self, indices: Tensor | Sequence[int]) -> Tensor:
         """Class of each image's shape [B] int64."""
         return self.labels[self.shape_of[torch.as_tensor(indices, dtype=torch.int64)]]
 
-    def _decode(self, indices: Sequence[int], progress: Callable[[int, int], None] | None = None) -> Tensor:
-        """Premultiplied uint8 [len(indices), R, R, 4]."""
-        images = np.empty((len(indices), self.resolution, self.resolution, 4), np.uint8)
-        wanted = torch.as_tensor(indices, dtype=torch.int64)
-        shapes, views = self.shape_of[wanted].tolist(), self.view_of[wanted].tolist()
+    def _fetched(self, indices: list[int]) -> Tensor:
+        ahead, self._ahead = self._ahead, None
+        return ahead[1].result() if ahead is not None and ahead[0] == indices else self._fetch(indices)
 
-        def one(row: int) -> None:
-            images[row] = self.dataset.load_premultiplied(self.shape_ids[shapes[row]], views[row], self.resolution)
+    def _fetch(self, indices: list[int]) -> Tensor:
+        """Premultiplied uint8 [len(indices), R, R, 4], pinned for a GPU."""
+        images = empty_views(len(indices), self.resolution, self._pinned)
+        if self._cached is not None:
+            self._cached.read(indices, images)
+            return images
+        rows = images.numpy()
+        for row, image in enumerate(self._workers.map(self._view, indices)):
+            rows[row] = image
+        return images
 
-        with ThreadPoolExecutor(self._workers) as pool:
-            for done, _ in enumerate(pool.map(one, range(len(indices)), chunksize=1), 1):
-                if progress is not None and (done % 256 == 0 or done == len(indices)):
-                    progress(done, len(indices))
-        return torch.from_numpy(images)
+    def _view(self, index: int) -> np.ndarray:
+        """One view, premultiplied uint8 [R, R, 4]."""
+        shape_id = self.shape_ids[int(self.shape_of[index])]
+        return self.dataset.load_premultiplied(shape_id, int(self.view_of[index]), self.resolution)
+
+
+def _default_workers() -> int:
+    """Threads that decode: the machine's cores, shared by the ranks on it. Decoding releases Python's lock."""
+    return max(1, min(MOST_WORKERS, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 @functools.cache

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from geometry.mesh import Mesh
 from geometry.topology import vertex_components
+from torch_utils.devices import upload
 
 
 def sdf_sign_loss(sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def floater_weights(mesh: Mesh) -> tuple[Tensor, Tensor]:
     count = mesh.vertices.shape[0]
     labels = vertex_components(mesh)
     sizes = torch.zeros(count, dtype=torch.int64, device=labels.device).index_add_(0, labels, torch.ones_like(labels))
-    sample = torch.repeat_interleave(mesh.vertex_offsets.diff().to(labels.device), output_size=count)
+    sample = torch.repeat_interleave(upload(mesh.vertex_offsets.diff(), labels.device), output_size=count)
     largest = torch.zeros(len(mesh), dtype=torch.int64, device=labels.device)
     largest = largest.scatter_reduce(0, sample, sizes, "amax")
     floating = (sizes < largest[sample])[labels]

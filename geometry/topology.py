@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geometry.mesh import Mesh
+from torch_utils.ops.connected_vertices import connected_vertices
 
 # A face is degenerate if its area is at most this share of its longest edge squared.
 DEGENERATE_SHAPE = 1e-6
@@ -59,31 +60,7 @@ def count_components(mesh: Mesh) -> int:
 
 def vertex_components(mesh: Mesh) -> Tensor:
     """The connected component of each vertex of a packed batch [ΣV] int64: the least vertex id in it."""
-    return connected_vertices(mesh.faces, mesh.vertices.shape[0])
-
-
-@torch.no_grad()
-def connected_vertices(faces: Tensor, count: int) -> Tensor:
-    """The connected component of each of `count` vertices [count] int64: the least vertex id in it.
-
-    faces [F, 3] of any integer type; runs on their device. Each label hooks onto a smaller neighbor's, and chains of
-    labels are followed to their ends, until nothing changes: O(log count) rounds (Shiloach and Vishkin 1982).
-    """
-    faces = faces.long()
-    a, b = torch.cat([faces[:, 0], faces[:, 1]]), torch.cat([faces[:, 1], faces[:, 2]])
-    labels = torch.arange(count, device=faces.device)
-    while len(a):
-        ends_a, ends_b = labels[a], labels[b]
-        differ = ends_a != ends_b
-        if not bool(differ.any()):
-            break
-        a, b, ends_a, ends_b = a[differ], b[differ], ends_a[differ], ends_b[differ]
-        low, high = torch.minimum(ends_a, ends_b), torch.maximum(ends_a, ends_b)
-        labels = labels.scatter_reduce(0, high, low, "amin")
-        followed = labels[labels]
-        while not torch.equal(followed, labels):
-            labels, followed = followed, followed[followed]
-    return labels
+    return connected_vertices(mesh.faces.int(), mesh.vertices.shape[0])
 
 
 def weld_vertices(mesh: Mesh) -> Mesh:

@@ -81,7 +81,9 @@ class ColorDiscriminator(nn.Module):
         """rgb [B, 3, H, W] in [−1, 1], mask [B, 1, H, W] in [0, 1], shift [B] in [0, 1) → logits [B], fp32."""
         mask = mask.detach()
         pixels = foreground_pixels(mask, self.pixels, shift)
-        hidden = self.each(color_tokens(rgb.float(), mask, pixels, self.get_buffer("offsets")))
+        hidden = self.each(
+            color_tokens(rgb.to(next(self.parameters()).dtype), mask, pixels, self.get_buffer("offsets"))
+        )
         pooled = _pooled(hidden)
         hidden = self.again(torch.cat([hidden, pooled[:, None].expand(-1, self.pixels, -1)], 2))
         features = torch.cat([_pooled(hidden), _spread(hidden, 1)], 1)

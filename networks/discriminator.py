@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from configs.schema import Config
-from networks.layers import Conv2d, EqualizedLinear, channels_at, compute_dtype, minibatch_stddev
+from networks.layers import Conv2d, EqualizedLinear, at_least_fp32, channels_at, compute_dtype, minibatch_stddev
 from networks.mapping import Mapping
 from rendering.camera import Cameras
 
@@ -104,7 +104,7 @@ class Discriminator(nn.Module):
         dtype = compute_dtype(self.precision, image.device)
         x = image.to(dtype).contiguous(memory_format=torch.channels_last)
         x = self.blocks(self.entry(x))
-        x = minibatch_stddev(x.float(), self.stddev_group)
+        x = minibatch_stddev(at_least_fp32(x), self.stddev_group)
         x = self.fully_connected(self.convolution(x).flatten(1))
         logits = self.output(x)
         if self.mapping is None:

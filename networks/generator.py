@@ -104,7 +104,7 @@ class Generator(nn.Module):
         """Move the running averages towards the mean of a minibatch of styles [B, …, w_dim] (before mixing)."""
         weight = 1 - self.config.mapping.w_average_beta
         for average, w in ((self.w_average_geo, w_geo), (self.w_average_tex, w_tex)):
-            average.lerp_(w.detach().float().flatten(0, -2).mean(0), weight)
+            average.lerp_(w.detach().to(average.dtype).flatten(0, -2).mean(0), weight)
 
     # -- geometry ----------------------------------------------------------------------------------------------------
 

@@ -31,13 +31,23 @@ def channels_at(resolution: int, channel_base: int, channel_max: int) -> int:
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The type of convolutions: "fp32", "bf16", or "auto": bf16 where the device multiplies it in hardware."""
+    """The type of convolutions: "fp32", "bf16", "fp64", or "auto": bf16 where the device multiplies it in hardware."""
     if precision == "auto":
         if device.type == "cuda":
             precision = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
         else:
             precision = "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
-    return torch.bfloat16 if precision == "bf16" else torch.float32
+    return torch.bfloat16 if precision == "bf16" else parameter_dtype(precision)
+
+
+def parameter_dtype(precision: str) -> torch.dtype:
+    """The type of weights and images: float64 for "fp64", else float32."""
+    return torch.float64 if precision == "fp64" else torch.float32
+
+
+def at_least_fp32(x: Tensor) -> Tensor:
+    """Half precision as float32; float32 and float64 as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _cpu_has_bf16() -> bool:
@@ -211,9 +221,9 @@ def minibatch_stddev(x: Tensor, group: int) -> Tensor:
     x [B, C, H, W] → [B, C + 1, H, W]. The last group is smaller where `group` does not divide the batch.
     """
     whole = x.shape[0] // group * group
-    parts = [_group_stddev(x[:whole].float(), group)] if whole else []
+    parts = [_group_stddev(at_least_fp32(x[:whole]), group)] if whole else []
     if whole < x.shape[0]:
-        parts.append(_group_stddev(x[whole:].float(), x.shape[0] - whole))
+        parts.append(_group_stddev(at_least_fp32(x[whole:]), x.shape[0] - whole))
     stddev = parts[0] if len(parts) == 1 else torch.cat(parts)
     return torch.cat([x, stddev.to(x.dtype).view(-1, 1, 1, 1).expand(-1, 1, *x.shape[2:])], 1)
 

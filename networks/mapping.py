@@ -27,11 +27,12 @@ class Mapping(nn.Module):
 
     def forward(self, z: Tensor | None, condition: Tensor | None = None) -> Tensor:
         """z [B, z_dim] (None where z_dim is 0), condition [B, condition_dim] → w [B, w_dim]."""
-        parts = [] if z is None else [_unit_mean_square(z.float())]
+        dtype = next(self.parameters()).dtype
+        parts = [] if z is None else [_unit_mean_square(z.to(dtype))]
         if self.embed is not None:
             if condition is None:
                 raise ValueError("Mapping(): expected a label for every sample, got none")
-            parts.append(_unit_mean_square(self.embed(condition)))
+            parts.append(_unit_mean_square(self.embed(condition.to(dtype))))
         return self.layers(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
 
 

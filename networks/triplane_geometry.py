@@ -127,7 +127,7 @@ def sdf_head_on_grid(planes: Tensor, head: PointHead, w: Tensor, grid: TetGrid |
     output = output[..., 0] * DEFAULT_GAIN["lrelu"]
     values = []
     for cubic in grid.cubic_grids:
-        coordinates = _coordinates(cubic, box, planes.device)
+        coordinates = _coordinates(cubic, box, planes.device).to(planes.dtype)
         values.append(lattice_mlp(planes, hidden, first.bias, output, coordinates).flatten(1))
     return torch.cat(values, 1) + last.bias
 

@@ -2,6 +2,7 @@
 
 import fnmatch
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,15 @@ SHARED_DATA = Path(os.environ.get("TETRAGAN_SHARED_DATA", ROOT.parent / "shared"
 ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory) -> Iterator[Path]:
+    """Decoded views go to a folder of this test run, also those of child processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("TETRAGAN_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

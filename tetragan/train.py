@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,12 +80,15 @@ def train(
             return
 
         assert data is not None and out is not None, "checked above"
+        from dataset_tool.view_cache import cache_folder
         from torch_utils.process import prepare_process
+        from torch_utils.progress import progress_bar
         from training.data import open_data
         from training.loop import run_training, start_run
 
         prepare_process(config.training.threads, ranks.device)
-        opened = open_data(data, config)
+        bar = partial(progress_bar, "decoding views", quiet=quiet)
+        opened = open_data(data, config, cache=cache_folder(), ranks=ranks, bar=bar)
         if resume:
             folder.check_data(opened)
         with folder.write_errors():

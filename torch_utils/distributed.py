@@ -95,16 +95,18 @@ def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
         gradient.copy_(mean.view_as(gradient))
 
 
-def share_of_mean(count: int | Tensor, ranks: Ranks) -> Tensor | float:
-    """The factor that turns this rank's mean over `count` items into its share of the mean over all ranks' items.
+def shares_of_mean(counts: Sequence[int | Tensor], ranks: Ranks) -> list[Tensor | float]:
+    """Factors that turn the means over this rank's parts into their shares of the mean over all items of all ranks.
 
-    Averaged over the ranks (as gradients are), factor · local mean is the mean over the union: count · world / Σ count.
-    count: on the host, or [] on the device.
+    counts: items of each part, on the host, or [] on the device. Averaged over the parts and the ranks (as gradients
+    are), factor · mean of the part is the mean over the union: count · parts · world / Σ count.
     """
-    if ranks.world == 1:
-        return 1.0
-    total = sum_over_ranks(torch.ones((), device=ranks.device) * count, ranks)
-    return count * ranks.world / total.clamp(min=1)
+    if ranks.world == 1 and len(counts) == 1:
+        return [1.0]
+    mine = sum(torch.ones((), device=ranks.device, dtype=torch.float64) * count for count in counts)
+    assert isinstance(mine, Tensor), "a minibatch has a part"
+    total = sum_over_ranks(mine, ranks).clamp(min=1)
+    return [count * (len(counts) * ranks.world) / total for count in counts]
 
 
 def refuse_difference(name: str, values: Sequence[float], ranks: Ranks) -> None:

@@ -90,6 +90,6 @@ class Adaptation(nn.Module):
         mean_sign []: over the global minibatch of `images` images. No host synchronization.
         Source: Karras et al. 2020, §3.2.
         """
-        self.mean_sign.lerp_(mean_sign, _SIGN_WEIGHT)
+        self.mean_sign.lerp_(mean_sign.to(self.mean_sign.dtype), _SIGN_WEIGHT)
         step = images / (_ADA_KIMG * 1000)
         self.probability.add_(torch.sign(self.mean_sign - self.target) * step).clamp_(0, 1)

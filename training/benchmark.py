@@ -12,6 +12,7 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from configs.schema import Config
+from dataset_tool.view_cache import cache_folder
 from networks.layers import compute_dtype
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
@@ -65,7 +66,7 @@ class RandomViews:
 
 def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     """A table: images per second, and the share of each phase in a step's time."""
-    opened, _, step = _prepare(config, data, ranks)
+    opened, _, step = _prepare(config, data, ranks, cache=cache_folder())
     interval = config.loss.r1_interval
     for iteration in range(_WARM_UP):
         step(iteration)
@@ -77,6 +78,7 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     arithmetic = arithmetic_time(operators) / seconds
     total = sum(times.seconds.values())
     images = interval * config.training.batch // ranks.world
+    waited = times.seconds["loader"] / total
     lines = [
         f"{rate:.1f} img/s on {_machine(config, ranks)}; batch {config.training.batch}, "
         f"{config.data.resolution}² px, {config.geometry.cells} cells, data: {opened.name}",
@@ -87,6 +89,7 @@ def benchmark_run(config: Config, data: Path | None, ranks: Ranks) -> str:
     for name, seconds in sorted(times.seconds.items(), key=lambda item: -item[1]):
         lines.append(f"{name:<22}{1000 * seconds / images:>12.3f}{100 * seconds / total:>7.1f}%")
     lines.append(f"{'all':<22}{1000 * total / images:>12.3f}{100:>7.1f}%")
+    lines.append(f"The loader kept the steps waiting for {100 * waited:.2f}% of their time.")
     lines.append(f"R1 runs every {interval} minibatches; its time is averaged over them.")
     lines.append(
         f"Network arithmetic takes {100 * arithmetic:.0f}% of a step's time: convolutions, matrix products, "
@@ -145,7 +148,12 @@ def dry_run_report(
 
 
 def _prepare(
-    config: Config, data: Path | None, ranks: Ranks, init: Path | None = None, discriminators: Path | None = None
+    config: Config,
+    data: Path | None,
+    ranks: Ranks,
+    init: Path | None = None,
+    discriminators: Path | None = None,
+    cache: Path | None = None,
 ):
     """Data, networks, and a function that trains on the minibatch of a given iteration."""
     check_batch(config, ranks)
@@ -154,7 +162,7 @@ def _prepare(
         camera_distribution = CameraDistribution()
         opened = Data(RandomViews(config.data.resolution, camera_distribution), camera_distribution, "random discs", "")
     else:
-        opened = open_data(data, config)
+        opened = open_data(data, config, cache=cache, ranks=ranks)
     train_state: TrainState = build_train_state(config, ranks)
     if init is not None:
         initialize_from(train_state, init, discriminators)

@@ -24,34 +24,35 @@ def pixel_shifts(seed: int, indices: Sequence[int], device: torch.device) -> Ten
 
 def color_discriminator_step(
     train_state: TrainState,
-    reals: ViewBatch,
-    fakes: ViewBatch,
-    shifts: Tensor,
+    parts: Sequence[tuple[ViewBatch, ViewBatch, Tensor]],
     iteration: int,
     config: Config,
     statistics: Statistics,
 ) -> Tensor:
     """Train the color discriminator on reals and (detached) fakes, with lazy R1. Returns the gradients' norms.
 
-    shifts [B, 2]: `pixel_shifts`.
+    parts: of the minibatch, one at a time, whose gradients add up: reals, fakes, and their `pixel_shifts` [B, 2].
     """
     discriminator, adam = color_parts(train_state)
-    with phase("D forward"):
-        real = discriminator(reals.rgb, reals.mask, shifts[:, 0])
-        fake = discriminator(fakes.rgb.detach(), fakes.mask, shifts[:, 1])
-    loss = discriminator_loss(real, fake)
-    statistics.add("loss/discriminator_color", loss)
-    statistics.add("logits/real_color", real)
-    statistics.add("logits/fake_color", fake)
-    with phase("D backward"):
-        loss.backward()
+    for reals, fakes, shifts in parts:
+        with phase("D forward"):
+            real = discriminator(reals.rgb, reals.mask, shifts[:, 0])
+            fake = discriminator(fakes.rgb.detach(), fakes.mask, shifts[:, 1])
+        loss = discriminator_loss(real, fake)
+        statistics.add("loss/discriminator_color", loss)
+        statistics.add("logits/real_color", real)
+        statistics.add("logits/fake_color", fake)
+        with phase("D backward"):
+            (loss / len(parts)).backward()
     norms = adam.step()
     if iteration % config.loss.color_r1_interval == 0:
         with phase("R1"):
-            images = reals.rgb.detach().requires_grad_()
-            squared = squared_gradient_norms([discriminator(images, reals.mask, shifts[:, 0])], [images])[0]
-            statistics.add("r1/color", squared)
-            r1_loss(squared, config.loss.gamma_color, config.loss.color_r1_interval).backward()
+            for reals, _, shifts in parts:
+                images = reals.rgb.detach().requires_grad_()
+                squared = squared_gradient_norms([discriminator(images, reals.mask, shifts[:, 0])], [images])[0]
+                statistics.add("r1/color", squared)
+                penalty = r1_loss(squared, config.loss.gamma_color, config.loss.color_r1_interval)
+                (penalty / len(parts)).backward()
             norms = norms + adam.step()
     statistics.add("gradient/color_discriminator", norms.norm())
     return norms

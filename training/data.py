@@ -4,8 +4,8 @@ Every minibatch follows from (seed, global sample index) alone. So it is the sam
 resume, and nothing here has state: the images seen so far (`nimg`) say where a run is.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
@@ -18,6 +18,8 @@ from configs.schema import Config
 from dataset_tool.dataset import open_dataset
 from dataset_tool.format.splits import few_shapes_advice, split_counts
 from dataset_tool.image_bank import ImageBank
+from dataset_tool.view_cache import Bar
+from networks.layers import parameter_dtype
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from torch_utils import seeding
@@ -50,7 +52,7 @@ class Data:
 
     shading: "albedo" if the views show base colors; any other value means that lighting is baked in.
     epoch: indices of the views of one epoch, repetitions allowed. Default: every view once. notes: lines for the start
-    of the log: how many shapes train, validate and test, and advice where they are few.
+    of the log: how many shapes train, validate and test, advice where they are few, and where decoded views lie.
     """
 
     bank: RealViews
@@ -66,29 +68,48 @@ class Data:
             object.__setattr__(self, "epoch", range(len(self.bank)))
 
 
-def open_data(path: Path, config: Config, progress: Callable[[int, int], None] | None = None) -> Data:
-    """Open a dataset's training views at the configured resolution. UserError if they do not match the config."""
+def open_data(
+    path: Path,
+    config: Config,
+    *,
+    cache: Path | None = None,
+    ranks: Ranks | None = None,
+    bar: Bar | None = None,
+) -> Data:
+    """Open a dataset's training views at the configured resolution. UserError if they do not match the config.
+
+    cache, ranks, bar: of `ImageBank`; without a cache, views are decoded when they are used.
+    """
     dataset = open_dataset(path)
     classes = len(dataset.classes)
     if config.classes and config.classes != classes:
         raise UserError(f"{path}: has {classes} classes, but classes = {config.classes}; add --set classes={classes}")
-    bank = ImageBank(dataset, "train", config.data.resolution, progress=progress)
+    bank = ImageBank(dataset, "train", config.data.resolution, cache=cache, ranks=ranks, bar=bar)
     shading = str(dataset.header.renderer.get("shading", "unknown"))
     epoch = balanced_views(bank, config.data.balance).tolist() if config.data.balance else ()
     name = Path(path).resolve().name
     notes = [f"{name}: {split_counts(dataset.splits)}."]
     if config.augment.mode == "none":
         notes += few_shapes_advice(dataset.splits)
+    notes += [bank.remark] if bank.remark else []
     return Data(bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes)
 
 
 def check_batch(config: Config, ranks: Ranks) -> None:
-    """UserError unless the global minibatch can be cut into equal slices that keep stddev groups whole."""
+    """UserError unless the minibatch can be cut into equal slices and micro-batches that keep stddev groups whole."""
     block = config.discriminator.stddev_group * config.data.views_per_shape
     if ranks.world > 1 and config.training.batch % (ranks.world * block):
         raise UserError(
             f"training.batch: expected a multiple of {ranks.world * block} (ranks × stddev_group × views_per_shape), "
             f"got {config.training.batch}; try --set training.batch={ranks.world * block}"
+        )
+    share, micro = config.training.batch // ranks.world, config.training.micro_batch
+    if micro and (share % micro or micro % block):
+        fitting = [size for size in range(block, share + 1, block) if share % size == 0]
+        advice = ", ".join(map(str, fitting)) or "none: it must be a multiple of stddev_group × views_per_shape"
+        raise UserError(
+            f"training.micro_batch: expected a divisor of the {share} images of a rank that keeps stddev groups whole "
+            f"({advice}), got {micro}"
         )
 
 
@@ -111,6 +132,11 @@ class ViewBatch:
         """The input of the discriminator `head`."""
         return self.rgb if head == "rgb" else self.mask
 
+    def part(self, images: slice) -> "ViewBatch":
+        """Some of the images."""
+        labels = None if self.labels is None else self.labels[images]
+        return ViewBatch(self.rgb[images], self.mask[images], self.cameras[images], labels)
+
 
 @dataclass(frozen=True)
 class Latents:
@@ -130,6 +156,10 @@ class Latents:
         """A copy on `device`."""
         return Latents(**{member.name: upload(getattr(self, member.name), device) for member in fields(self)})
 
+    def part(self, shapes: slice) -> "Latents":
+        """The latents of some shapes."""
+        return Latents(**{member.name: getattr(self, member.name)[shapes] for member in fields(self)})
+
 
 @dataclass(frozen=True)
 class Minibatch:
@@ -147,6 +177,27 @@ class Minibatch:
     shape_labels: Tensor | None
     fake_cameras: Cameras
 
+    def split(self, size: int) -> "list[Minibatch]":
+        """Parts of `size` images, in order; `size` divides their number, and views of a shape stay together.
+
+        The whole for 0.
+        """
+        images, shapes = len(self.indices), self.latents.geometry.shape[0]
+        if size in (0, images):
+            return [self]
+        return [self._part(slice(first, first + size), images // shapes) for first in range(0, images, size)]
+
+    def _part(self, images: slice, views: int) -> "Minibatch":
+        shapes = slice(images.start // views, images.stop // views)
+        return replace(
+            self,
+            indices=self.indices[images],
+            reals=self.reals.part(images),
+            latents=self.latents.part(shapes),
+            shape_labels=None if self.shape_labels is None else self.shape_labels[shapes],
+            fake_cameras=self.fake_cameras[images],
+        )
+
 
 class MinibatchSource:
     """Draws this rank's slice of any minibatch. Has no state of its own."""
@@ -161,6 +212,7 @@ class MinibatchSource:
         seed, views = config.training.seed, config.data.views_per_shape
         order = self._views(nimg)
         images, cameras = self.data.bank.batch(order, device)
+        images = images.to(parameter_dtype(config.training.precision))
         self.data.bank.prefetch(self._views(nimg + config.training.batch))
         labels = upload(self.data.bank.class_labels(order), device) if config.classes else None
         shapes = shape_indices(nimg, self.slice, views)

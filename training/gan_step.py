@@ -4,13 +4,13 @@ The discriminators learn from real and generated images, with R1 at intervals. T
 generated images, and its running average follows.
 
 Nothing here waits for the device: the counts of vertices and faces come with the mesh, statistics stay tensors until
-they are logged, and whether a gradient was finite is read one step late. The one exception is the search for floaters,
-which runs only if `loss.floater_weight` is positive.
+they are logged, and whether a gradient was finite is read one step late. `geometry.connect_components` waits for the
+samples that have several components.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from networks.discriminator import Discriminator
 from networks.generator import Rendered
 from rendering.camera import Cameras
 from torch_utils.devices import upload
-from torch_utils.distributed import Ranks, share_of_mean, sum_over_ranks
+from torch_utils.distributed import Ranks, shares_of_mean, sum_over_ranks
 from torch_utils.timing import phase
 from training.augment import augment, augmentation_uniforms
 from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
@@ -33,6 +33,24 @@ from training.progressive import at_resolution, progressive_resolution, supersam
 from training.run.step_statistics import Statistics
 from training.train_state import TrainState
 
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """A part of a minibatch that is small enough to go through the networks at once.
+
+    rendered, fakes: generated images as rendered, and as the discriminators see them. reals: what the discriminators
+    see of the real views. first_styles: w of the first latents [B, w_dim], geometry and texture, without gradient.
+    shifts: `pixel_shifts` for the color discriminator; None if there is none.
+    """
+
+    batch: Minibatch
+    reals: ViewBatch
+    rendered: Rendered
+    fakes: ViewBatch
+    first_styles: tuple[Tensor, Tensor]
+    shifts: Tensor | None
+
+
 # Minibatches between two searches for floaters: labeling the components of a mesh takes about a fifth of a step.
 FLOATER_INTERVAL = 4
 
@@ -42,60 +60,72 @@ def training_step(
 ) -> dict[str, Tensor]:
     """Update everything in `train_state` by one minibatch.
 
+    With `training.micro_batch`, a part of the minibatch at a time goes through the networks and gradients add up. The
+    graphs of all parts would not fit, so the generator draws the images of a part again when it learns from them.
     Returns the gradient norm of each parameter [parameters] by network, on the device. A network whose norms are not
     all finite was not updated.
     """
     training = config.training
     generator_learns = batch.nimg >= training.generator_delay_kimg * 1000
-    side = progressive_resolution(batch.nimg, config)
 
-    # Images: generated ones at the current resolution, real ones with the same detail.
-    with torch.set_grad_enabled(generator_learns):
-        rendered, fakes = render_fakes(train_state, batch, config, ranks, side)
-    reals = replace(
-        batch.reals,
-        rgb=at_resolution(batch.reals.rgb, side),
-        mask=at_resolution(batch.reals.mask, side),
-    )
-    if config.augment.mode != "none":
-        reals = _augmented(reals, batch, train_state, "real", config.training.seed)
-        fakes = _augmented(fakes, batch, train_state, "fake", config.training.seed)
-    _note_images(statistics, batch.reals, rendered)
+    # Images. The discriminators' step moves the probability of augmentation: both steps use the one before it.
+    parts = batch.split(training.micro_batch)
+    probability = train_state.adaptation.probability.clone()
+    with torch.set_grad_enabled(generator_learns and len(parts) == 1):
+        micro_batches = [draw_images(train_state, part, probability, config) for part in parts]
+    styles = [torch.cat(w) for w in zip(*(micro.first_styles for micro in micro_batches), strict=True)]
+    train_state.generator.update_w_average(*(global_mean(w, ranks) for w in styles))
+    for micro in micro_batches:
+        _note_images(statistics, micro)
 
     # Discriminators.
-    norms = {"discriminators": discriminator_step(train_state, reals, fakes, config, ranks, statistics)}
+    norms = {"discriminators": discriminator_step(train_state, micro_batches, config, ranks, statistics)}
     if batch.iteration % config.loss.r1_interval == 0:
         with phase("R1"):
-            norms["discriminators"] = norms["discriminators"] + r1_step(train_state, reals, config, statistics)
-    shifts = None
+            norms["discriminators"] = norms["discriminators"] + r1_step(train_state, micro_batches, config, statistics)
     if config.color_weight > 0:
-        shifts = pixel_shifts(training.seed, batch.indices, reals.rgb.device)
-        norms["color discriminator"] = color_discriminator_step(
-            train_state, reals, fakes, shifts, batch.iteration, config, statistics
-        )
+        seen = [(micro.reals, micro.fakes, micro.shifts) for micro in micro_batches if micro.shifts is not None]
+        norms["color discriminator"] = color_discriminator_step(train_state, seen, batch.iteration, config, statistics)
 
     # Generator and its running average.
     if not generator_learns:
         return norms
-    norms["generator"] = generator_step(
-        train_state, rendered, fakes, shifts, batch.iteration, config, ranks, statistics
-    )
+    norms["generator"] = generator_step(train_state, micro_batches, probability, config, ranks, statistics)
     with phase("average"):
         beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
         update_average(train_state.average, train_state.generator, beta)
     return norms
 
 
+def draw_images(train_state: TrainState, batch: Minibatch, probability: Tensor, config: Config) -> MicroBatch:
+    """What the discriminators see of one part of a minibatch: generated images, and real ones with the same detail.
+
+    probability: of each augmentation, [] on the device. The same arguments give the same images.
+    """
+    seed, side = config.training.seed, progressive_resolution(batch.nimg, config)
+    rendered, fakes, first_styles = render_fakes(train_state, batch, config, side)
+    reals = replace(
+        batch.reals,
+        rgb=at_resolution(batch.reals.rgb, side),
+        mask=at_resolution(batch.reals.mask, side),
+    )
+    if config.augment.mode != "none":
+        reals = _augmented(reals, batch, probability, "real", seed)
+        fakes = _augmented(fakes, batch, probability, "fake", seed)
+    shifts = pixel_shifts(seed, batch.indices, reals.rgb.device) if config.color_weight > 0 else None
+    return MicroBatch(batch, reals, rendered, fakes, first_styles, shifts)
+
+
 def render_fakes(
-    train_state: TrainState, batch: Minibatch, config: Config, ranks: Ranks, side: int
-) -> tuple[Rendered, ViewBatch]:
-    """Images of new shapes as rendered, and as the discriminators see them.
+    train_state: TrainState, batch: Minibatch, config: Config, side: int
+) -> tuple[Rendered, ViewBatch, tuple[Tensor, Tensor]]:
+    """Images of new shapes as rendered and as the discriminators see them, and the styles of their first latents.
 
     side: of the rendered images, px. If it is less than the data's, the discriminators see the images upsampled.
     """
     generator, labels = train_state.generator, batch.shape_labels
     with phase("mapping"):
-        w_geo, w_tex = _styles(train_state, batch, config, ranks)
+        w_geo, w_tex, first_styles = _styles(train_state, batch, config)
     with phase("generator"):
         supersample = supersample_at(side, config)
         rendered = generator.render(w_geo, w_tex, batch.fake_cameras, resolution=side, supersample=supersample)
@@ -104,14 +134,14 @@ def render_fakes(
     views = config.data.views_per_shape
     labels = None if labels is None else labels.repeat_interleave(views)
     if views == 1:
-        return rendered, ViewBatch(rgb, mask, batch.fake_cameras, labels)
+        return rendered, ViewBatch(rgb, mask, batch.fake_cameras, labels), first_styles
     order = spread_views(len(batch.indices), views, config.discriminator.stddev_group, rgb.device)
     labels = None if labels is None else labels[order]
-    return rendered, ViewBatch(rgb[order], mask[order], batch.fake_cameras[order], labels)
+    return rendered, ViewBatch(rgb[order], mask[order], batch.fake_cameras[order], labels), first_styles
 
 
-def _styles(train_state: TrainState, batch: Minibatch, config: Config, ranks: Ranks) -> tuple[Tensor, Tensor]:
-    """Styles of the minibatch's shapes, with style mixing. Updates the generator's running average of styles."""
+def _styles(train_state: TrainState, batch: Minibatch, config: Config) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    """Styles of the minibatch's shapes, with style mixing, and those of their first latents alone."""
     generator, latents, labels = train_state.generator, batch.latents, batch.shape_labels
     z_geo, z_tex, count = latents.geometry, latents.texture, latents.geometry.shape[0]
     mixing = config.training.style_mixing_prob
@@ -119,11 +149,11 @@ def _styles(train_state: TrainState, batch: Minibatch, config: Config, ranks: Ra
         z_geo, z_tex = torch.cat([z_geo, latents.mixing_geometry]), torch.cat([z_tex, latents.mixing_texture])
         labels = None if labels is None else torch.cat([labels, labels])
     w_geo, w_tex = generator.map(z_geo, z_tex, labels=labels)
-    generator.update_w_average(global_mean(w_geo[:count, 0], ranks), global_mean(w_tex[:count, 0], ranks))
+    first_styles = w_geo[:count, 0].detach(), w_tex[:count, 0].detach()
     if mixing > 0:
         w_geo = mix_styles(w_geo[:count], w_geo[count:], latents.mixing[:, :2], mixing)
         w_tex = mix_styles(w_tex[:count], w_tex[count:], latents.mixing[:, 2:], mixing)
-    return w_geo, w_tex
+    return w_geo, w_tex, first_styles
 
 
 def mix_styles(w: Tensor, mixing_w: Tensor, uniform: Tensor, probability: float) -> Tensor:
@@ -142,109 +172,136 @@ def mix_styles(w: Tensor, mixing_w: Tensor, uniform: Tensor, probability: float)
 
 
 def discriminator_step(
-    train_state: TrainState, reals: ViewBatch, fakes: ViewBatch, config: Config, ranks: Ranks, statistics: Statistics
+    train_state: TrainState, micro_batches: Sequence[MicroBatch], config: Config, ranks: Ranks, statistics: Statistics
 ) -> Tensor:
     """Update both discriminators on reals and detached fakes; their losses are summed. Returns the gradient norms."""
-    losses = []
-    for head, discriminator in train_state.discriminators.items():
-        with phase("D forward"):
-            real, fake = _real_and_fake_logits(discriminator, head, reals, fakes)
-        losses.append(discriminator_loss(real, fake))
-        statistics.add(f"loss/discriminator_{head}", losses[-1])
-        statistics.add(f"logits/real_{head}", real)
-        statistics.add(f"logits/fake_{head}", fake)
-        statistics.add(f"sign/real_{head}", overfitting_sign(real))
-        statistics.add(f"sign/fake_{head}", overfitting_sign(fake))
-        if head == "rgb" and config.augment.mode == "ada":
-            sign = sum_over_ranks(overfitting_sign(real).mean(), ranks) / ranks.world
-            train_state.adaptation.adapt(sign, config.training.batch)
-            statistics.add("augment/probability", train_state.adaptation.probability.clone())
-    with phase("D backward"):
-        torch.stack(losses).sum().backward()
+    signs = []
+    for micro in micro_batches:
+        losses = []
+        for head, discriminator in train_state.discriminators.items():
+            with phase("D forward"):
+                real, fake = _real_and_fake_logits(discriminator, head, micro.reals, micro.fakes)
+            losses.append(discriminator_loss(real, fake))
+            statistics.add(f"loss/discriminator_{head}", losses[-1])
+            statistics.add(f"logits/real_{head}", real)
+            statistics.add(f"logits/fake_{head}", fake)
+            statistics.add(f"sign/real_{head}", overfitting_sign(real))
+            statistics.add(f"sign/fake_{head}", overfitting_sign(fake))
+            if head == "rgb":
+                signs.append(overfitting_sign(real))
+        with phase("D backward"):
+            (torch.stack(losses).sum() / len(micro_batches)).backward()
+    if config.augment.mode == "ada":
+        sign = sum_over_ranks(torch.cat(signs).mean(), ranks) / ranks.world
+        train_state.adaptation.adapt(sign, config.training.batch)
+        statistics.add("augment/probability", train_state.adaptation.probability.clone())
     with phase("optimizer"):
         norms = _adam(train_state).step()
     statistics.add("gradient/discriminators", norms.norm())
     return norms
 
 
-def r1_step(train_state: TrainState, reals: ViewBatch, config: Config, statistics: Statistics) -> Tensor:
+def r1_step(
+    train_state: TrainState, micro_batches: Sequence[MicroBatch], config: Config, statistics: Statistics
+) -> Tensor:
     """Lazy R1 on both discriminators, as a separate optimizer step. Returns the gradient norms.
 
     The penalty is on the images that the discriminators see, so no gradient passes through the augmentation. One call
     of autograd serves both.
     """
-    images = [reals.image(head).detach().requires_grad_() for head in train_state.discriminators]
-    logits = [
-        discriminator(image, reals.cameras, reals.labels)
-        for discriminator, image in zip(train_state.discriminators.values(), images, strict=True)
-    ]
-    norms = squared_gradient_norms(logits, images)
     loss = config.loss
     gammas = {"rgb": loss.gamma, "mask": loss.gamma if loss.gamma_mask is None else loss.gamma_mask}
-    terms = []
-    for head, norm in zip(train_state.discriminators, norms, strict=True):
-        terms.append(r1_loss(norm, gammas[head], loss.r1_interval))
-        statistics.add(f"r1/{head}", norm)
-    torch.stack(terms).sum().backward()
+    for reals in (micro.reals for micro in micro_batches):
+        images = [reals.image(head).detach().requires_grad_() for head in train_state.discriminators]
+        logits = [
+            discriminator(image, reals.cameras, reals.labels)
+            for discriminator, image in zip(train_state.discriminators.values(), images, strict=True)
+        ]
+        norms = squared_gradient_norms(logits, images)
+        terms = []
+        for head, norm in zip(train_state.discriminators, norms, strict=True):
+            terms.append(r1_loss(norm, gammas[head], loss.r1_interval))
+            statistics.add(f"r1/{head}", norm)
+        (torch.stack(terms).sum() / len(micro_batches)).backward()
     return _adam(train_state).step()
 
 
 def generator_step(
     train_state: TrainState,
-    rendered: Rendered,
-    fakes: ViewBatch,
-    shifts: Tensor | None,
-    iteration: int,
+    micro_batches: Sequence[MicroBatch],
+    probability: Tensor,
     config: Config,
     ranks: Ranks,
     statistics: Statistics,
 ) -> Tensor:
     """Update the generator: adversarial losses, and regularizers of the surface. Returns the gradient norms.
 
-    shifts: `pixel_shifts` for the color discriminator; None if there is none.
+    probability: of each augmentation, to draw several micro-batches again with their graphs.
     """
-    weights = {"rgb": 1.0, "mask": config.loss.mask_weight}
-    terms = []
+    surfaces = [micro.rendered.surface for micro in micro_batches]
+    crossings = shares_of_mean([surface.sdf_a.shape[0] for surface in surfaces], ranks)
+    replaced = shares_of_mean([surface.replaced for surface in surfaces], ranks)
     color = [] if train_state.color_discriminator is None else [train_state.color_discriminator]
     with frozen([*train_state.discriminators.values(), *color]):
-        for head, discriminator in train_state.discriminators.items():
-            with phase("D forward on fakes"):
-                loss = generator_loss(discriminator(fakes.image(head), fakes.cameras, fakes.labels))
-            statistics.add(f"loss/generator_{head}", loss)
-            terms.append(loss * weights[head])
-        if shifts is not None:
-            terms.append(color_generator_loss(train_state, fakes, shifts, statistics) * config.color_weight)
-
-        # The SDF is in cells, so that a weight means the same on every grid. In world units the cross-entropy is flat,
-        # and at the published weight thin structures get holes in the pattern of the grid.
-        surface = rendered.surface
-        cells = config.geometry.cells_per_unit
-        sign_loss = sdf_sign_loss(surface.sdf_a * cells, surface.sdf_b * cells)
-        sign_loss = sign_loss * share_of_mean(surface.sdf_a.shape[0], ranks)
-        fallback_loss = surface.fallback_surface_loss * share_of_mean(surface.replaced, ranks)
-        statistics.add("loss/sdf_sign", sign_loss)
-        statistics.add("loss/fallback_surface", fallback_loss)
-        terms += [sign_loss * config.loss.sdf_regularizer_weight, fallback_loss * config.loss.fallback_surface_weight]
-        if surface.cubes is not None:
-            statistics.add("loss/cube_spread", surface.cubes.spread)
-            statistics.add("loss/cube_weights", surface.cubes.weights)
-            terms.append(surface.cubes.spread * config.loss.cube_spread_weight)
-            terms.append(surface.cubes.weights * config.loss.cube_weights_weight)
-        weight = config.loss.floater_weight * FLOATER_INTERVAL
-        if weight and iteration % FLOATER_INTERVAL == 0:
-            with phase("floaters"):
-                floaters = floater_loss(surface.mesh, surface.sdf_a * cells, surface.sdf_b * cells)
-            statistics.add("loss/floaters", floaters)
-            terms.append(floaters * weight)
-
-        total = torch.stack(terms).sum()
-        statistics.add("loss/generator", total)
-        with phase("D and G backward"):
-            total.backward()
+        for micro, *shares in zip(micro_batches, crossings, replaced, strict=True):
+            if len(micro_batches) > 1:
+                micro = draw_images(train_state, micro.batch, probability, config)
+            terms = adversarial_terms(train_state, micro, config, statistics)
+            terms += surface_terms(micro, shares, config, statistics)
+            total = torch.stack(terms).sum()
+            statistics.add("loss/generator", total)
+            with phase("D and G backward"):
+                (total / len(micro_batches)).backward()
     with phase("optimizer"):
         norms = train_state.generator_adam.step()
     statistics.add("gradient/generator", norms.norm())
     return norms
+
+
+def adversarial_terms(
+    train_state: TrainState, micro: MicroBatch, config: Config, statistics: Statistics
+) -> list[Tensor]:
+    """The generator's losses against every discriminator, weighted."""
+    weights = {"rgb": 1.0, "mask": config.loss.mask_weight}
+    terms, fakes = [], micro.fakes
+    for head, discriminator in train_state.discriminators.items():
+        with phase("D forward on fakes"):
+            loss = generator_loss(discriminator(fakes.image(head), fakes.cameras, fakes.labels))
+        statistics.add(f"loss/generator_{head}", loss)
+        terms.append(loss * weights[head])
+    if micro.shifts is not None:
+        terms.append(color_generator_loss(train_state, fakes, micro.shifts, statistics) * config.color_weight)
+    return terms
+
+
+def surface_terms(
+    micro: MicroBatch, shares: Sequence[Tensor | float], config: Config, statistics: Statistics
+) -> list[Tensor]:
+    """The regularizers of the surfaces, weighted.
+
+    shares: `shares_of_mean` of the edges that cross the surface, and of the grid vertices with a replaced SDF.
+    """
+    # The SDF is in cells, so that a weight means the same on every grid. In world units the cross-entropy is flat,
+    # and at the published weight thin structures get holes in the pattern of the grid.
+    surface = micro.rendered.surface
+    cells = config.geometry.cells_per_unit
+    sign_loss = sdf_sign_loss(surface.sdf_a * cells, surface.sdf_b * cells) * shares[0]
+    fallback_loss = surface.fallback_surface_loss * shares[1]
+    statistics.add("loss/sdf_sign", sign_loss)
+    statistics.add("loss/fallback_surface", fallback_loss)
+    terms = [sign_loss * config.loss.sdf_regularizer_weight, fallback_loss * config.loss.fallback_surface_weight]
+    if surface.cubes is not None:
+        statistics.add("loss/cube_spread", surface.cubes.spread)
+        statistics.add("loss/cube_weights", surface.cubes.weights)
+        terms.append(surface.cubes.spread * config.loss.cube_spread_weight)
+        terms.append(surface.cubes.weights * config.loss.cube_weights_weight)
+    weight = config.loss.floater_weight * FLOATER_INTERVAL
+    if weight and micro.batch.iteration % FLOATER_INTERVAL == 0:
+        with phase("floaters"):
+            floaters = floater_loss(surface.mesh, surface.sdf_a * cells, surface.sdf_b * cells)
+        statistics.add("loss/floaters", floaters)
+        terms.append(floaters * weight)
+    return terms
 
 
 @contextmanager
@@ -282,9 +339,9 @@ def _adam(train_state: TrainState) -> GuardedAdam:
     return train_state.discriminator_adam
 
 
-def _augmented(views: ViewBatch, batch: Minibatch, train_state: TrainState, stream: str, seed: int) -> ViewBatch:
+def _augmented(views: ViewBatch, batch: Minibatch, probability: Tensor, stream: str, seed: int) -> ViewBatch:
     uniforms = upload(augmentation_uniforms(seed, batch.indices, stream), views.rgb.device)
-    rgb, mask = augment(views.rgb, views.mask, uniforms, train_state.adaptation.probability)
+    rgb, mask = augment(views.rgb, views.mask, uniforms, probability)
     return ViewBatch(rgb, mask, views.cameras, views.labels)
 
 
@@ -293,9 +350,9 @@ def global_mean(w: Tensor, ranks: Ranks) -> Tensor:
     return sum_over_ranks(w.detach().mean(0, keepdim=True), ranks) / ranks.world
 
 
-def _note_images(statistics: Statistics, reals: ViewBatch, rendered: Rendered) -> None:
-    statistics.add("coverage/real", reals.mask.mean((1, 2, 3)))
-    statistics.add("coverage/fake", rendered.mask.detach().mean((1, 2, 3)))
-    surface = rendered.surface
+def _note_images(statistics: Statistics, micro: MicroBatch) -> None:
+    statistics.add("coverage/real", micro.batch.reals.mask.mean((1, 2, 3)))
+    statistics.add("coverage/fake", micro.rendered.mask.detach().mean((1, 2, 3)))
+    surface = micro.rendered.surface
     statistics.add("geometry/empty", surface.empty.float())
     statistics.add("geometry/faces", surface.mesh.face_offsets.diff().float())

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from networks.layers import at_least_fp32
+
 
 def generator_loss(fake_logits: Tensor) -> Tensor:
     """Non-saturating logistic loss of the generator: mean of softplus(−D(G(z))) = −log σ(D(G(z))).
@@ -30,9 +32,9 @@ def squared_gradient_norms(logits: Sequence[Tensor], images: Sequence[Tensor]) -
     their own discriminator's images, the gradient of the sum of all logits contains each one's own. Differentiable
     once more. R1 (Mescheder et al. 2018, eq. 9) is γ/2 times the mean over real images.
     """
-    total = torch.stack([each.float().sum() for each in logits]).sum()
+    total = torch.stack([at_least_fp32(each).sum() for each in logits]).sum()
     gradients = torch.autograd.grad(total, list(images), create_graph=True)
-    return [gradient.float().square().flatten(1).sum(1) for gradient in gradients]
+    return [at_least_fp32(gradient).square().flatten(1).sum(1) for gradient in gradients]
 
 
 def r1_loss(squared_norms: Tensor, gamma: float, interval: int) -> Tensor:

@@ -151,7 +151,7 @@ def texture_step(
     # The color discriminator, then the texture and its running average.
     norms = {
         "color discriminator": color_discriminator_step(
-            train_state, batch.reals, fakes, shifts, batch.iteration, config, statistics
+            train_state, [(batch.reals, fakes, shifts)], batch.iteration, config, statistics
         )
     }
     with frozen([train_state.color_discriminator]):

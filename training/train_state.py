@@ -10,6 +10,7 @@ from configs.schema import Config
 from networks.color_discriminator import ColorDiscriminator
 from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator
 from networks.generator import Generator
+from networks.layers import parameter_dtype
 from torch_utils.distributed import Ranks
 from training.augment import Adaptation
 from training.optimizer import AdamSettings, GuardedAdam
@@ -52,7 +53,7 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
         color_discriminator = ColorDiscriminator() if config.color_weight > 0 else None
     for network in (generator, color_discriminator, *discriminators.values()):
         if network is not None:
-            network.to(ranks.device).train()
+            network.to(ranks.device, parameter_dtype(training.precision)).train()
     average = copy.deepcopy(generator).eval().requires_grad_(False)
 
     settings = AdamSettings(training.lr_generator, training.beta1, training.beta2)

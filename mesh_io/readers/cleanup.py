@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geometry.topology import connected_vertices
 from mesh_io.readers.source_files import SourceFiles
 from mesh_io.source_mesh import SourcePart, unit_rows
+from torch_utils.ops.connected_vertices import connected_vertices
 
 GRID = 2.0**-20  # of the longest side: faces whose corners agree to this precision coincide
 
@@ -142,7 +142,7 @@ def _outward(
     The first copies of all faces form a surface. The sign of a component's volume tells whether they point outward; a
     copy with the opposite winding does the reverse. A flat component has no volume: its first copies count as outward.
     """
-    labels = connected_vertices(torch.from_numpy(corners), int(corners.max()) + 1).numpy()
+    labels = connected_vertices(torch.from_numpy(corners).int(), int(corners.max()) + 1).numpy()
     _, component = np.unique(labels[corners[:, 0]], return_inverse=True)
     triangle = vertices[faces]
     components = int(component.max()) + 1

@@ -46,7 +46,7 @@ def report_missing_shapes(
     dataset = open_dataset(data)
     if split not in dataset.splits:
         raise UserError(f"--split {split}: {data} has {', '.join(dataset.splits)}")
-    bank = ImageBank(dataset, split, config.data.resolution, memory_limit=0)
+    bank = ImageBank(dataset, split, config.data.resolution)
     classes = attribute_classes(dataset, bank.shape_ids, attributes)
     logits, images = standardized_logits(bank, discriminators, views, device)
     order = logits.argsort(descending=True)[:SHAPES_SHOWN]

@@ -100,13 +100,11 @@ def test_downsampling_agrees_with_exact_averages(factor):
     )
 
 
-@pytest.mark.parametrize("in_memory", [True, False])
-def test_image_bank_batches(data, in_memory):
+@pytest.mark.parametrize("cached", [True, False])
+def test_image_bank_batches(data, tmp_path, cached):
     dataset = open_dataset(data)
-    bank = ImageBank(dataset, ["s3", "s1"], 8, memory_limit=1e9 if in_memory else 0)
-    if not in_memory:
-        assert bank._images is None
-        bank.prefetch([5, 0])
+    bank = ImageBank(dataset, ["s3", "s1"], 8, cache=tmp_path if cached else None)
+    bank.prefetch([5, 0])
     assert len(bank) == 6
     images, cameras = bank.batch([5, 0])
     assert images.shape == (2, 4, 8, 8)
@@ -119,26 +117,17 @@ def test_image_bank_batches(data, in_memory):
         assert (cameras.camera_to_world[row] == dataset.cameras([f"s{index}"], [view]).camera_to_world[0]).all()
 
 
-def test_what_was_decoded_ahead_is_used_and_nothing_else(data, monkeypatch):
-    bank = ImageBank(open_dataset(data), "train", memory_limit=0)
+def test_what_was_fetched_ahead_is_used_and_nothing_else(data, monkeypatch):
+    bank = ImageBank(open_dataset(data), "train")
     expected = [bank.batch(indices)[0] for indices in ([1, 0], [2, 3])]
     bank.prefetch([1, 0])
     assert bank._ahead is not None
     bank._ahead[1].result()
-    monkeypatch.setattr(bank, "_decode", lambda _: pytest.fail("decoded again"))
+    monkeypatch.setattr(bank, "_fetch", lambda _: pytest.fail("fetched again"))
     assert torch.equal(bank.batch(torch.tensor([1, 0]))[0], expected[0])
     monkeypatch.undo()
     bank.prefetch([1, 0])
     assert torch.equal(bank.batch([2, 3])[0], expected[1])
-
-
-def test_ranks_on_one_machine_share_the_memory_limit(data, monkeypatch):
-    dataset = open_dataset(data)
-    size = 4 * 16 * 16 * len(ImageBank(dataset, "train"))
-    assert ImageBank(dataset, "train", memory_limit=size)._images is not None
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    assert ImageBank(dataset, "train", memory_limit=size)._images is None
-    assert ImageBank(dataset, "train", memory_limit=2 * size)._images is not None
 
 
 def test_image_bank_takes_a_split_and_index_tensors(data):

@@ -1,4 +1,4 @@
-"""Sample inputs of marching_tets_topology, edge_crossings and connect_components."""
+"""Sample inputs of marching_tets_topology, edge_crossings, connect_components and connected_vertices."""
 
 from dataclasses import astuple
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from geometry.tet_grid import tet_grid
 from tests.ops.case import Arguments, BadInput, Case
 from torch_utils.ops.connect_components import connect_components, connect_components_reference
+from torch_utils.ops.connected_vertices import connected_vertices, connected_vertices_reference
 from torch_utils.ops.marching_tets import (
     edge_crossings,
     edge_crossings_reference,
@@ -85,6 +86,15 @@ def _parts(batch: int, width: int, dtype: torch.dtype) -> Arguments:
 
 def _parts_overloads(arguments: Arguments) -> list:
     return [(torch.ops.tetragan.connect_components.default, tuple(arguments.values()))]
+
+
+def _components(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    """Random triangles on more vertices than they can connect, far ids first, and one vertex three times."""
+    generator = torch.Generator().manual_seed(6)
+    count = 3 * batch * width
+    faces = torch.randint(0, max(count, 1), (batch * width, 3), generator=generator).int()
+    faces[:1] = 0
+    return {"faces": faces.flip(0), "count": count}
 
 
 def _set(name: str, value):
@@ -172,6 +182,19 @@ GEOMETRY_CASES = [
             BadInput("blocked type", _set("blocked", lambda x: x.float()), "expected blocked of type bool", TypeError),
             BadInput("depth", _set("depth", lambda x: 0.0), "expected depth above 0, got 0.0"),
             BadInput("step", _set("step", lambda x: -0.1), "expected step of at least 0, got -0.1"),
+        ),
+    ),
+    Case(
+        name="connected_vertices",
+        function=connected_vertices,
+        reference=connected_vertices_reference,
+        make=_components,
+        overloads=lambda a: [(torch.ops.tetragan.connected_vertices.default, tuple(a.values()))],
+        bad_inputs=(
+            BadInput("type", _set("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
+            BadInput("shape", _set("faces", lambda x: x[:, :2]), "expected faces of shape [F, 3]"),
+            BadInput("range", _set("count", lambda x: 1), "connected_vertices(): expected faces in [0, 1)"),
+            BadInput("count", _set("count", lambda x: -1), "expected count in [0, 2³¹), got -1"),
         ),
     ),
 ]

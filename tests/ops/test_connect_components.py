@@ -10,7 +10,12 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geometry.tet_grid import tet_grid
-from torch_utils.ops.connect_components import connect_components, connect_components_reference
+from torch_utils.ops.connect_components import (
+    connect_components,
+    connect_components_reference,
+    connected_where_several,
+    several_components,
+)
 
 
 def line(values: list[float], blocked: tuple[int, ...] = (), step: float = 0.0) -> list[float]:
@@ -118,3 +123,23 @@ def test_no_gradient_passes_and_the_device_stays() -> None:
     connected = connect_components(sdf, torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
     assert connected.device == sdf.device
     assert not connected.requires_grad
+
+
+def test_on_a_gpu_only_samples_with_several_components_visit_the_cpu():
+    """The path of a GPU on CPU tensors: noise with many components, a sphere with one, and a sample with none."""
+    grid = tet_grid("bcc", 6)
+    generator = torch.Generator().manual_seed(1)
+    sdf = torch.stack(
+        [
+            torch.randn(grid.num_vertices, generator=generator) + 1.2,
+            grid.positions.norm(dim=1) - 0.3,
+            torch.ones(grid.num_vertices),
+            torch.randn(grid.num_vertices, generator=generator) + 1.2,
+        ]
+    )
+    assert several_components(sdf, grid.edges).tolist() == [True, False, False, True]
+    expected = connect_components(sdf, grid.edges, grid.boundary, 0.5, 0.05)
+    actual = connected_where_several(sdf, grid.edges, grid.edges, grid.boundary, 0.5, 0.05)
+    assert torch.equal(actual, expected) and not torch.equal(actual, sdf)
+    assert connected_where_several(sdf[1:3], grid.edges, grid.edges, grid.boundary, 0.5, 0.05).equal(sdf[1:3])
+    assert not several_components(expected, grid.edges).any()

@@ -1,18 +1,13 @@
-"""A whole step: what it changes, what it leaves alone, and that the number of ranks does not matter."""
+"""A whole step: what it changes, and what it leaves alone."""
 
 import math
-import multiprocessing
-import os
-import socket
 
 import pytest
 import torch
 
 from tests.training import tiny
-from torch_utils import distributed
 from torch_utils.distributed import Ranks
-from torch_utils.errors import UserError
-from training.data import MinibatchSource, check_batch
+from training.data import MinibatchSource
 from training.gan_step import discriminator_step, training_step
 from training.run.step_statistics import Statistics
 from training.train_state import build_train_state, state_parts
@@ -93,9 +88,9 @@ def test_fakes_carry_no_graph_while_the_generator_waits(monkeypatch):
     def fakes_of(delay_kimg):
         seen = []
 
-        def spy(train_state, reals, fakes, *rest):
-            seen.append(fakes)
-            return discriminator_step(train_state, reals, fakes, *rest)
+        def spy(train_state, micro_batches, *rest):
+            seen.append(micro_batches[0].fakes)
+            return discriminator_step(train_state, micro_batches, *rest)
 
         monkeypatch.setattr("training.gan_step.discriminator_step", spy)
         train_state = step_once(tiny.config(training={"generator_delay_kimg": delay_kimg}))[1]
@@ -148,73 +143,3 @@ def test_statistics_of_a_step():
     expected |= {"gradient/generator", "gradient/discriminators"}
     assert expected == set(means)
     assert 0 < means["coverage/fake"] < 1 and means["geometry/faces"] > 10
-
-
-def test_batches_that_ranks_cannot_share_are_refused():
-    check_batch(tiny.config(), Ranks(0, 2))
-    with pytest.raises(UserError, match=r"expected a multiple of 12 .* got 8; try --set training.batch=12"):
-        check_batch(tiny.config(), Ranks(0, 3))
-
-
-def _worker(rank: int, port: int, folder: str) -> None:
-    os.environ |= {
-        "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank),
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-    }  # fmt: skip
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
-    ranks = distributed.start("cpu")
-    for case in CASES:
-        train_state, means = tiny.run_steps(_shared_config(case), 4, ranks, EPS)
-        torch.save({"weights": tiny.tensors_of(train_state), "means": means}, f"{folder}/{case}{rank}.pt")
-    distributed.stop(ranks)
-
-
-# Adam divides by the size of the gradient, so a weight whose gradient is rounding noise would move at full speed in a
-# random direction. With this epsilon in the divisor such weights stay where they are.
-EPS = 0.01
-
-
-# Wild: shapes that leave the box to different extents, so that one rank has more fallback surfaces than the other.
-CASES = {"usual": {}, "wild": {"sdf_scale": 8.0, "sphere_radius": 0.45}}
-
-
-def _shared_config(case: str):
-    return tiny.config(
-        data={"resolution": 16, "views_per_shape": 2},
-        training={"batch": 16},
-        augment={"mode": "ada", "probability": 0.3},
-        geometry=CASES[case],
-    )
-
-
-@pytest.fixture(scope="module")
-def two_ranks(tmp_path_factory):
-    """Folder with <case>0.pt and <case>1.pt: the weights of two ranks."""
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=_worker, args=(rank, port, str(folder))) for rank in (0, 1)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join(60)
-        assert worker.exitcode == 0
-    return folder
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_two_ranks_are_one_rank(two_ranks, case):
-    train_state, means = tiny.run_steps(_shared_config(case), 4, eps=EPS)
-    assert (means["loss/fallback_surface"] > 0) == (case == "wild")
-    results = [torch.load(two_ranks / f"{case}{rank}.pt", weights_only=True) for rank in (0, 1)]
-    start = tiny.tensors_of(build_train_state(_shared_config(case), Ranks()))
-    for name, value in tiny.tensors_of(train_state).items():
-        assert torch.equal(results[0]["weights"][name], results[1]["weights"][name]), f"ranks differ in {name}"
-        moved = (value - start[name]).norm()
-        error = (results[0]["weights"][name] - value).norm()
-        assert error <= 1e-3 * moved + 1e-7, f"{name}: moved {moved:.2e}, two ranks differ by {error:.2e}"
-    for name, mean in means.items():
-        assert results[0]["means"][name] == pytest.approx(mean, rel=1e-4, abs=1e-6), name

@@ -52,9 +52,9 @@ def test_each_square_becomes_its_mean():
 def test_real_and_generated_images_have_the_same_detail(monkeypatch, nimg, side):
     seen = {}
 
-    def spy(train_state, reals, fakes, *rest):
-        seen.update(reals=reals, fakes=fakes)
-        return discriminator_step(train_state, reals, fakes, *rest)
+    def spy(train_state, micro_batches, *rest):
+        seen.update(reals=micro_batches[0].reals, fakes=micro_batches[0].fakes)
+        return discriminator_step(train_state, micro_batches, *rest)
 
     monkeypatch.setattr("training.gan_step.discriminator_step", spy)
     schedule = settings(0.032)

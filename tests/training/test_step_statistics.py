@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from torch_utils.distributed import Ranks, average_gradients, share_of_mean
+from torch_utils.distributed import Ranks, average_gradients, shares_of_mean
 from torch_utils.timing import phase, recording
 from training.run.step_statistics import Statistics
 
@@ -40,7 +40,7 @@ def test_nested_phases_share_the_time_between_them(monkeypatch):
 def test_one_rank_exchanges_nothing():
     parameter = torch.nn.Parameter(torch.ones(2))
     average_gradients([parameter], Ranks())
-    assert parameter.grad is None and share_of_mean(3, Ranks()) == 1.0
+    assert parameter.grad is None and shares_of_mean([3], Ranks()) == [1.0]
     assert Ranks(1, 4).slice(16) == slice(4, 8)
     with pytest.raises(ValueError, match="multiple of 4 ranks, got 10"):
         Ranks(1, 4).slice(10)

@@ -36,10 +36,18 @@ class Waits(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def stepper(ranks: Ranks):
-    """Two functions: one draws the minibatch of an iteration, one trains on it and checks the gradient norms."""
+def stepper(ranks: Ranks, **geometry):
+    """Two functions: one draws the minibatch of an iteration, one trains on it and checks the gradient norms.
+
+    Every option that adds work to a step is on.
+    """
     settings = tiny.config(
-        data={"resolution": 16, "views_per_shape": 2}, augment={"mode": "ada"}, loss={"r1_interval": 1}
+        data={"resolution": 32, "views_per_shape": 2},
+        geometry={"sdf_scale": 5.0, **geometry},
+        discriminator={"mask_downsample": 2},
+        augment={"mode": "ada"},
+        loss={"r1_interval": 1, "floater_weight": 0.5, "color_weight": 1.0, "color_r1_interval": 1},
+        training={"batch": 16, "micro_batch": 8, "progressive_kimg": 0.07},
     ).model_copy(update={"classes": 2})
     train_state = build_train_state(settings, ranks)
     names = {optimizer.name: list(optimizer.parameters) for optimizer in train_state.optimizers}
@@ -55,26 +63,32 @@ def stepper(ranks: Ranks):
 
 
 def test_a_step_makes_no_tensors_from_python_numbers_and_no_value_dependent_sizes():
-    draw, step = stepper(Ranks())
+    draw, step = stepper(Ranks(), connect_components=True)
     step(draw(0))  # makes the tensors that are made once and kept
-    batch = draw(1)
-    with Waits() as waits:
-        step(batch)
-    assert waits.seen == []
+    for iteration in (4, 5):  # with the search for floaters, and without; at full resolution and below
+        batch = draw(iteration)
+        with Waits() as waits:
+            step(batch)
+        assert waits.seen == []
 
 
 @pytest.mark.cuda
-def test_a_cuda_step_waits_twice():
-    """For the counts of vertices and faces, and for the number of visible samples."""
-    draw, step = stepper(Ranks(device=torch.device("cuda", 0)))
-    for iteration in range(3):
+@pytest.mark.parametrize(("connect_components", "most"), [(False, 2), (True, 4)])
+def test_a_cuda_step_waits_twice(connect_components, most):
+    """Each pass waits for the counts of vertices and faces, and for the number of visible samples.
+
+    Connecting components waits for the samples with several of them, and for their SDF.
+    """
+    draw, step = stepper(Ranks(device=torch.device("cuda", 0)), connect_components=connect_components)
+    for iteration in range(4):
         step(draw(iteration))
     torch.cuda.set_sync_debug_mode("warn")
     try:
         with warnings.catch_warnings(record=True) as seen:
             warnings.simplefilter("always")
-            step(draw(3))
+            step(draw(4))
     finally:
         torch.cuda.set_sync_debug_mode("default")
     waits = [f"{note.filename}:{note.lineno}" for note in seen if "synchronizing" in str(note.message)]
-    assert len(waits) <= 2, waits
+    # Two micro-batches, each drawn twice: once for the discriminators and once for the generator.
+    assert len(waits) <= 4 * most, waits

@@ -41,21 +41,20 @@ def config(**sections: dict) -> Config:
     return build_config(values, "tiny")
 
 
-def data(settings: Config) -> Data:
-    """Discs in memory."""
+def data(settings: Config, noise: float = 0.0) -> Data:
+    """Discs in memory. noise: standard deviation of what is added to their colors, so that no two pixels are alike."""
     camera_distribution = CAMERA_DISTRIBUTIONS["chair"]
-    return Data(
-        RandomViews(settings.data.resolution, camera_distribution, count=20), camera_distribution, "discs", "hash"
-    )
+    views = RandomViews(settings.data.resolution, camera_distribution, count=20)
+    mask = views.images[:, 3:]
+    views.images[:, :3] += noise * mask * torch.randn(mask.shape, generator=torch.Generator().manual_seed(0))
+    return Data(views, camera_distribution, "discs", "hash")
 
 
-def run_steps(settings: Config, count: int, ranks: Ranks | None = None, eps: float = 1e-8):
-    """Train for `count` minibatches from the start: (train_state, the statistics' means). eps: Adam's."""
+def run_steps(settings: Config, count: int, ranks: Ranks | None = None, noise: float = 0.0):
+    """Train for `count` minibatches from the start: (train_state, the statistics' means). noise: of `data`."""
     ranks = ranks or Ranks()
     train_state = build_train_state(settings, ranks)
-    for optimizer in train_state.optimizers:
-        optimizer.adam.param_groups[0]["eps"] = eps
-    source, statistics = MinibatchSource(settings, data(settings), ranks), Statistics()
+    source, statistics = MinibatchSource(settings, data(settings, noise), ranks), Statistics()
     for iteration in range(count):
         batch = source.draw(iteration * settings.training.batch, iteration)
         training_step(train_state, batch, settings, ranks, statistics)

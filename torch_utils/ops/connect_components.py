@@ -15,8 +15,9 @@ Vertices of bridges become −depth, those of removed components become depth. A
 most one component, are returned unchanged, bit for bit. Zero and NaN count as outside. depth (> 0) and step (≥ 0) are
 in the SDF's unit. float32 or float64; costs are summed in double precision; half precision is computed as float32. No
 gradient. Deterministic and independent of the batch and of the number of threads; the kernel equals the reference bit
-for bit. CPU kernel only; a CUDA tensor is copied to the CPU and back (one synchronization). Errors: ValueError or
-TypeError for shape, type, device, and ids out of range.
+for bit. CPU kernel only. On CUDA the components are counted first (one synchronization), and only samples with several
+are copied to the CPU and back (another one); `host`, the same edges and blocked on the CPU, spares copying those, too.
+Errors: ValueError or TypeError for shape, type, device, and ids out of range.
 """
 
 import heapq
@@ -26,11 +27,21 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from torch_utils.devices import upload
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
+from torch_utils.ops.connected_vertices import connected_vertices
 from torch_utils.ops.loading import use_kernel
 
 
-def connect_components(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0) -> Tensor:
+def connect_components(
+    sdf: Tensor,
+    edges: Tensor,
+    blocked: Tensor,
+    depth: float,
+    step: float = 0.0,
+    *,
+    host: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
     """An SDF with one component in each sample; see the contract at the top of this file."""
     check_tensor("connect_components", "sdf", sdf, ("B", "V"), (*FLOATING, *HALF))
     check_tensor("connect_components", "edges", edges, ("E", 2), (torch.int32,), sdf.device)
@@ -39,17 +50,48 @@ def connect_components(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float
         raise ValueError(f"connect_components(): expected depth above 0, got {depth}")
     if not (step >= 0 and math.isfinite(step)):
         raise ValueError(f"connect_components(): expected step of at least 0, got {step}")
-    values, edges, blocked = (tensor.detach().cpu() for tensor in (sdf, edges, blocked))
-    check_index_range("connect_components", "edges", edges, sdf.shape[1])
+    values = sdf.detach()
     if values.dtype in HALF:
         values = values.float()
+    on_host = (edges.cpu(), blocked.cpu()) if host is None else host
+    if sdf.device.type == "cpu":
+        return _connected(values, *on_host, depth, step)
+    return connected_where_several(values, edges, *on_host, depth, step)
+
+
+def connected_where_several(
+    sdf: Tensor, edges: Tensor, host_edges: Tensor, host_blocked: Tensor, depth: float, step: float
+) -> Tensor:
+    """`connect_components` of an SDF on a GPU; only samples with several components visit the CPU."""
+    rows = several_components(sdf, edges).nonzero().squeeze(1)
+    if len(rows) == 0:
+        return sdf
+    some = _connected(sdf[rows].cpu(), host_edges, host_blocked, depth, step)
+    return sdf.index_copy(0, rows, upload(some, sdf.device))
+
+
+def several_components(sdf: Tensor, edges: Tensor) -> Tensor:
+    """Which samples of sdf [B, V] have an inside of several components [B] bool. No synchronization with a kernel."""
+    batch, count = sdf.shape
+    inside = sdf < 0
+    a, b = edges.long().unbind(1)
+    # An edge that leaves the inside becomes one from a vertex to itself.
+    b = torch.where(inside[:, a] & inside[:, b], b, a)
+    first = torch.arange(batch, device=sdf.device)[:, None] * count
+    faces = torch.stack([(a + first), (b + first), (b + first)], 2).view(-1, 3).int()
+    labels = connected_vertices(faces, batch * count).view(batch, count)
+    lowest = labels == torch.arange(batch * count, device=sdf.device).view(batch, count)
+    return (lowest & inside).sum(1) > 1
+
+
+def _connected(values: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float) -> Tensor:
+    """`connect_components` of float32 or float64 on the CPU."""
+    check_index_range("connect_components", "edges", edges, values.shape[1])
     if use_kernel("cpu", "connect_components"):
-        connected = torch.ops.tetragan.connect_components(
+        return torch.ops.tetragan.connect_components(
             values.contiguous(), edges.contiguous(), blocked.contiguous(), depth, step
         )
-    else:
-        connected = connect_components_reference(values, edges, blocked, depth, step)
-    return connected.to(sdf.device)
+    return connect_components_reference(values, edges, blocked, depth, step)
 
 
 # ---------------------------------------------------------------------------------------------------------- reference

@@ -20,6 +20,9 @@ from torch.nn import functional
 from torch_utils.ops.checks import FLOATING, check_tensor
 from torch_utils.ops.loading import use_kernel
 
+# Memory for the hidden layer of the reference; the sum of the three planes takes as much again.
+HIDDEN_BYTES = 256 << 20
+
 
 def lattice_mlp(
     planes: Tensor, hidden: Tensor, bias: Tensor, output: Tensor, coordinates: Tensor, *, alpha: float = 0.2
@@ -51,15 +54,17 @@ def _check(planes: Tensor, hidden: Tensor, bias: Tensor, output: Tensor, coordin
 def lattice_mlp_reference(
     planes: Tensor, hidden: Tensor, bias: Tensor, output: Tensor, coordinates: Tensor, *, alpha: float = 0.2
 ) -> Tensor:
-    """The same in plain PyTorch, sample by sample to bound its memory."""
+    """The same in plain PyTorch, for as many samples at once as its hidden layer's memory allows."""
     weights = _interpolation(coordinates, planes.shape[2])
-    results = [planes.new_zeros(0, *[len(coordinates)] * 3)]
-    for entry, matrix, row in zip(planes, hidden, output, strict=True):
-        # Rows run along a plane's second axis and columns along its first: [plane, first, second, hidden].
-        features = torch.einsum("prih,jr->pijh", torch.einsum("prch,ic->prih", entry, weights), weights)
-        xy, yz, xz = features @ matrix
-        values = functional.leaky_relu(xy[:, :, None] + yz[None] + xz[:, None] + bias, alpha)
-        results.append((values @ row)[None])
+    side, width = len(coordinates), hidden.shape[2]
+    results = [planes.new_zeros(0, side, side, side)]
+    at_once = max(1, HIDDEN_BYTES // max(1, side**3 * width * planes.element_size()))
+    for some, matrices, rows in zip(planes.split(at_once), hidden.split(at_once), output.split(at_once), strict=True):
+        # Rows run along a plane's second axis and columns along its first: [sample, plane, first, second, hidden].
+        features = torch.einsum("bprih,jr->bpijh", torch.einsum("bprch,ic->bprih", some, weights), weights)
+        xy, yz, xz = (features @ matrices[:, None, None]).unbind(1)
+        values = functional.leaky_relu(xy[:, :, :, None] + yz[:, None] + xz[:, :, None] + bias, alpha)
+        results.append((values.flatten(1, 3) @ rows[:, :, None]).view(-1, side, side, side))
     return torch.cat(results)
 
 

@@ -14,7 +14,6 @@ Errors: TypeError, ValueError "point_mlp(): expected …, got …".
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -77,10 +76,12 @@ def point_mlp_reference(
     gain: float = 2**0.5,
 ) -> Tensor:
     """The same by one matrix product per sample and layer; differentiable to any order."""
-    bounds = point_offsets.tolist()
+    counts = point_offsets.diff().tolist()
     for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        rows = [x[first:last] @ matrix for matrix, (first, last) in zip(weight, pairwise(bounds), strict=True)]
-        x = (torch.cat(rows) if rows else x.new_zeros(0, weight.shape[2])) + bias
+        # `split`, because the gradient of each slice would be as large as x.
+        parts = zip(x.split(counts), weight.unbind(), strict=True)
+        rows = [torch.addmm(bias, part, matrix) for part, matrix in parts]
+        x = torch.cat(rows) if rows else x.new_zeros(0, weight.shape[2])
         if k + 1 < len(weights):
             x = functional.leaky_relu(x, alpha) * gain
     return x

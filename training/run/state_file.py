@@ -118,10 +118,11 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], free: froze
     return ""
 
 
-# Settings that a resumed run may change: length, intervals and threads, which do not affect what is learned.
+# Settings that a resumed run may change, since they do not affect what is learned: length, intervals, threads, and how
+# many images go through the networks at once.
 RESUMABLE = frozenset(
     f"training.{name}"
-    for name in ("total_kimg", "snapshot_kimg", "state_kimg", "log_kimg", "threads", "max_skipped_steps")
+    for name in ("total_kimg", "snapshot_kimg", "state_kimg", "log_kimg", "threads", "max_skipped_steps", "micro_batch")
 )
 
 
