@@ -32,7 +32,7 @@ class ImageProtocol(StrictModel):
         None, description="camera distribution, by name or file; null: the dataset's (chair without one)"
     )
     resolution: PositiveInt | None = Field(
-        None, description="side, px; null: the dataset's (256 without one), at most the generator's"
+        None, description="side, px; null: the dataset's (128 without one), at most the generator's"
     )
     background: Annotated[float, Field(ge=0, le=1)] = Field(0.0, description="gray behind the shapes, sRGB")
     normals: bool = Field(False, description="also the scores of images of normals")

@@ -13,6 +13,8 @@ FOREGROUND = 0.99
 # Images with fewer foreground pixels say nothing.
 MIN_PIXELS = 60
 MEANS, RESTARTS, ITERATIONS = 3, 2, 12
+# At most this many pixels of an image, evenly spread: more do not change the means, and k-means grows slow.
+MAX_PIXELS = 4096
 HUE_BINS = 24
 # Chroma (largest minus smallest channel) below which a pixel has no hue; how many must have one.
 MIN_CHROMA, MIN_COLORED = 0.08, 30
@@ -83,5 +85,6 @@ def color_figures(rgba: Tensor) -> Tensor:
     figures = torch.full((len(rgba), 2), torch.nan, dtype=torch.float64)
     for row, image in enumerate(rgba.split(1)):
         for colors in foreground_colors(image):
+            colors = colors[:: -(-len(colors) // MAX_PIXELS)]
             figures[row] = torch.tensor([color_scatter(colors), effective_hues(colors)])
     return figures

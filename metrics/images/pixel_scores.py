@@ -15,7 +15,7 @@ from metrics.shapes.results import Results
 from metrics.sources.lazy_images import LazyImages
 
 # At most this many images of each side; whole chunks, so that images drawn for a detector serve again.
-LIMIT = 4 * CHUNK
+LIMIT = 2 * CHUNK
 COLOR_FIGURES = (("color_scatter", "Color scatter"), ("effective_hues", "Effective hues"))
 
 

@@ -11,7 +11,7 @@ from rendering.camera_distribution import CameraDistribution, load_camera_distri
 from rendering.lighting import Shading
 
 # Used where neither the protocol nor a dataset decides.
-DEFAULT_CAMERAS, DEFAULT_SIDE_PX = "chair", 256
+DEFAULT_CAMERAS, DEFAULT_SIDE_PX = "chair", 128
 
 
 @dataclass(frozen=True)
