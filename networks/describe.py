@@ -1,23 +1,28 @@
-"""What a configuration builds: layers, parameters, multiply-adds and memory, computed on the meta device."""
+"""What a configuration builds: layers, parameters and multiply-adds, computed on the meta device."""
 
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from configs.schema import Config
-from networks.discriminator import Discriminator
+from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
 from networks.generator import Generator
 from networks.layers import Conv2d, EqualizedLinear, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer
 from networks.volume_backbone import ModulatedConv3d, Shortcut3d
 from rendering.camera import Cameras
 
 LAYERS = (EqualizedLinear, Conv2d, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer, ModulatedConv3d, Shortcut3d)
-FP32_BYTES = 4
+# How the table calls each discriminator.
+TITLES = {
+    "rgb": "discriminator of RGB",
+    "mask": "discriminator of masks",
+    "rgba": "discriminator of RGB and masks",
+}
 
 
 @dataclass(frozen=True)
@@ -32,13 +37,17 @@ class LayerSummary:
 
 @dataclass(frozen=True)
 class NetworkSummary:
-    """A network, layer by layer. saved_bytes: what the forward pass of one sample keeps for the backward pass, without
-    point heads and raster."""
+    """A network, layer by layer.
+
+    sample_bytes: what the forward pass keeps of each sample for the backward pass, fp32, without point heads and
+    raster. batch_bytes: what it keeps once a batch, such as scaled weights.
+    """
 
     name: str
     layers: list[LayerSummary]
     parameters: int
-    saved_bytes: int
+    sample_bytes: int
+    batch_bytes: int
 
     @property
     def multiply_adds(self) -> int:
@@ -47,29 +56,28 @@ class NetworkSummary:
 
 
 def describe(config: Config) -> list[NetworkSummary]:
-    """The backbone, the rest of the generator and both discriminators; nothing is allocated."""
+    """The backbone, the rest of the generator and the discriminators; nothing is allocated."""
     with torch.device("meta"):
         generator = Generator(config)
-        discriminator_rgb, discriminator_mask = Discriminator(config, 3), Discriminator(config, 1)
-    generator.precision = discriminator_rgb.precision = discriminator_mask.precision = "fp32"
-    return [
-        _backbone(generator),
-        _rest_of_generator(generator),
-        _discriminator("discriminator of RGB", discriminator_rgb, config),
-        _discriminator("discriminator of masks", discriminator_mask, config),
-    ]
+        networks = {name: Discriminator(config, DISCRIMINATOR_CHANNELS[name]) for name in discriminator_names(config)}
+    discriminators = [_discriminator(TITLES[name], network, config) for name, network in networks.items()]
+    return [_backbone(generator), _rest_of_generator(generator), *discriminators]
 
 
 def _backbone(generator: Generator) -> NetworkSummary:
-    geo = torch.empty(1, generator.backbone.num_ws_geo, generator.config.mapping.w_dim, device="meta")
-    tex = torch.empty(1, generator.backbone.num_ws_tex, generator.config.mapping.w_dim, device="meta")
-    recorded = _record("backbone", generator.backbone, lambda: generator.backbone(geo, tex, torch.float32))
+    backbone, w_dim = generator.backbone, generator.config.mapping.w_dim
+
+    def run(batch: int) -> None:
+        geo = torch.empty(batch, backbone.num_ws_geo, w_dim, device="meta")
+        backbone(geo, torch.empty(batch, backbone.num_ws_tex, w_dim, device="meta"), torch.float32)
+
+    recorded = _record("backbone", backbone, run)
     constants = [
         LayerSummary(name, tuple(parameter.shape), parameter.numel(), 0)
-        for name, parameter in generator.backbone.named_parameters()
+        for name, parameter in backbone.named_parameters()
         if name.rpartition(".")[2] == "constant"
     ]
-    return NetworkSummary(recorded.name, [*constants, *recorded.layers], recorded.parameters, recorded.saved_bytes)
+    return replace(recorded, layers=[*constants, *recorded.layers])
 
 
 def _rest_of_generator(generator: Generator) -> NetworkSummary:
@@ -85,18 +93,18 @@ def _rest_of_generator(generator: Generator) -> NetworkSummary:
             **({} if generator.geometry.weights is None else {"cube_weights": generator.geometry.weights}),
         }
     )
-    z = torch.empty(1, config.mapping.z_dim, device="meta")
-    labels = torch.empty(1, config.classes, device="meta") if config.classes else None
-    features = torch.empty(1, config.backbone.plane_channels, device="meta")
-    w = torch.empty(1, generator.geometry.num_ws, config.mapping.w_dim, device="meta")
-    offsets = torch.tensor([0, 1])
 
-    def run() -> None:
+    def run(batch: int) -> None:
+        z = torch.empty(batch, config.mapping.z_dim, device="meta")
+        labels = torch.empty(batch, config.classes, device="meta") if config.classes else None
+        features = torch.empty(batch, config.backbone.plane_channels, device="meta")
+        w = torch.empty(batch, generator.geometry.num_ws, config.mapping.w_dim, device="meta")
+        offsets = torch.arange(batch + 1)
         generator.mapping_geo(z, labels)
         generator.mapping_tex(z, labels)
         for head in (generator.geometry.sdf, generator.geometry.deformation, generator.geometry.weights):
             if head is not None:
-                head(torch.empty(1, head.inputs, device="meta"), w, offsets)
+                head(torch.empty(batch, head.inputs, device="meta"), w, offsets)
         generator.texture_head(features, w, offsets)
 
     return _record("mappings and heads", rest, run)
@@ -104,27 +112,39 @@ def _rest_of_generator(generator: Generator) -> NetworkSummary:
 
 def _discriminator(name: str, network: Discriminator, config: Config) -> NetworkSummary:
     side = config.data.resolution
-    image = torch.empty(1, network.channels, side, side, device="meta")
-    zero = torch.zeros(1, device="meta")
-    cameras = Cameras.orbit(zero, zero, 1.0, 1.0)
-    labels = torch.zeros(1, dtype=torch.int64, device="meta") if config.classes else None
-    return _record(name, network, lambda: network(image, cameras, labels))
+    network.precision = "fp32"
+
+    def run(batch: int) -> None:
+        image = torch.empty(batch, network.channels, side, side, device="meta")
+        zero = torch.zeros(batch, device="meta")
+        labels = torch.zeros(batch, dtype=torch.int64, device="meta") if config.classes else None
+        network(image, Cameras.orbit(zero, zero, 1.0, 1.0), labels)
+
+    return _record(name, network, run)
 
 
-def _record(name: str, network: nn.Module, run: Callable[[], Any]) -> NetworkSummary:
+def _record(name: str, network: nn.Module, run: Callable[[int], Any]) -> NetworkSummary:
+    """The summary of a network; run(batch) is a forward pass of a batch of that size."""
     layers: list[LayerSummary] = []
-    storages: dict[int, int] = {}
+    with _hooks(network, layers):
+        one = _saved_bytes(network, run, 1)
+    sample = _saved_bytes(network, run, 2) - one
+    return NetworkSummary(name, layers, sum(p.numel() for p in network.parameters()), sample, one - sample)
+
+
+def _saved_bytes(network: nn.Module, run: Callable[[int], Any], batch: int) -> int:
+    """What a forward pass keeps for the backward pass, besides the parameters."""
+    storages: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        storages[storage._cdata] = storage.nbytes()
+        storages[storage._cdata] = storage  # kept alive, so that its address is not used again
         return tensor
 
-    with _hooks(network, layers), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        run()
-    parameters = sum(parameter.numel() for parameter in network.parameters())
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        run(batch)
     of_parameters = {p.untyped_storage()._cdata for p in network.parameters()}
-    return NetworkSummary(name, layers, parameters, sum(n for key, n in storages.items() if key not in of_parameters))
+    return sum(storage.nbytes() for key, storage in storages.items() if key not in of_parameters)
 
 
 @contextmanager
@@ -163,16 +183,3 @@ def _multiply_adds(module: nn.Module, x: Tensor, output: Tensor) -> int:
     if isinstance(module, Conv2d):
         return weight.numel() * output.shape[2] * output.shape[3]
     return affine + weight.numel()
-
-
-def training_bytes(summaries: list[NetworkSummary], config: Config) -> int:
-    """Estimate of a step's peak memory: weights, gradients, two moments (and the generator's average), saved tensors.
-
-    Point heads and raster are not included, because they grow with the visible surface.
-    """
-    generator, discriminators = summaries[:2], summaries[2:]
-    fixed = 5 * sum(p.parameters for p in generator) + 4 * sum(p.parameters for p in discriminators)
-    half = 1 if config.training.precision == "fp32" else 2
-    shapes = config.training.batch // config.data.views_per_shape
-    saved = shapes * generator[0].saved_bytes + 2 * config.training.batch * sum(p.saved_bytes for p in discriminators)
-    return fixed * FP32_BYTES + saved // half

@@ -1,36 +1,29 @@
-"""A trained generator as Python users have it: samples by seed, images, meshes, files.
+"""A trained generator as Python users have it: samples by seed, latents and styles.
 
 `tetragan.load` and `tetragan.from_pretrained` give a `TrainedGenerator`; its `sample` gives a `Sample` or `Samples`.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import overload
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geometry.mesh import Mesh
-from mesh_io.trimesh_conversion import to_trimesh
-from mesh_io.write import write_mesh
 from networks.export import write_pretrained_folder
 from networks.generator import Generator
 from networks.pretrained import load_generator_file, load_pretrained_folder
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
 from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND
-from sampling.generate import class_labels, export_meshes, preview_shading, render_styles, textured_mesh
+from sampling.generate import class_labels, preview_shading, render_styles
 from sampling.latents import latents, spherical_paths
+from sampling.samples import Sample, Samples
+from sampling.styles import StyleStatistics, style_statistics, truncated, with_slots
 from torch_utils.checkpoint import NetworkFile
 from torch_utils.devices import pick_device
-from torch_utils.errors import UserError
 
-if TYPE_CHECKING:
-    import trimesh
-
-TEXTURE_SIZE_PX = 1024
 TRUNCATION = 0.7
 
 
@@ -86,16 +79,85 @@ class TrainedGenerator:
         """Whether the training images were shaded, so that viewers must not light the textures again."""
         return preview_shading(self.header.get("shading")) == "albedo"
 
+    # -- latents and styles ------------------------------------------------------------------------------------------
+
+    @property
+    def slots(self) -> tuple[int, int]:
+        """Slots of the styles of shape and of texture, from coarse to fine."""
+        return self.network.num_ws_geo, self.network.num_ws_tex
+
+    def latents(self, seeds: Iterable[int]) -> tuple[Tensor, Tensor]:
+        """The latents z of shape and of texture [B, z_dim] each; row i depends on seed i alone."""
+        return latents(_numbers(seeds), self.network.config.mapping.z_dim, self.device)
+
+    @torch.no_grad()
+    def styles(
+        self,
+        z_geo: Tensor,
+        z_tex: Tensor,
+        truncation: float | tuple[float, float] = TRUNCATION,
+        cutoff: int | tuple[int | None, int | None] | None = None,
+        labels: int | Sequence[int] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The styles w of shape [B, slots, w_dim] and of texture [B, slots, w_dim] of latents z [B, z_dim] each.
+
+        truncation: ψ, one number or one each for shape and texture. cutoff: number of the first slots that are
+        truncated, likewise; None = all. labels: classes of a conditional network; None takes them in turn. ValueError
+        for latents that are not finite.
+        """
+        if not bool(torch.isfinite(z_geo).all() and torch.isfinite(z_tex).all()):
+            raise ValueError("styles(): expected finite latents")
+        classes = class_labels(self.classes, range(len(z_geo)), labels)
+        of_network = None if classes is None else torch.tensor(classes, device=self.device)
+        w_geo, w_tex = self.network.map(z_geo.to(self.device), z_tex.to(self.device), labels=of_network)
+        psi = truncation if isinstance(truncation, tuple) else (truncation, truncation)
+        ends = cutoff if isinstance(cutoff, tuple) else (cutoff, cutoff)
+        averages = self.network.w_average_geo, self.network.w_average_tex
+        shape, texture = map(truncated, (w_geo, w_tex), averages, psi, ends)
+        return shape, texture
+
+    def style_statistics(self, count: int = 4096, seed: int = 0) -> tuple[StyleStatistics, StyleStatistics]:
+        """Mean and standard deviation of the styles of shape and of texture over random latents."""
+        return style_statistics(self.network, count, seed)
+
+    def from_styles(self, w_geo: Tensor, w_tex: Tensor) -> Samples:
+        """Samples from styles [B, slots, w_dim] of shape and of texture, such as those of `styles`.
+
+        ValueError for other shapes. The samples know no seed and no latents, so they cannot be interpolated.
+        """
+        w_dim = self.network.config.mapping.w_dim
+        for name, w, slots in (("w_geo", w_geo, self.slots[0]), ("w_tex", w_tex, self.slots[1])):
+            if tuple(w.shape) != (len(w_geo), slots, w_dim):
+                raise ValueError(
+                    f"from_styles(): expected {name} [{len(w_geo)}, {slots}, {w_dim}], got {list(w.shape)}"
+                )
+        nowhere = torch.full((len(w_geo), self.network.config.mapping.z_dim), torch.nan)
+        return Samples(self, (None,) * len(w_geo), 1.0, None, nowhere, nowhere, w_geo, w_tex)
+
+    def mix(
+        self,
+        base: Sample,
+        other: Sample,
+        shape: slice | Sequence[int] = (),
+        texture: slice | Sequence[int] = slice(None),
+    ) -> Sample:
+        """`base` with some slots of its styles taken from `other`; by default its shape with the other's texture.
+
+        shape, texture: which slots of w_geo and w_tex, from coarse to fine.
+        """
+        w_geo = with_slots(base.w_geo, other.w_geo, shape)
+        return self.from_styles(w_geo, with_slots(base.w_tex, other.w_tex, texture))[0]
+
     # -- samples -----------------------------------------------------------------------------------------------------
 
     @overload
-    def sample(self, *, seed: int, truncation: float = ..., labels: int | None = ...) -> "Sample": ...
+    def sample(self, *, seed: int, truncation: float = ..., labels: int | None = ...) -> Sample: ...
     @overload
-    def sample(self, seeds: int, truncation: float = ..., labels: int | None = ...) -> "Sample": ...
+    def sample(self, seeds: int, truncation: float = ..., labels: int | None = ...) -> Sample: ...
     @overload
     def sample(
         self, seeds: Iterable[int], truncation: float = ..., labels: int | Sequence[int] | None = ...
-    ) -> "Samples": ...
+    ) -> Samples: ...
     def sample(
         self,
         seeds: int | Iterable[int] | None = None,
@@ -103,7 +165,7 @@ class TrainedGenerator:
         labels: int | Sequence[int] | None = None,
         *,
         seed: int | None = None,
-    ) -> "Sample | Samples":
+    ) -> Sample | Samples:
         """The samples of some seeds: a `Sample` for one number, `Samples` for several.
 
         truncation: ψ; 1 gives the full variety, 0 the average shape. labels: classes of a conditional network, one for
@@ -114,9 +176,7 @@ class TrainedGenerator:
         if chosen is None or (seeds is not None and seed is not None):
             raise ValueError("sample(): expected one of seeds and seed")
         several = not isinstance(chosen, int)
-        numbers = [int(number) for number in chosen] if isinstance(chosen, Iterable) else [chosen]
-        if not numbers or min(numbers) < 0:
-            raise ValueError(f"sample(): expected seeds of 0 or more, got {numbers or 'none'}")
+        numbers = _numbers(chosen if isinstance(chosen, Iterable) else [chosen])
         z_geo, z_tex = latents(numbers, self.network.config.mapping.z_dim, self.device)
         of_seeds = class_labels(self.classes, numbers, labels)
         samples = self._from_latents(z_geo, z_tex, truncation, of_seeds, tuple(numbers))
@@ -124,12 +184,12 @@ class TrainedGenerator:
 
     def interpolate(
         self,
-        a: "int | Sample",
-        b: "int | Sample",
+        a: int | Sample,
+        b: int | Sample,
         steps: int = 8,
         truncation: float = TRUNCATION,
         labels: int | None = None,
-    ) -> "Samples":
+    ) -> Samples:
         """A path of `steps` samples from one seed or sample to another, both ends included.
 
         The latents follow a great circle, so every point of the path is as likely as its ends. truncation, labels: for
@@ -141,7 +201,7 @@ class TrainedGenerator:
             b = self.sample(b, a.truncation, a.label)
         return self.interpolate_all([a, b], steps)
 
-    def interpolate_all(self, stops: "Sequence[Sample]", steps: int = 8) -> "Samples":
+    def interpolate_all(self, stops: Sequence[Sample], steps: int = 8) -> Samples:
         """The paths from each sample to the next, `steps` samples each, one path after another.
 
         ValueError for fewer than two samples or steps, or for samples of several truncations or classes.
@@ -149,6 +209,8 @@ class TrainedGenerator:
         if len(stops) < 2 or steps < 2:
             raise ValueError(f"interpolate(): expected at least 2 samples and 2 steps, got {len(stops)} and {steps}")
         first = stops[0]
+        if any(bool(stop.z_geo.isnan().any()) for stop in stops):
+            raise ValueError("interpolate(): expected samples with latents, got one that was made of styles")
         if any((stop.truncation, stop.label) != (first.truncation, first.label) for stop in stops):
             raise ValueError("interpolate(): expected samples of one truncation and one class")
         z_geo = spherical_paths(torch.stack([stop.z_geo for stop in stops]), steps)
@@ -159,7 +221,7 @@ class TrainedGenerator:
     @torch.no_grad()
     def _from_latents(
         self, z_geo: Tensor, z_tex: Tensor, truncation: float, labels: list[int] | None, seeds: tuple[int | None, ...]
-    ) -> "Samples":
+    ) -> Samples:
         of_network = None if labels is None else torch.tensor(labels, device=self.device)
         w_geo, w_tex = self.network.map(z_geo, z_tex, truncation=truncation, labels=of_network)
         return Samples(self, seeds, truncation, labels, z_geo, z_tex, w_geo, w_tex)
@@ -200,132 +262,8 @@ class TrainedGenerator:
         return Path(folder)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Sample:
-    """One sample: `render`, `mesh`, `export`, `to_trimesh`.
-
-    seed: None within an interpolation. label: the class, of a conditional network. z_geo, z_tex [z_dim]: latents.
-    w_geo [1, num_ws_geo, w_dim], w_tex [1, num_ws_tex, w_dim]: styles of shape and texture.
-    """
-
-    generator: TrainedGenerator
-    seed: int | None
-    truncation: float
-    label: int | None
-    z_geo: Tensor
-    z_tex: Tensor
-    w_geo: Tensor
-    w_tex: Tensor
-
-    def __repr__(self) -> str:
-        origin = "interpolated" if self.seed is None else f"seed {self.seed}"
-        return f"Sample({origin}, truncation {self.truncation:g}, {self.generator!r})"
-
-    def render(
-        self,
-        azimuth_deg: float | Sequence[float] = GRID_AZIMUTH_DEG,
-        elevation_deg: float = GRID_ELEVATION_DEG,
-        resolution: int | None = None,
-        *,
-        unlit: bool = False,
-    ) -> NDArray[np.uint8]:
-        """An image [R, R, 3] uint8, or [N, R, R, 3] for a list of N azimuths. Arguments as for `Samples.render`."""
-        return self.generator.render(self.w_geo, self.w_tex, azimuth_deg, elevation_deg, resolution, unlit=unlit)[0]
-
-    def mesh(self, texture_size: int = TEXTURE_SIZE_PX) -> Mesh:
-        """The mesh with normals, UVs and a base-color texture of texture_size² px; on the CPU.
-
-        UserError where the sample has no surface.
-        """
-        mesh = textured_mesh(self.generator.network, self.w_geo, self.w_tex, texture_size)
-        if mesh is None:
-            raise UserError(f"{self!r}: has no surface; take another seed, or a lower truncation")
-        return mesh.to("cpu")
-
-    def export(self, path: str | Path, texture_size: int = TEXTURE_SIZE_PX) -> Path:
-        """Write the textured mesh as .glb, .obj or .usdz, by the file's ending; the path."""
-        write_mesh(Path(path), self.mesh(texture_size), unlit=self.generator.shaded)
-        return Path(path)
-
-    def to_trimesh(self, texture_size: int = TEXTURE_SIZE_PX) -> "trimesh.Trimesh":
-        """The textured mesh as a `trimesh.Trimesh`."""
-        return to_trimesh(self.mesh(texture_size))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Samples(Sequence[Sample]):
-    """Several samples of one generator: `render` and `export`; a sequence of `Sample`.
-
-    Fields as of `Sample`, with a batch dimension [B, …].
-    """
-
-    generator: TrainedGenerator
-    seeds: tuple[int | None, ...]
-    truncation: float
-    labels: list[int] | None
-    z_geo: Tensor
-    z_tex: Tensor
-    w_geo: Tensor
-    w_tex: Tensor
-
-    def __repr__(self) -> str:
-        return f"Samples({len(self)}, truncation {self.truncation:g}, {self.generator!r})"
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    @overload
-    def __getitem__(self, index: int) -> Sample: ...
-    @overload
-    def __getitem__(self, index: slice) -> "Samples": ...
-    def __getitem__(self, index: int | slice) -> "Sample | Samples":
-        if isinstance(index, slice):
-            rows = list(range(len(self)))[index]
-            labels = None if self.labels is None else [self.labels[row] for row in rows]
-            tensors = (tensor[rows] for tensor in (self.z_geo, self.z_tex, self.w_geo, self.w_tex))
-            return Samples(self.generator, self.seeds[index], self.truncation, labels, *tensors)
-        row = range(len(self))[index]
-        label = None if self.labels is None else self.labels[row]
-        styles = self.w_geo[row : row + 1], self.w_tex[row : row + 1]
-        return Sample(
-            self.generator, self.seeds[row], self.truncation, label, self.z_geo[row], self.z_tex[row], *styles
-        )
-
-    def render(
-        self,
-        azimuth_deg: float | Sequence[float] = GRID_AZIMUTH_DEG,
-        elevation_deg: float = GRID_ELEVATION_DEG,
-        resolution: int | None = None,
-        *,
-        unlit: bool = False,
-    ) -> NDArray[np.uint8]:
-        """Images [B, R, R, 3] uint8, or [B, N, R, R, 3] for a list of N azimuths.
-
-        Azimuth 0 sees the front; it grows counterclockwise seen from above. resolution: side, px; default twice that of
-        the training images. unlit: the bare colors on black, instead of the studio light on light gray.
-        """
-        return self.generator.render(self.w_geo, self.w_tex, azimuth_deg, elevation_deg, resolution, unlit=unlit)
-
-    def export(
-        self,
-        folder: str | Path,
-        file_format: str = "glb",
-        texture_size: int = TEXTURE_SIZE_PX,
-        *,
-        progress: Callable[[], None] = lambda: None,
-    ) -> list[Path]:
-        """Write one textured mesh per sample, seed0003.glb (step0003.glb of an interpolation); the files written.
-
-        A sample without a surface has no file. file_format: glb, obj or usdz. texture_size: side, px. progress: called
-        after each sample.
-        """
-        names = [f"step{row:04d}" if seed is None else f"seed{seed:04d}" for row, seed in enumerate(self.seeds)]
-        return export_meshes(
-            self.generator.network,
-            self.w_geo,
-            self.w_tex,
-            [Path(folder) / f"{name}.{file_format}" for name in names],
-            texture_size_px=texture_size,
-            unlit=self.generator.shaded,
-            progress=progress,
-        )
+def _numbers(seeds: Iterable[int]) -> list[int]:
+    numbers = [int(number) for number in seeds]
+    if not numbers or min(numbers) < 0:
+        raise ValueError(f"sample(): expected seeds of 0 or more, got {numbers or 'none'}")
+    return numbers

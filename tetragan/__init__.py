@@ -7,7 +7,8 @@ g.sample(seed=3).export("chair.glb")
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sampling.trained_generator import Sample, Samples, TrainedGenerator, from_pretrained, load
+    from sampling.samples import Sample, Samples
+    from sampling.trained_generator import TrainedGenerator, from_pretrained, load
 
 __all__ = ["Sample", "Samples", "TrainedGenerator", "from_pretrained", "load"]
 

@@ -15,7 +15,8 @@ from tetragan.options import set_option
 def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     """Layers, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
     from configs.loader import build_config, load_config
-    from networks.describe import describe, training_bytes
+    from networks.describe import describe
+    from networks.memory import estimate
     from networks.pretrained import network_file, pretrained_networks
 
     path = Path(name)
@@ -42,10 +43,16 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
             click.echo(f"  {layer.name:<34} {shape:>18}  {columns}")
     click.echo(f"\ngenerator: {_millions(sum(network.parameters for network in networks[:2]))} parameters")
     click.echo(f"discriminators: {_millions(sum(network.parameters for network in networks[2:]))} parameters")
-    gib = training_bytes(networks, config) / 2**30
-    click.echo(
-        f"memory of training at batch {config.training.batch}: about {gib:.1f} GiB (without point heads and raster)"
-    )
+    memory = estimate(networks, config)
+    batch = config.training.batch
+    click.echo(f"memory of training, fp32: about {_gib(memory.total)} GiB at batch {batch} in one process")
+    parts = {"weights": memory.weights, "networks": memory.activations, "images": memory.images}
+    listed = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
+    click.echo(f"  {listed}, program {_gib(memory.program)}; bf16 halves the part of the networks")
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.3g}"
 
 
 def _millions(count: int) -> str:

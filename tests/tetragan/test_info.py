@@ -1,13 +1,16 @@
 """`tetragan info` and the published sizes."""
 
+import re
 import shlex
 from pathlib import Path
 
 import pytest
 import torch
 
-from configs.loader import load_config
-from networks.describe import describe, training_bytes
+from configs.loader import load_config, preset_names
+from configs.schema import Config
+from networks.describe import describe
+from networks.discriminator import Discriminator
 from networks.export import export_network
 from networks.generator import Generator
 from networks.pretrained import load_generator_file
@@ -29,13 +32,28 @@ def test_car_get3d_has_the_published_sizes() -> None:
     assert sum(layer.parameters for layer in rest.layers) == rest.parameters
 
 
-def test_the_memory_estimate_counts_what_is_saved() -> None:
-    small, large = (tiny_config(training={"batch": n, "precision": "fp32"}) for n in (4, 8))
-    parts = describe(small)
-    difference = training_bytes(parts, large) - training_bytes(parts, small)
-    assert difference == 4 * parts[0].saved_bytes + 8 * (parts[2].saved_bytes + parts[3].saved_bytes)
-    # The first convolution's output alone is kept: [16, 4, 4] floats.
-    assert parts[0].saved_bytes > 16 * 16 * 4
+SIZES = ("", "-128", "-256", "-512")
+
+
+def parameter_shapes(config: Config) -> str:
+    """Everything of a configuration on which the shapes of parameters depend."""
+    values = config.model_dump(include={"mapping", "backbone", "texture", "discriminator", "classes"})
+    return f"{values} {config.data.resolution} {config.geometry.hidden} {config.geometry.deformation > 0}"
+
+
+def test_every_preset_can_be_built() -> None:
+    """On the meta device: nothing is allocated. Presets that differ in nothing but γ or the grid are built once."""
+    built = {}
+    for name in (f"{preset}{size}" for preset in preset_names() for size in SIZES):
+        config = load_config(name)
+        if parameter_shapes(config) in built:
+            continue
+        with torch.device("meta"):
+            networks = [Generator(config), *(Discriminator(config, channels) for channels in (3, 1))]
+        built[parameter_shapes(config)] = name
+        assert all(parameter.is_meta for network in networks for parameter in network.parameters())
+        assert networks[1].resolution == config.data.resolution
+    assert len(built) >= 8, "small and published sizes at four resolutions"
 
 
 @pytest.mark.parametrize("preset", ["car-get3d", "chair", "chair-128"])
@@ -44,7 +62,8 @@ def test_info_of_a_preset(preset: str) -> None:
     assert outcome.status == 0, outcome.stderr
     assert "blocks.1.upsampling" in outcome.stdout
     assert "backbone: " in outcome.stdout and "discriminators: " in outcome.stdout
-    assert len(run("info", preset, "--no-layers").stdout.splitlines()) < 15
+    assert len(run("info", preset, "--no-layers").stdout.splitlines()) < 16
+    assert re.search(r"memory of training, fp32: about [0-9.]+ GiB at batch (16|32) in one process", outcome.stdout)
 
 
 def test_info_of_a_network_file(tmp_path: Path) -> None:

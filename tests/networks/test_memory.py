@@ -1,0 +1,48 @@
+"""The estimate of training memory against what small trainings took."""
+
+import pytest
+import torch
+
+from configs.loader import load_config
+from networks.memory import PROGRAM_BYTES, training_memory
+from tests.networks.helpers import tiny_config
+
+# Peak resident memory of four steps with random views, MiB, on one thread of an x86-64 CPU:
+# tetragan train --config PRESET --set training.precision=fp32 --benchmark
+MEASURED = [
+    ("chair", [], 531),
+    ("chair-128", [], 672),
+    ("car", [], 648),
+    ("car", ["training.batch=32", "backbone.plane_resolution=64", "backbone.channel_base=4096"], 1231),
+    ("table-128", ["training.batch=8", "rendering.supersample=1", "discriminator.from_rgb_stride=1"], 729),
+]
+
+
+@pytest.mark.parametrize(("preset", "overrides", "measured_mb"), MEASURED, ids=[str(i) for i in range(len(MEASURED))])
+def test_the_estimate_is_near_the_measured_peak(preset: str, overrides: list[str], measured_mb: int) -> None:
+    memory = training_memory(load_config(preset, overrides))
+    assert memory.total / 2**20 == pytest.approx(measured_mb, rel=0.15)
+    # The program is about half of it: the rest must be right by itself.
+    own = memory.total - PROGRAM_BYTES
+    assert own / 2**20 == pytest.approx(measured_mb - PROGRAM_BYTES / 2**20, rel=0.15)
+
+
+def test_the_parts_grow_with_what_they_hold() -> None:
+    base = training_memory(tiny_config())
+    batch = training_memory(tiny_config(training={"batch": 8}))
+    assert batch.weights == base.weights and batch.program == base.program
+    larger = training_memory(tiny_config(), images=8)
+    assert larger == batch, "as many images at once"
+    half = training_memory(tiny_config(), torch.bfloat16)
+    assert half.activations == pytest.approx(base.activations / 2, abs=1)
+    assert (half.weights, half.images) == (base.weights, base.images)
+    finer = training_memory(tiny_config(geometry={"cells": 16}))
+    assert finer.images > base.images and finer.weights == base.weights
+    samples = training_memory(tiny_config(rendering={"supersample": 4}))
+    assert samples.images > base.images
+    assert training_memory(tiny_config(), program=False).total == base.total - PROGRAM_BYTES
+
+
+def test_several_views_of_a_shape_share_its_planes() -> None:
+    one, two = (tiny_config(data={"views_per_shape": views}, training={"batch": 8}) for views in (1, 2))
+    assert training_memory(two).activations < training_memory(one).activations
