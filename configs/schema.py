@@ -143,14 +143,19 @@ class DiscriminatorConfig(StrictModel):
     mask_downsample: PositiveInt = Field(
         1, description="factor by which masks are area-averaged for the mask discriminator; a power of two"
     )
-    block: Literal["residual", "strided"] = Field(
+    single: bool = Field(
+        False, description="one discriminator of RGB and mask together, with four channels, in place of two"
+    )
+    block: Literal["residual", "strided", "bottleneck"] = Field(
         "residual",
-        description="block that halves the resolution: StyleGAN2's residual block, or one strided 4 × 4 convolution",
+        description="block that halves the resolution: StyleGAN2's residual block, one strided 4 × 4 convolution, or "
+        "R3GAN's grouped inverted bottlenecks",
     )
     from_rgb_stride: Literal[1, 2] = Field(
         1, description="stride of the first convolution; 2 skips the full resolution, which is the most expensive one"
     )
     conditioning: bool = Field(True, description="condition on the azimuth and elevation of the camera")
+    crop_conditioning: bool = Field(False, description="condition on the scale and place of the crop that is seen")
     mapping_layers: PositiveInt = Field(8, description="fully connected layers of the camera mapping")
     stddev_group: PositiveInt = Field(4, description="consecutive images in a group of the minibatch-stddev layer")
 
@@ -158,12 +163,30 @@ class DiscriminatorConfig(StrictModel):
 class LossConfig(StrictModel):
     """Losses and regularizers. Every weight but R1's γ ends in `_weight`."""
 
-    gamma: NonNegative = Field(40.0, description="R1 weight γ of the RGB discriminator")
+    objective: Literal["non_saturating", "relativistic", "hinge"] = Field(
+        "non_saturating",
+        description="adversarial loss; relativistic pairs each generated image with a real one and needs R1 and R2",
+    )
+    gamma: NonNegative = Field(40.0, description="R1 weight γ of the RGB discriminator, or of a single one")
     gamma_mask: NonNegative | None = Field(None, description="R1 weight γ of the mask discriminator; null = gamma")
     mask_weight: NonNegative = Field(
         1.0, description="weight of the mask discriminator in the generator's loss; RGB has 1"
     )
-    r1_interval: PositiveInt = Field(16, description="minibatches from one R1 step to the next (lazy regularization)")
+    gamma_start: Positive = Field(
+        1.0, description="γ at the start, as a multiple; it falls to 1 along a cosine over gamma_kimg; R3GAN takes 10"
+    )
+    gamma_kimg: NonNegative = Field(0.0, description="kimg over which γ falls from gamma_start; 0 = no schedule")
+    r1_interval: PositiveInt = Field(
+        16, description="minibatches from one R1 step to the next (lazy regularization); 1 = part of every step"
+    )
+    r2_weight: NonNegative | None = Field(
+        None,
+        description="weight of R2, the penalty of R1 on generated images, as a multiple of γ; null = 1 with the "
+        "relativistic objective, else 0",
+    )
+    r2_interval: PositiveInt | None = Field(
+        None, description="minibatches from one R2 step to the next; null = r1_interval"
+    )
     sdf_regularizer_weight: NonNegative = Field(
         0.01, description="weight of the sign cross-entropy at grid edges that cross the surface, SDF in cells"
     )
@@ -271,6 +294,20 @@ class Config(StrictModel):
         given = self.loss.color_weight
         return given if given is not None else float(self.training.stage == "texture")
 
+    @property
+    def penalties(self) -> dict[str, tuple[float, int]]:
+        """Gradient penalties by name, "r1" and "r2": weight as a multiple of γ, and interval in minibatches."""
+        loss = self.loss
+        weight = float(loss.objective == "relativistic") if loss.r2_weight is None else loss.r2_weight
+        every = {"r1": (1.0, loss.r1_interval), "r2": (weight, loss.r2_interval or loss.r1_interval)}
+        return {name: (factor, interval) for name, (factor, interval) in every.items() if factor > 0}
+
+    @model_validator(mode="after")
+    def _check_gamma(self) -> "Config":
+        if self.loss.gamma_start != 1 and self.loss.gamma_kimg == 0:
+            raise ValueError("loss.gamma_kimg: expected the length of the schedule that loss.gamma_start begins, got 0")
+        return self
+
     @model_validator(mode="after")
     def _check_texture_stage(self) -> "Config":
         """The texture stage draws each frozen shape once, at one resolution, as it is."""
@@ -316,6 +353,11 @@ class Config(StrictModel):
             raise ValueError(f"backbone.plane_resolution: expected a power of two of at least 4, got {planes}")
         if views & (views - 1):
             raise ValueError(f"data.resolution: expected a power of two (the discriminators halve it), got {views}")
+        if self.discriminator.single and self.discriminator.mask_downsample != 1:
+            raise ValueError(
+                "discriminator.mask_downsample: a single discriminator sees masks as they are; expected 1, got "
+                f"{self.discriminator.mask_downsample}"
+            )
         divisor = self.discriminator.mask_downsample
         if divisor & (divisor - 1) or views // (divisor * self.discriminator.from_rgb_stride) < 4:
             raise ValueError(

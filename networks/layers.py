@@ -92,7 +92,8 @@ class Conv2d(nn.Module):
     """Equalized convolution with optional low-pass filter and stride: [B, C_in, H, W] → [B, C_out, H / down, W / down].
 
     down: 1, or 2 with the [1, 3, 3, 1] filter before. stride: 1, or 2 without a filter (an even kernel covers the
-    pixels evenly). Computes in x's type; the weights are stored in fp32. `gain` multiplies the activation's own gain.
+    pixels evenly). groups: of channels that do not mix. Computes in x's type; the weights are stored in fp32. `gain`
+    multiplies the activation's own gain.
     """
 
     filter: Tensor
@@ -106,33 +107,35 @@ class Conv2d(nn.Module):
         down: int = 1,
         stride: int = 1,
         bias: bool = True,
+        groups: int = 1,
     ) -> None:
         super().__init__()
-        weight = torch.randn(out_channels, in_channels, kernel, kernel)
+        weight = torch.randn(out_channels, in_channels // groups, kernel, kernel)
         self.weight = nn.Parameter(weight.contiguous(memory_format=torch.channels_last))
         self.bias = nn.Parameter(torch.zeros(out_channels)) if bias else None
         self.activation: Activation = activation
         self.down = down
         self.stride = stride
+        self.groups = groups
         self.padding = (kernel - 1) // 2
-        self.weight_gain = 1 / math.sqrt(in_channels * kernel**2)
+        self.weight_gain = 1 / math.sqrt(in_channels // groups * kernel**2)
         self.register_buffer("filter", resample_filter(), persistent=False)
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """x [B, C_in, H, W] → [B, C_out, H / down, W / down], times `gain`."""
         weight = (self.weight * self.weight_gain).to(x.dtype)
         if self.down == 1:
-            x = functional.conv2d(x, weight, stride=self.stride, padding=self.padding)
+            x = functional.conv2d(x, weight, stride=self.stride, padding=self.padding, groups=self.groups)
         else:
             before = self.padding + (len(RESAMPLE_FILTER) - self.down + 1) // 2
             after = self.padding + (len(RESAMPLE_FILTER) - self.down) // 2
             if weight.shape[-1] == 1:
                 # A 1 × 1 convolution commutes with subsampling: filter at the reduced size only.
                 x = upfirdn2d(x, self.filter, down=self.down, padding=(before, after, before, after))
-                x = functional.conv2d(x, weight)
+                x = functional.conv2d(x, weight, groups=self.groups)
             else:
                 x = upfirdn2d(x, self.filter, padding=(before, after, before, after))
-                x = functional.conv2d(x, weight, stride=self.down)
+                x = functional.conv2d(x, weight, stride=self.down, groups=self.groups)
         if self.bias is None and self.activation == "linear":
             return x if gain == 1 else x * gain
         return bias_act(x, self.bias, activation=self.activation, gain=gain * DEFAULT_GAIN[self.activation])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from configs.loader import build_config, nearest
 from configs.schema import Config
-from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator
+from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
 from networks.generator import Generator
 from torch_utils.checkpoint import NetworkFile, load_network, load_strictly, load_tensors
 from torch_utils.errors import UserError
@@ -120,10 +120,10 @@ def load_discriminator_networks(
         raise UserError(f"{file}: has no discriminators next to it; name a training state of the run")
     config = build_config(header["config"], str(file))
     networks = {}
-    for name, channels in DISCRIMINATOR_CHANNELS.items():
+    for name in discriminator_names(config):
         prefix = f"discriminator_{name}/"
         own = {key.removeprefix(prefix): t.float() for key, t in stored.items() if key.startswith(prefix)}
-        networks[name] = Discriminator(config, channels)
+        networks[name] = Discriminator(config, DISCRIMINATOR_CHANNELS[name])
         load_strictly(networks[name], own, file)
         networks[name].to(device).eval().requires_grad_(False)
     return config, networks

@@ -19,6 +19,7 @@ from dataset_tool.dataset import open_dataset
 from dataset_tool.format.splits import few_shapes_advice, split_counts
 from dataset_tool.image_bank import ImageBank
 from dataset_tool.view_cache import Bar
+from networks.discriminator import discriminator_input
 from networks.layers import parameter_dtype
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
@@ -130,7 +131,7 @@ class ViewBatch:
 
     def image(self, head: str) -> Tensor:
         """The input of the discriminator `head`."""
-        return self.rgb if head == "rgb" else self.mask
+        return discriminator_input(head, self.rgb, self.mask)
 
     def part(self, images: slice) -> "ViewBatch":
         """Some of the images."""

@@ -1,7 +1,7 @@
 """One step of adversarial training.
 
-The discriminators learn from real and generated images, with R1 at intervals. The generator then learns from the same
-generated images, and its running average follows.
+The discriminators learn from real and generated images, with gradient penalties. The generator then learns from the
+same generated images, and its running average follows.
 
 Nothing here waits for the device: the counts of vertices and faces come with the mesh, statistics stay tensors until
 they are logged, and whether a gradient was finite is read one step late. `geometry.connect_components` waits for the
@@ -27,8 +27,9 @@ from training.augment import augment, augmentation_uniforms
 from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
 from training.data import Minibatch, ViewBatch, spread_views
 from training.ema import ema_beta, update_average
-from training.losses import discriminator_loss, generator_loss, overfitting_sign, r1_loss, squared_gradient_norms
+from training.losses import OBJECTIVES, overfitting_sign
 from training.optimizer import GuardedAdam
+from training.penalties import constant_penalties, due_penalties, penalty_terms
 from training.progressive import at_resolution, progressive_resolution, supersample_at, upsampled
 from training.run.step_statistics import Statistics
 from training.train_state import TrainState
@@ -80,9 +81,10 @@ def training_step(
 
     # Discriminators.
     norms = {"discriminators": discriminator_step(train_state, micro_batches, config, ranks, statistics)}
-    if batch.iteration % config.loss.r1_interval == 0:
+    for names in due_penalties(config, batch.iteration):
         with phase("R1"):
-            norms["discriminators"] = norms["discriminators"] + r1_step(train_state, micro_batches, config, statistics)
+            lazy = penalty_step(train_state, micro_batches, names, config, statistics)
+            norms["discriminators"] = norms["discriminators"] + lazy
     if config.color_weight > 0:
         seen = [(micro.reals, micro.fakes, micro.shifts) for micro in micro_batches if micro.shifts is not None]
         norms["color discriminator"] = color_discriminator_step(train_state, seen, batch.iteration, config, statistics)
@@ -174,21 +176,27 @@ def mix_styles(w: Tensor, mixing_w: Tensor, uniform: Tensor, probability: float)
 def discriminator_step(
     train_state: TrainState, micro_batches: Sequence[MicroBatch], config: Config, ranks: Ranks, statistics: Statistics
 ) -> Tensor:
-    """Update both discriminators on reals and detached fakes; their losses are summed. Returns the gradient norms."""
-    signs = []
+    """Update the discriminators on reals and detached fakes; their losses are summed. Returns the gradient norms.
+
+    Gradient penalties without an interval are part of the loss.
+    """
+    objective, signs = OBJECTIVES[config.loss.objective], []
     for micro in micro_batches:
         losses = []
         for head, discriminator in train_state.discriminators.items():
             with phase("D forward"):
                 real, fake = _real_and_fake_logits(discriminator, head, micro.reals, micro.fakes)
-            losses.append(discriminator_loss(real, fake))
+            losses.append(objective.discriminator(real, fake))
             statistics.add(f"loss/discriminator_{head}", losses[-1])
             statistics.add(f"logits/real_{head}", real)
             statistics.add(f"logits/fake_{head}", fake)
             statistics.add(f"sign/real_{head}", overfitting_sign(real))
             statistics.add(f"sign/fake_{head}", overfitting_sign(fake))
-            if head == "rgb":
+            if head == next(iter(train_state.discriminators)):
                 signs.append(overfitting_sign(real))
+        with phase("R1"):
+            names, nimg = constant_penalties(config), micro.batch.nimg
+            losses += penalty_terms(train_state, micro.reals, micro.fakes, names, nimg, config, statistics)
         with phase("D backward"):
             (torch.stack(losses).sum() / len(micro_batches)).backward()
     if config.augment.mode == "ada":
@@ -201,27 +209,16 @@ def discriminator_step(
     return norms
 
 
-def r1_step(
-    train_state: TrainState, micro_batches: Sequence[MicroBatch], config: Config, statistics: Statistics
+def penalty_step(
+    train_state: TrainState,
+    micro_batches: Sequence[MicroBatch],
+    names: Sequence[str],
+    config: Config,
+    statistics: Statistics,
 ) -> Tensor:
-    """Lazy R1 on both discriminators, as a separate optimizer step. Returns the gradient norms.
-
-    The penalty is on the images that the discriminators see, so no gradient passes through the augmentation. One call
-    of autograd serves both.
-    """
-    loss = config.loss
-    gammas = {"rgb": loss.gamma, "mask": loss.gamma if loss.gamma_mask is None else loss.gamma_mask}
-    for reals in (micro.reals for micro in micro_batches):
-        images = [reals.image(head).detach().requires_grad_() for head in train_state.discriminators]
-        logits = [
-            discriminator(image, reals.cameras, reals.labels)
-            for discriminator, image in zip(train_state.discriminators.values(), images, strict=True)
-        ]
-        norms = squared_gradient_norms(logits, images)
-        terms = []
-        for head, norm in zip(train_state.discriminators, norms, strict=True):
-            terms.append(r1_loss(norm, gammas[head], loss.r1_interval))
-            statistics.add(f"r1/{head}", norm)
+    """Lazy gradient penalties on the discriminators, as a separate optimizer step. Returns the gradient norms."""
+    for micro in micro_batches:
+        terms = penalty_terms(train_state, micro.reals, micro.fakes, names, micro.batch.nimg, config, statistics)
         (torch.stack(terms).sum() / len(micro_batches)).backward()
     return _adam(train_state).step()
 
@@ -262,13 +259,17 @@ def adversarial_terms(
     train_state: TrainState, micro: MicroBatch, config: Config, statistics: Statistics
 ) -> list[Tensor]:
     """The generator's losses against every discriminator, weighted."""
-    weights = {"rgb": 1.0, "mask": config.loss.mask_weight}
-    terms, fakes = [], micro.fakes
+    objective = OBJECTIVES[config.loss.objective]
+    terms, reals, fakes = [], micro.reals, micro.fakes
     for head, discriminator in train_state.discriminators.items():
         with phase("D forward on fakes"):
-            loss = generator_loss(discriminator(fakes.image(head), fakes.cameras, fakes.labels))
+            real = fake = discriminator(fakes.image(head), fakes.cameras, fakes.labels)
+        if objective.paired:
+            with torch.no_grad(), phase("D forward on reals"):
+                real = discriminator(reals.image(head), reals.cameras, reals.labels)
+        loss = objective.generator(real, fake)
         statistics.add(f"loss/generator_{head}", loss)
-        terms.append(loss * weights[head])
+        terms.append(loss * (config.loss.mask_weight if head == "mask" else 1.0))
     if micro.shifts is not None:
         terms.append(color_generator_loss(train_state, fakes, micro.shifts, statistics) * config.color_weight)
     return terms

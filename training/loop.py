@@ -20,6 +20,7 @@ from torch_utils.process import peak_memory_mb, stop_requests
 from training.data import Data, MinibatchSource, check_batch
 from training.initialize import initialize_from
 from training.optimizer import SkipGuard
+from training.penalties import penalty_warnings
 from training.progressive import progressive_resolution
 from training.run.fixed_samples import COLUMNS, SHAPES, FixedSamples
 from training.run.health import Health
@@ -127,6 +128,7 @@ def start_run(
     log = RunLog(log_folder, total_nimg, progress.nimg, quiet=quiet, mute=not ranks.first)
     for note in data.notes:
         log.say(note)
+    notes += penalty_warnings(config)
     for note in notes:
         log.warn(note)
 

@@ -20,13 +20,13 @@ class AdamSettings:
     beta1: float
     beta2: float
 
-    def lazily_regularized(self, interval: int) -> "AdamSettings":
-        """Settings for a network with an additional regularizer step every `interval` minibatches.
+    def lazily_regularized(self, *intervals: int) -> "AdamSettings":
+        """Settings for a network with additional regularizer steps, each once in so many minibatches.
 
-        With c = interval / (interval + 1): lr·c, β1^c, β2^c. The moments decay per minibatch as without the steps.
-        Source: Karras et al. 2020 (StyleGAN2), appendix B.
+        With c = 1 / (1 + Σ 1 / interval): lr·c, β1^c, β2^c. The moments decay per minibatch as without the steps.
+        Source: Karras et al. 2020 (StyleGAN2), appendix B, for one interval.
         """
-        c = interval / (interval + 1)
+        c = 1 / (1 + sum(1 / interval for interval in intervals))
         return AdamSettings(self.lr * c, self.beta1**c, self.beta2**c)
 
 

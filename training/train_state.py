@@ -8,7 +8,7 @@ from torch import nn
 
 from configs.schema import Config
 from networks.color_discriminator import ColorDiscriminator
-from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator
+from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
 from networks.generator import Generator
 from networks.layers import parameter_dtype
 from torch_utils.distributed import Ranks
@@ -48,8 +48,8 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         generator = Generator(config)
-        channels = DISCRIMINATOR_CHANNELS if joint else {}
-        discriminators = {name: Discriminator(config, count) for name, count in channels.items()}
+        names = discriminator_names(config) if joint else ()
+        discriminators = {name: Discriminator(config, DISCRIMINATOR_CHANNELS[name]) for name in names}
         color_discriminator = ColorDiscriminator() if config.color_weight > 0 else None
     for network in (generator, color_discriminator, *discriminators.values()):
         if network is not None:
@@ -67,7 +67,8 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
             for head, discriminator in discriminators.items()
             for name, parameter in discriminator.named_parameters()
         }
-        lazy = settings.lazily_regularized(loss.r1_interval)
+        intervals = {interval for _, interval in config.penalties.values() if interval > 1}
+        lazy = settings.lazily_regularized(*sorted(intervals))
         discriminator_adam = GuardedAdam("discriminators", parameters, lazy, ranks)
     if color_discriminator is not None:
         lazy = settings.lazily_regularized(loss.color_r1_interval)
@@ -97,8 +98,7 @@ def state_parts(train_state: TrainState) -> dict[str, Stateful]:
     parts: dict[str, Stateful | None] = {
         "generator": train_state.generator,
         "average": train_state.average,
-        "discriminator_rgb": train_state.discriminators.get("rgb"),
-        "discriminator_mask": train_state.discriminators.get("mask"),
+        **{f"discriminator_{name}": module for name, module in train_state.discriminators.items()},
         "discriminator_color": train_state.color_discriminator,
         "generator_adam": train_state.generator_adam,
         "discriminator_adam": train_state.discriminator_adam,

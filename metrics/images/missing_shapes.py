@@ -16,7 +16,7 @@ from dataset_tool.attributes import attribute_classes
 from dataset_tool.dataset import open_dataset
 from dataset_tool.image_bank import ImageBank
 from metrics.report.markdown import number
-from networks.discriminator import Discriminator
+from networks.discriminator import Discriminator, discriminator_input
 from networks.pretrained import load_discriminator_networks
 from rendering.images import image_grid, save_png, show_views
 from torch_utils.errors import UserError
@@ -77,7 +77,7 @@ def standardized_logits(
         labels = bank.class_labels(part).to(device)
         shown.append(images.cpu())
         for head, discriminator in discriminators.items():
-            seen = images[:, :3] if head == "rgb" else images[:, 3:]
+            seen = discriminator_input(head, images[:, :3], images[:, 3:])
             logits[head].append(discriminator(seen, cameras, labels).cpu())
     each = torch.stack([torch.cat(parts) for parts in logits.values()])
     each = (each - each.mean(1, keepdim=True)) / each.std(1, keepdim=True).clamp(min=1e-8)

@@ -33,6 +33,32 @@ def test_presets_hold_only_differences_from_the_defaults(name: str) -> None:
             assert published or default[section][field] != value, f"{name}: {section}.{field} is the default"
 
 
+CATEGORIES = ("animal", "car", "chair", "house", "human", "motorbike", "table")
+# γ of the RGB discriminator at 1024², as published for the shared backbone (the last three: the paper's only one).
+GAMMA = {"car": 40, "motorbike": 80, "chair": 400, "table": 400, "animal": 40, "human": 80, "house": 200}
+
+
+def test_every_category_has_every_size() -> None:
+    names = [f"{category}{size}" for category in CATEGORIES for size in ("", "-full", "-get3d")]
+    assert set(preset_names()) >= set(names)
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_full_sizes_are_as_published(category: str) -> None:
+    full, get3d = load_config(f"{category}-full"), load_config(f"{category}-get3d")
+    assert full.loss.gamma == get3d.loss.gamma == GAMMA[category]
+    for config in (full, get3d):
+        assert (config.data.resolution, config.geometry.cells, config.training.batch) == (1024, 36, 32)
+        assert config.geometry.box == (0.8 if category in ("chair", "table", "animal") else 1.0)
+    assert (get3d.geometry.deformation, get3d.rendering.color_gradient) == (0.4, "none")
+    assert get3d.discriminator.block == "residual"
+    assert (full.geometry.deformation, full.rendering.color_gradient) == (0.2, "full")
+    for resolution in (128, 256, 512):
+        smaller = load_config(f"{category}-full-{resolution}")
+        assert smaller.loss.gamma == pytest.approx(GAMMA[category] * (resolution / 1024) ** 2)
+        assert smaller.data.resolution == resolution
+
+
 def test_no_base_is_a_preset() -> None:
     assert not set(BASES) & set(preset_names())
     with pytest.raises(UsageError, match="no such preset"):

@@ -2,8 +2,16 @@
 
 import pytest
 import torch
+from click import UsageError
 
-from networks.discriminator import Discriminator, camera_condition
+from networks.discriminator import (
+    GROUP_WIDTH,
+    BottleneckBlock,
+    Discriminator,
+    camera_condition,
+    discriminator_input,
+    discriminator_names,
+)
 from networks.layers import minibatch_stddev
 from rendering.camera import Cameras
 from tests.networks.helpers import cameras, tiny_config
@@ -18,18 +26,29 @@ def random_images(count: int, channels: int = 3, seed: int = 0) -> torch.Tensor:
     return torch.randn(count, channels, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.parametrize("options", [{}, {"from_rgb_stride": 2}, {"conditioning": False}, {"block": "strided"}])
-@pytest.mark.parametrize("channels", [3, 1])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"from_rgb_stride": 2},
+        {"conditioning": False},
+        {"crop_conditioning": True},
+        {"block": "strided"},
+        {"block": "bottleneck"},
+    ],
+)
+@pytest.mark.parametrize("channels", [3, 1, 4])
 def test_every_parameter_gets_a_gradient(channels: int, options: dict) -> None:
     discriminator = make(channels, discriminator=options)
-    logits = discriminator(random_images(4, channels), cameras(4))
+    crops = torch.tensor([[-1.0, 0.2, 0.3]]).repeat(4, 1) if options.get("crop_conditioning") else None
+    logits = discriminator(random_images(4, channels), cameras(4), crops=crops)
     assert logits.shape == (4,)
     (logits * torch.tensor([1.0, -2.0, 0.5, 3.0])).sum().backward()
     for name, parameter in discriminator.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
 
 
-@pytest.mark.parametrize("block", ["residual", "strided"])
+@pytest.mark.parametrize("block", ["residual", "strided", "bottleneck"])
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_r1_reaches_every_weight_through_the_second_derivative(precision: str, block: str) -> None:
     discriminator = make(training={"precision": precision}, discriminator={"block": block})
@@ -81,6 +100,57 @@ def test_the_camera_and_the_label_matter() -> None:
         discriminator(images, seen)
 
 
+def test_the_place_of_a_crop_matters() -> None:
+    discriminator = make(discriminator={"crop_conditioning": True, "conditioning": False})
+    images, seen = random_images(4), cameras(4)
+    whole = discriminator(images, seen)
+    assert torch.equal(whole, discriminator(images, seen, crops=torch.zeros(4, 3)))
+    for column in range(3):
+        crops = torch.zeros(4, 3)
+        crops[:, column] = -1
+        assert not torch.allclose(whole, discriminator(images, seen, crops=crops))
+
+
+def test_classes_alone_are_projected() -> None:
+    discriminator = make(classes=2, discriminator={"conditioning": False})
+    images, labels = random_images(4), torch.tensor([0, 1, 0, 1])
+    logits = discriminator(images, cameras(4), labels)
+    assert torch.equal(logits, discriminator(images, cameras(4, seed=3), labels)), "cameras have no say"
+    assert not torch.allclose(logits, discriminator(images, cameras(4), 1 - labels))
+
+
+def test_bottlenecks_keep_the_variance_and_group_their_channels() -> None:
+    torch.manual_seed(0)
+    block = BottleneckBlock(32, 48)
+    assert block.bottlenecks[0].grouped.weight.shape == (64, GROUP_WIDTH, 3, 3), "64 channels in groups of 16"
+    x = torch.randn(4, 32, 16, 16)
+    assert block.bottlenecks(x).std().item() == pytest.approx(1, abs=0.25)
+    assert block(x).shape == (4, 48, 8, 8)
+    # A group's output depends on its own channels alone.
+    grouped = block.bottlenecks[0].grouped
+    inner = torch.randn(1, 64, 4, 4)
+    changed = inner.clone()
+    changed[:, :GROUP_WIDTH] += 1
+    same = (grouped(changed) == grouped(inner)).all(3).all(2)[0]
+    assert same[GROUP_WIDTH:].all() and not same[:GROUP_WIDTH].any()
+
+
+def test_a_single_discriminator_sees_both() -> None:
+    assert discriminator_names(tiny_config()) == ("rgb", "mask")
+    config = tiny_config(discriminator={"single": True})
+    assert discriminator_names(config) == ("rgba",)
+    rgb, mask = torch.rand(2, 3, 16, 16), torch.rand(2, 1, 16, 16)
+    both = discriminator_input("rgba", rgb, mask)
+    assert torch.equal(both[:, :3], discriminator_input("rgb", rgb, mask)) and torch.equal(both[:, 3:], mask)
+    discriminator = Discriminator(config, 4)
+    seen = cameras(2)
+    logits = discriminator(both, seen)
+    assert not torch.allclose(logits, discriminator(torch.cat([rgb, 1 - mask], 1), seen))
+    assert not torch.allclose(logits, discriminator(torch.cat([-rgb, mask], 1), seen))
+    with pytest.raises(UsageError, match="a single discriminator sees masks as they are; expected 1, got 2"):
+        tiny_config(discriminator={"single": True, "mask_downsample": 2})
+
+
 def test_camera_condition_is_sines_and_cosines() -> None:
     azimuth, elevation = torch.tensor([0.3, -2.0]), torch.tensor([0.1, 0.5])
     condition = camera_condition(Cameras.orbit(azimuth, elevation, 1.3, 0.8))
@@ -118,11 +188,12 @@ def test_an_image_of_another_size_is_refused() -> None:
         make()(torch.zeros(2, 3, 8, 8), cameras(2))
 
 
-@pytest.mark.parametrize(("channels", "background"), [(3, -1.0), (1, 0.0)])
+@pytest.mark.parametrize(("channels", "background"), [(3, -1.0), (1, 0.0), (4, (-1.0, -1.0, -1.0, 0.0))])
 def test_the_background_enters_as_zero(channels, background):
     discriminator = make(channels)
     seen = []
     discriminator.entry.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
     size = discriminator.resolution
-    discriminator(torch.full((4, channels, size, size), background), cameras(4))
+    image = torch.tensor(background).view(1, -1, 1, 1).expand(4, channels, size, size)
+    discriminator(image, cameras(4))
     assert not seen[0].any()

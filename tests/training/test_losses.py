@@ -10,7 +10,18 @@ from networks.discriminator import Discriminator
 from tests.training import tiny
 from torch_utils.distributed import Ranks
 from training.ema import ema_beta, update_average
-from training.losses import discriminator_loss, generator_loss, r1_loss, squared_gradient_norms
+from training.losses import (
+    OBJECTIVES,
+    discriminator_loss,
+    gamma_factor,
+    generator_loss,
+    hinge_discriminator_loss,
+    hinge_generator_loss,
+    r1_loss,
+    relativistic_discriminator_loss,
+    relativistic_generator_loss,
+    squared_gradient_norms,
+)
 from training.optimizer import AdamSettings, GuardedAdam, NonFiniteError, SkipGuard
 
 
@@ -154,3 +165,58 @@ def test_guard_counts_a_step_late_and_stops_with_the_cause():
     assert guard.check({"generator": bad}) == 1
     with pytest.raises(NonFiniteError, match="3 steps in a row: generator: b"):
         guard.settle()
+
+
+def test_relativistic_losses_compare_pairs():
+    real, fake = torch.randn(6, dtype=torch.double), torch.randn(6, dtype=torch.double)
+    expected = -torch.sigmoid(real - fake).log().mean()
+    assert relativistic_discriminator_loss(real, fake).item() == pytest.approx(expected.item())
+    # The generator's loss is that of the discriminator with the sides exchanged, and a common shift changes nothing.
+    assert relativistic_generator_loss(real, fake).item() == relativistic_discriminator_loss(fake, real).item()
+    shifted = relativistic_generator_loss(real + 3, fake + 3)
+    assert shifted.item() == pytest.approx(relativistic_generator_loss(real, fake).item())
+    order = torch.tensor([1, 0, 2, 3, 4, 5])
+    assert relativistic_generator_loss(real, fake[order]).item() != pytest.approx(
+        relativistic_generator_loss(real, fake).item()
+    )
+
+
+def test_hinge_losses_stop_at_the_margin():
+    real, fake = torch.tensor([2.0, 0.5, -1.0]).requires_grad_(), torch.tensor([-3.0, 0.0, 1.0]).requires_grad_()
+    loss = hinge_discriminator_loss(real, fake)
+    assert loss.item() == pytest.approx((0 + 0.5 + 2) / 3 + (0 + 1 + 2) / 3)
+    loss.backward()
+    assert real.grad.tolist() == pytest.approx([0, -1 / 3, -1 / 3])
+    assert fake.grad.tolist() == pytest.approx([0, 1 / 3, 1 / 3])
+    assert hinge_generator_loss(fake).item() == pytest.approx(2 / 3)
+
+
+def test_objectives_are_the_named_losses():
+    real, fake = torch.randn(5), torch.randn(5)
+    assert set(OBJECTIVES) == {"non_saturating", "relativistic", "hinge"}
+    default = OBJECTIVES["non_saturating"]
+    assert torch.equal(default.discriminator(real, fake), discriminator_loss(real, fake))
+    assert torch.equal(default.generator(real, fake), generator_loss(fake))
+    for name, objective in OBJECTIVES.items():
+        moved = objective.generator(real + 1, fake)
+        assert torch.equal(moved, objective.generator(real, fake)) != objective.paired, name
+        # The generator gains when its images look more real.
+        assert objective.generator(real, fake + 1) < objective.generator(real, fake)
+        assert objective.discriminator(real, fake - 1) <= objective.discriminator(real, fake)
+
+
+def test_gamma_falls_along_a_cosine():
+    assert gamma_factor(0, 10, 100) == 10
+    assert gamma_factor(50_000, 10, 100) == pytest.approx(5.5)
+    assert gamma_factor(100_000, 10, 100) == gamma_factor(10**9, 10, 100) == 1
+    assert gamma_factor(25_000, 10, 100) == pytest.approx(1 + 9 * (1 + 2**-0.5) / 2)
+    assert gamma_factor(123, 1.0, 0.0) == 1
+
+
+def test_several_lazy_steps_share_the_decay():
+    settings = AdamSettings(0.004, 0.5, 0.99)
+    assert settings.lazily_regularized() == settings
+    both = settings.lazily_regularized(4, 8)
+    steps = 1 + 1 / 4 + 1 / 8
+    assert both.lr * steps == pytest.approx(0.004) and both.beta2**steps == pytest.approx(0.99)
+    assert settings.lazily_regularized(16).lr == 0.004 * (16 / 17), "as it was, bit by bit"

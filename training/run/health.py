@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from networks.discriminator import DISCRIMINATOR_CHANNELS
+
 Line = Mapping[str, float]
 
 # docs/troubleshooting.md explains each threshold, with the statistics of healthy and failed runs.
@@ -62,7 +64,7 @@ GAN_SYMPTOMS = (
     ),
     Symptom(
         "saturated discriminator",
-        lambda line: _saturated(line, "rgb") or _saturated(line, "mask"),
+        lambda line: any(_saturated(line, name) for name in DISCRIMINATOR_CHANNELS),
         "a discriminator classifies nearly every image correctly, so the generator gets no useful gradient; raise "
         "loss.gamma, augment a small dataset (augment.mode=ada), and check the dataset's camera distribution",
     ),

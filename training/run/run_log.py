@@ -23,7 +23,7 @@ from training.run.renamed import STATISTICS, under_current_names
 
 _RATE_STEPS = 64  # minibatches over which the progress bar averages the rate
 # The losses that a line in the terminal shows.
-GAN_LOSSES = ("loss/generator", "loss/discriminator_rgb", "loss/discriminator_mask")
+GAN_LOSSES = ("loss/generator", *(f"loss/discriminator_{name}" for name in ("rgb", "mask", "rgba")))
 
 
 def duration(seconds: float) -> str:
