@@ -16,7 +16,7 @@ from configs.schema import Config
 
 PRESETS = Path(__file__).parent / "presets"
 # Presets that others extend; they are not categories themselves.
-BASES = ("base", "base-full", "base-get3d")
+BASES = ("base", "base-full", "base-get3d", "base-get3d-volume")
 _log = logging.getLogger(__name__)
 
 

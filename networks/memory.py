@@ -45,7 +45,7 @@ def training_memory(
     """The estimate for one process. Nothing is allocated.
 
     dtype: of the convolutions (`networks.layers.compute_dtype`). images: that go through the networks at once on this
-    process; None = the whole minibatch. program: count Python and torch, as on a CPU.
+    process; None = `training.micro_batch`, else the whole minibatch. program: count Python and torch, as on a CPU.
     """
     return estimate(describe(config), config, dtype, images=images, program=program)
 
@@ -59,7 +59,7 @@ def estimate(
     program: bool = True,
 ) -> TrainingMemory:
     """`training_memory` of networks that `describe` has summed up already."""
-    images = config.training.batch if images is None else images
+    images = images or config.training.micro_batch or config.training.batch
     shapes = images // config.data.views_per_shape
     generator, discriminators = networks[:2], networks[2:]
     # Weights, gradients and two moments of both sides; the running average of the generator.

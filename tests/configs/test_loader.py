@@ -26,7 +26,7 @@ def test_presets_hold_only_differences_from_the_defaults(name: str) -> None:
 
     values = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
     default = Config().model_dump()
-    published = name.endswith("-get3d")
+    published = "-get3d" in name
     for section, fields in values.items():
         for field, value in fields.items() if isinstance(fields, dict) else []:
             # The published presets state the sizes that affect results, even if they equal a default.
@@ -39,8 +39,8 @@ GAMMA = {"car": 40, "motorbike": 80, "chair": 400, "table": 400, "animal": 40, "
 
 
 def test_every_category_has_every_size() -> None:
-    names = [f"{category}{size}" for category in CATEGORIES for size in ("", "-full", "-get3d")]
-    assert set(preset_names()) >= set(names)
+    sizes = ("", "-full", "-get3d", "-get3d-volume")
+    assert set(preset_names()) == {f"{category}{size}" for category in CATEGORIES for size in sizes}
 
 
 @pytest.mark.parametrize("category", CATEGORIES)
@@ -51,7 +51,13 @@ def test_full_sizes_are_as_published(category: str) -> None:
         assert (config.data.resolution, config.geometry.cells, config.training.batch) == (1024, 36, 32)
         assert config.geometry.box == (0.8 if category in ("chair", "table", "animal") else 1.0)
     assert (get3d.geometry.deformation, get3d.rendering.color_gradient) == (0.4, "none")
-    assert get3d.discriminator.block == "residual"
+    assert (get3d.discriminator.block, get3d.geometry.network) == ("residual", "triplane")
+    # The first generator: chairs and tables have another γ, everything else is the same.
+    volume = load_config(f"{category}-get3d-volume")
+    assert volume.geometry.network == "volume"
+    assert volume.loss.gamma == (3200 if category in ("chair", "table") else GAMMA[category])
+    same = {"geometry": get3d.geometry, "loss": get3d.loss}
+    assert volume.model_copy(update=same) == get3d
     assert (full.geometry.deformation, full.rendering.color_gradient) == (0.2, "full")
     for resolution in (128, 256, 512):
         smaller = load_config(f"{category}-full-{resolution}")

@@ -149,8 +149,7 @@ def test_encoding() -> None:
 
 def test_published_sizes_of_the_volume_network() -> None:
     """GET3D's first generator: about 107 billion multiply-adds a sample, on 98,653 grid vertices (36 cells)."""
-    sizes = ["network=volume", "hidden=256", "hidden_layers=3", "deformation_hidden_layers=2"]
-    config = load_config("car-get3d", [f"geometry.{each}" for each in sizes])
+    config = load_config("car-get3d-volume")
     backbone = describe(config)[0]
     trunks = [layer for layer in backbone.layers if layer.name.startswith(("sdf.", "deformation."))]
     shapes = {layer.shape for layer in trunks if layer.name.endswith("second")}

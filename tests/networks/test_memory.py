@@ -33,6 +33,7 @@ def test_the_parts_grow_with_what_they_hold() -> None:
     assert batch.weights == base.weights and batch.program == base.program
     larger = training_memory(tiny_config(), images=8)
     assert larger == batch, "as many images at once"
+    assert training_memory(tiny_config(training={"batch": 8, "micro_batch": 4})) == base
     half = training_memory(tiny_config(), torch.bfloat16)
     assert half.activations == pytest.approx(base.activations / 2, abs=1)
     assert (half.weights, half.images) == (base.weights, base.images)

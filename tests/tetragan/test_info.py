@@ -38,7 +38,8 @@ SIZES = ("", "-128", "-256", "-512")
 def parameter_shapes(config: Config) -> str:
     """Everything of a configuration on which the shapes of parameters depend."""
     values = config.model_dump(include={"mapping", "backbone", "texture", "discriminator", "classes"})
-    return f"{values} {config.data.resolution} {config.geometry.hidden} {config.geometry.deformation > 0}"
+    geometry = config.geometry.model_dump(exclude={"box", "cells", "deformation", "connect_components"})
+    return f"{values} {config.data.resolution} {geometry} {config.geometry.deformation > 0}"
 
 
 def test_every_preset_can_be_built() -> None:
@@ -53,7 +54,7 @@ def test_every_preset_can_be_built() -> None:
         built[parameter_shapes(config)] = name
         assert all(parameter.is_meta for network in networks for parameter in network.parameters())
         assert networks[1].resolution == config.data.resolution
-    assert len(built) >= 8, "small and published sizes at four resolutions"
+    assert len(built) >= 12, "small, published and volume networks at four resolutions"
 
 
 @pytest.mark.parametrize("preset", ["car-get3d", "chair", "chair-128"])

@@ -1,4 +1,4 @@
-"""Objectives, gradient penalties and kinds of discriminators inside a whole step."""
+"""Objectives, gradient penalties and blocks of discriminators inside a whole step."""
 
 import pytest
 import torch
