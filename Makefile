@@ -5,6 +5,7 @@
 #   make wheel     build a wheel with CPU and CUDA kernels, in dist
 #   make blender   install Blender for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
 #   make sanitize  run the tests of the ops on CPU kernels with address and undefined-behavior checks
+#   make soak      kill, fill and lock out the commands at random moments (half an hour; docs/reliability.md)
 #   make clean     remove build outputs
 PYTHON ?= python3
 BIN := .venv/bin
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
-.PHONY: help install test lint demo blender wheel sanitize clean
+.PHONY: help install test lint demo blender wheel sanitize soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -100,6 +101,12 @@ sanitize: .venv/.installed-dev
 	  TETRAGAN_LIBRARIES=build/sanitized TETRAGAN_OPS=require \
 	  $(BIN)/python -m pytest -q -x tests/ops --ignore tests/ops/test_cuda_sources.py || exit 1; \
 	done
+
+# Parts and a shorter run: make soak SOAK="--part training --share 0.2"
+SOAK ?=
+soak: .venv/.installed-dev
+	@$(BIN)/python -m torch_utils.build
+	$(BIN)/python -m studies.soak $(SOAK)
 
 clean:
 	rm -rf build dist torch_utils/lib *.egg-info

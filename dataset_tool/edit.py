@@ -12,7 +12,8 @@ from dataset_tool.format.splits import SHARES, Shares, hash_splits
 from dataset_tool.format.storage import FolderStorage, join
 from dataset_tool.format.writer import content_hash, new_shape, shape_folder, write_header
 from torch_utils.errors import UserError
-from torch_utils.files import replacing
+from torch_utils.files import is_leftover, make_folder, replacing, write_errors
+from torch_utils.locks import is_lock, owned_folder
 
 # Fields that must be equal in merged datasets. Of the renderer, only those that affect the look of the views.
 SHARED_FIELDS = ("resolution", "image_format", "camera_distribution")
@@ -78,7 +79,6 @@ def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], Non
             for shape_id in ids:
                 _check_clash(owner, shape_id, name, dataset)
                 splits[name][shape_id] = None
-    _copy_shapes({shape_id: dataset for shape_id, (_, dataset) in owner.items()}, out, on_shape)
     categories = list(dict.fromkeys(dataset.category for dataset in datasets))
     labeled = len(classes) > 1 and "" not in classes
     header = first.header.model_copy(
@@ -89,7 +89,7 @@ def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], Non
             "splits": {name: tuple(sorted(ids)) for name, ids in splits.items()},
         }
     )
-    return _finish(out, header, sorted(owner))
+    return _write_copy({shape_id: dataset for shape_id, (_, dataset) in owner.items()}, header, out, on_shape)
 
 
 def _check_alike(first: ViewDataset, other: ViewDataset) -> None:
@@ -153,9 +153,9 @@ def subset(
     shape_ids = sorted(i for members in chosen.values() for i in members)
     if not shape_ids:
         raise UserError(f"{dataset.path}: no shape fits all the conditions")
-    _copy_shapes(dict.fromkeys(shape_ids, dataset), out, on_shape)
     labels = {i: label for i, label in dataset.header.labels.items() if i in set(shape_ids)}
-    return _finish(out, dataset.header.model_copy(update={"splits": chosen, "labels": labels}), shape_ids)
+    header = dataset.header.model_copy(update={"splits": chosen, "labels": labels})
+    return _write_copy(dict.fromkeys(shape_ids, dataset), header, out, on_shape)
 
 
 def resplit(path: Path, lists: dict[str, list[str]] | None, shares: Shares = SHARES) -> Header:
@@ -171,15 +171,32 @@ def resplit(path: Path, lists: dict[str, list[str]] | None, shares: Shares = SHA
         if not any(splits.values()):
             raise UserError(f"{path}: none of the listed ids is in it")
     header = dataset.header.model_copy(update={"splits": {name: tuple(ids) for name, ids in splits.items()}})
-    write_header(path, header)
+    with owned_folder(path):
+        write_header(path, header)
     return header
 
 
-def _copy_shapes(sources: dict[str, ViewDataset], out: Path, on_shape: Callable[[], None]) -> None:
-    """Copy shapes into a new folder, with hard links instead of copies if the file system supports them."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _write_copy(sources: dict[str, ViewDataset], header: Header, out: Path, on_shape: Callable[[], None]) -> Header:
+    """Copy shapes into a new folder, with `header` for the rest. If that fails, nothing is left in the folder."""
+    _refuse_used(out)
+    with owned_folder(out):
+        _refuse_used(out)
+        try:
+            _copy_shapes(sources, out, on_shape)
+            return _finish(out, header, sorted(sources))
+        except BaseException:
+            shutil.rmtree(out / "shapes", ignore_errors=True)
+            raise
+
+
+def _refuse_used(out: Path) -> None:
+    if out.is_dir() and any(not (is_lock(entry.name) or is_leftover(entry.name)) for entry in out.iterdir()):
         raise UserError(f"--out {out}: is not empty; name a new folder")
-    (out / "shapes").mkdir(parents=True, exist_ok=True)
+
+
+def _copy_shapes(sources: dict[str, ViewDataset], out: Path, on_shape: Callable[[], None]) -> None:
+    """Copy shapes, with hard links instead of copies if the file system supports them."""
+    make_folder(out / "shapes")
     for shape_id, dataset in sorted(sources.items()):
         folder = f"shapes/{shape_id}/"
         names = files_of(dataset, shape_id)
@@ -189,7 +206,7 @@ def _copy_shapes(sources: dict[str, ViewDataset], out: Path, on_shape: Callable[
         with new_shape(out, shape_id) as target:
             for name in names:
                 place = target / name.removeprefix(folder)
-                place.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(place.parent)
                 _link_or_copy(dataset, name, place)
         on_shape()
 
@@ -198,10 +215,12 @@ def _link_or_copy(dataset: ViewDataset, name: str, place: Path) -> None:
     if isinstance(dataset.storage, FolderStorage):
         try:
             os.link(dataset.path / name, place)
+            return
         except OSError:
-            shutil.copyfile(dataset.path / name, place)
-    else:
-        place.write_bytes(dataset.storage.read(name))
+            pass  # another file system, or one without links
+    data = dataset.storage.read(name)
+    with write_errors(place):
+        place.write_bytes(data)
 
 
 def _finish(out: Path, header: Header, shape_ids: Sequence[str]) -> Header:

@@ -9,7 +9,7 @@ from mesh_io.writers.glb import glb_bytes
 from mesh_io.writers.obj import mtl_text, obj_text
 from mesh_io.writers.usdz import usdz_bytes
 from torch_utils.errors import UserError
-from torch_utils.files import replacing
+from torch_utils.files import write_bytes
 
 
 def write_mesh(path: Path, mesh: Mesh, *, unlit: bool = False) -> None:
@@ -66,9 +66,4 @@ def write_usdz(path: Path | str, mesh: Mesh, *, name: str | None = None) -> None
 
 def _write_files(files: Iterable[tuple[Path, bytes]]) -> None:
     for path, data in files:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as temporary:
-                temporary.write_bytes(data)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from None
+        write_bytes(path, data)

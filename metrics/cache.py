@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import click
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from torch_utils.checkpoint import save_safetensors
 from torch_utils.distributed import Ranks, barrier
-from torch_utils.files import replacing
+from torch_utils.files import WriteError
 
 # Increased whenever the meaning of a stored chunk changes.
 STORE_VERSION = 1
@@ -42,6 +44,8 @@ class ChunkStore:
     """Chunks of tensors in one folder.
 
     folder: created with the first chunk. ranks: divide the chunks. reused, computed: numbers of chunks so far.
+    A folder that cannot be written costs a single rank nothing but the reuse: its chunks are kept in memory. Several
+    ranks exchange their results through the folder, so for them it is an error.
     """
 
     def __init__(self, folder: Path, ranks: Ranks | None = None) -> None:
@@ -49,6 +53,7 @@ class ChunkStore:
         self.ranks = ranks or Ranks()
         self.reused = 0
         self.computed = 0
+        self._unwritten: dict[Path, Tensors] = {}
 
     def rows(
         self,
@@ -85,8 +90,8 @@ class ChunkStore:
 
     def _read(self, path: Path) -> Tensors | None:
         """The chunk; None where it is missing or truncated, so that it is computed again."""
-        if not path.is_file():
-            return None
+        if path in self._unwritten:
+            return self._unwritten[path]
         try:
             return load_file(path)
         except (safetensors.SafetensorError, OSError):
@@ -99,6 +104,12 @@ class ChunkStore:
         return tensors
 
     def _write(self, path: Path, tensors: Tensors) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary:
-            save_file({label: tensor.detach().cpu().contiguous() for label, tensor in tensors.items()}, temporary)
+        stored = {label: tensor.detach().cpu().contiguous() for label, tensor in tensors.items()}
+        try:
+            save_safetensors(path, stored)
+        except WriteError as error:
+            if self.ranks.world > 1:
+                raise
+            if not self._unwritten:
+                click.echo(f"{self.folder}: intermediate results are not kept ({error.reason})", err=True)
+            self._unwritten[path] = stored

@@ -2,7 +2,8 @@
 
 import os
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,11 @@ from networks.generator import Generator
 from networks.pretrained import load_generator_file, network_file
 from torch_utils import distributed
 from torch_utils.checkpoint import code_version
+from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from torch_utils.files import write_text
+from torch_utils.failures import failure_log
+from torch_utils.files import can_write, remove_leftovers, write_text
+from torch_utils.locks import owned_folder
 from torch_utils.progress import progress_bar
 
 
@@ -76,31 +80,47 @@ def run_evaluation(options: Options) -> Report:
         dataset = open_dataset(options.data) if options.data else None
         device = ranks.device
         conditions = Conditions(options.caption, parse_attributes(options.attributes))
-        models = _load_models(options, conditions, protocol, device)
+        cache = _cache(options, ranks)
+        models = _load_models(options, conditions, protocol, device, cache)
         generator, nimg = _load_generator(options, device)
         inputs = make_inputs(options, protocol, dataset, generator)
-        session = Session(
-            protocol,
-            ChunkStore(options.out / "cache", ranks),
-            ChunkStore(options.cache or default_cache(), ranks),
-            _progress(options.quiet or not ranks.first),
-            distance_device(device),
-        )
-        results = evaluate_shapes(inputs, session)
-        settings = make_image_settings(protocol, dataset, generator) if protocol.images is not None else None
-        results.metrics += evaluate_images(models, conditions, settings, inputs, session, results)
-        report = _report(options, protocol, dataset, settings, inputs, results, nimg, start)
-        if not ranks.first:
-            return report
-        galleries, failures = make_galleries(inputs, results, options.out)
-        seconds = report.run.model_copy(update={"seconds": time.monotonic() - start})
-        report = report.model_copy(
-            update={"run": seconds, "galleries": galleries, "failures": failures, "histograms": histograms(results)}
-        )
-        write_report(report, options.out)
-        return report
+        with _owned(options.out, ranks):
+            session = Session(
+                protocol,
+                ChunkStore(options.out / "cache", ranks),
+                ChunkStore(cache, ranks),
+                _progress(options.quiet or not ranks.first),
+                distance_device(device),
+            )
+            results = evaluate_shapes(inputs, session)
+            settings = make_image_settings(protocol, dataset, generator) if protocol.images is not None else None
+            results.metrics += evaluate_images(models, conditions, settings, inputs, session, results)
+            report = _report(options, protocol, dataset, settings, inputs, results, nimg, start)
+            return _with_galleries(report, inputs, results, options.out, start) if ranks.first else report
     finally:
         distributed.stop(ranks)
+
+
+@contextmanager
+def _owned(out: Path, ranks: Ranks) -> Iterator[None]:
+    """Be the one evaluation that works in the folder, on the first rank, with a log of the failures."""
+    if not ranks.first:
+        yield
+        return
+    with owned_folder(out), failure_log(out / "failures.log"):
+        remove_leftovers(out / "cache")
+        yield
+
+
+def _with_galleries(report: Report, inputs: Inputs, results: Results, out: Path, start: float) -> Report:
+    """Make the galleries and write the report."""
+    galleries, failures = make_galleries(inputs, results, out)
+    seconds = report.run.model_copy(update={"seconds": time.monotonic() - start})
+    report = report.model_copy(
+        update={"run": seconds, "galleries": galleries, "failures": failures, "histograms": histograms(results)}
+    )
+    write_report(report, out)
+    return report
 
 
 def resolved_protocol(options: Options) -> Protocol:
@@ -133,11 +153,31 @@ def _changed_images(options: Options, protocol: Protocol) -> ImageProtocol | Non
 
 def default_cache() -> Path:
     """The cache of results on real data: $XDG_CACHE_HOME/tetragan/metrics, or ~/.cache/tetragan/metrics."""
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "tetragan" / "metrics"
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "tetragan" / "metrics"
 
 
-def _load_models(options: Options, conditions: Conditions, protocol: Protocol, device: torch.device) -> ImageModels:
+def _cache(options: Options, ranks: Ranks) -> Path:
+    """Where results on real data are kept; below `options.out` where the cache cannot be written."""
+    try:
+        folder = options.cache or default_cache()
+        reason = can_write(folder)
+    except RuntimeError as error:  # no home
+        folder, reason = Path("~/.cache"), str(error)
+    if not distributed.agree(bool(reason), ranks):
+        return folder
+    if ranks.first:
+        click.echo(
+            f"{folder}: cannot be written ({reason}); results on real data are kept in {options.out / 'cache'}, where "
+            "other evaluations do not find them (name another place with --cache)",
+            err=True,
+        )
+    return options.out / "cache"
+
+
+def _load_models(
+    options: Options, conditions: Conditions, protocol: Protocol, device: torch.device, cache: Path
+) -> ImageModels:
     return load_image_models(
         options.detector,
         options.detector_hash,
@@ -146,7 +186,7 @@ def _load_models(options: Options, conditions: Conditions, protocol: Protocol, d
         conditions,
         protocol.images,
         device,
-        (options.cache or default_cache()) / "detectors",
+        cache / "detectors",
     )
 
 
@@ -241,7 +281,6 @@ def _report(
 
 def write_report(report: Report, out: Path) -> None:
     """Write report.json, report.md and report.html."""
-    out.mkdir(parents=True, exist_ok=True)
     save_json(report, out / "report.json")
     write_text(out / "report.md", report_markdown(report))
     write_text(out / "report.html", report_html(report, out))

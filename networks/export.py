@@ -42,7 +42,6 @@ def write_pretrained_folder(
     state: the generator's. header: a network file's, with config, nimg and commit. half: store float16.
     An existing README.md is kept: it may have been written by hand.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     _save(folder / WEIGHTS_NAME, state, header, half)
     write_json(
         folder / CONFIG_NAME, {"model_type": "tetragan", "nimg": header["nimg"], "config": dict(header["config"])}
@@ -73,12 +72,10 @@ def export_network(network: Path | str, out: Path, *, half: bool = False, overri
     load_strictly(Generator(config), weights, source)  # refuses a file that lacks a tensor, before anything is written
     if out.suffix != ".safetensors":
         return [write_pretrained_folder(out, weights, header, half=half)]
-    out.parent.mkdir(parents=True, exist_ok=True)
     _save(out, weights, header, half)
     if discriminators is None:
         return [out]
     target = discriminators_file(out)
-    target.parent.mkdir(exist_ok=True)
     _save(target, discriminators, {**header, "kind": "discriminators"}, half)
     return [out, target]
 

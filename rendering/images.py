@@ -153,6 +153,5 @@ def image_grid(images: np.ndarray, columns: int | None = None, gap_px: int = 0, 
 
 def save_png(path: Path, image: np.ndarray) -> None:
     """Write an image [H, W, 3 or 4] uint8. Readers never see a partial file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         Image.fromarray(image).save(temporary, format="PNG")

@@ -3,9 +3,16 @@
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
+from typing import NoReturn
 
 import click
+
+from tetragan import hidden_package
+from tetragan.groups import SuggestingGroup
+from tetragan.terminal import use_any_terminal
 
 # verb → (module, attribute, help). The help stands here so that `tetragan --help` imports nothing.
 VERBS = {
@@ -29,7 +36,7 @@ VERBS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(SuggestingGroup):
     """A click group whose commands are imported on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -57,22 +64,61 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line. A user's mistake is one line and exit status 2, never a traceback."""
+    use_any_terminal()
+    hidden = hidden_package()
+    if hidden:
+        _fail(hidden)
     from torch_utils.errors import UserError
 
     if os.environ.get("RANK", "0") == "0":  # under torchrun one rank speaks for all
         logging.basicConfig(format="%(message)s")
         logging.getLogger("configs").setLevel(logging.INFO)
+    _stop_in_order()
+    threading.excepthook = _thread_failed
     try:
         cli(standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except UserError as error:
-        click.echo(f"Error: {error}", err=True)
-        sys.exit(2)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        sys.exit(130)
+        _fail(str(error))
+    except OSError as error:
+        if error.filename is None:
+            sys.stdout = None  # it cannot be written, and must not fail once more at exit
+        _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
+    except MemoryError:
+        _fail("not enough memory; try fewer workers, a smaller batch or a smaller resolution")
+    except (click.Abort, KeyboardInterrupt) as error:
+        if isinstance(error.__cause__, EOFError):  # click takes any for the end of the terminal's input
+            raise error.__cause__ from None
+        ended = isinstance(error.__cause__ or error, Ended)
+        click.echo("Ended by a signal." if ended else "Interrupted.", err=True)
+        sys.exit(143 if ended else 130)
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: as Ctrl-C, so that locks and temporary files are removed."""
+
+
+def _stop_in_order() -> None:
+    def end(number: int, frame: object) -> None:
+        raise Ended
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, end)
+
+
+def _thread_failed(failure: threading.ExceptHookArgs) -> None:
+    """Say nothing of a writing thread's OSError, such as TensorBoard's: the main thread gets and reports it."""
+    if not issubclass(failure.exc_type, OSError):
+        threading.__excepthook__(failure)
+
+
+def _fail(message: str) -> NoReturn:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

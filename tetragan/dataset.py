@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
+from tetragan.groups import SuggestingGroup
 from tetragan.options import PATH, device_option, out_option, quiet_option, shares_option
+from torch_utils.text import counted
 
 
 class Shard(click.ParamType):
@@ -23,7 +25,7 @@ class Shard(click.ParamType):
         return int(index), int(count)
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def dataset() -> None:
     """Make, render, pack, check and look at datasets of views."""
 
@@ -50,8 +52,10 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
             seen = done
 
         summary = write_shapes(category, count, seed, out, workers=workers or os.cpu_count() or 1, progress=progress)
-    kept = f", {summary.kept} were there" if summary.kept else ""
-    click.echo(f"{summary.written} {category} meshes written to {summary.folder}{kept}")
+    kept = f", {counted(summary.kept, 'was', 'were')} there" if summary.kept else ""
+    click.echo(
+        f"{counted(summary.written, f'{category} mesh', f'{category} meshes')} written to {summary.folder}{kept}"
+    )
     click.echo(f"next: tetragan dataset render {out} --out DATASET --camera {category}")
 
 
@@ -196,11 +200,11 @@ def _report(result, out: Path) -> None:
             click.echo(f"note: {shape_id}: {warning}", err=True)
     for shape_id, failure in sorted(result.failures.items()):
         click.echo(f"failed: {shape_id}: {failure}", err=True)
-    counts = [f"{len(result.rendered)} shapes rendered to {out}"]
-    counts += [f"{len(result.skipped)} were there"] if result.skipped else []
-    counts += (
-        [f"{len(result.failures)} failed (listed above and in {out / 'failures.json'})"] if result.failures else []
-    )
+    counts = [f"{counted(len(result.rendered), 'shape')} rendered to {out}"]
+    counts += [f"{counted(len(result.skipped), 'was', 'were')} there"] if result.skipped else []
+    if result.failures:
+        logs = ", tracebacks in failures.log" if (out / "failures.log").exists() else ""
+        counts.append(f"{len(result.failures):,} failed (listed above and in {out / 'failures.json'}{logs})")
     click.echo(", ".join(counts))
     click.echo(split_counts(result.splits))
     for line in few_shapes_advice(result.splits):
@@ -231,9 +235,10 @@ def check(data: Path, strict: bool, quiet: bool) -> None:
         click.echo(f"{level:8} {kind:30} {len({f.where for f in group}):6d}  {first}")
     errors = sum(finding.level == "error" for finding in findings)
     shapes = len(opened.shape_ids())
-    click.echo(f"{shapes} shapes: {errors} errors, {len(findings) - errors} warnings")
+    total = f"{counted(errors, 'error')}, {counted(len(findings) - errors, 'warning')}"
+    click.echo(f"{counted(shapes, 'shape')}: {total}")
     if errors or (strict and findings):
-        raise UserError(f"{data}: {errors} errors, {len(findings) - errors} warnings; see the table above")
+        raise UserError(f"{data}: {total}; see the table above")
 
 
 @dataset.command()
@@ -301,7 +306,7 @@ def pack(data: Path, out: Path, quiet: bool) -> None:
     opened = open_dataset(data)
     with progress_bar("packing", len(opened.shape_ids()), quiet=quiet) as advance:
         write_zip(opened, out, advance)
-    click.echo(f"{len(opened.shape_ids())} shapes packed into {out}")
+    click.echo(f"{counted(len(opened.shape_ids()), 'shape')} packed into {out}")
 
 
 @dataset.command()
@@ -360,7 +365,7 @@ def subset(data: Path, out: Path, ids: Path | None, quiet: bool, **conditions) -
 
 def _counts(header) -> str:
     parts = ", ".join(f"{name} {len(ids)}" for name, ids in header.splits.items())
-    return f"{sum(len(ids) for ids in header.splits.values())} shapes ({parts})"
+    return f"{counted(sum(len(ids) for ids in header.splits.values()), 'shape')} ({parts})"
 
 
 @dataset.command()
@@ -381,5 +386,8 @@ def convert(folder: Path, **options) -> None:
 
     front = options.pop("front")
     header = convert_folder(folder, front=None if front is None else parse_front(front), **options)
-    click.echo(f"{_counts(header)} of {header.views} views, {header.resolution} px, layout {header.renderer['layout']}")
+    click.echo(
+        f"{_counts(header)} of {counted(header.views, 'view')}, "
+        f"{header.resolution} px, layout {header.renderer['layout']}"
+    )
     click.echo(f"next: tetragan dataset check {folder}")

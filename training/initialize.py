@@ -15,7 +15,7 @@ from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
 from torch_utils.checkpoint import load_tensors, read_header
 from torch_utils.errors import UserError
-from training.run.state_file import LATEST, latest_state
+from training.run.state_file import any_state, latest_state
 from training.train_state import TrainState
 
 # Parameters whose learning rate is scaled by `mapping.lr_multiplier`, in the generator and the discriminators.
@@ -72,7 +72,7 @@ def config_of(path: Path, overrides: Sequence[str] = ()) -> Config:
 
 
 def _file(path: Path) -> Path:
-    return latest_state(path) if (path / LATEST).is_file() else network_file(path)
+    return latest_state(path) if any_state(path) else network_file(path)
 
 
 def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, float]:

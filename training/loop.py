@@ -105,6 +105,7 @@ def start_run(
     if resume:
         header = load_state(folder.path, state_parts(train_state), config)
         progress = Progress(**header["counters"])
+        notes += [header["note"]] if header["note"] else []
         if header["threads"] != torch.get_num_threads():
             notes.append(
                 f"Resumed with training.threads={torch.get_num_threads()} instead of {header['threads']}: the results "

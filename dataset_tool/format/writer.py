@@ -18,7 +18,7 @@ from dataset_tool.format.dataset_json import Header, digest, header_values, is_s
 from dataset_tool.format.transforms_json import frames_json
 from rendering.camera import Cameras
 from torch_utils.errors import UserError
-from torch_utils.files import write_json
+from torch_utils.files import make_folder, write_errors, write_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,21 +61,23 @@ def write_shape(root: Path, record: ShapeRecord, image_format: str = "png") -> N
     files["meta.json"] = (json.dumps(meta, indent=1, ensure_ascii=False) + "\n").encode()
     with new_shape(root, record.shape_id) as folder:
         for name, data in files.items():
-            (folder / name).write_bytes(data)
+            with write_errors(shape_folder(root, record.shape_id) / name):
+                (folder / name).write_bytes(data)
 
 
 @contextmanager
 def new_shape(root: Path, shape_id: str) -> Iterator[Path]:
-    """A temporary folder that becomes the shape's folder when the block ends without an error."""
+    """A temporary folder that becomes the shape's folder when the block ends without an error. WriteError where not."""
     if not is_safe_id(shape_id):
         raise UserError(f"{shape_id!r} cannot be a shape id; expected a plain file name")
     folder = shape_folder(root, shape_id)
     temporary = folder.with_name(f".{shape_id}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)  # left by a killed run
-    temporary.mkdir(parents=True)
+    make_folder(temporary)
     try:
         yield temporary
-        temporary.rename(folder)
+        with write_errors(folder):
+            temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

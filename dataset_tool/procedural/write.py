@@ -11,7 +11,6 @@ A shape is written to a hidden folder and renamed, so a killed run never leaves 
 """
 
 import json
-import multiprocessing
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -24,6 +23,9 @@ from PIL import Image
 from dataset_tool.procedural.categories import SYNSETS, VERSION, check_category, make_shape, shape_id
 from dataset_tool.procedural.shape import Array, Indices, ProceduralPart, ProceduralShape
 from torch_utils.errors import UserError
+from torch_utils.files import is_leftover, make_folder, write_errors, write_text
+from torch_utils.locks import is_lock, owned_folder
+from torch_utils.workers import Died, run_in_workers
 
 MARKER = "procedural.json"
 PARTIAL = ".partial-"
@@ -105,9 +107,10 @@ def write_shape_folder(shape: ProceduralShape, folder: Path, source: dict[str, s
     partial = folder.with_name(f".{folder.name}{PARTIAL}{os.getpid()}")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _write_files(shape, partial, folder.name, source)
-        partial.rename(folder)
-    except OSError:
+        with write_errors(folder):
+            _write_files(shape, partial, folder.name, source)
+            partial.rename(folder)
+    except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
 
@@ -140,7 +143,7 @@ def _write_files(shape: ProceduralShape, folder: Path, name: str, source: dict[s
 
 def _own(path: Path) -> bool:
     """Whether a run that was killed before it wrote its marker may have left this."""
-    return path.name.startswith(f".{MARKER}{PARTIAL}")
+    return is_leftover(path.name) or is_lock(path.name)
 
 
 def _read_marker(out: Path) -> dict[str, int]:
@@ -170,15 +173,8 @@ def _claim(out: Path, category: str, seed: int) -> Path:
             f"--out {out}: holds {category} shapes of seed {seeds[category]}, not {seed}; "
             f"give --seed {seeds[category]} to continue it, or a new folder with --out"
         )
-    folder = out / SYNSETS[category]
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        partial = out / f".{MARKER}{PARTIAL}{os.getpid()}"
-        partial.write_text(json.dumps({"version": VERSION, "seeds": seeds}) + "\n", encoding="utf-8")
-        partial.replace(out / MARKER)
-        folder.mkdir(exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}); give another folder with --out") from error
+    write_text(out / MARKER, json.dumps({"version": VERSION, "seeds": seeds}) + "\n")
+    folder = make_folder(out / SYNSETS[category])
     for left in folder.glob(f".*{PARTIAL}*"):
         shutil.rmtree(left, ignore_errors=True)
     return folder
@@ -192,12 +188,7 @@ def _write_task(task: _Task) -> int:
         "seed": task.seed,
         "index": task.index,
     }
-    shape = make_shape(task.category, task.seed, task.index)
-    try:
-        write_shape_folder(shape, task.folder, source)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise UserError(f"{task.folder}: cannot be written ({reason}); make room or give another --out") from error
+    write_shape_folder(make_shape(task.category, task.seed, task.index), task.folder, source)
     return task.index
 
 
@@ -206,8 +197,15 @@ def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
     if workers <= 1 or len(tasks) < 2:
         yield from map(_write_task, tasks)
         return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(tasks))) as pool:
-        yield from pool.imap_unordered(_write_task, tasks, chunksize=8)
+    preload = ("dataset_tool.procedural.write",)
+    for task, index in run_in_workers(_write_task, tasks, workers, initialize=_nothing, preload=preload):
+        if isinstance(index, Died):
+            raise UserError(f"{task.folder}: {index.cause}; run the same command again: it continues")
+        yield index
+
+
+def _nothing() -> None:
+    """No worker needs anything before its first shape."""
 
 
 def write_shapes(
@@ -222,7 +220,8 @@ def write_shapes(
     """Write shapes 0 … count − 1 of a category and seed to `out`, except for those that are already there.
 
     workers: processes. progress: called with (done, count) after every shape, the existing ones first.
-    Raises UserError for an unknown category, a count below 1, and a foreign folder or one with another seed.
+    Raises UserError for an unknown category, a count below 1, a foreign folder or one with another seed, and a folder
+    that another process works in or that cannot be written.
     """
     check_category(category)
     if count < 1:
@@ -230,6 +229,14 @@ def write_shapes(
     if seed < 0:
         raise UserError(f"--seed {seed}: expected 0 or more")
     out = Path(out)
+    _read_marker(out)  # refuses a foreign folder before anything is written to it
+    with owned_folder(out):
+        return _write_missing(category, count, seed, out, workers, progress)
+
+
+def _write_missing(
+    category: str, count: int, seed: int, out: Path, workers: int, progress: Callable[[int, int], None] | None
+) -> WriteSummary:
     folder = _claim(out, category, seed)
     tasks = [_Task(category, seed, index, folder / shape_id(category, seed, index)) for index in range(count)]
     missing = [task for task in tasks if not task.folder.exists()]

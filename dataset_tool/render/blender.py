@@ -19,6 +19,7 @@ from rendering.color import srgb_to_linear
 from rendering.lighting import LightName, Shading
 from rendering.textured.scene import linear_factors
 from torch_utils.errors import UserError
+from torch_utils.files import write_errors
 
 BLENDER_VARIABLE = "TETRAGAN_BLENDER"
 BLENDER_FOLDER = ".venv-blender"
@@ -78,8 +79,7 @@ def blender_views(
     python = find_blender()
     with tempfile.TemporaryDirectory(prefix="tetragan-blender-") as name:
         folder = Path(name)
-        job = _job(mesh, cameras, folder)
-        job |= {
+        settings = {
             "resolution": resolution * supersample,
             "samples": max(1, round(samples / supersample**2)),
             "denoise": denoise and shading != "albedo",
@@ -88,7 +88,9 @@ def blender_views(
             "device": device,
             "threads": torch.get_num_threads(),
         }
-        (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
+        with write_errors(folder):
+            job = _job(mesh, cameras, folder) | settings
+            (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         result = run_script(python, SCRIPT, folder, str(mesh.path))
         views = [folder / f"{view:03d}.png" for view in range(len(cameras))]
         images = [pixels.straight(pixels.decode(view.read_bytes(), str(view)), supersample) for view in views]

@@ -1,11 +1,8 @@
 """Render a dataset: many shapes, in several processes and shards, resumable."""
 
-import multiprocessing
-import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +15,16 @@ from dataset_tool.format.writer import content_hash, shape_folder, write_header
 from dataset_tool.render.render_shape import RenderSettings, ShapeReport, run_shape
 from dataset_tool.sources.find_shapes import ShapeFile, common_class
 from torch_utils.errors import UserError
-from torch_utils.files import write_json
+from torch_utils.failures import failure_log, log_failure
+from torch_utils.files import is_leftover, make_folder, write_errors, write_json
+from torch_utils.locks import is_lock, owned_folder
 from torch_utils.process import keep_freed_memory
+from torch_utils.workers import Died, run_in_workers
 
 # Longest side of a shape, world units. These are the published object scales.
 SCALES = {"car": 0.9, "motorbike": 0.9, "chair": 0.7, "table": 0.7, "animal": 0.7, "human": 0.9, "house": 0.8}
 SCALES |= {"lamp": 0.8, "mug": 0.7, "plane": 0.75}  # procedural categories without a published scale
 DEFAULT_SCALE = 0.7
-FAILURES = "failures.json"
 # Fields that must be equal in all runs into one folder.
 FIXED_FIELDS = ("category", "camera_distribution", "resolution", "views", "image_format", "renderer", "seed")
 
@@ -47,7 +46,7 @@ def render_dataset(
     settings: RenderSettings,
     *,
     category: str | None = None,
-    workers: int = 1,
+    workers: int = 0,
     shard: tuple[int, int] = (0, 1),
     shares: Shares | None = None,
     on_shape: Callable[[ShapeReport], None] | None = None,
@@ -55,42 +54,54 @@ def render_dataset(
     """Render `sources` into the dataset at `root`, except for shapes that are already there.
 
     category: of all shapes; None = that of the dataset if it exists, else their class if all have the same, else
-    "object". workers: single-threaded processes; 1 renders in this process. shard (i, n): only every n-th shape from
-    the i-th on, so that n machines share the work. The last shard to finish writes the splits of all. shares: of train,
-    val and test for shapes without split lists; None keeps those of a finished dataset. A killed run continues if it
-    is started again. UserError if the settings differ from those of the dataset, or if no shape could be rendered.
+    "object". workers: single-threaded processes; 0 renders in this process, which a shape that exhausts the memory then
+    ends. A shape that cannot be rendered is a failure of the result, whatever the cause; `failures.log` has the
+    tracebacks. shard (i, n): only every n-th shape from the i-th on, so that n machines share the work. The last shard
+    to finish writes the splits of all. shares: of train, val and test for shapes without split lists; None keeps those
+    of a finished dataset. A killed run continues if it is started again. UserError if another process works in the
+    folder, if the settings differ from those of the dataset, if it cannot be written, or if no shape could be rendered.
     """
     category = category or _category_of(root) or common_class(sources) or "object"
-    _prepare(root, _header(settings, category))
     mine = list(sources[shard[0] :: shard[1]])
-    result = RenderResult()
-    todo = []
-    for source in mine:
-        if shape_folder(root, source.id).is_dir():
-            result.skipped.append(source.id)
+    suffix = "" if shard[1] == 1 else f"-{shard[0]}-of-{shard[1]}"
+    _refuse_foreign(root)
+    with owned_folder(root, shard), failure_log(root / f"failures{suffix}.log"):
+        _prepare(root, _header(settings, category))
+        result = _render(mine, root, settings, workers, on_shape)
+        if result.failures:
+            write_json(root / f"failures{suffix}.json", dict(sorted(result.failures.items())))
         else:
-            todo.append(source)
-    run = _in_this_process if workers <= 1 else _in_processes
-    for report in run(todo, settings, root, workers):
+            with write_errors(root):
+                (root / f"failures{suffix}.json").unlink(missing_ok=True)
+        if not result.rendered and not result.skipped and mine:
+            first = next(iter(result.failures.values()))
+            raise UserError(f"none of {len(mine)} shapes could be rendered; the first: {first}")
+        result.splits = dict(finish(root, sources, shares).splits)
+    return result
+
+
+def _render(
+    sources: Sequence[ShapeFile],
+    root: Path,
+    settings: RenderSettings,
+    workers: int,
+    on_shape: Callable[[ShapeReport], None] | None,
+) -> RenderResult:
+    """Render the shapes that are not there yet. UserError if the dataset cannot be written."""
+    result = RenderResult(skipped=[source.id for source in sources if shape_folder(root, source.id).is_dir()])
+    there = set(result.skipped)
+    for report in _reports([source for source in sources if source.id not in there], settings, root, workers):
         if report.fatal:
             raise UserError(f"{report.failure}; make room and run the same command again: it continues")
         if report.failure is not None:
             result.failures[report.shape_id] = report.failure
+            log_failure(report.shape_id, report.traceback)
         else:
             result.rendered.append(report.shape_id)
             if report.warnings:
                 result.warnings[report.shape_id] = report.warnings
         if on_shape is not None:
             on_shape(report)
-    name = FAILURES if shard[1] == 1 else f"failures-{shard[0]}-of-{shard[1]}.json"
-    if result.failures:
-        write_json(root / name, dict(sorted(result.failures.items())))
-    else:
-        (root / name).unlink(missing_ok=True)
-    if not result.rendered and not result.skipped and mine:
-        first = next(iter(result.failures.values()))
-        raise UserError(f"none of {len(mine)} shapes could be rendered; the first: {first}")
-    result.splits = dict(finish(root, sources, shares).splits)
     return result
 
 
@@ -118,18 +129,21 @@ def _prepare(root: Path, header: Header) -> None:
     if path.is_file():
         _check_same(root, parse_header(path.read_bytes(), str(path)), header)
         return
-    if root.exists() and (not root.is_dir() or any(not _is_ours(entry.name) for entry in root.iterdir())):
-        raise UserError(f"--out {root}: is not empty and holds no dataset; name a new folder")
-    try:
-        (root / "shapes").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out {root}: cannot be made ({error.strerror})") from None
+    make_folder(root / "shapes")
     write_header(root, header)
+
+
+def _refuse_foreign(root: Path) -> None:
+    """UserError if the folder holds something that is no dataset."""
+    if not root.is_dir() or (root / "dataset.json").is_file():
+        return
+    if any(not _is_ours(entry.name) for entry in root.iterdir()):
+        raise UserError(f"--out {root}: is not empty and holds no dataset; name a new folder")
 
 
 def _is_ours(name: str) -> bool:
     """Whether another shard created this before it wrote its dataset.json."""
-    return name == "shapes" or name.startswith(".dataset.json.")
+    return name == "shapes" or name.startswith("failures") or is_lock(name) or is_leftover(name)
 
 
 def _check_same(root: Path, old: Header, new: Header) -> None:
@@ -195,84 +209,17 @@ def _old_class(old: Header, shape_id: str) -> str:
     return old.classes[old.labels[shape_id]] if shape_id in old.labels else ""
 
 
-def _in_this_process(todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, _: int) -> Iterator[ShapeReport]:
-    for source in todo:
-        yield run_shape(source, settings, root)
+def _reports(todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int) -> Iterator[ShapeReport]:
+    """The report of each shape, in the order in which they finish. A shape whose process dies has failed."""
+    function = partial(run_shape, settings=settings, root=root)
+    if workers < 1:
+        yield from map(function, todo)
+        return
+    preload = ("dataset_tool.render.render_shape",)
+    for source, report in run_in_workers(function, todo, workers, initialize=_use_one_thread, preload=preload):
+        yield ShapeReport(source.id, failure=f"{source.path}: {report.cause}") if isinstance(report, Died) else report
 
 
-def _start_worker() -> None:
-    """Use one thread, and leave Ctrl-C to the parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _use_one_thread() -> None:
     torch.set_num_threads(1)
     keep_freed_memory()
-
-
-def _in_processes(
-    todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int
-) -> Iterator[ShapeReport]:
-    """Yield reports in the order in which shapes finish.
-
-    If a process dies, the shapes in progress are tried again once, each alone. Shapes that were finished, but not
-    reported, are then read from their folders.
-    """
-    suspects: list[ShapeFile] = []
-    rest = list(todo)
-    while rest:
-        done: set[str] = set()
-        try:
-            for report in _pool(rest, settings, root, min(workers, len(rest)), suspects):
-                done.add(report.shape_id)
-                yield report
-        except BrokenProcessPool:
-            done |= {source.id for source in suspects}
-        rest = [source for source in rest if source.id not in done]
-    for source in suspects:
-        try:
-            yield from _pool([source], settings, root, 1, [])
-        except BrokenProcessPool:
-            cause = "the process that rendered it died (out of memory?)"
-            yield ShapeReport(source.id, failure=f"{source.path}: {cause}")
-
-
-def _context() -> multiprocessing.context.BaseContext:
-    """Fork processes from a server that has imported everything and has no threads, hence no locks to copy."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
-        return multiprocessing.get_context("spawn")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dataset_tool.render.render_shape"])
-    return context
-
-
-def _pool(
-    todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int, running: list[ShapeFile]
-) -> Iterator[ShapeReport]:
-    """Render in `workers` processes. On BrokenProcessPool, the shapes in progress are added to `running`."""
-    pool = ProcessPoolExecutor(workers, mp_context=_context(), initializer=_start_worker)
-    pending: dict[Future[ShapeReport], ShapeFile] = {}
-    queue = iter(todo)
-    try:
-        # Only a few shapes are queued ahead of the workers, so that the first starts at once.
-        for source in queue:
-            pending[pool.submit(run_shape, source, settings, root)] = source
-            if len(pending) >= 2 * workers:
-                finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-                yield from _results(finished, pending)
-        while pending:
-            finished, _ = wait(pending, return_when=FIRST_COMPLETED)
-            yield from _results(finished, pending)
-    except BrokenProcessPool:
-        running.extend(pending.values())
-        raise
-    finally:
-        for process in list((pool._processes or {}).values()) if pending else ():
-            process.terminate()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _results(
-    finished: set[Future[ShapeReport]], pending: dict[Future[ShapeReport], ShapeFile]
-) -> Iterator[ShapeReport]:
-    for future in finished:
-        report = future.result()
-        del pending[future]
-        yield report

@@ -1,6 +1,5 @@
 """Render one shape, from a mesh file to its folder in the dataset."""
 
-import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -25,6 +24,8 @@ from rendering.lighting import LightName, Shading
 from rendering.textured.scene import build_scene
 from rendering.textured.views import RenderedViews, render_views
 from torch_utils.errors import UserError
+from torch_utils.failures import failure_line, traceback_of
+from torch_utils.files import WriteError
 from torch_utils.seeding import sample_rng
 
 NUM_POINTS = 2048
@@ -86,13 +87,17 @@ class RenderSettings:
 
 @dataclass(frozen=True)
 class ShapeReport:
-    """The outcome for a shape. failure: why it was not rendered. fatal: no shape can be rendered (full disk)."""
+    """The outcome for a shape.
+
+    failure: why it was not rendered. fatal: no shape can be (full disk). traceback: of a failure without a known cause.
+    """
 
     shape_id: str
     faces: int = 0
     warnings: tuple[str, ...] = ()
     failure: str | None = None
     fatal: bool = False
+    traceback: str = ""
 
 
 def shape_seed(seed: int, shape_id: str) -> int:
@@ -101,7 +106,7 @@ def shape_seed(seed: int, shape_id: str) -> int:
 
 
 def run_shape(source: ShapeFile, settings: RenderSettings, root: Path) -> ShapeReport:
-    """Render one shape into the dataset at `root`. Errors in its files are reported, not raised."""
+    """Render one shape into the dataset at `root`. Its errors are reported, not raised."""
     if (folder := shape_folder(root, source.id)).is_dir():
         # Rendered by a process that died before it reported. The folder has all that the report needs.
         meta = json.loads((folder / "meta.json").read_bytes())
@@ -109,17 +114,13 @@ def run_shape(source: ShapeFile, settings: RenderSettings, root: Path) -> ShapeR
     try:
         record, mesh = render_shape(source, settings)
         write_shape(root, record, settings.image_format)
-    except UserError as error:
-        return ShapeReport(source.id, failure=str(error))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
-            return ShapeReport(source.id, failure=f"{root}: {error.strerror}", fatal=True)
-        return ShapeReport(source.id, failure=f"{source.path}: {error.strerror or error}")
-    except (MemoryError, RuntimeError) as error:
-        # torch says "not enough memory" on the CPU and "out of memory" on CUDA, both as RuntimeError.
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
-            raise
-        return ShapeReport(source.id, failure=f"{source.path}: not enough memory for this mesh or its textures")
+    except WriteError as error:
+        return ShapeReport(source.id, failure=str(error), fatal=True)
+    # A foreign mesh may break any library in any way, and no shape may end the job of all.
+    except Exception as error:  # noqa: BLE001
+        line = failure_line(error)
+        failure = line if isinstance(error, UserError) else f"{source.path}: {line}"
+        return ShapeReport(source.id, failure=failure, traceback=traceback_of(error))
     return ShapeReport(source.id, mesh.num_faces, _warnings(mesh))
 
 

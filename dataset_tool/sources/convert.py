@@ -28,6 +28,8 @@ from dataset_tool.sources.orientation import orientation
 from rendering.camera import Cameras, fov_from_sensor
 from rendering.camera_distribution import CameraDistribution, ScalarDistribution
 from torch_utils.errors import UserError
+from torch_utils.files import write_errors
+from torch_utils.locks import owned_folder
 
 Layout = Literal["get3d", "nerf", "eg3d"]
 SPLIT_FILES = ("transforms.json", "transforms_train.json", "transforms_val.json", "transforms_test.json")
@@ -77,10 +79,17 @@ def convert(
     shapes = [replace(shape, cameras=_moved(shape.cameras, turn, scale)) for shape in shapes]
     transform = np.eye(4)
     transform[:3, :3] = turn * scale
-    for shape in shapes:
-        _write(root, shape, resolution, {"layout": layout, "source_to_world": transform.tolist()})
-    if layout == "eg3d" and not (root / EG3D_KEPT).exists():
-        (root / "dataset.json").replace(root / EG3D_KEPT)
+    with owned_folder(root):
+        for shape in shapes:
+            _write(root, shape, resolution, {"layout": layout, "source_to_world": transform.tolist()})
+        if layout == "eg3d" and not (root / EG3D_KEPT).exists():
+            with write_errors(root / EG3D_KEPT):
+                (root / "dataset.json").replace(root / EG3D_KEPT)
+        return _finish(root, category, layout, shapes, resolution)
+
+
+def _finish(root: Path, category: str, layout: Layout, shapes: list[ForeignShape], resolution: int) -> Header:
+    """Write dataset.json last, because until then the folder counts as unconverted."""
     ids = [shape.id for shape in shapes]
     header = Header(
         category=category,
@@ -159,8 +168,9 @@ def _moved(cameras: Cameras, turn: np.ndarray, scale: float) -> Cameras:
 def _write(root: Path, shape: ForeignShape, resolution: int, facts: dict[str, Any]) -> None:
     """Write the two files of a shape, with paths to the images relative to its folder."""
     folder = PurePosixPath("shapes") / shape.id
-    for name in ("transforms.json", "meta.json"):  # left by an interrupted conversion
-        (root / folder / name).unlink(missing_ok=True)
+    with write_errors(root / folder):
+        for name in ("transforms.json", "meta.json"):  # left by an interrupted conversion
+            (root / folder / name).unlink(missing_ok=True)
     if (root / folder).is_dir():
         _remove_empty(root / folder)
 
@@ -170,9 +180,10 @@ def _write(root: Path, shape: ForeignShape, resolution: int, facts: dict[str, An
     masks = None if shape.masks is None else seen_from_shape(shape.masks)
     with new_shape(root, shape.id) as target:
         text = frames_json(shape.cameras, seen_from_shape(shape.images), resolution, masks)
-        (target / "transforms.json").write_text(text, encoding="utf-8")
         meta = {"id": shape.id, "caption": "", "class": "", **facts}
-        (target / "meta.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        for name, content in (("transforms.json", text), ("meta.json", json.dumps(meta, indent=1) + "\n")):
+            with write_errors(root / folder / name):
+                (target / name).write_text(content, encoding="utf-8")
 
 
 def _remove_empty(folder: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mesh_io.writers.export_mesh import ExportMesh, png_bytes
 from torch_utils.errors import UserError
+from torch_utils.files import write_errors
 
 
 def usdz_bytes(mesh: ExportMesh, name: str) -> bytes:
@@ -16,7 +17,7 @@ def usdz_bytes(mesh: ExportMesh, name: str) -> bytes:
         from pxr import Usd, UsdGeom, UsdUtils
     except ImportError:
         raise UserError("USDZ needs usd-core, which is not installed: pip install usd-core") from None
-    with tempfile.TemporaryDirectory() as folder:
+    with write_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         layer = Path(folder) / f"{name}.usdc"
         stage = Usd.Stage.CreateNew(str(layer))
         UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.y)

@@ -14,6 +14,25 @@ TIMEOUT_S = 60.0
 _SCHEME = re.compile(r"(https?|file)://")
 
 
+def _download(url: str, path: Path) -> None:
+    """Copy what a URL gives into a file. UserError where the URL cannot be read, OSError where the file cannot be."""
+    with path.open("wb") as target:
+        try:
+            source = urllib.request.urlopen(url, timeout=TIMEOUT_S)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            reason = error.reason if isinstance(error, urllib.error.URLError) else error
+            raise UserError(f"--detector {url}: cannot be read ({reason})") from None
+        with source:
+            while True:
+                try:
+                    block = source.read(1 << 20)
+                except (OSError, http.client.HTTPException, ValueError) as error:
+                    raise UserError(f"--detector {url}: cannot be read ({error})") from None
+                if not block:
+                    return
+                target.write(block)
+
+
 def is_url(text: str) -> bool:
     """Whether `text` is a URL that `fetched` can read."""
     return _SCHEME.match(text) is not None
@@ -31,15 +50,8 @@ def fetched(url: str, sha256: str | None, folder: Path) -> Path:
     path = folder / f"{sha256.lower()}.pt"
     if path.is_file() and file_hash(path) == sha256.lower():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT_S) as source, temporary.open("wb") as target:
-                while block := source.read(1 << 20):
-                    target.write(block)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = error.reason if isinstance(error, urllib.error.URLError) else error
-            raise UserError(f"--detector {url}: cannot be read ({reason})") from None
+        _download(url, temporary)
         actual = file_hash(temporary)
         if actual != sha256.lower():
             raise UserError(f"--detector {url}: its SHA-256 is {actual}, not {sha256}; it is another file, or damaged")

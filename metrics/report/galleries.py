@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from metrics.shapes.set_scores import SCALES
 from metrics.sources.shape_source import ShapeSource
 from metrics.sources.thumbnails import Thumbnail
 from rendering.images import save_png
+from torch_utils.failures import note_failure
+from torch_utils.files import WriteError
 
 # Shapes shown in the seeded random gallery, and in each of the others.
 RANDOM, OTHERS = 16, 8
@@ -33,20 +36,33 @@ class GalleryMaker:
         """File name below `out` of a shape's thumbnail; "" for an empty shape."""
         name = f"gallery/{role}-{safe(source.ids[row])}.png"
         if name not in self.written:
-            image = source.thumbnail(row, THUMBNAIL_PX)
-            if image is not None:
-                save_png(self.out / name, fitted(image))
-            self.written[name] = name if image is not None else ""
+            self.written[name] = self._written(name, source, row, partial(_save_thumbnail, source, row))
         return self.written[name]
 
     def mesh(self, source: ShapeSource, row: int, role: str) -> str:
         """File name below `out` of a shape's GLB; "" where there is no mesh."""
         name = f"gallery/{role}-{safe(source.ids[row])}.glb"
         if name not in self.written:
-            path = self.out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self.written[name] = name if source.export(row, path) else ""
+            self.written[name] = self._written(name, source, row, partial(source.export, row))
         return self.written[name]
+
+    def _written(self, name: str, source: ShapeSource, row: int, write: Callable[[Path], bool]) -> str:
+        """The name of a file if write(path) says that there is one. A shape that cannot be shown ends no report."""
+        try:
+            return name if write(self.out / name) else ""
+        except WriteError:
+            raise
+        except Exception as error:  # noqa: BLE001  # as in `metrics.sources.shape_source.attempt_shape`
+            note_failure(source.ids[row], error)
+            return ""
+
+
+def _save_thumbnail(source: ShapeSource, row: int, path: Path) -> bool:
+    image = source.thumbnail(row, THUMBNAIL_PX)
+    if image is None:
+        return False
+    save_png(path, fitted(image))
+    return True
 
 
 def safe(name: str) -> str:

@@ -8,7 +8,10 @@ from torch import Tensor
 
 from geometry.mesh import Mesh
 from geometry.topology import count_components, count_degenerate_faces, edge_counts, weld_vertices
-from metrics.shapes.self_intersections import count_self_intersections
+from metrics.shapes.self_intersections import TooManyPairsError, count_self_intersections
+
+# In the place of a number of self-intersections.
+NOT_COUNTED, TOO_MANY_PAIRS = -1, -2
 
 
 @dataclass(frozen=True)
@@ -17,7 +20,8 @@ class Validity:
 
     components: connected components, after vertices at the same position are merged. boundary_edges: edges of one face.
     non_manifold_edges: edges of three faces or more. degenerate_faces: faces with a repeated corner or almost no area.
-    faces: all faces. self_intersections: pairs of faces that cross and share no corner; −1 if it was not computed.
+    faces: all faces. self_intersections: pairs of faces that cross and share no corner; NOT_COUNTED, or TOO_MANY_PAIRS
+    where so many faces lie so close that counting would take too long.
     """
 
     components: int
@@ -25,7 +29,7 @@ class Validity:
     non_manifold_edges: int
     degenerate_faces: int
     faces: int
-    self_intersections: int = -1
+    self_intersections: int = NOT_COUNTED
 
     @property
     def watertight(self) -> bool:
@@ -53,10 +57,13 @@ def mesh_validity(mesh: Mesh, *, intersections: bool = False) -> Validity:
     welded = weld_vertices(mesh)
     repeated = (welded.faces == welded.faces.roll(1, 1)).any(1)
     edges = edge_counts(Mesh.single(welded.vertices, welded.faces[~repeated]))
-    crossings = -1
+    crossings = NOT_COUNTED
     if intersections:
         faces = welded.faces.cpu().numpy().astype(np.int64)
-        crossings = count_self_intersections(welded.vertices.cpu().double().numpy()[faces], faces)
+        try:
+            crossings = count_self_intersections(welded.vertices.cpu().double().numpy()[faces], faces)
+        except TooManyPairsError:
+            crossings = TOO_MANY_PAIRS
     return Validity(
         count_components(welded),
         edges.boundary,

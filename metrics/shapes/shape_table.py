@@ -10,10 +10,15 @@ from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.protocols import Normalization
 from metrics.shapes.mesh_validity import COLUMNS, Validity, mesh_validity
 from metrics.shapes.normalization import normalize_point_clouds
-from metrics.sources.shape_source import ShapeSource, sample_shape_points
+from metrics.sources.shape_source import Shape, ShapeSource, sample_shape_points
+from torch_utils.failures import note_failure
 
 # Shapes per chunk on disk.
 CHUNK = 32
+# Shapes in memory at a time; as many as go through a generator together.
+BATCH = 8
+# Larger meshes are not measured, because that takes up to half a kilobyte a face.
+MAX_FACES = 5_000_000
 # Bytes of the reason why a shape has no surface.
 REASON_BYTES = 160
 
@@ -79,6 +84,17 @@ def shape_table(
 def _chunk(
     source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int
 ) -> Tensors:
+    starts = range(rows.start, rows.stop, BATCH)
+    parts = [
+        _batch(source, range(start, min(start + BATCH, rows.stop)), points, meshes, light_fields, intersections)
+        for start in starts
+    ]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _batch(
+    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int
+) -> Tensors:
     stored = source.stored_points(rows, points)
     shapes = source.shapes(rows) if stored is None or meshes or light_fields else []
     if stored is None:
@@ -87,20 +103,48 @@ def _chunk(
         )
     problems = [shape.problem for shape in shapes] or [""] * len(rows)
     validity = torch.full((len(rows), COLUMNS), -1)
-    for i, shape in enumerate(shapes):
-        if meshes and shape.mesh is not None:
-            validity[i] = mesh_validity(shape.mesh, intersections=rows[i] < intersections).row()
+    descriptors = []
+    for i, (row, shape) in enumerate(zip(rows, shapes, strict=False)):
+        measured = _measure(source.ids[row], shape, meshes, light_fields, intersections=row < intersections)
+        validity[i] = measured.validity
+        descriptors.append(measured.descriptor)
+        problems[i] = problems[i] or measured.problem
     for i, surface in enumerate(stored):
         if not problems[i] and not torch.isfinite(surface).all():
             problems[i] = "no surface points could be sampled"
     columns = {"points": stored, "validity": validity, "problem": torch.stack([_bytes(text) for text in problems])}
     if light_fields:
-        from metrics.shapes.light_field import EMPTY_DESCRIPTOR, mesh_descriptor
-
-        columns["descriptors"] = torch.stack(
-            [EMPTY_DESCRIPTOR if shape.mesh is None else mesh_descriptor(shape.mesh) for shape in shapes]
-        )
+        columns["descriptors"] = torch.stack(descriptors)
     return columns
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Measures of one mesh. validity [COLUMNS]: −1 where there is none. problem: why a measure failed, or ""."""
+
+    validity: Tensor
+    descriptor: Tensor
+    problem: str = ""
+
+
+def _measure(shape_id: str, shape: Shape, meshes: bool, light_fields: bool, *, intersections: bool) -> _Measured:
+    """What the table holds of one mesh. A measure that fails is that shape's problem, whatever the cause."""
+    from metrics.shapes.light_field import EMPTY_DESCRIPTOR, mesh_descriptor
+
+    validity, descriptor = torch.full((COLUMNS,), -1), EMPTY_DESCRIPTOR
+    if shape.mesh is None:
+        return _Measured(validity, descriptor)
+    if shape.mesh.faces.shape[0] > MAX_FACES:
+        problem = f"not measured: {shape.mesh.faces.shape[0]:,} faces are too many (at most {MAX_FACES:,})"
+        return _Measured(validity, descriptor, problem)
+    try:
+        if meshes:
+            validity = mesh_validity(shape.mesh, intersections=intersections).row()
+        if light_fields:
+            descriptor = mesh_descriptor(shape.mesh)
+    except Exception as error:  # noqa: BLE001
+        return _Measured(validity, descriptor, note_failure(shape_id, error))
+    return _Measured(validity, descriptor)
 
 
 def _bytes(text: str) -> Tensor:

@@ -10,7 +10,7 @@ from metrics.confidence import bootstrap_mean
 from metrics.protocols import Protocol
 from metrics.report.report_schema import Metric
 from metrics.shapes.jsd_f_score import common_cube, f_score, jensen_shannon, occupancy
-from metrics.shapes.mesh_validity import Validity
+from metrics.shapes.mesh_validity import TOO_MANY_PAIRS, Validity
 from metrics.shapes.results import Results
 from metrics.shapes.set_scores import record
 
@@ -80,17 +80,26 @@ def validity_metrics(validity: Sequence[Validity | None], count: int) -> list[Me
             "%",
         ),
     ]
-    crossings = [float(v.self_intersections) for v in meshes if v.self_intersections >= 0]
-    if crossings:
-        rows.append(
-            Metric(
-                name="mesh_self_intersections",
-                title="Self-intersections per mesh",
-                value=sum(crossings) / len(crossings),
-                n=len(crossings),
-            )
+    return [*rows, *_self_intersections(meshes)]
+
+
+def _self_intersections(meshes: Sequence[Validity]) -> list[Metric]:
+    """The mean over the meshes that were counted, and how many were given up."""
+    counts = [float(v.self_intersections) for v in meshes if v.self_intersections >= 0]
+    given_up = sum(v.self_intersections == TOO_MANY_PAIRS for v in meshes)
+    if not counts and not given_up:
+        return []
+    reason = f"not counted for {given_up} of {len(counts) + given_up} meshes: too many near pairs" if given_up else ""
+    return [
+        Metric(
+            name="mesh_self_intersections",
+            title="Self-intersections per mesh",
+            value=sum(counts) / len(counts) if counts else None,
+            n=len(counts),
+            status="ok" if counts else "failed",
+            reason=reason,
         )
-    return rows
+    ]
 
 
 def jsd_metric(references: Tensor, generated: Tensor) -> Metric:

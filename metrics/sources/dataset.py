@@ -1,6 +1,7 @@
 """One split of a dataset as a source of shapes."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from metrics.sources.description import Description, attribute_text, attribute_t
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, over_gray, stack_images
 from metrics.sources.sampling import choice_note, chosen_rows
-from metrics.sources.shape_source import Shape, merged_shape
+from metrics.sources.shape_source import Shape, attempt_shape, merged_shape
 from metrics.sources.thumbnails import Thumbnail, stored_view
 from torch_utils.errors import UserError
+from torch_utils.text import counted
 
 
 class DatasetSource:
@@ -47,7 +49,7 @@ class DatasetSource:
         self.ids: list[str] = [every[row] for row in rows]
         self.num_shapes = len(every)
         self.at_random = len(self.ids) < len(every) and at_random
-        self.label = f"{dataset.category}, {split} split ({len(self.ids)} shapes)"
+        self.label = f"{dataset.category}, {split} split ({counted(len(self.ids), 'shape')})"
         key: dict[str, Any] = {"dataset": dataset.hash(), "split": split}
         self.key = content_key(key | {"ids": self.ids} if self.at_random else key)
         self._meshes = meshes
@@ -72,7 +74,7 @@ class DatasetSource:
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The source meshes of these rows in world units; one that is not at hand gives a shape with the reason."""
-        return [self._shape(self.ids[row]) for row in rows]
+        return [attempt_shape(self.ids[row], partial(self._shape, self.ids[row])) for row in rows]
 
     def world_shapes(self, rows: Sequence[int], settings: ImageSettings) -> list[Shape]:
         """The source meshes of these rows, which the dataset's matrices bring to world units."""
@@ -105,10 +107,7 @@ class DatasetSource:
         path, problem = self._mesh_file(meta)
         if problem:
             return Shape(None, problem)
-        try:
-            source = read_mesh(path)
-        except UserError as error:
-            return Shape(None, str(error))
+        source = read_mesh(path)
         matrix = meta.get("source_to_world")
         if matrix is not None:
             source = source.transformed(np.asarray(matrix, np.float64))

@@ -1,9 +1,8 @@
 """A folder of mesh files as a source of shapes."""
 
-import shutil
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -20,13 +19,16 @@ from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, draw_by_shape, over_gray, stack_images
 from metrics.sources.sampling import choice_note, chosen_rows
-from metrics.sources.shape_source import Shape, merged_shape
+from metrics.sources.shape_source import Shape, attempt_shape, merged_shape
 from metrics.sources.thumbnails import Thumbnail, clay_image, colored_image
 from rendering.camera import Cameras
 from rendering.lighting import Shading
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.errors import UserError
+from torch_utils.failures import note_failure
+from torch_utils.files import write_bytes
+from torch_utils.text import counted
 
 MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
@@ -53,7 +55,7 @@ class FolderSource:
             raise UserError(f"{self.folder}: holds no mesh file; expected {', '.join(MESH_SUFFIXES)}")
         self._files = [files[row] for row in chosen_rows(len(files), self.limit)]
         self.num_files = len(files)
-        self.label = f"{self.folder.name}/ ({len(self._files)} mesh files)"
+        self.label = f"{self.folder.name}/ ({counted(len(self._files), 'mesh file')})"
         self.ids = [str(path.relative_to(self.folder)) for path in self._files]
         self.key = content_key({"folder": [(i, file_hash(p)) for i, p in zip(self.ids, self._files, strict=True)]})
 
@@ -64,13 +66,10 @@ class FolderSource:
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The meshes of these rows in the files' units; a file that cannot be read gives a shape with the reason."""
-        return [self._shape(self._files[row]) for row in rows]
+        return [attempt_shape(self.ids[row], partial(self._shape, self._files[row])) for row in rows]
 
     def _shape(self, path: Path) -> Shape:
-        try:
-            return merged_shape(read_mesh(path))
-        except UserError as error:
-            return Shape(None, str(error))
+        return merged_shape(read_mesh(path))
 
     def world_shapes(self, rows: Sequence[int], settings: ImageSettings) -> list[Shape]:
         """The meshes of these rows in world units."""
@@ -89,7 +88,8 @@ class FolderSource:
             if merged_shape(mesh).mesh is None:
                 return None
             return mesh if scale is None else normalize(mesh, "+Y", "+Z", scale)[0]
-        except UserError:
+        except Exception as error:  # noqa: BLE001  # as in `attempt_shape`
+            note_failure(self.ids[row], error)
             return None
 
     def missing_mesh(self, rows: Sequence[int]) -> str:
@@ -118,12 +118,18 @@ class FolderSource:
         return LazyImages(shapes, cameras, draw, key)
 
     def _render(self, row: int, cameras: Cameras, settings: ImageSettings) -> Tensor:
-        """Images of one file [N, 4, side, side] uint8."""
+        """Images of one file [N, 4, side, side] uint8; the bare background if that fails."""
         mesh = self._placed_mesh(row, None if settings.as_is else settings.scale)
-        if mesh is None:
-            empty = torch.zeros(len(cameras), 4, settings.side, settings.side, dtype=torch.uint8)
-            empty[:, :3] = round(255 * settings.background)
-            return empty
+        if mesh is not None:
+            try:
+                return self._render_mesh(mesh, cameras, settings)
+            except Exception as error:  # noqa: BLE001  # as in `attempt_shape`
+                note_failure(self.ids[row], error)
+        empty = torch.zeros(len(cameras), 4, settings.side, settings.side, dtype=torch.uint8)
+        empty[:, :3] = round(255 * settings.background)
+        return empty
+
+    def _render_mesh(self, mesh: SourceMesh, cameras: Cameras, settings: ImageSettings) -> Tensor:
         unlit = all(part.material.unlit for part in mesh.parts)
         shading: Shading = "albedo" if unlit else settings.shading
         views = render_views(
@@ -146,7 +152,7 @@ class FolderSource:
         if mesh is None:
             return False
         if self._files[row].suffix.lower() == ".glb":
-            shutil.copyfile(self._files[row], path)
+            write_bytes(path, self._files[row].read_bytes())
         else:
             write_glb(path, mesh, unlit=False)
         return True

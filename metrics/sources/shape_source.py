@@ -4,7 +4,7 @@ All scores go through this interface. A shape that is empty or cannot be read is
 carries the reason.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,7 @@ from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages
 from metrics.sources.thumbnails import Thumbnail
+from torch_utils.failures import note_failure
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,15 @@ class ShapeSource(Protocol):
 
     def notes(self) -> list[str]:
         """Remarks for the report, such as files that were passed over."""
+
+
+def attempt_shape(shape_id: str, make: Callable[[], Shape]) -> Shape:
+    """What make() gives, or a shape that says why it failed, whatever the cause; the log file has the traceback."""
+    try:
+        return make()
+    # A foreign mesh may break any library in any way, and no shape may end the evaluation of all.
+    except Exception as error:  # noqa: BLE001
+        return Shape(None, note_failure(shape_id, error))
 
 
 def usable_shape(mesh: Mesh) -> Shape:

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from metrics.images.classifier import attribute_and_value
+from torch_utils.checkpoint import save_safetensors
 from torch_utils.errors import UserError
-from torch_utils.files import replacing, write_json
+from torch_utils.files import write_json
 
 SIDE = 64  # of the images, px
 EMBEDDING = 24
@@ -140,10 +141,8 @@ def labels_of(values: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
 
 def save_chair_classifier(classifier: ChairClassifier, folder: Path) -> None:
     """Write the folder: config.json, model.safetensors, preprocessor_config.json."""
-    folder.mkdir(parents=True, exist_ok=True)
     state = {name: value.detach().contiguous() for name, value in classifier.network.state_dict().items()}
-    with replacing(folder / WEIGHTS) as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+    save_safetensors(folder / WEIGHTS, state, {"format": "pt"})
     write_json(
         folder / CONFIG,
         {

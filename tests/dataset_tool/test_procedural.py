@@ -271,5 +271,5 @@ def test_a_failed_write_is_one_line_and_leaves_no_half_shape(tmp_path: Path, mon
 
 
 def test_a_run_killed_before_its_marker_stood_can_be_repeated(tmp_path: Path) -> None:
-    (tmp_path / ".procedural.json.partial-17").write_text("{")
+    (tmp_path / ".tetragan-17.tmp").write_text("{")
     assert write_shapes("mug", 1, 0, tmp_path).written == 1

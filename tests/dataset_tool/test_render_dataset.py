@@ -192,9 +192,8 @@ def test_an_output_folder_that_holds_something_else_is_left_alone(source, expect
 def test_shards_may_start_at_the_same_moment(source, expected, tmp_path):
     """What the other shard has made before its dataset.json is there does not count as somebody's data."""
     (tmp_path / "data/shapes").mkdir(parents=True)
-    (tmp_path / "data/.dataset.json.123.tmp").write_text("{")
+    (tmp_path / "data/.tetragan-123.tmp").write_text("{")
     render(source, tmp_path / "data")
-    (tmp_path / "data/.dataset.json.123.tmp").unlink()
     assert tree(tmp_path / "data") == expected
 
 
@@ -210,7 +209,7 @@ def test_a_full_disk_stops_the_job_and_leaves_no_half_shape(source, expected, tm
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_bytes", full)
-        with pytest.raises(UserError, match="No space left on device; make room and run the same command again"):
+        with pytest.raises(UserError, match=r"No space left on device\); make room and run the same command again"):
             render(source, tmp_path / "data")
     assert [path.name for path in (tmp_path / "data/shapes").iterdir()] == ["shape_0"]
     render(source, tmp_path / "data")
@@ -222,7 +221,7 @@ def test_a_worker_that_dies_costs_one_shape(source, expected, tmp_path, monkeypa
     monkeypatch.setattr("dataset_tool.render.render_dataset.run_shape", dying_run_shape)
     result = render(source, tmp_path / "data", workers=2)
     assert list(result.failures) == ["shape_2"]
-    assert "the process that rendered it died" in result.failures["shape_2"]
+    assert result.failures["shape_2"] == f"{source / 'shape_2.obj'}: its process ended with status 9"
     assert len(result.rendered) == 4
 
 
@@ -241,19 +240,19 @@ def test_a_worker_that_dies_after_its_shape_costs_nothing(source, expected, tmp_
     assert len(reports) == 5
 
 
-def finishing_then_dying(source, given, root):
+def finishing_then_dying(source, settings, root):
     there = (root / "shapes" / source.id).is_dir()
-    report = dataset_tool.render.render_shape.run_shape(source, given, root)
+    report = dataset_tool.render.render_shape.run_shape(source, settings, root)
     if source.id == "shape_2" and not there:
         os._exit(9)
     return report
 
 
-def dying_run_shape(source, given, root):
+def dying_run_shape(source, settings, root):
     if source.id == "shape_2":
         time.sleep(0.2)
         os._exit(9)
-    return dataset_tool.render.render_shape.run_shape(source, given, root)
+    return dataset_tool.render.render_shape.run_shape(source, settings, root)
 
 
 def test_given_splits_are_kept_and_new_shapes_find_theirs(source, tmp_path):
@@ -299,9 +298,31 @@ def test_a_shape_that_torch_has_no_memory_for_is_listed(source, tmp_path, monkey
     report = dataset_tool.render.render_shape.run_shape(shape, settings(), tmp_path)
     assert report.failure is not None and "not enough memory" in report.failure
 
-    def broken(*_):
-        raise RuntimeError("shape mismatch")
 
-    monkeypatch.setattr(dataset_tool.render.render_shape, "render_shape", broken)
-    with pytest.raises(RuntimeError, match="shape mismatch"):
-        dataset_tool.render.render_shape.run_shape(shape, settings(), tmp_path)
+def test_any_exception_of_a_shape_is_its_failure_and_the_traceback_is_in_a_log(source, expected, tmp_path, monkeypatch):
+    render_shape = dataset_tool.render.render_shape.render_shape
+
+    def broken(shape, given):
+        if shape.id == "shape_2":
+            raise KeyError("no such part")
+        return render_shape(shape, given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_tool.render.render_shape, "render_shape", broken)
+        result = render(source, tmp_path / "data")
+    assert result.failures == {"shape_2": f"{source / 'shape_2.obj'}: KeyError: 'no such part'"}
+    log = (tmp_path / "data/failures.log").read_text()
+    assert log.startswith("shape_2\nTraceback") and "in broken" in log and log.count("Traceback") == 1
+    render(source, tmp_path / "data")  # the next run renders it, and removes what is no longer true
+    assert tree(tmp_path / "data") == expected
+
+
+def test_a_second_render_into_the_folder_is_refused(source, tmp_path):
+    from torch_utils.locks import owned_folder
+
+    with owned_folder(tmp_path / "data"), pytest.raises(UserError, match="data: is in use by process"):
+        render(source, tmp_path / "data")
+    with owned_folder(tmp_path / "shards", (0, 2)):
+        render(source, tmp_path / "shards", shard=(1, 2))
+        with pytest.raises(UserError, match="shards: is in use by process"):
+            render(source, tmp_path / "shards")

@@ -14,10 +14,11 @@ from metrics.cache import ChunkStore
 from metrics.protocols import load_protocol, protocol_names
 from metrics.shapes.earth_mover import approximate, exact, exact_matrix
 from metrics.shapes.jsd_f_score import cell_centers, common_cube, f_score, jensen_shannon, occupancy
-from metrics.shapes.mesh_validity import Validity, mesh_validity
+from metrics.shapes.mesh_validity import TOO_MANY_PAIRS, Validity, mesh_validity
 from metrics.shapes.normalization import normalize_point_clouds
-from metrics.shapes.self_intersections import _edges_pierce
+from metrics.shapes.self_intersections import _edges_pierce, _overlapping_boxes
 from metrics.shapes.shape_table import shape_table
+from metrics.shapes.single_scores import validity_metrics
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.folder import FolderSource
 from metrics.sources.sampling import chosen_rows
@@ -132,6 +133,56 @@ def test_crossing_faces_are_counted_and_touching_ones_are_not() -> None:
     pairs = [(i, j) for i in range(60) for j in range(i)]
     sides = [np.stack([soup[p[k]].numpy() for p in pairs]) for k in (0, 1)]
     assert found == int((_edges_pierce(*sides) | _edges_pierce(*sides[::-1])).sum()) > 50
+
+
+def cylinder(segments: int) -> Mesh:
+    """Two fans and a band of long thin faces: the boxes of the faces of a fan overlap, and all share its center."""
+    angle = torch.arange(segments, dtype=torch.float64) * 2 * torch.pi / segments
+    ring = torch.stack([0.3 * angle.cos(), 0.3 * angle.sin(), torch.full_like(angle, -0.35)], 1)
+    vertices = torch.cat([ring, ring * torch.tensor([1, 1, -1]), torch.tensor([[0, 0, -0.35], [0, 0, 0.35]])])
+    low = torch.arange(segments)
+    low_next, high, high_next = low.roll(-1), low + segments, low.roll(-1) + segments
+    bottom, top = torch.full_like(low, 2 * segments), torch.full_like(low, 2 * segments + 1)
+    corners = ((bottom, low_next, low), (top, high, high_next), (low, low_next, high_next), (low, high_next, high))
+    return Mesh.single(vertices, torch.cat([torch.stack(each, 1) for each in corners]))
+
+
+def test_long_thin_faces_are_counted_in_bounded_memory() -> None:
+    """Before the bounds 8,000 faces took 1.8 GB and a minute; here the peak of what Python allocates is measured."""
+    import tracemalloc
+
+    mesh = cylinder(1000)
+    tracemalloc.start()
+    try:
+        assert mesh_validity(mesh, intersections=True).self_intersections == 0
+        assert tracemalloc.get_traced_memory()[1] < 150e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_mesh_with_too_many_near_pairs_is_given_up(monkeypatch) -> None:
+    soup = torch.rand(200, 3, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    mesh = Mesh.single(soup.reshape(-1, 3), torch.arange(600).reshape(-1, 3))
+    assert mesh_validity(mesh, intersections=True).self_intersections > 0
+    for bound in ("MAX_BOX_TESTS", "MAX_NEAR_PAIRS"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"metrics.shapes.self_intersections.{bound}", 1000)
+            validity = mesh_validity(mesh, intersections=True)
+        assert validity.self_intersections == TOO_MANY_PAIRS and validity.faces == 200
+    rows = {row.name: row for row in validity_metrics([validity, mesh_validity(tetrahedron(), intersections=True)], 2)}
+    found = rows["mesh_self_intersections"]
+    assert (found.value, found.n) == (0, 1) and found.reason == "not counted for 1 of 2 meshes: too many near pairs"
+    (found,) = [row for row in validity_metrics([validity], 1) if row.name == "mesh_self_intersections"]
+    assert (found.value, found.status) == (None, "failed")
+
+
+def test_overlapping_boxes_against_all_pairs() -> None:
+    low = random_points(300).numpy()
+    high = low + random_points(300, seed=1).numpy() * np.array([0.3, 0.05, 0.2])
+    found = {tuple(sorted(pair)) for pairs in _overlapping_boxes(low, high) for pair in pairs.tolist()}
+    touching = ((low[:, None] <= high) & (low <= high[:, None])).all(2)
+    assert found == {(i, j) for i in range(300) for j in range(i + 1, 300) if touching[i, j]} and len(found) > 100
+    assert sum(len(pairs) for pairs in _overlapping_boxes(low, high)) == len(found)
 
 
 @pytest.mark.parametrize("how", ["none", "longest_side", "reference_mean_std", "unit_box"])

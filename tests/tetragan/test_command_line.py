@@ -1,14 +1,19 @@
 """The command line as a whole: help without torch, status 2 for mistakes."""
 
+import os
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import click
 import pytest
 
 from tests.command_line import assert_refused, run
+from tests.dataset_tool.shapes import write_blocks
 from tetragan import __main__ as tetragan
 
+ROOT = Path(__file__).parents[2]
 # Shows the help of the words given in sys.argv[1:], one command an argument, and fails at the first heavy import.
 SHOW_HELP = """
 import sys
@@ -64,8 +69,75 @@ def test_every_verb_is_a_command_with_help(verb: str) -> None:
     assert "Usage:" in outcome.stdout
 
 
-def test_an_unknown_verb_is_refused() -> None:
-    assert_refused(run("trian"), "trian")
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (["trian"], "train"),
+        (["Generate"], "generate"),
+        (["rendr"], "dataset render"),
+        (["dataset", "chek"], "check"),
+        (["diagnose", "mising"], "missing"),
+    ],
+)
+def test_an_unknown_verb_is_refused_with_the_nearest(words: list[str], meant: str) -> None:
+    assert_refused(run(*words), words[-1], f"did you mean '{meant}'?")
+
+
+def test_a_verb_unlike_any_other_comes_with_the_help() -> None:
+    assert_refused(run("xyzzy"), "no such command 'xyzzy'; see: ", "--help")
+    assert_refused(run("dataset", "xyzzy"), "dataset --help")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_help_is_written_in_any_encoding(encoding: str) -> None:
+    """ψ, → and … are in no encoding of these."""
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    for words in (["--help"], ["generate", "--help"], ["dataset", "--help"]):
+        done = subprocess.run([sys.executable, "-m", "tetragan", *words], capture_output=True, env=environment)
+        assert done.returncode == 0, done.stderr.decode(encoding)
+        assert "Usage:" in done.stdout.decode(encoding)
+    assert "psi: 1 gives the full variety" in subprocess.run(
+        [sys.executable, "-m", "tetragan", "generate", "--help"], capture_output=True, env=environment
+    ).stdout.decode(encoding)
+
+
+def test_a_full_disk_behind_the_output_is_one_line() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "tetragan", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (2, "Error: standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("content", ["", "import os"])
+def test_a_folder_that_hides_a_package_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "__init__.py").write_text(content)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    said = f"{tmp_path / 'metrics'} hides TetraGAN's package 'metrics'; rename it, or work in another folder"
+    for call in (["-m", "tetragan", "info", "chair"], ["-c", "import tetragan"]):
+        done = subprocess.run([sys.executable, *call], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode != 0 and done.stderr.splitlines()[-1].partition(": ")[2] == said, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("ImportError: ")
+
+
+def test_a_signal_ends_a_verb_in_order(tmp_path: Path) -> None:
+    """SIGTERM in the middle of a render: no lock and no temporary file is left."""
+    for i in range(40):
+        write_blocks(tmp_path / "meshes" / f"{i}.obj")
+    call = ["dataset", "render", tmp_path / "meshes", "--out", tmp_path / "out", "--workers", "1", "--resolution", "16"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tetragan", *map(str, call)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    )
+    while not list((tmp_path / "out").glob("shapes/*/meta.json")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.terminate()
+    assert process.stderr is not None
+    stderr = process.stderr.read()
+    assert process.wait(60) == 143 and "Traceback" not in stderr, stderr
+    assert "run the same command to continue" in stderr
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 
 
 def test_an_unknown_option_is_refused() -> None:
@@ -105,3 +177,4 @@ def test_doctor_reports_kernels_and_packages() -> None:
     assert outcome.status == 0, outcome.stderr
     assert "torch 2." in outcome.stdout
     assert "kernel mode" in outcome.stdout
+    assert outcome.stdout.splitlines()[-1].startswith("Ready")

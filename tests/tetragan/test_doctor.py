@@ -69,6 +69,35 @@ def test_missing_kernels_come_with_the_mending_command(no_library: None) -> None
     )
 
 
+def test_the_last_line_says_whether_it_is_ready(monkeypatch: pytest.MonkeyPatch, no_library: None) -> None:
+    from importlib import metadata
+
+    def last() -> tuple[int, str]:
+        outcome = CliRunner().invoke(doctor)
+        return outcome.exit_code, outcome.output.splitlines()[-1]
+
+    assert last() == (
+        0,
+        "Ready, but slow: the kernels for cpu are not active. For full speed run: python -m torch_utils.build",
+    )
+
+    def version(name: str) -> str:
+        if name == "scipy":
+            raise metadata.PackageNotFoundError(name)
+        return "1"
+
+    with monkeypatch.context() as patch:
+        patch.setattr(metadata, "version", version)
+        assert last() == (1, "Not ready: missing: scipy; run: pip install -c constraints.txt -e .")
+
+    def broken() -> None:
+        raise ImportError("libfoo.so: cannot open shared object file")
+
+    monkeypatch.setattr("tetragan.doctor._report_torch", broken)
+    status, line = last()
+    assert status == 1 and line.startswith("Not ready: ImportError: libfoo.so: cannot open shared object file; run: ")
+
+
 def test_an_old_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loading, "has_kernel", lambda device_type, op: op != "bias_act")
     assert line_of("CPU kernels").endswith("active, but older than bias_act; try: python -m torch_utils.build")

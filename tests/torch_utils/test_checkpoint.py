@@ -8,6 +8,7 @@ from torch import nn
 
 from torch_utils.checkpoint import load_network, load_strictly, load_tensors, save_network, save_tensors
 from torch_utils.errors import UserError
+from torch_utils.files import WriteError
 
 
 @pytest.fixture
@@ -108,6 +109,6 @@ def test_interrupted_write_leaves_the_old_file(network, monkeypatch):
     module, path = network
     before = path.read_bytes()
     monkeypatch.setattr("safetensors.torch.save_file", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match=r"cannot be written \(disk full\)"):
         save_network(path, module, {}, 5)
     assert path.read_bytes() == before and list(path.parent.iterdir()) == [path]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,29 @@ def test_resuming_a_complete_run_changes_nothing(finished, data, config):
     assert outcome.status == 0, outcome.stderr
     assert all(torch.equal(value, before[name]) for name, value in state_tensors(finished).items())
     assert lines(finished)[-1]["nimg"] == 80
+    assert f"complete already (0.08 kimg). Train further with, e.g.: tetragan train --data {data} " in outcome.stderr
+    assert outcome.stderr.splitlines()[-1].endswith("--resume --set training.total_kimg=0.16")
+
+
+@pytest.mark.parametrize("loss", ["no pointer", "torn pointer", "pointer to nothing", "torn state"])
+def test_without_its_newest_state_a_run_goes_on_from_the_newest_whole_one(finished, data, tmp_path, loss):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    states = sorted(path.name for path in out.glob("state-*"))
+    assert len(states) == 2
+    if loss == "no pointer":
+        (out / "latest.json").unlink()
+    elif loss == "torn pointer":
+        (out / "latest.json").write_text('{"state": "st')
+    elif loss == "pointer to nothing":
+        (out / states[-1]).unlink()
+    else:
+        (out / states[-1]).write_bytes((out / states[-1]).read_bytes()[:5000])
+    whole = states[-1] if "pointer" in loss and loss != "pointer to nothing" else states[0]
+    outcome = run("train", "--data", data, "--out", out, "--resume")
+    assert outcome.status == 0, outcome.stderr
+    assert f"continuing from {whole}, the newest whole state." in outcome.stderr
+    assert all(torch.equal(value, state_tensors(finished)[name]) for name, value in state_tensors(out).items())
 
 
 def test_run_json_keeps_the_history(data, config, tmp_path):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import length, lines, state_tensors
 from torch_utils.checkpoint import load_network, load_tensors, save_tensors
+from torch_utils.files import WriteError
 from torch_utils.ops.upfirdn2d import upfirdn2d
 from training import loop
 from training.benchmark import arithmetic_time
@@ -344,7 +346,7 @@ def test_a_full_disk_leaves_the_last_state(data, config, tmp_path, monkeypatch):
 
     def full(folder, parts, nimg, *rest):
         if nimg > 32:
-            raise OSError(errno.ENOSPC, "No space left on device")
+            raise WriteError(folder / "state.safetensors", os.strerror(errno.ENOSPC))
         return save(folder, parts, nimg, *rest)
 
     monkeypatch.setattr(loop, "save_state", full)

@@ -1,6 +1,5 @@
 """A run's folder: config.yaml, run.json, stats.jsonl, states, networks and image grids."""
 
-import errno
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,11 +12,13 @@ import torch
 from configs.loader import dump_config, load_config, override_config
 from configs.schema import Config
 from torch_utils.checkpoint import code_version
+from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from torch_utils.files import write_json, write_text
+from torch_utils.files import WriteError, write_json, write_text
+from torch_utils.locks import owned_folder
 from training.data import Data
 from training.run.run_log import read_stats
-from training.run.state_file import first_difference, latest_state
+from training.run.state_file import any_state, first_difference
 
 CONFIG = "config.yaml"
 RUN = "run.json"
@@ -44,13 +45,28 @@ class RunFolder:
         if self.holds_run():
             raise UserError(f"--out {self.path}: already holds a run; continue it with --resume or give another folder")
 
+    @contextmanager
+    def owned(self, ranks: Ranks, *, resume: bool) -> Iterator[None]:
+        """Be the one run that works in the folder, on the first rank. UserError if another does, or if it holds a run.
+
+        resume: the folder holds the run that goes on.
+        """
+        if not ranks.first:
+            yield
+            return
+        with owned_folder(self.path):
+            if not resume:
+                self.refuse_run()  # again: another run may have started and ended since the first look
+            yield
+
     def resumed_config(self, given: str | None, overrides: Sequence[str]) -> Config:
         """The configuration of a resumed run: the run's own, changed by `overrides`.
 
         given: a preset or file to compare with. UserError if it or an override differs in a setting that affects
         learning. `RESUMABLE` settings (length, intervals) stay as they were unless overridden.
         """
-        latest_state(self.path)
+        if not any_state(self.path):
+            raise UserError(f"{self.path}: holds no state to resume; start without --resume")
         stored = load_config(str(self.path / CONFIG))
         config = override_config(stored.model_dump(mode="json"), overrides, str(self.path / CONFIG))
         for other in (config, load_config(given, overrides) if given else config):
@@ -73,10 +89,6 @@ class RunFolder:
 
     def create(self, config: Config, data: Data) -> None:
         """Make the folder, and write the configuration and what the run is trained on."""
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--out {self.path}: cannot be made ({error.strerror})") from None
         write_json(
             self.path / RUN,
             {
@@ -110,16 +122,13 @@ class RunFolder:
 
     @contextmanager
     def write_errors(self) -> Iterator[None]:
-        """Turn a full disk or missing permissions into a UserError."""
+        """Add to a WriteError how the run goes on once its cause is fixed."""
         try:
             yield
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        except WriteError as error:
+            if not any(self.path.glob("state-*.safetensors")):
                 raise
-            raise UserError(
-                f"--out {self.path}: cannot be written ({error.strerror}); the last state is complete: fix that and "
-                "continue with --resume"
-            ) from None
+            raise UserError(f"{error}; the last state is complete: fix that and continue with --resume") from None
 
 
 def _session() -> dict[str, Any]:

@@ -8,7 +8,8 @@ import math
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from torch_utils.files import write_text
+from torch_utils.files import append_line, write_errors, write_text
 from training.run.renamed import STATISTICS, under_current_names
 
 _RATE_STEPS = 64  # minibatches over which the progress bar averages the rate
@@ -95,7 +96,8 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter  # takes a second to import, which other ranks are spared
 
             truncate_stats(folder / "stats.jsonl", nimg)
-            self._board = SummaryWriter(str(folder), purge_step=nimg + 1 if nimg else None)
+            with write_errors(folder):
+                self._board = SummaryWriter(str(folder), purge_step=nimg + 1 if nimg else None)
         self._recent: deque[tuple[float, int]] = deque(maxlen=_RATE_STEPS)
         columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[text]}")]
         console = Console(stderr=True)
@@ -111,8 +113,17 @@ class RunLog:
     def __exit__(self, kind: type | None, value: BaseException | None, trace: TracebackType | None) -> None:
         if self._progress:
             self._progress.stop()
-        if self._board:
-            self._board.close()
+        self._draw(lambda board: board.close())
+
+    def _draw(self, action: Callable[[Any], None]) -> None:
+        """Let TensorBoard's writer do something. If it cannot write, go on without: stats.jsonl has all statistics."""
+        if self._board is None:
+            return
+        try:
+            action(self._board)
+        except OSError as error:
+            self._board = None
+            self.warn(f"TensorBoard's log cannot be written ({error.strerror}); the run goes on without it.")
 
     def say(self, text: str) -> None:
         """Show a line, unless the log is quiet."""
@@ -152,12 +163,10 @@ class RunLog:
         """
         if self._stats:
             finite = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in line.items()}
-            with self._stats.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(finite, allow_nan=False) + "\n")
-        if self._board:
-            for name, value in line.items():
-                if isinstance(value, int | float) and name != "nimg":
-                    self._board.add_scalar(name, value, line["nimg"])
+            append_line(self._stats, json.dumps(finite, allow_nan=False))
+        for name, value in line.items():
+            if isinstance(value, int | float) and name != "nimg":
+                self._draw(partial(_add_scalar, name=name, value=value, nimg=line["nimg"]))
         if not self._progress:
             texts = [_rate(line["nimg"], self._total, line["images_per_second"])]
             texts += [f"{key.split('/')[1]} {line[key]:.3f}" for key in self._losses if key in line]
@@ -165,9 +174,12 @@ class RunLog:
 
     def image_grid(self, name: str, image: np.ndarray, nimg: int) -> None:
         """Send an image grid [H, W, 3] uint8 to TensorBoard."""
-        if self._board:
-            self._board.add_image(name, image, nimg, dataformats="HWC")
-            self._board.flush()
+        self._draw(lambda board: board.add_image(name, image, nimg, dataformats="HWC"))
+        self._draw(lambda board: board.flush())
+
+
+def _add_scalar(board: Any, name: str, value: float, nimg: int) -> None:
+    board.add_scalar(name, value, nimg)
 
 
 def _rate(nimg: int, total: int, images_per_second: float) -> str:

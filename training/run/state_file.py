@@ -21,6 +21,7 @@ from torch_utils.files import write_json
 from training.run.renamed import COUNTERS, under_current_names
 
 LATEST = "latest.json"
+STATES = "state-*.safetensors"
 KEPT = 2
 
 
@@ -53,7 +54,7 @@ def save_state(
     }
     save_tensors(path, tensors, header)
     write_json(folder / LATEST, {"state": path.name, "nimg": nimg})
-    for old in sorted(folder.glob("state-*.safetensors"))[:-KEPT]:
+    for old in sorted(folder.glob(STATES))[:-KEPT]:
         if old != path:
             old.unlink()
     return path
@@ -62,31 +63,58 @@ def save_state(
 def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> dict[str, Any]:
     """Load the newest state of `folder` into `parts` and return its header (nimg, counters, threads, …).
 
-    UserError if there is none or if its configuration differs. A setting that did not exist yet when the state was
-    written has its default value.
+    "note" in it: the remark of `newest_whole_state`. UserError if there is no state or if its configuration differs. A
+    setting that did not exist yet when the state was written has its default value.
     """
-    path = latest_state(folder)
-    tensors, header = load_tensors(path, kind="training-state")
+    path, tensors, header, note = newest_whole_state(folder)
     written = build_config(header.get("config", {}), str(path))
     difference = first_difference(written.model_dump(), config.model_dump())
     if difference:
         raise UserError(f"{path}: was written with {difference}; start a new run from its weights with --init")
     for part, member in parts.items():
         copy_state(member, f"{part}/", tensors, path)
-    return {**header, "counters": under_current_names(header["counters"], COUNTERS)}
+    return {**header, "counters": under_current_names(header["counters"], COUNTERS), "note": note}
+
+
+def any_state(folder: Path) -> bool:
+    """Whether a run's folder holds a state, whole or not."""
+    return next(folder.glob(STATES), None) is not None
+
+
+def newest_whole_state(folder: Path) -> tuple[Path, dict[str, Tensor], dict[str, Any], str]:
+    """The state of a run that can be read: its file, tensors and header, and a remark ("" if there is nothing to say).
+
+    That is the one that latest.json names. If the pointer or its file is missing or damaged, it is the newest of the
+    others, and the remark says so. UserError where there is none.
+    """
+    named, problem = _named_state(folder)
+    others = sorted((path for path in folder.glob(STATES) if path != named), reverse=True)
+    for path in [named, *others] if named is not None else others:
+        try:
+            tensors, header = load_tensors(path, kind="training-state")
+        except UserError as error:
+            problem = problem or str(error)
+            continue
+        return path, tensors, header, problem and f"{problem}; continuing from {path.name}, the newest whole state."
+    reason = problem or f"no {STATES} in it"
+    raise UserError(f"{folder}: holds no whole state to resume ({reason}); start again in another folder")
 
 
 def latest_state(folder: Path) -> Path:
-    """The file that latest.json names. UserError if there is none."""
+    """The file of `newest_whole_state`."""
+    return newest_whole_state(folder)[0]
+
+
+def _named_state(folder: Path) -> tuple[Path | None, str]:
+    """The file that latest.json names, and what is wrong with the pointer."""
     pointer = folder / LATEST
     try:
         name = json.loads(pointer.read_text(encoding="utf-8"))["state"]
-        path = folder / Path(str(name)).name
     except FileNotFoundError:
-        raise UserError(f"{folder}: holds no state to resume ({LATEST} is missing); start without --resume") from None
+        return None, f"{pointer} is missing"
     except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f'{pointer}: cannot be read; write {{"state": "state-….safetensors"}} into it') from None
-    return path
+        return None, f"{pointer} cannot be read"
+    return folder / Path(str(name)).name, ""
 
 
 @torch.no_grad()

@@ -1,0 +1,60 @@
+"""An item whose process dies is a result like any other, and workers end with the process that started them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from torch_utils.workers import Died, run_in_workers
+
+ROOT = Path(__file__).parents[2]
+
+
+def nothing() -> None:
+    pass
+
+
+def square_or_die(item: int) -> int:
+    if item == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == 5:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return item * item
+
+
+def test_items_that_kill_their_process_are_named_with_the_cause_and_the_rest_is_done() -> None:
+    results = dict(run_in_workers(square_or_die, range(7), 2, initialize=nothing, preload=[__name__]))
+    assert results.pop(3) == Died("its process was killed (out of memory?)")
+    assert results.pop(5) == Died("its process died of SIGSEGV")
+    assert results == {item: item * item for item in (0, 1, 2, 4, 6)}
+
+
+STARTER = """
+import sys
+from tests.torch_utils.test_workers import nothing, report_and_sleep
+from torch_utils.workers import run_in_workers
+for _ in run_in_workers(report_and_sleep, [sys.argv[1]], 1, initialize=nothing):
+    pass
+"""
+
+
+def report_and_sleep(path: str) -> None:
+    Path(path).write_text(str(os.getpid()))
+    time.sleep(60)
+
+
+def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    parent = subprocess.Popen([sys.executable, "-c", STARTER, str(path)], cwd=ROOT, stdin=subprocess.DEVNULL)
+    while not (path.exists() and path.read_text()):
+        time.sleep(0.05)
+        assert parent.poll() is None
+    parent.kill()
+    parent.wait()
+    stat = Path(f"/proc/{path.read_text()}/stat")
+    deadline = time.monotonic() + 20
+    while stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, "the worker outlived its parent"
+        time.sleep(0.05)
