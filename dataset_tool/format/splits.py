@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from dataset_tool.format.dataset_json import SPLITS
 from torch_utils.errors import UserError
+from torch_utils.text import counted
 
 # The published proportions of train, val and test.
 SHARES = (0.7, 0.1, 0.2)
@@ -58,7 +59,7 @@ def _fraction(shape_id: str) -> float:
 def split_counts(splits: Mapping[str, Sequence[str]]) -> str:
     """How many shapes train, validate and test, as text."""
     train, val, test = (len(splits.get(name, ())) for name in SPLITS)
-    return f"{train} shapes train, {val} validate, {test} test"
+    return f"{counted(train, 'shape')} train, {val} validate, {test} test"
 
 
 def few_shapes_advice(splits: Mapping[str, Sequence[str]]) -> list[str]:

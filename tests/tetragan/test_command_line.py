@@ -88,7 +88,7 @@ def test_a_verb_unlike_any_other_comes_with_the_help() -> None:
     assert_refused(run("dataset", "xyzzy"), "dataset --help")
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252"])  # for ASCII, click writes UTF-8
 def test_help_is_written_in_any_encoding(encoding: str) -> None:
     """ψ, → and … are in no encoding of these."""
     environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
@@ -133,9 +133,8 @@ def test_a_signal_ends_a_verb_in_order(tmp_path: Path) -> None:
         assert process.poll() is None
         time.sleep(0.02)
     process.terminate()
-    assert process.stderr is not None
-    stderr = process.stderr.read()
-    assert process.wait(60) == 143 and "Traceback" not in stderr, stderr
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143 and "Traceback" not in stderr, stderr
     assert "run the same command to continue" in stderr
     assert not [path for path in (tmp_path / "out").iterdir() if path.name.startswith(".")]
 

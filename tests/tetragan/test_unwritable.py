@@ -6,17 +6,22 @@ calls of the system that answer as a full or read-only disk does.
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from metrics.cache import ChunkStore
+from metrics.evaluate import Options, _cache
 from networks.generator import Generator
 from tests.command_line import assert_refused, run
 from tests.dataset_tool.shapes import write_dataset, write_folder
 from tests.metrics.boxes import write_box_dataset, write_boxes
 from tests.training import tiny
 from torch_utils.checkpoint import save_network
+from torch_utils.distributed import Ranks
+from torch_utils.files import WriteError
 
 
 @pytest.fixture(scope="module")
@@ -125,16 +130,37 @@ def test_a_disk_that_fails_on_the_way_is_one_line(
         assert not (tmp_path / "out" / "dataset.json").exists() and not (tmp_path / "out" / "shapes").exists()
 
 
-def test_an_evaluation_without_a_cache_says_so_and_measures(inputs: Path, tmp_path: Path, monkeypatch) -> None:
+def test_without_a_cache_results_are_kept_beside_the_report(tmp_path: Path, monkeypatch, capsys) -> None:
     """As in a container without a writable home."""
     (tmp_path / "home").write_text("")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    call = ["evaluate", "--meshes", inputs / "boxes", "--reference-meshes", inputs / "boxes", "--count", 1, "--quiet"]
-    outcome = run(*call, "--out", tmp_path / "out")
-    assert outcome.status == 0, outcome.stderr
-    assert f"{tmp_path / 'home'}/.cache/tetragan/metrics: cannot be written" in outcome.stderr
-    assert (tmp_path / "out" / "report.json").exists()
+    options = Options(None, tmp_path, None, tmp_path, tmp_path / "out")
+    assert _cache(options, Ranks()) == tmp_path / "out" / "cache"
+    said = capsys.readouterr().err
+    assert said.startswith(
+        f"{tmp_path / 'home'}/.cache/tetragan/metrics: cannot be written ({tmp_path / 'home'} is a file)"
+    )
+    for name in ("cache", "xdg/tetragan/metrics"):
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+        given = replace(options, cache=tmp_path / "cache" if name == "cache" else None)
+        assert _cache(given, Ranks()) == tmp_path / name and not capsys.readouterr().err
+
+
+def test_chunks_that_cannot_be_stored_are_kept_in_memory(tmp_path: Path, capsys) -> None:
+    (tmp_path / "file").write_text("")
+    calls = []
+
+    def compute(rows: range) -> dict[str, torch.Tensor]:
+        calls.append(rows)
+        return {"square": torch.tensor([float(row * row) for row in rows])}
+
+    store = ChunkStore(tmp_path / "file" / "cache")
+    for _ in range(2):
+        assert store.rows("a", "key", 5, 2, compute)["square"].tolist() == [0, 1, 4, 9, 16]
+    assert len(calls) == 3 and capsys.readouterr().err.count("intermediate results are not kept") == 1
+    with pytest.raises(WriteError):  # ranks exchange their results through the folder
+        ChunkStore(tmp_path / "file" / "cache", Ranks(world=2)).rows("a", "key", 5, 2, compute)
 
 
 def test_two_trainings_do_not_share_a_folder(inputs: Path, tmp_path: Path) -> None:
