@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import socket
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor
 
 from torch_utils.distributed import Ranks, agree, barrier
-from torch_utils.files import sync
+from torch_utils.files import WriteError, can_write, sync, write_errors
 
 # Opens a progress bar for a number of items; it gives the function to call after each.
 Bar = Callable[[int], AbstractContextManager[Callable[[], None]]]
@@ -31,11 +32,16 @@ STALE_SECONDS = 86400.0
 
 
 def cache_folder() -> Path:
-    """Where decoded views are kept: the environment variable TETRAGAN_CACHE, or a folder in the user's cache."""
-    chosen = os.environ.get("TETRAGAN_CACHE")
+    """Where results are kept for later runs: TETRAGAN_CACHE, or the user's cache; for a user without a home, /tmp."""
+    chosen, base = os.environ.get("TETRAGAN_CACHE"), Path(os.environ.get("XDG_CACHE_HOME", ""))
     if chosen:
         return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tetragan"
+    if base.is_absolute():
+        return base / "tetragan"
+    try:
+        return Path("~/.cache/tetragan").expanduser()
+    except RuntimeError:
+        return Path(tempfile.gettempdir()) / f"tetragan-{os.getuid()}"
 
 
 class CachedViews:
@@ -92,19 +98,22 @@ def open_cache(
     problem = _refusal(path.parent, size)
     if agree(bool(problem), ranks):
         return None, f"Views are decoded again whenever they are used: {problem or 'so it is on another rank'}."
-    _write(path, count, resolution, decode, pool, ranks, bar)
+    try:
+        with write_errors(path):
+            _write(path, count, resolution, decode, pool, ranks, bar)
+    except WriteError as error:
+        if ranks.world > 1:
+            raise  # the others wait for this rank's share
+        return None, f"Views are decoded again whenever they are used: {error}."
     return CachedViews(path, count, resolution), f"Decoded views: {path} ({size / 1e9:.2f} GB), for later runs, too."
 
 
 def _refusal(folder: Path, size: int) -> str:
     """Why no file of `size` bytes can be written to the folder; "" if it can."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        return f"{folder} cannot be created ({error.strerror}); set TETRAGAN_CACHE to another folder"
-    if not os.access(folder, os.W_OK):
-        return f"{folder} is read-only; set TETRAGAN_CACHE to another folder"
+    reason = can_write(folder)
+    if reason:
+        return f"{folder} cannot be written ({reason}); set TETRAGAN_CACHE to another folder"
+    free = shutil.disk_usage(folder).free
     if free < size + RESERVE_BYTES:
         return (
             f"{folder} has {free / 1e9:.1f} GB free and they need {size / 1e9:.1f}; set TETRAGAN_CACHE to another disk"
@@ -127,14 +136,19 @@ def _write(
     part = path.with_name(f".{path.name}.{socket.gethostname()}.{run}.part")
     if local == 0:
         _remove_stale(path.parent)
-        with part.open("wb") as file:
-            file.truncate(count * view_bytes(resolution))
+        with write_errors(path), part.open("wb") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, count * view_bytes(resolution))  # a full disk shows now
+            except OSError:
+                part.unlink()
+                raise
     barrier(ranks)
     file_descriptor = os.open(part, os.O_WRONLY)
 
     def store(index: int) -> None:
         image = np.ascontiguousarray(decode(index))
-        os.pwrite(file_descriptor, image.data, index * view_bytes(resolution))
+        if os.pwrite(file_descriptor, image.data, index * view_bytes(resolution)) != image.nbytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     mine = range(local, count, world)
     try:

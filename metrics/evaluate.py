@@ -1,6 +1,5 @@
 """One evaluation, from the options to the files of the report."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -12,6 +11,7 @@ import click
 import torch
 
 from dataset_tool.dataset import ViewDataset, open_dataset
+from dataset_tool.view_cache import cache_folder
 from metrics.cache import ChunkStore, file_hash
 from metrics.images.conditions import Conditions, parse_attributes
 from metrics.images.evaluate_images import evaluate_images
@@ -151,19 +151,10 @@ def _changed_images(options: Options, protocol: Protocol) -> ImageProtocol | Non
     return protocol.images.model_copy(update=changes)
 
 
-def default_cache() -> Path:
-    """The cache of results on real data: $XDG_CACHE_HOME/tetragan/metrics, or ~/.cache/tetragan/metrics."""
-    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (base if base.is_absolute() else Path("~/.cache").expanduser()) / "tetragan" / "metrics"
-
-
 def _cache(options: Options, ranks: Ranks) -> Path:
     """Where results on real data are kept; below `options.out` where the cache cannot be written."""
-    try:
-        folder = options.cache or default_cache()
-        reason = can_write(folder)
-    except RuntimeError as error:  # no home
-        folder, reason = Path("~/.cache"), str(error)
+    folder = options.cache or cache_folder() / "metrics"
+    reason = can_write(folder)
     if not distributed.agree(bool(reason), ranks):
         return folder
     if ranks.first:

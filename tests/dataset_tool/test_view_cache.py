@@ -1,9 +1,12 @@
 """Decoded views on disk: made once, shared, and never half a file."""
 
+import errno
 import json
 import os
 import resource
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -82,7 +85,34 @@ def test_without_room_views_are_decoded_when_used(data, tmp_path, monkeypatch):
     assert torch.equal(bank.batch([1])[0], ImageBank(open_dataset(data), "train").batch([1])[0])
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert "cannot be created" in ImageBank(open_dataset(data), "train", cache=blocked).remark
+    assert f"cannot be written ({blocked} is a file)" in ImageBank(open_dataset(data), "train", cache=blocked).remark
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "pwrite"])
+def test_a_disk_that_fills_up_costs_only_the_cache(data, tmp_path, monkeypatch, call):
+    """Also where the system writes a part of a view without an error."""
+
+    def full(*_args):
+        if call == "pwrite":
+            return 1
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(view_cache.os, call, full)
+    bank = ImageBank(open_dataset(data), "train", cache=tmp_path)
+    assert bank.remark.startswith("Views are decoded again") and "(No space left on device)" in bank.remark
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert torch.equal(bank.batch([1])[0], ImageBank(open_dataset(data), "train").batch([1])[0])
+
+
+def test_a_user_without_a_home_has_a_cache(monkeypatch):
+    monkeypatch.delenv("TETRAGAN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which is no value, says the standard
+
+    def no_home(_self):
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "expanduser", no_home)
+    assert view_cache.cache_folder() == Path(tempfile.gettempdir()) / f"tetragan-{os.getuid()}"
 
 
 def test_the_folder_comes_from_the_environment(monkeypatch):

@@ -133,7 +133,8 @@ def test_a_disk_that_fails_on_the_way_is_one_line(
 def test_without_a_cache_results_are_kept_beside_the_report(tmp_path: Path, monkeypatch, capsys) -> None:
     """As in a container without a writable home."""
     (tmp_path / "home").write_text("")
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for name in ("XDG_CACHE_HOME", "TETRAGAN_CACHE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     options = Options(None, tmp_path, None, tmp_path, tmp_path / "out")
     assert _cache(options, Ranks()) == tmp_path / "out" / "cache"
