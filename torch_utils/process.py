@@ -70,7 +70,7 @@ def freeze_long_lived_objects() -> None:
     gc.freeze()
 
 
-def end_with_parent() -> None:
+def die_with_parent() -> None:
     """End this worker process as soon as the process that started it has ended, even if that was killed.
 
     Otherwise the workers of a killed job would wait for work forever, and finish theirs beside the job's next start.

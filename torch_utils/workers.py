@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from torch_utils.process import end_with_parent
+from torch_utils.process import die_with_parent
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -118,7 +118,7 @@ def _start_worker(initialize: Callable[[], None]) -> None:
     """Leave Ctrl-C to the parent, and end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with_parent()
+    die_with_parent()
     initialize()
 
 

@@ -26,7 +26,7 @@ from training.run.fixed_samples import COLUMNS, SHAPES, FixedSamples
 from training.run.health import Health
 from training.run.run_folder import RunFolder
 from training.run.run_log import RunLog, duration
-from training.run.state_file import load_state, save_state
+from training.run.state_file import load_state, point_to_state, save_state
 from training.run.step_statistics import Statistics
 from training.stages import step_of
 from training.train_state import TrainState, build_train_state, state_parts
@@ -122,6 +122,8 @@ def start_run(
     if ranks.first:
         if resume:
             folder.note_resume(config, data, progress.nimg)
+            if header["note"]:
+                point_to_state(header["path"], progress.nimg)
         else:
             folder.create(config, data)
     log_folder = folder.path if ranks.first else None

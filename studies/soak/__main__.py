@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 
 from studies.soak.disks import can_mount, fill_disks, lose_permissions
-from studies.soak.inputs import make_inputs
+from studies.soak.inputs import make_soak_inputs
 from studies.soak.kills import kill_evaluation, kill_ranks, kill_render, kill_training
 
 PARTS = ("training", "ranks", "render", "evaluate", "disk", "permission")
@@ -34,7 +34,7 @@ def main(parts: tuple[str, ...], share: float, seed: int, out: Path) -> None:
     def times(count: int) -> int:
         return max(2, round(count * share))
 
-    inputs = make_inputs(out.resolve() / "inputs", shapes=max(40, times(120)))
+    inputs = make_soak_inputs(out.resolve() / "inputs", shapes=max(40, times(120)))
     folder = out.resolve()
     work: dict[str, Callable[[random.Random], str]] = {
         "training": lambda rng: kill_training(inputs, folder / "training", times(30), 12.0 * share, rng),

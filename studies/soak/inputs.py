@@ -55,7 +55,7 @@ def tetragan(*arguments: object) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def make_inputs(folder: Path, shapes: int) -> SoakInputs:
+def make_soak_inputs(folder: Path, shapes: int) -> SoakInputs:
     """Make the inputs in `folder`. shapes: number of meshes to render."""
     meshes, few, data = folder / "meshes", folder / "few", folder / "data"
     for path, count in ((meshes, shapes), (few, 12)):

@@ -53,7 +53,7 @@ def save_state(
         "torch": torch.__version__,
     }
     save_tensors(path, tensors, header)
-    write_json(folder / LATEST, {"state": path.name, "nimg": nimg})
+    point_to_state(path, nimg)
     for old in sorted(folder.glob(STATES))[:-KEPT]:
         if old != path:
             old.unlink()
@@ -63,7 +63,7 @@ def save_state(
 def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> dict[str, Any]:
     """Load the newest state of `folder` into `parts` and return its header (nimg, counters, threads, …).
 
-    "note" in it: the remark of `newest_whole_state`. UserError if there is no state or if its configuration differs. A
+    "note" and "path" in it: the remark and the file of `newest_whole_state`. UserError if there is no state or if its configuration differs. A
     setting that did not exist yet when the state was written has its default value.
     """
     path, tensors, header, note = newest_whole_state(folder)
@@ -73,7 +73,12 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> d
         raise UserError(f"{path}: was written with {difference}; start a new run from its weights with --init")
     for part, member in parts.items():
         copy_state(member, f"{part}/", tensors, path)
-    return {**header, "counters": under_current_names(header["counters"], COUNTERS), "note": note}
+    return {**header, "counters": under_current_names(header["counters"], COUNTERS), "note": note, "path": path}
+
+
+def point_to_state(path: Path, nimg: int) -> None:
+    """Let latest.json name a state of `nimg` images."""
+    write_json(path.with_name(LATEST), {"state": path.name, "nimg": nimg})
 
 
 def any_state(folder: Path) -> bool:
