@@ -63,8 +63,8 @@ def save_state(
 def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> dict[str, Any]:
     """Load the newest state of `folder` into `parts` and return its header (nimg, counters, threads, …).
 
-    "note" and "path" in it: the remark and the file of `newest_whole_state`. UserError if there is no state or if its configuration differs. A
-    setting that did not exist yet when the state was written has its default value.
+    "note" and "path" in it: the remark and the file of `newest_whole_state`. UserError if there is no state or if its
+    configuration differs. A setting that did not exist yet when the state was written has its default value.
     """
     path, tensors, header, note = newest_whole_state(folder)
     written = build_config(header.get("config", {}), str(path))
