@@ -52,11 +52,13 @@ class CubeTerms:
     """What the regularizers of FlexiCubes need, with gradient (Shen et al. 2023, eq. 8; GET3D's code).
 
     spread []: mean spread of the dual vertices from their crossings, world units. weights []: mean |weight| of
-    all α and β, before they are squashed.
+    all α and β, before they are squashed. crossings, count: how many crossings and cubes these are means over.
     """
 
     spread: Tensor
     weights: Tensor
+    crossings: int
+    count: int
 
 
 @dataclass(frozen=True)

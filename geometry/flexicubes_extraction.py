@@ -73,7 +73,7 @@ def build_cubes(
     positions = active_positions(topology.active, grid, deformation_active, found.fallback).to(values.dtype)
     vertices, spreads = flexicubes_vertices(values, positions, alpha, beta, topology)
     mesh = _split_quads(vertices, gamma[topology.vertex_cube], topology, centers)
-    terms = CubeTerms(_mean(spreads), _mean(weights[:, :20].abs()))
+    terms = CubeTerms(_mean(spreads), _mean(weights[:, :20].abs()), spreads.shape[0], weights.shape[0])
     sdf_a, sdf_b = values[topology.quad_ends].unbind(-1)
     loss = fallback_surface_loss(sdf_active, found.values, found.replaced)
     return ExtractedSurface(mesh, sdf_a, sdf_b, found.empty, loss, found.replaced.sum(), terms)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import Config
+from geometry.extraction import ExtractedSurface
 from geometry.regularizers import floater_loss, sdf_sign_loss
 from networks.discriminator import Discriminator
 from networks.generator import Rendered
@@ -236,15 +237,15 @@ def generator_step(
     probability: of each augmentation, to draw several micro-batches again with their graphs.
     """
     surfaces = [micro.rendered.surface for micro in micro_batches]
-    crossings = shares_of_mean([surface.sdf_a.shape[0] for surface in surfaces], ranks)
-    replaced = shares_of_mean([surface.replaced for surface in surfaces], ranks)
+    counts = zip(*(surface_counts(surface) for surface in surfaces), strict=True)
+    shares = zip(*(shares_of_mean(of_parts, ranks) for of_parts in counts), strict=True)
     color = [] if train_state.color_discriminator is None else [train_state.color_discriminator]
     with frozen([*train_state.discriminators.values(), *color]):
-        for micro, *shares in zip(micro_batches, crossings, replaced, strict=True):
+        for micro, mine in zip(micro_batches, shares, strict=True):
             if len(micro_batches) > 1:
                 micro = draw_images(train_state, micro.batch, probability, config)
             terms = adversarial_terms(train_state, micro, config, statistics)
-            terms += surface_terms(micro, shares, config, statistics)
+            terms += surface_terms(micro, mine, config, statistics)
             total = torch.stack(terms).sum()
             statistics.add("loss/generator", total)
             with phase("D and G backward"):
@@ -275,12 +276,20 @@ def adversarial_terms(
     return terms
 
 
+def surface_counts(surface: ExtractedSurface) -> list[int | Tensor]:
+    """What the regularizers of a surface are means over: crossing edges, grid vertices with a replaced SDF, and, of
+    FlexiCubes, the crossings of its cubes and the cubes.
+    """
+    cubes = [] if surface.cubes is None else [surface.cubes.crossings, surface.cubes.count]
+    return [surface.sdf_a.shape[0], surface.replaced, *cubes]
+
+
 def surface_terms(
     micro: MicroBatch, shares: Sequence[Tensor | float], config: Config, statistics: Statistics
 ) -> list[Tensor]:
     """The regularizers of the surfaces, weighted.
 
-    shares: `shares_of_mean` of the edges that cross the surface, and of the grid vertices with a replaced SDF.
+    shares: `shares_of_mean` of each of `surface_counts`.
     """
     # The SDF is in cells, so that a weight means the same on every grid. In world units the cross-entropy is flat,
     # and at the published weight thin structures get holes in the pattern of the grid.
@@ -292,10 +301,10 @@ def surface_terms(
     statistics.add("loss/fallback_surface", fallback_loss)
     terms = [sign_loss * config.loss.sdf_regularizer_weight, fallback_loss * config.loss.fallback_surface_weight]
     if surface.cubes is not None:
-        statistics.add("loss/cube_spread", surface.cubes.spread)
-        statistics.add("loss/cube_weights", surface.cubes.weights)
-        terms.append(surface.cubes.spread * config.loss.cube_spread_weight)
-        terms.append(surface.cubes.weights * config.loss.cube_weights_weight)
+        spread, weights = surface.cubes.spread * shares[2], surface.cubes.weights * shares[3]
+        statistics.add("loss/cube_spread", spread)
+        statistics.add("loss/cube_weights", weights)
+        terms += [spread * config.loss.cube_spread_weight, weights * config.loss.cube_weights_weight]
     weight = config.loss.floater_weight * FLOATER_INTERVAL
     if weight and micro.batch.iteration % FLOATER_INTERVAL == 0:
         with phase("floaters"):

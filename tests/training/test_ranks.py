@@ -16,6 +16,7 @@ STEPS = 10
 CASES = {
     "usual": {},
     "wild": {"geometry": {"sdf_scale": 8.0, "sphere_radius": 0.45}},
+    "cubes": {"geometry": {"sdf_scale": 5.0, "extraction": "flexicubes"}},
     "connected": {
         "geometry": {"sdf_scale": 5.0, "connect_components": True},
         "loss": {"r1_interval": 3, "floater_weight": 0.5},
