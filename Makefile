@@ -4,6 +4,8 @@
 #   make install   install tetragan in .venv and build the kernels
 #   make wheel     build a wheel with CPU and CUDA kernels, in dist
 #   make blender   install Blender for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
+#   make gpu-check run on a machine with a GPU everything that only a GPU can tell, in at most nine minutes
+#   make gpu-wheels gather, in out/wheels, what a GPU machine without a network lacks
 #   make sanitize  run the tests of the ops on CPU kernels with address and undefined-behavior checks
 #   make soak      kill, fill and lock out the commands at random moments (half an hour; docs/reliability.md)
 #   make clean     remove build outputs
@@ -13,7 +15,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
-.PHONY: help install test lint demo blender wheel sanitize soak clean
+.PHONY: gpu-check gpu-wheels help install test lint demo blender wheel sanitize soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -107,6 +109,14 @@ SOAK ?=
 soak: .venv/.installed-dev
 	@$(BIN)/python -m torch_utils.build
 	$(BIN)/python -m studies.soak $(SOAK)
+
+# Without .venv, as on a machine that brings its own torch for CUDA, the python3 of that machine.
+GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
+gpu-check:
+	$(GPU_PYTHON) -m benchmarks.gpu_check
+
+gpu-wheels: .venv/.installed-dev
+	$(BIN)/python -m benchmarks.gather_wheels
 
 clean:
 	rm -rf build dist torch_utils/lib *.egg-info

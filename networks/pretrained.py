@@ -53,14 +53,19 @@ def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Gene
     return generator
 
 
-def load_generator_file(path: Path | str, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:
-    """`load_generator`, with everything else that the file holds (images seen, commit, header)."""
+def load_generator_file(
+    path: Path | str, device: torch.device | str = "cpu", precision: str = "fp32"
+) -> tuple[Generator, NetworkFile]:
+    """`load_generator`, with everything else that the file holds (images seen, commit, header).
+
+    precision: of the convolutions, as for `compute_dtype`.
+    """
     path = network_file(path)
     file = load_network(path)
     generator = Generator(build_config(file.config, str(path)))
     load_strictly(generator, file.state, path)
-    # Training may use bf16 where the processor has it; samples must not depend on the processor.
-    generator.precision = "fp32"
+    # Not the training's precision: unless one asks for it, samples do not depend on the processor.
+    generator.precision = precision
     return generator.to(device).eval().requires_grad_(False), file
 
 

@@ -64,6 +64,8 @@ def train(
     from training.run.run_folder import RunFolder
 
     folder = RunFolder(out) if out is not None else None
+    # torchrun starts the same command again after a failure (--max-restarts).
+    resume = resume or (folder is not None and distributed.restarted() and folder.holds_run())
     if folder is not None and not resume:
         folder.refuse_run()
     config = _config(config_name, overrides, init, folder if resume else None)

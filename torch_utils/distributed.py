@@ -58,6 +58,11 @@ def start(device_name: str = "auto") -> Ranks:
     return Ranks(int(os.environ.get("RANK", "0")), world, device)
 
 
+def restarted() -> bool:
+    """Whether torchrun started this process again, after a rank or a node had failed."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
 def stop(ranks: Ranks) -> None:
     """Leave the group."""
     if ranks.world > 1 and torch.distributed.is_initialized():

@@ -37,12 +37,14 @@ def premultiplied(rgba: np.ndarray, factor: int = 1) -> np.ndarray:
     """Straight-alpha uint8 [H, W, 4] → premultiplied uint8 [H/f, W/f, 4], averaged over blocks of f × f pixels."""
     if factor == 1 and rgba[..., 3].min() == 255:
         return rgba
+    if factor == 1:  # the same in 16 bits, in a third of the time
+        color = (rgba[..., :3] * rgba[..., 3:].astype(np.uint16) + 127) // 255
+        return np.concatenate([color.astype(np.uint8), rgba[..., 3:]], -1)
     alpha = rgba[..., 3:].astype(np.uint32)
     # Products of color and alpha keep 16 bits, so there is only one rounding, after the average.
     layers = np.concatenate([rgba[..., :3] * alpha, alpha * 255], -1)
-    if factor > 1:
-        height, width = rgba.shape[0] // factor, rgba.shape[1] // factor
-        layers = layers.reshape(height, factor, width, factor, 4).sum((1, 3), dtype=np.uint32)
+    height, width = rgba.shape[0] // factor, rgba.shape[1] // factor
+    layers = layers.reshape(height, factor, width, factor, 4).sum((1, 3), dtype=np.uint32)
     scale = 255 * factor * factor
     return ((layers + scale // 2) // scale).astype(np.uint8)
 

@@ -184,3 +184,13 @@ def test_an_included_network_loads_by_name_and_a_wrong_one_is_told_the_nearest()
         load("chair-64", device="cuda:77")
     with pytest.raises(UserError, match=r"chair-64: expected config.json"):
         from_pretrained("chair-64")
+
+
+def test_half_precision_gives_nearly_the_same_shapes_and_the_default_is_single(file: Path, g: TrainedGenerator) -> None:
+    half = load(file, precision="bf16")
+    planes = [each.network.planes(*(g.sample(3).w_geo, g.sample(3).w_tex))[0] for each in (g, half)]
+    error = (planes[1] - planes[0]).norm() / planes[0].norm()
+    assert 0 < error < 0.02
+    assert torch.equal(load(file, precision="fp32").sample(3).mesh().vertices, g.sample(3).mesh().vertices)
+    with pytest.raises(UserError, match="precision fp16: expected one of fp32, bf16, auto"):
+        load(file, precision="fp16")

@@ -52,6 +52,22 @@ def test_a_killed_run_resumes_bitwise(finished, data, config, tmp_path):
     assert learned(out) == learned(finished)
 
 
+def test_torchrun_restarts_a_killed_run_from_its_last_state(finished, data, config, tmp_path):
+    out, script = tmp_path / "out", tmp_path / "killed.py"
+    once = "batch.iteration == 6 and os.environ['TORCHELASTIC_RESTART_COUNT'] == '0'"
+    script.write_text(KILLED.replace("batch.iteration == 6", once))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--max-restarts", "1", script]
+    done = subprocess.run(
+        [*launcher, "train", "--config", config, "--data", data, "--out", out],
+        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads((out / "run.json").read_text())["resumed"][0]["nimg"] == 32
+    expected, restarted = state_tensors(finished), state_tensors(out)
+    for name, value in expected.items():
+        assert torch.equal(value, restarted[name]), f"{name} differs"
+
+
 @pytest.mark.parametrize("signals", [[signal.SIGINT], [signal.SIGTERM], [signal.SIGINT] * 2])
 def test_interruption_saves_the_state_and_says_how_to_continue(data, config, tmp_path, monkeypatch, signals):
     """Also by two signals at a time: Ctrl-C in a terminal, where torchrun forwards its own."""
