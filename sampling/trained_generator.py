@@ -23,6 +23,7 @@ from sampling.samples import Sample, Samples
 from sampling.styles import StyleStatistics, style_statistics, truncated, with_slots
 from torch_utils.checkpoint import NetworkFile
 from torch_utils.devices import pick_device
+from torch_utils.errors import UserError
 
 TRUNCATION = 0.7
 PRECISIONS = ("fp32", "bf16", "auto")
