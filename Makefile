@@ -64,8 +64,8 @@ demo: install .venv/.installed-detector
 	$(TETRAGAN) dataset render $(DEMO)/shapes --out $(DEMO)/dataset --resolution 64 --views 24 --camera chair
 	$(TETRAGAN) train --config chair --data $(DEMO)/dataset --out $(DEMO)/run \
 	  --set training.total_kimg=$(DEMO_KIMG) $(if $(wildcard $(DEMO)/run/latest.json),--resume)
-	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --out $(DEMO)
-	$(TETRAGAN) generate --network $(INCLUDED) --seeds 0-15 --format none --resolution 128 --out $(DEMO)/included
+	$(TETRAGAN) generate --network $(DEMO)/run/network.safetensors --seeds 0-15 --overwrite --out $(DEMO)
+	$(TETRAGAN) generate --network $(INCLUDED) --seeds 0-15 --format none --resolution 128 --overwrite --out $(DEMO)/included
 	$(BIN)/python -m benchmarks.demo.side_by_side $(DEMO)/samples.png $(DEMO)/included/samples.png --run $(DEMO)/run --name $(INCLUDED) \
 	  --out $(DEMO)/side_by_side.png
 	$(TETRAGAN) evaluate --network $(DEMO)/run/network.safetensors --data $(DEMO)/dataset --out $(DEMO)/report \

@@ -17,6 +17,8 @@ from torch_utils.errors import UserError
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
+# The network in the folder of a training run.
+RUN_NETWORK_NAME = "network.safetensors"
 # The networks included in the package.
 INCLUDED = Path(__file__).resolve().parent / "pretrained"
 
@@ -27,13 +29,14 @@ def pretrained_networks() -> list[str]:
 
 
 def network_file(network: Path | str) -> Path:
-    """The file that a user means by a file, a folder in the Hugging Face form, or the name of an included network.
+    """The file that a user means by a file, a folder of a network or a run, or the name of an included network.
 
     A file or folder of that name comes first. UserError for a bare name that is none of these.
     """
     path = Path(network)
     if path.is_dir():
-        return path / WEIGHTS_NAME
+        in_run = path / RUN_NETWORK_NAME
+        return in_run if in_run.is_file() and not (path / WEIGHTS_NAME).is_file() else path / WEIGHTS_NAME
     if path.exists() or path.suffix or path.name != str(network):
         return path
     included = INCLUDED / f"{path.name}.safetensors"

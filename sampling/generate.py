@@ -1,21 +1,17 @@
-"""Samples of a trained generator: images and meshes by seed."""
+"""Styles and images of seeds."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.mesh import Mesh
-from mesh_io.write import write_mesh
 from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.images import LIGHT_BACKGROUND, preview_images
 from rendering.lighting import Shading, Vector
 from sampling.latents import latents
-from sampling.texture_baking import bake
 
 # Samples rendered at once: enough to use all cores, few enough to need little memory.
 CHUNK = 8
@@ -94,41 +90,3 @@ def styles(
     of_seeds = class_labels(generator.config.classes, seeds)
     labels = None if of_seeds is None else torch.tensor(of_seeds, device=device)
     return generator.map(z_geo, z_tex, truncation=truncation, labels=labels)
-
-
-@torch.no_grad()
-def textured_mesh(generator: Generator, w_geo: Tensor, w_tex: Tensor, texture_size_px: int = 1024) -> Mesh | None:
-    """Mesh with UV atlas, base color and normals from styles of batch 1; None where the sample has no surface."""
-    geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
-    surface = generator.surface(geometry_planes, w_geo)
-    if bool(surface.empty[0]):
-        return None
-
-    def color_field(points: Tensor) -> Tensor:
-        return generator.texture(texture_planes, w_tex, points, torch.tensor([0, len(points)]))
-
-    return bake(surface.mesh, color_field, texture_size_px)
-
-
-def export_meshes(
-    generator: Generator,
-    w_geo: Tensor,
-    w_tex: Tensor,
-    files: Sequence[Path],
-    *,
-    texture_size_px: int = 1024,
-    unlit: bool = False,
-    progress: Callable[[], None] = lambda: None,
-) -> list[Path]:
-    """Write the textured mesh of each style [B, …] to its file; the files written, without those of empty surfaces.
-
-    unlit: the colors hold light already (a network trained on shaded views), so viewers must not light them again.
-    """
-    written = []
-    for row, file in enumerate(files):
-        mesh = textured_mesh(generator, w_geo[row : row + 1], w_tex[row : row + 1], texture_size_px)
-        if mesh is not None:
-            write_mesh(file, mesh, unlit=unlit)
-            written.append(file)
-        progress()
-    return written

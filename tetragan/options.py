@@ -1,10 +1,15 @@
 """Options that several verbs share, declared once."""
 
+import functools
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from sampling.mesh_export import MeshSettings
 
 PATH = click.Path(path_type=Path)
 Decorator = Callable[[Any], Any]
@@ -13,7 +18,7 @@ network_option: Decorator = click.option(
     "--network",
     required=True,
     metavar="NETWORK",
-    help="A network file, a folder that holds one, or the name of an included network.",
+    help="A network file, the folder of a run or of a network, or the name of an included network.",
 )
 truncation_option: Decorator = click.option(
     "--truncation",
@@ -27,6 +32,13 @@ resolution_option: Decorator = click.option(
 )
 unlit_option: Decorator = click.option(
     "--unlit", is_flag=True, help="Show the bare colors on black, instead of lit shapes on light gray."
+)
+vary_option: Decorator = click.option(
+    "--vary",
+    type=click.Choice(["both", "shape", "texture"]),
+    default="both",
+    show_default=True,
+    help="What changes; the other stays that of the first sample.",
 )
 set_option: Decorator = click.option(
     "--set",
@@ -69,3 +81,146 @@ class SplitShares(click.ParamType):
 shares_option: Decorator = click.option(
     "--split", "shares", type=SplitShares(), help="Shares of train, val and test, e.g. 90/5/5.  [default: 70/10/20]"
 )
+
+
+def video_options(default: str | None) -> Decorator:
+    """--video, the format of a video or None, and --fps."""
+    formats = click.Choice(["mp4", "webp", "gif"])
+    video = click.option("--video", type=formats, default=default, show_default=default or "none", help="Its format.")
+    fps = click.option("--fps", type=click.FloatRange(1, 60), default=24.0, show_default=True, help="Frames a second.")
+    return lambda verb: video(fps(verb))
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """What every verb that samples a network takes; `sampler_options` declares them."""
+
+    network: str
+    truncation: float
+    label: int | None
+    out: Path | None
+    resolution: int | None
+    unlit: bool
+    workers: int | None
+    overwrite: bool
+    device: str
+    precision: str
+    quiet: bool
+
+
+def sampler_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Declare the options of `SamplerOptions`, and pass them to the verb as `sampler`."""
+
+    @functools.wraps(verb)
+    def collected(**values: Any) -> None:
+        own = {entry.name: values.pop(entry.name) for entry in fields(SamplerOptions)}
+        verb(sampler=SamplerOptions(**own), **values)
+
+    for option in reversed(
+        [
+            network_option,
+            truncation_option,
+            click.option(
+                "--class", "label", type=click.IntRange(0), help="Class of a conditional network.  [default: in turn]"
+            ),
+            click.option(
+                "--out",
+                type=click.Path(path_type=Path, file_okay=False),
+                help="Folder for the results.  [default: out/<network>]",
+            ),
+            resolution_option,
+            unlit_option,
+            click.option(
+                "--workers", type=click.IntRange(1, 256), help="Processes.  [default: one per core, at most 16]"
+            ),
+            click.option("--overwrite", is_flag=True, help="Replace what another network or other settings made."),
+            device_option(),
+            click.option(
+                "--precision",
+                type=click.Choice(["fp32", "bf16", "auto"]),
+                default="fp32",
+                show_default=True,
+                help="Of the convolutions; bf16 is faster for large networks; auto: where the processor has it.",
+            ),
+            quiet_option,
+        ]
+    ):
+        collected = option(collected)
+    return collected
+
+
+def mesh_options(default_format: str) -> Decorator:
+    """Declare the options of `MeshSettings`, and pass them to the verb as `meshes`; None for --format none."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(verb)
+        def collected(**values: Any) -> None:
+            own = {name: values.pop(name) for name in _MESH_OPTIONS}
+            verb(meshes=lambda: _mesh_settings(**own), **values)
+
+        for option in reversed(_MESH_OPTIONS.values()):
+            collected = option(collected)
+        return click.option(
+            "--format",
+            "file_format",
+            type=click.Choice(["glb", "obj", "usdz", "ply", "stl", "splats", "none"]),
+            default=default_format,
+            show_default=True,
+            help="File format of the meshes. splats: Gaussian splats in a PLY file. none: no meshes.",
+        )(collected)
+
+    return decorate
+
+
+_MESH_OPTIONS: dict[str, Decorator] = {
+    "file_format": lambda verb: verb,  # declared by `mesh_options`, with its default
+    "texture_size": click.option(
+        "--texture-size", type=click.IntRange(64, 8192), default=1024, show_default=True, help="Side of a texture, px."
+    ),
+    "faces": click.option(
+        "--faces", default="8000", show_default=True, metavar="N|full", help="Simplify to at most N faces, or keep all."
+    ),
+    "lods": click.option(
+        "--lods",
+        type=click.IntRange(1, 8),
+        default=1,
+        show_default=True,
+        help="Levels of detail, each of half the faces of the one before.",
+    ),
+    "normal_map": click.option("--normal-map", is_flag=True, help="Bake the full surface's normals into a texture."),
+    "pivot": click.option(
+        "--pivot",
+        type=click.Choice(["floor", "center", "source"]),
+        default="floor",
+        show_default=True,
+        help="What lies at the origin: the middle of the base, the center, or the generator's own origin.",
+    ),
+    "height_m": click.option(
+        "--height", "height_m", type=click.FloatRange(1e-4, 1e4), metavar="METERS", help="Scale to this height."
+    ),
+    "largest": click.option("--largest-component", "largest", is_flag=True, help="Drop all smaller components."),
+    "watertight": click.option("--watertight", is_flag=True, help="Write closed meshes only; name the others."),
+    "hulls": click.option("--hulls", is_flag=True, help="Also write convex collision hulls (needs coacd)."),
+    "webp": click.option("--webp", is_flag=True, help="Lossless WebP textures: smaller, but fewer viewers open them."),
+    "draco": click.option("--draco", is_flag=True, help="Draco compression: smaller, but fewer viewers open it."),
+}
+
+
+def _mesh_settings(file_format: str, texture_size: int, faces: str, webp: bool, **others: Any) -> "MeshSettings | None":
+    """The settings, checked. click.UsageError for a --faces that is not a number of at least 12."""
+    from geometry.simplification import MIN_FACES
+    from sampling.mesh_export import MeshSettings
+
+    if faces != "full" and not (faces.isdecimal() and int(faces) >= MIN_FACES):
+        raise click.UsageError(f"--faces {faces}: expected a number of at least {MIN_FACES}, or full")
+    if file_format == "none":
+        return None
+    settings = MeshSettings(
+        file_format,  # type: ignore[arg-type]  # click has checked it
+        texture_size,
+        None if faces == "full" else int(faces),
+        image_format="webp" if webp else "png",
+        **others,
+    )
+    settings.check()
+    return settings

@@ -1,5 +1,7 @@
 """An `ExportMesh` as the text of an OBJ file and its MTL."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,11 +30,23 @@ def obj_text(mesh: ExportMesh, name: str, stem: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def mtl_text(stem: str, transparent: bool) -> str:
-    """MTL text for the texture `<stem>.png`; white, rough, without highlight."""
+def hulls_text(hulls: Sequence[ExportMesh], name: str) -> str:
+    """OBJ text of convex hulls, each an object UCX_<name>_<number>."""
+    lines, first = [], 1
+    for number, hull in enumerate(hulls):
+        lines += [f"o UCX_{name}_{number:02d}", _rows("v %.9g %.9g %.9g", hull.vertices)]
+        lines.append(_rows("f %d %d %d", hull.faces.astype(np.int64) + first))
+        first += len(hull.vertices)
+    return "\n".join(lines) + "\n"
+
+
+def mtl_text(stem: str, mesh: ExportMesh) -> str:
+    """MTL text for the texture `<stem>.png`, and `<stem>_normal.png`; white, rough, without highlight."""
     lines = [f"newmtl {MATERIAL}", "Ka 0 0 0", "Kd 1 1 1", "Ks 0 0 0", "illum 1", f"map_Kd {stem}.png"]
-    if transparent:
+    if mesh.transparent:
         lines.append(f"map_d {stem}.png")
+    if mesh.normal_map is not None:
+        lines.append(f"norm {stem}_normal.png")
     return "\n".join(lines) + "\n"
 
 

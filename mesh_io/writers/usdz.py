@@ -90,6 +90,12 @@ def _define_material(stage: Any, path: str, mesh: ExportMesh, folder: Path, prim
         if mesh.transparent:
             alpha = sampler.CreateOutput("a", Sdf.ValueTypeNames.Float)
             shader.CreateInput("opacity", Sdf.ValueTypeNames.Float).ConnectToSource(alpha)
+    if mesh.normal_map is not None:
+        sampler = texture("normal", mesh.normal_map, "raw")
+        sampler.CreateInput("scale", Sdf.ValueTypeNames.Float4).Set((2.0, 2.0, 2.0, 1.0))
+        sampler.CreateInput("bias", Sdf.ValueTypeNames.Float4).Set((-1.0, -1.0, -1.0, 0.0))
+        vector = sampler.CreateOutput("rgb", Sdf.ValueTypeNames.Float3)
+        shader.CreateInput("normal", Sdf.ValueTypeNames.Normal3f).ConnectToSource(vector)
     if mesh.metallic_roughness is not None:
         packed = np.concatenate([mesh.metallic_roughness, mesh.metallic_roughness[..., :1]], axis=2)
         sampler = texture("metallic_roughness", packed, "raw")

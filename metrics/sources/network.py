@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ from metrics.sources.lazy_images import LazyImages, to_uint8_truncating
 from metrics.sources.shape_source import Shape, usable_shape
 from metrics.sources.thumbnails import Thumbnail, network_image
 from networks.generator import Generator
-from sampling.generate import preview_shading, styles, textured_mesh
+from sampling.generate import preview_shading, styles
+from sampling.mesh_export import FACES, texture_colors
+from sampling.texture_baking import bake
 from torch_utils.checkpoint import read_header
 
 # Samples that go through the generator together.
@@ -109,13 +112,18 @@ class NetworkSource:
         shading = preview_shading(read_header(self.path).get("shading"))
         return network_image(self.generator, w_geo, w_tex, side_px, shading)
 
+    @torch.no_grad()
     def export(self, row: int, path: Path) -> bool:
         """Write the textured sample."""
         w_geo, w_tex = styles(self.generator, [self.seed(row)], self.truncation, self.generator.device)
-        mesh = textured_mesh(self.generator, w_geo, w_tex, TEXTURE_PX)
-        if mesh is None:
+        geometry_planes, texture_planes = self.generator.planes(w_geo, w_tex)
+        surface = self.generator.surface(geometry_planes, w_geo)
+        if bool(surface.empty[0]):
             return False
-        write_glb(path, mesh, unlit=False, name=self.ids[row])
+        colors = texture_colors(partial(self.generator.texture, texture_planes, w_tex))
+        device = self.generator.device
+        baked = bake(surface.mesh, lambda points: colors(points.to(device)), TEXTURE_PX, faces=FACES)
+        write_glb(path, baked.mesh, unlit=False, name=self.ids[row])
         return True
 
     def description(self, row: int) -> Description:

@@ -149,7 +149,7 @@ def test_the_ending_chooses_the_format(tmp_path):
     assert (tmp_path / "a.glb").read_bytes() == (tmp_path / "b.glb").read_bytes()
     write_mesh(tmp_path / "a.obj", mesh)
     assert read_mesh(tmp_path / "a.obj").num_faces == read_mesh(tmp_path / "a.glb").num_faces
-    with pytest.raises(UserError, match=r"a\.fbx: .* expected a name that ends in \.glb, \.obj or \.usdz"):
+    with pytest.raises(UserError, match=r"a\.fbx: .* ends in \.glb, \.obj, \.usdz, \.ply or \.stl"):
         write_mesh(tmp_path / "a.fbx", mesh)
 
 

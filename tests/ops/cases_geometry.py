@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from geometry.tet_grid import tet_grid
+from tests.geometry.dense import extract
 from tests.ops.case import Arguments, BadInput, Case
+from torch_utils.ops.collapse_edges import collapse_edges, collapse_edges_reference
 from torch_utils.ops.connect_components import connect_components, connect_components_reference
 from torch_utils.ops.connected_vertices import connected_vertices, connected_vertices_reference
 from torch_utils.ops.marching_tets import (
@@ -68,6 +70,17 @@ def _crossings_overloads(arguments: Arguments) -> list:
         (torch.ops.tetragan.edge_crossings.default, values),
         (torch.ops.tetragan.edge_crossings_backward.default, (grad, *detached, True)),
     ]
+
+
+def _closed_mesh(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    """Random blobs, closed, with noise so that no two costs are equal; a few faces are missing at wide ones."""
+    grid = tet_grid("bcc", 3 + width // 6)
+    noise = signed_noise(1, grid.num_vertices, dtype=torch.float64, seed=batch)
+    sdf = grid.positions.double().norm(dim=1)[None] - 0.35 + 0.05 * noise
+    sdf[:, grid.boundary] = sdf[:, grid.boundary].abs() + 0.01
+    mesh = extract(sdf.float(), grid).mesh
+    faces = mesh.faces[3 * (width > 20) :]
+    return {"vertices": mesh.vertices.to(dtype), "faces": faces.clone(), "max_faces": len(faces) // (2 + batch)}
 
 
 def _parts(batch: int, width: int, dtype: torch.dtype) -> Arguments:
@@ -182,6 +195,21 @@ GEOMETRY_CASES = [
             BadInput("blocked type", _set("blocked", lambda x: x.float()), "expected blocked of type bool", TypeError),
             BadInput("depth", _set("depth", lambda x: 0.0), "expected depth above 0, got 0.0"),
             BadInput("step", _set("step", lambda x: -0.1), "expected step of at least 0, got -0.1"),
+        ),
+    ),
+    Case(
+        name="collapse_edges",
+        function=collapse_edges,
+        reference=collapse_edges_reference,
+        make=_closed_mesh,
+        empty_batch=False,
+        tolerance={torch.float32: 0.0, torch.float64: 0.0},
+        overloads=lambda a: [(torch.ops.tetragan.collapse_edges.default, tuple(a.values()))],
+        bad_inputs=(
+            BadInput("rank", _set("vertices", lambda x: x[None]), "expected vertices of shape [V, 3]"),
+            BadInput("type", _set("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
+            BadInput("range", _set("vertices", lambda x: x[:4]), "collapse_edges(): expected faces in [0, 4)"),
+            BadInput("count", _set("max_faces", lambda x: -1), "expected max_faces of at least 0, got -1"),
         ),
     ),
     Case(

@@ -31,7 +31,7 @@ EMULATED = (
 # Ops that have no CUDA kernel, by design (docs/ops.md).
 IN_PYTORCH = {
     "point_mlp", "point_mlp_backward", "lattice_mlp", "silhouettes", "lfd_descriptor", "connect_components",
-    "midpoints_near_surface", "subdivided_tets_topology",
+    "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges",
 }  # fmt: skip
 CASES = [*RASTER_CASES, *(case for case in NETWORK_CASES if case.name in EMULATED)]
 LAUNCH = re.compile(r"(\w+(?:<[^<>;]*>)?)<<<([^;]*?), kBlock, 0, stream>>>(\([^;]*\));")

@@ -1,0 +1,226 @@
+"""Making many samples: network → simplify, chart, bake, write, in several processes.
+
+On a CPU each process makes whole samples, with the network's weights shared. On a GPU this process runs the network and
+the others do the rest.
+"""
+
+import copy
+import multiprocessing
+import signal
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geometry.mesh import Mesh
+from networks.generator import Generator
+from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
+from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND, preview_images
+from rendering.lighting import Shading, Vector
+from sampling.mesh_export import MeshSettings, texture_colors, write_sample
+from torch_utils.errors import UserError
+from torch_utils.process import die_with_parent, keep_freed_memory
+
+
+@dataclass(frozen=True)
+class SampleJob:
+    """One sample to make: its name, which files are called by, its styles [1, …], and what the files say made it.
+
+    write: whether its meshes are wanted; draw: whether its images are.
+    """
+
+    name: str
+    w_geo: Tensor
+    w_tex: Tensor
+    about: dict[str, Any]
+    write: bool = True
+    draw: bool = True
+
+
+@dataclass(frozen=True)
+class ImageStyle:
+    """How samples are shown: side, px; camera, degrees; light; background in sRGB."""
+
+    resolution: int
+    shading: Shading = "soft"
+    background: Vector = LIGHT_BACKGROUND
+    azimuths_deg: tuple[float, ...] = (GRID_AZIMUTH_DEG,)
+    elevation_deg: float = GRID_ELEVATION_DEG
+
+    @staticmethod
+    def of(resolution: int, shading: Shading, *, unlit: bool = False) -> "ImageStyle":
+        """The style of image grids. unlit: the bare colors on black."""
+        return ImageStyle(resolution, "albedo", BLACK_BACKGROUND) if unlit else ImageStyle(resolution, shading)
+
+
+@dataclass(frozen=True)
+class SampleResult:
+    """What a job gave. record: what samples.json says of it; None where the sample has no surface.
+
+    images [N, R, R, 3] uint8, one for each azimuth; None where no images were wanted.
+    """
+
+    name: str
+    record: dict[str, Any] | None
+    images: NDArray[np.uint8] | None
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """All that jobs share. settings: None writes no meshes. images: None draws none. unlit: of the files."""
+
+    generator: Generator
+    folder: Path
+    settings: MeshSettings | None
+    images: ImageStyle | None
+    unlit: bool = False
+
+    def make(self, job: SampleJob) -> SampleResult:
+        """Make one sample."""
+        return self.finish(self.start(job))
+
+    @torch.no_grad()
+    def start(self, job: SampleJob) -> "_Started":
+        """The part of the network: surface, texture planes and images; the results are on the CPU."""
+        generator = self.generator
+        w_geo, w_tex = job.w_geo.to(generator.device), job.w_tex.to(generator.device)
+        geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
+        surface = generator.surface(geometry_planes, w_geo)
+        images = None
+        if self.images is not None and job.draw:
+            images = _draw(generator, surface.mesh, texture_planes, w_tex, self.images)
+        if bool(surface.empty[0]):
+            return _Started(job, None, texture_planes.cpu(), images)
+        return _Started(job, surface.mesh.detach().to("cpu"), texture_planes.cpu(), images)
+
+    @torch.no_grad()
+    def finish(self, started: "_Started") -> SampleResult:
+        """The rest, on the CPU."""
+        job = started.job
+        if started.surface is None:
+            return SampleResult(job.name, None, started.images)
+        record: dict[str, Any] = {"files": []}
+        if self.settings is not None and job.write:
+            colors = texture_colors(partial(self.generator.texture, started.texture_planes, job.w_tex.cpu()))
+            record = write_sample(
+                self.folder, job.name, started.surface, colors, self.settings, unlit=self.unlit, about=job.about
+            )
+        return SampleResult(job.name, record, started.images)
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A sample after the network. surface: None where it is empty."""
+
+    job: SampleJob
+    surface: Mesh | None
+    texture_planes: Tensor
+    images: NDArray[np.uint8] | None
+
+
+def _draw(
+    generator: Generator, mesh: Mesh, texture_planes: Tensor, w_tex: Tensor, style: ImageStyle
+) -> NDArray[np.uint8]:
+    cameras = orbit_cameras(style.azimuths_deg, style.elevation_deg).to(generator.device)
+    return preview_images(
+        mesh,
+        partial(generator.texture, texture_planes, w_tex),
+        cameras,
+        style.resolution,
+        shading=style.shading,
+        background=style.background,
+        supersample=generator.config.rendering.supersample,
+        backend=generator.config.rendering.backend,
+    )
+
+
+def make_samples(
+    shop: Workshop, jobs: Sequence[SampleJob], workers: int = 1, device: torch.device | None = None
+) -> Iterator[SampleResult]:
+    """Make samples and yield each when it is finished, in any order.
+
+    workers: processes; 1 works in this one. device: where the network computes; None is where it lies. Call it with the
+    network on the CPU, so that the processes share its weights, and with one thread. UserError where a process dies.
+    """
+    target = device or shop.generator.device
+    if workers <= 1:
+        finisher = shop if target.type == "cpu" else replace(shop, generator=copy.deepcopy(shop.generator).to("cpu"))
+        shop.generator.to(target)
+        for job in jobs:
+            yield finisher.finish(shop.start(job))
+        return
+    shop.generator.to("cpu")
+    _ = shop.generator.geometry.grid  # built once, before the processes share it
+    with _pool(shop, min(workers, max(len(jobs), 1))) as pool:
+        if target.type != "cpu":
+            shop.generator.to(target)
+        tasks = iter(jobs)
+
+        def submit(job: SampleJob) -> Future[SampleResult]:
+            return pool.submit(_make, job) if target.type == "cpu" else pool.submit(_finish, shop.start(job))
+
+        pending = {submit(job) for job in islice(tasks, 2 * workers)}
+        try:
+            while pending:
+                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield future.result()
+                pending |= {submit(job) for job in islice(tasks, len(finished))}
+        except BrokenProcessPool:
+            raise UserError(
+                "a worker process died (out of memory?); what it finished is kept. Continue with --workers 1"
+            ) from None
+
+
+@contextmanager
+def _pool(shop: Workshop, workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Processes that have the workshop. Forked where the system can: nothing is imported or loaded again."""
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context(method), initializer=_start_worker, initargs=(shop,)
+    )
+    try:
+        pool.submit(_ready).result()  # all processes are forked now, before this one starts threads
+        yield pool
+    finally:
+        # Work in progress is finished, so that nothing half-written is left behind.
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+# The workshop of a worker process.
+_shop: Workshop | None = None
+
+
+def _start_worker(shop: Workshop) -> None:
+    """Use one thread, and leave Ctrl-C to the parent."""
+    global _shop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with_parent()
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    _shop = shop
+
+
+def _ready() -> None:
+    assert _shop is not None
+
+
+def _make(job: SampleJob) -> SampleResult:
+    assert _shop is not None
+    return _shop.make(job)
+
+
+def _finish(started: _Started) -> SampleResult:
+    assert _shop is not None
+    return _shop.finish(started)

@@ -1,0 +1,154 @@
+"""One command's samples: check everything first, make what is missing, and tell what came out."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from sampling.mesh_export import FACES, MeshSettings
+from sampling.sample_folder import SAVE_INTERVAL_S, SampleFolder
+from sampling.sample_jobs import ImageStyle, SampleJob, Workshop, make_samples
+from sampling.samples import Sample
+from sampling.trained_generator import TrainedGenerator
+
+# Images of one image grid: more would neither fit the memory nor be looked at.
+MAX_GRID = 64
+MAX_WORKERS = 16
+ENDINGS = {"splats": "splats.ply"}
+# What a record says of each sample, beside its files.
+OWN_FACTS = ("shape_seed", "texture_seed", "class", "truncation")
+# Of what the included networks make.
+LICENSE = "Apache-2.0"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made. images: of each name. empty: names without a surface. refused: name → reason."""
+
+    images: dict[str, NDArray[np.uint8]]
+    empty: list[str]
+    refused: dict[str, str]
+    made: int
+    kept: int
+
+    def grid(self, names: Sequence[str]) -> NDArray[np.uint8]:
+        """The first image of each name [B, R, R, 3]."""
+        return np.stack([self.images[name][0] for name in names])
+
+
+def made_by(generator: TrainedGenerator, settings: MeshSettings | None, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What all samples of a run share, as JSON values."""
+    return {
+        "network": generator.identity(),
+        "tetragan": _version(),
+        "license": LICENSE,
+        **facts,
+        "meshes": None if settings is None else settings.values(),
+    }
+
+
+def jobs_of(
+    samples: Sequence[Sample], names: Sequence[str], shared: dict[str, Any], drawn: int = MAX_GRID
+) -> list[SampleJob]:
+    """A job for each sample; only the first `drawn` draw images. shared: `made_by`'s values."""
+    network = shared["network"]
+    common = {
+        "network": network["name"],
+        "network_sha256": network["sha256"],
+        "tetragan": shared["tetragan"],
+        "license": shared["license"],
+    }
+    return [
+        SampleJob(name, sample.w_geo, sample.w_tex, {**common, **sample.about()}, draw=row < drawn)
+        for row, (sample, name) in enumerate(zip(samples, names, strict=True))
+    ]
+
+
+def run_jobs(
+    generator: TrainedGenerator,
+    folder: SampleFolder,
+    jobs: Sequence[SampleJob],
+    settings: MeshSettings | None,
+    style: ImageStyle | None,
+    *,
+    workers: int,
+    device: torch.device,
+    replace_files: bool = False,
+    progress: Callable[[], None] = lambda: None,
+) -> Outcome:
+    """Make the samples that the folder lacks, and images of all that draw one.
+
+    Meshes come first, in the order of the jobs. UserError where the disk is sure to be too small, or a foreign file is
+    in the way (unless `replace_files`).
+    """
+    missing = {job.name for job in folder.missing(jobs)} if settings is not None else set()
+    todo = [replace(job, write=job.name in missing) for job in jobs if job.name in missing or (style and job.draw)]
+    if settings is not None:
+        new = [job for job in jobs if job.name in missing]
+        if not replace_files:
+            folder.refuse_foreign(new, ENDINGS.get(settings.file_format, settings.file_format))
+        folder.refuse_full_disk(len(new), settings.texture_size_px, settings.faces or 4 * FACES)
+    about = {job.name: job.about for job in jobs}
+    images: dict[str, NDArray[np.uint8]] = {}
+    empty: list[str] = []
+    shop = Workshop(generator.network, folder.path, settings, style, generator.shaded)
+    saved = time.monotonic()
+    try:
+        for result in make_samples(shop, todo, workers, device):
+            if result.images is not None:
+                images[result.name] = result.images
+            if result.record is None:
+                empty.append(result.name)
+            if result.name in missing or settings is None:
+                facts = {key: about[result.name][key] for key in OWN_FACTS if key in about[result.name]}
+                folder.add(result, facts)
+            if time.monotonic() - saved > SAVE_INTERVAL_S:
+                folder.save()
+                saved = time.monotonic()
+            progress()
+    finally:
+        folder.save()
+    refused = {
+        job.name: folder.samples[job.name]["refused"] for job in jobs if "refused" in folder.samples.get(job.name, {})
+    }
+    order = [job.name for job in jobs]
+    made = sum(bool(folder.samples[name]["files"]) for name in missing if name in folder.samples)
+    kept = len(jobs) - len(missing) if settings is not None else 0
+    return Outcome(images, sorted(empty, key=order.index), refused, made, kept)
+
+
+def default_workers() -> int:
+    """One process per core that this process may use, at most MAX_WORKERS."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, MAX_WORKERS)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Use one thread: processes share the cores, and results do not depend on how many there are."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def default_folder(generator: TrainedGenerator) -> Path:
+    """Where results go unless the user names a folder: out/<network>."""
+    return Path("out") / generator.name
+
+
+def _version() -> str:
+    try:
+        return metadata.version("tetragan")
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -1,0 +1,131 @@
+"""Many samples: the same bytes from any number of processes, resumption, and folders of other networks."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from networks.generator import Generator
+from sampling.mesh_export import MeshSettings
+from sampling.sample_folder import SampleFolder
+from sampling.sample_jobs import ImageStyle, SampleJob, Workshop, make_samples
+from sampling.sample_run import jobs_of, made_by, one_thread, run_jobs
+from sampling.trained_generator import TrainedGenerator, load
+from tests.training import tiny
+from torch_utils.checkpoint import save_network
+from torch_utils.errors import UserError
+
+SETTINGS = MeshSettings("glb", 64, faces=200)
+CPU = torch.device("cpu")
+
+
+def network(path: Path, seed: int) -> TrainedGenerator:
+    torch.manual_seed(seed)
+    config = tiny.config(geometry={"cells": 8, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
+    save_network(path, Generator(config), config.model_dump(mode="json"), 8000, extra={"shading": "albedo"})
+    return load(path)
+
+
+@pytest.fixture(scope="module")
+def g(tmp_path_factory: pytest.TempPathFactory) -> TrainedGenerator:
+    return network(tmp_path_factory.mktemp("network") / "discs.safetensors", 1)
+
+
+def run(g: TrainedGenerator, path: Path, seeds: list[int], workers: int = 1, **options):
+    folder = SampleFolder.open(path, "samples.json", made_by(g, SETTINGS, {"truncation": 1.0}), **options)
+    samples = g.sample_pairs(seeds, seeds, 1.0)
+    jobs = jobs_of(samples, [sample.name for sample in samples], folder.made_by)
+    with one_thread():
+        return run_jobs(
+            g, folder, jobs, SETTINGS, ImageStyle(24), workers=workers, device=CPU, replace_files=bool(options)
+        )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_the_same_command_writes_the_same_bytes_with_any_number_of_workers(g, tmp_path) -> None:
+    outcomes = [run(g, tmp_path / str(workers), [0, 1, 2, 3], workers) for workers in (1, 2)]
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+    assert sorted(contents(tmp_path / "1")) == ["samples.json", *(f"seed{number:04d}.glb" for number in range(4))]
+    assert (outcomes[0].grid(["seed0002"]) == outcomes[1].grid(["seed0002"])).all()
+
+
+def test_a_seed_has_the_same_bytes_in_any_company(g, tmp_path) -> None:
+    run(g, tmp_path / "many", [5, 3, 4])
+    run(g, tmp_path / "alone", [4])
+    assert contents(tmp_path / "many")["seed0004.glb"] == contents(tmp_path / "alone")["seed0004.glb"]
+
+
+def test_only_what_is_missing_is_made_again(g, tmp_path) -> None:
+    first = run(g, tmp_path, [0, 1, 2])
+    before = contents(tmp_path)
+    (tmp_path / "seed0001.glb").unlink()
+    times = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.glb")}
+    again = run(g, tmp_path, [0, 1, 2])
+    assert (first.made, first.kept, again.made, again.kept) == (3, 0, 1, 2)
+    assert contents(tmp_path) == before
+    assert {name: (tmp_path / name).stat().st_mtime_ns for name in times} == times
+    more = run(g, tmp_path, [2, 3])
+    assert (more.made, more.kept) == (1, 1)
+    listed = json.loads((tmp_path / "samples.json").read_text())["samples"]
+    assert [each["name"] for each in listed] == [f"seed{number:04d}" for number in range(4)]
+    assert all(each["closed"] and each["faces"] <= 200 and each["truncation"] == 1.0 for each in listed)
+
+
+def test_the_files_of_another_network_are_left_alone(g, tmp_path) -> None:
+    other = network(tmp_path / "other.safetensors", 2)
+    run(g, tmp_path / "out", [0])
+    before = contents(tmp_path / "out")
+    with pytest.raises(UserError, match=r"holds samples of the network discs .* not other .*--overwrite"):
+        run(other, tmp_path / "out", [0])
+    assert contents(tmp_path / "out") == before
+    run(other, tmp_path / "out", [0], overwrite=True)
+    assert contents(tmp_path / "out")["seed0000.glb"] != before["seed0000.glb"]
+
+
+def test_other_settings_and_foreign_files_are_refused(g, tmp_path) -> None:
+    run(g, tmp_path, [0])
+    with pytest.raises(UserError, match=r"made with truncation 1\.0, not 0\.5"):
+        SampleFolder.open(tmp_path, "samples.json", made_by(g, SETTINGS, {"truncation": 0.5}))
+    (tmp_path / "seed0009.glb").write_bytes(b"mine")
+    with pytest.raises(UserError, match=r"seed0009.glb: exists, but samples.json does not list it"):
+        run(g, tmp_path, [9])
+    assert (tmp_path / "seed0009.glb").read_bytes() == b"mine"
+    (tmp_path / "samples.json").write_text("{}")
+    with pytest.raises(UserError, match=r"samples.json: is not a record of samples"):
+        run(g, tmp_path, [0])
+
+
+def test_a_full_disk_is_seen_before_the_first_mesh(g, tmp_path, monkeypatch) -> None:
+    usage = type("Usage", (), {"free": 1000})()
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(UserError, match=r"meshes need about .* GB, .*0.0 GB are free"):
+        run(g, tmp_path, [0])
+    assert not list(tmp_path.glob("*.glb"))
+
+
+def test_an_empty_surface_is_named_and_listed(g, tmp_path, monkeypatch) -> None:
+    from dataclasses import replace
+
+    whole = Workshop.start
+    monkeypatch.setattr(
+        Workshop,
+        "start",
+        lambda shop, job: replace(whole(shop, job), surface=None) if job.name == "seed0001" else whole(shop, job),
+    )
+    outcome = run(g, tmp_path, [0, 1])
+    assert outcome.empty == ["seed0001"] and outcome.made == 1
+    assert json.loads((tmp_path / "samples.json").read_text())["samples"][1]["empty"] is True
+
+
+def test_a_worker_that_dies_is_one_clear_line(g, tmp_path, monkeypatch) -> None:
+    import os
+
+    monkeypatch.setattr(Workshop, "make", lambda shop, job: os._exit(9))
+    sample = g.sample(0)
+    job = SampleJob("a", sample.w_geo, sample.w_tex, {})
+    with one_thread(), pytest.raises(UserError, match="a worker process died"):
+        list(make_samples(Workshop(g.network, tmp_path, None, None), [job], 2))
