@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ import numpy as np
 from dataset_tool.dataset import ViewDataset
 from dataset_tool.fingerprint import copies
 from dataset_tool.format.dataset_json import digest
+from dataset_tool.format.pixels import looks_inverted, looks_premultiplied
 from dataset_tool.format.storage import join
 from torch_utils.errors import UserError
 
 Level = Literal["error", "warning"]
+BLANK_ALPHA = 8  # of 255: a view whose coverage never exceeds it shows nothing
+SAME_COLOR = 2  # of 255: the rounding of one color
 
 
 @dataclass(frozen=True)
@@ -123,26 +127,36 @@ def _cameras(dataset: ViewDataset, shape_id: str) -> Iterator[Finding]:
 
 
 def _images(dataset: ViewDataset, shape_id: str) -> Iterator[Finding]:
-    blank, clipped, opaque = [], [], []
+    found: dict[tuple[Level, str], list[int]] = defaultdict(list)
     for view in range(dataset.views(shape_id)):
         try:
-            alpha = dataset.load(shape_id, view)[..., 3]
+            image = dataset.load(shape_id, view)
         except UserError as error:
             yield Finding("error", "image", shape_id, str(error))
             continue
-        if not alpha.any():
-            blank.append(view)
-        elif alpha.min() == 255:
-            opaque.append(view)
-        elif max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 127:
-            clipped.append(view)
-    for level, kind, views in (
-        ("error", "blank views", blank),
-        ("warning", "no mask (opaque views)", opaque),
-        ("warning", "object cut by the frame", clipped),
-    ):
-        if views:
-            yield Finding(level, kind, shape_id, "views " + ", ".join(map(str, views)))  # type: ignore[arg-type]
+        for finding in _view_findings(image):
+            found[finding].append(view)
+    for (level, what), views in found.items():
+        yield Finding(level, what, shape_id, "views " + ", ".join(map(str, views)))
+
+
+def _view_findings(image: np.ndarray) -> Iterator[tuple[Level, str]]:
+    """What one view [H, W, 4] lacks for training: level and a few words."""
+    alpha = image[..., 3]
+    if alpha.max() <= BLANK_ALPHA:
+        yield "error", "blank views"
+        return
+    if alpha.min() == 255:
+        yield "warning", "no mask (opaque views)"
+    elif looks_inverted(alpha):
+        yield "warning", "mask of the background?"
+    elif max(alpha[0].max(), alpha[-1].max(), alpha[:, 0].max(), alpha[:, -1].max()) > 127:
+        yield "warning", "object cut by the frame"
+    if looks_premultiplied(image):
+        yield "warning", "premultiplied alpha?"
+    colors = image[alpha > 127, :3]
+    if len(colors) and int((colors.max(0) - colors.min(0)).max()) <= SAME_COLOR:
+        yield "warning", "one color only"
 
 
 def _duplicates(dataset: ViewDataset, metas: dict[str, dict[str, Any]]) -> Iterator[Finding]:

@@ -1,7 +1,6 @@
 """The reader of the dataset format (FORMAT.md), for folders and uncompressed zips."""
 
 import io
-import json
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from dataset_tool.format.transforms_json import Frames, parse_frames
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from torch_utils.errors import UserError
+from torch_utils.files import parse_json
 
 MAX_POINTS_BYTES = 64e6  # a thousand times the usual size; more would be a decompression bomb
 
@@ -123,22 +123,29 @@ class ViewDataset:
         frames = self.frames(shape_id)
         folder = f"shapes/{shape_id}"
         name = join(folder, frames.images[view])
-        image = pixels.decode(self.storage.read(name), f"{self.path}/{name}")
+        image = pixels.decode(self.storage.read(name), f"{self.path}/{name}", self.header.image_format == "other")
         mask_name = frames.masks[view]
         if mask_name is not None:
             mask_name = join(folder, mask_name)
-            mask = pixels.decode(self.storage.read(mask_name), f"{self.path}/{mask_name}")
-            if mask.shape != image.shape:
+            mask, _ = pixels.decode_mask(self.storage.read(mask_name), f"{self.path}/{mask_name}")
+            if mask.shape != image.shape[:2]:
                 raise UserError(
                     f"{self.path}/{mask_name}: expected the image's size {image.shape[:2]}, got {mask.shape[:2]}"
                 )
-            image = np.concatenate([image[..., :3], mask[..., :1]], -1)
+            image = np.concatenate([image[..., :3], mask[..., None]], -1)
+        image = self._with_meant_alpha(image)
         expected = (self.resolution, self.resolution)
         if image.shape[:2] != expected:
             raise UserError(
                 f"{self.path}/{name}: expected {expected[0]}x{expected[1]} px, got {image.shape[1]}x{image.shape[0]}"
             )
         return image
+
+    def _with_meant_alpha(self, image: np.ndarray) -> np.ndarray:
+        """`image` as a converted dataset's header says that its alpha is meant."""
+        if self.header.renderer.get("masks") == "black":
+            image = np.concatenate([image[..., :3], 255 - image[..., 3:]], -1)
+        return pixels.unpremultiplied(image) if self.header.renderer.get("alpha") == "premultiplied" else image
 
     def points(self, shape_id: str) -> np.ndarray:
         """Points on the surface of a shape [2048, 3] float32, world units."""
@@ -164,10 +171,7 @@ class ViewDataset:
     def meta(self, shape_id: str) -> dict[str, Any]:
         """Caption, attributes, class, source, hashes and source→world matrix of a shape."""
         name = f"shapes/{shape_id}/meta.json"
-        try:
-            values = json.loads(self.storage.read(name))
-        except ValueError as error:
-            raise UserError(f"{self.path}/{name}: not JSON ({error})") from None
+        values = parse_json(self.storage.read(name), f"{self.path}/{name}")
         if not isinstance(values, dict):
             raise UserError(f"{self.path}/{name}: expected an object, got {type(values).__name__}")
         return values

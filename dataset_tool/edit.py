@@ -17,7 +17,7 @@ from torch_utils.locks import is_lock, owned_folder
 
 # Fields that must be equal in merged datasets. Of the renderer, only those that affect the look of the views.
 SHARED_FIELDS = ("resolution", "image_format", "camera_distribution")
-SHARED_RENDERER = ("name", "shading", "supersample")
+SHARED_RENDERER = ("name", "shading", "supersample", "alpha", "masks")
 
 
 def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:

@@ -1,18 +1,19 @@
 """`read_mesh`: read any supported mesh file as a `SourceMesh`."""
 
 import importlib
-import struct
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mesh_io.readers.cleanup import clean_parts
-from mesh_io.readers.source_files import SourceFiles, read_bytes
+from mesh_io.readers.source_files import MALFORMED, SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.source_mesh import SourceMesh, SourcePart
 from torch_utils.errors import UserError
+from torch_utils.files import printable
 
 PartsReader = Callable[[SourceFiles, TextureCache], list[SourcePart]]
 
@@ -52,19 +53,6 @@ MAGICS = {
     b"\xff\xd8\xff": ("", "a JPEG image"),
     b"\x1f\x8b": ("", "a gzip archive"),
 }
-# Errors that malformed input may raise inside a reader. Any other error is a bug and keeps its traceback.
-MALFORMED = (
-    KeyError,
-    IndexError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OverflowError,
-    struct.error,
-    RecursionError,
-    MemoryError,
-    ZeroDivisionError,
-)
 
 
 def read_mesh(
@@ -84,7 +72,7 @@ def read_mesh(
     file_format = FORMATS.get(path.suffix.lower())
     if file_format is None:
         known = " ".join(FORMATS)
-        raise UserError(f"{path}: not a mesh format that is read; expected one of {known}")
+        raise UserError(f"{printable(path)}: not a mesh format that is read; expected one of {known}")
     files = SourceFiles(path, None if root is None else Path(root), allow_outside)
     _check_magic(files, file_format)
     read: PartsReader = getattr(importlib.import_module(file_format.module), file_format.function)
@@ -106,11 +94,10 @@ def read_mesh(
 
 def _check_magic(files: SourceFiles, file_format: Format) -> None:
     """UserError for a file that is missing, empty, an error page, or another format than its suffix says."""
-    try:
-        with files.path.open("rb") as stream:
+    head = b""
+    if files.path.is_file():
+        with suppress(OSError), files.path.open("rb") as stream:
             head = stream.read(4096)
-    except OSError:
-        head = b""
     if len(head) < 4096:
         head = read_bytes(files.path)
     for magic, (name, words) in MAGICS.items():

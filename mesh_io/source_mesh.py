@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 AlphaMode = Literal["OPAQUE", "MASK", "BLEND"]
 Wrap = Literal["repeat", "clamp", "mirror"]
+NO_NORMAL = (0.0, 0.0, 0.0)  # until the clean-up takes it from the faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +118,35 @@ def transform_part(part: SourcePart, matrix: NDArray[np.float64]) -> SourcePart:
         # The cofactor matrix replaces the inverse transpose: it exists for singular matrices too. Its sign is the
         # determinant's, which is removed: a mirror reverses the winding, and the normal stays on its side.
         cofactors = np.stack([np.cross(linear[(i + 1) % 3], linear[(i + 2) % 3]) for i in range(3)])
-        normals = unit_rows(normals.astype(np.float64) @ cofactors.T * (-1 if mirrored else 1))
+        normals = unit_rows(normals.astype(np.float64) @ cofactors.T * (-1 if mirrored else 1), NO_NORMAL)
     faces = np.ascontiguousarray(part.faces[:, ::-1]) if mirrored else part.faces
     return replace(part, vertices=vertices, faces=faces, normals=normals)
 
 
-def unit_rows(vectors: NDArray) -> NDArray[np.float32]:
-    """Rows [N, 3] scaled to unit length; zero rows become +Y."""
+def instanced_part(part: SourcePart, matrices: NDArray[np.float64]) -> SourcePart:
+    """Copies of `part` under affine matrices [N, 4, 4], as one part."""
+    if not len(matrices):
+        return replace(part, faces=part.faces[:0])
+    copies = [transform_part(part, matrix) for matrix in matrices]
+    count = len(part.vertices)
+
+    def repeated(values: NDArray | None) -> NDArray | None:
+        return None if values is None else np.concatenate([values] * len(copies))
+
+    return replace(
+        part,
+        vertices=np.concatenate([copy.vertices for copy in copies]),
+        faces=np.concatenate([copy.faces + np.int32(number * count) for number, copy in enumerate(copies)]),
+        uvs=repeated(part.uvs),
+        vertex_colors=repeated(part.vertex_colors),
+        normals=None if part.normals is None else np.concatenate([copy.normals for copy in copies]),
+    )
+
+
+def unit_rows(vectors: NDArray, missing: tuple[float, float, float] = (0.0, 1.0, 0.0)) -> NDArray[np.float32]:
+    """Rows [N, 3] scaled to unit length; rows without a direction (zero, NaN or infinite) become `missing`."""
     vectors = np.asarray(vectors, dtype=np.float64)
     scale = np.abs(vectors).max(1, initial=0, keepdims=True)
     vectors = vectors / np.where(scale > 0, scale, 1)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.where(length > 0, vectors / np.where(length > 0, length, 1), [0.0, 1.0, 0.0]).astype(np.float32)
+    return np.where(length > 0, vectors / np.where(length > 0, length, 1), missing).astype(np.float32)

@@ -25,6 +25,14 @@ class Shard(click.ParamType):
         return int(index), int(count)
 
 
+LAYOUTS = ["auto", "folder", "shapenet-v1", "shapenet-v2"]
+POSITIVE = click.FloatRange(0, min_open=True)
+
+
+def _note(line: str) -> None:
+    click.echo(f"note: {line}", err=True)
+
+
 @click.group(cls=SuggestingGroup)
 def dataset() -> None:
     """Make, render, pack, check and look at datasets of views."""
@@ -124,6 +132,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     help="Further images to store; may be repeated.",
 )
 @click.option("--manifest", type=PATH, help="CSV or JSON that names shapes, captions, classes, axes.")
+@click.option("--layout", type=click.Choice(LAYOUTS), default="auto", show_default=True, help="Of SOURCE.")
 @click.option("--split-lists", type=PATH, help="Folder with train.txt, val.txt, test.txt.")
 @shares_option
 @click.option("--up", help="Up axis of the sources, e.g. +Z.")
@@ -168,8 +177,8 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
         **{name: options[name] for name in names},
     )
     settings.check()
-    described = ("manifest", "split_lists", "up", "front", "class_name")
-    sources = find_shapes(source, **{name: options[name] for name in described})
+    described = ("layout", "manifest", "split_lists", "up", "front", "class_name")
+    sources = find_shapes(source, note=_note, **{name: options[name] for name in described})
     shard = options["shard"] or (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     total = len(sources[shard[0] :: shard[1]])
@@ -374,18 +383,16 @@ def _counts(header) -> str:
 @click.option("--category", default="object", show_default=True, help="Category of the shapes.")
 @click.option("--up", help="Up axis of its world, if it is not the usual one.")
 @click.option("--front", help="Front of its world: an axis, or degrees.")
-@click.option(
-    "--world-scale",
-    type=click.FloatRange(0, min_open=True),
-    help="Factor from its units to ours.  [default: by framing]",
-)
+@click.option("--world-scale", type=POSITIVE, help="Factor from its units to ours.  [default: by framing]")
+@click.option("--alpha", type=click.Choice(["straight", "premultiplied"]), help="Of its images.  [default: straight]")
+@click.option("--masks", type=click.Choice(["white", "black"]), help="The object in its masks.  [default: white]")
 def convert(folder: Path, **options) -> None:
     """Make PATH, a dataset of GET3D, NeRF, nerfstudio or EG3D, readable in place; no image is copied."""
     from dataset_tool.sources.convert import convert as convert_folder
     from dataset_tool.sources.orientation import parse_front
 
     front = options.pop("front")
-    header = convert_folder(folder, front=None if front is None else parse_front(front), **options)
+    header = convert_folder(folder, front=None if front is None else parse_front(front), note=_note, **options)
     click.echo(
         f"{_counts(header)} of {counted(header.views, 'view')}, "
         f"{header.resolution} px, layout {header.renderer['layout']}"

@@ -49,6 +49,27 @@ def make_folder(path: Path) -> Path:
     return path
 
 
+def printable(name: str | Path) -> str:
+    """A file name as text that can be printed and stored: bytes that are not UTF-8 become \\xNN escapes."""
+    return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def read_file(path: Path) -> bytes:
+    """The bytes of a file; UserError with the path and the cause if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{printable(path)}: cannot be read ({error.strerror or error})") from None
+
+
+def parse_json(data: bytes | str, source: str) -> Any:
+    """The value of a JSON text; UserError naming `source` for one that is damaged or nested too deeply."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{source}: cannot be read as JSON ({str(error)[:80]})") from None
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path to write to, next to `path`; on success it is flushed to disk and renamed to `path`.

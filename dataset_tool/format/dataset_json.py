@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from rendering.camera_distribution import CameraDistribution, dump_camera_distribution
 from torch_utils.errors import UserError
+from torch_utils.files import parse_json
 
 SPLITS = ("train", "val", "test")
 
@@ -62,10 +63,7 @@ def is_safe_id(name: str) -> bool:
 
 def parse_header(data: bytes, source: str) -> Header:
     """The header from the bytes of dataset.json. UserError naming `source` if it is invalid."""
-    try:
-        values = json.loads(data)
-    except ValueError as error:
-        raise UserError(f"{source}: not JSON ({error}); render the dataset again") from None
+    values = parse_json(data, source)
     if not isinstance(values, dict) or values.get("format") != "tetragan-dataset":
         raise UserError(f"{source}: not a TetraGAN dataset; see dataset_tool/FORMAT.md")
     if values.get("version") != 1:

@@ -1,22 +1,46 @@
 """Decode stored views and average them down in premultiplied alpha."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
 
+from mesh_io.image_values import LABELS, image_values, mask_values
 from torch_utils.errors import UserError
 
 MAX_PIXELS = 8192 * 8192  # no view is larger; more would be a decompression bomb
 
 
-def decode(data: bytes, source: str) -> np.ndarray:
-    """RGBA [H, W, 4] uint8, straight alpha, from the bytes of a PNG or WebP; UserError naming `source` if damaged."""
+def decode(data: bytes, source: str, foreign: bool = False) -> np.ndarray:
+    """RGBA [H, W, 4] uint8, straight alpha, from the bytes of an image file; UserError naming `source` if damaged.
+
+    foreign: made by another program, so an alpha channel of small values is read as `mask_values` reads masks.
+    """
+    with _opened(data, source) as image:
+        pixels, _ = image_values(image)
+    if pixels.shape[2] == 3:
+        return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], -1)
+    if foreign and 0 < pixels[..., 3].max() <= LABELS:
+        alpha, _ = mask_values(Image.fromarray(pixels[..., 3]))
+        return np.concatenate([pixels[..., :3], alpha[..., None]], -1)
+    return pixels
+
+
+def decode_mask(data: bytes, source: str) -> tuple[np.ndarray, str]:
+    """Coverage [H, W] uint8 of a mask file and how its values were read (see `mask_values`); UserError if damaged."""
+    with _opened(data, source) as image:
+        return mask_values(image)
+
+
+@contextmanager
+def _opened(data: bytes, source: str) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} px")
-            return np.asarray(image.convert("RGBA"))
+            yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{source}: not a readable image ({cause}); render the shape again") from None
@@ -61,3 +85,33 @@ def straight(rgba: np.ndarray, factor: int) -> np.ndarray:
     color = (layers[..., :3] + total // 2) // np.maximum(total, 1)
     count = factor * factor
     return np.concatenate([color, (total + count // 2) // count], -1).astype(np.uint8)
+
+
+def unpremultiplied(rgba: np.ndarray) -> np.ndarray:
+    """Straight-alpha uint8 [H, W, 4] of an image whose colors were multiplied by its alpha."""
+    alpha = rgba[..., 3:].astype(np.uint32)
+    color = (rgba[..., :3].astype(np.uint32) * 255 + alpha // 2) // np.maximum(alpha, 1)
+    return np.concatenate([np.minimum(color, 255), alpha], -1).astype(np.uint8)
+
+
+def looks_premultiplied(rgba: np.ndarray) -> bool:
+    """Whether the colors seem to be multiplied by alpha already: no color exceeds its alpha, and edges are darker.
+
+    It takes at least 16 translucent pixels, and opaque ones that are not black.
+    """
+    alpha, brightest = rgba[..., 3].astype(int), rgba[..., :3].max(-1).astype(int)
+    edge, solid = (alpha > 0) & (alpha < 255), alpha == 255
+    if edge.sum() < 16 or not solid.any() or (brightest[edge] > alpha[edge] + 1).any():
+        return False
+    inside = float(brightest[solid].mean())
+    multiplied = inside * float(alpha[edge].mean()) / 255
+    found = float(brightest[edge].mean())
+    return inside > 40 and abs(found - multiplied) < abs(found - inside)
+
+
+def looks_inverted(alpha: np.ndarray) -> bool:
+    """Whether a coverage [H, W] seems to be that of the background: full along the border, less in the middle."""
+    border = np.concatenate([alpha[0], alpha[-1], alpha[:, 0], alpha[:, -1]]) / 255
+    height, width = alpha.shape
+    middle = alpha[height // 4 : -(height // 4) or None, width // 4 : -(width // 4) or None] / 255
+    return bool(border.mean() > 0.9 and middle.mean() < 0.6)

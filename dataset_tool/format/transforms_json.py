@@ -10,6 +10,7 @@ import numpy as np
 
 from rendering.camera import Cameras
 from torch_utils.errors import UserError
+from torch_utils.files import parse_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +32,8 @@ class Frames:
 
 def parse_frames(data: bytes, source: str) -> Frames:
     """Frames from the bytes of a transforms.json; UserError naming `source` if cameras are missing or invalid."""
+    values = parse_json(data, source)
     try:
-        values = json.loads(data)
         frames = values["frames"]
         rows = [_frame({**values, **frame}) for frame in frames]
     except (ValueError, TypeError, KeyError, AttributeError) as error:

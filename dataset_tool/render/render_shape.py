@@ -25,7 +25,7 @@ from rendering.textured.scene import build_scene
 from rendering.textured.views import RenderedViews, render_views
 from torch_utils.errors import UserError
 from torch_utils.failures import failure_line, traceback_of
-from torch_utils.files import WriteError
+from torch_utils.files import WriteError, printable
 from torch_utils.seeding import sample_rng
 
 NUM_POINTS = 2048
@@ -125,7 +125,7 @@ def run_shape(source: ShapeFile, settings: RenderSettings, root: Path) -> ShapeR
 
 
 def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
-    missing = () if mesh.colored else (f"{mesh.path}: has no texture and no colors; rendered white",)
+    missing = () if mesh.colored else (f"{printable(mesh.path)}: has no texture and no colors; rendered white",)
     return (*mesh.warnings, *missing)
 
 
@@ -185,7 +185,7 @@ def _meta(
         "attributes": source.attributes,
         "class": source.class_name,
         "synset": source.synset,
-        "source": source.path.relative_to(source.root).as_posix(),
+        "source": printable(source.path.relative_to(source.root).as_posix()),
         "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
         "geometry": geometry,
         "source_to_world": source_to_world.tolist(),
@@ -193,7 +193,7 @@ def _meta(
         "faces": mesh.num_faces,
         "vertices": mesh.num_vertices,
         "colored": mesh.colored,
-        "warnings": [warning.replace(str(source.root), "").lstrip("/") for warning in _warnings(mesh)],
+        "warnings": [warning.replace(printable(source.root), "").lstrip("/") for warning in _warnings(mesh)],
     }
 
 

@@ -10,7 +10,7 @@ import json
 import math
 import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -24,11 +24,13 @@ from dataset_tool.format.splits import hash_splits
 from dataset_tool.format.transforms_json import frames_json, parse_frames
 from dataset_tool.format.writer import content_hash, new_shape, write_header
 from dataset_tool.sources.find_shapes import clean_id
+from dataset_tool.sources.foreign_values import Alpha, Masks, look_at_values
 from dataset_tool.sources.orientation import orientation
+from mesh_io.find_meshes import walk_folder
 from rendering.camera import Cameras, fov_from_sensor
 from rendering.camera_distribution import CameraDistribution, ScalarDistribution
 from torch_utils.errors import UserError
-from torch_utils.files import write_errors
+from torch_utils.files import parse_json, read_file, write_errors
 from torch_utils.locks import owned_folder
 
 Layout = Literal["get3d", "nerf", "eg3d"]
@@ -59,11 +61,16 @@ def convert(
     up: str | None = None,
     front: str | float | None = None,
     world_scale: float | None = None,
+    alpha: Alpha | None = None,
+    masks: Masks | None = None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Header:
     """Write dataset.json and shapes/<id>/{transforms.json, meta.json} next to the images.
 
     layout: None = detect it. up, front: axes of the original world; None = those of the layout. world_scale: factor to
-    our units; None = such that the cameras see as much at the origin as the published ones.
+    our units; None = such that the cameras see as much at the origin as the published ones. alpha: whether colors were
+    multiplied by it; masks: whether the object is white or black in them; None = as usual, unless the images look
+    otherwise (UserError). note: called with a line on every assumption about the values of images.
     UserError for an unknown layout, missing cameras or images, and images of different or invalid sizes.
     """
     if not root.is_dir():
@@ -73,6 +80,11 @@ def convert(
     if not shapes:
         raise UserError(f"{root}: no shapes with cameras and images of the layout {layout}")
     resolution = _resolution(root, shapes)
+    views: list[tuple[str, str | None]] = []
+    for shape in shapes:
+        masks_of_shape: Sequence[str | None] = shape.masks or [None] * len(shape.images)
+        views += zip(shape.images, masks_of_shape, strict=True)
+    facts = look_at_values(root, views, alpha, masks, note)
     usual_up, usual_front = AXES[layout]
     turn = orientation(up or usual_up, front if front is not None else usual_front)
     scale = world_scale or _world_scale([shape.cameras for shape in shapes])
@@ -85,10 +97,10 @@ def convert(
         if layout == "eg3d" and not (root / EG3D_KEPT).exists():
             with write_errors(root / EG3D_KEPT):
                 (root / "dataset.json").replace(root / EG3D_KEPT)
-        return _finish(root, category, layout, shapes, resolution)
+        return _finish(root, category, {"layout": layout, **facts}, shapes, resolution)
 
 
-def _finish(root: Path, category: str, layout: Layout, shapes: list[ForeignShape], resolution: int) -> Header:
+def _finish(root: Path, category: str, facts: dict[str, str], shapes: list[ForeignShape], resolution: int) -> Header:
     """Write dataset.json last, because until then the folder counts as unconverted."""
     ids = [shape.id for shape in shapes]
     header = Header(
@@ -97,7 +109,7 @@ def _finish(root: Path, category: str, layout: Layout, shapes: list[ForeignShape
         resolution=resolution,
         views=max(len(shape.images) for shape in shapes),
         image_format="other",
-        renderer={"name": "foreign", "layout": layout},
+        renderer={"name": "foreign", **facts},
         splits={name: tuple(part) for name, part in hash_splits(ids).items()},
         content=content_hash(root, ids),
     )
@@ -215,10 +227,7 @@ def _resolution(root: Path, shapes: list[ForeignShape]) -> int:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({error})") from None
+    values = parse_json(read_file(path), str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected an object, got {type(values).__name__}")
     return values
@@ -229,11 +238,11 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _get3d(root: Path) -> Iterator[ForeignShape]:
     """Blender's camera starts at −Z of the OBJ and rotates by `rotation`; ShapeNet v1 faces +X."""
-    for path in sorted((root / "camera").rglob("rotation.npy")):
-        relative = path.parent.relative_to(root / "camera")
+    for place in sorted(folder for folder, names in walk_folder(root / "camera") if "rotation.npy" in names):
+        relative = place.relative_to(root / "camera")
         folder = root / "img" / relative
-        rotation, elevation = (_angles(path.parent / f"{name}.npy") for name in ("rotation", "elevation"))
-        images = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGES) if folder.is_dir() else []
+        rotation, elevation = (_angles(place / f"{name}.npy") for name in ("rotation", "elevation"))
+        images = _images_in(folder) if folder.is_dir() else []
         if len(images) != len(rotation) or len(rotation) != len(elevation):
             raise UserError(
                 f"{folder}: {len(images)} images, but {len(rotation)} rotations and {len(elevation)} elevations"
@@ -242,6 +251,12 @@ def _get3d(root: Path) -> Iterator[ForeignShape]:
         cameras = Cameras.orbit(azimuth, height, 1.2, fov_from_sensor(32, 35))
         names = [image.relative_to(root).as_posix() for image in images]
         yield ForeignShape(clean_id("_".join(relative.parts[-1:])), names, None, cameras)
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """The images of a folder, sorted by name, without hidden files."""
+    _, names = next(walk_folder(folder))
+    return [folder / name for name in names if Path(name).suffix.lower() in IMAGES]
 
 
 def _angles(path: Path) -> np.ndarray:
@@ -264,12 +279,10 @@ def _cameras(pose: np.ndarray, focal: np.ndarray, principal: np.ndarray) -> Came
 
 def _scenes(root: Path) -> Iterator[Path]:
     """Folders with a transforms file, including `root`, but not in our own shapes/."""
-    for place, folders, names in os.walk(root):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        if Path(place) == root and "shapes" in folders:
-            folders.remove("shapes")
-        if set(SPLIT_FILES) & set(names):
-            yield Path(place)
+    for folder, names in walk_folder(root):
+        ours = folder != root and folder.relative_to(root).parts[0] == "shapes"
+        if set(SPLIT_FILES) & set(names) and not ours:
+            yield folder
 
 
 def _nerf(root: Path) -> Iterator[ForeignShape]:

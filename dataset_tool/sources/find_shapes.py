@@ -1,29 +1,29 @@
 """Find shapes in ShapeNet trees, folders and manifests, without opening a mesh."""
 
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dataset_tool.sources.manifest import ManifestEntry, read_manifest
 from dataset_tool.sources.orientation import axis_name, parse_front
-from dataset_tool.sources.synsets import synset_name
-from torch_utils.errors import UserError
-
-SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".usd", ".usda", ".usdc", ".usdz")
-# Path of a ShapeNet mesh below the folder of its id, layout, and front (v2 faces −Z, v1 faces +X).
-SHAPENET_MESHES = (
-    ("models/model_normalized.obj", "shapenet-v2", "-Z"),
-    ("model_normalized.obj", "shapenet-v2", "-Z"),
-    ("model.obj", "shapenet-v1", "+X"),
-    ("models/model.obj", "shapenet-v1", "+X"),
+from dataset_tool.sources.shapenet import (
+    SHAPENET_FRONTS,
+    SHAPENET_MESHES,
+    ShapeNetPlace,
+    SourceLayout,
+    shapenet_place,
 )
-FOUND_MANIFESTS = ("manifest.csv", "manifest.json", "metadata.json", "annotations.json", "annotations.json.gz")
-IGNORED_FOLDERS = ("__MACOSX", "node_modules")
+from dataset_tool.sources.synsets import synset_name
+from mesh_io.find_meshes import MESH_SUFFIXES, Note, find_meshes
+from torch_utils.errors import UserError
+from torch_utils.files import parse_json, printable, read_file
+
+FOUND_MANIFESTS = ("manifest.csv", "manifest.json", "metadata.csv", "metadata.json", "annotations.json",
+                   "annotations.json.gz")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,8 @@ class ShapeFile:
 def find_shapes(
     source: Path | str,
     *,
+    layout: SourceLayout = "auto",
+    note: Note = lambda line: None,
     manifest: Path | str | None = None,
     split_lists: Path | str | None = None,
     up: str | None = None,
@@ -61,8 +63,10 @@ def find_shapes(
     """The shapes of a source, sorted by id.
 
     source: a ShapeNetCore tree (v1 or v2; a folder of synsets, or one synset), a folder with meshes at any depth, one
-    mesh file, or a manifest (CSV or JSON). manifest: a file that lists the shapes to use, with captions, classes and
-    axes (see `manifest.read_manifest`). Without it, a manifest.csv, manifest.json or metadata.json in the folder only
+    mesh file, or a manifest (CSV or JSON). layout: "folder" takes a tree for a plain folder whatever its names are,
+    "shapenet-v1" and "shapenet-v2" for ShapeNet. note: called with a line for all that was assumed or passed over.
+    manifest: a file that lists the shapes to use, with captions, classes and axes (see `manifest.read_manifest`).
+    Without it, a manifest.csv, manifest.json or metadata.json in the folder only
     describes shapes; shapes that it does not list are used as well.
     split_lists: a folder with train.txt, val.txt and test.txt, or one list file; only the listed ids are used. up,
     front, class_name: override layout and manifest for all shapes.
@@ -71,17 +75,15 @@ def find_shapes(
     source = Path(source)
     if not source.exists():
         raise UserError(f"{source}: no such file or folder; expected meshes, a ShapeNet tree or a manifest")
-    if source.is_file() and source.suffix.lower() not in SUFFIXES:
+    if source.is_file() and source.suffix.lower() not in MESH_SUFFIXES:
         source, manifest = source.parent, source
-    shapes = list(_scan(source))
+    shapes = _scan(source, layout, note)
     if manifest is not None:
         shapes = _from_manifest(source, read_manifest(Path(manifest)), shapes, Path(manifest))
     else:
-        found = [source / name for name in FOUND_MANIFESTS if (source / name).is_file()]
-        if found and not any(shape.layout.startswith("shapenet") for shape in shapes):
-            shapes = _described(source, read_manifest(found[0]), shapes)
+        shapes = _described_by_found(source, shapes, note)
     if not shapes:
-        raise UserError(f"{source}: no meshes in it; expected files ending in {' '.join(SUFFIXES)}")
+        raise UserError(f"{source}: no meshes in it; expected files ending in {' '.join(MESH_SUFFIXES)}")
     shapes = _unique(shapes)
     if split_lists is not None:
         shapes, _ = apply_splits(shapes, read_split_lists(Path(split_lists)))
@@ -97,85 +99,93 @@ def find_shapes(
     return sorted(shapes, key=lambda shape: shape.id)
 
 
-def _scan(source: Path) -> Iterator[ShapeFile]:
-    """Shapes of a ShapeNet tree if one is recognized, else all mesh files below `source`."""
+def _scan(source: Path, layout: SourceLayout, note: Note) -> list[ShapeFile]:
+    """All mesh files at or below `source`: those of ShapeNet's layout as its shapes, the others as plain files."""
     if source.is_file():
-        yield _file_shape(source.parent, source)
-        return
-    synsets = [folder for folder in _folders(source) if _is_synset(folder.name) and _has_shapenet(folder)]
-    if synsets:
-        for synset in synsets:
-            yield from _shapenet(source, synset, synset.name)
-    elif _has_shapenet(source):
-        yield from _shapenet(source, source, source.name if _is_synset(source.name) else "")
-    else:
-        yield from (_file_shape(source, path) for path in _mesh_files(source))
+        return [_file_shape(source.parent, source)]
+    paths = find_meshes(source, note)
+    places = {path: place for path in paths if (place := shapenet_place(source, path, layout)) is not None}
+    best: dict[Path, Path] = {}
+    for path, place in places.items():
+        if place.folder not in best or place.rank < places[best[place.folder]].rank:
+            best[place.folder] = path
+    chosen = {path: places[path] for path in best.values()}
+    inside = [path for path in paths if path not in chosen and any(above in best for above in path.parents)]
+    left_out = set(inside)
+    shapes = [
+        _shapenet_shape(source, path, chosen[path], note) if path in chosen else _file_shape(source, path)
+        for path in paths
+        if path not in left_out
+    ]
+    _say_layout(source, layout, shapes, inside, note)
+    return shapes
 
 
-def _folders(folder: Path) -> list[Path]:
+def _say_layout(
+    source: Path, layout: SourceLayout, shapes: Sequence[ShapeFile], inside: Sequence[Path], note: Note
+) -> None:
+    """Say what was assumed from the names of files, what is not read, and the option that changes it."""
+    for name, front in SHAPENET_FRONTS.items():
+        count = sum(shape.layout == name for shape in shapes)
+        if count and layout == "auto":
+            change = "--layout folder, or --front, if they are not"
+            note(f"taken for {name}, front {front}: {count} of {len(shapes)} meshes ({change})")
+    if inside:
+        first = printable(inside[0].relative_to(source))
+        note(
+            f"{len(inside)} further mesh files in the folders of ShapeNet's shapes are not read, e.g. {first}; "
+            "--layout folder reads all"
+        )
+    plain = sum(shape.layout == "folder" and shape.path.name == "model.obj" for shape in shapes)
+    if plain and layout == "auto":
+        note(
+            f"model.obj is the name of {plain} of {len(shapes)} meshes, as in ShapeNet v1, but neither synsets nor ids "
+            "say that they are ShapeNet's: front +Z is assumed (--layout shapenet-v1: front +X)"
+        )
+    if layout in SHAPENET_FRONTS and not any(shape.layout == layout for shape in shapes):
+        ending = "/".join(next(ending for ending, name in SHAPENET_MESHES if name == layout))
+        raise UserError(f"--layout {layout}: no ID/{ending} in {source}; use --layout folder")
+
+
+def _shapenet_shape(root: Path, path: Path, place: ShapeNetPlace, note: Note) -> ShapeFile:
+    shape = ShapeFile(
+        id=clean_id(place.folder.name),
+        path=path,
+        root=root,
+        class_name=synset_name(place.synset),
+        synset=place.synset,
+        up="+Y",
+        front=SHAPENET_FRONTS[place.layout],
+        layout=place.layout,
+    )
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be listed ({error.strerror or error})") from None
-    return [folder / name for name in names if name not in IGNORED_FOLDERS]
-
-
-def _is_synset(name: str) -> bool:
-    return re.fullmatch(r"\d{8}", name) is not None
-
-
-def _has_shapenet(synset: Path) -> bool:
-    """Whether one of the first shapes has ShapeNet's files (some folders of the archive are empty)."""
-    return any((shape / mesh).is_file() for shape in _folders(synset)[:32] for mesh, _, _ in SHAPENET_MESHES)
-
-
-def _shapenet(root: Path, synset: Path, offset: str) -> Iterator[ShapeFile]:
-    for folder in _folders(synset):
-        for mesh, layout, front in SHAPENET_MESHES:
-            if (folder / mesh).is_file():
-                shape = ShapeFile(
-                    id=folder.name,
-                    path=folder / mesh,
-                    root=root,
-                    class_name=synset_name(offset),
-                    synset=offset,
-                    up="+Y",
-                    front=front,
-                    layout=layout,
-                )
-                yield _with_meta(shape, folder / "meta.json")
-                break
+        return _with_meta(shape, place.folder / "meta.json")
+    except UserError as error:
+        note(f"{error}; it is passed over")
+        return shape
 
 
 def _with_meta(shape: ShapeFile, path: Path) -> ShapeFile:
     """`shape` with caption, attributes, class, front and up from a meta.json, if there is one."""
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    if not path.is_file():
         return shape
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read as JSON ({str(error)[:80]})") from None
+    meta = parse_json(read_file(path), printable(path))
     if not isinstance(meta, dict):
-        raise UserError(f"{path}: expected an object with caption, attributes, class, front, up")
+        raise UserError(f"{printable(path)}: expected an object with caption, attributes, class, front, up")
     attributes = meta.get("attributes", {})
+    try:
+        up = axis_name(str(meta["up"])) if "up" in meta else shape.up
+        front = parse_front(meta["front"]) if "front" in meta else shape.front
+    except (UserError, TypeError) as error:
+        raise UserError(f"{printable(path)}: {error}") from None
     return replace(
         shape,
         caption=str(meta.get("caption", "")),
         attributes=attributes if isinstance(attributes, dict) else {},
         class_name=str(meta.get("class", shape.class_name)),
-        up=axis_name(str(meta["up"])) if "up" in meta else shape.up,
-        front=parse_front(meta["front"]) if "front" in meta else shape.front,
+        up=up,
+        front=front,
     )
-
-
-def _mesh_files(folder: Path) -> Iterator[Path]:
-    """Mesh files below a folder, in order of their paths. Hidden files are skipped, links are not followed."""
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in IGNORED_FOLDERS)
-        for name in sorted(names):
-            if name.lower().endswith(SUFFIXES) and not name.startswith("."):
-                yield Path(place) / name
 
 
 def _file_shape(root: Path, path: Path) -> ShapeFile:
@@ -239,7 +249,7 @@ def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: di
         if str(path) in by_path:
             return by_path[str(path)]
         if path.is_file():
-            if path.suffix.lower() not in SUFFIXES:
+            if path.suffix.lower() not in MESH_SUFFIXES:
                 raise UserError(f"{manifest}: {entry.where}: {entry.path} is no mesh format that is read")
             if not path.resolve().is_relative_to(source.resolve()):
                 raise UserError(
@@ -247,6 +257,29 @@ def _named_shape(source: Path, manifest: Path, entry: ManifestEntry, by_path: di
                 )
             return _file_shape(source, path)
     raise UserError(f"{manifest}: {entry.where}: {entry.path}: no such file in {source}")
+
+
+def _described_by_found(source: Path, shapes: Sequence[ShapeFile], note: Note) -> list[ShapeFile]:
+    """The shapes with the descriptions of a manifest that lies among them, if one does.
+
+    Nobody named that file: one that does not read as a manifest, or that describes none of the meshes, is passed over.
+    """
+    if any(shape.layout.startswith("shapenet") for shape in shapes):
+        return list(shapes)
+    for path in (source / name for name in FOUND_MANIFESTS):
+        if not path.is_file():
+            continue
+        try:
+            described = _described(source, read_manifest(path), shapes)
+        except UserError as error:
+            note(f"{error}; it is passed over (--manifest FILE names one that must be read)")
+            continue
+        changed = sum(before != after for before, after in zip(shapes, described, strict=True))
+        if changed:
+            note(f"{path}: describes {changed} of {len(shapes)} shapes (captions, classes, axes, splits)")
+            return described
+        note(f"{path}: describes none of the meshes and is passed over")
+    return list(shapes)
 
 
 def _described(source: Path, entries: Sequence[ManifestEntry], shapes: Sequence[ShapeFile]) -> list[ShapeFile]:

@@ -13,7 +13,7 @@ from torch_utils.errors import UserError
 
 # The names of each field in common manifests.
 FIELDS = {
-    "path": ("file", "path", "filename", "mesh", "local_path"),
+    "path": ("file", "path", "filename", "file_name", "mesh", "local_path"),
     "id": ("id", "uid", "shape_id", "model_id", "fullId"),
     "caption": ("caption", "description", "text", "name"),
     "class": ("class", "class_name", "category", "label", "kind"),

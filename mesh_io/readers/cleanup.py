@@ -6,6 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geometry.mesh import Mesh
+from geometry.normals import vertex_normals
 from mesh_io.readers.source_files import SourceFiles
 from mesh_io.source_mesh import SourcePart, unit_rows
 from torch_utils.ops.connected_vertices import connected_vertices
@@ -49,11 +51,26 @@ def _clean_attributes(files: SourceFiles, part: SourcePart) -> SourcePart:
             colors = np.where(np.isfinite(colors).all(1, keepdims=True), colors, 1)
         colors = np.clip(colors, 0, 1).astype(np.float32)
     if normals is not None:
-        normals = unit_rows(normals) if np.isfinite(normals).all() else None
+        normals = _whole_normals(files, part, normals)
     if part.material.image is not None and uvs is None:
-        files.warn(f"texture {part.material.image_name!r} of material {part.material.name!r}: the mesh has no UVs")
+        files.warn(
+            f"texture {part.material.image_name!r} of material {part.material.name!r}: the mesh has no UVs for it"
+        )
         part = replace(part, material=replace(part.material, image=None))
     return replace(part, uvs=uvs, vertex_colors=colors, normals=normals)
+
+
+def _whole_normals(files: SourceFiles, part: SourcePart, normals: NDArray) -> NDArray[np.float32] | None:
+    """Unit normals [V, 3]; those that are missing, NaN or zero are taken from the faces. None if all of them are."""
+    bad = np.logical_not(np.isfinite(normals).all(1)) | np.logical_not(normals.any(1))
+    if not bad.any():
+        return unit_rows(normals)
+    if bad.all():
+        files.warn(f"part {part.name!r} has no usable normals (NaN or zero); its faces are shaded flat")
+        return None
+    mesh = Mesh.single(torch.from_numpy(part.vertices), torch.from_numpy(np.ascontiguousarray(part.faces)))
+    files.warn(f"part {part.name!r}: {int(bad.sum())} of {bad.size} normals are missing, NaN or zero; taken from faces")
+    return unit_rows(np.where(bad[:, None], vertex_normals(mesh).numpy(), normals))
 
 
 def _compact(part: SourcePart) -> SourcePart:

@@ -26,7 +26,7 @@ def rgba_float(colors: NDArray) -> NDArray[np.float32]:
     if colors.dtype.kind in "iu":
         scale = 65535.0 if colors.dtype.itemsize == 2 else 255.0
     else:
-        scale = 255.0 if np.nanmax(colors, initial=0) > 1.5 else 1.0
+        scale = 255.0 if np.max(colors, initial=0, where=np.isfinite(colors)) > 1.5 else 1.0
     rgba = np.ones((len(colors), 4), np.float32)
     rgba[:, : colors.shape[1]] = colors / scale
     return rgba

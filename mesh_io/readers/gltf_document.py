@@ -22,6 +22,8 @@ READ_EXTENSIONS = {
     "KHR_materials_pbrSpecularGlossiness",
     "KHR_mesh_quantization",
     "KHR_texture_transform",
+    "KHR_node_visibility",
+    "EXT_mesh_gpu_instancing",
     "EXT_texture_webp",
 }
 MAX_ELEMENTS = 200_000_000  # of one accessor: a larger count is an error or an attack
@@ -81,6 +83,11 @@ class Document:
     def view(self, index: int) -> tuple[memoryview, int | None]:
         """Bytes and stride (None = packed) of a buffer view."""
         entry = self.item("bufferViews", index)
+        buffer = self.item("buffers", entry["buffer"])
+        for name in ("EXT_meshopt_compression", "KHR_meshopt_compression"):
+            placeholder = buffer.get("extensions", {}).get(name, {}).get("fallback") and buffer.get("uri") is None
+            if name in entry.get("extensions", {}) and placeholder:
+                raise self.files.error(f"buffer view {index} is compressed with {name}, which is not read")
         start, length = int(entry.get("byteOffset", 0)), int(entry["byteLength"])
         data = self.buffer(entry["buffer"])
         if start < 0 or length < 0 or start + length > len(data):
@@ -90,7 +97,7 @@ class Document:
     def accessor(self, index: int) -> NDArray:
         """Values [count, width] (or [count] for scalars); normalized integers become floats, sparse ones are filled."""
         entry = self.item("accessors", index)
-        dtype, width, count = np.dtype(COMPONENTS[entry["componentType"]]), WIDTHS[entry["type"]], int(entry["count"])
+        dtype, width, count = component_type(entry), WIDTHS[entry["type"]], int(entry["count"])
         if not 0 <= count * width <= MAX_ELEMENTS:
             raise self.files.error(f"accessor {index} claims {count} elements")
         if "bufferView" in entry:
@@ -99,9 +106,7 @@ class Document:
             values = np.zeros((count, width), dtype)
         if "sparse" in entry:
             values = self._with_sparse(values, entry["sparse"], dtype, width, index)
-        if entry.get("normalized") and dtype.kind in "iu":
-            values = np.maximum(values.astype(np.float32) / LARGEST[entry["componentType"]], -1)
-        return values[:, 0] if width == 1 else values
+        return as_declared(entry, values)
 
     def _elements(self, view: int, offset: int, dtype: np.dtype, count: int, width: int, accessor: int) -> NDArray:
         data, stride = self.view(view)
@@ -123,6 +128,24 @@ class Document:
         base = np.array(base)
         base[index[:, 0].astype(np.int64)] = values
         return base
+
+
+def component_type(entry: dict[str, Any]) -> np.dtype:
+    """The type of an accessor's components."""
+    return np.dtype(COMPONENTS[entry["componentType"]])
+
+
+def as_declared(entry: dict[str, Any], values: NDArray) -> NDArray:
+    """Values [count, width] as their accessor declares them, whether it holds them itself or an extension decoded them.
+
+    They get its component type; normalized integers become floats in [−1, 1]; a width of 1 gives [count].
+    """
+    dtype = component_type(entry)
+    if values.dtype.newbyteorder("=") != dtype:
+        values = values.astype(dtype)
+    if entry.get("normalized") and dtype.kind in "iu":
+        values = np.maximum(values.astype(np.float32) / LARGEST[entry["componentType"]], -1)
+    return values[:, 0] if values.shape[1:] == (1,) else values
 
 
 def open_document(files: SourceFiles) -> Document:
@@ -150,6 +173,8 @@ def _open_binary(files: SourceFiles, data: bytes) -> Document:
         raise _old_version(files, str(version))
     if length > len(data):
         raise files.error(f"truncated: the header says {length} bytes, there are {len(data)}")
+    if length < 20:
+        raise files.error(f"damaged GLB: its header says {length} bytes, there are {len(data)}")
     chunks: dict[bytes, bytes] = {}
     position = 12
     while position + 8 <= length:
@@ -165,7 +190,7 @@ def _open_binary(files: SourceFiles, data: bytes) -> Document:
 
 def _parse_json(files: SourceFiles, data: bytes) -> dict[str, Any]:
     try:
-        parsed = json.loads(data)
+        parsed = json.loads(data.rstrip(b"\0 \t\r\n"))  # some exporters pad the chunk with NUL instead of spaces
     except (ValueError, RecursionError) as error:
         raise files.error(f"not glTF, or damaged: its JSON does not parse ({str(error)[:80]})") from None
     if not isinstance(parsed, dict):

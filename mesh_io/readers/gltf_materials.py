@@ -32,10 +32,12 @@ class MaterialReader:
     _built: dict[int | None, tuple[SourceMaterial, TextureUse]] = field(default_factory=dict)
 
     def material(self, index: int | None) -> tuple[SourceMaterial, TextureUse]:
-        """Material `index` (None = glTF's default: white) and how it uses UVs."""
+        """Material `index` (None = glTF's default: white) and how it uses UVs. A malformed one counts as white."""
         if index not in self._built:
-            entry = {} if index is None else self.document.item("materials", index)
-            self._built[index] = self._build(entry, str(entry.get("name", "" if index is None else index)))
+            self._built[index] = SourceMaterial(name="" if index is None else str(index)), TextureUse()
+            with self.document.files.optional(f"material {index} is malformed and counts as white"):
+                entry = {} if index is None else self.document.item("materials", index)
+                self._built[index] = self._build(entry, str(entry.get("name", "" if index is None else index)))
         return self._built[index]
 
     def _build(self, entry: dict[str, Any], name: str) -> tuple[SourceMaterial, TextureUse]:
@@ -56,8 +58,9 @@ class MaterialReader:
         wraps = (wrap, wrap)
         use = TextureUse()
         if texture is not None:
-            image, image_name, wraps, nearest = self._image(texture["index"], name)
-            use = texture_use(texture)
+            with self.document.files.optional(f"a texture of material {name!r} is not read"):
+                use = texture_use(texture)
+                image, image_name, wraps, nearest = self._image(texture["index"], name)
         material = SourceMaterial(
             name=name,
             base_color=(red, green, blue, alpha),

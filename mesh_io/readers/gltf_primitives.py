@@ -5,35 +5,69 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mesh_io.readers.gltf_document import Document
-from mesh_io.source_mesh import unit_rows
+from mesh_io.readers.gltf_document import Document, as_declared
+from mesh_io.source_mesh import NO_NORMAL, unit_rows
 
 Attributes = dict[str, NDArray]
+# Numbers per vertex of the attributes that are read, by the start of their names.
+WIDTHS = {"POSITION": (3,), "NORMAL": (3,), "TEXCOORD_": (2,), "COLOR_": (3, 4), "JOINTS_": (4,), "WEIGHTS_": (4,)}
+PLACING = ("JOINTS_", "WEIGHTS_")
 
 
-def read_primitive(document: Document, primitive: dict[str, Any]) -> tuple[Attributes, NDArray[np.int64]] | None:
-    """Attributes by name and triangles [F, 3], or None for points and lines."""
+def read_primitive(
+    document: Document, primitive: dict[str, Any], skinned: bool = False
+) -> tuple[Attributes, NDArray[np.int64]] | None:
+    """Attributes by name and triangles [F, 3], or None for points and lines.
+
+    skinned: read joints and weights too. They and positions place the surface: a fault in them is an error. Any other
+    attribute is left out, with a note.
+    """
     mode = primitive.get("mode", 4)
     if mode in (0, 1, 2, 3):
         return None
     if mode not in (4, 5, 6):
         raise document.files.error(f"primitive mode {mode!r} is not a glTF mode")
+    names: dict[str, int] = primitive.get("attributes", {})
+    if "POSITION" not in names:
+        return None
+    decoded: Attributes = {}
     compressed = primitive.get("extensions", {}).get("KHR_draco_mesh_compression")
     if compressed is not None:
-        attributes, indices = decode_draco(document, compressed)
+        decoded, faces = decode_draco(document, compressed)
+    positions = _attribute(document, names, decoded, "POSITION")
+    count = len(positions)
+    if compressed is None:
+        faces = triangles(_indices(document, primitive, count), mode)
+    attributes = {"POSITION": positions}
+    for name in names:
+        if name.startswith(PLACING):
+            if skinned:
+                attributes[name] = _attribute(document, names, decoded, name, count)
+        elif name == "NORMAL" or name.startswith(("TEXCOORD_", "COLOR_")):
+            with document.files.optional(f"attribute {name} is not read"):
+                attributes[name] = _attribute(document, names, decoded, name, count)
+    return attributes, faces
+
+
+def _attribute(
+    document: Document, names: dict[str, int], decoded: Attributes, name: str, count: int | None = None
+) -> NDArray:
+    """One attribute, as its accessor declares it; UserError for another width or count than it needs."""
+    if name in decoded:
+        values = as_declared(document.item("accessors", names[name]), decoded[name])
     else:
-        names = primitive["attributes"]
-        if "POSITION" not in names:
-            return None
-        attributes = {name: document.accessor(index) for name, index in names.items()}
-        indices = _indices(document, primitive, len(attributes["POSITION"]))
-    count = len(attributes["POSITION"])
-    if attributes["POSITION"].ndim != 2 or attributes["POSITION"].shape[1] != 3:
-        raise document.files.error("a POSITION attribute does not have three numbers per vertex")
-    short = [name for name, values in attributes.items() if len(values) != count]
-    if short:
-        raise document.files.error(f"attribute {short[0]} has {len(attributes[short[0]])} elements, POSITION {count}")
-    return attributes, triangles(indices, mode)
+        values = document.accessor(names[name])
+    widths = next(allowed for start, allowed in WIDTHS.items() if name.startswith(start))
+    if values.ndim != 2 or values.shape[1] not in widths:
+        width = 1 if values.ndim == 1 else values.shape[1]
+        expected = " or ".join(map(str, widths))
+        raise document.files.error(f"attribute {name} has {width} numbers per vertex, expected {expected}")
+    if count is not None and len(values) != count:
+        raise document.files.error(f"attribute {name} has {len(values)} elements, POSITION {count}")
+    if name.startswith("COLOR_") and values.dtype.kind in "iu":
+        document.files.warn(f"{name} has integers that are not declared normalized; they are taken as if they were")
+        values = values / np.float32(np.iinfo(values.dtype).max)
+    return values
 
 
 def _indices(document: Document, primitive: dict[str, Any], count: int) -> NDArray[np.int64]:
@@ -59,7 +93,10 @@ def triangles(indices: NDArray[np.int64], mode: int) -> NDArray[np.int64]:
 
 
 def decode_draco(document: Document, extension: dict[str, Any]) -> tuple[Attributes, NDArray[np.int64]]:
-    """Attributes and flat indices of a Draco buffer (KHR_draco_mesh_compression)."""
+    """Attributes by name, as they were encoded, and triangles [F, 3] of a Draco buffer (KHR_draco_mesh_compression).
+
+    The triangles are a list whatever the primitive's mode: a strip is only another way to write them.
+    """
     try:
         import DracoPy
     except ImportError:
@@ -72,12 +109,14 @@ def decode_draco(document: Document, extension: dict[str, Any]) -> tuple[Attribu
     by_id = {attribute["unique_id"]: attribute["data"] for attribute in decoded.attributes}
     attributes: Attributes = {}
     for name, unique_id in extension["attributes"].items():
-        if unique_id not in by_id:
+        if unique_id in by_id:
+            values = np.asarray(by_id[unique_id])
+            attributes[name] = values.reshape(len(values), -1)
+        elif name == "POSITION" or name.startswith(PLACING):
             raise document.files.error(f"its Draco data has no attribute {unique_id} ({name})")
-        attributes[name] = np.asarray(by_id[unique_id])
     if "POSITION" not in attributes:
         raise document.files.error("its Draco data has no positions")
-    return attributes, np.asarray(decoded.faces).astype(np.int64).reshape(-1)
+    return attributes, np.asarray(decoded.faces).astype(np.int64).reshape(-1, 3)
 
 
 def morph(
@@ -88,13 +127,20 @@ def morph(
     for target, weight in zip(targets, weights, strict=False):
         if not weight:
             continue
-        for name in ("POSITION", "NORMAL"):
-            if name in target and name in result:
-                delta = document.accessor(target[name])
-                if delta.shape != result[name].shape:
-                    raise document.files.error(f"a morph target's {name} does not fit its primitive")
-                result[name] = result[name].astype(np.float64) + float(weight) * delta
+        for name in sorted(set(target) & set(result)):
+            if name == "POSITION":
+                result[name] = _moved(document, result[name], target[name], float(weight))
+            else:
+                with document.files.optional(f"a morph target's {name} is not read"):
+                    result[name] = _moved(document, result[name], target[name], float(weight))
     return result
+
+
+def _moved(document: Document, values: NDArray, target: int, weight: float) -> NDArray[np.float64]:
+    delta = document.accessor(target)
+    if delta.shape != values.shape:
+        raise document.files.error(f"a morph target has {len(delta)} elements, its primitive {len(values)}")
+    return values.astype(np.float64) + weight * delta
 
 
 def skin_matrices(document: Document, skin: dict[str, Any], globals_: dict[int, NDArray]) -> NDArray[np.float64]:
@@ -134,5 +180,6 @@ def apply_skin(document: Document, attributes: Attributes, matrices: NDArray[np.
     position = attributes["POSITION"].astype(np.float64)
     result["POSITION"] = np.einsum("vij,vj->vi", total[:, :3, :3], position) + total[:, :3, 3]
     if "NORMAL" in attributes:
-        result["NORMAL"] = unit_rows(np.einsum("vij,vj->vi", total[:, :3, :3], attributes["NORMAL"].astype(np.float64)))
+        normals = np.einsum("vij,vj->vi", total[:, :3, :3], attributes["NORMAL"].astype(np.float64))
+        result["NORMAL"] = unit_rows(normals, NO_NORMAL)
     return result

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
+from mesh_io.readers.text_lines import joined_lines, parse_numbers, without_comment
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.source_mesh import AlphaMode, SourceMaterial
 from torch_utils.errors import UserError
@@ -28,7 +29,7 @@ class TextureMap:
 
 @dataclass
 class MtlEntry:
-    """One newmtl block: the statements about a surface's appearance."""
+    """One newmtl block: the statements about a surface's appearance. faults: what was wrong with them, for notes."""
 
     name: str
     color: tuple[float, float, float] | None = None
@@ -37,6 +38,7 @@ class MtlEntry:
     roughness: float | None = None
     color_map: TextureMap | None = None
     alpha_map: TextureMap | None = None
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -51,7 +53,7 @@ class ObjMaterials:
     def load(self, statement: str) -> None:
         """Read the library that `mtllib` names: one name, possibly with spaces, or several."""
         path = self.files.find_texture(statement)
-        names = [statement] if path is not None else statement.split()
+        names = [statement] if path is not None else without_comment(statement).split()
         for name in names:
             path = path or self.files.find_texture(name)
             if path is None:
@@ -69,7 +71,8 @@ class ObjMaterials:
     def material(self, name: str) -> tuple[SourceMaterial, TextureMap | None]:
         """The material of a `usemtl` name and the layout of its texture; white if the library has no such name."""
         if name not in self._built:
-            entry = self.entries.get(name)
+            # Some names hold a #, so it begins a comment only where that gives a name that is defined.
+            entry = self.entries.get(name) or self.entries.get(without_comment(name).strip())
             if entry is None:
                 if name:
                     self.files.warn(f"material {name!r} is not defined; it counts as white")
@@ -78,9 +81,11 @@ class ObjMaterials:
         return self._built[name]
 
     def _build(self, entry: MtlEntry) -> tuple[SourceMaterial, TextureMap | None]:
+        for fault in entry.faults:
+            self.files.warn(f"material {entry.name!r}: {fault}")
         image, factor = None, entry.color or (1.0, 1.0, 1.0)
         if entry.color_map is not None:
-            image = self.textures.file(entry.color_map.file, entry.name)
+            image = self.textures.file(self._file_name(entry.color_map), entry.name)
             if image is not None or not self.textures.enabled:
                 # The map replaces Kd, as in Blender: exporters write Kd 0.8, 0.64 or even 0 together with a map.
                 factor = (1.0, 1.0, 1.0)
@@ -102,10 +107,15 @@ class ObjMaterials:
         )
         return material, entry.color_map or entry.alpha_map
 
+    def _file_name(self, texture: TextureMap) -> str:
+        """The name of a texture's file, without a comment unless a file with the whole name exists."""
+        name = without_comment(texture.file).strip()
+        return texture.file if name in ("", texture.file) or self.files.find_texture(texture.file) else name
+
     def _with_alpha(self, image: NDArray[np.uint8] | None, entry: MtlEntry) -> NDArray[np.uint8] | None:
         """`image` with map_d as its alpha: that file's own alpha if it has one, else its first channel."""
         assert entry.alpha_map is not None
-        opacity = self.textures.file(entry.alpha_map.file, entry.name)
+        opacity = self.textures.file(self._file_name(entry.alpha_map), entry.name)
         if opacity is None:
             return image
         mask = opacity[..., 3] if opacity.shape[2] == 4 else opacity[..., 0]
@@ -122,21 +132,27 @@ class ObjMaterials:
 def parse_mtl(text: str) -> list[MtlEntry]:
     """The entries of an MTL file, in order. Statements that do not concern the base color are skipped."""
     entries: list[MtlEntry] = []
-    for line in text.replace("\\\r\n", " ").replace("\\\n", " ").splitlines():
-        keyword, _, rest = line.strip().replace("\t", " ").partition(" ")
-        keyword, rest = keyword.lower(), rest.strip()
-        if keyword == "newmtl":
-            entries.append(MtlEntry(rest))
-        elif entries and rest:
-            _statement(entries[-1], keyword, rest)
+    for block in joined_lines(text):
+        for line in block:
+            keyword, rest = _first_word(line.strip())
+            keyword = keyword.lower()
+            if keyword == "newmtl":
+                entries.append(MtlEntry(rest))
+            elif entries and rest:
+                _statement(entries[-1], keyword, rest)
     return entries
 
 
 def _statement(entry: MtlEntry, keyword: str, rest: str) -> None:
-    numbers = _numbers(rest.split())
-    if keyword == "kd" and numbers:
-        red, green, blue = (numbers * 3)[:3] if len(numbers) < 3 else numbers[:3]
-        entry.color = (_unit(red), _unit(green), _unit(blue))
+    if keyword == "map_kd":
+        entry.color_map = parse_map(rest)
+        return
+    if keyword == "map_d":
+        entry.alpha_map = parse_map(rest)
+        return
+    numbers = _numbers(without_comment(rest).split())
+    if keyword == "kd":
+        _set_color(entry, rest, numbers)
     elif keyword == "d" and numbers:
         entry.alpha = _unit(numbers[-1])
     elif keyword == "tr" and numbers and numbers[0] < 1:
@@ -146,10 +162,17 @@ def _statement(entry: MtlEntry, keyword: str, rest: str) -> None:
         entry.metallic = _unit(numbers[0])
     elif keyword == "pr" and numbers:
         entry.roughness = _unit(numbers[0])
-    elif keyword == "map_kd":
-        entry.color_map = parse_map(rest)
-    elif keyword == "map_d":
-        entry.alpha_map = parse_map(rest)
+
+
+def _set_color(entry: MtlEntry, rest: str, numbers: list[float]) -> None:
+    red, green, blue = ((numbers * 3)[:3] if len(numbers) < 3 else numbers[:3]) or (np.nan,) * 3
+    if not np.isfinite([red, green, blue]).all():
+        entry.faults.append(f"its color, Kd {rest[:40]}, is not three numbers and counts as white")
+        return
+    if max(red, green, blue) >= 10 and all(value == int(value) for value in (red, green, blue)):
+        entry.faults.append(f"its color, Kd {rest[:40]}, is taken as 0 to 255")
+        red, green, blue = red / 255, green / 255, blue / 255
+    entry.color = (_unit(red), _unit(green), _unit(blue))
 
 
 def parse_map(rest: str) -> TextureMap:
@@ -157,10 +180,11 @@ def parse_map(rest: str) -> TextureMap:
     result = TextureMap("")
     words = rest
     while words.startswith("-"):
-        option, _, remainder = words.partition(" ")
+        option, remainder = _first_word(words)
         if option in VECTOR_OPTIONS:
             values = _numbers(remainder.split()[:3])
             words = _after(remainder, len(values))
+            values = [value for value in values if np.isfinite(value)]
             pair = (values + values)[:2] if len(values) == 1 else values[:2]
             if option == "-s" and len(pair) == 2:
                 result.scale = (pair[0], pair[1])
@@ -176,6 +200,12 @@ def parse_map(rest: str) -> TextureMap:
     return result
 
 
+def _first_word(text: str) -> tuple[str, str]:
+    """The first word and what follows it, spaces inside the rest kept."""
+    words = [*text.split(maxsplit=1), "", ""]
+    return words[0], words[1]
+
+
 def _after(text: str, words: int) -> str:
     """`text` without its first words, spaces inside the rest kept."""
     parts = text.split(maxsplit=words)
@@ -186,10 +216,10 @@ def _numbers(words: list[str]) -> list[float]:
     """The leading words that are numbers."""
     values = []
     for word in words:
-        try:
-            values.append(float(word))
-        except ValueError:
+        value, wrong = parse_numbers([word])
+        if wrong is not None:
             break
+        values.append(float(value[0]))
     return values
 
 

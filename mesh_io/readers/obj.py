@@ -1,4 +1,4 @@
-"""Wavefront OBJ. One pass sorts the lines; numbers and corners are then parsed in bulk."""
+"""Wavefront OBJ. One pass sorts the statements; their numbers and corners are parsed in bulk."""
 
 import re
 from dataclasses import dataclass, field
@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from mesh_io.readers.corners import rgba_float
 from mesh_io.readers.mtl import ObjMaterials
 from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
+from mesh_io.readers.text_lines import joined_lines, leading_words, parse_numbers, split_words, without_comment
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
 from mesh_io.source_mesh import SourcePart
@@ -19,77 +21,136 @@ CORNER_FORMS = (
     (re.compile(r"(?:\d++//\d++ )*+", re.ASCII), [0, 2]),
     (re.compile(r"(?:\d++/\d++/\d++ )*+", re.ASCII), [0, 1, 2]),
 )
+STATEMENTS = frozenset(("v", "vt", "vn", "f", "usemtl", "mtllib"))
+UNREAD_SURFACES = {"surf": "free-form surfaces (surf)", "call": "another OBJ file (call)"}
+PARSED_AT_ONCE = 100_000
+SAME_COLOR = 1.5 / 255  # of a channel: two ways of rounding one color
+BEYOND = 1 << 53  # an index that no file has
 
 
 @dataclass
-class ObjLines:
-    """The statements of an OBJ file, without their keywords. `face_material` indexes `materials` for every face."""
+class Statements:
+    """The lines of one keyword, parsed whenever there are many: the texts of a large file are not all held at once."""
 
-    vertices: list[str] = field(default_factory=list)
-    uvs: list[str] = field(default_factory=list)
-    normals: list[str] = field(default_factory=list)
-    faces: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    parsed: list[tuple[NDArray, ...]] = field(default_factory=list)
+    before: int = 0
+
+    def __len__(self) -> int:
+        return self.before + len(self.lines)
+
+    def keep(self, arrays: tuple[NDArray, ...]) -> None:
+        """Replace the lines by what was parsed of them."""
+        self.before += len(self.lines)
+        self.parsed.append(arrays)
+        self.lines.clear()
+
+    def joined(self, column: int) -> NDArray:
+        """One of the parsed arrays, over all lines."""
+        return np.concatenate([arrays[column] for arrays in self.parsed])
+
+
+@dataclass
+class ObjContent:
+    """The statements of an OBJ file. `face_material` indexes `materials` for every face."""
+
+    files: SourceFiles
+    vertices: Statements = field(default_factory=Statements)
+    uvs: Statements = field(default_factory=Statements)
+    normals: Statements = field(default_factory=Statements)
+    faces: Statements = field(default_factory=Statements)
     face_material: list[int] = field(default_factory=list)
     materials: list[str] = field(default_factory=lambda: [""])
     libraries: list[str] = field(default_factory=list)
 
+    def parse(self, at_least: int) -> None:
+        """Parse the lines of every keyword that has so many."""
+        for statements in (self.vertices, self.uvs, self.normals, self.faces):
+            if len(statements.lines) < at_least:
+                continue
+            if statements is self.vertices:
+                statements.keep(_positions(self.files, statements.lines))
+            elif statements is self.faces:
+                corners = _corners(self.files, statements.lines)
+                statements.keep((*corners, np.array(self.face_material, dtype=np.int32)))
+                self.face_material.clear()
+            else:
+                width, keyword = (2, "vt") if statements is self.uvs else (3, "vn")
+                statements.keep((_table(self.files, statements.lines, width, keyword),))
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """What faces refer to: positions [V, 3], uvs [T, 2], normals [N, 3], colors [V, 4] and whether a vertex has one."""
+
+    positions: NDArray[np.float64]
+    uvs: NDArray[np.float64]
+    normals: NDArray[np.float64]
+    colors: NDArray[np.float32] | None
+    colored: NDArray[np.bool_]
+
 
 def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """One part per material, in order of first use. v lines may have colors (sRGB values) after x y z."""
-    lines = _sort_lines(files, decode_text(read_bytes(files.path)))
-    positions, colors = _positions(files, lines.vertices)
-    uvs = _table(files, lines.uvs, 2, "vt")
-    normals = _table(files, lines.normals, 3, "vn")
-    keys, counts = _corners(files, lines.faces)
+    content = _sort_lines(files, decode_text(read_bytes(files.path)))
+    positions, uvs, normals = content.vertices.joined(0), content.uvs.joined(0), content.normals.joined(0)
+    colored = content.vertices.joined(2)
+    tables = Tables(positions, uvs, normals, _colors(files, content.vertices.joined(1), colored), colored)
+    keys, counts, face_material = (content.faces.joined(column) for column in range(3))
     _check_range(files, keys, (len(positions), len(uvs), len(normals)))
     with np.errstate(all="ignore"):
         triangles, owner = triangulate(positions, keys[:, 0], counts)
-    material_of = np.array(lines.face_material)[owner]
+    material_of = face_material[owner]
     library = ObjMaterials(files, textures)
-    for statement in lines.libraries:
+    for statement in content.libraries:
         library.load(statement)
     parts = [SourcePart(positions, np.zeros((0, 3), np.int32))]  # distinguishes a file of points from an empty one
-    for index in dict.fromkeys(lines.face_material):
+    for index in dict.fromkeys(face_material.tolist()):
         chosen = triangles[material_of == index]
         if len(chosen):
-            parts.append(_part(library, lines.materials[index], keys[chosen], positions, colors, uvs, normals))
+            parts.append(_part(library, content.materials[index], keys[chosen], tables))
     return parts
 
 
-def _sort_lines(files: SourceFiles, text: str) -> ObjLines:
-    if "\\" in text:
-        text = re.sub(r"\\[ \t]*\r?\n", " ", text)
-    if "\t" in text:
-        text = text.replace("\t", " ")
-    lines = ObjLines()
+def _sort_lines(files: SourceFiles, text: str) -> ObjContent:
+    content = ObjContent(files)
     material, ids = 0, {"": 0}
-    vertices, uvs, normals, faces = lines.vertices, lines.uvs, lines.normals, lines.faces
-    for line in text.splitlines():
-        keyword, _, rest = line.partition(" ")
-        if keyword == "":  # a blank line, or an indented statement
-            keyword, _, rest = line.lstrip().partition(" ")
-        if keyword == "f":
-            if "#" in rest:
-                rest = rest.partition("#")[0]
-            if "-" in rest:
-                rest = _absolute(files, rest, (len(vertices), len(uvs), len(normals)))
-            faces.append(rest)
-            lines.face_material.append(material)
-        elif keyword == "v":
-            vertices.append(rest)
-        elif keyword == "vt":
-            uvs.append(rest)
-        elif keyword == "vn":
-            normals.append(rest)
-        elif keyword == "usemtl":
-            name = rest.strip()
-            if name not in ids:
-                ids[name] = len(lines.materials)
-                lines.materials.append(name)
-            material = ids[name]
-        elif keyword == "mtllib":
-            lines.libraries.append(rest.strip())
-    return lines
+    vertices, uvs, normals, faces = content.vertices, content.uvs, content.normals, content.faces
+    for block in joined_lines(text):
+        for line in block:
+            keyword, _, rest = line.partition(" ")
+            if keyword not in STATEMENTS:
+                keyword, rest = _statement(files, line)
+            if keyword == "f":
+                if "#" in rest:
+                    rest = rest.partition("#")[0]
+                if "-" in rest:
+                    rest = _absolute(files, rest, (len(vertices), len(uvs), len(normals)))
+                faces.lines.append(rest)
+                content.face_material.append(material)
+            elif keyword in ("v", "vt", "vn"):
+                statements = vertices if keyword == "v" else uvs if keyword == "vt" else normals
+                statements.lines.append(without_comment(rest) if "#" in rest else rest)
+            elif keyword == "usemtl":
+                name = rest.strip()
+                if name not in ids:
+                    ids[name] = len(content.materials)
+                    content.materials.append(name)
+                material = ids[name]
+            elif keyword == "mtllib":
+                content.libraries.append(rest.strip())
+        content.parse(at_least=PARSED_AT_ONCE)
+    content.parse(at_least=0)
+    return content
+
+
+def _statement(files: SourceFiles, line: str) -> tuple[str, str]:
+    """Keyword and rest of a line that is indented, has a tab or capitals, is a comment, or is not read."""
+    words = line.split(None, 1)
+    keyword = words[0].lower() if words else ""
+    if keyword in UNREAD_SURFACES:
+        raise files.error(f"has {UNREAD_SURFACES[keyword]}, which is not read; export it as polygons")
+    return ("f" if keyword == "fo" else keyword), words[1] if len(words) > 1 else ""
 
 
 def _absolute(files: SourceFiles, rest: str, counts: tuple[int, int, int]) -> str:
@@ -99,19 +160,27 @@ def _absolute(files: SourceFiles, rest: str, counts: tuple[int, int, int]) -> st
         indices = word.split("/")
         for place, index in enumerate(indices[:3]):
             if index.startswith("-"):
-                value = counts[place] + 1 + _integer(files, index)
-                if value < 1:
+                value = counts[place] + 1 + _index(files, index, place)
+                if value < 1 and place == 0:
                     raise files.error(f"face index {index} is out of range: there are {counts[place]} so far")
-                indices[place] = str(value)
+                indices[place] = str(value if value >= 1 else BEYOND)
         result.append("/".join(indices))
     return " ".join(result)
 
 
-def _integer(files: SourceFiles, word: str) -> int:
+def _index(files: SourceFiles, word: str, place: int) -> int:
+    """The index of a vertex (place 0), texture coordinate or normal; only that of a vertex has to be an integer."""
     try:
-        return int(word)
+        value = int(word)
     except ValueError:
-        raise files.error(f"face corner {word[:40]!r} is not made of integers") from None
+        if place == 0:
+            raise files.error(f"face corner {word[:40]!r} is not made of integers") from None
+        return BEYOND
+    if abs(value) < BEYOND:
+        return value
+    if place == 0:
+        raise files.error(f"face index {word[:40]} is far out of range")
+    return BEYOND
 
 
 def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -119,7 +188,7 @@ def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], N
 
     Faces with fewer than three corners stay in the list; triangulation skips them.
     """
-    words, counts = _words(faces)
+    words, counts = split_words(faces)
     text = " ".join(words) + " "
     for pattern, columns in CORNER_FORMS:
         if pattern.fullmatch(text):
@@ -130,107 +199,111 @@ def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], N
     # Mixed or unusual forms (a/b/, one face with uvs and one without): each distinct word once.
     ids: dict[str, int] = {}
     flat = np.fromiter((ids.setdefault(word, len(ids)) for word in words), dtype=np.int64, count=len(words))
-    distinct = [[_integer(files, index or "0") for index in [*word.split("/"), "", ""][:3]] for word in ids]
-    if any(abs(index) >= 2**52 for row in distinct for index in row):
-        raise files.error("a face index is far out of range")
+    distinct = [
+        [_index(files, index or "0", place) for place, index in enumerate([*word.split("/"), "", ""][:3])]
+        for word in ids
+    ]
     return np.array(distinct, dtype=np.int64).reshape(-1, 3)[flat] - 1, counts
 
 
-def _words(lines: list[str]) -> tuple[list[str], NDArray[np.int64]]:
-    """All words of `lines`, and the number of words in each line."""
-    words = " ".join(lines).split()
-    spaces = lines[0].count(" ") if lines else 0
-    # Lines with n spaces have at most n + 1 words; if the total reaches that, every line has n + 1.
-    if len(words) == len(lines) * (spaces + 1) and all(line.count(" ") == spaces for line in lines):
-        return words, np.full(len(lines), spaces + 1, np.int64)
-    return words, np.array([len(line.split()) for line in lines], dtype=np.int64)
-
-
 def _check_range(files: SourceFiles, keys: NDArray[np.int64], counts: tuple[int, int, int]) -> None:
+    """UserError for vertices that are not there. The other indices are not needed: they become −1, with a note."""
     for column, (name, count) in enumerate(zip(("vertex", "texture", "normal"), counts, strict=True)):
         column_keys = keys[:, column]
-        low = 0 if column == 0 else -1
-        wrong = column_keys[(column_keys < low) | (column_keys >= count)]
-        if len(wrong):
-            raise files.error(f"{name} index {int(wrong[0]) + 1} is out of range: there are {count}")
+        wrong = (column_keys < (0 if column == 0 else -1)) | (column_keys >= count)
+        if not wrong.any():
+            continue
+        first = int(column_keys[wrong][0]) + 1
+        if column == 0:
+            raise files.error(f"{name} index {first} is out of range: there are {count}")
+        named = f"{name} index {first}" if first < BEYOND else f"a {name} index that is not there"
+        files.warn(f"{int(wrong.sum())} face corners name {named}, there are {count}; these corners are read without")
+        column_keys[wrong] = -1
 
 
-def _positions(files: SourceFiles, lines: list[str]) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
-    """Positions [V, 3] and, if every v has six numbers or more, colors [V, 3]."""
-    words, counts = _words(lines)
+def _positions(
+    files: SourceFiles, lines: list[str]
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.bool_]]:
+    """Positions [V, 3], colors [V, 3] (NaN where there are none), and which v lines have six numbers [V]."""
+    words, counts = split_words(lines)
     if len(counts) and counts.min() < 3:
         raise files.error(f"a v line has {counts.min()} numbers, expected at least 3")
-    width = 6 if len(counts) and counts.min() >= 6 else 3
-    values = _floats(files, words, counts, width, "v")
-    return values[:, :3], values[:, 3:] if width == 6 else None
+    positions, wrong = parse_numbers(leading_words(words, counts, 3))
+    if wrong is not None:
+        raise files.error(f"a v line does not hold numbers ({wrong[:40]!r})")
+    colored = counts >= 6
+    colors = np.full((len(lines), 3), np.nan, np.float32)
+    if colored.any():
+        chosen = [line for line, color in zip(lines, colored.tolist(), strict=True) if color]
+        colors[colored] = _floats(files, *split_words(chosen), 6, "v")[:, 3:]
+    return positions.reshape(-1, 3), colors, colored
 
 
 def _table(files: SourceFiles, lines: list[str], width: int, name: str) -> NDArray[np.float64]:
     """Rows [N, width]; missing trailing numbers are 0 (a one-dimensional vt)."""
-    words, counts = _words(lines)
+    words, counts = split_words(lines)
     if len(counts) and counts.min() < width:
-        words, counts = _words([f"{line} 0 0 0" for line in lines])
+        words, counts = split_words([f"{line} 0 0 0" for line in lines])
     return _floats(files, words, counts, width, name)
 
 
 def _floats(
     files: SourceFiles, words: list[str], counts: NDArray[np.int64], width: int, name: str
 ) -> NDArray[np.float64]:
-    """The first `width` numbers of every line [N, width]."""
-    if len(counts) and (counts == counts[0]).all():
-        chosen = words if counts[0] == width else [words[i] for i in _first_words(counts, width)]
-    else:
-        chosen = [words[i] for i in _first_words(counts, width)]
-    try:
-        return np.array(chosen, dtype=np.float64).reshape(-1, width)
-    except ValueError as error:
-        raise files.error(f"a {name} line does not hold numbers ({error})") from None
+    """The first `width` numbers of every line [N, width]; NaN, with a note, for a word that is not a number."""
+    values, wrong = parse_numbers(leading_words(words, counts, width))
+    if wrong is not None:
+        files.warn(f"a {name} line holds {wrong[:40]!r}, which is not a number")
+    return values.reshape(-1, width)
 
 
-def _first_words(counts: NDArray[np.int64], width: int) -> list[int]:
-    starts = np.cumsum(counts) - counts
-    return (starts[:, None] + np.arange(width)).reshape(-1).tolist()
+def _colors(files: SourceFiles, colors: NDArray[np.float32], colored: NDArray[np.bool_]) -> NDArray[np.float32] | None:
+    """sRGB colors [V, 4], white where a vertex has none, or None if no vertex has one."""
+    if not colored.any():
+        return None
+    rgba = rgba_float(colors)
+    if not colored.all():
+        files.warn(f"{int((~colored).sum())} of {len(colored)} vertices have no color; they count as white")
+        rgba[~colored] = 1
+    return rgba
 
 
-def _part(
-    library: ObjMaterials,
-    name: str,
-    corners: NDArray[np.int64],
-    positions: NDArray[np.float64],
-    colors: NDArray[np.float64] | None,
-    uvs: NDArray[np.float64],
-    normals: NDArray[np.float64],
-) -> SourcePart:
+def _part(library: ObjMaterials, name: str, corners: NDArray[np.int64], tables: Tables) -> SourcePart:
     """The part of one material: a vertex for every distinct (v, vt, vn) that its triangles use."""
     key, faces = _distinct(corners.reshape(-1, 3))
     material, layout = library.material(name)
-    part_uvs = None
-    if len(uvs) and (key[:, 1] >= 0).any():
-        part_uvs = np.where(key[:, 1:2] >= 0, uvs[key[:, 1]], 0)
+    uvs = normals = colors = None
+    with_uv, with_normal = key[:, 1] >= 0, key[:, 2] >= 0
+    if with_uv.any():
+        uvs = np.where(with_uv[:, None], tables.uvs[key[:, 1]], 0)
         if layout is not None:
-            part_uvs = part_uvs * layout.scale + layout.offset
-        part_uvs = np.stack([part_uvs[:, 0], 1 - part_uvs[:, 1]], axis=1).astype(np.float32)
-    has_normals = len(normals) > 0 and bool((key[:, 2] >= 0).all())
+            uvs = uvs * layout.scale + layout.offset
+        uvs = np.stack([uvs[:, 0], 1 - uvs[:, 1]], axis=1).astype(np.float32)
+    if with_normal.any():
+        normals = np.where(with_normal[:, None], tables.normals[key[:, 2]], np.nan).astype(np.float32)
+    if tables.colors is not None:
+        colors = tables.colors[key[:, 0]]
+        given = colors[tables.colored[key[:, 0]], :3]
+        # One color written both as Kd and at the vertices would count twice.
+        if material.image is None and (np.abs(given - material.base_color[:3]) <= SAME_COLOR).all():
+            colors = None
     return SourcePart(
-        vertices=positions[key[:, 0]],
+        vertices=tables.positions[key[:, 0]],
         faces=faces.reshape(-1, 3).astype(np.int32),
         material=material,
-        uvs=part_uvs,
-        vertex_colors=None if colors is None else _rgba(colors[key[:, 0]]),
-        normals=normals[key[:, 2]].astype(np.float32) if has_normals else None,
+        uvs=uvs,
+        vertex_colors=colors,
+        normals=normals,
         name=name,
     )
 
 
 def _distinct(corners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The distinct rows of (v, vt, vn) [K, 3] and each corner's row."""
-    _, uv_span, normal_span = (corners.max(0) + 2).tolist()
-    packed = ((corners[:, 0] + 1) * uv_span + corners[:, 1] + 1) * normal_span + corners[:, 2] + 1
+    vertex_span, uv_span, normal_span = (corners.max(0) + 2).tolist()
+    packed = (corners[:, 0] + 1) * uv_span + corners[:, 1] + 1
+    if vertex_span * uv_span * normal_span >= 1 << 62:
+        packed = np.unique(packed, return_inverse=True)[1]
+    packed = packed * normal_span + corners[:, 2] + 1
     _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
     return corners[first], inverse
-
-
-def _rgba(colors: NDArray[np.float64]) -> NDArray[np.float32]:
-    """OBJ vertex colors are sRGB values, written as 0 … 1 or, by some tools, as 0 … 255."""
-    scale = 255.0 if np.nanmax(colors, initial=0) > 1.5 else 1.0
-    return np.concatenate([colors / scale, np.ones((len(colors), 1))], axis=1).astype(np.float32)

@@ -7,37 +7,43 @@ from numpy.typing import NDArray
 
 from mesh_io.readers.corners import rgba_float, split_vertices
 from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
+from mesh_io.readers.text_lines import leading_words, line_blocks, parse_numbers, split_words, without_comment
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
 from mesh_io.source_mesh import SourcePart
-from torch_utils.errors import UserError
 
 # ModelNet has files without a space between header and counts: OFF490 518 0.
-HEADER = re.compile(r"\s*(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|$)")
+HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|$)")
 
 
 def read_off(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """One part; vertex colors, or face colors where there are none."""
     del textures
-    text = re.sub(r"#[^\n]*", "", decode_text(read_bytes(files.path)))
-    header = HEADER.match(text)
+    lines = []
+    for block in line_blocks(decode_text(read_bytes(files.path))):
+        lines += [text for line in block if (text := without_comment(line).strip(" \t\0\f\v"))]
+    header = HEADER.match(lines[0]) if lines else None
     if header is None:
         raise files.error("not OFF: it does not begin with an OFF header")
-    if text[header.end() : header.end() + 16].split()[:1] == ["BINARY"]:
+    first = lines[0][header.end() :]
+    if first.split()[:1] == ["BINARY"]:
         raise files.error("a binary OFF file; only text is read, convert it to PLY")
     if header.group(4) or header.group(5):
         raise files.error("OFF with other than three dimensions is not read")
-    lines = [line for line in text[header.end() :].splitlines() if line.strip()]
+    lines = ([first] if first.strip() else []) + lines[1:]
     if not lines:
         return []
     num_vertices, num_faces = _counts(files, lines[0])
-    if len(lines) < 1 + num_vertices + num_faces:
+    if len(lines) - 1 != num_vertices + num_faces:
+        cause = "truncated" if len(lines) - 1 < num_vertices + num_faces else "damaged"
         raise files.error(
-            f"truncated: {num_vertices} vertices and {num_faces} faces are declared, {len(lines) - 1} lines follow"
+            f"{cause}: {num_vertices} vertices and {num_faces} faces are declared, {len(lines) - 1} lines follow"
         )
-    rows = [line.split() for line in lines[1 : 1 + num_vertices]]
-    positions, colors = _vertices(files, rows, header.group(2) is not None, header.group(3) is not None)
-    return _parts(files, positions, colors, [line.split() for line in lines[1 + num_vertices :][:num_faces]])
+    has_uvs, has_colors, has_normals = (header.group(number) is not None for number in (1, 2, 3))
+    positions, colors = _vertices(
+        files, lines[1 : 1 + num_vertices], 6 if has_normals else 3, has_colors, 2 if has_uvs else 0
+    )
+    return _parts(files, positions, colors, lines[1 + num_vertices :])
 
 
 def _counts(files: SourceFiles, line: str) -> tuple[int, int]:
@@ -48,63 +54,62 @@ def _counts(files: SourceFiles, line: str) -> tuple[int, int]:
 
 
 def _vertices(
-    files: SourceFiles, rows: list[list[str]], colored: bool, with_normals: bool
+    files: SourceFiles, lines: list[str], color_start: int, colored: bool, uv_width: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """Positions [V, 3] and colors [V, 4]; colors follow the position and the normal, if any."""
-    if any(len(row) < 3 for row in rows):
+    """Positions [V, 3] and colors [V, 4], white where a vertex has none; None if no vertex has one."""
+    words, counts = split_words(lines)
+    if len(counts) and counts.min() < 3:
         raise files.error("damaged: a vertex has fewer than three numbers")
-    try:
-        positions = np.array([row[:3] for row in rows], dtype=np.float64).reshape(-1, 3)
-        start = 6 if with_normals else 3
-        if not colored or any(len(row) < start + 3 for row in rows):
-            return positions, None
-        width = 4 if all(len(row) >= start + 4 for row in rows) else 3
-        colors = np.array([row[start : start + width] for row in rows], dtype=np.float64)
-    except ValueError:
-        raise files.error("damaged: a vertex does not hold numbers") from None
-    return positions, rgba_float(colors)
+    positions, wrong = parse_numbers(leading_words(words, counts, 3))
+    if wrong is not None:
+        raise files.error(f"damaged: a vertex does not hold numbers ({wrong[:40]!r})")
+    rows = [line.split()[color_start:] for line in lines] if colored else [[] for _ in lines]
+    rows = [row[: len(row) - uv_width] if uv_width else row for row in rows]
+    return positions.reshape(-1, 3), _colors(files, rows, "vertices")
 
 
 def _parts(
-    files: SourceFiles, positions: NDArray[np.float64], colors: NDArray[np.float32] | None, rows: list[list[str]]
+    files: SourceFiles, positions: NDArray[np.float64], colors: NDArray[np.float32] | None, lines: list[str]
 ) -> list[SourcePart]:
-    try:
-        counts = np.array([int(row[0]) for row in rows], dtype=np.int64)
-        if any(len(row) <= count for row, count in zip(rows, counts.tolist(), strict=True)):
-            raise files.error("damaged: a face has fewer corners than it declares")
-        words = [word for row, count in zip(rows, counts.tolist(), strict=True) for word in row[1 : 1 + count]]
-        corners = np.array([int(word) for word in words], dtype=np.int64)
-    except UserError:
-        raise
-    except (ValueError, IndexError, OverflowError):
-        raise files.error("damaged: a face is not made of integers") from None
-    if len(corners) and (corners.min() < 0 or corners.max() >= len(positions)):
-        wrong = corners[(corners < 0) | (corners >= len(positions))][0]
-        raise files.error(f"face index {int(wrong)} is out of range: there are {len(positions)} vertices")
+    words, widths = split_words(lines)
+    starts = np.cumsum(widths) - widths
+    if not all(words[start].isdigit() for start in starts.tolist()):
+        raise files.error("damaged: a face is not made of integers")
+    counts = np.array([min(int(words[start]), len(words)) for start in starts.tolist()], dtype=np.int64)
+    if (widths <= counts).any():
+        raise files.error("damaged: a face has fewer corners than it declares")
+    chosen = np.repeat(starts + 1 - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+    values, wrong = parse_numbers([words[place] for place in chosen.tolist()])
+    if wrong is not None or not (values == np.floor(values)).all():
+        raise files.error("damaged: a face is not made of integers")
+    if len(values) and (values.min() < 0 or values.max() >= len(positions)):
+        first = values[(values < 0) | (values >= len(positions))][0]
+        raise files.error(f"face index {first:.0f} is out of range: there are {len(positions)} vertices")
+    corners = values.astype(np.int64)
     triangles, owner = triangulate(positions, corners, counts)
     faces = corners[triangles].reshape(-1, 3)
-    if colors is None:
-        face_colors = _face_colors(rows, counts)
-        if face_colors is not None and len(faces):
+    if colors is None and len(faces):
+        rows = [words[start + 1 + count : start + width] for start, count, width in zip(
+            starts.tolist(), counts.tolist(), widths.tolist(), strict=True)]  # fmt: skip
+        face_colors = _colors(files, rows, "faces")
+        if face_colors is not None:
             spread = np.repeat(face_colors[owner][:, None], 3, axis=1)
             old, split, (colors,) = split_vertices(faces, [spread])
             return [SourcePart(positions[old], split, vertex_colors=colors)]
     return [SourcePart(positions, faces.astype(np.int32), vertex_colors=colors)]
 
 
-def _face_colors(rows: list[list[str]], counts: NDArray[np.int64]) -> NDArray[np.float32] | None:
-    """[F, 4] from the numbers after the corners: integers are 0 … 255, others 0 … 1. None if no face has colors."""
-    result = np.ones((len(rows), 4), np.float32)
-    any_color = False
-    for index, (row, count) in enumerate(zip(rows, counts.tolist(), strict=True)):
-        words = row[1 + count : 5 + count]
-        if len(words) < 3:
-            continue
-        whole = all(word.lstrip("+-").isdigit() for word in words)
-        try:
-            values = [float(word) / (255 if whole else 1) for word in words]
-        except ValueError:
-            continue
-        result[index, : len(values)] = values
-        any_color = True
-    return result if any_color else None
+def _colors(files: SourceFiles, rows: list[list[str]], what: str) -> NDArray[np.float32] | None:
+    """Colors [N, 4] of rows of three or four numbers, white where a row is shorter; None if all are."""
+    given = np.array([len(row) >= 3 for row in rows], dtype=bool)
+    if not given.any():
+        return None
+    width = 4 if all(len(row) >= 4 for row in rows if len(row) >= 3) else 3
+    values, wrong = parse_numbers([word for row in rows if len(row) >= 3 for word in row[:width]])
+    if wrong is not None:
+        files.warn(f"a color of the {what} holds {wrong[:40]!r}, which is not a number")
+    rgba = np.ones((len(rows), 4), np.float32)
+    rgba[given] = rgba_float(values.reshape(-1, width))
+    if not given.all():
+        files.warn(f"{int((~given).sum())} of {len(rows)} {what} have no color; they count as white")
+    return rgba

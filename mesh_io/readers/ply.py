@@ -1,5 +1,7 @@
 """PLY meshes: polygons or strips, colors of vertices or faces, texture coordinates of vertices or corners."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,35 +14,84 @@ from mesh_io.source_mesh import SourceMaterial, SourcePart
 
 COLORS = (("red", "green", "blue"), ("diffuse_red", "diffuse_green", "diffuse_blue"), ("r", "g", "b"))
 UVS = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"))
+CORNERS = ("vertex_indices", "vertex_index")
+NO_TEXTURE = -1
 
 
 def read_ply(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
-    """One part. Colors are sRGB values; a texture (`comment TextureFile`) replaces them, as in MeshLab."""
+    """One part per texture (`comment TextureFile`, chosen by a face's texnumber), and one for faces without.
+
+    Colors are sRGB values; a texture replaces them, as in MeshLab.
+    """
     elements, comments = parse_ply(files, read_bytes(files.path))
     vertex = elements.get("vertex")
-    positions = None if vertex is None else _columns(vertex, ("x", "y", "z"))
-    if vertex is None or positions is None:
+    table = None if vertex is None else _columns(vertex, ("x", "y", "z"))
+    if vertex is None or table is None:
         raise files.error("has no vertex element with x, y and z")
-    corners, owner, triangles = _triangles(files, elements, positions.astype(np.float64))
+    positions = table.astype(np.float64)
+    corners, owner, triangles = _triangles(files, elements, positions)
     faces = corners[triangles].reshape(-1, 3)
     if not len(faces):
-        return [SourcePart(positions.astype(np.float64), np.zeros((0, 3), np.int32))]
-    image, image_name = None, ""
-    for comment in comments:
-        keyword, _, name = comment.partition(" ")
-        if keyword.lower() == "texturefile":
-            image_name = name.strip()
-            image = textures.file(image_name, "PLY")
-            break
-    part = SourcePart(
-        vertices=positions.astype(np.float64),
-        faces=faces.astype(np.int32),
-        material=SourceMaterial("PLY", image=image, image_name=image_name),
-        uvs=_flip(_first(vertex, UVS)),
-        vertex_colors=None if image is not None else _colors(vertex),
-        normals=_columns(vertex, ("nx", "ny", "nz")),
-    )
-    return [_with_corner_values(part, elements.get("face"), owner, triangles)]
+        return [SourcePart(positions, np.zeros((0, 3), np.int32))]
+    face = elements.get("face")
+    names = [name.strip() for keyword, _, name in (line.partition(" ") for line in comments)
+             if keyword.lower() == "texturefile"]  # fmt: skip
+    texture, wedge = _texture_numbers(files, face, names)
+    colors = _colors(vertex)
+    face_colors = None if face is None or colors is not None else _colors(face)
+    normals, uvs = _columns(vertex, ("nx", "ny", "nz")), _flip(_first(vertex, UVS))
+    parts = []
+    for number in np.unique(texture[owner]).tolist():
+        chosen = texture[owner] == number
+        image_name = names[number] if 0 <= number < len(names) else ""
+        image = textures.file(image_name, "PLY") if image_name else None
+        part = SourcePart(
+            vertices=positions,
+            faces=faces[chosen].astype(np.int32),
+            material=SourceMaterial("PLY", image=image, image_name=image_name),
+            uvs=uvs,
+            vertex_colors=None if image is not None else colors,
+            normals=normals,
+        )
+        if wedge is not None and number != NO_TEXTURE:
+            part = _split(part, wedge[triangles[chosen]], uvs_at_corners=True)
+        if face_colors is not None and image is None:
+            part = _split(part, np.repeat(face_colors[owner[chosen]][:, None], 3, axis=1), uvs_at_corners=False)
+        parts.append(part)
+    return parts
+
+
+def _texture_numbers(
+    files: SourceFiles, face: Element | None, names: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """The texture of each face [G], and the texture coordinates [ΣN, 2] of all corners, or None.
+
+    A face has no texture if its number is not that of a file, or if other faces have coordinates and it has none.
+    """
+    if face is None or not face.count:
+        return np.zeros(1, np.int64), None  # strips: as if they were one face
+    numbers = np.zeros(face.count, np.int64)
+    if len(names) > 1:
+        if "texnumber" in face.scalars:
+            numbers = np.nan_to_num(face.scalars["texnumber"], nan=NO_TEXTURE).astype(np.int64)
+            outside = (numbers < NO_TEXTURE) | (numbers >= len(names))
+            if outside.any():
+                files.warn(f"{int(outside.sum())} faces have a texnumber that is none of {len(names)} textures")
+                numbers[outside] = NO_TEXTURE
+        else:
+            files.warn(f"textures {', '.join(map(repr, names[1:]))} are not used: its faces have no texnumber")
+    lengths, values = face.lists.get("texcoord", (None, None))
+    corner_counts = next((face.lists[name][0] for name in CORNERS if name in face.lists), None)
+    if lengths is None or values is None or corner_counts is None or not lengths.any():
+        return numbers, None
+    fits = lengths == 2 * corner_counts
+    if not fits.all():
+        if names:
+            files.warn(f"{int((~fits).sum())} of {face.count} faces have no texture coordinates; they have no texture")
+        numbers[~fits] = NO_TEXTURE
+    wedge = np.zeros((int(corner_counts.sum()), 2))
+    wedge[np.repeat(fits, corner_counts)] = values[np.repeat(fits, lengths)].reshape(-1, 2)
+    return numbers, wedge
 
 
 def _triangles(
@@ -55,19 +106,22 @@ def _triangles(
         triangles = np.arange(len(corners)).reshape(-1, 3)
         _check(files, corners, len(positions))
         return corners, np.zeros(len(triangles), np.int64), triangles
-    lists = [face.lists[name] for name in ("vertex_indices", "vertex_index") if name in face.lists]
+    lists = [face.lists[name] for name in CORNERS if name in face.lists]
     if not lists:
         raise files.error("its faces have no vertex_indices")
-    counts, corners = lists[0][0], lists[0][1].astype(np.int64)
+    counts, corners = lists[0][0], lists[0][1]
     _check(files, corners, len(positions))
+    corners = corners.astype(np.int64)
     triangles, owner = triangulate(positions, corners, counts)
     return corners, owner, triangles
 
 
-def _check(files: SourceFiles, corners: NDArray[np.int64], count: int) -> None:
-    if len(corners) and (corners.min() < 0 or corners.max() >= count):
-        wrong = int(corners[(corners < 0) | (corners >= count)][0])
-        raise files.error(f"face index {wrong} is out of range: there are {count} vertices")
+def _check(files: SourceFiles, corners: NDArray, count: int) -> None:
+    wrong = corners[~((corners >= 0) & (corners < count))]
+    if len(wrong):
+        raise files.error(f"face index {wrong[0]} is out of range: there are {count} vertices")
+    if not np.array_equal(corners, np.floor(corners)):
+        raise files.error("a face index is not an integer")
 
 
 def _strip_corners(indices: NDArray) -> NDArray[np.int64]:
@@ -83,41 +137,21 @@ def _strip_corners(indices: NDArray) -> NDArray[np.int64]:
     return np.concatenate(result) if result else np.zeros(0, np.int64)
 
 
-def _with_corner_values(
-    part: SourcePart, face: Element | None, owner: NDArray[np.int64], triangles: NDArray[np.int64]
-) -> SourcePart:
-    """`part` with texture coordinates of corners, or else colors of faces, if the file has them."""
-    if face is None:
-        return part
-    wedge = face.lists.get("texcoord")
-    lengths = next((face.lists[name][0] for name in ("vertex_indices", "vertex_index") if name in face.lists), None)
-    if wedge is not None and lengths is not None and (wedge[0] == 2 * lengths).all():
-        values = wedge[1].reshape(-1, 2)[triangles]
-        old, faces, (uvs,) = split_vertices(part.faces.astype(np.int64), [values])
-        return _taken(part, old, faces, _flip(uvs), part.vertex_colors)
-    colors = _colors(face)
-    if colors is not None and part.vertex_colors is None and part.material.image is None:
-        spread = np.repeat(colors[owner][:, None], 3, axis=1)
-        old, faces, (vertex_colors,) = split_vertices(part.faces.astype(np.int64), [spread])
-        return _taken(part, old, faces, part.uvs, vertex_colors, colors_are_new=True)
-    return part
+def _split(part: SourcePart, values: NDArray, uvs_at_corners: bool) -> SourcePart:
+    """`part` with texture coordinates of its corners, or else with their colors [F, 3, C]."""
+    old, faces, (split,) = split_vertices(part.faces.astype(np.int64), [values])
 
+    def taken(attribute: NDArray | None) -> NDArray | None:
+        return None if attribute is None else attribute[old]
 
-def _taken(
-    part: SourcePart,
-    old: NDArray[np.int64],
-    faces: NDArray[np.int32],
-    uvs: NDArray[np.float32] | None,
-    colors: NDArray[np.float32] | None,
-    colors_are_new: bool = False,
-) -> SourcePart:
-    """`part` on split vertices: `old` is the former vertex of each."""
-    if colors_are_new:
-        uvs = None if uvs is None else uvs[old]
-    elif colors is not None:
-        colors = colors[old]
-    normals = None if part.normals is None else part.normals[old]
-    return SourcePart(part.vertices[old], faces, part.material, uvs, colors, normals, part.name)
+    return replace(
+        part,
+        vertices=part.vertices[old],
+        faces=faces,
+        uvs=_flip(split) if uvs_at_corners else taken(part.uvs),
+        vertex_colors=taken(part.vertex_colors) if uvs_at_corners else split,
+        normals=taken(part.normals),
+    )
 
 
 def _columns(element: Element, names: tuple[str, ...]) -> NDArray | None:

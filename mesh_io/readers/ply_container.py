@@ -1,18 +1,28 @@
 """The PLY container: header and elements, text or binary, lists of equal or different lengths."""
 
-import re
+import itertools
+import struct
+from array import array
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mesh_io.readers.source_files import SourceFiles
+from mesh_io.readers.text_lines import line_blocks, parse_numbers, split_words
 
 TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
     "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
     "double": "f8", "float64": "f8", "int64": "i8", "uint64": "u8",
 }  # fmt: skip
+COUNT_CODES = {
+    "i1": "b", "u1": "B", "i2": "h", "u2": "H", "i4": "i", "u4": "I", "i8": "q", "u8": "Q", "f4": "f", "f8": "d",
+}  # fmt: skip
+MAX_HEADER_BYTES = 1 << 20
+ROWS_AT_ONCE = 200_000
+BLANK = "\0 \t\f\v\x1a"  # some programs end a text with ^Z
+TextRows = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]  # property → lengths of its lists, values
 
 
 @dataclass(frozen=True)
@@ -36,22 +46,38 @@ class Element:
 
 
 def parse_ply(files: SourceFiles, data: bytes) -> tuple[dict[str, Element], list[str]]:
-    """Elements by name, filled, and the comments; UserError for a damaged header or missing data."""
-    end = re.search(rb"\bend_header[ \t]*\r?\n?", data)
-    if not data.startswith(b"ply") or end is None:
-        raise files.error("not PLY, or its header is cut short")
-    form, elements, comments = _header(files, data[: end.start()].decode("latin-1"))
-    body = data[end.end() :]
+    """Elements by name, filled, and the comments; UserError for a damaged header and for data that do not fit it."""
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    lines, start = _header_lines(files, data)
+    form, elements, comments = _header(files, lines)
     if form == "ascii":
-        _read_text(files, elements, body)
+        _read_text(files, elements, data[start:].decode("latin-1"))
     else:
-        _read_binary(files, elements, body, ">" if "big" in form else "<")
+        _read_binary(files, elements, data, start, ">" if "big" in form else "<")
     return {element.name: element for element in elements}, comments
 
 
-def _header(files: SourceFiles, text: str) -> tuple[str, list[Element], list[str]]:
+def _header_lines(files: SourceFiles, data: bytes) -> tuple[list[str], int]:
+    """The lines between `ply` and `end_header`, and where the data begin. A line ends at \\n, \\r\\n or \\r."""
+    return_at, feed_at = data.find(b"\r"), data.find(b"\n")
+    end = b"\r" if return_at >= 0 and (feed_at < 0 or return_at + 1 < feed_at) else b"\n"
+    lines: list[str] = []
+    start = 0
+    while 0 <= (stop := data.find(end, start)) < MAX_HEADER_BYTES or (stop < 0 and start < len(data)):
+        stop = len(data) if stop < 0 else stop
+        line = data[start:stop].decode("latin-1").strip()
+        start = min(stop + 1, len(data))
+        if not lines and line != "ply":
+            raise files.error("not PLY: its first line is not `ply`")
+        if line == "end_header":
+            return lines[1:], start
+        lines.append(line)
+    raise files.error("not PLY, or its header is cut short")
+
+
+def _header(files: SourceFiles, lines: list[str]) -> tuple[str, list[Element], list[str]]:
     form, elements, comments = "", [], []
-    for line in text.splitlines()[1:]:
+    for line in lines:
         words = line.split()
         match words:
             case ["format", ("ascii" | "binary_little_endian" | "binary_big_endian") as name, *_]:
@@ -73,51 +99,79 @@ def _header(files: SourceFiles, text: str) -> tuple[str, list[Element], list[str
     return form, elements, comments
 
 
-def _read_text(files: SourceFiles, elements: list[Element], body: bytes) -> None:
-    words = body.split()
-    position = 0
+def _read_text(files: SourceFiles, elements: list[Element], text: str) -> None:
+    """Fill the elements from lines: one line for each, with at least the numbers that the header declares.
+
+    Further numbers on a line are skipped. UserError for any other number of lines: the numbers would mean other things.
+    """
+    declared = sum(element.count for element in elements if element.properties)
+    rows = (line for block in line_blocks(text) for line in block if line.strip(BLANK))
     for element in elements:
-        plain = all(prop.count_dtype is None for prop in element.properties)
-        if plain:
-            width = len(element.properties)
-            chunk = words[position : position + element.count * width]
-            _enough(files, element, len(chunk) == element.count * width)
-            table = _numbers(files, element, chunk).reshape(element.count, width)
-            for column, prop in enumerate(element.properties):
-                element.scalars[prop.name] = table[:, column].astype(prop.dtype)
-            position += element.count * width
-        else:
-            position = _read_text_lists(files, element, words, position)
+        pieces: list[TextRows] = []
+        left = element.count if element.properties else 0
+        while left > 0:
+            lines = list(itertools.islice(rows, min(left, ROWS_AT_ONCE)))
+            if not lines:
+                raise files.error(f"truncated or damaged: less data than the {element.count} {element.name!r} declared")
+            pieces.append(_parse_rows(files, element, lines))
+            left -= len(lines)
+        _store_rows(element, pieces)
+    surplus = sum(1 for _ in rows)
+    if surplus:
+        raise files.error(
+            f"damaged: its header declares {declared} lines of data, {declared + surplus} follow; it would be misread"
+        )
 
 
-def _read_text_lists(files: SourceFiles, element: Element, words: list[bytes], position: int) -> int:
-    columns: dict[str, list[bytes]] = {prop.name: [] for prop in element.properties}
-    lengths: dict[str, list[int]] = {prop.name: [] for prop in element.properties if prop.count_dtype}
-    for _ in range(element.count):
-        for prop in element.properties:
-            length = 1
-            if prop.count_dtype is not None:
-                _enough(files, element, position < len(words) and words[position].isdigit())
-                length = int(words[position])
-                lengths[prop.name].append(length)
-                position += 1
-            _enough(files, element, position + length <= len(words))
-            columns[prop.name] += words[position : position + length]
-            position += length
+def _parse_rows(files: SourceFiles, element: Element, lines: list[str]) -> TextRows:
+    """The values of every property in `lines`, and the lengths of its lists."""
+    words, counts = split_words(lines)
+    values, wrong = parse_numbers(words)
+    place = np.cumsum(counts) - counts
+    end = place + counts
+    result: TextRows = {}
+    used = np.zeros(len(words), bool)
     for prop in element.properties:
-        values = _numbers(files, element, columns[prop.name]).astype(prop.dtype)
+        length = np.ones(len(lines), np.int64)
+        if prop.count_dtype is not None:
+            _fits(files, element, lines, place < end)
+            declared = values[place]
+            whole = (declared >= 0) & (declared == np.floor(declared))
+            _fits(files, element, lines, whole & (place + 1 + declared <= end))
+            length = declared.astype(np.int64)
+            used[place] = True
+            place = place + 1
+        _fits(files, element, lines, place + length <= end)
+        chosen = np.repeat(place - np.cumsum(length) + length, length) + np.arange(int(length.sum()))
+        used[chosen] = True
+        result[prop.name] = (length, values[chosen])
+        place = place + length
+    if wrong is not None:
+        for at in np.flatnonzero(used & np.isnan(values)).tolist():
+            if parse_numbers([words[at]])[1] is not None:
+                raise files.error(f"damaged: element {element.name!r} holds {words[at][:40]!r}, which is not a number")
+    return result
+
+
+def _fits(files: SourceFiles, element: Element, lines: list[str], good: NDArray[np.bool_]) -> None:
+    if not good.all():
+        line = lines[int(np.flatnonzero(~good)[0])]
+        raise files.error(
+            f"damaged: the line {line.strip()[:60]!r} does not hold what its header declares of {element.name!r}"
+        )
+
+
+def _store_rows(element: Element, pieces: list[TextRows]) -> None:
+    for prop in element.properties:
+        values = np.concatenate([piece[prop.name][1] for piece in pieces]) if pieces else np.zeros(0)
+        typed = values.astype(prop.dtype)
+        # Some programs write colors of 0 to 1 under integer types: what is written counts, not what is declared.
+        values = typed if np.array_equal(typed, values) or typed.dtype.kind == "f" else values
         if prop.count_dtype is None:
             element.scalars[prop.name] = values
         else:
-            element.lists[prop.name] = (np.array(lengths[prop.name], dtype=np.int64), values)
-    return position
-
-
-def _numbers(files: SourceFiles, element: Element, words: list[bytes]) -> NDArray[np.float64]:
-    try:
-        return np.array(words, dtype=np.float64)
-    except ValueError:
-        raise files.error(f"damaged: element {element.name!r} holds a word that is not a number") from None
+            lengths = np.concatenate([piece[prop.name][0] for piece in pieces]) if pieces else np.zeros(0, np.int64)
+            element.lists[prop.name] = (lengths, values)
 
 
 def _enough(files: SourceFiles, element: Element, condition: bool) -> None:
@@ -125,8 +179,7 @@ def _enough(files: SourceFiles, element: Element, condition: bool) -> None:
         raise files.error(f"truncated or damaged: less data than the {element.count} {element.name!r} declared")
 
 
-def _read_binary(files: SourceFiles, elements: list[Element], body: bytes, order: str) -> None:
-    position = 0
+def _read_binary(files: SourceFiles, elements: list[Element], body: bytes, position: int, order: str) -> None:
     for element in elements:
         if not element.count or not element.properties:
             for prop in element.properties:
@@ -182,26 +235,44 @@ def _store_empty(element: Element, prop: Property) -> None:
 
 
 def _read_uneven(files: SourceFiles, element: Element, body: bytes, position: int, order: str) -> int:
-    """Read rows of different lengths one by one."""
-    pieces: dict[str, list[NDArray]] = {prop.name: [] for prop in element.properties}
-    types = {prop.name: np.dtype(order + prop.dtype) for prop in element.properties}
-    counts = {prop.name: np.dtype(order + prop.count_dtype) for prop in element.properties if prop.count_dtype}
+    """Read rows of different lengths: one pass finds where their values begin, then each property is taken at once."""
+    types = [np.dtype(order + prop.dtype) for prop in element.properties]
+    sizes = [dtype.itemsize for dtype in types]
+    counts = [None if prop.count_dtype is None else struct.Struct(order + COUNT_CODES[prop.count_dtype])
+              for prop in element.properties]  # fmt: skip
+    starts = [array("q") for _ in element.properties]
+    lengths = [array("q") for _ in element.properties]
+    steps = list(zip(counts, sizes, starts, lengths, strict=True))
     for _ in range(element.count):
-        for prop in element.properties:
-            length = 1
-            if prop.name in counts:
-                dtype = counts[prop.name]
-                _enough(files, element, position + dtype.itemsize <= len(body))
-                length = int(np.frombuffer(body, dtype, 1, position)[0])
-                position += dtype.itemsize
-            dtype = types[prop.name]
-            _enough(files, element, length >= 0 and position + length * dtype.itemsize <= len(body))
-            pieces[prop.name].append(np.frombuffer(body, dtype, length, position))
-            position += length * dtype.itemsize
-    for prop in element.properties:
-        values = np.concatenate(pieces[prop.name]).astype(prop.dtype)
+        for count, size, begun, length in steps:
+            number = 1
+            if count is not None:
+                _enough(files, element, position + count.size <= len(body))
+                number = int(count.unpack_from(body, position)[0])
+                position += count.size
+                length.append(number)
+            begun.append(position)
+            position += number * size
+            _enough(files, element, number >= 0 and position <= len(body))
+    for prop, dtype, begun, length in zip(element.properties, types, starts, lengths, strict=True):
+        firsts = np.frombuffer(begun, np.int64)
         if prop.count_dtype is None:
-            element.scalars[prop.name] = values
+            element.scalars[prop.name] = _taken_at(body, firsts, None, dtype).astype(prop.dtype)
         else:
-            element.lists[prop.name] = (np.array([len(piece) for piece in pieces[prop.name]], np.int64), values)
+            each = np.frombuffer(length, np.int64)
+            element.lists[prop.name] = (each, _taken_at(body, firsts, each, dtype).astype(prop.dtype))
     return position
+
+
+def _taken_at(body: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64] | None, dtype: np.dtype) -> NDArray:
+    """`lengths` values (None: one) at each of the byte positions `starts`, one after the other."""
+    pieces = [np.zeros(0, dtype)]
+    anywhere = np.ndarray(max(len(body) - dtype.itemsize + 1, 0), dtype, body, 0, (1,))
+    for first in range(0, len(starts), ROWS_AT_ONCE):
+        place = starts[first : first + ROWS_AT_ONCE]
+        if lengths is not None:
+            length = lengths[first : first + ROWS_AT_ONCE]
+            within = np.arange(int(length.sum())) - np.repeat(np.cumsum(length) - length, length)
+            place = np.repeat(place, length) + within * dtype.itemsize
+        pieces.append(anywhere[place])
+    return np.concatenate(pieces)

@@ -1,15 +1,40 @@
 """The files of a mesh: which ones may be opened, where textures are found, and which files are not meshes."""
 
+import os
 import re
+import stat
+import struct
+import unicodedata
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from torch_utils.errors import UserError
+from torch_utils.files import printable
 
 # Folders where exporters put textures, relative to the mesh's folder.
 TEXTURE_FOLDERS = ("", "textures", "texture", "images", "maps", "tex", "../images", "../textures", "../texture", "..")
 MAX_FILE_BYTES = 4 << 30
+BLANK = b"\0 \t\r\n"
+# Errors that malformed input may raise inside a reader. Any other error is a bug and keeps its traceback.
+MALFORMED = (
+    KeyError,
+    IndexError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OverflowError,
+    struct.error,
+    RecursionError,
+    MemoryError,
+    ZeroDivisionError,
+)
+
+
+class OutsideError(UserError):
+    """A mesh refers to a file outside the tree that it may read from."""
 
 
 @dataclass(frozen=True)
@@ -33,12 +58,27 @@ class SourceFiles:
 
     def warn(self, line: str) -> None:
         """Add a line to `SourceMesh.warnings`, once."""
+        line = printable(line)
         if line not in self.warnings:
             self.warnings.append(line)
 
     def error(self, cause: str) -> UserError:
         """The error to raise: one line with the file and the cause."""
-        return UserError(f"{self.path}: {cause}")
+        return UserError(printable(f"{self.path}: {cause}"))
+
+    @contextmanager
+    def optional(self, what: str) -> Iterator[None]:
+        """A fault in data that are not needed costs these data, with a note, and not the mesh.
+
+        what: the data, and what is lost, e.g. "attribute NORMAL is not read". A file outside the tree is still refused.
+        """
+        try:
+            yield
+        except OutsideError:
+            raise
+        except (UserError, *MALFORMED) as error:
+            cause = str(error).removeprefix(printable(f"{self.path}: ")) if str(error) else type(error).__name__
+            self.warn(f"{what} ({' '.join(cause.split())[:120]})")
 
     def allowed(self, target: Path) -> bool:
         """Whether `target` may be opened. Symbolic links are resolved first."""
@@ -63,8 +103,13 @@ class SourceFiles:
         except (OSError, ValueError):
             return None
         if not self.allowed(target):
-            raise self.error(f"refers to {reference!r} outside the source folder; add --allow-outside to read it")
+            raise self.outside(reference)
         return target
+
+    def outside(self, reference: str) -> OutsideError:
+        """The error to raise for a reference to a file outside the tree."""
+        cause = f"refers to {reference!r} outside the source folder; add --allow-outside to read it"
+        return OutsideError(printable(f"{self.path}: {cause}"))
 
     def find_texture(self, reference: str) -> Path | None:
         """The texture that a material names, or None.
@@ -92,10 +137,20 @@ class SourceFiles:
             place = self.folder / folder
             if not (place.is_dir() and self.allowed(place)):
                 continue
-            matches = sorted(path for path in place.iterdir() if path.name.lower() == base.lower())
+            matches = sorted(path for path in place.iterdir() if _same_name(path.name) == _same_name(base))
             if matches and matches[0].is_file() and self.allowed(matches[0]):
                 return matches[0]
         return None
+
+
+def _same_name(name: str) -> str:
+    """What names have in common that differ in case, in the form of their accents, or in being Latin-1 bytes."""
+    data = os.fsencode(name)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    return unicodedata.normalize("NFC", text).lower()
 
 
 def _is_absolute(name: str) -> bool:
@@ -104,21 +159,26 @@ def _is_absolute(name: str) -> bool:
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file; UserError if it is missing, a folder, empty or a failed download."""
+    name = printable(path)
     try:
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            raise UserError(f"{path}: {size >> 20} MiB, more than the {MAX_FILE_BYTES >> 30} GiB that are read")
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"{name}: a folder, expected a mesh file")
+        if not stat.S_ISREG(status.st_mode):
+            raise UserError(f"{name}: not a file but a device, pipe or socket")
+        if status.st_size > MAX_FILE_BYTES:
+            raise UserError(
+                f"{name}: {status.st_size >> 20} MiB, more than the {MAX_FILE_BYTES >> 30} GiB that are read"
+            )
         data = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: a folder, expected a mesh file") from None
+        raise UserError(f"{name}: no such file") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if not data.strip(b"\0 \t\r\n"):
-        raise UserError(f"{path}: the file is empty")
+        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
+    if not data[:4096].strip(BLANK) and not data.strip(BLANK):
+        raise UserError(f"{name}: the file is empty")
     if cause := not_the_file(data):
-        raise UserError(f"{path}: {cause}")
+        raise UserError(f"{name}: {cause}")
     return data
 
 

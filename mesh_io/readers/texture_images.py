@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from mesh_io.image_values import image_values
 from mesh_io.readers.source_files import SourceFiles, not_the_file
 from torch_utils.errors import UserError
 
 MAX_TEXTURE_PX = 4096  # larger images are reduced: no render resolves more
-MAX_DECODED_PX = 16384 * 16384  # larger images are not decoded at all (decompression bombs)
+FREE_BYTES = 200 << 20  # what the textures of a mesh may take in memory, besides ten times the size of their files
+RESIZABLE = ("L", "LA", "RGB", "RGBA")
 _LIMIT_LOCK = threading.Lock()
 
 
@@ -25,6 +27,7 @@ class TextureCache:
         self.files = files
         self.enabled = enabled
         self._decoded: dict[str, NDArray[np.uint8] | None] = {}
+        self._file_bytes = self._kept_bytes = 0
 
     def file(self, reference: str, material: str) -> NDArray[np.uint8] | None:
         """The image [H, W, 3 or 4] uint8 that `material` refers to, or None with a warning."""
@@ -61,39 +64,36 @@ class TextureCache:
 
     def _pixels(self, data: bytes, name: str) -> NDArray[np.uint8]:
         with _own_limit():
-            image = Image.open(io.BytesIO(data))
+            image: Image.Image = Image.open(io.BytesIO(data))
             width, height = image.size
-            if width * height > MAX_DECODED_PX:
-                raise self.files.error(f"texture {name!r} has {width}×{height} px, more than 16384×16384")
             if max(width, height) > MAX_TEXTURE_PX:
                 image.draft(None, (MAX_TEXTURE_PX, MAX_TEXTURE_PX))  # lower resolution, for JPEG only
+            decoded = image.width * image.height * 4
+            if decoded > 10 * len(data) + FREE_BYTES:
+                kib = -(-len(data) // 1024)
+                raise ValueError(f"{width}×{height} px would take {decoded >> 20} MiB, its file has {kib} KiB")
             image.load()
-        pixels = pixels_rounded_to_uint8(image)
-        if max(width, height) > MAX_TEXTURE_PX:
-            pixels = _shrink(pixels)
+        if max(image.size) > MAX_TEXTURE_PX and image.mode in RESIZABLE:
+            image = image.resize(_reduced(image.width, image.height), Image.Resampling.BOX)
+        pixels, note = image_values(image)
+        if note:
+            self.files.warn(f"texture {name!r}: {note}")
+        self._file_bytes += len(data)
+        allowed = 10 * self._file_bytes + FREE_BYTES - self._kept_bytes
+        while max(pixels.shape[:2]) > MAX_TEXTURE_PX or (pixels.nbytes > allowed and min(pixels.shape[:2]) > 1):
+            size = _reduced(pixels.shape[1], pixels.shape[0], halved=pixels.nbytes > allowed)
+            pixels = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+        self._kept_bytes += pixels.nbytes
+        if pixels.shape[:2] != (height, width):
             reduced = f"{pixels.shape[1]}×{pixels.shape[0]}"
             self.files.warn(f"texture {name!r} has {width}×{height} px and was reduced to {reduced}")
         return pixels
 
 
-def pixels_rounded_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
-    """The pixels of an image file: [H, W, 3], or [H, W, 4] if it has transparency.
-
-    Palettes are resolved. 16-bit values are divided by 257, floats are in [0, 255]; both are rounded to nearest.
-    """
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        gray = np.clip(values if image.mode == "F" else values / 257.0, 0, 255)
-        return np.repeat(np.rint(gray).astype(np.uint8)[..., None], 3, axis=2)
-    transparent = image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info
-    return np.asarray(image.convert("RGBA" if transparent else "RGB"))
-
-
-def _shrink(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    image = Image.fromarray(pixels)
-    scale = MAX_TEXTURE_PX / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    return np.asarray(image.resize(size, Image.Resampling.BOX))
+def _reduced(width: int, height: int, halved: bool = False) -> tuple[int, int]:
+    """Width and height with the longer side `MAX_TEXTURE_PX`, or both halved."""
+    scale = 0.5 if halved else MAX_TEXTURE_PX / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _read(path: Path) -> bytes:

@@ -77,7 +77,7 @@ def _check_layers(files: SourceFiles) -> None:
             continue
         seen.add(name)
         if not files.allowed(Path(name.partition("[")[0])):
-            raise files.error(f"refers to {name!r} outside the source folder; add --allow-outside to read it")
+            raise files.outside(name)
         layer = Sdf.Layer.FindOrOpen(name)
         if layer:
             waiting += [layer.ComputeAbsolutePath(below) for below in layer.GetCompositionAssetDependencies()]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from dataset_tool.format import pixels
 from dataset_tool.sources.orientation import normalize
+from mesh_io.find_meshes import MESH_SUFFIXES, find_meshes
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
 from mesh_io.write import write_glb
@@ -27,10 +28,8 @@ from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.errors import UserError
 from torch_utils.failures import note_failure
-from torch_utils.files import write_bytes
+from torch_utils.files import printable, write_bytes
 from torch_utils.text import counted
-
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".ply", ".stl", ".off")
 
 
 @dataclass
@@ -50,13 +49,14 @@ class FolderSource:
     def __post_init__(self) -> None:
         if not self.folder.is_dir():
             raise UserError(f"{self.folder}: no such folder; expected one with {', '.join(MESH_SUFFIXES)} files")
-        files = sorted(p for p in self.folder.rglob("*") if p.suffix.lower() in MESH_SUFFIXES)
+        self._passed_over: list[str] = []
+        files = find_meshes(self.folder, self._passed_over.append)
         if not files:
             raise UserError(f"{self.folder}: holds no mesh file; expected {', '.join(MESH_SUFFIXES)}")
         self._files = [files[row] for row in chosen_rows(len(files), self.limit)]
         self.num_files = len(files)
         self.label = f"{self.folder.name}/ ({counted(len(self._files), 'mesh file')})"
-        self.ids = [str(path.relative_to(self.folder)) for path in self._files]
+        self.ids = [printable(path.relative_to(self.folder)) for path in self._files]
         self.key = content_key({"folder": [(i, file_hash(p)) for i, p in zip(self.ids, self._files, strict=True)]})
 
     @property
@@ -167,7 +167,7 @@ class FolderSource:
 
     def notes(self) -> list[str]:
         """Files that were passed over, and several file formats."""
-        notes = []
+        notes = [f"{self.folder.name}/: {line}" for line in self._passed_over]
         if self.num_files > len(self.ids):
             notes.append(f"{self.folder.name}/: {choice_note(len(self.ids), self.num_files, 'mesh files')}")
         if len(self.formats) > 1:

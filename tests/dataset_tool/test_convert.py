@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dataset_tool.check import check_dataset
 from dataset_tool.dataset import open_dataset
 from dataset_tool.edit import pack
 from dataset_tool.sources.convert import HALF_HEIGHT, convert
@@ -256,3 +257,97 @@ def test_a_converted_dataset_is_not_converted_again(tmp_path):
     convert(root)
     with pytest.raises(UserError, match="is a TetraGAN dataset already"):
         convert(root)
+
+
+def masked_photographs(root, masks, images=None, views=4):
+    """Square photographs around the origin with these masks (and images) of 16 px."""
+    frames = []
+    for index in range(views):
+        azimuth = 2 * math.pi * index / views
+        pixels = np.full((16, 16, 3), 200, np.uint8) if images is None else images[index % len(images)]
+        (root / "images").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(root / f"images/{index}.png")
+        pose = look_at((2 * math.cos(azimuth), 2 * math.sin(azimuth), 0), [0, 0, 1]).tolist()
+        frames.append({"file_path": f"images/{index}.png", "transform_matrix": pose})
+        if masks is not None:
+            masks[index % len(masks)].save(root / f"images/{index}_mask.png")
+            frames[-1]["mask_path"] = f"images/{index}_mask.png"
+    (root / "transforms.json").write_text(json.dumps({"w": 16, "h": 16, "fl_x": 20, "frames": frames}))
+    return root
+
+
+def block(value, dtype=np.uint8, background=0):
+    """A mask that is `value` in the middle."""
+    mask = np.full((16, 16), background, dtype)
+    mask[4:12, 5:13] = value
+    return Image.fromarray(mask)
+
+
+def test_masks_of_0_and_1_are_scaled_and_said(tmp_path):
+    root = masked_photographs(tmp_path / "data", [block(1)])
+    notes = []
+    convert(root, note=notes.append)
+    assert notes == ["mask values 0 and 1 are taken as 0 and 255 (images/0_mask.png)"]
+    alpha = open_dataset(root).load("data", 2)[..., 3]
+    assert (alpha == np.asarray(block(255))).all()
+    assert "blank views" not in {finding.kind for finding in check_dataset(open_dataset(root))}
+
+
+def test_inverted_masks_are_refused_until_the_user_says_which_they_are(tmp_path):
+    root = masked_photographs(tmp_path / "data", [block(0, background=255)])
+    with pytest.raises(UserError, match=r"4 of 4 masks look inverted: .* add --masks black"):
+        convert(root)
+    assert not (root / "dataset.json").exists()
+    convert(root, masks="black")
+    assert (open_dataset(root).load("data", 0)[..., 3] == np.asarray(block(255))).all()
+    assert "mask of the background?" not in {finding.kind for finding in check_dataset(open_dataset(root))}
+    other = masked_photographs(tmp_path / "other", [block(0, background=255)])
+    convert(other, masks="white")
+    assert "mask of the background?" in {finding.kind for finding in check_dataset(open_dataset(other))}
+
+
+def test_premultiplied_alpha_is_refused_until_the_user_says_which_it_is(tmp_path):
+    alpha = np.zeros((16, 16), int)
+    alpha[3:13, 3:13] = 128
+    alpha[4:12, 4:12] = 255
+    color = np.array([210, 120, 60])
+    straight = np.concatenate([np.where(alpha[..., None] > 0, color, 0), alpha[..., None]], -1).astype(np.uint8)
+    multiplied = straight.copy()
+    multiplied[..., :3] = (straight[..., :3].astype(int) * alpha[..., None] + 127) // 255
+    root = masked_photographs(tmp_path / "data", None, [multiplied])
+    with pytest.raises(UserError, match="4 of 4 images look as if their colors were multiplied by alpha"):
+        convert(root)
+    convert(root, alpha="premultiplied")
+    assert np.abs(open_dataset(root).load("data", 0).astype(int) - straight).max() <= 1
+    other = masked_photographs(tmp_path / "other", None, [straight])
+    convert(other)
+    assert (open_dataset(other).load("other", 0) == straight).all()
+
+
+def test_views_of_no_use_are_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    edge = np.zeros((16, 16), np.uint8)
+    edge[:9, 3:9] = 255
+    masks = [
+        Image.fromarray(np.zeros((16, 16), np.uint8)),
+        Image.fromarray(edge),
+        block(255),
+        block(255, background=255),
+    ]
+    root = masked_photographs(tmp_path / "data", masks, [noise, noise, np.full((16, 16, 3), 90, np.uint8), noise])
+    convert(root)
+    found = {(finding.kind, finding.detail) for finding in check_dataset(open_dataset(root))}
+    assert found >= {
+        ("blank views", "views 0"),
+        ("object cut by the frame", "views 1"),
+        ("one color only", "views 2"),
+        ("no mask (opaque views)", "views 3"),
+    }
+
+
+def test_side_files_of_macos_are_no_images(tmp_path):
+    root = get3d(tmp_path / "data")
+    (root / "img/02958343/car0/._000.png").write_bytes(b"\0\5\x16\7")
+    (root / "camera/__MACOSX/car0").mkdir(parents=True)
+    np.save(root / "camera/__MACOSX/car0/rotation.npy", [1.0])
+    assert convert(root).views == 2

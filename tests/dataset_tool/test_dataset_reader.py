@@ -268,7 +268,11 @@ def truncate(path):
         (lambda d: truncate(d / "shapes/s0/points.npz"), lambda x: x.points("s0"), "points.npz: cannot be read"),
         (lambda d: bomb(d / "shapes/s0/points.npz"), lambda x: x.points("s0"), "it unpacks to 80 MB"),
         (lambda d: boast(d / "shapes/s0/points.npz"), lambda x: x.points("s0"), "points.npz: cannot be read"),
-        (lambda d: (d / "shapes/s0/meta.json").write_text("{"), lambda x: x.meta("s0"), "meta.json: not JSON"),
+        (
+            lambda d: (d / "shapes/s0/meta.json").write_text("{"),
+            lambda x: x.meta("s0"),
+            "meta.json: cannot be read as JSON",
+        ),
         (lambda d: (d / "shapes/s0/meta.json").write_text("[]"), lambda x: x.meta("s0"), "expected an object"),
     ],
 )

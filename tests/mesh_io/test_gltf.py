@@ -292,7 +292,11 @@ def put(path, value):
 
 BROKEN = {
     "cycle": (put(["nodes"], [{"children": [1]}, {"children": [0], "mesh": 0}]), "cycle"),
-    "node twice": (put(["nodes"], [{"children": [1, 1]}, {"mesh": 0}]), "reached twice"),
+    "two parents": (
+        put(["nodes"], [{"children": [1, 2]}, {"children": [3]}, {"children": [3]}, {"mesh": 0}]),
+        "node 3 has two places, under node 2 and under node 1",
+    ),
+    "own child": (put(["nodes"], [{"children": [0], "mesh": 0}]), "node 0 is below itself"),
     "no such node": (put(["nodes"], [{"children": [7]}]), r"nodes\[7\], but the file has 1"),
     "no such mesh": (put(["nodes"], [{"mesh": -1}]), r"meshes\[-1\]"),
     "long accessor": (put(["accessors", 0, "count"], 50), "truncated: accessor 0 reads past"),

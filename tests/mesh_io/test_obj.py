@@ -270,8 +270,6 @@ def test_opacity_map(tmp_path):
         (CUBE + "f 1 2 9\n", "vertex index 9 is out of range: there are 8"),
         (CUBE + "f 0 1 2\n", "vertex index 0 is out of range"),
         (CUBE + "f -9 1 2\n", "face index -9 is out of range"),
-        (CUBE + "f 1/1 2/1 3/1\n", "texture index 1 is out of range: there are 0"),
-        (CUBE + "f 1//2 2//2 3//2\n", "normal index 2 is out of range"),
         (CUBE + "f 1 2 x\n", "face corner 'x' is not made of integers"),
         (CUBE + "f 1 2 99999999999999999999999\n", "out of range"),
         (CUBE + "v 1 2\nf 1 2 3\n", "a v line has 2 numbers"),

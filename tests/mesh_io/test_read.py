@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mesh_io.image_values import image_values
 from mesh_io.read import FORMATS, read_mesh
 from mesh_io.readers import texture_images as images
 from mesh_io.readers.color import encode_srgb
@@ -55,9 +56,10 @@ def test_large_textures_are_reduced_and_larger_ones_refused(tmp_path, monkeypatc
     mesh = read_mesh(file)
     assert mesh.parts[0].material.image.shape == (4, 8, 3)
     assert mesh.warnings == ("texture 'wood.png' has 32×16 px and was reduced to 8×4",)
-    monkeypatch.setattr(images, "MAX_DECODED_PX", 500)
-    with pytest.raises(UserError, match=r"a\.obj: texture 'wood\.png' has 32×16 px, more than"):
-        read_mesh(file)
+    monkeypatch.setattr(images, "FREE_BYTES", -10 * (tmp_path / "wood.png").stat().st_size + 32 * 16 * 4 - 1)
+    mesh = read_mesh(file)
+    assert mesh.parts[0].material.image is None
+    assert "'wood.png' of material 'paint': cannot be decoded (32×16 px would take" in mesh.warnings[0]
 
 
 def test_decompression_bomb_is_refused_undecoded(tmp_path):
@@ -67,8 +69,24 @@ def test_decompression_bomb_is_refused_undecoded(tmp_path):
 
     png[29:33] = zlib.crc32(png[12:29]).to_bytes(4, "big")
     (tmp_path / "wood.png").write_bytes(png)
-    with pytest.raises(UserError, match="60000×60000 px, more than 16384×16384"):
-        read_mesh(obj_square(tmp_path / "a.obj", "newmtl paint\nmap_Kd wood.png\n"))
+    mesh = read_mesh(obj_square(tmp_path / "a.obj", "newmtl paint\nmap_Kd wood.png\n"))
+    assert mesh.parts[0].material.image is None
+    assert "60000×60000 px would take 13732 MiB, its file has 1 KiB" in mesh.warnings[0]
+
+
+def test_many_textures_of_small_files_are_reduced_to_what_their_files_allow(tmp_path, monkeypatch):
+    monkeypatch.setattr(images, "FREE_BYTES", 64 * 64 * 3 + 32 * 32 * 4)
+    mtl, text = "", "mtllib m.mtl\nvt 0 0\n"
+    for index in range(3):
+        save_image(tmp_path / f"{index}.png", np.full((64, 64, 3), 60 * index, np.uint8))
+        mtl += f"newmtl m{index}\nmap_Kd {index}.png\n"
+        text += f"v 0 0 {index}\nv 1 0 {index}\nv 0 1 {index}\nusemtl m{index}\nf -1/1 -2/1 -3/1\n"
+    (tmp_path / "m.mtl").write_text(mtl)
+    (tmp_path / "a.obj").write_text(text)
+    mesh = read_mesh(tmp_path / "a.obj")
+    sizes = [part.material.image.shape[0] for part in mesh.parts]
+    assert sizes[0] == 64 and sizes[2] < 64 and (mesh.parts[2].material.image == 120).all()
+    assert "was reduced to" in mesh.warnings[-1]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +96,7 @@ def test_image_modes(mode, channels):
     from PIL import Image
 
     image = Image.new("I;16", (2, 1), 65535) if mode == "I;16" else Image.new("RGBA", (2, 1), "white").convert(mode)
-    pixels = images.pixels_rounded_to_uint8(image)
+    pixels = image_values(image)[0]
     assert pixels.shape == (1, 2, channels) and pixels.dtype == np.uint8
     assert (pixels == 255).all()
 
@@ -86,7 +104,7 @@ def test_image_modes(mode, channels):
 def test_sixteen_bits_become_eight():
     from PIL import Image
 
-    pixels = images.pixels_rounded_to_uint8(Image.new("I;16", (1, 1), 100 * 257 + 3))
+    pixels = image_values(Image.new("I;16", (1, 1), 100 * 257 + 3))[0]
     assert pixels.tolist() == [[[100, 100, 100]]]
 
 
