@@ -14,6 +14,8 @@ from tetragan.options import set_option
 @click.option("--layers/--no-layers", default=True, show_default=True, help="Print one line for each layer.")
 def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     """Layers, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
+    import torch
+
     from configs.loader import build_config, load_config
     from networks.describe import describe
     from networks.memory import estimate
@@ -49,6 +51,13 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
     parts = {"weights": memory.weights, "networks": memory.activations, "images": memory.images}
     listed = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
     click.echo(f"  {listed}, program {_gib(memory.program)}; bf16 halves the part of the networks")
+    if memory.total > LARGE_BYTES and batch % RANKS == 0:
+        each = estimate(networks, config, torch.bfloat16, images=batch // RANKS, program=False)
+        click.echo(f"  on {RANKS} GPUs, bf16: about {_gib(each.total)} GiB each")
+
+
+# Trainings that need more are split among this many processes in a line of their own.
+LARGE_BYTES, RANKS = 16 << 30, 8
 
 
 def _gib(size: int) -> str:

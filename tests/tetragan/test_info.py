@@ -65,6 +65,7 @@ def test_info_of_a_preset(preset: str) -> None:
     assert "backbone: " in outcome.stdout and "discriminators: " in outcome.stdout
     assert len(run("info", preset, "--no-layers").stdout.splitlines()) < 16
     assert re.search(r"memory of training, fp32: about [0-9.]+ GiB at batch (16|32) in one process", outcome.stdout)
+    assert ("on 8 GPUs, bf16: about" in outcome.stdout) == (preset == "car-get3d")
 
 
 def test_info_of_a_network_file(tmp_path: Path) -> None:
