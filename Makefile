@@ -6,7 +6,8 @@
 #   make blender   install Blender for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
 #   make gpu-check run on a machine with a GPU everything that only a GPU can tell, in at most nine minutes
 #   make gpu-wheels gather, in out/wheels, what a GPU machine without a network lacks
-#   make sanitize  run the tests of the ops on CPU kernels with address and undefined-behavior checks
+#   make sanitize  run the tests of the ops on kernels with address, undefined-behavior and race checks
+#   make mutants   seed mistakes into the CUDA kernels and show that the emulation sees each
 #   make soak      kill, fill and lock out the commands at random moments (half an hour; docs/reliability.md)
 #   make clean     remove build outputs
 PYTHON ?= python3
@@ -15,7 +16,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
-.PHONY: gpu-check gpu-wheels help install test lint demo blender wheel sanitize soak clean
+.PHONY: gpu-check gpu-wheels help install test lint demo blender wheel sanitize mutants soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -101,8 +102,15 @@ sanitize: .venv/.installed-dev
 	  LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	  ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 TETRAGAN_ISA=$$isa \
 	  TETRAGAN_LIBRARIES=build/sanitized TETRAGAN_OPS=require \
-	  $(BIN)/python -m pytest -q -x tests/ops --ignore tests/ops/test_cuda_sources.py || exit 1; \
+	  $(BIN)/python -m pytest -q -x tests/ops --ignore tests/ops/test_cuda_sources.py \
+	  --ignore tests/ops/test_emulation.py || exit 1; \
 	done
+	$(BIN)/python -m tests.ops.emulation.check --sanitizer address
+	$(BIN)/python -m tests.ops.emulation.check --sanitizer thread --order forward --first 6
+
+mutants: .venv/.installed-dev
+	@$(BIN)/python -m torch_utils.build
+	$(BIN)/python -m tests.ops.emulation.mutants
 
 # Parts and a shorter run: make soak SOAK="--part training --share 0.2"
 SOAK ?=

@@ -66,6 +66,4 @@ def connect_inside(sdf: Tensor, grid: Grid) -> Tensor:
 
     No gradient. Close the boundary first: bridges never run through it. Cavities stay.
     """
-    depth, step = BRIDGE_CELLS * grid.cell, BRIDGE_STEP_CELLS * grid.cell
-    host = None if grid.original is None else (grid.original.edges, grid.original.boundary)
-    return connect_components(sdf, grid.edges, grid.boundary, depth, step, host=host)
+    return connect_components(sdf, grid.edges, grid.boundary, BRIDGE_CELLS * grid.cell, BRIDGE_STEP_CELLS * grid.cell)

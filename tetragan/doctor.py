@@ -129,9 +129,11 @@ def _kernels_state(device_type: str) -> str:
         return f"not active (this torch has no CUDA; the library is {built}); on a card: install a CUDA build of torch"
     if not loading.available(device_type):
         return f"not active ({loading.load_error(device_type)}); try: {loading.BUILD_COMMANDS[device_type]}"
+    if device_type == "cuda" and (cause := loading.why_cards_do_not_run(loading.cuda_library(), loading.cuda_cards())):
+        return f"not active: {cause}"
     ops = loading.defined_ops()
     absent = [op for op in ops if not loading.has_kernel(device_type, op)]
-    # On the CPU every op has a kernel, so an absent one means an old library; on CUDA some run in PyTorch by design.
+    # Every op has a kernel, but for the descriptor on CUDA, so another absent one means an old library.
     if device_type == "cpu" and absent:
         return f"active, but older than {', '.join(absent)}; try: {loading.BUILD_COMMANDS[device_type]}"
     rest = f"; in plain PyTorch: {', '.join(absent)}" if absent else ""

@@ -25,7 +25,10 @@ SOURCES = PACKAGE / "csrc"
 LIBRARIES = PACKAGE / "lib"
 CPU_LIBRARY = "libtetragan_cpu.so"
 CUDA_LIBRARY = "libtetragan_cuda.so"
-CUDA_ARCHITECTURES = ("80", "90", "100")
+# Compute capabilities, times ten: RTX 20 (75), A100 (80), RTX 30 (86), RTX 40 (89), H100 (90), B200 (100), RTX 50
+# (120). Later cards compile the PTX of the last one at the first start. $TETRAGAN_CUDA_ARCHITECTURES chooses others
+# ("90" or "75,90"), for a faster build.
+CUDA_ARCHITECTURES = ("75", "80", "86", "89", "90", "100", "120")
 # Kernels with run-time checks: `make sanitize` runs the tests of the ops with them. Casts of NaN and of numbers out of
 # range count as errors too.
 SANITIZED = PACKAGE.parent / "build" / "sanitized"
@@ -236,12 +239,22 @@ def find_in_toolkit(nvcc: str, name: str) -> Path:
     return found.parent
 
 
+def cuda_architectures() -> tuple[str, ...]:
+    """What to compile CUDA kernels for, ascending: $TETRAGAN_CUDA_ARCHITECTURES or `CUDA_ARCHITECTURES`."""
+    chosen = [name.strip() for name in os.environ.get("TETRAGAN_CUDA_ARCHITECTURES", "").split(",") if name.strip()]
+    if not all(name.isdigit() for name in chosen):
+        raise BuildError(f"TETRAGAN_CUDA_ARCHITECTURES: expected numbers such as 75,90, got {','.join(chosen)}")
+    return tuple(sorted(chosen, key=int)) or CUDA_ARCHITECTURES
+
+
 def cuda_units(objects: Path, nvcc: str) -> list[Unit]:
     """The compilations of the CUDA library: kernels by nvcc (no torch headers), bindings by the host compiler."""
     includes, _, version = torch_paths()
     cuda_include = find_in_toolkit(nvcc, "cuda_runtime.h")
-    architectures = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in CUDA_ARCHITECTURES]
-    kernel_flags = ["-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", *architectures]
+    names = cuda_architectures()
+    generate = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in names]
+    generate.append(f"-gencode=arch=compute_{names[-1]},code=compute_{names[-1]}")
+    kernel_flags = ["-std=c++17", "-O3", "--fmad=false", "-Xcompiler=-fPIC,-fvisibility=hidden", *generate]
     units = []
     for source in sorted(SOURCES.glob("*/*_cuda.cu")):
         command = [nvcc, *kernel_flags, f"-I{SOURCES}", *_source_flags(source), "-c", str(source)]
@@ -249,6 +262,8 @@ def cuda_units(objects: Path, nvcc: str) -> list[Unit]:
         units.append(Unit(source.parent.name, source, objects / f"{source.stem}.cu.o", tuple(command), key))
     for source in sorted(SOURCES.glob("*/*_cuda_binding.cpp")):
         command = [*host_compiler().split(), *COMPILE_FLAGS, STABLE_ABI, "-DUSE_CUDA", f"-I{SOURCES}"]
+        if source.parent.name == "common":
+            command.append(f'-DTETRAGAN_CUDA_ARCHITECTURES="{",".join(names)}"')
         command += [*includes, f"-I{cuda_include}", *_source_flags(source), "-c", str(source)]
         key = _key(source, command, version)
         units.append(Unit(source.parent.name, source, objects / f"{source.stem}.o", tuple(command), key))

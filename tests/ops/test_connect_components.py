@@ -10,12 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from geometry.tet_grid import tet_grid
-from torch_utils.ops.connect_components import (
-    connect_components,
-    connect_components_reference,
-    connected_where_several,
-    several_components,
-)
+from torch_utils.ops.connect_components import connect_components, connect_components_reference
 
 
 def line(values: list[float], blocked: tuple[int, ...] = (), step: float = 0.0) -> list[float]:
@@ -45,6 +40,17 @@ def test_a_floater_that_is_cheaper_to_remove_disappears() -> None:
 
 def test_the_largest_component_stays_however_shallow() -> None:
     assert line([-0.125, -0.125, 3, -2]) == [-0.125, -0.125, 3, 9]
+
+
+def test_vertices_that_cost_nothing_do_not_lead_in_circles() -> None:
+    # From vertex 6 by 5 (which costs 1) to 2, 3 and 4, which cost nothing and are neighbors of one another; then to 0.
+    values = torch.tensor([[-2.0, 9, 0, 0, 0, 1, -4, -4]])
+    edges = torch.tensor([[0, 2], [2, 3], [2, 4], [3, 4], [3, 5], [4, 5], [5, 6], [6, 7], [1, 0]]).int()
+    closed = torch.zeros(8, dtype=torch.bool)
+    for function in (connect_components, connect_components_reference):
+        connected = function(values, edges, closed, 9, 0.0)
+        assert count_components(connected[0], edges) == 1
+        assert connected[0, [2, 5]].tolist() == [-9, -9]
 
 
 def test_a_step_makes_long_bridges_expensive() -> None:
@@ -123,23 +129,3 @@ def test_no_gradient_passes_and_the_device_stays() -> None:
     connected = connect_components(sdf, torch.tensor([[0, 1]]).int(), torch.zeros(2, dtype=torch.bool), 1)
     assert connected.device == sdf.device
     assert not connected.requires_grad
-
-
-def test_on_a_gpu_only_samples_with_several_components_visit_the_cpu():
-    """The path of a GPU on CPU tensors: noise with many components, a sphere with one, and a sample with none."""
-    grid = tet_grid("bcc", 6)
-    generator = torch.Generator().manual_seed(1)
-    sdf = torch.stack(
-        [
-            torch.randn(grid.num_vertices, generator=generator) + 1.2,
-            grid.positions.norm(dim=1) - 0.3,
-            torch.ones(grid.num_vertices),
-            torch.randn(grid.num_vertices, generator=generator) + 1.2,
-        ]
-    )
-    assert several_components(sdf, grid.edges).tolist() == [True, False, False, True]
-    expected = connect_components(sdf, grid.edges, grid.boundary, 0.5, 0.05)
-    actual = connected_where_several(sdf, grid.edges, grid.edges, grid.boundary, 0.5, 0.05)
-    assert torch.equal(actual, expected) and not torch.equal(actual, sdf)
-    assert connected_where_several(sdf[1:3], grid.edges, grid.edges, grid.boundary, 0.5, 0.05).equal(sdf[1:3])
-    assert not several_components(expected, grid.edges).any()

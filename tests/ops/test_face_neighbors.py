@@ -1,5 +1,7 @@
 """What `face_neighbors` promises beyond its cases: the hub of a fan, whose edges all begin at one vertex."""
 
+import resource
+
 import torch
 
 from torch_utils.ops.face_neighbors import face_neighbors, face_neighbors_reference
@@ -16,3 +18,11 @@ def test_the_hub_of_a_large_fan():
         for faces in (fan, mesh):
             assert face_neighbors(faces).equal(face_neighbors_reference(faces))
     assert (face_neighbors_reference(fan) >= 0).sum() == 2 * len(fan)  # the rim is open, every spoke has two faces
+
+
+def test_memory_follows_the_number_of_faces_and_not_their_ids():
+    faces = torch.tensor([[0, 1, 2], [2, 1, 3]], dtype=torch.int32) + 2**30
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with use_mode("require"):
+        assert face_neighbors(faces).tolist() == [[1, -1, -1], [-1, -1, 0]]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**17  # kilobytes

@@ -82,3 +82,15 @@ def test_no_compiler_and_no_nvcc_are_explained(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(build, "find_nvcc", lambda: None)
     with pytest.raises(build.BuildError, match="nvcc not found"):
         build.build_cuda()
+
+
+def test_the_architectures_of_the_cuda_library_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TETRAGAN_CUDA_ARCHITECTURES", "")
+    assert build.cuda_architectures() == build.CUDA_ARCHITECTURES
+    monkeypatch.setenv("TETRAGAN_CUDA_ARCHITECTURES", "120, 75")
+    assert build.cuda_architectures() == ("75", "120")
+    monkeypatch.setenv("TETRAGAN_CUDA_ARCHITECTURES", "sm_90")
+    with pytest.raises(
+        build.BuildError, match=r"^TETRAGAN_CUDA_ARCHITECTURES: expected numbers such as 75,90, got sm_90$"
+    ):
+        build.cuda_architectures()

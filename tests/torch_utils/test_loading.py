@@ -95,3 +95,25 @@ def test_check_offsets() -> None:
     ):
         with pytest.raises(ValueError, match=rf"op\(\): expected offsets to .*{text}"):
             check_offsets("op", "offsets", torch.tensor(bad, dtype=torch.int64), 5)
+
+
+def test_cards_that_the_cuda_library_has_no_code_for_are_named() -> None:
+    every = loading.CudaLibrary((75, 80, 86, 89, 90, 100, 120), runtime=13000, driver=13010)
+    cards = [("RTX 2080", (7, 5)), ("A100", (8, 0)), ("Orin", (8, 7)), ("B300", (10, 3)), ("of 2030", (14, 0))]
+    assert loading.why_cards_do_not_run(every, cards) is None
+    message = loading.why_cards_do_not_run(every, [*cards, ("GTX 1080", (6, 1))])
+    assert message is not None
+    assert "no code for GTX 1080 (compute capability 6.1; it has 7.5, 8.0, " in message
+    assert message.endswith("build with TETRAGAN_CUDA_ARCHITECTURES=61")
+    # Built for one card, run on another: an older one of the same generation, one between, and a later one by PTX.
+    ada = loading.CudaLibrary((89,), runtime=13000, driver=13000)
+    assert loading.why_cards_do_not_run(ada, [("RTX 3090", (8, 6))]) is not None
+    assert loading.why_cards_do_not_run(ada, [("H100", (9, 0))]) is None
+
+
+def test_a_driver_too_old_for_the_cuda_library_is_named() -> None:
+    old = loading.CudaLibrary((90,), runtime=13000, driver=12020)
+    message = loading.why_cards_do_not_run(old, [("H100", (9, 0))])
+    assert message is not None
+    assert message.startswith("the driver supports CUDA 12.2, but libtetragan_cuda.so needs 13.0")
+    assert loading.why_cards_do_not_run(loading.CudaLibrary((90,), 13020, 13000), [("H100", (9, 0))]) is None

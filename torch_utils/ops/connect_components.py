@@ -14,10 +14,10 @@ bridges or removes, whichever changes less.
 Vertices of bridges become −depth, those of removed components become depth. All other vertices, and samples with at
 most one component, are returned unchanged, bit for bit. Zero and NaN count as outside. depth (> 0) and step (≥ 0) are
 in the SDF's unit. float32 or float64; costs are summed in double precision; half precision is computed as float32. No
-gradient. Deterministic and independent of the batch and of the number of threads; the kernel equals the reference bit
-for bit. CPU kernel only. On CUDA the components are counted first (one synchronization), and only samples with several
-are copied to the CPU and back (another one); `host`, the same edges and blocked on the CPU, spares copying those, too.
-Errors: ValueError or TypeError for shape, type, device, and ids out of range.
+gradient. Deterministic and independent of the batch and of the number of threads. The CPU kernel equals the reference
+bit for bit. The CUDA kernel leaves nothing to the host; it may choose otherwise only where several ways cost the same
+up to rounding. Errors: ValueError or TypeError for shape, type and device; ids out of range raise on the CPU and are
+left out on CUDA, where a sample has fewer than 2²² vertices.
 """
 
 import heapq
@@ -27,21 +27,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from torch_utils.devices import upload
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
-from torch_utils.ops.connected_vertices import connected_vertices
 from torch_utils.ops.loading import use_kernel
 
 
-def connect_components(
-    sdf: Tensor,
-    edges: Tensor,
-    blocked: Tensor,
-    depth: float,
-    step: float = 0.0,
-    *,
-    host: tuple[Tensor, Tensor] | None = None,
-) -> Tensor:
+def connect_components(sdf: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float = 0.0) -> Tensor:
     """An SDF with one component in each sample; see the contract at the top of this file."""
     check_tensor("connect_components", "sdf", sdf, ("B", "V"), (*FLOATING, *HALF))
     check_tensor("connect_components", "edges", edges, ("E", 2), (torch.int32,), sdf.device)
@@ -50,48 +40,15 @@ def connect_components(
         raise ValueError(f"connect_components(): expected depth above 0, got {depth}")
     if not (step >= 0 and math.isfinite(step)):
         raise ValueError(f"connect_components(): expected step of at least 0, got {step}")
+    check_index_range("connect_components", "edges", edges, sdf.shape[1])
     values = sdf.detach()
     if values.dtype in HALF:
         values = values.float()
-    on_host = (edges.cpu(), blocked.cpu()) if host is None else host
-    if sdf.device.type == "cpu":
-        return _connected(values, *on_host, depth, step)
-    return connected_where_several(values, edges, *on_host, depth, step)
-
-
-def connected_where_several(
-    sdf: Tensor, edges: Tensor, host_edges: Tensor, host_blocked: Tensor, depth: float, step: float
-) -> Tensor:
-    """`connect_components` of an SDF on a GPU; only samples with several components visit the CPU."""
-    rows = several_components(sdf, edges).nonzero().squeeze(1)
-    if len(rows) == 0:
-        return sdf
-    some = _connected(sdf[rows].cpu(), host_edges, host_blocked, depth, step)
-    return sdf.index_copy(0, rows, upload(some, sdf.device))
-
-
-def several_components(sdf: Tensor, edges: Tensor) -> Tensor:
-    """Which samples of sdf [B, V] have an inside of several components [B] bool. No synchronization with a kernel."""
-    batch, count = sdf.shape
-    inside = sdf < 0
-    a, b = edges.long().unbind(1)
-    # An edge that leaves the inside becomes one from a vertex to itself.
-    b = torch.where(inside[:, a] & inside[:, b], b, a)
-    first = torch.arange(batch, device=sdf.device)[:, None] * count
-    faces = torch.stack([(a + first), (b + first), (b + first)], 2).view(-1, 3).int()
-    labels = connected_vertices(faces, batch * count).view(batch, count)
-    lowest = labels == torch.arange(batch * count, device=sdf.device).view(batch, count)
-    return (lowest & inside).sum(1) > 1
-
-
-def _connected(values: Tensor, edges: Tensor, blocked: Tensor, depth: float, step: float) -> Tensor:
-    """`connect_components` of float32 or float64 on the CPU."""
-    check_index_range("connect_components", "edges", edges, values.shape[1])
-    if use_kernel("cpu", "connect_components"):
+    if use_kernel(sdf.device.type, "connect_components"):
         return torch.ops.tetragan.connect_components(
             values.contiguous(), edges.contiguous(), blocked.contiguous(), depth, step
         )
-    return connect_components_reference(values, edges, blocked, depth, step)
+    return connect_components_reference(values.cpu(), edges.cpu(), blocked.cpu(), depth, step).to(sdf.device)
 
 
 # ---------------------------------------------------------------------------------------------------------- reference
@@ -159,7 +116,8 @@ def _least_edit(
             if not sdf[u] < 0 and blocked[u]:
                 continue
             cost = best[v] if sdf[u] < 0 else best[v] + (sdf[u] if sdf[u] > 0 else 0.0) + step
-            if cost < best[u] or (cost == best[u] and best[u] > 0 and v < previous[u]):
+            # Of equal costs the lowest vertex; never one of u's own cost, or free vertices could lead to each other.
+            if cost < best[u] or (cost == best[u] and best[v] < cost and v < previous[u]):
                 best[u], previous[u] = cost, v
                 heapq.heappush(queue, (cost, u))
 

@@ -8,8 +8,8 @@ The first layer is linear, so on a cubic grid it separates over the planes: it i
 each point, and the hidden layer of a point is never stored. planes: as for `triplane_sample`; coordinates in [−1, 1].
 All float32 or all float64. alpha in [0, 1]: the slope of the leaky ReLU below zero.
 
-No gradient: the op locates a surface; values that need a gradient are computed at single points. Bitwise repeatable
-for any number of threads. There is no CUDA kernel: on CUDA the reference, the separable form in plain PyTorch, runs.
+No gradient: the op locates a surface; values that need a gradient are computed at single points. Bitwise repeatable,
+on the CPU for any number of threads.
 Errors: TypeError, ValueError "lattice_mlp(): expected …, got …".
 """
 
@@ -32,7 +32,7 @@ def lattice_mlp(
     if planes.stride(4) != 1:
         planes = planes.contiguous()
     others = [tensor.detach().contiguous() for tensor in (hidden, bias, output, coordinates)]
-    if planes.numel() == 0 or planes.device.type != "cpu" or not use_kernel("cpu", "lattice_mlp"):
+    if planes.numel() == 0 or not use_kernel(planes.device.type, "lattice_mlp"):
         return lattice_mlp_reference(planes.detach(), *others, alpha=alpha)
     return torch.ops.tetragan.lattice_mlp(planes.detach(), *others, alpha)
 

@@ -9,11 +9,13 @@ Nothing is built here: `pip install` or `python -m torch_utils.build` builds. A 
 reported. TETRAGAN_LIBRARIES names another folder of libraries (the sanitized ones of `build --sanitize`).
 """
 
+import ctypes
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -92,10 +94,73 @@ def defined_ops() -> list[str]:
     return sorted(n.removeprefix(space) for n in torch._C._dispatch_get_all_op_names() if n.startswith(space))
 
 
+@dataclass(frozen=True)
+class CudaLibrary:
+    """What the CUDA library says about itself.
+
+    architectures: compute capabilities, times ten, that it has code for, ascending; the last also as PTX. runtime,
+    driver: CUDA versions, 1000 · major + 10 · minor, of the library and of what the driver supports (0: no driver).
+    """
+
+    architectures: tuple[int, ...]
+    runtime: int
+    driver: int
+
+
+@cache
+def cuda_library() -> CudaLibrary:
+    """The facts of the loaded CUDA library."""
+    library = ctypes.CDLL(str(library_path("cuda")))
+    library.tetragan_cuda_architectures.restype = ctypes.c_char_p
+    names = library.tetragan_cuda_architectures().decode().split(",")
+    versions = library.tetragan_cuda_runtime_version(), library.tetragan_cuda_driver_version()
+    return CudaLibrary(tuple(int(name) for name in names if name), *versions)
+
+
+def has_code_for(capability: tuple[int, int], architectures: Sequence[int]) -> bool:
+    """Whether a card of this compute capability runs code for `architectures`: the same major version and no higher
+    minor one, or later than the last of them, whose PTX the driver compiles.
+    """
+    number = 10 * capability[0] + capability[1]
+    same = any(a // 10 == capability[0] and a <= number for a in architectures)
+    return same or (bool(architectures) and number > architectures[-1])
+
+
+def why_cards_do_not_run(library: CudaLibrary, cards: Sequence[tuple[str, tuple[int, int]]]) -> str | None:
+    """Why the CUDA library does not run on `cards` (name and compute capability of each); None if it does."""
+    name = LIBRARY_NAMES["cuda"]
+    if library.driver and library.driver // 1000 < library.runtime // 1000:
+        return (
+            f"the driver supports CUDA {_version(library.driver)}, but {name} needs {_version(library.runtime)}: "
+            "update the driver, or build with an older CUDA toolkit"
+        )
+    for card, capability in cards:
+        if not has_code_for(capability, library.architectures):
+            known = ", ".join(f"{a // 10}.{a % 10}" for a in library.architectures)
+            number = f"{capability[0]}{capability[1]}"
+            return (
+                f"{name} has no code for {card} (compute capability {capability[0]}.{capability[1]}; it has {known}): "
+                f"build with TETRAGAN_CUDA_ARCHITECTURES={number}"
+            )
+    return None
+
+
+def _version(number: int) -> str:
+    return f"{number // 1000}.{number % 1000 // 10}"
+
+
+def cuda_cards() -> list[tuple[str, tuple[int, int]]]:
+    """Name and compute capability of every CUDA device."""
+    devices = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    return [(torch.cuda.get_device_name(i), torch.cuda.get_device_capability(i)) for i in devices]
+
+
 @cache
 def _why_not(device_type: str, op: str) -> str | None:
     if not available(device_type):
         return load_error(device_type)
+    if device_type == "cuda" and (cause := why_cards_do_not_run(cuda_library(), cuda_cards())):
+        return cause
     return None if has_kernel(device_type, op) else f"{LIBRARY_NAMES[device_type]} is older than the op {op}"
 
 

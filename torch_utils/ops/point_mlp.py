@@ -6,10 +6,11 @@ weights: for each layer [B, W_l, W_{l+1}], one matrix per sample (a modulated la
 layers are leaky ReLUs (slope `alpha` below zero, then `gain`), the last layer is linear. 1 to 8 layers. All float32 or
 float64 (half is computed in float32). point_offsets: int64, on the CPU; sample b owns rows point_offsets[b] :
 point_offsets[b + 1].
-The CPU kernel keeps hidden activations in the cache and recomputes them in the backward pass.
+The CPU kernel keeps hidden activations in the cache; the CUDA kernel launches one product a layer for all samples.
+Both recompute the hidden activations in the backward pass.
 
-Gradients to x, weights and biases, once (the reference to any order). Bitwise repeatable for any number of threads.
-There is no CUDA kernel: on CUDA the reference runs, a few large matrix products.
+Gradients to x, weights and biases, once (the reference to any order). Bitwise repeatable, on the CPU for any number of
+threads.
 Errors: TypeError, ValueError "point_mlp(): expected …, got …".
 """
 
@@ -40,7 +41,7 @@ def point_mlp(
     dtype = x.dtype
     if dtype in HALF:
         x, weights, biases = x.float(), [w.float() for w in weights], [b.float() for b in biases]
-    if x.device.type != "cpu" or not use_kernel("cpu", "point_mlp"):
+    if not use_kernel(x.device.type, "point_mlp"):
         return point_mlp_reference(x, weights, biases, point_offsets, alpha=alpha, gain=gain).to(dtype)
     packed = torch.cat([w.flatten(1) for w in weights], 1)
     y = _point_mlp(x.contiguous(), packed, torch.cat(list(biases)), point_offsets.contiguous(), widths, alpha, gain)

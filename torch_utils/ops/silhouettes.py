@@ -7,9 +7,8 @@ square of half-width 1 around the origin. Pixel i's center lies at −1 + (2i + 
 bottom, bit k of byte j is column 8j + k. A pixel is covered if its center lies in a triangle, by the rule of
 `rasterize`; triangles without area, with a coordinate that is not finite or a billion pixels away cover nothing.
 side: a multiple of 64.
-float32 or float64, computed in double; half precision is taken as float32. No gradient. Deterministic. CPU kernel; on
-other devices the reference runs, which calls `rasterize`. Errors: ValueError or TypeError for shape, type, device and
-face ids out of range.
+float32 or float64, computed in double; half precision is taken as float32. No gradient. Deterministic. Errors:
+ValueError or TypeError for shape, type and device; face ids out of range raise on the CPU and are culled on CUDA.
 """
 
 import torch
@@ -35,7 +34,7 @@ def silhouettes(vertices: Tensor, faces: Tensor, axes: Tensor, side: int = 256) 
     if vertices.dtype in HALF:
         vertices, axes = vertices.float(), axes.float()
     vertices, axes = vertices.detach(), axes.detach()
-    if vertices.device.type != "cpu" or not use_kernel("cpu", "silhouettes"):
+    if not use_kernel(vertices.device.type, "silhouettes"):
         return silhouettes_reference(vertices, faces, axes, side)
     return torch.ops.tetragan.silhouettes(vertices.contiguous(), faces.contiguous(), axes.contiguous(), side)
 

@@ -1,27 +1,162 @@
-// A CUDA runtime that runs kernels on the CPU, one thread after another: enough for kernels without barriers and warp
-// intrinsics. tests/ops/test_cuda_sources.py turns `kernel<<<grid, block, 0, stream>>>(…)` into TETRAGAN_LAUNCH.
+// The part of the CUDA runtime and of the device functions that the kernels use, for the emulation (lanes.h).
 #pragma once
-#include <algorithm>
 #include <cmath>
-#include <cstdint>
-#include <cstring>
+#include <cstdlib>
+#include <type_traits>
+
+#include "lanes.h"
 
 #define __global__ static
 #define __device__
 #define __host__
 #define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __restrict__ __restrict
 
-using cudaStream_t = void*;
-using cudaError_t = int;
-constexpr cudaError_t cudaSuccess = 0;
-enum cudaMemcpyKind { cudaMemcpyHostToDevice };
-struct Dimension {
-  unsigned x = 1, y = 1, z = 1;
+enum cudaMemcpyKind { cudaMemcpyHostToHost, cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+
+struct alignas(8) float2 {
+  float x, y;
 };
-inline Dimension blockIdx, threadIdx, blockDim, gridDim;
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(16) double2 {
+  double x, y;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
-inline cudaError_t cudaGetLastError() { return cudaSuccess; }
-inline const char* cudaGetErrorString(cudaError_t) { return ""; }
+// A vector access traps on the device unless its address is a multiple of its size.
+template <class T>
+void emulation_check_aligned(const T* address) {
+  if (reinterpret_cast<uintptr_t>(address) % sizeof(T) != 0) {
+    emulation::fail(cudaErrorLaunchFailure, "a vector access to a misaligned address");
+  }
+}
+
+#define __syncthreads() emulation::barrier(__LINE__, false)
+#define __syncthreads_or(value) static_cast<int>(emulation::barrier(__LINE__, (value) != 0))
+
+inline void __syncwarp(unsigned mask = 0xffffffffu) { emulation::sync_warp(mask); }
+
+EMULATION_UNSEEN inline unsigned __ballot_sync(unsigned mask, bool predicate) {
+  const uint64_t* values = emulation::exchange(mask, predicate);
+  unsigned result = 0;
+  for (int k = 0; k < 32; ++k) result |= static_cast<unsigned>(values[k]) << k;
+  return result;
+}
+
+template <class T>
+EMULATION_UNSEEN T emulation_shuffle(unsigned mask, T value, unsigned source) {
+  uint64_t bits = 0;
+  std::memcpy(&bits, &value, sizeof value);
+  const uint64_t* values = emulation::exchange(mask, bits);
+  std::memcpy(&value, &values[source & 31], sizeof value);
+  return value;
+}
+// Lane `source` of this lane's group of `width`.
+template <class T>
+T __shfl_sync(unsigned mask, T value, int source, int width = 32) {
+  const unsigned lane = emulation::machine.current->thread % 32;
+  return emulation_shuffle(mask, value, (lane & ~(width - 1)) | (source & (width - 1)));
+}
+template <class T>
+T __shfl_xor_sync(unsigned mask, T value, int flip, int width = 32) {
+  const unsigned lane = emulation::machine.current->thread % 32, source = lane ^ flip;
+  return emulation_shuffle(mask, value, source / width == lane / width ? source : lane);
+}
+template <class T>
+T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
+  const unsigned lane = emulation::machine.current->thread % 32, source = lane + by;
+  return emulation_shuffle(mask, value, source / width == lane / width ? source : lane);
+}
+
+// new value = f(old) in one step; returns the old value.
+template <class T, class F>
+T emulation_atomic(T* address, const F& f) {
+  emulation::at_atomic();
+  using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+  Bits* at = reinterpret_cast<Bits*>(address);
+  Bits before = __atomic_load_n(at, __ATOMIC_RELAXED), after;
+  T old;
+  do {
+    std::memcpy(&old, &before, sizeof old);
+    const T value = f(old);
+    std::memcpy(&after, &value, sizeof value);
+  } while (!__atomic_compare_exchange_n(at, &before, after, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+  return old;
+}
+template <class T>
+using Same = std::common_type_t<T>;
+template <class T>
+T atomicAdd(T* a, Same<T> v) {
+  return emulation_atomic(a, [=](T old) { return static_cast<T>(old + v); });
+}
+template <class T>
+T atomicMin(T* a, Same<T> v) {
+  return emulation_atomic(a, [=](T old) { return std::min(old, v); });
+}
+template <class T>
+T atomicMax(T* a, Same<T> v) {
+  return emulation_atomic(a, [=](T old) { return std::max(old, v); });
+}
+template <class T>
+T atomicOr(T* a, Same<T> v) {
+  return emulation_atomic(a, [=](T old) { return static_cast<T>(old | v); });
+}
+template <class T>
+T atomicXor(T* a, Same<T> v) {
+  return emulation_atomic(a, [=](T old) { return static_cast<T>(old ^ v); });
+}
+template <class T>
+T atomicExch(T* a, Same<T> v) {
+  return emulation_atomic(a, [=](T) { return v; });
+}
+template <class T>
+T atomicCAS(T* a, Same<T> expected, Same<T> v) {
+  return emulation_atomic(a, [=](T old) { return old == expected ? v : old; });
+}
+inline float4 atomicAdd(float4* a, float4 v) {  // each of the four by itself, as on the device
+  emulation_check_aligned(a);
+  return {atomicAdd(&a->x, v.x), atomicAdd(&a->y, v.y), atomicAdd(&a->z, v.z), atomicAdd(&a->w, v.w)};
+}
+inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
+
+template <class T>
+T __ldg(const T* address) {
+  emulation_check_aligned(address);
+  return *address;
+}
+
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+inline int __popcll(unsigned long long x) { return __builtin_popcountll(x); }
+inline int __ffs(int x) { return __builtin_ffs(x); }
+inline int __ffsll(long long x) { return __builtin_ffsll(x); }
+inline int __clz(int x) { return x == 0 ? 32 : __builtin_clz(x); }
+inline int __clzll(long long x) { return x == 0 ? 64 : __builtin_clzll(x); }
+inline unsigned __umulhi(unsigned a, unsigned b) { return static_cast<unsigned>(static_cast<uint64_t>(a) * b >> 32); }
+inline unsigned __vsadu4(unsigned a, unsigned b) {
+  unsigned sum = 0;
+  for (int k = 0; k < 32; k += 8) sum += std::abs(static_cast<int>(a >> k & 255) - static_cast<int>(b >> k & 255));
+  return sum;
+}
+template <class To, class From>
+To emulation_bits(From value) {
+  static_assert(sizeof(To) == sizeof(From));
+  To bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  return bits;
+}
+inline uint32_t __float_as_uint(float value) { return emulation_bits<uint32_t>(value); }
+inline float __uint_as_float(uint32_t bits) { return emulation_bits<float>(bits); }
+inline long long __double_as_longlong(double value) { return emulation_bits<long long>(value); }
+inline double __longlong_as_double(long long bits) { return emulation_bits<double>(bits); }
+
+inline cudaError_t cudaGetLastError() { return std::exchange(emulation::machine.code, cudaSuccess); }
+inline const char* cudaGetErrorString(cudaError_t) { return emulation::machine.error.c_str(); }
 inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t) {
   std::memset(target, value, bytes);
   return cudaSuccess;
@@ -31,49 +166,8 @@ inline cudaError_t cudaMemcpyAsync(void* target, const void* source, size_t byte
   return cudaSuccess;
 }
 
-// Threads run in falling order: a result that depends on the order of atomics differs from the CPU kernel's.
-template <class F>
-void emulate(unsigned blocks, unsigned threads, const F& kernel) {
-  gridDim.x = blocks;
-  blockDim.x = threads;
-  for (unsigned b = blocks; b-- > 0;) {
-    for (unsigned t = threads; t-- > 0;) {
-      blockIdx.x = b;
-      threadIdx.x = t;
-      kernel();
-    }
-  }
-}
-#define TETRAGAN_LAUNCH(grid, block, ...) emulate(grid, block, [&] { __VA_ARGS__; })
-
-template <class T>
-T atomicAdd(T* address, T value) {
-  const T old = *address;
-  *address += value;
-  return old;
-}
-inline unsigned long long atomicMin(unsigned long long* address, unsigned long long value) {
-  const unsigned long long old = *address;
-  *address = std::min(old, value);
-  return old;
-}
-inline unsigned long long atomicCAS(unsigned long long* address, unsigned long long expected, unsigned long long value) {
-  const unsigned long long old = *address;
-  if (old == expected) *address = value;
-  return old;
-}
-inline int32_t atomicXor(int32_t* address, int32_t value) {
-  const int32_t old = *address;
-  *address ^= value;
-  return old;
-}
-inline uint32_t __float_as_uint(float value) {
-  uint32_t bits;
-  std::memcpy(&bits, &value, 4);
-  return bits;
-}
-inline float __uint_as_float(uint32_t bits) {
-  float value;
-  std::memcpy(&value, &bits, 4);
-  return value;
+constexpr int CUDART_VERSION = 0;
+inline cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 0;
+  return cudaSuccess;
 }

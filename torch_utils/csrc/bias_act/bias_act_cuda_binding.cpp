@@ -5,6 +5,12 @@
 namespace tetragan {
 namespace {
 
+BiasActSize checked(const BiasActSize& size) {
+  STD_TORCH_CHECK(size.outer * size.channels * size.inner < int64_t{1} << 31,
+                  "bias_act(): expected samples of fewer than 2³¹ values on CUDA");
+  return size;
+}
+
 BiasActSize size_of(const Tensor& x, int64_t dim, bool scaled) {
   BiasActSize size{1, 1, x.size(dim), 1};
   if (x.is_contiguous()) {
@@ -19,12 +25,12 @@ BiasActSize size_of(const Tensor& x, int64_t dim, bool scaled) {
       size.samples *= size.outer;
       size.outer = 1;
     }
-    return size;
+    return checked(size);
   }
   STD_TORCH_CHECK(x.dim() == 4 && dim == 1 && x.stride(1) == 1, "bias_act(): expected contiguous or channels-last");
   size.samples = x.size(0);
   size.outer = x.size(2) * x.size(3);
-  return size;
+  return checked(size);
 }
 
 template <class F>

@@ -5,13 +5,12 @@
 
 #include "chamfer/chamfer.h"
 #include "chamfer/chamfer_cuda.h"
+#include "common/cuda_launch.h"
 
 namespace tetragan {
 namespace {
 
 constexpr int kThreads = 256;
-// Blocks a launch along y and z at most.
-constexpr int64_t kMaxRows = 65535;
 
 template <class T>
 struct Nearest {
@@ -90,8 +89,8 @@ __global__ void matrix_kernel(const T* x, const T* y, int64_t n, int64_t p, int6
 template <class T>
 void chamfer_nearest_cuda(const T* x, const T* y, int64_t batch, int64_t p, int64_t q, T* distance, int32_t* index,
                           cudaStream_t stream) {
-  for (int64_t first = 0; first < batch; first += kMaxRows) {
-    const int64_t rows = batch - first < kMaxRows ? batch - first : kMaxRows;
+  for (int64_t first = 0; first < batch; first += kMaxGridRows) {
+    const int64_t rows = batch - first < kMaxGridRows ? batch - first : kMaxGridRows;
     const dim3 blocks(static_cast<unsigned>((p + kThreads - 1) / kThreads), static_cast<unsigned>(rows));
     nearest_kernel<T><<<blocks, kThreads, 0, stream>>>(x, y, p, q, first, distance, index);
   }
@@ -99,8 +98,8 @@ void chamfer_nearest_cuda(const T* x, const T* y, int64_t batch, int64_t p, int6
 
 template <class T>
 void chamfer_matrix_cuda(const T* x, const T* y, int64_t m, int64_t n, int64_t p, int64_t q, T* out, cudaStream_t stream) {
-  for (int64_t first = 0; n > 0 && first < m; first += kMaxRows) {
-    const int64_t rows = m - first < kMaxRows ? m - first : kMaxRows;
+  for (int64_t first = 0; n > 0 && first < m; first += kMaxGridRows) {
+    const int64_t rows = m - first < kMaxGridRows ? m - first : kMaxGridRows;
     const dim3 blocks(static_cast<unsigned>(n), static_cast<unsigned>(rows));
     matrix_kernel<T><<<blocks, kThreads, 0, stream>>>(x, y, n, p, q, first, out);
   }

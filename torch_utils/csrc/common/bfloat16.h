@@ -22,10 +22,14 @@ TETRAGAN_HD double load_value(double value) { return value; }
 
 // Round to nearest, ties to even.
 TETRAGAN_HD void store_value(Bfloat16& target, float value) {
+#if defined(__CUDACC__) && defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(target.bits) : "f"(value));
+#else
   uint32_t wide;
   __builtin_memcpy(&wide, &value, sizeof wide);
   const uint32_t rounded = (wide + 0x7FFFu + ((wide >> 16) & 1u)) >> 16;
   target.bits = static_cast<uint16_t>(value == value ? rounded : 0x7FC0u);
+#endif
 }
 TETRAGAN_HD void store_value(float& target, float value) { target = value; }
 TETRAGAN_HD void store_value(double& target, double value) { target = value; }

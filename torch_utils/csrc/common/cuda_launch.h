@@ -7,10 +7,14 @@
 namespace tetragan {
 
 constexpr int kBlock = 256;
+// Blocks of a launch along y and z at most.
+constexpr int64_t kMaxGridRows = 65535;
+
+inline int64_t divide_up(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
 // Blocks of kBlock threads for `count` items, one each. A count beyond the grid's limit loops (see TETRAGAN_EACH).
 inline unsigned blocks_for(int64_t count) {
-  const int64_t blocks = (count + kBlock - 1) / kBlock;
+  const int64_t blocks = divide_up(count, kBlock);
   return static_cast<unsigned>(blocks < 1 ? 1 : blocks > 0x7fffffff ? 0x7fffffff : blocks);
 }
 
@@ -24,6 +28,36 @@ template <class T>
 __device__ __forceinline__ int64_t device_face_id(T stored, int64_t count) {
   const double rounded = static_cast<double>(stored) + 0.5;
   return rounded >= 1 && rounded < static_cast<double>(count) + 1 ? static_cast<int64_t>(rounded) : 0;
+}
+
+// Reads what other threads change with atomics meanwhile; the value may be old.
+__device__ __forceinline__ unsigned long long load_relaxed(const unsigned long long* source) {
+#ifdef __CUDACC__
+  unsigned long long value;
+  asm volatile("ld.relaxed.gpu.global.u64 %0, [%1];" : "=l"(value) : "l"(source) : "memory");
+  return value;
+#else
+  return __atomic_load_n(source, __ATOMIC_RELAXED);
+#endif
+}
+__device__ __forceinline__ int32_t load_relaxed(const int32_t* source) {
+#ifdef __CUDACC__
+  int32_t value;
+  asm volatile("ld.relaxed.gpu.global.s32 %0, [%1];" : "=r"(value) : "l"(source) : "memory");
+  return value;
+#else
+  return __atomic_load_n(source, __ATOMIC_RELAXED);
+#endif
+}
+
+// The last range that begins at or before `index`: the sample of a packed point, the image of a face.
+__device__ __forceinline__ int32_t range_of(const int64_t* offsets, int32_t ranges, int64_t index) {
+  int32_t low = 0, high = ranges;
+  while (high - low > 1) {
+    const int32_t middle = (low + high) / 2;
+    (offsets[middle] <= index ? low : high) = middle;
+  }
+  return low;
 }
 
 }  // namespace tetragan

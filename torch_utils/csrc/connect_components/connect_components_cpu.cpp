@@ -136,7 +136,8 @@ class Sample {
       const bool is_inside = inside(u);
       if (!is_inside && blocked_[u]) return;
       const double cost = is_inside ? best_[v] : best_[v] + (sdf_[u] > 0 ? static_cast<double>(sdf_[u]) : 0.0) + step_;
-      if (cost < best_[u] || (cost == best_[u] && best_[u] > 0 && v < previous_[u])) {
+      // Of equal costs the lowest vertex; never one of u's own cost, or vertices that cost nothing could lead to each other.
+      if (cost < best_[u] || (cost == best_[u] && best_[v] < cost && v < previous_[u])) {
         best_[u] = cost;
         previous_[u] = v;
         queue_.emplace(cost, u);

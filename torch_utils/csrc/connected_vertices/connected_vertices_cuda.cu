@@ -8,14 +8,10 @@
 namespace tetragan {
 namespace {
 
-__device__ int32_t parent_of(int32_t* parent, int32_t vertex) {
-  return *const_cast<volatile int32_t*>(parent + vertex);
-}
-
 __device__ int32_t root_of(int32_t* parent, int32_t vertex) {
-  int32_t above = parent_of(parent, vertex);
+  int32_t above = load_relaxed(parent + vertex);
   while (above != vertex) {
-    const int32_t next = parent_of(parent, above);
+    const int32_t next = load_relaxed(parent + above);
     if (next != above) atomicMin(parent + vertex, next);  // halves the path for the next search
     vertex = above;
     above = next;

@@ -14,6 +14,8 @@ struct Edge {
 constexpr int32_t kNone = -1, kMany = -2;
 // Maximal length of a vertex's list; further edges, as at the hub of a large fan, go to a hash table.
 constexpr int kListed = 64;
+// Ids for each face beyond which they are renumbered first.
+constexpr int64_t kMostIds = 64;
 
 // Neighbors across all edges whose lower vertex lies in [begin, end).
 void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end, int32_t* neighbors) {
@@ -62,14 +64,29 @@ void match_edges(const int32_t* faces, int64_t count, int64_t begin, int64_t end
   }
 }
 
+// The ids as places among those that occur: in the same order, but fewer than 3 · faces.
+std::vector<int32_t> dense_ids(const int32_t* faces, int64_t count) {
+  std::vector<int32_t> known(faces, faces + 3 * count), dense(3 * count);
+  std::sort(known.begin(), known.end());
+  known.erase(std::unique(known.begin(), known.end()), known.end());
+  for (int64_t i = 0; i < 3 * count; ++i) {
+    dense[i] = static_cast<int32_t>(std::lower_bound(known.begin(), known.end(), faces[i]) - known.begin());
+  }
+  return dense;
+}
+
 Tensor face_neighbors(const Tensor& faces) {
   const int64_t count = faces.size(0);
   Tensor out = empty_like_of(faces, {count, 3});
   const int32_t* face = data<int32_t>(faces);
   int32_t* neighbors = mutable_data<int32_t>(out);
-  int32_t highest = -1;
-  for (int64_t i = 0; i < 3 * count; ++i) highest = std::max(highest, face[i]);
-  const int64_t vertices = static_cast<int64_t>(highest) + 1, tasks = torch::stable::get_num_threads();
+  const auto highest = [&] { return count == 0 ? -1 : *std::max_element(face, face + 3 * count); };
+  std::vector<int32_t> dense;
+  if (highest() > kMostIds * count) {  // tables over all ids would need memory without bound
+    dense = dense_ids(face, count);
+    face = dense.data();
+  }
+  const int64_t vertices = static_cast<int64_t>(highest()) + 1, tasks = torch::stable::get_num_threads();
   parallel_tasks(tasks, [&](int64_t task) {
     match_edges(face, count, vertices * task / tasks, vertices * (task + 1) / tasks, neighbors);
   });

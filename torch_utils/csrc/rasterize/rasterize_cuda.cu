@@ -1,5 +1,6 @@
-// CUDA kernels of `rasterize`: a 64-bit z-buffer of (ordered depth bits << 32 | id) filled by atomic minimum, which is
-// deterministic and gives equal depths to the lowest id; then one thread per pixel for the weights.
+// CUDA kernels of `rasterize`: a z-buffer filled by atomic minimum, which is deterministic, then one thread per pixel for the
+// weights. A float32 depth and the id share a 64-bit key, so that of equal depths the lowest id wins. A float64 depth fills the
+// key, and the triangles are drawn again for the lowest id at that depth.
 //
 // A group of lanes draws a triangle, one row each. Triangles with a large box go to a list instead, which a second kernel
 // draws with one block each.
@@ -25,9 +26,19 @@ __device__ uint32_t ordered_bits(float depth) {
   return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
 }
 
-__device__ float depth_of(unsigned long long key) {
+__device__ unsigned long long ordered_bits(double depth) {
+  const unsigned long long bits = static_cast<unsigned long long>(__double_as_longlong(depth + 0.0)), sign = 1ull << 63;
+  return bits & sign ? ~bits : bits | sign;
+}
+
+__device__ void read_depth(unsigned long long key, float& depth) {
   const uint32_t bits = static_cast<uint32_t>(key >> 32);
-  return __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+  depth = __uint_as_float(bits & 0x80000000u ? bits & 0x7fffffffu : ~bits);
+}
+
+__device__ void read_depth(unsigned long long key, double& depth) {
+  const unsigned long long sign = 1ull << 63, bits = key & sign ? key & ~sign : ~key;
+  depth = __longlong_as_double(static_cast<long long>(bits));
 }
 
 template <class T>
@@ -39,6 +50,8 @@ struct Scene {
   RasterSize size;
   const ScreenVertex* screen;
   unsigned long long* keys;
+  uint32_t* ids;    // of float64 input: the lowest id at each pixel's depth, else null
+  bool finds_ids;   // the second drawing
   int32_t* large;  // [0]: how many, then the faces
 };
 
@@ -59,29 +72,24 @@ __global__ void project_kernel(Scene<T> s, ScreenVertex* screen) {
   }
 }
 
-// The image that shows a face: the last with offset ≤ face.
-__device__ int64_t image_of(const int64_t* offsets, int64_t images, int64_t face) {
-  int64_t low = 0, high = images;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    if (offsets[middle] <= face) low = middle; else high = middle;
-  }
-  return low;
-}
-
 template <class T>
 __device__ void draw_pixel(const Scene<T>& s, const Spans& t, double of_row, int64_t image, int32_t row, int32_t column,
                            int32_t id) {
-  const float z = static_cast<float>(raster::depth_at(t, of_row, column));
-  if (!(z <= 1.0f)) return;
+  const T z = static_cast<T>(raster::depth_at(t, of_row, column));
+  if (!(z <= 1)) return;
   const int64_t pixel = (image * s.size.height + row) * s.size.width + column;
   if (s.previous != nullptr) {
-    const float front = static_cast<float>(s.previous[4 * pixel + 2]);
+    const T front = s.previous[4 * pixel + 2];
     const T front_id = s.previous[4 * pixel + 3];
     if (!(front_id > 0 && (z > front || (z == front && static_cast<T>(id) > front_id)))) return;
   }
-  const unsigned long long key = static_cast<unsigned long long>(ordered_bits(z)) << 32 | static_cast<uint32_t>(id);
-  if (key < s.keys[pixel]) atomicMin(s.keys + pixel, key);
+  unsigned long long key = ordered_bits(z);
+  if constexpr (sizeof(T) == 4) key = key << 32 | static_cast<uint32_t>(id);
+  if (s.finds_ids) {
+    if (key == s.keys[pixel]) atomicMin(s.ids + pixel, static_cast<uint32_t>(id));
+  } else if (key < load_relaxed(s.keys + pixel)) {
+    atomicMin(s.keys + pixel, key);
+  }
 }
 
 // The pieces of a face on the screen: 1, after clipping up to 3, or none. False for faces with bad ids or vertices.
@@ -121,7 +129,7 @@ __global__ void draw_small_kernel(Scene<T> s) {
           large |= (high - low) * (t.row_end - t.row_begin) > kLargeBox;
           continue;
         }
-        const int64_t image = image_of(s.face_offsets, s.size.images, face);
+        const int64_t image = range_of(s.face_offsets, static_cast<int32_t>(s.size.images), face);
         for (int32_t row = t.row_begin + lane; row < t.row_end; row += kLanes) {
           int32_t begin, end;
           raster::span(t, row, s.size.width, begin, end);
@@ -143,7 +151,7 @@ __global__ void draw_large_kernel(Scene<T> s) {
   const int32_t listed = s.large[0];
   for (int32_t item = blockIdx.x; item < listed; item += gridDim.x) {
     const int64_t face = s.large[1 + item];
-    const int64_t image = image_of(s.face_offsets, s.size.images, face);
+    const int64_t image = range_of(s.face_offsets, static_cast<int32_t>(s.size.images), face);
     ScreenVertex corners[5];
     const int count = pieces_of(s, face, corners);
     for (int k = 2; k < count; ++k) {
@@ -168,7 +176,7 @@ __global__ void resolve_kernel(Scene<T> s, T* rast, T* rast_db) {
     T values[4] = {0, 0, 0, 0};
     double db[4] = {0, 0, 0, 0};
     if (key != kEmpty) {
-      const int64_t id = static_cast<int64_t>(key & 0xffffffffull);
+      const int64_t id = s.ids != nullptr ? static_cast<int64_t>(s.ids[pixel]) : static_cast<int64_t>(key & 0xffffffffull);
       const int32_t column = static_cast<int32_t>(pixel % s.size.width);
       const int32_t row = static_cast<int32_t>(pixel / s.size.width % s.size.height);
       ClipVertex p[3];
@@ -176,7 +184,7 @@ __global__ void resolve_kernel(Scene<T> s, T* rast, T* rast_db) {
       raster::Weights w = raster::weights_at(p, row, column, s.size.height, s.size.width);
       values[0] = static_cast<T>(w.u);
       values[1] = static_cast<T>(w.v);
-      values[2] = static_cast<T>(depth_of(key));
+      read_depth(key, values[2]);
       values[3] = static_cast<T>(id);
       if (rast_db != nullptr) raster::derivatives_at(w, s.size.height, s.size.width, db);
     }
@@ -211,9 +219,9 @@ int64_t aligned(int64_t bytes) { return (bytes + 255) / 256 * 256; }
 
 }  // namespace
 
-int64_t rasterize_cuda_scratch(const RasterSize& size) {
+int64_t rasterize_cuda_scratch(const RasterSize& size, bool wide) {
   return aligned(8 * pixels_of(size)) + aligned(static_cast<int64_t>(sizeof(ScreenVertex)) * size.vertices) +
-         aligned(4 * (size.faces + 1));
+         aligned(4 * (size.faces + 1)) + (wide ? aligned(4 * pixels_of(size)) : 0);
 }
 
 template <class T>
@@ -226,13 +234,19 @@ void rasterize_cuda(const T* positions, const int32_t* faces, const int64_t* fac
   auto* screen = reinterpret_cast<ScreenVertex*>(memory);
   memory += aligned(static_cast<int64_t>(sizeof(ScreenVertex)) * size.vertices);
   auto* large = reinterpret_cast<int32_t*>(memory);
-  const Scene<T> s{positions, faces, face_offsets, previous, size, screen, keys, large};
+  memory += aligned(4 * (size.faces + 1));
+  auto* ids = sizeof(T) == 8 ? reinterpret_cast<uint32_t*>(memory) : nullptr;
+  Scene<T> s{positions, faces, face_offsets, previous, size, screen, keys, ids, false, large};
   cudaMemsetAsync(keys, 0xff, 8 * pixels_of(size), stream);
-  cudaMemsetAsync(large, 0, 4, stream);
+  if (ids != nullptr) cudaMemsetAsync(ids, 0xff, 4 * pixels_of(size), stream);
   if (size.vertices > 0 && size.faces > 0) {
     project_kernel<<<blocks_for(size.vertices), kBlock, 0, stream>>>(s, screen);
-    draw_small_kernel<<<blocks_for(size.faces * kLanes), kBlock, 0, stream>>>(s);
-    draw_large_kernel<<<kLargeBlocks, kBlock, 0, stream>>>(s);
+    for (int drawing = 0; drawing < (ids != nullptr ? 2 : 1); ++drawing) {
+      s.finds_ids = drawing == 1;
+      cudaMemsetAsync(large, 0, 4, stream);
+      draw_small_kernel<<<blocks_for(size.faces * kLanes), kBlock, 0, stream>>>(s);
+      draw_large_kernel<<<kLargeBlocks, kBlock, 0, stream>>>(s);
+    }
   }
   resolve_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(s, rast, rast_db);
 }

@@ -11,8 +11,8 @@ struct RasterSize {
   int32_t height, width;
 };
 
-// Bytes of scratch that rasterize_cuda needs.
-int64_t rasterize_cuda_scratch(const RasterSize& size);
+// Bytes of scratch that rasterize_cuda needs. wide: for float64.
+int64_t rasterize_cuda_scratch(const RasterSize& size, bool wide);
 
 // face_offsets: [images + 1] on the device. previous, rast_db: may be null.
 template <class T>

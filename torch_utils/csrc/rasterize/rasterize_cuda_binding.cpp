@@ -15,7 +15,8 @@ std::tuple<Tensor, Tensor> rasterize(const Tensor& positions, const Tensor& face
   Tensor offsets = empty_like_of(positions, {images + 1}, ScalarType::Long);
   // From pageable memory: returns once the few numbers are staged, without waiting for the device.
   cudaMemcpyAsync(offsets.data_ptr(), face_offsets.data_ptr(), 8 * (images + 1), cudaMemcpyHostToDevice, device.stream);
-  Tensor scratch = empty_like_of(positions, {rasterize_cuda_scratch(size)}, ScalarType::Byte);
+  const bool wide = positions.scalar_type() == ScalarType::Double;
+  Tensor scratch = empty_like_of(positions, {rasterize_cuda_scratch(size, wide)}, ScalarType::Byte);
   dispatch_floating(positions, "rasterize", [&](auto zero) {
     using T = decltype(zero);
     rasterize_cuda<T>(data<T>(positions), data<int32_t>(faces), data<int64_t>(offsets), previous ? data<T>(*previous) : nullptr,

@@ -10,6 +10,7 @@ namespace tetragan {
 
 struct TriplaneSize {
   int64_t samples, points, channels;
+  int64_t first = 0;  // the first point of a launch
 };
 
 // offsets [samples + 1]: the points of each sample.

@@ -14,10 +14,10 @@ struct Upfirdn2dSize {
   int64_t images, channels, out_height, out_width;
 };
 
-// x [images][height][width][channels]; F is float or double. add, narrow_add: an image of the output's size that is added
+// x [images][height][width][channels], an image of fewer than 2³¹ values; filter: floats or, if it is wide, doubles. add, narrow_add: an image of the output's size that is added
 // to it, or null.
-template <class T, class F>
-void upfirdn2d_cuda(const T* x, const F* filter, const T* add, const Bfloat16* narrow_add, bool flip, double gain,
+template <class T>
+void upfirdn2d_cuda(const T* x, const void* filter, bool wide_filter, const T* add, const Bfloat16* narrow_add, bool flip, double gain,
                     const Upfirdn2dSize& size, T* y, cudaStream_t stream);
 
 }  // namespace tetragan

@@ -18,6 +18,9 @@ Tensor upfirdn2d(const Tensor& x, const Tensor& filter, const std::optional<Tens
                            planar ? 1 : x.size(1),
                            out_height,
                            out_width};
+  constexpr int64_t kMost = int64_t{1} << 31;
+  STD_TORCH_CHECK(size.channels * height * width < kMost && size.channels * out_height * out_width < kMost,
+                  "upfirdn2d(): expected images of fewer than 2³¹ values on CUDA");
   Tensor y = planar ? empty_like_of(x, {x.size(0), x.size(1), out_height, out_width})
                     : empty_like_of(x, {x.size(0), out_height, out_width, x.size(1)});
   const bool narrow = add && add->scalar_type() != x.scalar_type();
@@ -25,11 +28,8 @@ Tensor upfirdn2d(const Tensor& x, const Tensor& filter, const std::optional<Tens
     using T = decltype(zero);
     const T* other = add && !narrow ? data<T>(*add) : nullptr;
     const Bfloat16* narrow_other = narrow ? data<Bfloat16>(*add) : nullptr;
-    dispatch_floating(filter, "upfirdn2d", [&](auto tap) {
-      using F = decltype(tap);
-      upfirdn2d_cuda<T, F>(data<T>(x), data<F>(filter), other, narrow_other, flip, gain, size, mutable_data<T>(y),
-                           device.stream);
-    });
+    upfirdn2d_cuda<T>(data<T>(x), filter.data_ptr(), filter.scalar_type() == ScalarType::Double, other, narrow_other, flip, gain,
+                      size, mutable_data<T>(y), device.stream);
   };
   switch (x.scalar_type()) {
     case ScalarType::Float: run(float{}); break;

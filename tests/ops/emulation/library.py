@@ -1,0 +1,168 @@
+"""Builds the CUDA kernels and bindings for the CPU and hands their ops to the tests.
+
+    python -m tests.ops.emulation.library [--sanitizer address|thread]      build only; prints the library's path
+
+Objects are kept in build/emulation and compiled again only if a source, a header or the command has changed.
+"""
+
+import argparse
+import ctypes
+import hashlib
+import importlib
+import os
+import pkgutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from tests.ops.emulation.translate import NAMESPACE, binding_source, kernel_source
+from torch_utils import build, ops
+
+HERE = Path(__file__).resolve().parent
+FOLDER = build.PACKAGE.parent / "build" / "emulation"
+FLAGS = {
+    "": ("-O1",),
+    "address": (
+        "-O1",
+        "-g",
+        "-fsanitize=address,undefined,float-cast-overflow",
+        "-fno-sanitize=vptr",
+        "-fno-sanitize-recover=undefined,float-cast-overflow",
+        "-fno-omit-frame-pointer",
+    ),
+    "thread": ("-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-attributes"),
+}
+# Under ThreadSanitizer every lane is a thread of its own: smaller blocks save most of the time.
+SMALL_BLOCKS = ("constexpr int kBlock = 256;", "constexpr int kBlock = 64;")
+WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-subobject-linkage")
+ORDERS = {"forward": (0, 1, 0), "reverse": (1, 1, 0), "random": (2, 3, 1)}
+
+
+def emulated_folders(sources: Path = build.SOURCES) -> list[str]:
+    """The folders of csrc that hold a CUDA kernel."""
+    return sorted(path.parent.name for path in sources.glob("*/*_cuda.cu"))
+
+
+def build_library(
+    sanitizer: str = "", sources: Path = build.SOURCES, folder: Path | None = None, only: Sequence[str] = ()
+) -> Path:
+    """Build libemulated.so from the CUDA sources in `sources` (of the folders `only`, or of all); its path.
+
+    The bindings are always the project's own, so that another `sources` compiles its kernels only.
+    """
+    own_folder = FOLDER / (sanitizer or "plain")
+    folder = folder or own_folder
+    if sanitizer == "thread":
+        _write(folder / "headers" / "common" / "cuda_launch.h", _small_blocks(sources))
+    for header in sources.glob("*/*.cuh"):
+        _write(folder / "headers" / header.relative_to(sources), kernel_source(header.read_text()))
+    units = [_unit(source, sources, folder, sanitizer) for source in sorted(sources.glob("*/*_cuda.cu"))]
+    bindings = sorted(build.SOURCES.glob("*/*_cuda_binding.cpp"))
+    units += [_unit(source, build.SOURCES, own_folder, sanitizer) for source in bindings]
+    objects, _ = build.compile_all([unit for unit in units if not only or unit.op in only], keep_going=False)
+    library = folder / "libemulated.so"
+    newest = max(path.stat().st_mtime_ns for path in objects)
+    if not library.exists() or library.stat().st_mtime_ns < newest:
+        build.link(objects, library, FLAGS[sanitizer])
+    return library
+
+
+def _unit(source: Path, root: Path, folder: Path, sanitizer: str) -> build.Unit:
+    """The compilation of one CUDA source or binding below `root`, by way of a translated copy in `folder`."""
+    includes, _, version = build.torch_paths()
+    is_kernel = source.suffix == ".cu"
+    text = (kernel_source if is_kernel else binding_source)(source.read_text())
+    target = folder / "sources" / f"{source.stem}.cpp"
+    _write(target, f'#line 1 "{source}"\n{text}')
+    flags = [*build.host_compiler().split(), "-std=c++17", "-fPIC", "-fvisibility=hidden", build.CONTRACTION, *WARNINGS]
+    flags += [build.STABLE_ABI, *FLAGS[sanitizer], "-D__CUDA_ARCH__=900" if is_kernel else "-O0"]
+    paths = [f"-I{folder / 'headers'}", f"-I{HERE}", f"-I{root}", *([] if is_kernel else includes)]
+    inputs = [*sorted(HERE.glob("*.h")), *_inputs(source, root)]
+    key = hashlib.sha256("\0".join([*flags, version, *(path.read_text() for path in inputs)]).encode()).hexdigest()
+    command = (*flags, *paths, "-c", str(target))
+    return build.Unit(source.parent.name, target, folder / f"{source.stem}.o", command, key)
+
+
+def _inputs(source: Path, sources: Path) -> list[Path]:
+    """The source and every header of csrc that it includes, directly or not."""
+    found, waiting = [], [source]
+    while waiting:
+        path = waiting.pop()
+        if path not in found and path.exists():
+            found.append(path)
+            waiting += [sources / name for name in build.INCLUDE.findall(path.read_text())]
+    return sorted(found)
+
+
+def _small_blocks(sources: Path) -> str:
+    text = (sources / "common" / "cuda_launch.h").read_text()
+    assert SMALL_BLOCKS[0] in text
+    return text.replace(*SMALL_BLOCKS)
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists() or path.read_text() != text:
+        path.write_text(text)
+
+
+class Emulation:
+    """The loaded library. Its ops are those of `torch.ops.tetragan`, in the namespace `tetragan_emulated`."""
+
+    def __init__(self, library: Path) -> None:
+        for module in pkgutil.iter_modules(ops.__path__):  # defines every op
+            importlib.import_module(f"{ops.__name__}.{module.name}")
+        self._definitions = torch.library.Library(NAMESPACE, "DEF")
+        for name in sorted(torch._C._dispatch_get_all_op_names()):
+            space, _, op = name.partition("::")
+            if space == "tetragan":
+                schema = str(getattr(torch.ops.tetragan, op).default._schema)
+                self._definitions.define(schema.removeprefix("tetragan::"))
+        torch.ops.load_library(library)
+        self._configure = ctypes.CDLL(str(library)).emulation_configure
+
+    @contextmanager
+    def running(self, order: str, seed: int = 1) -> Iterator[None]:
+        """Inside, the ops run the emulated kernels in this order of blocks and lanes; see `ORDERS`."""
+        which, resident, preempt = ORDERS[order]
+        self._configure(which, seed, resident, preempt)
+        before = torch.ops.tetragan
+        torch.ops.tetragan = getattr(torch.ops, NAMESPACE)  # the ops look the namespace up at each call
+        try:
+            yield
+        finally:
+            torch.ops.tetragan = before
+
+
+def preloaded(sanitizer: str) -> dict[str, str]:
+    """The environment that a process needs to load a library with this sanitizer."""
+    if not sanitizer:
+        return dict(os.environ)
+    names = {"address": ("libasan.so", "libubsan.so"), "thread": ("libtsan.so",)}[sanitizer]
+    compiler = build.host_compiler().split()
+    found = [
+        subprocess.run([*compiler, f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout
+        for name in names
+    ]
+    return {
+        **os.environ,
+        "LD_PRELOAD": " ".join(path.strip() for path in found),
+        "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+        "TSAN_OPTIONS": "report_signal_unsafe=0:ignore_noninstrumented_modules=1:exitcode=66",
+    }
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description="Build the emulation of the CUDA kernels.")
+    parser.add_argument("--sanitizer", choices=list(FLAGS), default="")
+    sys.stdout.write(f"{build_library(parser.parse_args().sanitizer)}\n")
+
+
+if __name__ == "__main__":
+    main()

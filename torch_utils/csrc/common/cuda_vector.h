@@ -1,0 +1,64 @@
+// Arithmetic of the CUDA kernels whose speed hangs on single instructions: several values in one memory access, contracted
+// multiply-adds (everything else is compiled without), and division by a number that the launch fixes.
+#pragma once
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "common/bfloat16.h"
+
+namespace tetragan {
+
+// kCount values that lie together at a multiple of their size, read or written by one instruction of up to 16 bytes.
+template <class T, int kCount>
+struct alignas(sizeof(T) * kCount) Pack {
+  T values[kCount];
+};
+
+template <int kCount, class T>
+__device__ __forceinline__ Pack<T, kCount> load_pack(const T* source) {
+  return *reinterpret_cast<const Pack<T, kCount>*>(source);
+}
+
+template <int kCount, class T>
+__device__ __forceinline__ void store_pack(T* target, const Pack<T, kCount>& pack) {
+  *reinterpret_cast<Pack<T, kCount>*>(target) = pack;
+}
+
+// Whether packs of `count` values can be used on an array whose rows have `row` values.
+template <class T>
+bool fits_packs(const T* array, int64_t row, int count) {
+  return row % count == 0 && reinterpret_cast<uintptr_t>(array) % (sizeof(T) * count) == 0;
+}
+
+__device__ __forceinline__ float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
+__device__ __forceinline__ double multiply_add(double a, double b, double c) { return fma(a, b, c); }
+
+// Adds kCount values to global memory; one instruction for four floats from compute capability 9.0 on.
+template <int kCount, class T>
+__device__ __forceinline__ void add_atomically(T* target, const Pack<T, kCount>& pack) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  if constexpr (kCount == 4 && sizeof(T) == 4) {
+    atomicAdd(reinterpret_cast<float4*>(target), make_float4(pack.values[0], pack.values[1], pack.values[2], pack.values[3]));
+    return;
+  }
+#endif
+  for (int k = 0; k < kCount; ++k) atomicAdd(target + k, pack.values[k]);
+}
+
+// n / divisor and n % divisor for 0 ≤ n < 2³¹ and 0 < divisor < 2³¹, by a multiplication (Granlund and Montgomery 1994).
+class Divider {
+ public:
+  explicit Divider(int64_t divisor) : divisor_(static_cast<uint32_t>(divisor)), shift_(0) {
+    while ((int64_t{1} << shift_) < divisor) ++shift_;
+    multiplier_ = static_cast<uint32_t>((uint64_t{1} << 32) * ((uint64_t{1} << shift_) - divisor_) / divisor_ + 1);
+  }
+
+  __device__ __forceinline__ uint32_t quotient(uint32_t n) const { return (__umulhi(n, multiplier_) + n) >> shift_; }
+  __device__ __forceinline__ uint32_t remainder(uint32_t n) const { return n - quotient(n) * divisor_; }
+
+ private:
+  uint32_t divisor_, multiplier_, shift_;
+};
+
+}  // namespace tetragan
