@@ -36,7 +36,7 @@ class TetGrid:
     tetrahedron. boundary [V] bool: on the cube's surface. free [V, 3] bool: axes along which a vertex may be moved; a
     boundary vertex slides on the cube's surface, so that the grid fills the cube however it is deformed.
     center: the vertex at (or nearest to) the origin. cell: side of a cell, world units. cubic_grids: the cubic grids
-    that make up the vertices, in order; none after subdivision. original: what this is a copy of.
+    that make up the vertices, in order; none after subdivision.
 
     With the "bcc" layout, no movement of up to 0.25 cell along each free axis flips a tetrahedron.
     """
@@ -50,7 +50,6 @@ class TetGrid:
     center: int
     cell: float
     cubic_grids: tuple[CubicGrid, ...] = ()
-    original: "TetGrid | None" = None
 
     @property
     def num_vertices(self) -> int:
@@ -62,7 +61,7 @@ class TetGrid:
         if self.positions.device == torch.device(device):
             return self
         names = ("positions", "tets", "edges", "tet_edges", "boundary", "free")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names}, original=self)
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @lru_cache(maxsize=8)

@@ -28,6 +28,7 @@ EMULATED_CASES = [case for case in CASES if case.name not in ON_THE_CPU]
 ATOMIC_GRADIENTS = {
     ("rasterize", "positions"), ("interpolate", "attributes"), ("antialias", "positions"), ("texture", "image"),
     ("triplane_sample", "planes"), ("edge_crossings", "sdf"), ("edge_crossings", "positions"),
+    ("flexicubes_vertices", "sdf"), ("flexicubes_vertices", "positions"), ("flexicubes_vertices", "alpha"),
 }  # fmt: skip
 SEED = 5
 

@@ -2,15 +2,38 @@
 
 from collections.abc import Callable, Iterator
 
+from tests.ops.case import Case
+from tests.ops.cases_geometry import GEOMETRY_CASES
+from tests.ops.cases_surfaces import SURFACE_CASES
 from tests.ops.emulation import network_inputs, raster_inputs
-from tests.ops.emulation.inputs import Input
+from tests.ops.emulation.inputs import DTYPES, Input
+
+
+def _of_cases(cases: list[Case]) -> Iterator[Input]:
+    """The generic tests' inputs, in sizes beyond a block too."""
+    for case in cases:
+        for dtype in DTYPES:
+            for batch, width in ((1, 1), (3, 7), (2, 33), (3, 61)):
+                label = f"{case.name} {dtype} {batch} {width}"
+                yield Input(label, case.function, case.make(batch, width, dtype), case.gradients)
+
+
+def _connected_vertices() -> Iterator[Input]:
+    return _of_cases([case for case in GEOMETRY_CASES if case.name == "connected_vertices"])
+
+
+def _flexicubes() -> Iterator[Input]:
+    return _of_cases([case for case in SURFACE_CASES if case.name.startswith("flexicubes")])
+
 
 INPUTS: dict[str, Callable[[], Iterator[Input]]] = {
     "antialias": raster_inputs.antialias_inputs,
     "bias_act": network_inputs.bias_act_inputs,
     "chamfer": network_inputs.chamfer_inputs,
     "connect_components": raster_inputs.connect_components_inputs,
+    "connected_vertices": _connected_vertices,
     "face_neighbors": raster_inputs.face_neighbors_inputs,
+    "flexicubes": _flexicubes,
     "interpolate": raster_inputs.interpolate_inputs,
     "lattice_mlp": network_inputs.lattice_mlp_inputs,
     "lfd_distance": network_inputs.lfd_distance_inputs,
