@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from configs.loader import build_config, override_config
 from networks.discriminator import DISCRIMINATOR_CHANNELS
 from networks.generator import Generator
+from networks.grid_memory import check_cells
 from networks.model_card import model_card
 from networks.pretrained import CONFIG_NAME, WEIGHTS_NAME, discriminators_file, load_discriminators, network_file
 from torch_utils.checkpoint import (
@@ -28,6 +30,7 @@ CARD_NAME = "README.md"
 SETTABLE = (
     "geometry.cells",
     "geometry.tet_grid",
+    "geometry.subdivide",
     "geometry.connect_components",
     "rendering.supersample",
     "rendering.backend",
@@ -69,6 +72,8 @@ def export_network(network: Path | str, out: Path, *, half: bool = False, overri
         build_config(header["config"], str(source)).model_dump(mode="json"), overrides, str(source)
     )
     header["config"] = config.model_dump(mode="json")
+    if any(override.startswith("geometry.cells=") for override in overrides):
+        check_cells(config, 1, torch.device("cpu"))
     load_strictly(Generator(config), weights, source)  # refuses a file that lacks a tensor, before anything is written
     if out.suffix != ".safetensors":
         return [write_pretrained_folder(out, weights, header, half=half)]

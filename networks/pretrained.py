@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from configs.loader import build_config, nearest
+from configs.loader import build_config, nearest, override_config
 from configs.schema import Config
 from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
 from networks.generator import Generator
@@ -57,15 +57,17 @@ def load_generator(path: Path | str, device: torch.device | str = "cpu") -> Gene
 
 
 def load_generator_file(
-    path: Path | str, device: torch.device | str = "cpu", precision: str = "fp32"
+    path: Path | str, device: torch.device | str = "cpu", precision: str = "fp32", cells: int | None = None
 ) -> tuple[Generator, NetworkFile]:
     """`load_generator`, with everything else that the file holds (images seen, commit, header).
 
-    precision: of the convolutions, as for `compute_dtype`.
+    precision: of the convolutions, as for `compute_dtype`. cells: of the grid that meshes are extracted from, in place
+    of those that the network was trained with.
     """
     path = network_file(path)
     file = load_network(path)
-    generator = Generator(build_config(file.config, str(path)))
+    config = override_config(file.config, [] if cells is None else [f"geometry.cells={cells}"], str(path))
+    generator = Generator(config)
     load_strictly(generator, file.state, path)
     # Not the training's precision: unless one asks for it, samples do not depend on the processor.
     generator.precision = precision

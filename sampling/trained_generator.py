@@ -15,10 +15,11 @@ from torch import Tensor
 
 from networks.export import write_pretrained_folder
 from networks.generator import Generator
+from networks.grid_memory import check_cells
 from networks.pretrained import load_generator_file, load_pretrained_folder, network_file
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
 from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND
-from sampling.generate import class_labels, preview_shading, render_styles
+from sampling.generate import CHUNK, class_labels, preview_shading, render_styles
 from sampling.latents import latents
 from sampling.samples import Sample, Samples
 from sampling.styles import StyleStatistics, style_statistics, truncated, with_slots
@@ -31,16 +32,23 @@ TRUNCATION = 0.7
 PRECISIONS = ("fp32", "bf16", "auto")
 
 
-def load(network: str | Path, device: str = "cpu", precision: str = "fp32") -> "TrainedGenerator":
+def load(
+    network: str | Path, device: str = "cpu", precision: str = "fp32", cells: int | None = None
+) -> "TrainedGenerator":
     """A generator by the name of an included network ("chair-128"), or from a network file or folder.
 
     device: "cpu", "cuda", "cuda:1" or "auto" (CUDA where there is a card). UserError where the network or the card is
     missing, or the file is damaged. precision: of the convolutions. "fp32" gives the same shapes on every processor;
-    "bf16", and "auto" where the processor multiplies it, are several times faster for large networks.
+    "bf16", and "auto" where the processor multiplies it, are several times faster for large networks. cells: of the grid
+    along a side; more than the network was trained with give finer meshes. UserError for a grid too fine for the memory.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
-    return TrainedGenerator(*load_generator_file(network, pick_device(device), precision), source=network_file(network))
+    where = pick_device(device)
+    generator, file = load_generator_file(network, where, precision, cells)
+    if cells is not None:
+        check_cells(generator.config, CHUNK, where)
+    return TrainedGenerator(generator, file, source=network_file(network))
 
 
 def from_pretrained(folder: str | Path, device: str = "cpu") -> "TrainedGenerator":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tetragan.options import out_option
+from tetragan.options import cells_option, out_option
 
 
 @click.command()
@@ -23,7 +23,8 @@ from tetragan.options import out_option
     metavar="PATH=VALUE",
     help="Change how the network is used: geometry.cells, geometry.connect_components …",
 )
-def export(network: str, out: Path, half: bool, overrides: tuple[str, ...]) -> None:
+@cells_option
+def export(network: str, out: Path, half: bool, overrides: tuple[str, ...], cells: int | None) -> None:
     """Copy a network to one file, or to a folder in the Hugging Face form.
 
     The folder holds config.json, model.safetensors and README.md, the model card. Of a training state the running
@@ -32,5 +33,7 @@ def export(network: str, out: Path, half: bool, overrides: tuple[str, ...]) -> N
     """
     from networks.export import export_network
 
+    if cells is not None:
+        overrides = (*overrides, f"geometry.cells={cells}")
     for path in export_network(network, out, half=half, overrides=overrides):
         click.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {'fp16' if half else 'fp32'}")

@@ -33,6 +33,11 @@ resolution_option: Decorator = click.option(
 unlit_option: Decorator = click.option(
     "--unlit", is_flag=True, help="Show the bare colors on black, instead of lit shapes on light gray."
 )
+cells_option: Decorator = click.option(
+    "--cells",
+    type=click.IntRange(4, 1024),
+    help="Cells along a side of the grid that meshes are extracted from.  [default: those of the training]",
+)
 vary_option: Decorator = click.option(
     "--vary",
     type=click.Choice(["both", "shape", "texture"]),
@@ -98,6 +103,7 @@ class SamplerOptions:
     network: str
     truncation: float
     label: int | None
+    cells: int | None
     out: Path | None
     resolution: int | None
     unlit: bool
@@ -123,6 +129,7 @@ def sampler_options(verb: Callable[..., None]) -> Callable[..., None]:
             click.option(
                 "--class", "label", type=click.IntRange(0), help="Class of a conditional network.  [default: in turn]"
             ),
+            cells_option,
             click.option(
                 "--out",
                 type=click.Path(path_type=Path, file_okay=False),

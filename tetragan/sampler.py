@@ -24,6 +24,7 @@ class Sampler:
     def __init__(
         self, options: SamplerOptions, meshes: "Callable[[], MeshSettings | None] | None", record_name: str
     ) -> None:
+        from networks.grid_memory import check_cells, memory_line
         from sampling.sample_run import default_folder, default_workers
         from sampling.trained_generator import load
         from torch_utils.devices import pick_device
@@ -32,9 +33,14 @@ class Sampler:
         self.options, self.record_name = options, record_name
         self.settings = None if meshes is None else meshes()
         self.device = pick_device(options.device)
-        self.generator: TrainedGenerator = load(options.network, precision=options.precision)
+        self.generator: TrainedGenerator = load(
+            options.network, precision=options.precision, cells=options.cells
+        )
         self.out = options.out or default_folder(self.generator)
         self.workers = options.workers or default_workers()
+        if options.cells is not None:
+            check_cells(self.generator.network.config, 1, self.device, copies=self.workers)
+            click.echo(memory_line(self.generator.network.config, self.workers))
         if options.label is not None and options.label >= self.generator.classes:
             classes = self.generator.classes
             known = f"its classes are 0 to {classes - 1}" if classes else "it is unconditional"
@@ -86,7 +92,9 @@ class Sampler:
         from sampling.sample_run import made_by
 
         options = self.options
-        own = {"truncation": options.truncation, "class": options.label, "precision": options.precision}
+        own: dict[str, Any] = {"truncation": options.truncation, "class": options.label, "precision": options.precision}
+        if options.cells is not None:
+            own["cells"] = options.cells
         shared = made_by(self.generator, self.settings, own | dict(facts))
         return SampleFolder.open(self.out, self.record_name, shared, overwrite=options.overwrite)
 

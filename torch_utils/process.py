@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from multiprocessing import connection
 
 import torch
@@ -92,6 +93,18 @@ def peak_memory_mb(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device) // 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak // (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def available_memory(device: torch.device) -> int | None:
+    """Bytes that are free on a GPU, or that the system can give without swapping; None where it does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split() for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0][1]) * 1024 if found else None
 
 
 @contextmanager

@@ -8,12 +8,15 @@ import pytest
 import torch
 import trimesh
 
+from configs.loader import build_config
 from mesh_io.read import read_mesh
 from networks.generator import Generator
+from networks.grid_memory import extraction_bytes
 from networks.pretrained import load_generator_file
 from sampling.generate import styles
 from sampling.latents import latents, spherical_path
 from sampling.trained_generator import Samples, TrainedGenerator, from_pretrained, load
+from tests.geometry.measures import is_watertight
 from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
@@ -37,6 +40,38 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def g(file: Path) -> TrainedGenerator:
     return load(file)
+
+
+@pytest.mark.parametrize("cells", [20, 31])
+def test_any_number_of_cells_gives_the_same_surface_finer_and_closed(
+    file: Path, g: TrainedGenerator, cells: int
+) -> None:
+    fine = load(file, cells=cells)
+    assert fine.network.config.geometry.cells == cells and g.network.config.geometry.cells == 10
+    for name, value in g.network.state_dict().items():
+        assert torch.equal(value, fine.network.state_dict()[name])
+    w_geo, _ = styles(g.network, [0, 1], 0.7)
+    with torch.no_grad():
+        coarse_mesh, fine_mesh = g.network.mesh(w_geo).mesh, fine.network.mesh(w_geo).mesh
+    for b in range(2):
+        assert is_watertight(fine_mesh[b])
+        assert fine_mesh[b].faces.shape[0] > 3 * coarse_mesh[b].faces.shape[0]
+        assert torch.cdist(fine_mesh[b].vertices, coarse_mesh[b].vertices).amin(1).max() < 1.5 * 0.1
+
+
+def test_a_grid_too_fine_for_the_memory_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("networks.grid_memory.available_memory", lambda device: 2 * 10**9)
+    with pytest.raises(
+        UserError, match=r"--cells 200: .* need about .* GB, and 2\.0 GB are free; use --cells (\d+) or"
+    ) as e:
+        load(file, cells=200)
+    fits = int(str(e.value).rpartition("--cells ")[2].split()[0])
+    config = load(file, cells=20).network.config
+    needed = [
+        extraction_bytes(build_config({**config.model_dump(), "geometry": {"cells": n}}, "t"), 8)
+        for n in (fits, fits + 1)
+    ]
+    assert needed[0] <= 2e9 < needed[1]
 
 
 def test_one_seed_gives_one_sample_and_several_give_several(g: TrainedGenerator) -> None:

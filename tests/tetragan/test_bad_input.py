@@ -197,3 +197,10 @@ def test_swapped_endings_never_give_a_traceback(ending: str, valid: Path, tmp_pa
     foreign = tmp_path / "meshes" / f"square{ending}"
     assert_clean(run("generate", "--network", foreign, "--seeds", "0", "--out", out), out, ending)
     assert_clean(run("train", "--config", foreign, "--data", valid / "dataset", "--out", out / "run"), out, ending)
+
+
+@pytest.mark.parametrize("verb", ["generate", "interpolate", "export"])
+def test_a_grid_too_fine_for_the_memory(verb: str, valid: Path, tmp_path: Path) -> None:
+    outcome = run(verb, "--network", "chair-64", "--out", tmp_path / "out.safetensors", "--cells", "1024")
+    assert_refused(outcome, "--cells 1024: the grid and", "GB are free; use --cells")
+    assert not (tmp_path / "out.safetensors").exists()
