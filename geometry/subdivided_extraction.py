@@ -10,24 +10,28 @@ import torch
 from torch import Tensor
 
 from geometry.extraction import FoundSurface, found_surface
-from geometry.fallback_surface import BOUNDARY_CELLS, corrected_sdf, empty_samples
+from geometry.fallback_surface import corrected_sdf, empty_samples
 from geometry.subdivision import SubdividedGrid
-from torch_utils.ops.subdivided_tets import midpoints_near_surface, subdivided_tets_topology
+from torch_utils.ops.subdivided_tets import (
+    ENDS_AGREE,
+    TAKE_MEAN,
+    Midpoints,
+    midpoints_near_surface,
+    subdivided_tets_topology,
+)
 
 
 @dataclass(frozen=True)
 class CoarseSurface:
     """Where the surfaces of a batch lie on the coarse grid; no gradient.
 
-    sdf, used [B, V]: the network's SDF and the corrected one that is extracted from. midpoints [M] int64: edges whose
-    middle is near a surface, b·E + e, sorted. offsets [B + 1] int64, on the CPU: their ranges. connected: the corrected
-    inside is one component.
+    sdf, used [B, V]: the network's SDF and the corrected one that is extracted from. near: the midpoints at which the
+    network's SDF is wanted. connected: the corrected inside is one component.
     """
 
     sdf: Tensor
     used: Tensor
-    midpoints: Tensor
-    offsets: Tensor
+    near: Midpoints
     connected: bool
 
 
@@ -38,66 +42,37 @@ def find_midpoints(sdf: Tensor, grid: SubdividedGrid, *, connected: bool = False
     """
     raw = sdf.detach()
     used = corrected_sdf(raw, grid.coarse, connected=connected)
-    return CoarseSurface(raw, used, *midpoints_near_surface(used, grid.coarse.edges), connected)
+    return CoarseSurface(raw, used, midpoints_near_surface(raw, used, grid.coarse.edges, grid.on_box), connected)
 
 
 def midpoint_vertices(coarse: CoarseSurface, grid: SubdividedGrid) -> Tensor:
     """The vertices of the subdivided grid at the midpoints [M] int64."""
-    return grid.coarse.num_vertices + coarse.midpoints % grid.coarse.edges.shape[0]
+    return grid.coarse.num_vertices + coarse.near.ids % grid.coarse.edges.shape[0]
 
 
 def find_subdivided_surface(coarse: CoarseSurface, midpoint_sdf: Tensor, grid: SubdividedGrid) -> FoundSurface:
     """The crossing edges, triangles and active vertices on the subdivided grid.
 
-    midpoint_sdf [M]: the network's SDF at the midpoints, world units. Where an end of the edge was corrected, and where
-    it is NaN, the mean of the ends takes its place; on the box it is raised like that of the coarse grid. Where the
-    inside is to be one component, a midpoint between two ends of one sign keeps that sign.
+    midpoint_sdf [M]: the network's SDF at the midpoints, world units. The mean of the ends takes its place where an end
+    was corrected, on the box, and where it is NaN. Where the inside is to be one component, a midpoint between two ends
+    of one sign keeps that sign.
     """
-    midpoint_sdf = midpoint_sdf.detach()
-    used = _corrected_midpoints(coarse, midpoint_sdf, grid)
-    topology = subdivided_tets_topology(coarse.used, coarse.midpoints, used, grid.tables)
-    network_values, values = _at_active(coarse, topology.active, midpoint_sdf, used, grid)
+    midpoint_sdf, near = midpoint_sdf.detach(), coarse.near
+    corrected = (near.states == TAKE_MEAN) | midpoint_sdf.isnan()
+    if coarse.connected:
+        corrected |= (near.states == ENDS_AGREE) & ((near.means < 0) != (midpoint_sdf < 0))
+    used = torch.where(corrected, near.means, midpoint_sdf)
+    topology, sources = subdivided_tets_topology(coarse.used, near.ids, used, grid.tables)
+
+    # A vertex has its own value, a midpoint that was asked for the one given, and any other the mean of its ends.
+    given, a, b = sources.rows >= 0, *sources.parents.unbind(1)
+    ends = coarse.used.reshape(-1)[sources.parents]
+    values = torch.where(given, _rows(used, sources.rows), (ends[:, 0] + ends[:, 1]) / 2)
+    of_network = torch.where(a == b, coarse.sdf.reshape(-1)[a], torch.nan)
+    network_values = torch.where(given, _rows(midpoint_sdf, sources.rows), of_network)
     return found_surface(topology, network_values, values, empty_samples(coarse.sdf), grid)
 
 
-def _corrected_midpoints(coarse: CoarseSurface, midpoint_sdf: Tensor, grid: SubdividedGrid) -> Tensor:
-    """The midpoints' SDF in use [M]."""
-    vertices, count = grid.coarse.num_vertices, grid.coarse.edges.shape[0]
-    edge = coarse.midpoints % count
-    ends = grid.coarse.edges[edge] + (coarse.midpoints // count * vertices)[:, None]
-    used = coarse.used.reshape(-1)[ends]
-    mean = used.mean(1)
-    corrected = (used != coarse.sdf.reshape(-1)[ends]).any(1) | midpoint_sdf.isnan()
-    if coarse.connected:
-        inside = used < 0
-        corrected |= (inside[:, 0] == inside[:, 1]) & (inside[:, 0] != (midpoint_sdf < 0))
-    values = torch.where(corrected, mean, midpoint_sdf)
-    on_box = ~grid.free[vertices + edge].all(1)
-    return torch.where(on_box, values.clamp(min=BOUNDARY_CELLS * grid.cell), values)
-
-
-def _at_active(
-    coarse: CoarseSurface, active: Tensor, midpoint_sdf: Tensor, used: Tensor, grid: SubdividedGrid
-) -> tuple[Tensor, Tensor]:
-    """The network's SDF and the one in use at active vertices [ΣA].
-
-    A midpoint that was not asked for has NaN and the mean of its ends.
-    """
-    vertices, count = grid.coarse.num_vertices, grid.coarse.edges.shape[0]
-    sample, vertex = active // grid.num_vertices, active % grid.num_vertices
-    edge = (vertex - vertices).clamp(min=0)
-    rows = torch.full((coarse.sdf.shape[0] * count,), -1, dtype=torch.int32, device=active.device)
-    rows[coarse.midpoints] = torch.arange(len(coarse.midpoints), dtype=torch.int32, device=active.device)
-    row = rows[sample * count + edge]
-    ends = grid.coarse.edges[edge] + (sample * vertices)[:, None]
-    mean = coarse.used.reshape(-1)[ends].mean(1)
-    kept = sample * vertices + vertex.clamp(max=vertices - 1)
-    pairs = []
-    for of_vertices, of_midpoints, missing in (
-        (coarse.sdf, midpoint_sdf, torch.full_like(mean, torch.nan)),
-        (coarse.used, used, mean),
-    ):
-        extended = torch.cat([of_midpoints, of_midpoints.new_zeros(1)])  # row −1, for those that were not asked for
-        middle = torch.where(row >= 0, extended[row.long()], missing)
-        pairs.append(torch.where(vertex < vertices, of_vertices.reshape(-1)[kept], middle))
-    return pairs[0], pairs[1]
+def _rows(values: Tensor, rows: Tensor) -> Tensor:
+    """values[rows], and 0 for row −1."""
+    return torch.cat([values, values.new_zeros(1)])[rows]

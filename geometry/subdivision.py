@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.tet_grid import TetGrid, tet_grid
-from torch_utils.ops.subdivided_tets import DIAGONALS, SubdivisionTables
+from geometry.tet_grid import TET_EDGES, TetGrid, tet_grid
+from torch_utils.ops.subdivided_tets import DIAGONALS, LOCAL_EDGES, SubdivisionTables
 
 
 @dataclass(frozen=True)
@@ -16,12 +16,13 @@ class SubdividedGrid:
     """A tet grid with a vertex at the middle of each edge: V + E vertices, of which only those near a surface are used.
 
     coarse: the grid. positions [V + E, 3], world units. free [V + E, 3] bool and cell as of `TetGrid`; the cell is half
-    of the coarse one. tables: how each tetrahedron splits into eight.
+    of the coarse one. on_box [E] bool: edges on the cube's surface. tables: how each tetrahedron splits into eight.
     """
 
     coarse: TetGrid
     positions: Tensor
     free: Tensor
+    on_box: Tensor
     cell: float
     tables: SubdivisionTables
 
@@ -34,10 +35,10 @@ class SubdividedGrid:
         """The grid on `device`; the same object where it is there already."""
         if self.positions.device == torch.device(device):
             return self
-        names = ("tets", "edges", "tet_edges", "tet_faces", "diagonals")
+        names = ("tets", "edges", "tet_edges", "diagonals", "edge_ids", "ends")
         tables = replace(self.tables, **{name: getattr(self.tables, name).to(device) for name in names})
-        positions, free = self.positions.to(device), self.free.to(device)
-        return SubdividedGrid(self.coarse.to(device), positions, free, self.cell, tables)
+        vertices = (self.positions.to(device), self.free.to(device), self.on_box.to(device))
+        return SubdividedGrid(self.coarse.to(device), *vertices, self.cell, tables)
 
 
 def subdivided(grid: TetGrid) -> SubdividedGrid:
@@ -47,26 +48,48 @@ def subdivided(grid: TetGrid) -> SubdividedGrid:
     of half the cell size, except in the layer on the boundary: elsewhere no movement of up to 0.25 of its cells along
     each axis flips a tetrahedron.
     """
-    tets, edges = grid.tets.numpy(), grid.edges.numpy()
-    tet_faces, num_faces = _number_faces(tets, grid.num_vertices)
     positions = torch.cat([grid.positions, grid.positions[grid.edges].mean(1)])
-    free = torch.cat([grid.free, grid.free[grid.edges].any(1)])
+    of_middle = grid.free[grid.edges].any(1)
+    edge_ids, ends, diagonals = _subdivide(grid)
     tables = SubdivisionTables(
-        tets=grid.tets,
-        edges=grid.edges,
-        tet_edges=grid.tet_edges,
-        tet_faces=torch.from_numpy(tet_faces),
-        diagonals=torch.from_numpy(_shortest_diagonals(grid.positions.numpy(), edges, grid.tet_edges.numpy())),
-        num_vertices=grid.num_vertices,
-        num_faces=num_faces,
+        grid.tets, grid.edges, grid.tet_edges, diagonals, edge_ids, ends, num_vertices=grid.num_vertices
     )
-    return SubdividedGrid(grid, positions, free, grid.cell / 2, tables)
+    free = torch.cat([grid.free, of_middle])
+    return SubdividedGrid(grid, positions, free, ~of_middle.all(1), grid.cell / 2, tables)
 
 
 @lru_cache(maxsize=4)
 def subdivided_on(layout: str, cells: int, box: float, device: torch.device) -> SubdividedGrid:
     """`subdivided` of `tet_grid(layout, cells, box)` on a device; cached. Never write to its tensors."""
     return subdivided(tet_grid(layout, cells, box)).to(device)
+
+
+def _subdivide(grid: TetGrid) -> tuple[Tensor, Tensor, Tensor]:
+    """edge_ids [T, 25], ends [E', 2] and diagonals [T] of `SubdivisionTables`.
+
+    Order of the edges: 2e and 2e + 1, the halves of edge e; 2E + 3f + j, the edge that cuts off the j-th smallest
+    vertex of face f; 2E + 3F + t, the diagonal of tetrahedron t.
+    """
+    count, tets = len(grid.tets), grid.tets
+    tet_faces, num_faces = _number_faces(tets.numpy(), grid.num_vertices)
+    positions, edges, tet_edges = grid.positions.numpy(), grid.edges.numpy(), grid.tet_edges.numpy()
+    diagonals = torch.from_numpy(_shortest_diagonals(positions, edges, tet_edges))
+    first_face = 2 * len(grid.edges)
+    first_diagonal = first_face + 3 * num_faces
+    ends_of_edges = torch.tensor(TET_EDGES)
+    swapped = (tets[:, ends_of_edges[:, 0]] > tets[:, ends_of_edges[:, 1]]).int()
+    halves = torch.stack([2 * grid.tet_edges + swapped, 2 * grid.tet_edges + 1 - swapped], -1).view(count, 12)
+    others = torch.tensor([[j for j in range(4) if j != face] for face in range(4)])
+    corners = tets[:, others.view(-1)].view(count, 4, 3)
+    rank = (corners[..., :, None] > corners[..., None, :]).sum(-1, dtype=torch.int32)
+    on_faces = (first_face + 3 * torch.from_numpy(tet_faces)[..., None] + rank).view(count, 12)
+    own = first_diagonal + torch.arange(count, dtype=torch.int32)[:, None]
+    edge_ids = torch.cat([halves, on_faces, own], 1)
+    local = torch.cat([tets, grid.tet_edges + grid.num_vertices], 1)
+    pairs = torch.tensor(LOCAL_EDGES)[diagonals.long()]
+    ends = torch.empty(first_diagonal + count, 2, dtype=torch.int32)
+    ends[edge_ids.view(-1).long()] = local[:, None].expand(-1, 25, -1).gather(2, pairs).sort(-1).values.view(-1, 2)
+    return edge_ids, ends, diagonals
 
 
 def _number_faces(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, int]:

@@ -84,7 +84,8 @@ def _by_subdivided_tets(
         coarse = find_midpoints(dense, grid, connected=config.connect_components)
     with phase("SDF of the grid"), torch.no_grad():
         points = grid.positions[midpoint_vertices(coarse, grid)]
-        middle = field.sdf(points, field.features(points, coarse.offsets), coarse.offsets)
+        offsets = coarse.near.offsets
+        middle = field.sdf(points, field.features(points, offsets), offsets)
     with phase("extraction"):
         found = find_subdivided_surface(coarse, middle, grid)
     with phase("SDF at the surface"):

@@ -14,7 +14,7 @@ from geometry.tet_grid import CubicGrid, TetGrid, flipped_share
 from networks.backbone import plane_features
 from networks.heads import OUTPUT_INIT, PointHead, movement, on_sphere
 from networks.layers import ModulatedPointLayer
-from networks.surface_extraction import extract_surface, grid_of
+from networks.surface_extraction import SurfaceField, extract_surface, grid_of
 from torch_utils.ops.bias_act import DEFAULT_GAIN
 from torch_utils.ops.lattice_mlp import lattice_mlp
 
@@ -50,7 +50,11 @@ class TriPlaneGeometry(nn.Module):
 
     def forward(self, planes: Tensor, w: Tensor) -> ExtractedSurface:
         """The surfaces of a batch, differentiable in the planes and the styles (`surface_extraction`)."""
-        return extract_surface(_Field(self, planes, w), self.config, self.device, training=self.training)
+        return extract_surface(self.field(planes, w), self.config, self.device, training=self.training)
+
+    def field(self, planes: Tensor, w: Tensor) -> SurfaceField:
+        """The SDF and the other heads as functions of points."""
+        return _Field(self, planes, w)
 
     @torch.no_grad()
     def sdf_grid(self, planes: Tensor, w: Tensor) -> Tensor:

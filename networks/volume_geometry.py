@@ -12,7 +12,7 @@ from geometry.extraction import ExtractedSurface
 from geometry.flexicubes_extraction import NUM_WEIGHTS
 from geometry.tet_grid import TetGrid
 from networks.heads import OUTPUT_INIT, PointHead, movement, on_sphere
-from networks.surface_extraction import extract_surface, grid_of
+from networks.surface_extraction import SurfaceField, extract_surface, grid_of
 
 # sin πp and cos πp for each axis.
 NUM_ENCODING = 6
@@ -53,12 +53,16 @@ class VolumeGeometry(nn.Module):
 
     def forward(self, volumes: Tensor, w: Tensor) -> ExtractedSurface:
         """The surfaces of a batch, differentiable in the volumes and the styles (`surface_extraction`)."""
-        return extract_surface(_Field(self, volumes, w), self.config, self.device, training=self.training)
+        return extract_surface(self.field(volumes, w), self.config, self.device, training=self.training)
+
+    def field(self, volumes: Tensor, w: Tensor) -> SurfaceField:
+        """The SDF and the other heads as functions of points."""
+        return _Field(self, volumes, w)
 
     @torch.no_grad()
     def sdf_grid(self, volumes: Tensor, w: Tensor) -> Tensor:
         """SDF at every grid vertex [B, V], world units, without gradient."""
-        return _Field(self, volumes, w).sdf_grid(self.grid)
+        return self.field(volumes, w).sdf_grid(self.grid)
 
 
 class _Field:

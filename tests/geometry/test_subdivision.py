@@ -21,7 +21,7 @@ def extract_subdivided(
     """Meshes of an SDF [B, V + E] and a deformation [B, V + E, 3], differentiable in both."""
     vertices, edges = grid.coarse.num_vertices, grid.coarse.edges.shape[0]
     coarse = find_midpoints(sdf[:, :vertices], grid, connected=connected)
-    rows = coarse.midpoints // edges * grid.num_vertices + midpoint_vertices(coarse, grid)
+    rows = coarse.near.ids // edges * grid.num_vertices + midpoint_vertices(coarse, grid)
     found = find_subdivided_surface(coarse, sdf.reshape(-1)[rows], grid)
     moved = None if deformation is None else deformation.reshape(-1, 3)[found.active]
     return build_surface(found, grid, sdf.reshape(-1)[found.active], moved)
@@ -164,7 +164,7 @@ def test_a_midpoint_that_is_not_a_number_takes_the_mean() -> None:
 def test_midpoints_are_a_small_part_of_the_grid() -> None:
     grid = subdivided_grid("bcc", 20)
     coarse = find_midpoints(sphere(grid.coarse.positions)[None], grid)
-    assert len(coarse.midpoints) < 0.25 * grid.coarse.edges.shape[0]
+    assert len(coarse.near.ids) < 0.25 * grid.coarse.edges.shape[0]
     found = find_surface(sphere(grid.coarse.positions)[None], grid.coarse)
-    ends = grid.coarse.edges[coarse.midpoints]
+    ends = grid.coarse.edges[coarse.near.ids]
     assert torch.isin(ends, found.active.int()).any(1).all()

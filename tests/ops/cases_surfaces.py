@@ -1,6 +1,6 @@
 """Sample inputs of midpoints_near_surface, subdivided_tets_topology, flexicubes_topology and flexicubes_vertices."""
 
-from dataclasses import astuple, replace
+from dataclasses import astuple
 from functools import lru_cache
 
 import torch
@@ -18,8 +18,8 @@ from torch_utils.ops.flexicubes import (
     flexicubes_vertices_reference,
 )
 from torch_utils.ops.flexicubes_cases import case_tables
-from torch_utils.ops.marching_tets import Topology
 from torch_utils.ops.subdivided_tets import (
+    SubdivisionTables,
     midpoints_near_surface,
     midpoints_near_surface_reference,
     subdivided_tets_topology,
@@ -37,61 +37,62 @@ def _grid_of(width: int) -> SubdividedGrid:
 
 
 def _midpoints(batch: int, width: int, dtype: torch.dtype) -> Arguments:
-    """Mostly outside, so that some edges are far from the surface."""
-    grid = _grid_of(width).coarse
-    return {"sdf": signed_noise(batch, grid.num_vertices, dtype=dtype) + 0.9, "edges": grid.edges.clone()}
+    """Mostly outside, so that some edges are far from the surface; a few corrected vertices and fixed edges."""
+    grid = _grid_of(width)
+    sdf = signed_noise(batch, grid.coarse.num_vertices, dtype=dtype) + 0.9
+    used = torch.where(signed_noise(*sdf.shape, dtype=dtype, seed=3) > 1, 0.5 - sdf, sdf)
+    return {"sdf": sdf, "used": used, "edges": grid.coarse.edges.clone(), "fixed": grid.on_box.clone()}
+
+
+def _midpoints_kernel(**arguments) -> tuple:
+    return astuple(midpoints_near_surface(**arguments))
+
+
+def _midpoints_reference(**arguments) -> tuple:
+    return astuple(midpoints_near_surface_reference(**arguments))
 
 
 def _midpoints_overloads(arguments: Arguments) -> list:
     return [(torch.ops.tetragan.midpoints_near_surface.default, tuple(arguments.values()))]
 
 
+TABLES = ("tets", "edges", "tet_edges", "diagonals", "edge_ids", "ends")
+
+
 def _subdivided(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     grid = _grid_of(width)
     sdf = signed_noise(batch, grid.coarse.num_vertices, dtype=dtype) + 0.5
-    ids, _ = midpoints_near_surface_reference(sdf, grid.coarse.edges)
-    tables = grid.tables
+    ids = midpoints_near_surface_reference(sdf, sdf, grid.coarse.edges, grid.on_box).ids
     return {
         "sdf": sdf,
         "midpoint_ids": ids,
         "midpoint_sdf": signed_noise(len(ids), dtype=dtype, seed=1),
-        "tets": tables.tets.clone(),
-        "edges": tables.edges.clone(),
-        "tet_edges": tables.tet_edges.clone(),
-        "tet_faces": tables.tet_faces.clone(),
-        "diagonals": tables.diagonals.clone(),
-        "width": width,
+        **{name: getattr(grid.tables, name).clone() for name in TABLES},
+        "vertices": grid.coarse.num_vertices,
     }
 
 
-def _parts(topology: Topology) -> tuple:
+def _parts(function, arguments: Arguments) -> tuple:
+    tables = SubdivisionTables(
+        **{name: arguments[name] for name in TABLES},
+        num_vertices=arguments["vertices"],
+    )
+    topology, sources = function(arguments["sdf"], arguments["midpoint_ids"], arguments["midpoint_sdf"], tables)
     parts = astuple(topology)
-    return (*parts[:4], torch.stack(parts[4:]))
-
-
-def _tables(arguments: Arguments):
-    names = ("tets", "edges", "tet_edges", "tet_faces", "diagonals")
-    return replace(_grid_of(arguments["width"]).tables, **{name: arguments[name] for name in names})
+    return (*parts[:4], torch.stack(parts[4:]), *astuple(sources))
 
 
 def _subdivided_kernel(**arguments) -> tuple:
-    inputs = (arguments["sdf"], arguments["midpoint_ids"], arguments["midpoint_sdf"])
-    return _parts(subdivided_tets_topology(*inputs, _tables(arguments)))
+    return _parts(subdivided_tets_topology, arguments)
 
 
 def _subdivided_reference(**arguments) -> tuple:
-    inputs = (arguments["sdf"], arguments["midpoint_ids"], arguments["midpoint_sdf"])
-    return _parts(subdivided_tets_topology_reference(*inputs, _tables(arguments)))
+    return _parts(subdivided_tets_topology_reference, arguments)
 
 
 def _subdivided_overloads(arguments: Arguments) -> list:
-    width = arguments.pop("width")
-    return [
-        (
-            torch.ops.tetragan.subdivided_tets_topology.default,
-            (*arguments.values(), _grid_of(width).tables.num_faces),
-        )
-    ]
+    tensors = tuple(value for value in arguments.values() if isinstance(value, torch.Tensor))
+    return [(torch.ops.tetragan.subdivided_tets_topology.default, tensors)]
 
 
 def _cubes(batch: int, width: int, dtype: torch.dtype) -> Arguments:
@@ -162,14 +163,16 @@ EXACT = {torch.float32: 0.0, torch.float64: 0.0}
 SURFACE_CASES = [
     Case(
         name="midpoints_near_surface",
-        function=midpoints_near_surface,
-        reference=midpoints_near_surface_reference,
+        function=_midpoints_kernel,
+        reference=_midpoints_reference,
         make=_midpoints,
         overloads=_midpoints_overloads,
-        half=("sdf",),
+        half=("sdf", "used"),
         tolerance=EXACT,
         bad_inputs=(
             BadInput("rank", _set("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
+            BadInput("used", _set("used", lambda x: x[:, 1:]), "expected used of shape [2, 9], got [2, 8]"),
+            BadInput("fixed", _set("fixed", lambda x: x[1:]), "expected fixed of shape [26], got [25]"),
             BadInput("type", _set("edges", lambda x: x.long()), "expected edges of type int32, got int64", TypeError),
             BadInput("range", _set("edges", lambda x: x + 1), "expected edges in [0, 9), got 9"),
         ),
@@ -186,7 +189,8 @@ SURFACE_CASES = [
             BadInput("size", _set("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 9], got [2, 8]"),
             BadInput("ids", _set("midpoint_ids", lambda x: x + 52), "expected midpoint_ids in [0, 52)"),
             BadInput("values", _set("midpoint_sdf", lambda x: x[1:]), "expected midpoint_sdf of shape ["),
-            BadInput("table", _set("tet_faces", lambda x: x[1:]), "expected tet_faces of shape [12, 4], got [11, 4]"),
+            BadInput("table", _set("edge_ids", lambda x: x[1:]), "expected edge_ids of shape [12, 25], got [11, 25]"),
+            BadInput("ends", _set("ends", lambda x: x[:3]), "expected edge_ids in [0, 3)"),
             BadInput("diagonal", _set("diagonals", lambda x: x + 3), "expected diagonals in [0, 3)"),
             BadInput("edge ids", _set("tet_edges", lambda x: x + 26), "expected tet_edges in [0, 26)"),
         ),

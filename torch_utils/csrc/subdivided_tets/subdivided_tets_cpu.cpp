@@ -63,20 +63,24 @@ void pack(const T* sdf, int64_t vertices, int samples, uint64_t* words) {
 
 // ------------------------------------------------------------------------------------------------------------- midpoints
 
-std::tuple<Tensor, Tensor> midpoints(const Tensor& sdf, const Tensor& edges) {
+// What a midpoint's value is to be, as in the Python file.
+enum State : uint8_t { kTakeMean = 0, kEndsAgree = 1, kEndsDiffer = 2 };
+
+std::tuple<Tensor, Tensor, Tensor, Tensor> midpoints(const Tensor& sdf, const Tensor& used, const Tensor& edges,
+                                                     const Tensor& fixed) {
   const int64_t batch = sdf.size(0), vertices = sdf.size(1), count = edges.size(0), size = group_size(batch);
   const int64_t groups = (batch + size - 1) / size;
   const int32_t* ends = data<int32_t>(edges);
+  const bool* fixed_edge = data<bool>(fixed);
   std::vector<std::vector<uint64_t>> near(groups);
   std::vector<int64_t> counts(batch, 0);
   dispatch_floating(sdf, "midpoints_near_surface", [&](auto zero) {
     using T = decltype(zero);
-    const T* values = data<T>(sdf);
     parallel_tasks(groups, [&](int64_t group) {
       const int64_t first = group * size;
       const int samples = static_cast<int>(std::min(size, batch - first));
       std::vector<uint64_t> inside(vertices), touched(vertices, 0);
-      pack(values + first * vertices, vertices, samples, inside.data());
+      pack(data<T>(used) + first * vertices, vertices, samples, inside.data());
       for (int64_t e = 0; e < count; ++e) {
         const uint64_t crossing = inside[ends[2 * e]] ^ inside[ends[2 * e + 1]];
         if (crossing == 0) continue;
@@ -93,24 +97,38 @@ std::tuple<Tensor, Tensor> midpoints(const Tensor& sdf, const Tensor& edges) {
   Tensor offsets = zeros_like_of(edges, {batch + 1}, ScalarType::Long);
   int64_t* o = mutable_data<int64_t>(offsets);
   for (int64_t b = 0; b < batch; ++b) o[b + 1] = o[b] + counts[b];
-  Tensor ids = empty_like_of(edges, {o[batch]}, ScalarType::Long);
-  int64_t* out = mutable_data<int64_t>(ids);
-  parallel_tasks(groups, [&](int64_t group) {
-    const int64_t first = group * size;
-    std::vector<int64_t> at(o + first, o + std::min(first + size, batch));
-    for (int64_t e = 0; e < count; ++e) {
-      for_bits(near[group][e], [&](int s) { out[at[s]++] = (first + s) * count + e; });
-    }
+  Tensor ids = empty_like_of(edges, {o[batch]}, ScalarType::Long), means = empty_like_of(sdf, {o[batch]});
+  Tensor states = empty_like_of(edges, {o[batch]}, ScalarType::Byte);
+  int64_t* out_id = mutable_data<int64_t>(ids);
+  uint8_t* out_state = mutable_data<uint8_t>(states);
+  dispatch_floating(sdf, "midpoints_near_surface", [&](auto zero) {
+    using T = decltype(zero);
+    T* out_mean = mutable_data<T>(means);
+    parallel_tasks(groups, [&](int64_t group) {
+      const int64_t first = group * size;
+      std::vector<int64_t> at(o + first, o + std::min(first + size, batch));
+      for (int64_t e = 0; e < count; ++e) {
+        const int64_t a = ends[2 * e], b = ends[2 * e + 1];
+        for_bits(near[group][e], [&](int s) {
+          const T *network = data<T>(sdf) + (first + s) * vertices, *value = data<T>(used) + (first + s) * vertices;
+          const int64_t row = at[s]++;
+          const bool corrected = fixed_edge[e] || value[a] != network[a] || value[b] != network[b];
+          out_id[row] = (first + s) * count + e;
+          out_mean[row] = (value[a] + value[b]) / 2;
+          out_state[row] = corrected ? kTakeMean : (value[a] < T(0)) == (value[b] < T(0)) ? kEndsAgree : kEndsDiffer;
+        });
+      }
+    });
   });
-  return {ids, offsets};
+  return {ids, means, states, offsets};
 }
 
 // -------------------------------------------------------------------------------------------------------------- topology
 
 struct Tables {
-  const int32_t *tets, *edges, *tet_edges, *tet_faces, *diagonals;
-  int64_t vertices, num_edges, num_tets, num_faces;
-  int64_t subdivided_edges() const { return 2 * num_edges + 3 * num_faces + num_tets; }
+  const int32_t *tets, *edges, *tet_edges, *diagonals, *edge_ids, *ends;
+  int64_t vertices, num_edges, num_tets, subdivided_edges;
+  int64_t grid() const { return vertices + num_edges; }
 };
 
 // A tetrahedron with a sign change, in one sample.
@@ -118,33 +136,11 @@ struct Crossed {
   int32_t tet, code;
 };
 
-// Vertices of the subdivided grid at the ten local vertices of a tetrahedron, and its edges by number.
-class Local {
- public:
-  Local(const Tables& tables, int64_t tet) : tables_(tables), tet_(tet) {
-    for (int k = 0; k < 4; ++k) vertex[k] = tables.tets[4 * tet + k];
-    for (int k = 0; k < 6; ++k) vertex[4 + k] = static_cast<int32_t>(tables.vertices + tables.tet_edges[6 * tet + k]);
-  }
-
-  int64_t edge(int local) const {
-    if (local < 12) {
-      const int k = local / 2, end = local % 2, a = vertex[kEnds[k][end]], b = vertex[kEnds[k][1 - end]];
-      return 2 * static_cast<int64_t>(tables_.tet_edges[6 * tet_ + k]) + (a > b);
-    }
-    if (local < 24) {
-      const int face = (local - 12) / 3, slot = (local - 12) % 3, corner = slot + (slot >= face);
-      int rank = 0;
-      for (int i = 0; i < 4; ++i) rank += i != face && vertex[i] < vertex[corner];
-      return 2 * tables_.num_edges + 3 * static_cast<int64_t>(tables_.tet_faces[4 * tet_ + face]) + rank;
-    }
-    return 2 * tables_.num_edges + 3 * tables_.num_faces + tet_;
-  }
-
-  int32_t vertex[10];
-
- private:
-  const Tables& tables_;
-  const int64_t tet_;
+// Where the outputs of a sample begin, and the outputs.
+struct Output {
+  int64_t vertices, active;
+  int32_t* faces;
+  int64_t *edge_vertices, *active_ids, *edge_active, *parents, *rows;
 };
 
 // One sample: its crossed tetrahedra, and bitmaps over the edges and vertices of the subdivided grid.
@@ -154,48 +150,73 @@ struct Sample {
   int64_t num_vertices = 0, num_faces = 0, num_active = 0;
 
   void count(const Tables& tables) {
-    edges.assign(marching::blocks_of(tables.subdivided_edges()), Rank{0, 0});
-    vertices.assign(marching::blocks_of(tables.vertices + tables.num_edges), Rank{0, 0});
+    edges.assign(marching::blocks_of(tables.subdivided_edges), Rank{0, 0});
+    vertices.assign(marching::blocks_of(tables.grid()), Rank{0, 0});
     for (const Crossed& each : crossed) {
       const Split& split = split_of(tables.diagonals[each.tet]);
-      const Local local(tables, each.tet);
-      uint32_t ends = 0;
-      for_bits(split.crossing[each.code], [&](int e) {
-        set_bit(edges.data(), local.edge(e));
-        ends |= 1u << split.ends[e][0] | 1u << split.ends[e][1];
-      });
-      for_bits(ends, [&](int k) { set_bit(vertices.data(), local.vertex[k]); });
+      const int32_t* ids = tables.edge_ids + kLocalEdges * static_cast<int64_t>(each.tet);
+      for_bits(split.crossing[each.code], [&](int e) { set_bit(edges.data(), ids[e]); });
       num_faces += split.faces[each.code];
     }
     num_vertices = count_bits(edges);
+    for_edges([&](int64_t edge) {
+      set_bit(vertices.data(), tables.ends[2 * edge]);
+      set_bit(vertices.data(), tables.ends[2 * edge + 1]);
+    });
     num_active = count_bits(vertices);
   }
 
-  void write(const Tables& tables, int64_t sample, int64_t first_vertex, int64_t first_active, int32_t* faces,
-             int64_t* edge_vertices, int64_t* active, int64_t* edge_active) const {
-    const int64_t grid = sample * (tables.vertices + tables.num_edges);
+  // ids [num_ids]: all given midpoints, sorted.
+  void write(const Tables& tables, int64_t sample, const int64_t* ids, int64_t num_ids, Output out) const {
     for (const Crossed& each : crossed) {
       const Split& split = split_of(tables.diagonals[each.tet]);
-      const Local local(tables, each.tet);
-      int64_t surface_vertex[kLocalEdges];
+      const int32_t* edge = tables.edge_ids + kLocalEdges * static_cast<int64_t>(each.tet);
+      int32_t surface_vertex[kLocalEdges];
       for_bits(split.crossing[each.code], [&](int e) {
-        const int64_t row = first_vertex + rank_of(edges.data(), local.edge(e));
-        surface_vertex[e] = row;
-        const int64_t a = local.vertex[split.ends[e][0]], b = local.vertex[split.ends[e][1]];
-        const int64_t ends[2] = {std::min(a, b), std::max(a, b)};
-        for (int k = 0; k < 2; ++k) {
-          edge_vertices[2 * row + k] = grid + ends[k];
-          edge_active[2 * row + k] = first_active + rank_of(vertices.data(), ends[k]);
-        }
+        surface_vertex[e] = static_cast<int32_t>(out.vertices + rank_of(edges.data(), edge[e]));
       });
       for (int corner = 0; corner < 3 * split.faces[each.code]; ++corner) {
-        *faces++ = static_cast<int32_t>(surface_vertex[split.corners[each.code][corner]]);
+        *out.faces++ = surface_vertex[split.corners[each.code][corner]];
       }
     }
-    int64_t* next = active + first_active;
-    for (size_t word = 0; word < vertices.size(); ++word) {
-      for_bits(vertices[word].bits, [&](int bit) { *next++ = grid + static_cast<int64_t>(word) * 64 + bit; });
+    const int64_t grid = sample * tables.grid();
+    int64_t row = out.vertices;
+    for_edges([&](int64_t edge) {
+      for (int k = 0; k < 2; ++k) {
+        const int64_t vertex = tables.ends[2 * edge + k];
+        out.edge_vertices[2 * row + k] = grid + vertex;
+        out.edge_active[2 * row + k] = out.active + rank_of(vertices.data(), vertex);
+      }
+      ++row;
+    });
+    const int64_t *const last = ids + num_ids, *id = std::lower_bound(ids, last, sample * tables.num_edges);
+    int64_t at = out.active;
+    for_set(vertices, [&](int64_t vertex) {
+      const int64_t edge = vertex - tables.vertices, coarse = sample * tables.vertices;
+      out.active_ids[at] = grid + vertex;
+      out.rows[at] = -1;
+      for (int k = 0; k < 2; ++k) out.parents[2 * at + k] = coarse + (edge < 0 ? vertex : tables.edges[2 * edge + k]);
+      if (edge >= 0) {
+        const int64_t wanted = sample * tables.num_edges + edge;
+        while (id != last && *id < wanted) ++id;
+        if (id != last && *id == wanted) out.rows[at] = id - ids;
+      }
+      ++at;
+    });
+  }
+
+ private:
+  template <class F>
+  static void for_set(const std::vector<Rank>& ranks, const F& f) {
+    for (size_t word = 0; word < ranks.size(); ++word) {
+      for_bits(ranks[word].bits, [&](int bit) { f(static_cast<int64_t>(word) * 64 + bit); });
     }
+  }
+
+  // Calls f(edge) for each crossing edge of the subdivided grid, in order.
+  template <class F>
+  void for_edges(const F& f) const {
+    for_set(edges, f);
   }
 };
 
@@ -233,22 +254,22 @@ void find_crossed(const Tables& tables, const T* sdf, int samples, int64_t first
   }
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> topology(const Tensor& sdf, const Tensor& midpoint_ids,
-                                                            const Tensor& midpoint_sdf, const Tensor& tets,
-                                                            const Tensor& edges, const Tensor& tet_edges,
-                                                            const Tensor& tet_faces, const Tensor& diagonals,
-                                                            int64_t num_faces) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> topology(
+    const Tensor& sdf, const Tensor& midpoint_ids, const Tensor& midpoint_sdf, const Tensor& tets, const Tensor& edges,
+    const Tensor& tet_edges, const Tensor& diagonals, const Tensor& edge_ids, const Tensor& ends) {
   const int64_t batch = sdf.size(0), size = group_size(batch), groups = (batch + size - 1) / size;
-  const Tables tables{data<int32_t>(tets),      data<int32_t>(edges),     data<int32_t>(tet_edges),
-                      data<int32_t>(tet_faces), data<int32_t>(diagonals), sdf.size(1),
-                      edges.size(0),            tets.size(0),             num_faces};
+  const Tables tables{data<int32_t>(tets),      data<int32_t>(edges),    data<int32_t>(tet_edges),
+                      data<int32_t>(diagonals), data<int32_t>(edge_ids), data<int32_t>(ends),
+                      sdf.size(1),              edges.size(0),           tets.size(0),
+                      ends.size(0)};
+  const int64_t *ids = data<int64_t>(midpoint_ids), num_ids = midpoint_ids.size(0);
   std::vector<Sample> samples(batch);
   dispatch_floating(sdf, "subdivided_tets_topology", [&](auto zero) {
     using T = decltype(zero);
     parallel_tasks(groups, [&](int64_t group) {
       const int64_t first = group * size;
-      find_crossed(tables, data<T>(sdf) + first * tables.vertices, static_cast<int>(std::min(size, batch - first)), first,
-                   data<int64_t>(midpoint_ids), data<T>(midpoint_sdf), midpoint_ids.size(0), samples.data() + first);
+      find_crossed(tables, data<T>(sdf) + first * tables.vertices, static_cast<int>(std::min(size, batch - first)), first, ids,
+                   data<T>(midpoint_sdf), num_ids, samples.data() + first);
     });
   });
   parallel_tasks(batch, [&](int64_t b) { samples[b].count(tables); });
@@ -261,14 +282,22 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> topology(const Tensor& sdf, c
   }
   Tensor out_faces = empty_like_of(tets, {faces[batch], 3}, ScalarType::Int);
   Tensor edge_vertices = empty_like_of(tets, {vertices[batch], 2}, ScalarType::Long);
-  Tensor out_active = empty_like_of(tets, {active[batch]}, ScalarType::Long);
   Tensor edge_active = empty_like_of(tets, {vertices[batch], 2}, ScalarType::Long);
+  Tensor out_active = empty_like_of(tets, {active[batch]}, ScalarType::Long);
+  Tensor parents = empty_like_of(tets, {active[batch], 2}, ScalarType::Long);
+  Tensor rows = empty_like_of(tets, {active[batch]}, ScalarType::Long);
   parallel_tasks(batch, [&](int64_t b) {
-    samples[b].write(tables, b, vertices[b], active[b], mutable_data<int32_t>(out_faces) + 3 * faces[b],
-                     mutable_data<int64_t>(edge_vertices), mutable_data<int64_t>(out_active),
-                     mutable_data<int64_t>(edge_active));
+    const Output out{vertices[b],
+                     active[b],
+                     mutable_data<int32_t>(out_faces) + 3 * faces[b],
+                     mutable_data<int64_t>(edge_vertices),
+                     mutable_data<int64_t>(out_active),
+                     mutable_data<int64_t>(edge_active),
+                     mutable_data<int64_t>(parents),
+                     mutable_data<int64_t>(rows)};
+    samples[b].write(tables, b, ids, num_ids, out);
   });
-  return {out_faces, edge_vertices, out_active, edge_active, offsets};
+  return {out_faces, edge_vertices, out_active, edge_active, parents, rows, offsets};
 }
 
 }  // namespace
