@@ -37,10 +37,10 @@ def load(
 ) -> "TrainedGenerator":
     """A generator by the name of an included network ("chair-128"), or from a network file or folder.
 
-    device: "cpu", "cuda", "cuda:1" or "auto" (CUDA where there is a card). UserError where the network or the card is
-    missing, or the file is damaged. precision: of the convolutions. "fp32" gives the same shapes on every processor;
-    "bf16", and "auto" where the processor multiplies it, are several times faster for large networks. cells: of the grid
-    along a side; more than the network was trained with give finer meshes. UserError for a grid too fine for the memory.
+    device: "cpu", "cuda", "cuda:1" or "auto" (CUDA where there is a card). precision: of the convolutions. "fp32" gives
+    the same shapes on every processor; "bf16", and "auto" where the processor multiplies it, are several times faster
+    for large networks. cells: of the grid along a side; more than the network was trained with give finer meshes.
+    UserError where the network or the card is missing, the file is damaged, or the grid is too fine for the memory.
     """
     if precision not in PRECISIONS:
         raise UserError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")

@@ -33,9 +33,7 @@ class Sampler:
         self.options, self.record_name = options, record_name
         self.settings = None if meshes is None else meshes()
         self.device = pick_device(options.device)
-        self.generator: TrainedGenerator = load(
-            options.network, precision=options.precision, cells=options.cells
-        )
+        self.generator: TrainedGenerator = load(options.network, precision=options.precision, cells=options.cells)
         self.out = options.out or default_folder(self.generator)
         self.workers = options.workers or default_workers()
         if options.cells is not None:

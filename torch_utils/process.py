@@ -11,8 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from multiprocessing import connection
+from pathlib import Path
 
 import torch
 

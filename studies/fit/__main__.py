@@ -23,10 +23,10 @@ from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from rendering.images import image_grid, save_png, to_uint8
 from studies.fit.measures import (
-    foreground_psnr,
+    coverage_iou,
+    covered_psnr,
     linking_number,
     rms_distance,
-    silhouette_iou,
     summary_of_topology,
 )
 from studies.fit.targets import SCALE, Target, build_target, ring_axes
@@ -54,7 +54,7 @@ VIEWS, VIEWS_PER_STEP, LEARNING_RATE = 24, 3, 0.01
 HULL_STEPS, HULL_POINTS = 150, 8192
 
 
-def fit(target: Target, config: Config, steps: int) -> tuple[Generator, float]:
+def fit_generator(target: Target, config: Config, steps: int) -> tuple[Generator, float]:
     """A generator whose sample at the zero latent is the target, and the seconds that a step took."""
     torch.manual_seed(0)
     generator = Generator(config).train()
@@ -116,7 +116,7 @@ def _loss(rendered: Rendered, views: Tensor, config: Config) -> Tensor:
 
 
 @torch.no_grad()
-def measure(generator: Generator, target: Target, image: Path) -> dict[str, Any]:
+def held_out_scores(generator: Generator, target: Target, image: Path) -> dict[str, Any]:
     """Scores on the held-out views, and a file with those views above the target's."""
     rendered = _render(generator, target.held_out, target.held_out_views.shape[-1])
     mesh = rendered.surface.mesh
@@ -124,9 +124,9 @@ def measure(generator: Generator, target: Target, image: Path) -> dict[str, Any]
     rows = torch.cat([rgb[:4], truth[:4, :3]]) * 2 - 1
     save_png(image, image_grid(to_uint8(rows), columns=4))
     found = {
-        "iou": silhouette_iou(rendered.mask, truth[:, 3:]),
+        "iou": coverage_iou(rendered.mask, truth[:, 3:]),
         "rms_percent": 100 * rms_distance(mesh, target.surface) / SCALE,
-        "psnr_db": foreground_psnr(rgb, truth[:, :3], truth[:, 3:]),
+        "psnr_db": covered_psnr(rgb, truth[:, :3], truth[:, 3:]),
         "topology": summary_of_topology(mesh),
         "faces": int(mesh.faces.shape[0]),
     }
@@ -171,8 +171,8 @@ def main(out: Path, models: Path | None, shapes: str, variants: str, steps: int,
             if done:
                 continue
             config = load_config("chair", [*SETTINGS, *NETWORKS[network], *EXTRACTORS[extractor]])
-            generator, seconds = fit(target, config, steps)
-            found = measure(generator, target, out / f"{target.name}-{variant}.png")
+            generator, seconds = fit_generator(target, config, steps)
+            found = held_out_scores(generator, target, out / f"{target.name}-{variant}.png")
             memory = peak_memory_mb(torch.device("cpu"))
             row = {"shape": target.name, "network": network, "extractor": extractor, "steps": steps}
             results.append({**row, **found, "ms": 1000 * seconds, "mb": memory})

@@ -14,10 +14,7 @@ POINTS = 20_000
 
 
 def rms_distance(mesh: Mesh, surface: Tensor) -> float:
-    """Root mean square distance between a mesh and points of the target, both ways, world units.
-
-    Of the mesh, only points count that lie no deeper than the target's points see: all of a closed shape.
-    """
+    """Root mean square distance between a mesh and the points that the target's views see, both ways, world units."""
     generator = torch.Generator().manual_seed(0)
     points = sample_surface(mesh, POINTS, generator)[0][0]
     chosen = surface[torch.randperm(len(surface), generator=generator)[:POINTS]]
@@ -25,12 +22,12 @@ def rms_distance(mesh: Mesh, surface: Tensor) -> float:
     return float(((there.mean() + back.mean()) / 2).sqrt())
 
 
-def silhouette_iou(mask: Tensor, target: Tensor) -> float:
+def coverage_iou(mask: Tensor, target: Tensor) -> float:
     """Intersection over union of coverages [N, 1, R, R] in [0, 1]."""
     return float(torch.minimum(mask, target).sum() / torch.maximum(mask, target).sum())
 
 
-def foreground_psnr(rgb: Tensor, target: Tensor, coverage: Tensor) -> float:
+def covered_psnr(rgb: Tensor, target: Tensor, coverage: Tensor) -> float:
     """dB of RGB [N, 3, R, R] in [0, 1] over black, in the pixels that the target covers wholly (coverage 1)."""
     error = (rgb - target).square().mean(1, keepdim=True)[coverage > 0.999].mean()
     return float(-10 * torch.log10(error.clamp(min=1e-12)))
