@@ -16,6 +16,7 @@ from dataset_tool.format.dataset_json import digest
 from dataset_tool.format.pixels import looks_inverted, looks_premultiplied
 from dataset_tool.format.storage import join
 from torch_utils.errors import UserError
+from torch_utils.failures import failure_line
 
 Level = Literal["error", "warning"]
 BLANK_ALPHA = 8  # of 255: a view whose coverage never exceeds it shows nothing
@@ -74,8 +75,8 @@ def _shape(dataset: ViewDataset, shape_id: str) -> tuple[list[Finding], dict[str
     def attempt(kind: str, action: Callable[[], Any]) -> Any:
         try:
             return action()
-        except UserError as error:
-            findings.append(Finding("error", kind, shape_id, str(error)))
+        except Exception as error:  # noqa: BLE001  # whatever a shape's files provoke is a finding of that shape
+            findings.append(Finding("error", kind, shape_id, failure_line(error)))
             return None
 
     if dataset.storage.exists(f"shapes/{shape_id}/meta.json"):
@@ -90,8 +91,8 @@ def _shape(dataset: ViewDataset, shape_id: str) -> tuple[list[Finding], dict[str
             findings.append(
                 Finding("warning", "number of views", shape_id, f"{len(frames)}, not {dataset.header.views}")
             )
-        findings += _cameras(dataset, shape_id)
-        findings += _images(dataset, shape_id)
+        findings += attempt("cameras", lambda: list(_cameras(dataset, shape_id))) or []
+        findings += attempt("image", lambda: list(_images(dataset, shape_id))) or []
     if dataset.has_points(shape_id):
         points = attempt("points", lambda: dataset.points(shape_id))
         if points is not None and np.abs(points).max(initial=0) > 0.75:

@@ -1,5 +1,6 @@
 """The `tetragan` command: a lazy click group that imports a verb's module only when it is called."""
 
+import errno
 import importlib
 import logging
 import os
@@ -87,9 +88,7 @@ def main() -> None:
     except UserError as error:
         _fail(str(error))
     except OSError as error:
-        if error.filename is None:
-            sys.stdout = None  # it cannot be written, and must not fail once more at exit
-        _fail(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        _fail(_system_error(error))
     except MemoryError:
         _fail("not enough memory; try fewer workers, a smaller batch or a smaller resolution")
     except (click.Abort, KeyboardInterrupt) as error:
@@ -98,6 +97,17 @@ def main() -> None:
         ended = isinstance(error.__cause__ or error, Ended)
         click.echo("Ended by a signal." if ended else "Interrupted.", err=True)
         sys.exit(143 if ended else 130)
+
+
+def _system_error(error: OSError) -> str:
+    """An error of the system that no part of the program expected, as one line."""
+    reason = error.strerror or str(error)
+    if error.filename is not None:
+        return f"{error.filename}: {reason}"
+    if error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF):
+        sys.stdout = None  # it cannot be written, and must not fail once more at exit
+        return f"standard output: {reason}"
+    return reason
 
 
 class Ended(KeyboardInterrupt):

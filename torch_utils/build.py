@@ -307,7 +307,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lines = [f"built {library}"]
         if options.cuda:
             lines.append(f"built {build_cuda()}")
-    except BuildError as error:
+    except (BuildError, OSError) as error:
         sys.stderr.write(f"Error: {error}\n")
         return 1
     sys.stdout.write("\n".join(lines) + "\n")

@@ -102,8 +102,9 @@ def _take(path: Path) -> int:
                 except FileNotFoundError:
                     continue  # released in between
         try:
-            if _hold(path, descriptor, created):
-                return descriptor
+            with write_errors(path):
+                if _hold(path, descriptor, created):
+                    return descriptor
         except BaseException:
             os.close(descriptor)
             raise
@@ -121,10 +122,10 @@ def _hold(path: Path, descriptor: int, created: bool) -> bool:
     if owner is not None and not created:
         if owner.host != socket.gethostname() and owner.boot != _boot_id():
             raise UserError(_refusal(path, owner, state))
-        click.echo(f"{path.parent}: taken over from {owner}, which has ended", err=True)
-    with write_errors(path):
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, (json.dumps(asdict(_self())) + "\n").encode(), 0)
+        if not is_running(owner):  # a copy of the folder of a living process has no owner, and needs no remark
+            click.echo(f"{path.parent}: taken over from {owner}, which has ended", err=True)
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, (json.dumps(asdict(_self())) + "\n").encode(), 0)
     return True
 
 

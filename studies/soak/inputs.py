@@ -56,9 +56,9 @@ def tetragan(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def make_soak_inputs(folder: Path, shapes: int) -> SoakInputs:
-    """Make the inputs in `folder`. shapes: number of meshes to render."""
+    """Make the inputs in `folder`. shapes: number of meshes to render; 0 makes none."""
     meshes, few, data = folder / "meshes", folder / "few", folder / "data"
-    for path, count in ((meshes, shapes), (few, 12)):
+    for path, count in ((meshes, shapes), (few, 12))[shapes == 0 :]:
         tetragan("dataset", "procedural", "--category", "mug", "--count", count, "--out", path, "--quiet")
     tetragan("dataset", "render", few, "--out", data, "--resolution", 16, "--views", 4, "--workers", 1, "--quiet")
     config = folder / "soak.yaml"

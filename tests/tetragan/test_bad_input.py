@@ -114,7 +114,8 @@ def test_a_dataset_without_cameras(valid: Path, tmp_path: Path) -> None:
     assert_refused(outcome, "transforms.json")
 
 
-def test_a_truncated_image_is_named(valid: Path, tmp_path: Path) -> None:
+def test_a_truncated_image_is_named(valid: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TETRAGAN_CACHE", str(tmp_path / "cache"))  # where no earlier test has decoded the image
     shutil.copytree(valid / "dataset", tmp_path / "dataset")
     image = sorted((tmp_path / "dataset" / "shapes").glob("*/000.png"))[0]
     image.write_bytes(image.read_bytes()[:40])
