@@ -59,8 +59,6 @@ def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 def _refuse_existing(out: Path) -> None:
     if out.exists():
         raise UserError(f"--out {out}: exists already; name a new one")
-    if not out.parent.is_dir():
-        raise UserError(f"--out {out}: no folder {out.parent}")
 
 
 def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], None] = lambda: None) -> Header:

@@ -32,10 +32,9 @@ def write_video(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> 
     RGBA frames have straight alpha; GIF makes it one bit. The same frames give the same bytes. MP4 repeats the last row
     or column of an odd size. UserError where FFmpeg fails or is missing.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as temporary:
         if path.suffix == ".mp4":
-            _write_mp4(temporary, frames, fps)
+            _write_mp4(temporary, path, frames, fps)
         else:
             _write_animation(temporary, path.suffix, frames, fps)
 
@@ -49,7 +48,8 @@ def _write_animation(path: Path, ending: str, frames: Iterable[NDArray[np.uint8]
         images[0].save(path, "GIF", disposal=2, **settings)
 
 
-def _write_mp4(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> None:
+def _write_mp4(path: Path, shown: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> None:
+    """shown: the path that messages name."""
     process: subprocess.Popen | None = None
     try:
         for frame in frames:
@@ -63,11 +63,11 @@ def _write_mp4(path: Path, frames: Iterable[NDArray[np.uint8]], fps: float) -> N
             raise ValueError("write_video(): expected at least one frame, got none")
         _, message = process.communicate()
         if process.returncode:
-            raise UserError(f"{path.name}: FFmpeg failed ({_last_line(message)})")
+            raise UserError(f"{shown}: FFmpeg failed ({_last_line(message)})")
     except BrokenPipeError:
         assert process is not None
         _, message = process.communicate()
-        raise UserError(f"{path.name}: FFmpeg failed ({_last_line(message)})") from None
+        raise UserError(f"{shown}: FFmpeg failed ({_last_line(message)})") from None
     finally:
         if process is not None and process.poll() is None:
             process.kill()
