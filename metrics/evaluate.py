@@ -271,7 +271,7 @@ def _report(
 
 
 def write_report(report: Report, out: Path) -> None:
-    """Write report.json, report.md and report.html."""
+    """Write report.json, report.md and report.html, and print the main scores and all remarks."""
     save_json(report, out / "report.json")
     write_text(out / "report.md", report_markdown(report))
     write_text(out / "report.html", report_html(report, out))
@@ -281,3 +281,11 @@ def write_report(report: Report, out: Path) -> None:
         if metric is not None and metric.value is not None:
             by = f" ({metric.detector})" if metric.detector else ""
             click.echo(f"  {metric.title} {metric.value:.4g} {metric.unit}".rstrip() + by)
+    if report.failures:
+        first = report.failures[0]
+        click.echo(
+            f"  note: {len(report.failures)} of {report.run.num_generated} generated shapes have no usable surface and "
+            f"count as empty; the first: {first.id}"
+        )
+    for note in report.run.notes:
+        click.echo(f"  note: {note}")

@@ -149,7 +149,7 @@ def test_running_again_reuses_everything(evaluated: tuple[Report, Path], network
     assert [m.value for m in again.metrics] == [m.value for m in report.metrics]
 
 
-def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path) -> None:
+def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     generated, references = write_boxes(tmp_path / "g", 5, 0), write_boxes(tmp_path / "r", 6, 1)
     (generated / "box9.obj").write_text("v 0 0 0\n", encoding="utf-8")
     options = Options(None, generated, None, references, tmp_path / "out", cache=tmp_path / "cache", quiet=True)
@@ -157,6 +157,7 @@ def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path) -> None:
     empty = report.metric("mesh_empty")
     assert empty is not None and empty.value == pytest.approx(100 / 6)
     assert [item.id for item in report.failures] == ["box9.obj"]
+    assert "note: 1 of 6 generated shapes have no usable surface" in capsys.readouterr().out
     watertight = report.metric("mesh_watertight")
     assert watertight is not None and watertight.value == 100
     for title, items in report.galleries.items():

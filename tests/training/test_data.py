@@ -2,10 +2,11 @@
 
 import torch
 
+from tests.dataset_tool.shapes import write_dataset
 from tests.training import tiny
 from torch_utils.distributed import Ranks
 from training.augment import Adaptation, augment, augmentation_uniforms
-from training.data import MinibatchSource, draw_latents, real_order, shape_indices, spread_views
+from training.data import MinibatchSource, draw_latents, open_data, real_order, shape_indices, spread_views
 from training.gan_step import mix_styles
 
 
@@ -95,3 +96,12 @@ def test_adaptive_probability_follows_the_sign():
 def image_and_mask() -> tuple[torch.Tensor, torch.Tensor]:
     images = tiny.data(tiny.config()).bank.batch([0, 5, 10, 19])[0]
     return images[:, :3], images[:, 3:]
+
+
+def test_a_run_knows_how_many_shapes_it_trains_on(tmp_path):
+    path = write_dataset(tmp_path / "blobs", count=10)
+    notes = open_data(path, tiny.config()).notes
+    assert notes[0] == "blobs: 7 shapes train, 1 validate, 2 test."
+    assert "7 train" in notes[1] and "augment.mode=ada" in notes[1] and "2 test" in notes[2]
+    augmented = open_data(path, tiny.config(augment={"mode": "ada"})).notes
+    assert not any("Few shapes" in note for note in augmented), "who augments already needs no advice"

@@ -10,7 +10,7 @@ from tests.training import tiny
 from torch_utils.distributed import Ranks
 from training.data import MinibatchSource
 from training.gan_step import adversarial_terms, draw_images
-from training.penalties import due_penalties, penalty_warnings
+from training.penalties import due_penalties, penalty_terms, penalty_warnings
 from training.run.step_statistics import Statistics
 from training.train_state import build_train_state, state_parts
 
@@ -28,7 +28,7 @@ def one_thread():
         {"loss": {"objective": "relativistic", "r1_interval": 2, "r2_interval": 3}},
         {"loss": {"objective": "hinge"}},
         {"loss": {"r2_weight": 0.5, "gamma_start": 10.0, "gamma_kimg": 1.0}},
-        {"discriminator": {"single": True}},
+        {"discriminator": {"single": True}, "augment": {"mode": "ada"}},
         {"discriminator": {"block": "bottleneck", "crop_conditioning": True}},
         {"discriminator": {"single": True}, "loss": {"objective": "relativistic"}, "training": {"micro_batch": 4}},
     ],
@@ -46,6 +46,7 @@ def test_a_step_moves_every_weight(sections):
     heads = ["rgba"] if settings.discriminator.single else ["rgb", "mask"]
     assert list(after.discriminators) == heads
     assert {f"discriminator_{head}" for head in heads} <= set(state_parts(after))
+    assert ("augment/probability" in means) == (settings.augment.mode == "ada")
     for head in heads:
         assert means[f"loss/generator_{head}"] != 0 and means[f"r1/{head}"] >= 0
         assert (f"r2/{head}" in means) == ("r2" in settings.penalties)
@@ -100,6 +101,22 @@ def test_the_generator_is_compared_with_the_reals_of_its_own_minibatch():
             discriminator(views.image(head), views.cameras, views.labels) for views in (micro.reals, micro.fakes)
         )
         assert term.item() == pytest.approx(functional.softplus(real - fake).mean().item(), rel=1e-5)
+
+
+def test_r1_is_of_the_reals_and_r2_of_the_fakes():
+    settings = tiny.config(loss={"r2_weight": 2.0, "gamma": 3.0})
+    train_state = build_train_state(settings, Ranks())
+    batch = MinibatchSource(settings, tiny.data(settings), Ranks()).draw(0, 0)
+    micro = draw_images(train_state, batch, train_state.adaptation.probability, settings)
+    terms = penalty_terms(train_state, micro.reals, micro.fakes, ["r1", "r2"], 0, settings, Statistics())
+    expected = []
+    for views, gamma in ((micro.reals, 3.0), (micro.fakes, 6.0)):
+        for head, discriminator in train_state.discriminators.items():
+            image = views.image(head).detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(discriminator(image, views.cameras, views.labels).sum(), image)
+            squared = gradient.square().flatten(1).sum(1).mean().item()
+            expected.append(gamma / 2 * squared * settings.loss.r1_interval)
+    assert [term.item() for term in terms] == pytest.approx(expected, rel=1e-5)
 
 
 def test_known_failures_are_said():
