@@ -22,6 +22,7 @@ from torch_utils.process import peak_memory_mb, prepare_process
 from torch_utils.timing import phase, recording
 from training.data import Data, MinibatchSource, check_batch, open_data
 from training.initialize import initialize_from
+from training.memory_check import refuse_too_large
 from training.run.run_log import duration
 from training.run.step_statistics import Statistics
 from training.stages import step_of
@@ -157,6 +158,8 @@ def _prepare(
 ):
     """Data, networks, and a function that trains on the minibatch of a given iteration."""
     check_batch(config, ranks)
+    if config.training.stage == "joint":
+        refuse_too_large(config, ranks)
     prepare_process(config.training.threads, ranks.device)
     if data is None:
         camera_distribution = CameraDistribution()

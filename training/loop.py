@@ -19,6 +19,7 @@ from torch_utils.errors import UserError
 from torch_utils.process import peak_memory_mb, stop_requests
 from training.data import Data, MinibatchSource, check_batch
 from training.initialize import initialize_from
+from training.memory_check import refuse_too_large
 from training.optimizer import SkipGuard
 from training.penalties import penalty_warnings
 from training.progressive import progressive_resolution
@@ -95,6 +96,7 @@ def start_run(
     init, discriminators: as for `initialize_from`. quiet: report only problems. UserError if anything does not fit.
     """
     check_batch(config, ranks)
+    memory = refuse_too_large(config, ranks) if config.training.stage == "joint" else None
     if config.training.stage == "texture" and not resume and init is None:
         raise UserError("training.stage=texture: needs a network whose shapes it keeps; add --init NETWORK")
     distributed.refuse_difference("--data", [len(data.bank), zlib.crc32(data.hash.encode())], ranks)
@@ -131,6 +133,8 @@ def start_run(
     log = RunLog(log_folder, total_nimg, progress.nimg, quiet=quiet, mute=not ranks.first)
     for note in data.notes:
         log.say(note)
+    if memory is not None:
+        log.say(f"A step needs {memory}.")
     notes += penalty_warnings(config)
     for note in notes:
         log.warn(note)
