@@ -252,6 +252,14 @@ class TrainingConfig(StrictModel):
     generator_delay_kimg: NonNegative = Field(
         0.0, description="kimg at the start in which only the discriminators learn; for --init from a network file"
     )
+    validation_shapes: Annotated[int, Field(ge=0)] = Field(
+        64, description="held-out shapes that each snapshot is compared with; the best network is kept; 0 = none"
+    )
+    rollbacks: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="times that the run may go back to its last state with half the learning rates when gradients stay "
+        "non-finite, instead of stopping",
+    )
     style_mixing_prob: Fraction = Field(0.9, description="probability of style mixing, for geometry and texture each")
     max_skipped_steps: PositiveInt = Field(
         20, description="steps in a row with non-finite gradients before the run stops"

@@ -29,7 +29,7 @@ from training.stages import step_of
 from training.train_state import TrainState, build_train_state, parameter_counts
 
 _WARM_UP = 3  # minibatches, the first of them with R1
-_TRIAL = 6  # minibatches of a dry run
+_TRIAL = 8  # minibatches of a dry run without R1, so that rarer terms of the loss come in proportion
 _PROFILED = 8  # minibatches with the profiler, and as many without
 # Operators of the networks' own arithmetic, forward and backward, under the profiler's names.
 _ARITHMETIC = re.compile(
@@ -133,7 +133,7 @@ def dry_run_report(
     """Check data, configuration and --init with a few steps. Returns the time and memory that the run would take."""
     opened, train_state, step = _prepare(config, data, ranks, init, discriminators)
     step(0)
-    rate = _rate(step, _TRIAL, config, ranks, first=1)
+    rate = _mixed_rate(step, config, ranks)
     images = config.training.total_kimg * 1000
     counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameter_counts(train_state).items())
     lines = [
@@ -191,6 +191,18 @@ def _rate(step, minibatches: int, config: Config, ranks: Ranks, first: int = 0) 
         step(iteration)
     _wait(ranks)
     return minibatches * config.training.batch / (time.perf_counter() - start)
+
+
+def _mixed_rate(step, config: Config, ranks: Ranks) -> float:
+    """Images per second over all ranks of a long run: minibatches with and without R1 in their proportion."""
+    interval, batch = config.loss.r1_interval, config.training.batch
+    plain = [iteration for iteration in range(1, 1 + 2 * _TRIAL) if iteration % interval][:_TRIAL]
+    seconds = {True: 0.0, False: 0.0}
+    for lazy, iterations in ((False, plain), (True, [0, 0])):
+        for iteration in iterations:
+            seconds[lazy] += batch / _rate(step, 1, config, ranks, first=iteration) / len(iterations)
+    share = 1 / interval
+    return batch / (share * seconds[True] + (1 - share) * seconds[False])
 
 
 def _wait(ranks: Ranks) -> None:

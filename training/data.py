@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from configs.schema import Config
-from dataset_tool.dataset import open_dataset
+from dataset_tool.dataset import ViewDataset, open_dataset
 from dataset_tool.format.splits import few_shapes_advice, split_counts
 from dataset_tool.image_bank import ImageBank
 from dataset_tool.view_cache import Bar
@@ -54,6 +54,7 @@ class Data:
     shading: "albedo" if the views show base colors; any other value means that lighting is baked in.
     epoch: indices of the views of one epoch, repetitions allowed. Default: every view once. notes: lines for the start
     of the log: how many shapes train, validate and test, advice where they are few, and where decoded views lie.
+    held_out: points on validation shapes [R, P, 3], world units, for scores during the run; None if there are none.
     """
 
     bank: RealViews
@@ -63,6 +64,7 @@ class Data:
     shading: str = "albedo"
     epoch: Sequence[int] = ()
     notes: Sequence[str] = ()
+    held_out: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not self.epoch:
@@ -93,7 +95,18 @@ def open_data(
     if config.augment.mode == "none":
         notes += few_shapes_advice(dataset.splits)
     notes += [bank.remark] if bank.remark else []
-    return Data(bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes)
+    held_out = held_out_points(dataset, config.training.validation_shapes if config.training.stage == "joint" else 0)
+    return Data(bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes, held_out)
+
+
+def held_out_points(dataset: ViewDataset, count: int) -> Tensor | None:
+    """Points [R, P, 3] on the first `count` validation shapes that have any; None for fewer than two."""
+    shapes = [shape_id for shape_id in dataset.splits["val"][:count] if dataset.has_points(shape_id)]
+    if len(shapes) < 2:
+        return None
+    points = [torch.from_numpy(dataset.points(shape_id)) for shape_id in shapes]
+    least = min(len(each) for each in points)
+    return torch.stack([each[:least] for each in points])
 
 
 def check_batch(config: Config, ranks: Ranks) -> None:

@@ -1,10 +1,12 @@
 """A training run: how it starts, its schedule by images seen, and what happens when it is stopped."""
 
+import math
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,18 @@ from torch_utils.process import peak_memory_mb, stop_requests
 from training.data import Data, MinibatchSource, check_batch
 from training.initialize import initialize_from
 from training.memory_check import refuse_too_large
-from training.optimizer import SkipGuard
+from training.optimizer import NonFiniteError, SkipGuard
 from training.penalties import penalty_warnings
 from training.progressive import progressive_resolution
 from training.run.fixed_samples import COLUMNS, SHAPES, FixedSamples
 from training.run.health import Health
+from training.run.report import write_run_report
+from training.run.roll_back import lower_rates, roll_back
 from training.run.run_folder import RunFolder
 from training.run.run_log import RunLog, duration
 from training.run.state_file import load_state, point_to_state, save_state
 from training.run.step_statistics import Statistics
+from training.run.validation import Validation
 from training.stages import step_of
 from training.train_state import TrainState, build_train_state, state_parts
 
@@ -42,6 +47,7 @@ class Progress:
 
     nimg: images seen. iteration: minibatches done. seconds: training alone. other_seconds: log lines, image grids,
     networks and states. skipped, skipped_in_a_row: minibatches without effect because a gradient was not finite.
+    rollbacks: times that the run went back to its last state. best_mmd: lowest "validation/mmd_cd" so far.
     """
 
     nimg: int = 0
@@ -50,6 +56,8 @@ class Progress:
     other_seconds: float = 0.0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    best_mmd: float | None = None
 
 
 @dataclass
@@ -65,6 +73,7 @@ class TrainingRun:
     progress: Progress
     guard: SkipGuard
     fixed_samples: FixedSamples
+    validation: Validation | None = None
     health: Health = field(default_factory=Health)
     statistics: Statistics = field(default_factory=Statistics)
 
@@ -107,6 +116,7 @@ def start_run(
     if resume:
         header = load_state(folder.path, state_parts(train_state), config)
         progress = Progress(**header["counters"])
+        lower_rates(train_state, progress.rollbacks)
         notes += [header["note"]] if header["note"] else []
         if header["threads"] != torch.get_num_threads():
             notes.append(
@@ -142,7 +152,10 @@ def start_run(
     names = {optimizer.name: list(optimizer.parameters) for optimizer in train_state.optimizers}
     guard = SkipGuard(config.training.max_skipped_steps, names, progress.skipped_in_a_row)
     fixed_samples = FixedSamples(train_state.average, data.camera_distribution, data.shading)
-    run = TrainingRun(config, ranks, data, train_state, folder, log, progress, guard, fixed_samples)
+    validation = None
+    if ranks.first and data.held_out is not None:
+        validation = Validation(train_state.average, data.held_out)
+    run = TrainingRun(config, ranks, data, train_state, folder, log, progress, guard, fixed_samples, validation)
     for line in folder.stats() if resume else []:
         run.health.observe(line)
     return run
@@ -166,7 +179,9 @@ def run_training(run: TrainingRun) -> bool:
                 norms = step(batch)
                 progress.nimg += training.batch
                 progress.iteration += 1
-                progress.skipped += run.guard.check(norms)
+                if not _went_on(run, partial(run.guard.check, norms)):
+                    tick, tick_nimg = time.perf_counter(), progress.nimg
+                    continue
                 run.log.advance(progress.nimg)
                 if _asked_to_stop(stop, progress.iteration, run.ranks):
                     complete = False
@@ -175,7 +190,9 @@ def run_training(run: TrainingRun) -> bool:
                 # A log line, and what else is due at it.
                 before = progress.nimg - training.batch
                 if due(before, progress.nimg, training.log_kimg) or progress.nimg >= run.total_nimg:
-                    progress.skipped += run.guard.settle()
+                    if not _went_on(run, run.guard.settle):
+                        tick, tick_nimg = time.perf_counter(), progress.nimg
+                        continue
                     _log_line(run, tick, tick_nimg)
                     with _not_training(run):
                         if due(tick_nimg, progress.nimg, training.snapshot_kimg):
@@ -224,11 +241,15 @@ def _log_line(run: TrainingRun, tick: float, tick_nimg: int) -> None:
     now = time.perf_counter()
     run.progress.seconds += now - tick
     with _not_training(run):
-        _write_line(run, values, (run.progress.nimg - tick_nimg) / max(now - tick, 1e-9))
+        snapshot = due(tick_nimg, run.progress.nimg, run.config.training.snapshot_kimg)
+        snapshot = snapshot or run.progress.nimg >= run.total_nimg
+        _write_line(run, values, (run.progress.nimg - tick_nimg) / max(now - tick, 1e-9), snapshot)
 
 
-def _write_line(run: TrainingRun, values: dict[str, tuple[float, float]], images_per_second: float) -> None:
-    """values: mean and standard deviation of each statistic."""
+def _write_line(
+    run: TrainingRun, values: dict[str, tuple[float, float]], images_per_second: float, snapshot: bool
+) -> None:
+    """values: mean and standard deviation of each statistic. snapshot: whether one is due, with its scores."""
     if not run.ranks.first:
         return
     progress = run.progress
@@ -245,6 +266,9 @@ def _write_line(run: TrainingRun, values: dict[str, tuple[float, float]], images
     line |= {name: mean for name, (mean, _) in values.items()}
     line |= {f"{name}/std": std for name, (_, std) in values.items() if name.startswith("logits/")}
     line |= run.fixed_samples.statistics()
+    if run.validation is not None and snapshot:
+        line |= run.validation.scores()
+        _keep_best(run, line["validation/mmd_cd"])
     run.log.record(line)
     for message in run.health.observe(line):
         run.log.warn(message)
@@ -267,24 +291,64 @@ def _write_first_files(run: TrainingRun) -> None:
     run.log.say(f"Each snapshot shows the same {SHAPES} samples; real views: {run.folder.path / 'reals.png'}")
 
 
-def _save_snapshot(run: TrainingRun) -> None:
-    """The running-average network and its samples. network.safetensors is always the newest."""
-    if not run.ranks.first:
-        return
-    progress, folder = run.progress, run.folder.path
+def _went_on(run: TrainingRun, skipped: Callable[[], int]) -> bool:
+    """Count skipped steps. At their limit, go back to the last state with lower rates and return False.
+
+    Raises NonFiniteError if `training.rollbacks` does not allow that once more. Every rank calls it.
+    """
+    progress = run.progress
+    try:
+        progress.skipped += skipped()
+    except NonFiniteError:
+        if progress.rollbacks >= run.config.training.rollbacks:
+            raise
+    else:
+        return True
+    distributed.barrier(run.ranks)
+    counters = roll_back(
+        run.folder, run.log, run.train_state, run.config, progress.rollbacks + 1, first=run.ranks.first
+    )
+    counters |= {"seconds": progress.seconds, "other_seconds": progress.other_seconds}
+    for name, value in counters.items():
+        setattr(progress, name, value)
+    run.guard.restart()
+    run.statistics.clear()
+    distributed.barrier(run.ranks)
+    return False
+
+
+def _keep_best(run: TrainingRun, mmd: float) -> None:
+    """best_network.safetensors: the network with the lowest distance from the held-out shapes so far."""
+    best = run.progress.best_mmd
+    if math.isfinite(mmd) and (best is None or mmd < best):
+        run.progress.best_mmd = mmd
+        _save_network(run, "best_network.safetensors")
+
+
+def _save_network(run: TrainingRun, name: str) -> None:
+    """The running-average network as a file of the run's folder."""
+    progress = run.progress
     extra = {
         "data": run.data.name,
         "data_hash": run.data.hash,
         "shading": run.data.shading,
         "seconds": round(progress.seconds, 1),
     }
+    config = run.config.model_dump(mode="json")
+    save_network(run.folder.path / name, run.train_state.average, config, progress.nimg, extra=extra)
+
+
+def _save_snapshot(run: TrainingRun) -> None:
+    """The running-average network and its samples. network.safetensors is always the newest."""
+    if not run.ranks.first:
+        return
+    progress, folder = run.progress, run.folder.path
     for name in (f"network-{progress.nimg:09d}.safetensors", "network.safetensors"):
-        save_network(
-            folder / name, run.train_state.average, run.config.model_dump(mode="json"), progress.nimg, extra=extra
-        )
+        _save_network(run, name)
     image = run.fixed_samples.image_grid()
     save_png(folder / f"samples-{progress.nimg:09d}.png", image)
     run.log.image_grid("samples", image, progress.nimg)
+    write_run_report(run.folder)
 
 
 def _save_state(run: TrainingRun) -> None:

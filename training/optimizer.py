@@ -40,6 +40,7 @@ class GuardedAdam:
         """name: of the network, for messages. parameters: by name; the state uses the same names."""
         self.name = name
         self.parameters = parameters
+        self.settings = settings
         self.ranks = ranks
         self.adam = torch.optim.Adam(
             list(parameters.values()), settings.lr, (settings.beta1, settings.beta2), eps=1e-8, fused=True
@@ -70,6 +71,11 @@ class GuardedAdam:
         self.adam.step()
         self.adam.zero_grad(set_to_none=True)
         return norms
+
+    def scale_rate(self, factor: float) -> None:
+        """Set the learning rate to `factor` times the configured one."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.settings.lr * factor
 
     def state_dict(self) -> dict[str, Tensor]:
         """Moments and step counts: "exp_avg/<parameter>", "exp_avg_sq/<parameter>", "step/<parameter>"."""
@@ -105,6 +111,10 @@ class SkipGuard:
         self._names = names
         self._pending: Mapping[str, Download] = {}
 
+    def restart(self) -> None:
+        """Forget the steps so far, after the run went back to a state before them."""
+        self.in_a_row, self._pending = 0, {}
+
     def check(self, norms: Mapping[str, Tensor]) -> int:
         """Take this step's norms by network, each [parameters]. Returns 1 if the step before was skipped, else 0."""
         downloads = {network: Download(values) for network, values in norms.items()}
@@ -124,7 +134,8 @@ class SkipGuard:
             where = "; ".join(self._describe(network, norms[network]) for network in failed)
             raise NonFiniteError(
                 f"training stopped: gradients were not finite for {self.in_a_row} steps in a row: {where}. The last "
-                "state is good: start a run from it with --init and lower learning rates or training.precision=fp32"
+                "state is good: start a run from it with --init and lower learning rates or training.precision=fp32, "
+                "or allow training.rollbacks"
             )
         return 1 if failed else 0
 

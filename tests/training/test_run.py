@@ -24,7 +24,7 @@ from training.run.fixed_samples import FixedSamples
 def test_files_of_a_run(finished):
     names = {path.name for path in finished.iterdir() if not path.name.startswith("events.")}
     assert names == {
-        "config.yaml", "run.json", "stats.jsonl", "latest.json", "reals.png", "network.safetensors",
+        "config.yaml", "run.json", "stats.jsonl", "latest.json", "reals.png", "network.safetensors", "report.html",
         "state-000000064.safetensors", "state-000000080.safetensors",
         "network-000000064.safetensors", "network-000000080.safetensors",
         "samples-000000000.png", "samples-000000064.png", "samples-000000080.png",

@@ -80,7 +80,7 @@ class RunFolder:
 
     def check_data(self, data: Data) -> None:
         """UserError if the run was trained on other data."""
-        known = self._description()  # a missing or unreadable file is no error: the state itself is checked
+        known = self.description()  # a missing or unreadable file is no error: the state itself is checked
         if known.get("data_hash") not in (None, data.hash):
             raise UserError(
                 f"--data: the run in {self.path} was trained on other data ({known.get('data')}, another hash); "
@@ -102,13 +102,19 @@ class RunFolder:
 
     def note_resume(self, config: Config, data: Data, nimg: int) -> None:
         """Add to run.json that the run resumes at `nimg` images, and write the configuration that it resumes with."""
-        if not self._description():
+        if not self.description():
             self.create(config, data)
-        known = self._description()
+        known = self.description()
         write_json(self.path / RUN, {**known, "resumed": [*known.get("resumed", []), {"nimg": nimg, **_session()}]})
         write_text(self.path / CONFIG, dump_config(config))
 
-    def _description(self) -> dict[str, Any]:
+    def note_rollback(self, nimg: int, rate_factor: float) -> None:
+        """Add to run.json that the run went back to its state at `nimg` images with lower learning rates."""
+        known = self.description()
+        event = {"nimg": nimg, "rate_factor": rate_factor}
+        write_json(self.path / RUN, {**known, "rolled_back": [*known.get("rolled_back", []), event]})
+
+    def description(self) -> dict[str, Any]:
         """The contents of run.json; empty if it is missing or unreadable."""
         try:
             known = json.loads((self.path / RUN).read_text(encoding="utf-8"))

@@ -155,7 +155,17 @@ def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], free: froze
 # many images go through the networks at once.
 RESUMABLE = frozenset(
     f"training.{name}"
-    for name in ("total_kimg", "snapshot_kimg", "state_kimg", "log_kimg", "threads", "max_skipped_steps", "micro_batch")
+    for name in (
+        "total_kimg",
+        "snapshot_kimg",
+        "state_kimg",
+        "log_kimg",
+        "threads",
+        "max_skipped_steps",
+        "micro_batch",
+        "validation_shapes",
+        "rollbacks",
+    )
 )
 
 

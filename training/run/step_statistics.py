@@ -21,6 +21,10 @@ class Statistics:
         """Record a tensor of any shape, without computing anything and without a copy to the host."""
         self._values[name].append(value.detach().reshape(-1))
 
+    def clear(self) -> None:
+        """Start over without reading."""
+        self._values.clear()
+
     def read(self, ranks: Ranks) -> dict[str, tuple[float, float]]:
         """Mean and standard deviation of each name, sorted by name; then start over. Every rank must call it."""
         names = sorted(self._values)

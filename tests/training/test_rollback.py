@@ -1,0 +1,84 @@
+"""A run whose gradients stay non-finite goes back to its last state with lower rates, if it may."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from tests.command_line import assert_refused, run
+from tests.training import tiny
+from tests.training.runs import lines, state_tensors
+from torch_utils.checkpoint import load_network
+from training.gan_step import training_step
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Real views become NaN from the seventh minibatch on, until the learning rates were halved `cured` times."""
+
+    def poison(cured: int) -> list[float]:
+        rates: list[float] = []
+
+        def step(train_state, batch, **options):
+            rate = train_state.generator_adam.adam.param_groups[0]["lr"]
+            rates.append(rate)
+            if batch.iteration >= 6 and rate > 0.002 * 0.5**cured:
+                batch.reals.rgb[0, 0, 0, 0] = math.nan
+            return training_step(train_state, batch, **options)
+
+        monkeypatch.setattr("training.stages.training_step", step)
+        return rates
+
+    return poison
+
+
+LIMITS = ("--set", "training.max_skipped_steps=2")
+
+
+def test_without_permission_the_run_stops(poisoned, data, config, tmp_path):
+    poisoned(1)
+    outcome = run("train", "--config", config, "--data", data, "--out", tmp_path / "out", *LIMITS)
+    assert_refused(outcome, "gradients were not finite for 2 steps in a row", "training.rollbacks")
+
+
+def test_the_run_goes_back_to_its_state_with_half_the_rates(poisoned, data, config, tmp_path):
+    rates, out = poisoned(2), tmp_path / "out"
+    allowed = (*LIMITS, "--set", "training.rollbacks=2")
+    outcome = run("train", "--config", config, "--data", data, "--out", out, *allowed)
+    assert outcome.status == 0, outcome.stderr
+    assert outcome.stderr.count("Rolled back to the state at 0.032 kimg") == 2
+    assert json.loads((out / "run.json").read_text())["rolled_back"] == [
+        {"nimg": 32, "rate_factor": 0.5},
+        {"nimg": 32, "rate_factor": 0.25},
+    ]
+    assert [line["nimg"] for line in lines(out)] == [16, 32, 48, 64, 80]
+    assert rates[-1] == 0.25 * 0.002 and all(torch.isfinite(value).all() for value in state_tensors(out).values())
+
+
+def test_a_resumed_run_keeps_the_lower_rates(poisoned, data, config, tmp_path):
+    rates, out = poisoned(1), tmp_path / "out"
+    allowed = (*LIMITS, "--set", "training.rollbacks=1")
+    assert run("train", "--config", config, "--data", data, "--out", out, *allowed).status == 0
+    longer = ("--set", "training.total_kimg=0.096")
+    assert run("train", "--data", data, "--out", out, "--resume", *longer).status == 0
+    assert rates[-1] == 0.5 * 0.002 and load_network(out / "network.safetensors").nimg == 96
+
+
+def test_snapshots_are_compared_with_held_out_shapes(tmp_path):
+    data = tiny.write_dataset(tmp_path / "data", shapes=10)
+    header = json.loads((data / "dataset.json").read_text())
+    header["splits"]["train"], header["splits"]["val"] = header["splits"]["train"][:6], header["splits"]["train"][6:]
+    (data / "dataset.json").write_text(json.dumps(header))
+    out, config = tmp_path / "out", tiny.write_config(tmp_path / "tiny.yaml")
+    outcome = run("train", "--config", config, "--data", data, "--out", out)
+    assert outcome.status == 0, outcome.stderr
+    scores = {line["nimg"]: line["validation/mmd_cd"] for line in lines(out) if "validation/mmd_cd" in line}
+    assert list(scores) == [64, 80] and all(0 < score < 1000 for score in scores.values())
+    assert all(0 < line["validation/cov_cd"] <= 100 for line in lines(out) if line["nimg"] in scores)
+    best = load_network(out / "best_network.safetensors")
+    assert best.nimg == min(scores, key=scores.__getitem__)
+    silent = run(
+        "train", "--config", config, "--data", data, "--out", tmp_path / "off", "--set", "training.validation_shapes=0"
+    )
+    assert silent.status == 0 and not (tmp_path / "off" / "best_network.safetensors").exists()
