@@ -1,6 +1,10 @@
+import dataclasses
+
+import pytest
 import torch
 import torch.nn.functional as F
 
+from geometry.cube_grid import cube_grid
 from geometry.extraction import build_surface, find_surface
 from geometry.fallback_surface import add_fallback_surface, close_boundary, connect_inside, empty_samples
 from geometry.regularizers import fallback_surface_loss, sdf_sign_loss
@@ -128,3 +132,13 @@ def test_connecting_leaves_the_boundary_outside() -> None:
     grid = tet_grid("bcc", 8)
     closed = close_boundary(torch.randn(3, grid.num_vertices, generator=torch.Generator().manual_seed(0)), grid)
     assert torch.equal(connect_inside(closed, grid)[:, grid.boundary], closed[:, grid.boundary])
+
+
+@pytest.mark.parametrize("grid", [tet_grid("bcc", 6), cube_grid(6)], ids=["tets", "cubes"])
+def test_a_copy_of_a_grid_connects_like_its_original(grid):
+    """On the CPU, a copy with other tensors in its place must not be read: the original's edges serve."""
+    sdf = torch.randn(2, grid.num_vertices, generator=torch.Generator().manual_seed(0)) + 0.8
+    sdf = close_boundary(sdf, grid)
+    copy = dataclasses.replace(grid, edges=grid.edges[:0].clone(), original=grid)
+    assert torch.equal(connect_inside(sdf, copy), connect_inside(sdf, grid))
+    assert not torch.equal(connect_inside(sdf, grid), sdf)
