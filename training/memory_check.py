@@ -3,14 +3,13 @@
 import os
 from dataclasses import dataclass
 
-import torch
-
 from configs.schema import Config
 from networks.describe import NetworkSummary, describe
 from networks.layers import compute_dtype
 from networks.memory import estimate
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
+from torch_utils.process import available_memory
 
 # How far off the estimate may be: it was fitted on CPUs, and nothing was measured on a GPU.
 CPU_TOLERANCE, CUDA_TOLERANCE = 1.15, 1.5
@@ -28,17 +27,12 @@ class MemoryCheck:
         return f"about {self.needed / 2**30:.1f} GiB of the {self.available / 2**30:.1f} GiB available"
 
 
-def available_memory(ranks: Ranks) -> int:
+def memory_of_rank(ranks: Ranks) -> int:
     """Bytes that this rank can use: those free on its card, or its share of what is free on the machine."""
-    if ranks.device.type == "cuda":
-        return torch.cuda.mem_get_info(ranks.device)[0]
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:  # noqa: PTH123 - not a file on a disk
-            fields = dict(line.split(":", 1) for line in file)
-        free = int(fields["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
+    free = available_memory(ranks.device)
+    if free is None:
         free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return free if ranks.device.type == "cuda" else free // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
 def memory_check(networks: list[NetworkSummary], config: Config, ranks: Ranks, images: int) -> MemoryCheck:
@@ -46,7 +40,7 @@ def memory_check(networks: list[NetworkSummary], config: Config, ranks: Ranks, i
     cuda = ranks.device.type == "cuda"
     dtype = compute_dtype(config.training.precision, ranks.device)
     memory = estimate(networks, config, dtype, images=images, program=not cuda)
-    return MemoryCheck(memory.total, available_memory(ranks), CUDA_TOLERANCE if cuda else CPU_TOLERANCE)
+    return MemoryCheck(memory.total, memory_of_rank(ranks), CUDA_TOLERANCE if cuda else CPU_TOLERANCE)
 
 
 def refuse_too_large(config: Config, ranks: Ranks) -> MemoryCheck:

@@ -7,16 +7,16 @@ from tests.training import tiny
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from training import memory_check
-from training.memory_check import available_memory, refuse_too_large
+from training.memory_check import memory_of_rank, refuse_too_large
 
 
 def with_memory(monkeypatch: pytest.MonkeyPatch, gib: float) -> None:
-    monkeypatch.setattr(memory_check, "available_memory", lambda ranks: int(gib * 2**30))
+    monkeypatch.setattr(memory_check, "memory_of_rank", lambda ranks: int(gib * 2**30))
 
 
 def test_a_run_that_fits_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     check = refuse_too_large(tiny.config(), Ranks())
-    assert 0 < check.needed < check.available == pytest.approx(available_memory(Ranks()), rel=0.5)
+    assert 0 < check.needed < check.available == pytest.approx(memory_of_rank(Ranks()), rel=0.5)
     needed = check.needed / 2**30
     with_memory(monkeypatch, needed / 1.1)  # within the error of the estimate
     assert "GiB of the" in str(refuse_too_large(tiny.config(), Ranks()))
@@ -38,6 +38,6 @@ def test_the_largest_micro_batch_that_fits_is_named(monkeypatch: pytest.MonkeyPa
 
 
 def test_ranks_of_a_machine_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone = available_memory(Ranks())
+    alone = memory_of_rank(Ranks())
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert available_memory(Ranks(0, 4)) == pytest.approx(alone / 4, rel=0.2)
+    assert memory_of_rank(Ranks(0, 4)) == pytest.approx(alone / 4, rel=0.2)
