@@ -159,5 +159,5 @@ NETWORK_ROWS = [
     Row("modulated_conv2d", "16 × 64 → 64 × 32², k 3, fwd + bwd", "grouped conv2d", modulated_job(FP32), 1.0),
     Row("modulated_conv2d", "16 × 64 → 64 × 32², k 3, bf16, fwd + bwd", "grouped conv2d", modulated_job(BF16), 1.0),
     Row("point_mlp", "16 → 32 → 16 → 3, 65k points, fwd + bwd", "one matmul a sample and layer", point_mlp_job, 1.0),
-    Row("lattice_mlp", "16 samples, 27³ points, 32 hidden", "separable PyTorch", lattice_job, 1.0, ("cpu",)),
+    Row("lattice_mlp", "16 samples, 27³ points, 32 hidden", "separable PyTorch", lattice_job, 1.0),
 ]

@@ -64,14 +64,14 @@ KERNELS = (
     Kernel("bias_act", "planar_kernel<4, float, float>", "backward, planar, float32", 4, 12, loop=True),
     Kernel("triplane_sample", "forward_kernel<4, float>", "forward, texels in the cache", 4, 52),
     Kernel("triplane_sample", "backward_kernel<4, true, true, float>", "backward", 4, 148, loop=True),
-    Kernel("lfd_distance", "distance_kernel", "4 bytes of 2 × 2 views", 4, 0, loop=True),
-    Kernel("point_mlp", "product_kernel<64, false, float>", "multiply-adds", 0, 0, loop=True),
-    Kernel("point_mlp", "outer_kernel<float>", "multiply-adds", 0, 0, loop=True),
-    Kernel("lattice_mlp", "points_kernel<4, float>", "hidden units", 4, 0, loop=True),
-    Kernel("rasterize", "resolve_kernel<float>", "pixels", 1, 40),
-    Kernel("rasterize", "backward_kernel<float>", "pixels", 1, 32),
-    Kernel("antialias", "find_kernel<float>", "pairs of pixels", 1, 16),
-    Kernel("antialias", "gather_kernel<float, false>", "pixels", 1, 24),
+    Kernel("lfd_distance", "distance_kernel", "4 bytes of a pair of views", 64, 0, loop=True),
+    Kernel("point_mlp", "product_kernel<64, false, float>", "a layer, 256 multiply-adds", 0, 0, loop=True),
+    Kernel("point_mlp", "outer_kernel<float>", "its gradient, 256 multiply-adds", 0, 0, loop=True),
+    Kernel("lattice_mlp", "points_kernel<4, float>", "a hidden unit, unrolled four times", 16, 0, loop=True),
+    Kernel("rasterize", "resolve_kernel<float>", "weights of a covered pixel", 1, 40),
+    Kernel("rasterize", "backward_kernel<float>", "gradient of a covered pixel", 1, 32),
+    Kernel("antialias", "find_kernel<float>", "a pair with a silhouette", 1, 16),
+    Kernel("antialias", "gather_kernel<float, false>", "a pixel with four silhouettes", 1, 24),
 )
 
 

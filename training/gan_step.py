@@ -4,8 +4,7 @@ The discriminators learn from real and generated images, with gradient penalties
 same generated images, and its running average follows.
 
 Nothing here waits for the device: the counts of vertices and faces come with the mesh, statistics stay tensors until
-they are logged, and whether a gradient was finite is read one step late. `geometry.connect_components` waits for the
-samples that have several components.
+they are logged, and whether a gradient was finite is read one step late.
 """
 
 from collections.abc import Iterable, Iterator, Sequence

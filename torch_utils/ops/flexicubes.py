@@ -29,7 +29,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from torch_utils.ops.autograd import differentiable, differentiable_once, refuse_atomics_when_deterministic
+from torch_utils.ops.autograd import differentiable, differentiable_once
 from torch_utils.ops.checks import FLOATING, HALF, check_index_range, check_tensor
 from torch_utils.ops.flexicubes_cases import NUM_EDGES, case_tables, edge_ends
 from torch_utils.ops.loading import use_kernel
@@ -305,7 +305,6 @@ def _setup_context(ctx, inputs, output):
 
 
 def _backward(ctx, grad_vertices, grad_spreads):
-    refuse_atomics_when_deterministic("flexicubes_vertices", grad_vertices.device)
     gradients = _flexicubes_vertices_backward(grad_vertices.contiguous(), grad_spreads.contiguous(), *ctx.saved_tensors)
     return (*gradients, None, None, None)
 

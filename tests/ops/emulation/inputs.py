@@ -31,7 +31,7 @@ class Input:
         result = [(f"output {k}", x.detach()) for k, x in enumerate(outputs)]
         wanted = [x for x in outputs if x.requires_grad and x.numel()]
         if wanted:
-            weights = [normal(*x.shape, seed=9, dtype=x.dtype) for x in wanted]
+            weights = [normal(*x.shape, seed=9, dtype=x.dtype).to(x.device) for x in wanted]
             leaves = [arguments[name] for name in self.gradients]
             gradients = torch.autograd.grad(wanted, leaves, weights, allow_unused=True)
             result += [(f"gradient of {n}", g) for n, g in zip(self.gradients, gradients, strict=True) if g is not None]

@@ -64,10 +64,12 @@ def build_library(
     bindings = sorted(build.SOURCES.glob("*/*_cuda_binding.cpp"))
     units += [_unit(source, build.SOURCES, own_folder, sanitizer) for source in bindings]
     objects, _ = build.compile_all([unit for unit in units if not only or unit.op in only], keep_going=False)
-    library = folder / "libemulated.so"
-    newest = max(path.stat().st_mtime_ns for path in objects)
-    if not library.exists() or library.stat().st_mtime_ns < newest:
+    library, listing = folder / "libemulated.so", folder / "linked.txt"
+    names, newest = "\n".join(map(str, objects)), max(path.stat().st_mtime_ns for path in objects)
+    same = listing.exists() and listing.read_text() == names
+    if not (same and library.exists() and library.stat().st_mtime_ns >= newest):
         build.link(objects, library, FLAGS[sanitizer])
+        listing.write_text(names)
     return library
 
 

@@ -18,7 +18,7 @@ inline void check_launch(const char* op) {
 
 // NaN in floating point, −1 or the largest number in integers.
 inline Tensor poisoned(Tensor tensor) {
-  std::memset(tensor.data_ptr(), 0xff, tensor.numel() * tensor.element_size());
+  if (tensor.numel() > 0) std::memset(tensor.data_ptr(), 0xff, tensor.numel() * tensor.element_size());
   return tensor;
 }
 inline Tensor poisoned_empty_like_of(const Tensor& like, std::initializer_list<int64_t> shape,

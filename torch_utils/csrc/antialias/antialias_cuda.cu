@@ -3,6 +3,7 @@
 #include "antialias/antialias.h"
 #include "antialias/antialias_cuda.h"
 #include "common/cuda_launch.h"
+#include "common/cuda_vector.h"
 
 namespace tetragan {
 namespace {
@@ -28,11 +29,12 @@ __global__ void project_kernel(const T* positions, AntialiasSize s, Point* point
 
 template <class T>
 __global__ void find_kernel(const T* rast, const Point* points, const int32_t* faces, const int32_t* neighbors,
-                            AntialiasSize s, int32_t* slots, T* blends) {
+                            AntialiasSize s, PixelGrid grid, int32_t* slots, T* blends) {
   TETRAGAN_EACH(item, 2 * s.images * s.height * s.width) {
     const int64_t pixel = item / 2;
     const int direction = static_cast<int>(item % 2);
-    const int64_t column = pixel % s.width, row = pixel / s.width % s.height;
+    int32_t row, column;
+    grid.locate(pixel, row, column);
     slots[item] = 0;
     blends[item] = 0;
     if (direction == 0 ? column + 1 == s.width : row + 1 == s.height) continue;
@@ -50,10 +52,10 @@ __global__ void find_kernel(const T* rast, const Point* points, const int32_t* f
   }
 }
 
-// The k-th of a pixel's four pairs (right, left, below, above): its item in `slots` and its first pixel; false if there is none.
-__device__ bool pair_of(const AntialiasSize& s, int64_t pixel, int k, int64_t& item, int64_t& first) {
+// The k-th of the four pairs (right, left, below, above) of a pixel: its item in `slots` and its first pixel; false if there is
+// none.
+__device__ bool pair_of(const AntialiasSize& s, int64_t pixel, int32_t row, int32_t column, int k, int64_t& item, int64_t& first) {
   const int direction = k / 2;
-  const int64_t column = pixel % s.width, row = pixel / s.width % s.height;
   if (k % 2 == 1 && (direction == 0 ? column == 0 : row == 0)) return false;
   first = k % 2 == 0 ? pixel : pixel - step_of(s, direction);
   item = 2 * first + direction;
@@ -62,12 +64,14 @@ __device__ bool pair_of(const AntialiasSize& s, int64_t pixel, int k, int64_t& i
 
 // backward = false: out = color with its blends. backward = true: `source` is the gradient, out that of the color.
 template <class T, bool backward>
-__global__ void gather_kernel(const T* source, const int32_t* slots, const T* blends, AntialiasSize s, T* out) {
+__global__ void gather_kernel(const T* source, const int32_t* slots, const T* blends, AntialiasSize s, PixelGrid grid, T* out) {
   TETRAGAN_EACH(pixel, s.images * s.height * s.width) {
+    int32_t row, column;
+    grid.locate(pixel, row, column);
     for (int64_t k = 0; k < s.channels; ++k) out[pixel * s.channels + k] = source[pixel * s.channels + k];
     for (int which = 0; which < 4; ++which) {
       int64_t item, first;
-      if (!pair_of(s, pixel, which, item, first) || slots[item] == 0) continue;
+      if (!pair_of(s, pixel, row, column, which, item, first) || slots[item] == 0) continue;
       const int64_t second = first + step_of(s, which / 2);
       const int64_t near = slots[item] > 0 ? first : second, far = first + second - near;
       const T amount = blends[item];
@@ -84,7 +88,7 @@ __global__ void gather_kernel(const T* source, const int32_t* slots, const T* bl
 
 template <class T>
 __global__ void positions_kernel(const T* grad, const T* color, const T* positions, const int32_t* faces,
-                                 const int32_t* slots, const T* blends, AntialiasSize s, T* grad_positions) {
+                                 const int32_t* slots, const T* blends, AntialiasSize s, PixelGrid grid, T* grad_positions) {
   TETRAGAN_EACH(item, 2 * s.images * s.height * s.width) {
     const int32_t code = slots[item];
     if (code == 0) continue;
@@ -101,8 +105,9 @@ __global__ void positions_kernel(const T* grad, const T* color, const T* positio
     const int64_t vertex[2] = {f[edges::next_corner(slot % 3)], f[edges::last_corner(slot % 3)]};
     double corner[2][4], sum[8] = {};
     for (int k = 0; k < 8; ++k) corner[k / 4][k % 4] = positions[4 * vertex[k / 4] + k % 4];
-    edges::distance_gradient(corner[0], corner[1],
-                             pair_at(pixel / s.width % s.height, pixel % s.width, static_cast<int>(item % 2), code > 0),
+    int32_t row, column;
+    grid.locate(pixel, row, column);
+    edges::distance_gradient(corner[0], corner[1], pair_at(row, column, static_cast<int>(item % 2), code > 0),
                              static_cast<int32_t>(s.height), static_cast<int32_t>(s.width), of_distance, sum);
     for (int k = 0; k < 8; ++k) {
       if (k % 4 != 2) atomicAdd(grad_positions + 4 * vertex[k / 4] + k % 4, static_cast<T>(sum[k]));
@@ -123,9 +128,10 @@ void antialias_cuda(const T* color, const T* rast, const T* positions, const int
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
   auto* points = static_cast<Point*>(scratch);
+  const PixelGrid grid(size.height, size.width);
   if (size.vertices > 0) project_kernel<<<blocks_for(size.vertices), kBlock, 0, stream>>>(positions, size, points);
-  find_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(rast, points, faces, neighbors, size, slots, blends);
-  gather_kernel<T, false><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(color, slots, blends, size, out);
+  find_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(rast, points, faces, neighbors, size, grid, slots, blends);
+  gather_kernel<T, false><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(color, slots, blends, size, grid, out);
 }
 
 template <class T>
@@ -133,10 +139,11 @@ void antialias_backward_cuda(const T* grad, const T* color, const T* positions, 
                              const T* blends, const AntialiasSize& size, T* grad_color, T* grad_positions,
                              cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
-  gather_kernel<T, true><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad, slots, blends, size, grad_color);
+  const PixelGrid grid(size.height, size.width);
+  gather_kernel<T, true><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad, slots, blends, size, grid, grad_color);
   if (grad_positions == nullptr) return;
   positions_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(grad, color, positions, faces, slots, blends,
-                                                                            size, grad_positions);
+                                                                            size, grid, grad_positions);
 }
 
 #define TETRAGAN_INSTANTIATE(T)                                                                                          \

@@ -6,6 +6,8 @@ namespace tetragan {
 namespace {
 
 AntialiasSize size_of(const Tensor& color, const Tensor& positions, const Tensor& faces) {
+  STD_TORCH_CHECK(color.size(0) * color.size(1) * color.size(2) < int64_t{1} << 31,
+                  "antialias(): expected fewer than 2³¹ pixels on CUDA");
   return {color.size(0), color.size(1), color.size(2), color.size(3), faces.size(0), positions.size(0)};
 }
 

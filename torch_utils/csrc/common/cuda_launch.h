@@ -24,10 +24,16 @@ inline unsigned blocks_for(int64_t count) {
        index += static_cast<int64_t>(gridDim.x) * blockDim.x)
 
 // The id (face + 1) stored in a pixel, or 0 for background and invalid ids (as in common/vertex_sum.h).
-template <class T>
-__device__ __forceinline__ int64_t device_face_id(T stored, int64_t count) {
-  const double rounded = static_cast<double>(stored) + 0.5;
+__device__ __forceinline__ int64_t device_face_id(double stored, int64_t count) {
+  const double rounded = stored + 0.5;
   return rounded >= 1 && rounded < static_cast<double>(count) + 1 ? static_cast<int64_t>(rounded) : 0;
+}
+
+// The same without double precision, which is slow on many cards. From 2²³ on, floats are whole numbers.
+__device__ __forceinline__ int64_t device_face_id(float stored, int64_t count) {
+  if (!(stored >= 0.5f && stored < 2147483648.0f)) return 0;
+  const int64_t id = static_cast<int32_t>(stored < 8388608.0f ? stored + 0.5f : stored);
+  return id <= count ? id : 0;
 }
 
 // Reads what other threads change with atomics meanwhile; the value may be old.

@@ -61,4 +61,17 @@ class Divider {
   uint32_t divisor_, multiplier_, shift_;
 };
 
+// Finds the row and column of a pixel in a batch of images with fewer than 2³¹ pixels.
+struct PixelGrid {
+  Divider height, width;
+
+  PixelGrid(int64_t height_px, int64_t width_px) : height(height_px), width(width_px) {}
+
+  __device__ __forceinline__ void locate(int64_t pixel, int32_t& row, int32_t& column) const {
+    const uint32_t line = width.quotient(static_cast<uint32_t>(pixel));
+    column = static_cast<int32_t>(width.remainder(static_cast<uint32_t>(pixel)));
+    row = static_cast<int32_t>(height.remainder(line));
+  }
+};
+
 }  // namespace tetragan

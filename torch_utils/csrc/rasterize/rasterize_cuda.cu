@@ -5,6 +5,7 @@
 // A group of lanes draws a triangle, one row each. Triangles with a large box go to a list instead, which a second kernel
 // draws with one block each.
 #include "common/cuda_launch.h"
+#include "common/cuda_vector.h"
 #include "rasterize/rasterize.h"
 #include "rasterize/rasterize_cuda.h"
 
@@ -170,15 +171,15 @@ __global__ void draw_large_kernel(Scene<T> s) {
 }
 
 template <class T>
-__global__ void resolve_kernel(Scene<T> s, T* rast, T* rast_db) {
+__global__ void resolve_kernel(Scene<T> s, PixelGrid grid, T* rast, T* rast_db) {
   TETRAGAN_EACH(pixel, s.size.images * s.size.height * s.size.width) {
     const unsigned long long key = s.keys[pixel];
     T values[4] = {0, 0, 0, 0};
     double db[4] = {0, 0, 0, 0};
     if (key != kEmpty) {
       const int64_t id = s.ids != nullptr ? static_cast<int64_t>(s.ids[pixel]) : static_cast<int64_t>(key & 0xffffffffull);
-      const int32_t column = static_cast<int32_t>(pixel % s.size.width);
-      const int32_t row = static_cast<int32_t>(pixel / s.size.width % s.size.height);
+      int32_t row, column;
+      grid.locate(pixel, row, column);
       ClipVertex p[3];
       load_face(s.positions, s.faces + 3 * (id - 1), p);
       raster::Weights w = raster::weights_at(p, row, column, s.size.height, s.size.width);
@@ -195,7 +196,7 @@ __global__ void resolve_kernel(Scene<T> s, T* rast, T* rast_db) {
 
 template <class T>
 __global__ void backward_kernel(const T* grad_rast, const T* grad_db, const T* positions, const int32_t* faces, const T* rast,
-                                RasterSize size, T* grad_positions) {
+                                RasterSize size, PixelGrid grid, T* grad_positions) {
   TETRAGAN_EACH(pixel, size.images * size.height * size.width) {
     const int64_t id = device_face_id(rast[4 * pixel + 3], size.faces);
     if (id == 0) continue;
@@ -205,8 +206,8 @@ __global__ void backward_kernel(const T* grad_rast, const T* grad_db, const T* p
     for (int k = 0; grad_db != nullptr && k < 4; ++k) any |= (of_db[k] = grad_db[4 * pixel + k]) != 0;
     if (!any) continue;
     const int32_t* face = faces + 3 * (id - 1);
-    const int32_t column = static_cast<int32_t>(pixel % size.width);
-    const int32_t row = static_cast<int32_t>(pixel / size.width % size.height);
+    int32_t row, column;
+    grid.locate(pixel, row, column);
     ClipVertex p[3];
     load_face(positions, face, p);
     raster::pixel_gradient(p, row, column, size.height, size.width, of_rast, grad_db != nullptr ? of_db : nullptr, sum);
@@ -248,14 +249,16 @@ void rasterize_cuda(const T* positions, const int32_t* faces, const int64_t* fac
       draw_large_kernel<<<kLargeBlocks, kBlock, 0, stream>>>(s);
     }
   }
-  resolve_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(s, rast, rast_db);
+  const PixelGrid grid(size.height, size.width);
+  resolve_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(s, grid, rast, rast_db);
 }
 
 template <class T>
 void rasterize_backward_cuda(const T* grad_rast, const T* grad_db, const T* positions, const int32_t* faces, const T* rast,
                              const RasterSize& size, T* grad_positions, cudaStream_t stream) {
   if (pixels_of(size) == 0 || size.faces == 0) return;
-  backward_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad_rast, grad_db, positions, faces, rast, size,
+  const PixelGrid grid(size.height, size.width);
+  backward_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad_rast, grad_db, positions, faces, rast, size, grid,
                                                                        grad_positions);
 }
 

@@ -10,6 +10,7 @@ std::tuple<Tensor, Tensor> rasterize(const Tensor& positions, const Tensor& face
   const OnDevice device(positions);
   const int64_t images = face_offsets.size(0) - 1;
   const RasterSize size{positions.size(0), faces.size(0), images, static_cast<int32_t>(height), static_cast<int32_t>(width)};
+  STD_TORCH_CHECK(images * height * width < int64_t{1} << 31, "rasterize(): expected fewer than 2³¹ pixels on CUDA");
   Tensor rast = empty_like_of(positions, {images, height, width, 4});
   Tensor rast_db = empty_like_of(positions, {derivatives ? images : 0, height, width, 4});
   Tensor offsets = empty_like_of(positions, {images + 1}, ScalarType::Long);
