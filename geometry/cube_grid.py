@@ -16,8 +16,7 @@ class CubeGrid:
     cells: cubes along a side. positions [V, 3] float32, world units, V = (cells + 1)³, the last coordinate fastest.
     edges [E, 2] int32, the smaller vertex first. boundary [V] bool: on the cube's surface. free [V, 3] bool: axes along
     which a vertex may be moved; a boundary vertex slides on the cube's surface. center: the vertex nearest to the
-    origin. cell: side of a cell, world units. cubic_grids: the grid itself, see `tet_grid.CubicGrid`. original: what
-    this is a copy of.
+    origin. cell: side of a cell, world units. cubic_grids: the grid itself, see `tet_grid.CubicGrid`.
     """
 
     cells: int
@@ -28,7 +27,6 @@ class CubeGrid:
     center: int
     cell: float
     cubic_grids: tuple[CubicGrid, ...]
-    original: "CubeGrid | None" = None
 
     @property
     def num_vertices(self) -> int:
@@ -40,7 +38,7 @@ class CubeGrid:
         if self.positions.device == torch.device(device):
             return self
         names = ("positions", "edges", "boundary", "free")
-        return replace(self, **{name: getattr(self, name).to(device) for name in names}, original=self)
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 def cube_grid(cells: int, box: float = 1.0) -> CubeGrid:

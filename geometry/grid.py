@@ -46,8 +46,3 @@ class Grid(Vertices, Protocol):
     def center(self) -> int:
         """The vertex at (or nearest to) the origin."""
         ...
-
-    @property
-    def original(self) -> "Grid | None":
-        """What this is a copy of, on another device."""
-        ...
