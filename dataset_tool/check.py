@@ -167,7 +167,8 @@ def _duplicates(dataset: ViewDataset, metas: dict[str, dict[str, Any]]) -> Itera
         names = {owner[shape_id] for shape_id in group}
         others = ", ".join(f"{shape_id} ({owner[shape_id]})" for shape_id in group[1:])
         kind = "same geometry in two splits" if len(names) > 1 else "same geometry twice"
-        yield Finding("warning", kind, group[0], f"({owner[group[0]]}) and {others}")
+        advice = f"; tetragan dataset split {dataset.path} brings them together" if len(names) > 1 else ""
+        yield Finding("warning", kind, group[0], f"({owner[group[0]]}) and {others}{advice}")
 
 
 def _content(dataset: ViewDataset) -> Iterator[Finding]:

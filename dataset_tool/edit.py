@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dataset_tool.dataset import ViewDataset, open_dataset
+from dataset_tool.fingerprint import fingerprint_of
 from dataset_tool.format.dataset_json import SPLITS, Header
-from dataset_tool.format.splits import SHARES, Shares, hash_splits
+from dataset_tool.format.splits import SHARES, Shares, split_shapes
 from dataset_tool.format.storage import FolderStorage, join
 from dataset_tool.format.writer import content_hash, new_shape, shape_folder, write_header
 from torch_utils.errors import UserError
@@ -157,13 +158,15 @@ def subset(
 
 
 def resplit(path: Path, lists: dict[str, list[str]] | None, shares: Shares = SHARES) -> Header:
-    """Change the splits of a dataset folder, to lists of ids, or (None) by the hash of the ids in these shares."""
+    """Change the splits of a dataset folder, to lists of ids, or (None) by hash in these shares, copies together."""
     dataset = open_dataset(path)
     if not isinstance(dataset.storage, FolderStorage):
         raise UserError(f"{path}: a zip cannot be changed; split the folder, then pack it")
     present = dataset.storage.shape_ids()
     if lists is None:
-        splits = hash_splits(present, shares)
+        known = {i: dataset.storage.exists(f"shapes/{i}/meta.json") for i in present}
+        metas = {i: fingerprint_of(dataset.meta(i)) if known[i] else {} for i in present}
+        splits = split_shapes(metas, shares)
     else:
         splits = {name: sorted(set(lists.get(name, ())) & set(present)) for name in SPLITS}
         if not any(splits.values()):

@@ -56,6 +56,11 @@ def _radical_inverse(number: int, base: int) -> float:
     return value
 
 
+def fingerprint_of(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a meta.json that `copies` looks at; the rest is much larger."""
+    return {name: meta[name] for name in ("geometry", "geometry_sha256") if name in meta}
+
+
 def copies(metas: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
     """Groups of two or more shapes with the same geometry, from their meta.json by id.
 

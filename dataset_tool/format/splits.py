@@ -3,7 +3,9 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from dataset_tool.fingerprint import copies
 from dataset_tool.format.dataset_json import SPLITS
 from torch_utils.errors import UserError
 from torch_utils.text import counted
@@ -54,6 +56,18 @@ def hash_splits(shape_ids: Iterable[str], shares: Shares = SHARES) -> dict[str, 
 def _fraction(shape_id: str) -> float:
     """A number in [0, 1) that depends on the id only."""
     return int.from_bytes(hashlib.sha256(shape_id.encode()).digest()[:8], "big") / 2**64
+
+
+def split_shapes(metas: Mapping[str, Mapping[str, Any]], shares: Shares = SHARES) -> dict[str, list[str]]:
+    """Split by the hash of the ids, but copies of a shape together: all go where the first of them goes.
+
+    metas: the shapes' meta.json by id, of which only the fingerprints matter.
+    """
+    splits = hash_splits(metas, shares)
+    split_of = {shape_id: name for name, ids in splits.items() for shape_id in ids}
+    for group in copies(metas):
+        split_of |= dict.fromkeys(group, split_of[group[0]])
+    return {name: sorted(shape_id for shape_id, own in split_of.items() if own == name) for name in SPLITS}
 
 
 def split_counts(splits: Mapping[str, Sequence[str]]) -> str:

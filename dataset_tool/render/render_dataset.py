@@ -1,5 +1,6 @@
 """Render a dataset: many shapes, in several processes and shards, resumable."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -8,8 +9,9 @@ from typing import Any
 
 import torch
 
+from dataset_tool.fingerprint import fingerprint_of
 from dataset_tool.format.dataset_json import SPLITS, Header, header_values, parse_header
-from dataset_tool.format.splits import SHARES, Shares, hash_splits
+from dataset_tool.format.splits import SHARES, Shares, split_shapes
 from dataset_tool.format.storage import FolderStorage
 from dataset_tool.format.writer import content_hash, shape_folder, write_header
 from dataset_tool.render.render_shape import RenderSettings, ShapeReport, run_shape
@@ -178,7 +180,7 @@ def finish(root: Path, sources: Sequence[ShapeFile] = (), shares: Shares | None 
         if any(given.values()):
             splits = {name: sorted({*given[name], *(set(splits.get(name, ())) - set(known))}) for name in SPLITS}
         elif shares is not None or assigned != set(shape_ids):
-            splits = hash_splits(shape_ids, shares or SHARES)
+            splits = split_shapes(_fingerprints(root, shape_ids), shares or SHARES)
         classes, labels = _classes(known, shape_ids, old)
         header = old.model_copy(
             update={
@@ -191,6 +193,11 @@ def finish(root: Path, sources: Sequence[ShapeFile] = (), shares: Shares | None 
         write_header(root, header)
         if FolderStorage(root).shape_ids() == shape_ids:
             return header
+
+
+def _fingerprints(root: Path, shape_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    paths = {shape_id: shape_folder(root, shape_id) / "meta.json" for shape_id in shape_ids}
+    return {i: fingerprint_of(json.loads(path.read_bytes())) if path.is_file() else {} for i, path in paths.items()}
 
 
 def _classes(

@@ -7,7 +7,9 @@ import pytest
 
 from dataset_tool.check import check_dataset
 from dataset_tool.dataset import open_dataset
+from dataset_tool.edit import resplit
 from dataset_tool.fingerprint import ANCHORS, anchors, copies, geometry_fingerprint
+from dataset_tool.format.splits import hash_splits, split_shapes
 from dataset_tool.render.render_dataset import render_dataset
 from dataset_tool.sources.find_shapes import find_shapes
 from mesh_io.source_mesh import SourceMesh, SourcePart
@@ -113,7 +115,8 @@ def test_check_finds_copies_that_were_rendered_to_fit(tmp_path) -> None:
     (tmp_path / "source/d.obj").write_text("\n".join(turned))
     near = CameraDistribution(radius=ScalarDistribution(uniform=(0.8, 1.0)), elevation_deg=ScalarDistribution(fixed=10))
     given = dataclasses.replace(settings(resolution=16, views=2), camera_distribution=near, fit=True)
-    render_dataset(find_shapes(tmp_path / "source"), tmp_path / "data", given)
+    # Half of the five shapes would be test shapes, so some of the four copies, too.
+    render_dataset(find_shapes(tmp_path / "source"), tmp_path / "data", given, shares=(0.5, 0.0, 0.5))
     dataset = open_dataset(tmp_path / "data")
     assert len({dataset.meta(shape_id)["scale"] for shape_id in "abcd"}) == 4
     found = [f for f in check_dataset(dataset) if f.kind.startswith("same geometry")]
@@ -121,3 +124,32 @@ def test_check_finds_copies_that_were_rendered_to_fit(tmp_path) -> None:
     assert {found[0].where, *(part.split(" ")[0] for part in found[0].detail.split("and ")[1].split(", "))} == set(
         "abcd"
     )
+
+
+def test_copies_stay_in_one_split(tmp_path) -> None:
+    shape = {"geometry": geometry_fingerprint(mesh(VERTICES, FACES))}
+    ids = [f"shape-{i}" for i in range(200)]
+    plain = hash_splits(ids)
+    assert all(plain.values())
+    for group in (ids[3:60:5], ids):
+        splits = split_shapes({shape_id: shape if shape_id in group else {} for shape_id in ids})
+        owner = {shape_id: name for name, part in splits.items() for shape_id in part}
+        assert sorted(owner) == sorted(ids)
+        home = next(name for name in plain if min(group) in plain[name])
+        assert {owner[shape_id] for shape_id in group} == {home}
+        assert all(owner[i] == name for name, part in plain.items() for i in part if i not in group)
+    assert split_shapes({shape_id: {} for shape_id in ids}) == plain
+
+
+def test_splitting_again_brings_copies_together(tmp_path) -> None:
+    for name in ("a", "b", "c", "d", "e", "f"):
+        write_blocks(tmp_path / "source" / f"{name}.obj", stretch=1 if name in "abc" else 0.9 - 0.05 * ord(name) % 1)
+    given = settings(resolution=16, views=1)
+    render_dataset(find_shapes(tmp_path / "source"), tmp_path / "data", given)
+    lists = {"train": ["a", "d", "e"], "test": ["b", "c", "f"]}
+    resplit(tmp_path / "data", lists)
+    (found,) = (f for f in check_dataset(open_dataset(tmp_path / "data")) if f.kind.startswith("same"))
+    assert found.kind == "same geometry in two splits" and "tetragan dataset split" in found.detail
+    resplit(tmp_path / "data", None)
+    (found,) = (f for f in check_dataset(open_dataset(tmp_path / "data")) if f.kind.startswith("same"))
+    assert found.kind == "same geometry twice"

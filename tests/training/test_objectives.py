@@ -88,6 +88,7 @@ def test_gamma_and_its_schedule_reach_the_penalty():
     assert torch.equal(plain, doubled)
     assert not torch.equal(plain, weights(gamma=1.0))
     assert not torch.equal(weights(gamma=1.0, r2_weight=1.0), weights(gamma=1.0, r2_weight=3.0))
+    assert not torch.equal(weights(gamma=1.0, r1_interval=1), weights(gamma=5.0, r1_interval=1)), "part of the loss"
 
 
 def test_the_generator_is_compared_with_the_reals_of_its_own_minibatch():
