@@ -70,12 +70,15 @@ class SampleFolder:
                 )
 
     def missing(self, jobs: Sequence[SampleJob]) -> list[SampleJob]:
-        """The jobs that are not done: not listed, or with a file that is gone. UserError where a foreign file is in the
-        way."""
+        """The jobs that are not done: not listed, failed, or with a file that is gone."""
         todo = []
         for job in jobs:
             record = self.samples.get(job.name)
-            if record is None or not all((self.path / name).is_file() for name in record["files"]):
+            if (
+                record is None
+                or "failed" in record
+                or not all((self.path / name).is_file() for name in record["files"])
+            ):
                 todo.append(job)
         return todo
 

@@ -29,6 +29,8 @@ from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND, preview_images
 from rendering.lighting import Shading, Vector
 from sampling.mesh_export import MeshSettings, texture_colors, write_sample
 from torch_utils.errors import UserError
+from torch_utils.failures import failure_line, traceback_of
+from torch_utils.files import WriteError
 from torch_utils.process import die_with_parent, keep_freed_memory
 
 
@@ -67,12 +69,14 @@ class ImageStyle:
 class SampleResult:
     """What a job gave. record: what samples.json says of it; None where the sample has no surface.
 
-    images [N, R, R, 3] uint8, one for each azimuth; None where no images were wanted.
+    images [N, R, R, 3] uint8, one for each azimuth; None where no images were wanted. traceback: of a sample that
+    failed, which its record says.
     """
 
     name: str
     record: dict[str, Any] | None
     images: NDArray[np.uint8] | None
+    traceback: str = ""
 
 
 @dataclass(frozen=True)
@@ -112,9 +116,16 @@ class Workshop:
         record: dict[str, Any] = {"files": []}
         if self.settings is not None and job.write:
             colors = texture_colors(partial(self.generator.texture, started.texture_planes, job.w_tex.cpu()))
-            record = write_sample(
-                self.folder, job.name, started.surface, colors, self.settings, unlit=self.unlit, about=job.about
-            )
+            try:
+                record = write_sample(
+                    self.folder, job.name, started.surface, colors, self.settings, unlit=self.unlit, about=job.about
+                )
+            except WriteError:
+                raise
+            # Whatever a surface provokes in a library costs that sample alone.
+            except Exception as error:  # noqa: BLE001
+                record = {"files": [], "failed": failure_line(error)}
+                return SampleResult(job.name, record, started.images, traceback_of(error))
         return SampleResult(job.name, record, started.images)
 
 

@@ -18,6 +18,7 @@ from sampling.sample_folder import SAVE_INTERVAL_S, SampleFolder
 from sampling.sample_jobs import ImageStyle, SampleJob, Workshop, make_samples
 from sampling.samples import Sample
 from sampling.trained_generator import TrainedGenerator
+from torch_utils.failures import log_failure
 
 # Images of one image grid: more would neither fit the memory nor be looked at.
 MAX_GRID = 64
@@ -103,6 +104,7 @@ def run_jobs(
     saved = time.monotonic()
     try:
         for result in make_samples(shop, todo, workers, device):
+            log_failure(result.name, result.traceback)
             if result.images is not None:
                 images[result.name] = result.images
             if result.record is None:
@@ -117,7 +119,10 @@ def run_jobs(
     finally:
         folder.save()
     refused = {
-        job.name: folder.samples[job.name]["refused"] for job in jobs if "refused" in folder.samples.get(job.name, {})
+        job.name: folder.samples[job.name][why]
+        for job in jobs
+        for why in ("refused", "failed")
+        if why in folder.samples.get(job.name, {})
     }
     order = [job.name for job in jobs]
     made = sum(bool(folder.samples[name]["files"]) for name in missing if name in folder.samples)

@@ -28,6 +28,7 @@ class Sampler:
         from sampling.sample_run import default_folder, default_workers
         from sampling.trained_generator import load
         from torch_utils.devices import pick_device
+        from torch_utils.failures import failure_log
         from torch_utils.locks import owned_folder
 
         self.options, self.record_name = options, record_name
@@ -45,6 +46,7 @@ class Sampler:
             raise click.UsageError(f"--class {options.label}: the network has no such class; {known}")
         # Nobody else writes there until the command ends.
         click.get_current_context().with_resource(owned_folder(self.out))
+        click.get_current_context().with_resource(failure_log(self.out / "failures.log"))
 
     def run(
         self,

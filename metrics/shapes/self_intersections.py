@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 # Pairs of boxes or faces that are tested together; limits the memory to about 100 MB.
 CHUNK = 1 << 16
-# Tests after which a mesh is given up: about ten seconds of each. Long thin faces side by side, such as the fans and
+# Tests after which a mesh is given up, within half a minute. Long thin faces side by side, such as the fans and
 # threads of CAD models, have boxes that overlap by the million.
 MAX_BOX_TESTS = 100_000_000
 MAX_NEAR_PAIRS = 10_000_000

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from networks.generator import Generator
+from sampling import sample_jobs
 from sampling.mesh_export import MeshSettings
 from sampling.sample_folder import SampleFolder
 from sampling.sample_jobs import ImageStyle, SampleJob, Workshop, make_samples
@@ -15,6 +16,7 @@ from sampling.trained_generator import TrainedGenerator, load
 from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
+from torch_utils.failures import failure_log
 
 SETTINGS = MeshSettings("glb", 64, faces=200)
 CPU = torch.device("cpu")
@@ -129,3 +131,21 @@ def test_a_worker_that_dies_is_one_clear_line(g, tmp_path, monkeypatch) -> None:
     job = SampleJob("a", sample.w_geo, sample.w_tex, {})
     with one_thread(), pytest.raises(UserError, match="a worker process died"):
         list(make_samples(Workshop(g.network, tmp_path, None, None), [job], 2))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_sample_that_fails_costs_itself_alone_and_is_tried_again(g, tmp_path, monkeypatch, workers) -> None:
+    write = sample_jobs.write_sample
+
+    def broken(folder, name, *more, **options):
+        if name == "seed0001":
+            raise IndexError("of a library")
+        return write(folder, name, *more, **options)
+
+    with monkeypatch.context() as patch, failure_log(tmp_path / "failures.log"):
+        patch.setattr(sample_jobs, "write_sample", broken)  # the workers are forked from this process
+        outcome = run(g, tmp_path / "out", [0, 1, 2], workers)
+    assert outcome.refused == {"seed0001": "IndexError: of a library"} and outcome.made == 2
+    assert "in broken" in (tmp_path / "failures.log").read_text()
+    again = run(g, tmp_path / "out", [0, 1, 2], workers)
+    assert (again.refused, again.made, again.kept) == ({}, 1, 2)
