@@ -98,7 +98,24 @@ def _report_torch() -> None:
             properties = torch.cuda.get_device_properties(index)
             click.echo(f"cuda:{index}: {properties.name}, {properties.total_memory / 2**30:.0f} GiB")
     else:
-        click.echo("CUDA: no device that torch can use; everything runs on the CPU")
+        click.echo(f"CUDA: no device that torch can use{_cuda_problem()}; everything runs on the CPU")
+    if torch.cuda.is_available() and not torch.distributed.is_nccl_available():
+        click.echo("NCCL: not in this torch; several GPUs need it: install a CUDA build of torch for Linux")
+
+
+def _cuda_problem() -> str:
+    """Why a torch that was built for CUDA finds no device, in parentheses; "" for a torch without CUDA."""
+    import torch
+
+    if not torch.backends.cuda.is_built():
+        return ""
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        reason = " ".join(str(error).split()).split(". ")[0]
+        update = "; update the driver, or install a torch for an older CUDA" if "driver" in reason else ""
+        return f" ({reason}{update})"
+    return ""
 
 
 def _report_kernels() -> None:

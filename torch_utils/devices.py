@@ -30,6 +30,11 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """The model of a card; "cpu" for the CPU."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
     """A host tensor copied to `device` without waiting, through pinned memory; for the CPU, the tensor itself.
 

@@ -50,6 +50,11 @@ def start(device_name: str = "auto") -> Ranks:
     if device.type == "cuda":
         if device.index is not None and world > 1:
             raise UserError(f"device {device_name}: each of the {world} ranks takes its own card; use cuda")
+        if world > 1 and not torch.distributed.is_nccl_available():
+            raise UserError(
+                f"device {device_name}: this torch has no NCCL, which {world} ranks need; install a CUDA build of "
+                "torch for Linux, or start one process without torchrun"
+            )
         if device.index is None:
             device = pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
         torch.cuda.set_device(device)
@@ -124,11 +129,16 @@ def shares_of_mean(counts: Sequence[int | Tensor], ranks: Ranks) -> list[Tensor 
     return [count * (len(counts) * ranks.world) / total for count in counts]
 
 
-def refuse_difference(name: str, values: Sequence[float], ranks: Ranks) -> None:
-    """UserError if the ranks disagree on `values`, e.g. because their data folders differ."""
+def differ(values: Sequence[float], ranks: Ranks) -> bool:
+    """Whether the ranks have different `values`; the same answer on every rank."""
     if ranks.world == 1:
-        return
+        return False
     mine = torch.tensor(list(values), dtype=torch.float64, device=ranks.device)
     mean = sum_over_ranks(mine.clone(), ranks) / ranks.world
-    if agree(not torch.allclose(mine, mean, rtol=1e-12, atol=0), ranks):
+    return agree(not torch.allclose(mine, mean, rtol=1e-12, atol=0), ranks)
+
+
+def refuse_difference(name: str, values: Sequence[float], ranks: Ranks) -> None:
+    """UserError if the ranks disagree on `values`, e.g. because their data folders differ."""
+    if differ(values, ranks):
         raise UserError(f"{name}: the ranks disagree; every node must see the same files")

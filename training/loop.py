@@ -16,6 +16,7 @@ from configs.schema import Config
 from rendering.images import image_grid, save_png, show_views
 from torch_utils import distributed
 from torch_utils.checkpoint import save_network
+from torch_utils.devices import device_name
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.process import peak_memory_mb, stop_requests
@@ -146,6 +147,8 @@ def start_run(
     if memory is not None:
         log.say(f"A step needs {memory}.")
     notes += penalty_warnings(config)
+    if distributed.differ([zlib.crc32(device_name(ranks.device).encode())], ranks):
+        notes.append("The ranks run on different devices; each step waits for the slowest of them.")
     for note in notes:
         log.warn(note)
 

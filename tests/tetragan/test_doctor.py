@@ -123,3 +123,16 @@ def test_the_native_backend_asks_for_the_kernels_of_its_device(
     for device_type, command in loading.BUILD_COMMANDS.items():
         with pytest.raises(UserError, match=f"no kernels for {device_type} .*; run: {re.escape(command)}$"):
             rasterizer("native", device_type)
+
+
+def test_a_driver_that_is_too_old_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def init() -> None:
+        raise RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update it.")
+
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cuda, "init", init)
+    line = line_of("CUDA: no device")
+    assert "driver on your system is too old (found version 11040); update the driver" in line
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    assert "(" not in line_of("CUDA: no device")

@@ -44,6 +44,11 @@ def test_ranks_take_a_card_each_and_one_process_the_card_that_it_names(monkeypat
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match=r"^device cuda:1: each of the 2 ranks takes its own card; use cuda$"):
         distributed.start("cuda:1")
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: False)
+    with pytest.raises(
+        UserError, match=r"^device cuda: this torch has no NCCL, which 2 ranks need; install a CUDA build"
+    ):
+        distributed.start("cuda")
 
 
 @pytest.fixture

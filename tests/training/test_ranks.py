@@ -115,6 +115,16 @@ def test_micro_batches_are_the_whole_minibatch(alone, case, size):
     assert_same_run(weights_and_means(case, Ranks(), size), alone[case])
 
 
+def test_augmentation_that_changes_fast_is_the_same_in_micro_batches(monkeypatch):
+    """Both steps of a minibatch augment with the probability before it, although the first one moves it."""
+    monkeypatch.setattr("training.augment._ADA_KIMG", 0.1)
+    learned = []
+    for micro_batch in (0, 8):
+        train_state, means = tiny.run_steps(settings_of("usual", micro_batch=micro_batch), 3, noise=0.05)
+        learned.append((tiny.tensors_of(train_state), means))
+    assert_same_run(learned[1], learned[0])
+
+
 def test_the_color_discriminator_learns_the_same_from_micro_batches(monkeypatch):
     """One step without R1: the network takes maxima over pixels, and rounding decides ties."""
     monkeypatch.setitem(CASES, "colors", {"loss": {"color_weight": 0.5, "gamma_color": 0.0}})
