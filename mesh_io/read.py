@@ -11,6 +11,7 @@ import numpy as np
 from mesh_io.readers.cleanup import clean_parts
 from mesh_io.readers.source_files import MALFORMED, SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
+from mesh_io.readers.triangulation import ComplexPolygonsError
 from mesh_io.source_mesh import SourceMesh, SourcePart
 from torch_utils.errors import UserError
 from torch_utils.files import printable
@@ -81,6 +82,8 @@ def read_mesh(
             parts = clean_parts(files, read(files, TextureCache(files, textures)))
     except UserError:
         raise
+    except ComplexPolygonsError as error:
+        raise files.error(str(error)) from None
     except MALFORMED as error:
         detail = str(error).splitlines()[0][:100] if str(error) else ""
         raise files.error(f"damaged or malformed {file_format.name} ({type(error).__name__}: {detail})") from error

@@ -10,7 +10,8 @@ from PIL import Image
 from mesh_io.image_values import LABELS, image_values, mask_values
 from torch_utils.errors import UserError
 
-MAX_PIXELS = 8192 * 8192  # no view is larger; more would be a decompression bomb
+FREE_BYTES = 200_000_000  # what an image may take besides ten times its file; more would be a decompression bomb
+BYTES_PER_PIXEL = 12  # while a color image is decoded; a quarter with one channel
 
 
 def decode(data: bytes, source: str, foreign: bool = False) -> np.ndarray:
@@ -38,8 +39,11 @@ def decode_mask(data: bytes, source: str) -> tuple[np.ndarray, str]:
 def _opened(data: bytes, source: str) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} px")
+            needed = (
+                image.width * image.height * (BYTES_PER_PIXEL if len(image.getbands()) > 1 else BYTES_PER_PIXEL // 4)
+            )
+            if needed > 10 * len(data) + FREE_BYTES:
+                raise ValueError(f"{image.width}x{image.height} px in {len(data)} bytes")
             yield image
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         cause = " ".join(str(error).split()) or type(error).__name__

@@ -36,7 +36,7 @@ def parse_frames(data: bytes, source: str) -> Frames:
     try:
         frames = values["frames"]
         rows = [_frame({**values, **frame}) for frame in frames]
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError) as error:
         cause = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise UserError(f"{source}: not a transforms.json with cameras ({cause})") from None
     if not rows:
@@ -58,7 +58,7 @@ def _frame(values: dict[str, Any]) -> tuple:
     pose = np.asarray(values["transform_matrix"], np.float64)
     if pose.shape == (3, 4):
         pose = np.concatenate([pose, [[0, 0, 0, 1]]])
-    if pose.shape != (4, 4) or not np.isfinite(pose).all():
+    if pose.shape != (4, 4) or not (np.abs(pose) < 1e30).all():
         raise ValueError("transform_matrix: expected a finite 4x4")
     focal, principal = _intrinsics(values)
     if not np.isfinite([*focal, *principal]).all() or min(focal) <= 0:

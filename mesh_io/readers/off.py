@@ -7,7 +7,15 @@ from numpy.typing import NDArray
 
 from mesh_io.readers.corners import rgba_float, split_vertices
 from mesh_io.readers.source_files import SourceFiles, decode_text, read_bytes
-from mesh_io.readers.text_lines import leading_words, line_blocks, parse_numbers, split_words, without_comment
+from mesh_io.readers.text_lines import (
+    BLANK,
+    leading_words,
+    line_blocks,
+    parse_numbers,
+    split_words,
+    taken_lines,
+    without_comment,
+)
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
 from mesh_io.source_mesh import SourcePart
@@ -19,31 +27,35 @@ HEADER = re.compile(r"(ST)?(C)?(N)?(4)?(n)?OFF(?=[\s\d]|$)")
 def read_off(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """One part; vertex colors, or face colors where there are none."""
     del textures
-    lines = []
-    for block in line_blocks(decode_text(read_bytes(files.path))):
-        lines += [text for line in block if (text := without_comment(line).strip(" \t\0\f\v"))]
-    header = HEADER.match(lines[0]) if lines else None
+    blocks = line_blocks(decode_text(read_bytes(files.path)))
+    rows = (text for block in blocks for line in block if (text := without_comment(line).strip(BLANK)))
+    first = next(rows, "")
+    header = HEADER.match(first)
     if header is None:
         raise files.error("not OFF: it does not begin with an OFF header")
-    first = lines[0][header.end() :]
-    if first.split()[:1] == ["BINARY"]:
+    rest = first[header.end() :]
+    if rest.split()[:1] == ["BINARY"]:
         raise files.error("a binary OFF file; only text is read, convert it to PLY")
     if header.group(4) or header.group(5):
         raise files.error("OFF with other than three dimensions is not read")
-    lines = ([first] if first.strip() else []) + lines[1:]
-    if not lines:
+    counts = rest if rest.strip() else next(rows, "")
+    if not counts:
         return []
-    num_vertices, num_faces = _counts(files, lines[0])
-    if len(lines) - 1 != num_vertices + num_faces:
-        cause = "truncated" if len(lines) - 1 < num_vertices + num_faces else "damaged"
-        raise files.error(
-            f"{cause}: {num_vertices} vertices and {num_faces} faces are declared, {len(lines) - 1} lines follow"
-        )
+    num_vertices, num_faces = _counts(files, counts)
     has_uvs, has_colors, has_normals = (header.group(number) is not None for number in (1, 2, 3))
-    positions, colors = _vertices(
-        files, lines[1 : 1 + num_vertices], 6 if has_normals else 3, has_colors, 2 if has_uvs else 0
-    )
-    return _parts(files, positions, colors, lines[1 + num_vertices :])
+    color_start, uv_width = 6 if has_normals else 3, 2 if has_uvs else 0
+    tables = [
+        _vertices(files, lines, color_start if has_colors else None, uv_width)
+        for lines in taken_lines(rows, num_vertices)
+    ]
+    faces = [_faces(files, lines) for lines in taken_lines(rows, num_faces)]
+    found = sum(len(table[0]) for table in tables) + sum(len(face[0]) for face in faces) + sum(1 for _ in rows)
+    if found != num_vertices + num_faces:
+        cause = "truncated" if found < num_vertices + num_faces else "damaged"
+        raise files.error(f"{cause}: {num_vertices} vertices and {num_faces} faces are declared, {found} lines follow")
+    positions = np.concatenate([np.zeros((0, 3)), *(table[0] for table in tables)])
+    colors = _joined_colors(files, [table[1] for table in tables], "vertices")
+    return _parts(files, positions, colors, faces)
 
 
 def _counts(files: SourceFiles, line: str) -> tuple[int, int]:
@@ -54,62 +66,90 @@ def _counts(files: SourceFiles, line: str) -> tuple[int, int]:
 
 
 def _vertices(
-    files: SourceFiles, lines: list[str], color_start: int, colored: bool, uv_width: int
-) -> tuple[NDArray[np.float64], NDArray[np.float32] | None]:
-    """Positions [V, 3] and colors [V, 4], white where a vertex has none; None if no vertex has one."""
+    files: SourceFiles, lines: list[str], color_start: int | None, uv_width: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Positions [V, 3] and colors [V, 4], as they stand in the file, NaN where there is none."""
     words, counts = split_words(lines)
     if len(counts) and counts.min() < 3:
         raise files.error("damaged: a vertex has fewer than three numbers")
     positions, wrong = parse_numbers(leading_words(words, counts, 3))
     if wrong is not None:
         raise files.error(f"damaged: a vertex does not hold numbers ({wrong[:40]!r})")
-    rows = [line.split()[color_start:] for line in lines] if colored else [[] for _ in lines]
-    rows = [row[: len(row) - uv_width] if uv_width else row for row in rows]
-    return positions.reshape(-1, 3), _colors(files, rows, "vertices")
+    if color_start is None:
+        return positions.reshape(-1, 3), np.full((len(lines), 4), np.nan)
+    rows = [line.split()[color_start:] for line in lines]
+    return positions.reshape(-1, 3), _colors(files, [row[: len(row) - uv_width] for row in rows], "vertices")
 
 
-def _parts(
-    files: SourceFiles, positions: NDArray[np.float64], colors: NDArray[np.float32] | None, lines: list[str]
-) -> list[SourcePart]:
+def _faces(files: SourceFiles, lines: list[str]) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Corners of each face [F], their vertices [ΣN], and colors [F, 4] as they stand in the file, NaN where none."""
     words, widths = split_words(lines)
-    starts = np.cumsum(widths) - widths
-    if not all(words[start].isdigit() for start in starts.tolist()):
+    starts = (np.cumsum(widths) - widths).tolist()
+    if not all(words[start].isdigit() for start in starts):
         raise files.error("damaged: a face is not made of integers")
-    counts = np.array([min(int(words[start]), len(words)) for start in starts.tolist()], dtype=np.int64)
+    counts = np.array([min(int(words[start][:18]), len(words)) for start in starts], dtype=np.int64)
     if (widths <= counts).any():
         raise files.error("damaged: a face has fewer corners than it declares")
-    chosen = np.repeat(starts + 1 - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
+    begins = np.cumsum(widths) - widths + 1
+    chosen = np.repeat(begins - np.cumsum(counts) + counts, counts) + np.arange(int(counts.sum()))
     values, wrong = parse_numbers([words[place] for place in chosen.tolist()])
     if wrong is not None or not (values == np.floor(values)).all():
         raise files.error("damaged: a face is not made of integers")
-    if len(values) and (values.min() < 0 or values.max() >= len(positions)):
-        first = values[(values < 0) | (values >= len(positions))][0]
-        raise files.error(f"face index {first:.0f} is out of range: there are {len(positions)} vertices")
+    if (widths < counts + 4).all():
+        return counts, values, np.full((len(lines), 4), np.nan)
+    ends = zip((begins + counts).tolist(), (begins - 1 + widths).tolist(), strict=True)
+    return counts, values, _colors(files, [words[begin:end] for begin, end in ends], "faces")
+
+
+def _parts(
+    files: SourceFiles,
+    positions: NDArray[np.float64],
+    colors: NDArray[np.float32] | None,
+    faces: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]],
+) -> list[SourcePart]:
+    counts = np.concatenate([np.zeros(0, np.int64), *(face[0] for face in faces)])
+    values = np.concatenate([np.zeros(0), *(face[1] for face in faces)])
+    wrong = values[~((values >= 0) & (values < len(positions)))]
+    if len(wrong):
+        raise files.error(f"face index {wrong[0]:.0f} is out of range: there are {len(positions)} vertices")
     corners = values.astype(np.int64)
     triangles, owner = triangulate(positions, corners, counts)
-    faces = corners[triangles].reshape(-1, 3)
-    if colors is None and len(faces):
-        rows = [words[start + 1 + count : start + width] for start, count, width in zip(
-            starts.tolist(), counts.tolist(), widths.tolist(), strict=True)]  # fmt: skip
-        face_colors = _colors(files, rows, "faces")
+    indices = corners[triangles].reshape(-1, 3)
+    if colors is None and len(indices):
+        face_colors = _joined_colors(files, [face[2] for face in faces], "faces")
         if face_colors is not None:
             spread = np.repeat(face_colors[owner][:, None], 3, axis=1)
-            old, split, (colors,) = split_vertices(faces, [spread])
+            old, split, (colors,) = split_vertices(indices, [spread])
             return [SourcePart(positions[old], split, vertex_colors=colors)]
-    return [SourcePart(positions, faces.astype(np.int32), vertex_colors=colors)]
+    return [SourcePart(positions, indices.astype(np.int32), vertex_colors=colors)]
 
 
-def _colors(files: SourceFiles, rows: list[list[str]], what: str) -> NDArray[np.float32] | None:
-    """Colors [N, 4] of rows of three or four numbers, white where a row is shorter; None if all are."""
+def _colors(files: SourceFiles, rows: list[list[str]], what: str) -> NDArray[np.float64]:
+    """Colors [N, 4] of rows of three or four numbers, as they stand; NaN for a shorter row, and for absent alpha."""
+    colors = np.full((len(rows), 4), np.nan)
     given = np.array([len(row) >= 3 for row in rows], dtype=bool)
-    if not given.any():
-        return None
-    width = 4 if all(len(row) >= 4 for row in rows if len(row) >= 3) else 3
-    values, wrong = parse_numbers([word for row in rows if len(row) >= 3 for word in row[:width]])
+    full = [[*row, "nan"][:4] for row in rows if len(row) >= 3]
+    values, wrong = parse_numbers([word for row in full for word in row])
     if wrong is not None:
         files.warn(f"a color of the {what} holds {wrong[:40]!r}, which is not a number")
-    rgba = np.ones((len(rows), 4), np.float32)
-    rgba[given] = rgba_float(values.reshape(-1, width))
+    # A color that is not a number becomes infinite: it is given, and counts as white in the clean-up.
+    colors[given] = np.where(np.isnan(values), np.nan, values).reshape(-1, 4)
+    bad = given & np.isnan(colors[:, :3]).any(1)
+    colors[bad, :3] = np.inf
+    return colors
+
+
+def _joined_colors(files: SourceFiles, pieces: list[NDArray[np.float64]], what: str) -> NDArray[np.float32] | None:
+    """sRGB colors [N, 4] of all rows, white where a row has none; None if no row has one."""
+    colors = np.concatenate([np.zeros((0, 4)), *pieces])
+    given = ~np.isnan(colors[:, 0])
+    if not given.any():
+        return None
+    alpha = ~np.isnan(colors[:, 3])
+    rgba = np.ones((len(colors), 4), np.float32)
+    rgba[given] = rgba_float(np.where(np.isnan(colors[given]), np.inf, colors[given]))
+    rgba[~alpha, 3] = 1
+    rgba[np.isinf(rgba)] = np.nan
     if not given.all():
-        files.warn(f"{int((~given).sum())} of {len(rows)} {what} have no color; they count as white")
+        files.warn(f"{int((~given).sum())} of {len(colors)} {what} have no color; they count as white")
     return rgba

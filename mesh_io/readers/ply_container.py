@@ -1,6 +1,5 @@
 """The PLY container: header and elements, text or binary, lists of equal or different lengths."""
 
-import itertools
 import struct
 from array import array
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mesh_io.readers.source_files import SourceFiles
-from mesh_io.readers.text_lines import line_blocks, parse_numbers, split_words
+from mesh_io.readers.text_lines import BLANK, line_blocks, parse_numbers, split_words, taken_lines
 
 TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -21,7 +20,6 @@ COUNT_CODES = {
 }  # fmt: skip
 MAX_HEADER_BYTES = 1 << 20
 ROWS_AT_ONCE = 200_000
-BLANK = "\0 \t\f\v\x1a"  # some programs end a text with ^Z
 TextRows = dict[str, tuple[NDArray[np.int64], NDArray[np.float64]]]  # property → lengths of its lists, values
 
 
@@ -107,14 +105,12 @@ def _read_text(files: SourceFiles, elements: list[Element], text: str) -> None:
     declared = sum(element.count for element in elements if element.properties)
     rows = (line for block in line_blocks(text) for line in block if line.strip(BLANK))
     for element in elements:
-        pieces: list[TextRows] = []
-        left = element.count if element.properties else 0
-        while left > 0:
-            lines = list(itertools.islice(rows, min(left, ROWS_AT_ONCE)))
-            if not lines:
-                raise files.error(f"truncated or damaged: less data than the {element.count} {element.name!r} declared")
+        count = element.count if element.properties else 0
+        pieces, found = [], 0
+        for lines in taken_lines(rows, count):
             pieces.append(_parse_rows(files, element, lines))
-            left -= len(lines)
+            found += len(lines)
+        _enough(files, element, found == count)
         _store_rows(element, pieces)
     surplus = sum(1 for _ in rows)
     if surplus:

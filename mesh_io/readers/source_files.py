@@ -97,10 +97,7 @@ class SourceFiles:
         Raises UserError if it exists outside the source folder.
         """
         target = self.folder / reference
-        try:
-            if not target.is_file():
-                return None
-        except (OSError, ValueError):
+        if not _is_file(target):
             return None
         if not self.allowed(target):
             raise self.outside(reference)
@@ -128,7 +125,7 @@ class SourceFiles:
             return None
         for folder in TEXTURE_FOLDERS:
             candidate = self.folder / folder / base
-            if candidate.is_file() and self.allowed(candidate):
+            if _is_file(candidate) and self.allowed(candidate):
                 return candidate
         return self._find_other_case(base)
 
@@ -137,10 +134,21 @@ class SourceFiles:
             place = self.folder / folder
             if not (place.is_dir() and self.allowed(place)):
                 continue
-            matches = sorted(path for path in place.iterdir() if _same_name(path.name) == _same_name(base))
-            if matches and matches[0].is_file() and self.allowed(matches[0]):
+            try:
+                matches = sorted(path for path in place.iterdir() if _same_name(path.name) == _same_name(base))
+            except OSError:  # a folder that may not be listed
+                continue
+            if matches and _is_file(matches[0]) and self.allowed(matches[0]):
                 return matches[0]
         return None
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is a file; names from mesh files may be too long for the file system, or hold NUL."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _same_name(name: str) -> str:

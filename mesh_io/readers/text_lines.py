@@ -1,5 +1,6 @@
 """Lines, comments and numbers of the text formats, read line by line and word by word."""
 
+import itertools
 import re
 from collections.abc import Iterator, Sequence
 
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 NOT_FINITE = re.compile(r"[+-]?(?:[qs]?nan[qs]?(?:\([^)]*\))?|\d+\.#\w*)", re.IGNORECASE)
 COMMENT = re.compile(r"(?<![0-9]\.)#")  # not the # of 1.#IND
 BLOCK_CHARACTERS = 1 << 22
+LINES_AT_ONCE = 100_000
+BLANK = "\0 \t\f\v\x1a"  # some programs end a text with NUL or ^Z
 # Statements of OBJ and MTL that hold a name. A backslash that touches a name is part of it: a Windows folder.
 NAMED = ("g", "o", "usemtl", "mtllib", "usemap", "maplib", "newmtl", "call")
 TEXTURES = ("map_", "bump", "disp", "decal", "refl", "norm")
@@ -30,6 +33,13 @@ def line_blocks(text: str) -> Iterator[list[str]]:
         end = len(text) if end < 0 else end
         yield text[start:end].split("\n")
         start = end + 1
+
+
+def taken_lines(rows: Iterator[str], count: int) -> Iterator[list[str]]:
+    """The next `count` of `rows`, or fewer if there are no more, in lists that bound the memory of what is parsed."""
+    while count > 0 and (lines := list(itertools.islice(rows, min(count, LINES_AT_ONCE)))):
+        count -= len(lines)
+        yield lines
 
 
 def joined_lines(text: str) -> Iterator[list[str]]:

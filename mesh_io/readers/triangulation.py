@@ -1,9 +1,29 @@
 """Triangulation of polygons: fans for convex ones, ear clipping for others."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
-MAX_CLIPPED = 5000  # corners: ear clipping would take minutes for larger polygons, which become fans
+# Ear clipping of all concave polygons of a file may take about 20 s: 1,000 for each test of an ear, and its corners.
+MAX_WORK = 400_000_000
+
+
+class ComplexPolygonsError(ValueError):
+    """A file's concave polygons have too many corners to be triangulated in reasonable time."""
+
+
+@dataclass
+class WorkLimit:
+    """Counts the work of ear clipping."""
+
+    left: int = MAX_WORK
+
+    def spend(self, work: int) -> None:
+        """ComplexPolygonsError once the limit is used up."""
+        self.left -= work
+        if self.left < 0:
+            raise ComplexPolygonsError("its concave polygons are too complex to be triangulated; export triangles")
 
 
 def triangulate(
@@ -14,8 +34,9 @@ def triangulate(
     points [P, 3]. corners [ΣN]: point ids of all polygons, concatenated; counts [G]: corners of each polygon; those
     with fewer than three give no triangle.
     Returns triangles [T, 3] as indices into `corners` (so that they apply to per-corner attributes) and each triangle's
-    polygon [T], in order of polygons. The winding is kept.
+    polygon [T], in order of polygons. The winding is kept. ComplexPolygonsError if it would take too long.
     """
+    limit = WorkLimit()
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     triangles, owners = [], []
     for count in np.unique(counts[counts >= 3]):
@@ -26,9 +47,13 @@ def triangulate(
         if count > 3:
             polygons = points[corners[slots]]
             local = (local + _first_corner(polygons)[:, None, None]) % count
-            for row in np.flatnonzero(is_concave(polygons)):
-                if count <= MAX_CLIPPED:
-                    local[row] = _clip_canonically(polygons[row])
+            concave = np.flatnonzero(is_concave(polygons))
+            if count == 4:
+                # A fan from the reflex corner of a quadrilateral lies inside it.
+                local[concave] = (shape + _turns(polygons[concave]).argmin(1)[:, None, None]) % count
+            else:
+                for row in concave:
+                    local[row] = _clip_canonically(polygons[row], limit)
         triangles.append(np.take_along_axis(slots[:, :, None], local.reshape(len(which), -1, 1), 1).reshape(-1, 3))
         owners.append(np.repeat(which, len(shape)))
     if not triangles:
@@ -53,13 +78,13 @@ def _first_corner(polygons: NDArray[np.float64]) -> NDArray[np.int64]:
     return (polygons @ np.array([0.42, 0.31, 0.85])).argmin(1)
 
 
-def _clip_canonically(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
+def _clip_canonically(polygon: NDArray[np.float64], limit: WorkLimit) -> NDArray[np.int64]:
     """`clip_ears` from a corner and in a direction that depend on positions alone, like `_first_corner`."""
     order = np.roll(np.arange(len(polygon)), -int(_first_corner(polygon[None])[0]))
     if tuple(polygon[order[1]]) <= tuple(polygon[order[-1]]):
-        return order[clip_ears(polygon[order])]
+        return order[clip_ears(polygon[order], limit)]
     backward = np.roll(order[::-1], 1)
-    return backward[clip_ears(polygon[backward])][:, ::-1]
+    return backward[clip_ears(polygon[backward], limit)][:, ::-1]
 
 
 def polygon_normals(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,15 +95,20 @@ def polygon_normals(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def is_concave(polygons: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Whether each polygon [G, N, 3] has a reflex corner, beyond rounding errors."""
+    return np.asarray((_turns(polygons) < -1e-6).any(1))
+
+
+def _turns(polygons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The sine of the turn at each corner [G, N], negative for reflex ones; 0 where an edge has no length."""
     normals = polygon_normals(polygons)
     into = polygons - np.roll(polygons, 1, axis=1)
     out = np.roll(polygons, -1, axis=1) - polygons
     turn = np.einsum("gnc,gc->gn", np.cross(into, out), normals)
     scale = np.linalg.norm(into, axis=2) * np.linalg.norm(out, axis=2) * np.linalg.norm(normals, axis=1)[:, None]
-    return (turn < -1e-6 * scale).any(1)
+    return turn / np.where(scale > 0, scale, np.inf)
 
 
-def clip_ears(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
+def clip_ears(polygon: NDArray[np.float64], limit: WorkLimit | None = None) -> NDArray[np.int64]:
     """[N − 2, 3]: triangles of one simple polygon [N, 3], by cutting off its ears in the plane of its normal.
 
     A polygon that intersects itself may run out of ears; the remainder becomes a fan.
@@ -89,6 +119,8 @@ def clip_ears(polygon: NDArray[np.float64]) -> NDArray[np.int64]:
     position, since_cut = 0, 0
     while len(left) > 3 and since_cut <= len(left):
         position %= len(left)
+        if limit is not None:
+            limit.spend(1000 + len(left))
         before, here, after = left[position - 1], left[position], left[(position + 1) % len(left)]
         if _is_ear(flat, left, before, here, after):
             triangles.append((before, here, after))

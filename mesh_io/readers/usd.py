@@ -13,8 +13,9 @@ from mesh_io.readers.source_files import SourceFiles, read_bytes
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.readers.triangulation import triangulate
 from mesh_io.readers.usd_materials import UsdMaterials
-from mesh_io.source_mesh import SourcePart, transform_part
+from mesh_io.source_mesh import SourcePart, instanced_part, transform_part
 
+UNREAD_SURFACES = ("Cube", "Sphere", "Cylinder", "Cylinder_1", "Cone", "Capsule", "Capsule_1", "Plane", "NurbsPatch")
 INSTALL = "needs usd-core to be read, which is not installed: pip install usd-core"
 
 
@@ -34,14 +35,15 @@ def read_usd(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     materials = UsdMaterials(files, textures)
     places = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
     parts = []
-    for prim in Usd.PrimRange(stage.GetPseudoRoot(), Usd.TraverseInstanceProxies()):
-        mesh = UsdGeom.Mesh(prim)
-        if not mesh or mesh.ComputeVisibility() == UsdGeom.Tokens.invisible:
-            continue
-        if mesh.ComputePurpose() in (UsdGeom.Tokens.proxy, UsdGeom.Tokens.guide):
-            continue
-        matrix = np.array(places.GetLocalToWorldTransform(prim), dtype=np.float64).T
-        parts += [transform_part(part, matrix) for part in _mesh_parts(files, mesh, materials)]
+    prims = iter(Usd.PrimRange(stage.GetPseudoRoot(), Usd.TraverseInstanceProxies()))
+    for prim in prims:
+        if prim.IsA(UsdGeom.PointInstancer):
+            prims.PruneChildren()  # its prototypes show where it places them, not where they stand
+            if _is_shown(prim):
+                parts += _instances(files, UsdGeom.PointInstancer(prim), materials, places)
+        elif _is_shown(prim):
+            matrix = np.array(places.GetLocalToWorldTransform(prim), dtype=np.float64).T
+            parts += [transform_part(part, matrix) for part in _prim_parts(files, prim, materials)]
     return parts
 
 
@@ -76,11 +78,66 @@ def _check_layers(files: SourceFiles) -> None:
         if name in seen:
             continue
         seen.add(name)
-        if not files.allowed(Path(name.partition("[")[0])):
+        place = Path(name.partition("[")[0])
+        if not place.exists():
+            raise files.error(f"refers to {name!r}, which is missing")
+        if not files.allowed(place):
             raise files.outside(name)
         layer = Sdf.Layer.FindOrOpen(name)
         if layer:
             waiting += [layer.ComputeAbsolutePath(below) for below in layer.GetCompositionAssetDependencies()]
+
+
+def _is_shown(prim: Any) -> bool:
+    """Whether a prim is drawn: geometry that is visible and meant for rendering."""
+    from pxr import UsdGeom
+
+    shown = UsdGeom.Imageable(prim)
+    hidden = (UsdGeom.Tokens.proxy, UsdGeom.Tokens.guide)
+    return bool(
+        prim.IsA(UsdGeom.Boundable)
+        and shown.ComputeVisibility() != UsdGeom.Tokens.invisible
+        and shown.ComputePurpose() not in hidden
+    )
+
+
+def _prim_parts(files: SourceFiles, prim: Any, materials: UsdMaterials) -> list[SourcePart]:
+    """The parts of a mesh. UserError for another surface: without it the shape would not be whole."""
+    from pxr import UsdGeom
+
+    if prim.GetTypeName() in UNREAD_SURFACES:
+        raise files.error(f"{prim.GetPath()} is a {prim.GetTypeName()}, which is not read; convert it to a mesh")
+    mesh = UsdGeom.Mesh(prim)
+    return _mesh_parts(files, mesh, materials) if mesh else []
+
+
+def _instances(files: SourceFiles, instancer: Any, materials: UsdMaterials, places: Any) -> list[SourcePart]:
+    """The parts of all prototypes of a PointInstancer, wherever it places them."""
+    from pxr import Usd, UsdGeom
+
+    time = Usd.TimeCode.EarliestTime()
+    prim = instancer.GetPrim()
+    found = instancer.ComputeInstanceTransformsAtTime(time, time)
+    matrices = np.array([np.array(matrix) for matrix in found], dtype=np.float64).reshape(-1, 4, 4).transpose(0, 2, 1)
+    indices = np.array(instancer.GetProtoIndicesAttr().Get(time) or [], dtype=np.int64)
+    mask = instancer.ComputeMaskAtTime(time)
+    indices = indices[np.array(mask, dtype=bool)] if len(mask) else indices
+    if len(indices) != len(matrices):
+        raise files.error(f"{prim.GetPath()} has {len(indices)} instances and {len(matrices)} places")
+    world = np.array(places.GetLocalToWorldTransform(prim), dtype=np.float64).T
+    parts = []
+    for number, path in enumerate(instancer.GetPrototypesRel().GetForwardedTargets()):
+        prototype = prim.GetStage().GetPrimAtPath(path)
+        chosen = matrices[indices == number]
+        for below in Usd.PrimRange(prototype, Usd.TraverseInstanceProxies()):
+            if below.IsA(UsdGeom.PointInstancer):
+                raise files.error(f"{below.GetPath()} is an instancer below another, which is not read")
+            if _is_shown(below):
+                relative = np.array(places.ComputeRelativeTransform(below, prototype)[0], dtype=np.float64).T
+                parts += [
+                    instanced_part(part, world @ chosen @ relative) for part in _prim_parts(files, below, materials)
+                ]
+    return parts
 
 
 def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[SourcePart]:

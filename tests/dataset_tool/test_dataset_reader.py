@@ -202,6 +202,10 @@ def test_intrinsics_of_frames_and_field_of_view_alone(copy):
         ),
         (lambda v: v.update(k1=0.1), "distortion k1"),
         (lambda v: v.update(fl_x=-1), "positive focal"),
+        (lambda v: v.update(w=0), "division by zero"),
+        (lambda v: v.update(h=[1]), "not a transforms.json"),
+        (lambda v: v["frames"][0]["transform_matrix"][0].__setitem__(3, 1e300), "expected a finite 4x4"),
+        (lambda v: v["frames"][0]["transform_matrix"][0].__setitem__(0, 1e300), "expected a finite 4x4"),
     ],
 )
 def test_bad_cameras_are_one_line(copy, change, message):
@@ -211,6 +215,25 @@ def test_bad_cameras_are_one_line(copy, change, message):
     assert message in str(caught.value)
     assert "transforms.json" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_image_of_more_pixels_than_its_file_can_hold_is_not_decoded(copy):
+    Image.new("L", (9000, 9000)).save(copy / "shapes/s0/000.png")
+    with pytest.raises(UserError, match=r"000\.png: not a readable image \(9000x9000 px in \d+ bytes\)"):
+        open_dataset(copy).load("s0", 0)
+
+
+def test_deeply_nested_json_is_one_line(copy):
+    for name, use in (
+        ("dataset.json", lambda: open_dataset(copy)),
+        ("shapes/s0/meta.json", lambda: open_dataset(copy).meta("s0")),
+        ("shapes/s0/transforms.json", lambda: open_dataset(copy).frames("s0")),
+    ):
+        before = (copy / name).read_bytes()
+        (copy / name).write_text("[" * 100_000)
+        with pytest.raises(UserError, match=f"{name}: cannot be read as JSON"):
+            use()
+        (copy / name).write_bytes(before)
 
 
 def test_masks_beside_rgb_images(copy):

@@ -123,6 +123,29 @@ def test_a_duplicate_polygon_gives_the_same_triangles(concave):
     assert found[0] == found[1] == found[2]
 
 
+def test_concave_quadrilaterals_are_cut_at_their_reflex_corner(tmp_path):
+    dart = [(0, 0), (2, 1), (0, 2), (0.5, 1)]  # reflex at the last corner, area 1.5
+    for shift in range(4):
+        corners = dart[shift:] + dart[:shift]
+        text = "".join(f"v {x} {y} 0\n" for x, y in corners) + "f 1 2 3 4\n"
+        part = read_mesh(write(tmp_path / "a.obj", text)).parts[0]
+        a, b, c = np.moveaxis(part.vertices[part.faces], 1, 0)
+        areas = np.cross(b - a, c - a)[:, 2] / 2
+        assert (areas > 0).all() and areas.sum() == pytest.approx(1.5)
+
+
+def test_polygons_that_would_take_too_long_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("mesh_io.readers.triangulation.WorkLimit.__init__.__defaults__", (20_000,))
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    radius = np.where(np.arange(40) % 2, 0.3, 1.0)
+    star = "".join(f"v {r * np.cos(a)} {r * np.sin(a)} 0\n" for r, a in zip(radius, angles, strict=True))
+    face = "f " + " ".join(map(str, range(1, 41))) + "\n"
+    with pytest.raises(UserError, match=r"a\.obj: its concave polygons are too complex to be triangulated"):
+        read_mesh(write(tmp_path / "a.obj", star + face))
+    convex = "".join(f"v {np.cos(a)} {np.sin(a)} 0\n" for a in angles)
+    assert read_mesh(write(tmp_path / "b.obj", convex + face)).num_faces == 38
+
+
 def test_concavity_ignores_scale_and_straight_corners():
     square = np.array([[[0, 0, 0], [0.5, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]]])
     assert not is_concave(square * 1e-6 + 100).any()
@@ -208,6 +231,12 @@ def test_missing_and_damaged_textures_keep_kd(tmp_path):
         mesh = read_mesh(tmp_path / "a.obj")
         assert words in mesh.warnings[0] and "'gone.png'" in mesh.warnings[0], mesh.warnings
         assert mesh.parts[0].material.base_color == (0.5, 0, 0, 1)
+
+
+@pytest.mark.parametrize("name", ["x" * 5000, "a/" * 3000 + "b.png", "nul\0.png", "\\" * 300, "/" * 300, "..", "~"])
+def test_texture_names_that_no_file_system_takes_are_missing_textures(tmp_path, name):
+    mesh = read_mesh(obj_square(tmp_path / "a.obj", f"newmtl paint\nKd 0.5 0 0\nmap_Kd {name}\n"))
+    assert "is missing" in mesh.warnings[0] and mesh.parts[0].material.base_color == (0.5, 0, 0, 1)
 
 
 def test_a_texture_without_uvs_gives_a_warning(tmp_path):

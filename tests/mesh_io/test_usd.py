@@ -125,3 +125,51 @@ def test_damaged_layers(tmp_path, text):
     (tmp_path / "a.usd").write_text(text)
     with pytest.raises(UserError, match=r"a\.usd: "):
         read_mesh(tmp_path / "a.usd")
+
+
+TRIANGLE = """
+    point3f[] points = [(0, 0, 0), (1, 0, 0), (0, 1, 0)]
+    int[] faceVertexCounts = [3]
+    int[] faceVertexIndices = [0, 1, 2]
+"""
+
+
+def test_point_instancers_place_their_prototypes(tmp_path):
+    text = f"""#usda 1.0
+    def PointInstancer "many" {{
+        int[] protoIndices = [0, 1, 0]
+        point3f[] positions = [(0, 0, 0), (0, 0, 5), (9, 0, 0)]
+        float3[] scales = [(1, 1, 1), (2, 2, 2), (1, 1, 1)]
+        rel prototypes = [</many/a>, </many/b>]
+        double3 xformOp:translate = (100, 0, 0)
+        uniform token[] xformOpOrder = ["xformOp:translate"]
+        def Mesh "a" {{ {TRIANGLE} }}
+        def Xform "b" {{
+            double3 xformOp:translate = (0, 0, 1)
+            uniform token[] xformOpOrder = ["xformOp:translate"]
+            def Mesh "inner" {{ {TRIANGLE} }}
+        }}
+    }}
+    """
+    (tmp_path / "a.usda").write_text(text)
+    mesh = read_mesh(tmp_path / "a.usda")
+    vertices, faces, _ = mesh.merged()
+    lows = sorted(tuple(vertices[face].min(0).tolist()) for face in faces)
+    assert lows == [(100, 0, 0), (100, 0, 7), (109, 0, 0)] and mesh.bounds()[1].tolist() == [110, 2, 7]
+
+
+@pytest.mark.parametrize("surface", ["Sphere", "Cube", "NurbsPatch"])
+def test_surfaces_that_are_not_read_are_refused_by_name(tmp_path, surface):
+    mesh = f'#usda 1.0\ndef Mesh "m" {{ {TRIANGLE} }}\n'
+    (tmp_path / "a.usda").write_text(mesh + f'def {surface} "s" {{ }}\n')
+    with pytest.raises(UserError, match=f"/s is a {surface}, which is not read; convert it to a mesh"):
+        read_mesh(tmp_path / "a.usda")
+    (tmp_path / "a.usda").write_text(mesh + f'def {surface} "s" {{\n token visibility = "invisible"\n}}\n')
+    assert read_mesh(tmp_path / "a.usda").num_faces == 1
+
+
+def test_a_missing_layer_is_named(tmp_path):
+    text = f'#usda 1.0\ndef Mesh "m" {{ {TRIANGLE} }}\ndef "x" (references = @gone.usda@) {{ }}\n'
+    (tmp_path / "a.usda").write_text(text)
+    with pytest.raises(UserError, match=r"gone\.usda', which is missing"):
+        read_mesh(tmp_path / "a.usda")
