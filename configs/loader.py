@@ -51,6 +51,8 @@ def override_config(values: dict[str, Any], overrides: Sequence[str], source: st
 
 def build_config(values: dict[str, Any], source: str) -> Config:
     """A validated Config from nested plain values, also under former names; `source` names them in errors."""
+    if not isinstance(values, dict):
+        raise UsageError(f"{source}: expected sections of settings, got {type(values).__name__}")
     values, _ = with_current_names(values)
     try:
         return Config.model_validate(values)

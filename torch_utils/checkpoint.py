@@ -80,7 +80,10 @@ def load_network(path: Path) -> NetworkFile:
     state = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     if not isinstance(header.get("config"), dict):
         raise UserError(f"{path}: the network file's header has no config; train or download it again")
-    return NetworkFile(state, header["config"], int(header.get("nimg", 0)), str(header.get("commit", "")), header)
+    nimg = header.get("nimg", 0)
+    if not isinstance(nimg, int):
+        raise UserError(f"{path}: the network file's header has nimg {str(nimg)[:40]!r}, expected an integer")
+    return NetworkFile(state, header["config"], nimg, str(header.get("commit", "")), header)
 
 
 def load_strictly(module: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
@@ -136,7 +139,8 @@ def load_tensors(path: Path, kind: str | None = None) -> tuple[dict[str, Tensor]
     path = Path(path)
     header = read_header(path)
     if kind is not None and header.get("kind") != kind:
-        raise UserError(f"{path}: expected a {kind} file, got a {header.get('kind', 'file of unknown type')} file")
+        found = " ".join(str(header.get("kind", "file of unknown type")).split())[:40]
+        raise UserError(f"{path}: expected a {kind} file, got a {found} file")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -153,9 +157,10 @@ def read_header(path: Path) -> dict[str, Any]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(9)
             _refuse_foreign(path, start)
-            length = struct.unpack("<Q", start)[0]
+            length = struct.unpack("<Q", start[:8])[0]
+            file.seek(8)
             size = path.stat().st_size
             if length > size - 8:
                 raise UserError(f"{path}: is cut short or not a safetensors file; copy or train it again")
@@ -174,7 +179,8 @@ def read_header(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is a safetensors file, but not one that `tetragan train` wrote")
     version = values.get("format_version")
     if version != FORMAT_VERSION:
-        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, got {version}; install a matching tetragan")
+        found = " ".join(str(version).split())[:20]
+        raise UserError(f"{path}: expected format version {FORMAT_VERSION}, got {found}; install a matching tetragan")
     return values
 
 
@@ -195,7 +201,9 @@ def code_version() -> str:
 
 def _refuse_foreign(path: Path, start: bytes) -> None:
     """UserError for the most common wrong files."""
-    if start[:4] == b"PK\x03\x04" or (start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05"):
+    # The length of a header may begin like a pickle; its JSON then follows.
+    pickled = start[:1] == b"\x80" and start[1:2] in b"\x02\x03\x04\x05" and start[8:] != b"{"
+    if start[:4] == b"PK\x03\x04" or pickled:
         raise UserError(f"{path}: is a pickle or zip archive, which can run code when opened; expected .safetensors")
     if len(start) < 8:
         raise UserError(f"{path}: is cut short or empty; copy or train it again")

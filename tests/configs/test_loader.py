@@ -175,3 +175,9 @@ def test_unknown_keys_of_a_file_name_the_nearest(tmp_path: Path) -> None:
         load_config(str(path))
     with pytest.raises(UsageError, match="nowhere"):
         build_config({"loss": {"gamma": "x"}}, "nowhere")
+
+
+@pytest.mark.parametrize("values", [None, [], 3, "text", True])
+def test_settings_that_are_no_sections_are_one_line(values):
+    with pytest.raises(UsageError, match="a file: expected sections of settings, got"):
+        build_config(values, "a file")

@@ -94,6 +94,29 @@ def test_wrong_files_are_named(network, tmp_path):
         load_tensors(path, kind="training-state")
 
 
+@pytest.mark.parametrize("nimg", [None, [], "x", 1.5])
+def test_a_header_whose_values_have_other_types_is_one_line(tmp_path, nimg):
+    path = tmp_path / "network.safetensors"
+    save_tensors(path, {}, {"kind": "network", "config": {}, "nimg": nimg})
+    with pytest.raises(UserError, match="expected an integer"):
+        load_network(path)
+    save_tensors(path, {}, {"kind": "several\nlines " * 50})
+    with pytest.raises(UserError, match="expected a network file, got a several lines") as caught:
+        load_network(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_whose_length_begins_like_a_pickle_is_read(tmp_path):
+    path = tmp_path / "network.safetensors"
+    for padding in range(1200):
+        save_tensors(path, {}, {"kind": "network", "config": {}, "x": "x" * padding})
+        if path.read_bytes()[:2] in (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
+            break
+    else:
+        pytest.fail("no such length")
+    assert load_network(path).nimg == 0
+
+
 def test_state_of_another_module_is_refused(network):
     _, path = network
     state = load_network(path).state

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from click import UsageError
 
 from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import learned, length, lines, state_tensors
-from torch_utils.checkpoint import load_tensors
+from torch_utils.checkpoint import load_tensors, save_tensors
+from torch_utils.errors import UserError
 from torch_utils.process import stop_requests
 from training.gan_step import training_step
+from training.run.state_file import load_state
 
 ROOT = Path(__file__).parents[2]
 
@@ -180,3 +183,14 @@ def test_resume_refuses_to_change_the_run(finished, data, config, tmp_path):
     assert_refused(run("train", "--out", out, "--resume", "--data", data), state)
     (out / "latest.json").write_text("{")
     assert_refused(run("train", "--out", out, "--resume", "--data", data), "latest.json")
+
+
+@pytest.mark.parametrize(
+    "change", [{"counters": 3}, {"counters": None}, {"nimg": "x"}, {"config": [1]}, {"config": None}]
+)
+def test_a_state_whose_header_holds_other_types_is_one_line(tmp_path, change):
+    header = {"kind": "training-state", "nimg": 8, "config": {}, "counters": {}, **change}
+    save_tensors(tmp_path / "state-00000008.safetensors", {}, header)
+    with pytest.raises((UserError, UsageError)) as caught:
+        load_state(tmp_path, {}, tiny.config())
+    assert "\n" not in str(caught.value)

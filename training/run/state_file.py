@@ -67,6 +67,8 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> d
     configuration differs. A setting that did not exist yet when the state was written has its default value.
     """
     path, tensors, header, note = newest_whole_state(folder)
+    if not isinstance(header.get("counters"), dict) or not isinstance(header.get("nimg"), int):
+        raise UserError(f"{path}: its header has no counters or no number of images; start a new run with --init")
     written = build_config(header.get("config", {}), str(path))
     difference = first_difference(written.model_dump(), config.model_dump())
     if difference:
