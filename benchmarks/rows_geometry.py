@@ -1,26 +1,34 @@
-"""Rows of marching_tets and connect_components."""
+"""Rows of marching_tets, its subdivision, flexicubes and connect_components."""
 
 import importlib.util
 import os
 from collections.abc import Callable
+from dataclasses import astuple
 from pathlib import Path
 from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from benchmarks.peer_flexicubes import PEER_FOLDER as PEER_FLEXICUBES
+from benchmarks.peer_flexicubes import beta_in_their_order, kaolin_flexicubes, peer_cubes
 from benchmarks.row import Job, Row, tensor_bytes
+from geometry.cube_grid import cube_grid_on
 from geometry.fallback_surface import connect_inside
+from geometry.grid import Vertices
+from geometry.subdivision import subdivided_on
 from geometry.tet_grid import TetGrid, tet_grid
+from torch_utils.ops.flexicubes import flexicubes_topology, flexicubes_vertices
 from torch_utils.ops.loading import use_mode
-from torch_utils.ops.marching_tets import marching_tets, marching_tets_topology
+from torch_utils.ops.marching_tets import Topology, edge_crossings, marching_tets, marching_tets_topology
+from torch_utils.ops.subdivided_tets import midpoints_near_surface, subdivided_tets_topology
 
 BATCH, CELLS = 16, 26
 # Path of kaolin/ops/conversions/tetmesh.py in a checkout of kaolin (Apache-2.0). The file depends on torch alone.
 PEER_FILE = "TETRAGAN_KAOLIN_TETMESH"
 
 
-def ball_unions(grid: TetGrid, batch: int) -> Tensor:
+def ball_unions(grid: Vertices, batch: int) -> Tensor:
     """SDFs [batch, V] of unions of six balls: about 2.5 % of the edges cross."""
     generator = torch.Generator().manual_seed(0)
     centers = (torch.rand(batch, 6, 3, generator=generator) - 0.5) * 0.5
@@ -106,10 +114,84 @@ def _connect(device: torch.device) -> Job:
     return Job(lambda: connect_inside(sdf, grid), reference, tensor_bytes(sdf, grid.edges, grid.boundary, sdf))
 
 
+def _surface_job(device: torch.device, grid: TetGrid) -> Callable[[], object]:
+    """Marching tetrahedra as a generator uses it: gradients of the vertices to the active SDF and positions."""
+    grid = grid.to(device)
+    sdf = ball_unions(grid, BATCH)
+
+    def work() -> object:
+        found = marching_tets_topology(sdf, grid.tets, grid.edges, grid.tet_edges)
+        return _crossings(sdf, grid, found)
+
+    return work
+
+
+def _crossings(sdf: Tensor, grid: Vertices, found: Topology) -> object:
+    active = sdf.reshape(-1)[found.active].requires_grad_()
+    positions = grid.positions[found.active % grid.num_vertices].requires_grad_()
+    vertices = edge_crossings(active, positions, found.edge_active)
+    return torch.autograd.grad(vertices, (active, positions), torch.ones_like(vertices))
+
+
+def _subdivided(device: torch.device) -> Job:
+    """Tetrahedra near the surface split into eight, beside twice as many cells along each side."""
+    grid = subdivided_on("bcc", CELLS, 1.0, device)
+    coarse, vertices = grid.coarse, grid.coarse.num_vertices
+    sdf = ball_unions(grid, BATCH)
+    used, middle = sdf[:, :vertices].contiguous(), sdf[:, vertices:].reshape(-1)
+
+    def work() -> object:
+        near = midpoints_near_surface(used, used, coarse.edges, grid.on_box)
+        found, _ = subdivided_tets_topology(used, near.ids, middle[near.ids], grid.tables)
+        return _crossings(sdf, grid, found)
+
+    return Job(work, _surface_job(device, tet_grid("bcc", 2 * CELLS)), tensor_bytes(sdf, *astuple(grid.tables)[:6]))
+
+
+def _flexicubes(device: torch.device, peer: str) -> Job:
+    """Topology, vertices and spreads with random weights, and the gradients to all inputs."""
+    grid = cube_grid_on(CELLS, 1.0, device)
+    sdf = ball_unions(grid, BATCH)
+    generator = torch.Generator().manual_seed(3)
+    weights = torch.randn(BATCH, CELLS**3, 21, generator=generator).to(device)
+
+    def work() -> object:
+        found = flexicubes_topology(sdf, CELLS)
+        active = sdf.reshape(-1)[found.active].requires_grad_()
+        positions = grid.positions[found.active % grid.num_vertices].requires_grad_()
+        own = weights.reshape(-1, 21)[found.cubes].requires_grad_()
+        alpha, beta = 1 + 0.99 * torch.tanh(own[:, :8]), 1 + 0.99 * torch.tanh(own[:, 8:20])
+        vertices, spreads = flexicubes_vertices(active, positions, alpha, beta, found)
+        ones = (torch.ones_like(vertices), torch.ones_like(spreads))
+        return torch.autograd.grad((vertices, spreads), (active, positions, own), ones)
+
+    if peer == "marching_tets":
+        return Job(work, _surface_job(device, tet_grid("bcc", CELLS)), tensor_bytes(sdf))
+    theirs = kaolin_flexicubes()
+    if theirs is None:
+        return Job(work, None, tensor_bytes(sdf), f"set {PEER_FLEXICUBES} to kaolin's folder of FlexiCubes")
+    cubes, leaves = peer_cubes(CELLS), (sdf.clone().requires_grad_(), weights.clone().requires_grad_())
+
+    def per_sample() -> object:
+        results = [
+            theirs(
+                grid.positions, s, cubes, CELLS, alpha=w[:, :8], beta=beta_in_their_order(theirs, w[:, 8:20]),
+                gamma_f=w[:, 20], training=True,
+            )
+            for s, w in zip(*leaves, strict=True)
+        ]  # fmt: skip
+        return torch.autograd.grad(sum(vertices.sum() + spread.sum() for vertices, _, spread in results), leaves)
+
+    return Job(work, per_sample, tensor_bytes(sdf))
+
+
 _SIZE = f"{BATCH} × {CELLS} cells, forward + backward"
 GEOMETRY_ROWS = [
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 15.0, ("cpu",)),
     Row("marching_tets", _SIZE, "kaolin, per sample", lambda d: _jobs(d, "kaolin"), 10.0, ("cuda",)),
     Row("marching_tets", _SIZE, "our reference", lambda d: _jobs(d, "reference"), 15.0, ("cpu",)),
+    Row("subdivided_tets", _SIZE, "twice the cells", _subdivided, 1.67, ("cpu",)),
+    Row("flexicubes", _SIZE, "kaolin, per sample", lambda d: _flexicubes(d, "kaolin"), 15.0, ("cpu",)),
+    Row("flexicubes", _SIZE, "marching_tets", lambda d: _flexicubes(d, "marching_tets"), 0.5, ("cpu",)),
     Row("connect_components", f"{BATCH} × {CELLS} cells", "our reference", _connect, 15.0),
 ]

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.peer_flexicubes import PEER_FOLDER, beta_in_their_order, kaolin_flexicubes, peer_cubes
 from geometry.cube_grid import CubeGrid, cube_grid
 from geometry.extraction import ExtractedSurface
 from geometry.flexicubes_extraction import NUM_WEIGHTS, WEIGHT_SCALE, build_cubes, find_cubes
@@ -14,7 +15,6 @@ from geometry.topology import count_components, edge_counts
 from tests.compare import assert_close, assert_gradient_close
 from tests.geometry.fields import noise, sphere, torus
 from tests.geometry.measures import euler_number, is_watertight, signed_volume, singular_vertices
-from tests.geometry.peer_flexicubes import PEER_FOLDER, beta_in_their_order, kaolin_flexicubes, peer_cubes
 from torch_utils.ops.flexicubes import flexicubes_topology, flexicubes_vertices
 from torch_utils.ops.flexicubes_cases import case_tables
 from torch_utils.ops.loading import use_mode

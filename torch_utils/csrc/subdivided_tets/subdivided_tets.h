@@ -1,12 +1,10 @@
 // Tables of `subdivided_tets`: how a tetrahedron with its six midpoints splits into eight, by sign case.
 #pragma once
-#include "marching_tets/marching_tets.h"
+#include "subdivided_tets/subdivided_tets_loops.h"
 
 namespace tetragan {
 namespace subdivided {
 
-constexpr int kLocalEdges = 25;   // 12 halves, 3 on each of 4 faces, the diagonal
-constexpr int kMaxFaces = 16;     // two triangles in each of the eight tetrahedra
 constexpr int kEnds[6][2] = {{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}};
 
 // The number of the edge between local vertices i and j of a tetrahedron.
@@ -16,16 +14,6 @@ constexpr int edge_between(int i, int j) {
   }
   return -1;
 }
-
-// What is fixed for one choice of the diagonal. Local vertices: 0 … 3, then the midpoints 4 … 9 in the order of kEnds.
-struct Split {
-  int ends[kLocalEdges][2] = {};
-  int tets[8][4] = {};
-  int tet_edges[8][6] = {};
-  uint32_t crossing[1024] = {};            // local edges that cross, a bit each, by sign case (bit k: vertex k inside)
-  uint8_t faces[1024] = {};                // triangles of a sign case
-  uint8_t corners[1024][3 * kMaxFaces] = {};  // local edges at their corners
-};
 
 inline Split make_split(int diagonal) {
   constexpr int kDiagonals[3][2] = {{4, 9}, {5, 8}, {6, 7}};

@@ -11,6 +11,14 @@
 TETRAGAN_DECLARE(void, pack_signs, (const float*, int64_t, int, int64_t, int64_t, uint64_t*))
 TETRAGAN_DECLARE(void, pack_signs_double, (const double*, int64_t, int, int64_t, int64_t, uint64_t*))
 
+using tetragan::subdivided::Bitmaps;
+using tetragan::subdivided::Counts;
+using tetragan::subdivided::CrossedTets;
+
+TETRAGAN_DECLARE(Counts, mark_crossed, (const CrossedTets&, const Bitmaps&))
+TETRAGAN_DECLARE(void, write_crossed_faces, (const CrossedTets&, const Bitmaps&, int64_t, int32_t*))
+TETRAGAN_DECLARE(void, write_crossing_edges, (const CrossedTets&, const Bitmaps&, int64_t, int64_t, int64_t*, int64_t*))
+
 namespace tetragan {
 namespace {
 
@@ -19,31 +27,14 @@ using marching::Rank;
 
 constexpr int64_t kGroup = 64;
 
-const Split& split_of(int diagonal) {
+const Split* all_splits() {
   static const Split splits[3] = {make_split(0), make_split(1), make_split(2)};
-  return splits[diagonal];
+  return splits;
 }
 
 template <class F>
 void for_bits(uint64_t word, const F& f) {
   for (; word != 0; word &= word - 1) f(__builtin_ctzll(word));
-}
-
-inline void set_bit(Rank* ranks, int64_t index) { ranks[index >> 6].bits |= uint64_t{1} << (index & 63); }
-
-inline int64_t rank_of(const Rank* ranks, int64_t index) {
-  const Rank& r = ranks[index >> 6];
-  return r.before + __builtin_popcountll(r.bits & ((uint64_t{1} << (index & 63)) - 1));
-}
-
-// Fills the counts before each word; returns the number of set bits.
-int64_t count_bits(std::vector<Rank>& ranks) {
-  int64_t total = 0;
-  for (Rank& rank : ranks) {
-    rank.before = total;
-    total += __builtin_popcountll(rank.bits);
-  }
-  return total;
 }
 
 // Groups of samples that share a pass over the tables: as many as there are threads, of at most 64 samples each.
@@ -131,11 +122,6 @@ struct Tables {
   int64_t grid() const { return vertices + num_edges; }
 };
 
-// A tetrahedron with a sign change, in one sample.
-struct Crossed {
-  int32_t tet, code;
-};
-
 // Where the outputs of a sample begin, and the outputs.
 struct Output {
   int64_t vertices, active;
@@ -147,76 +133,46 @@ struct Output {
 struct Sample {
   std::vector<Crossed> crossed;
   std::vector<Rank> edges, vertices;
-  int64_t num_vertices = 0, num_faces = 0, num_active = 0;
+  Counts counts{0, 0, 0};
+
+  CrossedTets tets_of(const Tables& tables) const {
+    return {all_splits(),   tables.diagonals,                     tables.edge_ids, tables.ends,
+            crossed.data(), static_cast<int64_t>(crossed.size())};
+  }
+
+  Bitmaps maps() {
+    return {edges.data(), vertices.data(), static_cast<int64_t>(edges.size()), static_cast<int64_t>(vertices.size())};
+  }
 
   void count(const Tables& tables) {
     edges.assign(marching::blocks_of(tables.subdivided_edges), Rank{0, 0});
     vertices.assign(marching::blocks_of(tables.grid()), Rank{0, 0});
-    for (const Crossed& each : crossed) {
-      const Split& split = split_of(tables.diagonals[each.tet]);
-      const int32_t* ids = tables.edge_ids + kLocalEdges * static_cast<int64_t>(each.tet);
-      for_bits(split.crossing[each.code], [&](int e) { set_bit(edges.data(), ids[e]); });
-      num_faces += split.faces[each.code];
-    }
-    num_vertices = count_bits(edges);
-    for_edges([&](int64_t edge) {
-      set_bit(vertices.data(), tables.ends[2 * edge]);
-      set_bit(vertices.data(), tables.ends[2 * edge + 1]);
-    });
-    num_active = count_bits(vertices);
+    counts = TETRAGAN_CALL(mark_crossed, (tets_of(tables), maps()));
   }
 
   // ids [num_ids]: all given midpoints, sorted.
-  void write(const Tables& tables, int64_t sample, const int64_t* ids, int64_t num_ids, Output out) const {
-    for (const Crossed& each : crossed) {
-      const Split& split = split_of(tables.diagonals[each.tet]);
-      const int32_t* edge = tables.edge_ids + kLocalEdges * static_cast<int64_t>(each.tet);
-      int32_t surface_vertex[kLocalEdges];
-      for_bits(split.crossing[each.code], [&](int e) {
-        surface_vertex[e] = static_cast<int32_t>(out.vertices + rank_of(edges.data(), edge[e]));
-      });
-      for (int corner = 0; corner < 3 * split.faces[each.code]; ++corner) {
-        *out.faces++ = surface_vertex[split.corners[each.code][corner]];
-      }
-    }
+  void write(const Tables& tables, int64_t sample, const int64_t* ids, int64_t num_ids, const Output& out) {
     const int64_t grid = sample * tables.grid();
-    int64_t row = out.vertices;
-    for_edges([&](int64_t edge) {
-      for (int k = 0; k < 2; ++k) {
-        const int64_t vertex = tables.ends[2 * edge + k];
-        out.edge_vertices[2 * row + k] = grid + vertex;
-        out.edge_active[2 * row + k] = out.active + rank_of(vertices.data(), vertex);
-      }
-      ++row;
-    });
+    TETRAGAN_CALL(write_crossed_faces, (tets_of(tables), maps(), out.vertices, out.faces));
+    TETRAGAN_CALL(write_crossing_edges, (tets_of(tables), maps(), grid, out.active, out.edge_vertices + 2 * out.vertices,
+                                         out.edge_active + 2 * out.vertices));
     const int64_t *const last = ids + num_ids, *id = std::lower_bound(ids, last, sample * tables.num_edges);
     int64_t at = out.active;
-    for_set(vertices, [&](int64_t vertex) {
-      const int64_t edge = vertex - tables.vertices, coarse = sample * tables.vertices;
-      out.active_ids[at] = grid + vertex;
-      out.rows[at] = -1;
-      for (int k = 0; k < 2; ++k) out.parents[2 * at + k] = coarse + (edge < 0 ? vertex : tables.edges[2 * edge + k]);
-      if (edge >= 0) {
-        const int64_t wanted = sample * tables.num_edges + edge;
-        while (id != last && *id < wanted) ++id;
-        if (id != last && *id == wanted) out.rows[at] = id - ids;
-      }
-      ++at;
-    });
-  }
-
- private:
-  template <class F>
-  static void for_set(const std::vector<Rank>& ranks, const F& f) {
-    for (size_t word = 0; word < ranks.size(); ++word) {
-      for_bits(ranks[word].bits, [&](int bit) { f(static_cast<int64_t>(word) * 64 + bit); });
+    for (size_t word = 0; word < vertices.size(); ++word) {
+      for_bits(vertices[word].bits, [&](int bit) {
+        const int64_t vertex = static_cast<int64_t>(word) * 64 + bit;
+        const int64_t edge = vertex - tables.vertices, coarse = sample * tables.vertices;
+        out.active_ids[at] = grid + vertex;
+        out.rows[at] = -1;
+        for (int k = 0; k < 2; ++k) out.parents[2 * at + k] = coarse + (edge < 0 ? vertex : tables.edges[2 * edge + k]);
+        if (edge >= 0) {
+          const int64_t wanted = sample * tables.num_edges + edge;
+          while (id != last && *id < wanted) ++id;
+          if (id != last && *id == wanted) out.rows[at] = id - ids;
+        }
+        ++at;
+      });
     }
-  }
-
-  // Calls f(edge) for each crossing edge of the subdivided grid, in order.
-  template <class F>
-  void for_edges(const F& f) const {
-    for_set(edges, f);
   }
 };
 
@@ -276,9 +232,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> topology(
   Tensor offsets = zeros_like_of(tets, {3, batch + 1}, ScalarType::Long);
   int64_t *vertices = mutable_data<int64_t>(offsets), *faces = vertices + batch + 1, *active = faces + batch + 1;
   for (int64_t b = 0; b < batch; ++b) {
-    vertices[b + 1] = vertices[b] + samples[b].num_vertices;
-    faces[b + 1] = faces[b] + samples[b].num_faces;
-    active[b + 1] = active[b] + samples[b].num_active;
+    vertices[b + 1] = vertices[b] + samples[b].counts.edges;
+    faces[b + 1] = faces[b] + samples[b].counts.faces;
+    active[b + 1] = active[b] + samples[b].counts.vertices;
   }
   Tensor out_faces = empty_like_of(tets, {faces[batch], 3}, ScalarType::Int);
   Tensor edge_vertices = empty_like_of(tets, {vertices[batch], 2}, ScalarType::Long);
