@@ -51,7 +51,7 @@ EXTRACTORS: dict[str, tuple[str, ...]] = {
 }
 VARIANTS = [f"{network}-{extractor}" for network in NETWORKS for extractor in EXTRACTORS if extractor != "tets-fine"]
 VIEWS, VIEWS_PER_STEP, LEARNING_RATE = 24, 3, 0.01
-HULL_STEPS, HULL_POINTS = 150, 8192
+HULL_STEPS, HULL_POINTS = 400, 8192
 
 
 def fit_generator(target: Target, config: Config, steps: int) -> tuple[Generator, float]:
