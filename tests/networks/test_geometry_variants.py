@@ -78,7 +78,7 @@ def test_w_tex_leaves_the_geometry_bitwise_alone_and_w_geo_gets_no_gradient_from
 
 
 @variants
-def test_untrained_surfaces_are_nearly_spheres_and_sections_fit(geometry: dict) -> None:
+def test_untrained_surfaces_are_nearly_spheres(geometry: dict) -> None:
     generator = make({**geometry, "cells": 16}).eval()
     w_geo, _ = generator.map(*latents(generator.config, 2))
     with torch.no_grad():
@@ -182,3 +182,20 @@ def test_settings_that_do_not_fit_are_refused(override: str, message: str) -> No
         load_config("chair", ["geometry.extraction=flexicubes", override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("preset", "change"),
+    [
+        ("chair-get3d-volume", []),
+        ("chair-get3d-volume", ["geometry.subdivide=1"]),
+        ("chair-get3d", []),
+        ("chair-get3d", ["geometry.extraction=flexicubes"]),
+    ],
+)
+def test_each_row_of_the_paper_is_a_preset(preset: str, change: list[str]) -> None:
+    """The table of docs/reproduce.md; nothing is allocated."""
+    with torch.device("meta"):
+        generator = Generator(load_config(preset, change))
+    assert (generator.geometry.weights is not None) == ("flexicubes" in str(change))
+    assert generator.config.geometry.network == ("volume" if "volume" in preset else "triplane")
