@@ -69,7 +69,7 @@ def cut_into_charts(vertices: Floats, faces: Ints, margin: float) -> Charts:
     labels = _connected(directions, pairs)
     for _ in range(SPLITTING_ROUNDS):
         axes = _axes(labels, directions, normals * length[:, None], cosines, normals, defined)
-        charts = Charts(labels, _upright(labels, axes, vertices, faces))
+        charts = Charts(labels, axes[:, :2])
         hidden = _hidden_faces(charts, vertices, faces)
         if not hidden.any():
             break

@@ -20,6 +20,7 @@ from mesh_io.write import write_glb, write_hulls, write_mesh, write_ply, write_s
 from mesh_io.writers.export_mesh import ImageFormat
 from sampling.texture_baking import ColorField, bake
 from torch_utils.errors import UserError
+from torch_utils.timing import phase
 
 FileFormat = Literal["glb", "obj", "usdz", "ply", "stl", "splats"]
 Pivot = Literal["floor", "center", "source"]
@@ -174,10 +175,11 @@ def _write_level(
         return _facts(mesh)
     baked = bake(surface, color_field, settings.texture_size_px, faces=settings.faces, normal_map=settings.normal_map)
     mesh = placement.apply(baked.mesh)
-    if path.suffix == ".glb":
-        write_glb(path, mesh, unlit=unlit, image_format=settings.image_format, draco=settings.draco, about=about)
-    else:
-        write_mesh(path, mesh)
+    with phase("encode and write"):
+        if path.suffix == ".glb":
+            write_glb(path, mesh, unlit=unlit, image_format=settings.image_format, draco=settings.draco, about=about)
+        else:
+            write_mesh(path, mesh)
     return {**_facts(baked.shape), "atlas_fill": round(baked.fill, 4)}
 
 

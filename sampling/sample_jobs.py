@@ -32,6 +32,7 @@ from torch_utils.errors import UserError
 from torch_utils.failures import failure_line, traceback_of
 from torch_utils.files import WriteError
 from torch_utils.process import die_with_parent, keep_freed_memory
+from torch_utils.timing import phase
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,13 @@ class Workshop:
         """The part of the network: surface, texture planes and images; the results are on the CPU."""
         generator = self.generator
         w_geo, w_tex = job.w_geo.to(generator.device), job.w_tex.to(generator.device)
-        geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
-        surface = generator.surface(geometry_planes, w_geo)
+        with phase("network"):
+            geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
+            surface = generator.surface(geometry_planes, w_geo)
         images = None
         if self.images is not None and job.draw:
-            images = _draw(generator, surface.mesh, texture_planes, w_tex, self.images)
+            with phase("image"):
+                images = _draw(generator, surface.mesh, texture_planes, w_tex, self.images)
         if bool(surface.empty[0]):
             return _Started(job, None, texture_planes.cpu(), images)
         return _Started(job, surface.mesh.detach().to("cpu"), texture_planes.cpu(), images)

@@ -5,7 +5,7 @@ full surface ─▶ simplify ─▶ unwrap ─▶ each texel's point on the full
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from torch.nn import functional
 
 from geometry.atlas import Atlas, unwrap
 from geometry.mesh import Mesh
-from geometry.normals import face_normals, vertex_normals
+from geometry.normals import vertex_normals
 from geometry.simplification import MIN_FACES, simplify
 from geometry.tangents import vertex_tangents
 from torch_utils.ops.interpolate import interpolate
 from torch_utils.ops.rasterize import rasterize
+from torch_utils.timing import phase
 
 # Points that the color field takes at once: bounds the memory of large textures.
 POINTS_PER_CALL = 1 << 18
@@ -29,6 +30,9 @@ MATCH_STRIDE = 6
 # of a thin plate are close, but face away from each other.
 NORMAL_WEIGHT = 0.1
 
+# Down to this share of the faces, the surfaces are so close that the colors on them agree (51 dB and more on the
+# included networks), and only normals need the full one.
+CLOSE_SHARE = 0.15
 # The full surface is at most so far from the simplified one, as a share of the longest side. What lies farther is
 # another part of it.
 MAX_DISTANCE = 0.02
@@ -57,8 +61,9 @@ def bake(
     """Give a surface UVs, normals and a base-color texture.
 
     surface: a batch of one, on any device. faces: simplify to about so many; None keeps all. Vertex normals are those
-    of the full surface. Each texel gets the field's color at its own point of the full surface; texels outside the
-    charts continue the colors of the nearest ones, so that filtering and mip maps never read an undefined color.
+    of the full surface. Each texel gets the field's color at its own point; where the simplified surface departs from
+    the full one, at the point of the full surface. Texels outside the charts continue the colors of the nearest ones,
+    so that filtering and mip maps never read an undefined color.
     normal_map: add the tangents and the texture "normal" [H, W, 3], the full surface's normals in the tangent frame
     (x along u, y upward in the image, z outward; values in [0, 1] for [−1, 1]).
     """
@@ -66,19 +71,25 @@ def bake(
         raise ValueError(f"bake(): expected a batch of one mesh, got {len(surface)}")
     full = surface.detach().to("cpu")
     full = Mesh.single(full.vertices.float(), full.faces, normals=vertex_normals(full).float())
-    shape, own = simplify(full, faces or max(len(full.faces), MIN_FACES))
+    with phase("simplify"):
+        shape, own = simplify(full, faces or max(len(full.faces), MIN_FACES))
     assert full.normals is not None
-    atlas = unwrap(shape.vertices, shape.faces, texture_size_px)
+    with phase("unwrap"):
+        atlas = unwrap(shape.vertices, shape.faces, texture_size_px)
     normals = full.normals[own][atlas.vertex_map]
     mesh = Mesh.single(shape.vertices[atlas.vertex_map], atlas.faces, normals=normals, uvs=atlas.uvs)
-    texels = atlas_points(mesh, texture_size_px)
-    if len(mesh.faces) < len(full.faces):
-        texels = _on_full_surface(texels, full, atlas)
-    colors = torch.cat([color_field(chunk).detach().float().cpu() for chunk in texels.points.split(POINTS_PER_CALL)])
-    textures = {"base_color": texels.image(colors)}
+    with phase("texels on the surface"):
+        texels = atlas_points(mesh, texture_size_px)
+        share = len(mesh.faces) / len(full.faces)
+        if share < CLOSE_SHARE or (normal_map and share < 1):
+            texels = _on_full_surface(texels, full, atlas)
+    with phase("colors"):
+        chunks = [color_field(chunk).detach().float().cpu() for chunk in texels.points.split(POINTS_PER_CALL)]
+        textures = {"base_color": texels.image(torch.cat(chunks))}
     if normal_map:
-        mesh = mesh.replace(tangents=vertex_tangents(mesh))
-        textures["normal"] = texels.image(_tangent_space(texels, mesh)) / 2 + 0.5
+        with phase("normal map"):
+            mesh = mesh.replace(tangents=vertex_tangents(mesh))
+            textures["normal"] = texels.image(_tangent_space(texels, mesh)) / 2 + 0.5
     return Baked(mesh.replace(textures=textures), shape, float(texels.covered.float().mean()))
 
 
@@ -86,12 +97,13 @@ def bake(
 class Texels:
     """The texels of a size² image whose centers a chart covers, row-major.
 
-    points, normals [P, 3]: on the surface, world. covered [size, size] bool. rast [1, size, size, 4]: as `rasterize`
-    returns it.
+    points, normals [P, 3]: on the surface, world. faces [P] int64: of the mesh. covered [size, size] bool.
+    rast [1, size, size, 4]: as `rasterize` returns it.
     """
 
     points: Tensor
     normals: Tensor
+    faces: Tensor
     covered: Tensor
     rast: Tensor
 
@@ -101,20 +113,20 @@ class Texels:
         image[self.covered] = values
         return fill_outside(image, self.covered)
 
-    @property
-    def faces(self) -> Tensor:
-        """The face of each texel [P] int64."""
-        return self.rast[0, ..., 3][self.covered].long() - 1
-
 
 def atlas_points(mesh: Mesh, size_px: int) -> Texels:
     """Surface points and normals under the texel centers of a mesh with UVs and normals."""
     assert mesh.uvs is not None and mesh.normals is not None, "atlas_points(): expected a mesh with UVs and normals"
     rast = _raster(mesh.uvs, torch.zeros(len(mesh.uvs)), mesh.faces, size_px)
     covered = rast[0, ..., 3] > 0
-    attributes, _ = interpolate(torch.cat([mesh.vertices, mesh.normals], 1), rast, mesh.faces)
-    points, normals = attributes[0][covered].split(3, 1)
-    return Texels(points, normals, covered, rast)
+    inside = rast[0][covered]
+    points, normals = _at(inside, torch.cat([mesh.vertices, mesh.normals], 1), mesh.faces).split(3, 1)
+    return Texels(points, normals, inside[:, 3].long() - 1, covered, rast)
+
+
+def _at(inside: Tensor, attributes: Tensor, faces: Tensor) -> Tensor:
+    """Vertex attributes [V, A] at raster samples [P, 4]: [P, A]. Only texels in charts cost anything."""
+    return interpolate(attributes, inside[None, :, None].contiguous(), faces)[0][0, :, 0]
 
 
 def _raster(uvs: Tensor, depth: Tensor, faces: Tensor, size_px: int) -> Tensor:
@@ -135,56 +147,62 @@ def _on_full_surface(texels: Texels, full: Mesh, atlas: Atlas) -> Texels:
     depth = torch.from_numpy(np.repeat(np.where(own, -0.5, 0.5), 3)).float()
     triangles = torch.arange(len(corners), dtype=torch.int32).view(-1, 3)
     rast = _raster(torch.from_numpy(uvs).float(), depth, triangles, atlas.size_px)
-    attributes, _ = interpolate(torch.cat([full.vertices, full.normals], 1)[corners], rast, triangles)
-    points, normals = attributes[0][texels.covered].split(3, 1)
-    drawn = rast[0, ..., 3][texels.covered].long() - 1
+    inside = rast[0][texels.covered]
+    attributes = torch.cat([full.vertices, full.normals], 1)[corners]
+    points, normals = _at(inside, attributes, triangles).split(3, 1)
+    drawn = inside[:, 3].long() - 1
     same_chart = torch.from_numpy(charts)[drawn.clamp(min=0)] == atlas.labels[texels.faces]
     side = float((full.vertices.amax(0) - full.vertices.amin(0)).max())
     near = (points - texels.points).norm(dim=1) <= MAX_DISTANCE * side
     found = ((drawn >= 0) & same_chart & near)[:, None]
-    return Texels(
-        torch.where(found, points, texels.points),
-        torch.where(found, normals, texels.normals),
-        texels.covered,
-        texels.rast,
+    return replace(
+        texels,
+        points=torch.where(found, points, texels.points),
+        normals=torch.where(found, normals, texels.normals),
     )
 
 
 def _faces_of_charts(texels: Texels, full: Mesh, atlas: Atlas) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Faces of the full surface with a chart each [M], the charts [M], and whether the chart is the face's own [M]."""
+    """Faces of the full surface with a chart each [M], the charts [M], and whether the chart is the face's own [M].
+
+    A vertex belongs to the chart of the nearest texel. A face belongs to that of its first vertex, and is also drawn
+    for those of its other vertices and of their neighbors.
+    """
+    assert full.normals is not None
     sparse = torch.zeros_like(texels.covered)
     sparse[::MATCH_STRIDE, ::MATCH_STRIDE] = True
     kept = sparse[texels.covered]
     samples = torch.cat([texels.points[kept], NORMAL_WEIGHT * texels.normals[kept]], 1).numpy()
-    centers = full.vertices[full.faces.long()].mean(1)
-    wanted = torch.cat([centers, NORMAL_WEIGHT * face_normals(full)], 1).numpy()
+    wanted = torch.cat([full.vertices, NORMAL_WEIGHT * full.normals], 1).numpy()
     nearest = cKDTree(samples).query(wanted)[1]
     labels = atlas.labels[texels.faces[kept]].numpy()[nearest]
-    # A face is drawn for each chart that meets one of its vertices.
     count = len(atlas.charts.axes)
     faces = full.faces.long().numpy()
-    meets = np.unique(faces * count + labels[:, None])
+    # Only faces near a border have vertices of several charts, or neighbors that do.
+    of_corners = labels[faces]
+    mixed = (of_corners != of_corners[:, :1]).any(1)
+    at_border = np.zeros(len(labels), bool)
+    at_border[faces[mixed]] = True
+    rows = np.flatnonzero(at_border[faces].any(1))
+    meets = np.unique(faces[rows].reshape(-1, 3, 1) * count + of_corners[rows].reshape(-1, 1, 3))
     vertex, chart = meets // count, meets % count
-    several = np.flatnonzero(np.bincount(vertex, minlength=len(full.vertices)) > 1)
-    touching = np.isin(faces, several).any(1)
-    starts = np.searchsorted(vertex, np.arange(len(full.vertices) + 1))
-    rows = np.flatnonzero(touching)
     corner = faces[rows].reshape(-1)
-    counts = starts[corner + 1] - starts[corner]
-    index = np.repeat(starts[corner] - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+    first = np.searchsorted(vertex, corner)
+    counts = np.searchsorted(vertex, corner, side="right") - first
+    index = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
     extra = np.unique(np.repeat(np.repeat(rows, 3), counts) * count + chart[index])
     face, other = extra // count, extra % count
-    foreign = other != labels[face]
-    face, other = face[foreign], other[foreign]
-    all_faces = np.concatenate([np.arange(len(faces)), face])
-    return all_faces, np.concatenate([labels, other]), np.arange(len(all_faces)) < len(faces)
+    own = of_corners[:, 0]
+    foreign = other != own[face]
+    every = np.concatenate([np.arange(len(faces)), face[foreign]])
+    return every, np.concatenate([own, other[foreign]]), np.arange(len(every)) < len(faces)
 
 
 def _tangent_space(texels: Texels, mesh: Mesh) -> Tensor:
     """The normals [P, 3] in the frame that a renderer interpolates: its inverse, so that shading gives them back."""
     assert mesh.normals is not None and mesh.tangents is not None
-    frame, _ = interpolate(torch.cat([mesh.normals, mesh.tangents], 1), texels.rast, mesh.faces)
-    n, t, w = frame[0][texels.covered].split([3, 3, 1], 1)
+    frame = _at(texels.rast[0][texels.covered], torch.cat([mesh.normals, mesh.tangents], 1), mesh.faces)
+    n, t, w = frame.split([3, 3, 1], 1)
     b = w * torch.linalg.cross(n, t)
     # Cramer's rule for x·t + y·b + z·n = normal; the length is free, so the determinant's sign is all that matters.
     wanted = texels.normals
