@@ -27,12 +27,16 @@ BYTES_PER_TEXEL, BYTES_PER_FACE = 4, 60
 
 @dataclass
 class SampleFolder:
-    """A folder and one of its records. made_by: JSON values that all samples of the record share."""
+    """A folder and one of its records. made_by: JSON values that all samples of the record share.
+
+    started: names of samples that a run has begun and not noted; their files are ours, although no sample lists them.
+    """
 
     path: Path
     record_name: str
     made_by: dict[str, Any]
     samples: dict[str, dict[str, Any]] = field(default_factory=dict)
+    started: set[str] = field(default_factory=set)
 
     @staticmethod
     def open(path: Path, record_name: str, made_by: dict[str, Any], *, overwrite: bool = False) -> "SampleFolder":
@@ -57,10 +61,14 @@ class SampleFolder:
             if name == record_name:
                 folder._check_settings(old)
                 folder.samples = {each["name"]: each for each in before["samples"]}
+                folder.started = set(before.get("started", ()))
         folder.save()
         return folder
 
     def _check_settings(self, old: dict[str, Any]) -> None:
+        if None in (old.get("meshes"), self.made_by.get("meshes")):  # one of the two runs made images only
+            self.made_by["meshes"] = self.made_by.get("meshes") or old.get("meshes")
+            old = {**old, "meshes": self.made_by["meshes"]}
         for key, value in self.made_by.items():
             if old.get(key) != value:
                 before, now = _difference(old.get(key), value)
@@ -70,15 +78,12 @@ class SampleFolder:
                 )
 
     def missing(self, jobs: Sequence[SampleJob]) -> list[SampleJob]:
-        """The jobs that are not done: not listed, failed, or with a file that is gone."""
+        """The jobs that are not done: not listed, failed, without files, or with a file that is gone."""
         todo = []
         for job in jobs:
-            record = self.samples.get(job.name)
-            if (
-                record is None
-                or "failed" in record
-                or not all((self.path / name).is_file() for name in record["files"])
-            ):
+            record = self.samples.get(job.name, {"files": []})
+            skipped = "empty" in record or "refused" in record
+            if not skipped and not (record["files"] and all((self.path / name).is_file() for name in record["files"])):
                 todo.append(job)
         return todo
 
@@ -86,7 +91,7 @@ class SampleFolder:
         """UserError where a mesh that no record lists would be overwritten."""
         for job in jobs:
             path = self.path / f"{job.name}.{ending}"
-            if job.name not in self.samples and path.exists():
+            if job.name not in self.samples and job.name not in self.started and path.exists():
                 raise UserError(
                     f"{path}: exists, but {self.record_name} does not list it; "
                     "name another folder, or replace it with --overwrite"
@@ -102,15 +107,23 @@ class SampleFolder:
                 "take fewer seeds or a smaller --texture-size"
             )
 
+    def start(self, jobs: Sequence[SampleJob]) -> None:
+        """Claim the files of jobs, before the first is written."""
+        self.started |= {job.name for job in jobs}
+        self.save()
+
     def add(self, result: SampleResult, about: dict[str, Any]) -> None:
         """Note a finished sample; an empty surface is noted, too."""
         facts = {"files": [], "empty": True} if result.record is None else result.record
         self.samples[result.name] = {"name": result.name, **about, **facts}
+        self.started.discard(result.name)
 
     def save(self) -> None:
         """Write the record."""
         ordered = [self.samples[name] for name in sorted(self.samples)]
-        values = {"format_version": FORMAT_VERSION, "made_by": self.made_by, "samples": ordered}
+        values: dict[str, Any] = {"format_version": FORMAT_VERSION, "made_by": self.made_by, "samples": ordered}
+        if self.started:
+            values["started"] = sorted(self.started)
         write_json(self.path / self.record_name, values)
 
 

@@ -97,6 +97,7 @@ def run_jobs(
         if not replace_files:
             folder.refuse_foreign(new, ENDINGS.get(settings.file_format, settings.file_format))
         folder.refuse_full_disk(len(new), settings.texture_size_px, settings.faces or 4 * FACES)
+        folder.start(new)
     about = {job.name: job.about for job in jobs}
     images: dict[str, NDArray[np.uint8]] = {}
     empty: list[str] = []
@@ -109,7 +110,7 @@ def run_jobs(
                 images[result.name] = result.images
             if result.record is None:
                 empty.append(result.name)
-            if result.name in missing or settings is None:
+            if result.name in missing or result.name not in folder.samples:
                 facts = {key: about[result.name][key] for key in OWN_FACTS if key in about[result.name]}
                 folder.add(result, facts)
             if time.monotonic() - saved > SAVE_INTERVAL_S:

@@ -77,6 +77,41 @@ def test_only_what_is_missing_is_made_again(g, tmp_path) -> None:
     assert all(each["closed"] and each["faces"] <= 200 and each["truncation"] == 1.0 for each in listed)
 
 
+def test_images_alone_and_meshes_share_a_folder(g, tmp_path) -> None:
+    run(g, tmp_path / "meshes", [0, 1])
+    wanted = contents(tmp_path / "meshes")
+    for settings in (None, SETTINGS, None):
+        shared = made_by(g, settings, {"truncation": 1.0})
+        folder = SampleFolder.open(tmp_path / "out", "samples.json", shared)
+        samples = g.sample_pairs([0, 1], [0, 1], 1.0)
+        jobs = jobs_of(samples, [sample.name for sample in samples], shared)
+        with one_thread():
+            outcome = run_jobs(g, folder, jobs, settings, ImageStyle(24), workers=1, device=CPU)
+        assert len(outcome.images) == 2
+    assert contents(tmp_path / "out") == wanted
+
+
+def test_a_run_that_was_stopped_continues(g, tmp_path, monkeypatch) -> None:
+    """Also where a file was finished and not noted any more."""
+    run(g, tmp_path / "whole", [0, 1, 2])
+    noted = SampleFolder.add
+
+    def add(folder, result, about) -> None:
+        if result.name == "seed0001":
+            raise KeyboardInterrupt
+        noted(folder, result, about)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SampleFolder, "add", add)
+        with pytest.raises(KeyboardInterrupt):
+            run(g, tmp_path / "out", [0, 1, 2])
+    left = contents(tmp_path / "out")
+    assert "seed0001.glb" in left and json.loads(left["samples.json"])["started"] == ["seed0001", "seed0002"]
+    again = run(g, tmp_path / "out", [0, 1, 2])
+    assert (again.made, again.kept) == (2, 1)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
+
+
 def test_the_files_of_another_network_are_left_alone(g, tmp_path) -> None:
     other = network(tmp_path / "other.safetensors", 2)
     run(g, tmp_path / "out", [0])
