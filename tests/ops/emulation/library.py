@@ -36,8 +36,11 @@ FLAGS = {
     ),
     "thread": ("-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-attributes"),
 }
+# Constants that are made smaller, by header. A scan over more words than a block has threads, and over more blocks than
+# that, is then within reach of a test.
+SMALLER = {"marching_tets/marching_tets_cuda.h": ("constexpr int kScanWords = 1024;", "constexpr int kScanWords = 64;")}
 # Under ThreadSanitizer every lane is a thread of its own: smaller blocks save most of the time.
-SMALL_BLOCKS = ("constexpr int kBlock = 256;", "constexpr int kBlock = 64;")
+SMALLER_BLOCKS = {"common/cuda_launch.h": ("constexpr int kBlock = 256;", "constexpr int kBlock = 64;")}
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-subobject-linkage")
 ORDERS = {"forward": (0, 1, 0), "reverse": (1, 1, 0), "random": (2, 3, 1)}
 
@@ -56,8 +59,10 @@ def build_library(
     """
     own_folder = FOLDER / (sanitizer or "plain")
     folder = folder or own_folder
-    if sanitizer == "thread":
-        _write(folder / "headers" / "common" / "cuda_launch.h", _small_blocks(sources))
+    for name, (old, new) in {**SMALLER, **(SMALLER_BLOCKS if sanitizer == "thread" else {})}.items():
+        text = (sources / name).read_text()
+        assert old in text, f"{name}: {old}"
+        _write(folder / "headers" / name, text.replace(old, new))
     for header in sources.glob("*/*.cuh"):
         _write(folder / "headers" / header.relative_to(sources), kernel_source(header.read_text()))
     units = [_unit(source, sources, folder, sanitizer) for source in sorted(sources.glob("*/*_cuda.cu"))]
@@ -83,7 +88,8 @@ def _unit(source: Path, root: Path, folder: Path, sanitizer: str) -> build.Unit:
     flags = [*build.host_compiler().split(), "-std=c++17", "-fPIC", "-fvisibility=hidden", build.CONTRACTION, *WARNINGS]
     flags += [build.STABLE_ABI, *FLAGS[sanitizer], "-D__CUDA_ARCH__=900" if is_kernel else "-O0"]
     paths = [f"-I{folder / 'headers'}", f"-I{HERE}", f"-I{root}", *([] if is_kernel else includes)]
-    inputs = [*sorted(HERE.glob("*.h")), *_inputs(source, root)]
+    translated = {path: folder / "headers" / path.relative_to(root) for path in _inputs(source, root)}
+    inputs = [*sorted(HERE.glob("*.h")), *(new if new.exists() else path for path, new in translated.items())]
     key = hashlib.sha256("\0".join([*flags, version, *(path.read_text() for path in inputs)]).encode()).hexdigest()
     command = (*flags, *paths, "-c", str(target))
     return build.Unit(source.parent.name, target, folder / f"{source.stem}.o", command, key)
@@ -98,12 +104,6 @@ def _inputs(source: Path, sources: Path) -> list[Path]:
             found.append(path)
             waiting += [sources / name for name in build.INCLUDE.findall(path.read_text())]
     return sorted(found)
-
-
-def _small_blocks(sources: Path) -> str:
-    text = (sources / "common" / "cuda_launch.h").read_text()
-    assert SMALL_BLOCKS[0] in text
-    return text.replace(*SMALL_BLOCKS)
 
 
 def _write(path: Path, text: str) -> None:
