@@ -9,6 +9,7 @@ from pathlib import Path
 from dataset_tool.dataset import ViewDataset, open_dataset
 from dataset_tool.fingerprint import fingerprint_of
 from dataset_tool.format.dataset_json import SPLITS, Header
+from dataset_tool.format.shards import write_shards
 from dataset_tool.format.splits import SHARES, Shares, split_shapes
 from dataset_tool.format.storage import FolderStorage, join
 from dataset_tool.format.writer import content_hash, new_shape, shape_folder, write_header
@@ -51,6 +52,17 @@ def pack(dataset: ViewDataset, out: Path, on_shape: Callable[[], None] = lambda:
                     written.add(name)
                     _store(archive, name, dataset.storage.read(name))
             on_shape()
+
+
+def pack_shards(dataset: ViewDataset, out: Path, shard_bytes: int, on_shape: Callable[[], None] = lambda: None) -> int:
+    """Write the dataset as a folder of shards of about `shard_bytes` each; returns their number."""
+    _refuse_existing(out)
+
+    def reader(name: str) -> Callable[[], bytes]:
+        return lambda: dataset.storage.read(name)
+
+    shapes = ([(name, reader(name)) for name in files_of(dataset, i)] for i in sorted(dataset.shape_ids()))
+    return write_shards(out, shapes, dataset.storage.read("dataset.json"), shard_bytes, on_shape)
 
 
 def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -161,7 +173,7 @@ def resplit(path: Path, lists: dict[str, list[str]] | None, shares: Shares = SHA
     """Change the splits of a dataset folder, to lists of ids, or (None) by hash in these shares, copies together."""
     dataset = open_dataset(path)
     if not isinstance(dataset.storage, FolderStorage):
-        raise UserError(f"{path}: a zip cannot be changed; split the folder, then pack it")
+        raise UserError(f"{path}: a zip or shards cannot be changed; split the folder, then pack it")
     present = dataset.storage.shape_ids()
     if lists is None:
         known = {i: dataset.storage.exists(f"shapes/{i}/meta.json") for i in present}

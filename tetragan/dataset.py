@@ -304,17 +304,22 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
 
 @dataset.command()
 @click.argument("data", type=PATH)
-@out_option("The zip.")
+@out_option("The zip, or the folder of shards.")
+@click.option("--shard-size", type=click.IntRange(1), help="Write a folder of tar files of about so many MB instead.")
 @quiet_option
-def pack(data: Path, out: Path, quiet: bool) -> None:
-    """Pack DATA into one uncompressed zip, which every command reads."""
+def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
+    """Pack DATA into one uncompressed zip, or into shards for network file systems; every command reads both."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import pack as write_zip
+    from dataset_tool.edit import pack_shards
     from torch_utils.progress import progress_bar
 
     opened = open_dataset(data)
     with progress_bar("packing", len(opened.shape_ids()), quiet=quiet) as advance:
-        write_zip(opened, out, advance)
+        if shard_size is None:
+            write_zip(opened, out, advance)
+        else:
+            pack_shards(opened, out, shard_size * 10**6, advance)
     click.echo(f"{counted(len(opened.shape_ids()), 'shape')} packed into {out}")
 
 

@@ -1,4 +1,4 @@
-"""Storage of a dataset: a folder or an uncompressed zip behind the same interface."""
+"""Storage of a dataset: a folder, an uncompressed zip or shards behind the same interface."""
 
 import os
 import posixpath
@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 from typing import Protocol
 
+from dataset_tool.format.shards import INDEX, ShardStorage
 from torch_utils.errors import UserError
 
 
@@ -26,9 +27,9 @@ class Storage(Protocol):
 
 
 def open_storage(path: Path) -> Storage:
-    """The folder or zip at `path`. UserError if there is none."""
+    """The folder, shards or zip at `path`. UserError if there is none."""
     if path.is_dir():
-        return FolderStorage(path)
+        return ShardStorage(path) if (path / INDEX).is_file() else FolderStorage(path)
     if path.is_file() and zipfile.is_zipfile(path):
         return ZipStorage(path)
     if path.is_file():

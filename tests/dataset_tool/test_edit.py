@@ -2,13 +2,14 @@
 
 import json
 import shutil
+import tarfile
 import zipfile
 
 import pytest
 
 from dataset_tool.check import check_dataset
 from dataset_tool.dataset import open_dataset
-from dataset_tool.edit import merge, pack, resplit, subset
+from dataset_tool.edit import merge, pack, pack_shards, resplit, subset
 from tests.dataset_tool.shapes import write_dataset
 from tests.tetragan.test_dataset import invoke
 from torch_utils.errors import UserError
@@ -51,6 +52,55 @@ def test_a_packed_dataset_is_the_same_dataset(data, tmp_path):
     assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "data.zip").read_bytes()
     with pytest.raises(UserError, match="exists already"):
         pack(packed, tmp_path / "again.zip")
+
+
+def test_shards_are_the_same_dataset(data, tmp_path):
+    count = pack_shards(open_dataset(data), tmp_path / "shards", 40000)
+    packed = open_dataset(tmp_path / "shards")
+    assert packed.hash() == open_dataset(data).hash() and check_dataset(packed) == []
+    assert contents(tmp_path / "shards") == contents(data)
+    assert packed.storage.shape_ids() == open_dataset(data).storage.shape_ids()
+    tars = sorted((tmp_path / "shards/shards").iterdir())
+    assert [path.name for path in tars] == [f"{shard:06d}.tar" for shard in range(count)] and 1 < count < 6
+    names = []
+    for path in tars:  # as any other program reads them
+        with tarfile.open(path) as tar:
+            for member in tar:
+                names.append(member.name)
+                assert tar.extractfile(member).read() == packed.storage.read(member.name)
+    assert names == sorted(names) and "shapes/s0/000.png" in names
+    pack_shards(packed, tmp_path / "again", 40000)
+    assert [path.read_bytes() for path in sorted((tmp_path / "again/shards").iterdir())] == [
+        t.read_bytes() for t in tars
+    ]
+    pack(packed, tmp_path / "back.zip")
+    assert contents(tmp_path / "back.zip") == contents(data)
+    with pytest.raises(UserError, match="exists already"):
+        pack_shards(packed, tmp_path / "again", 40000)
+
+
+def test_damaged_shards_are_one_line(data, tmp_path):
+    pack_shards(open_dataset(data), tmp_path / "shards", 10**9)
+    tar = tmp_path / "shards/shards/000000.tar"
+    tar.write_bytes(tar.read_bytes()[:2000])
+    dataset = open_dataset(tmp_path / "shards")
+    with pytest.raises(UserError, match=r"000000.tar: ends before shapes/.*; copy it again"):
+        contents(tmp_path / "shards")
+    tar.unlink()
+    with pytest.raises(UserError, match=r"000000.tar: cannot be read \(No such file"):
+        dataset.load("s0", 0)
+    (tmp_path / "shards/shards.json").write_text('{"format": "other"}')
+    with pytest.raises(UserError, match=r"shards.json: cannot be read .*; pack the dataset again"):
+        open_dataset(tmp_path / "shards")
+
+
+def test_an_interrupted_pack_into_shards_is_no_dataset(data, tmp_path):
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pack_shards(open_dataset(data), tmp_path / "shards", 40000, stop)
+    assert not any(path.is_file() for path in (tmp_path / "shards").rglob("*"))
 
 
 def test_an_interrupted_pack_leaves_nothing(data, tmp_path):
