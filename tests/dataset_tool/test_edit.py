@@ -201,7 +201,7 @@ def test_the_commands(data, tmp_path):
     assert "2 shapes (train 2, val 0, test 0)" in invoke("split", folder, "--lists", lists)
     assert "6 shapes (train 4, val 1, test 1)" in invoke("split", folder)
     assert "6 shapes packed" in invoke("pack", folder, "--out", tmp_path / "data.zip")
-    assert "zip cannot be changed" in invoke("split", tmp_path / "data.zip", status=2)
+    assert "a zip or shards cannot be changed" in invoke("split", tmp_path / "data.zip", status=2)
     assert "1 shape (" in invoke("subset", folder, "--out", tmp_path / "few", "--split", "test")
     assert "8 shapes" in invoke("merge", folder, other(tmp_path, data), "--out", tmp_path / "both")
     assert "is not empty" in invoke("merge", folder, "--out", tmp_path / "both", status=2)
