@@ -39,8 +39,16 @@ def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:
     return sorted(named)
 
 
-def pack(dataset: ViewDataset, out: Path, on_shape: Callable[[], None] = lambda: None) -> None:
-    """Write the dataset as one uncompressed zip, whose bytes depend on the contents only."""
+def pack(
+    dataset: ViewDataset, out: Path, on_shape: Callable[[], None] = lambda: None, shard_bytes: int | None = None
+) -> None:
+    """Write the dataset as one uncompressed zip, whose bytes depend on the contents only.
+
+    shard_bytes: write a folder of shards of about this size instead (`pack_shards`).
+    """
+    if shard_bytes is not None:
+        pack_shards(dataset, out, shard_bytes, on_shape)
+        return
     _refuse_existing(out)
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         written: set[str] = set()

@@ -310,16 +310,12 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
 def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
     """Pack DATA into one uncompressed zip, or into shards for network file systems; every command reads both."""
     from dataset_tool.dataset import open_dataset
-    from dataset_tool.edit import pack as write_zip
-    from dataset_tool.edit import pack_shards
+    from dataset_tool.edit import pack as pack_dataset
     from torch_utils.progress import progress_bar
 
     opened = open_dataset(data)
     with progress_bar("packing", len(opened.shape_ids()), quiet=quiet) as advance:
-        if shard_size is None:
-            write_zip(opened, out, advance)
-        else:
-            pack_shards(opened, out, shard_size * 10**6, advance)
+        pack_dataset(opened, out, advance, shard_size and shard_size * 10**6)
     click.echo(f"{counted(len(opened.shape_ids()), 'shape')} packed into {out}")
 
 
