@@ -181,9 +181,8 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
     sources = find_shapes(source, note=_note, **{name: options[name] for name in described})
     shard = options["shard"] or (int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
     cores = max(1, (os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
-    total = len(sources[shard[0] :: shard[1]])
     try:
-        with progress_bar("rendering", total, quiet=quiet) as advance:
+        with progress_bar("rendering", len(sources[shard[0] :: shard[1]]), quiet=quiet) as advance:
             result = render_dataset(
                 sources,
                 out,
