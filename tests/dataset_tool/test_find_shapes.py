@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import time
 
 import pytest
@@ -258,3 +259,82 @@ def test_textures_of_a_tree_are_read_from_its_root(shapenet):
     obj_square(shape.path, "newmtl paint\nmap_Kd ../images/texture0.png\n")
     save_image(shape.path.parent.parent / "images" / "texture0.png")
     assert read_mesh(shape.path, root=shape.root).parts[0].material.image is not None
+
+
+def found(root, **options):
+    """Ids and fronts of the shapes, and the notes."""
+    notes = []
+    return [(shape.id, shape.front) for shape in find_shapes(root, note=notes.append, **options)], notes
+
+
+def test_model_obj_alone_is_no_shapenet(tmp_path):
+    for name in ("lamp.obj", "desk/desk.obj", "sofa/model.obj"):
+        touch(tmp_path / name)
+    shapes, notes = found(tmp_path)
+    assert shapes == [("desk_desk", None), ("lamp", None), ("sofa_model", None)]
+    assert len(notes) == 1 and "model.obj is the name of 1 of 3 meshes" in notes[0]
+    assert "front +Z is assumed (--layout shapenet-v1: front +X)" in notes[0]
+    shapes, notes = found(tmp_path, layout="shapenet-v1")
+    assert shapes == [("desk_desk", None), ("lamp", None), ("sofa", "+X")] and notes == []
+    with pytest.raises(UserError, match=r"--layout shapenet-v2: no ID/models/model_normalized\.obj"):
+        find_shapes(tmp_path, layout="shapenet-v2")
+
+
+def test_a_layout_that_is_recognized_is_said_and_can_be_overridden(shapenet):
+    touch(shapenet / "03001627" / ID / "models" / "watertight.ply")
+    touch(shapenet / "extra" / "lamp.glb")
+    shapes, notes = found(shapenet)
+    assert len(shapes) == 5 and dict(shapes)["extra_lamp"] is None and dict(shapes)[ID] == "-Z"
+    assert "taken for shapenet-v2, front -Z: 4 of 5 meshes (--layout folder, or --front, if they are not)" in notes[0]
+    assert "1 further mesh files in the folders of ShapeNet's shapes are not read, e.g. 03001627/" in notes[1]
+    shapes, notes = found(shapenet, layout="folder")
+    assert len(shapes) == 6 and {front for _, front in shapes} == {None} and notes == []
+
+
+def test_ids_like_shapenets_are_evidence(tmp_path):
+    touch(tmp_path / "cars" / ID / "model.obj")
+    assert found(tmp_path / "cars")[0] == [(ID, "+X")]
+    assert found(tmp_path)[0] == [(f"cars_{ID}_model", None)]  # cars is no synset: a plain folder
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("metadata.json", '{"name": "my models", "version": 1.0, "license": "CC0"}'),
+        ("annotations.json", "[1, 2, 3]"),
+        ("manifest.json", '{"icons": [{"src": "a.png"}]}'),
+        ("manifest.json", "{"),
+        ("manifest.json", "[" * 100_000),
+        ("manifest.csv", "width,height\n1,2\n"),
+        ("metadata.csv", "path,up\na.obj,north\n"),
+        ("annotations.json.gz", "not gzip"),
+    ],
+)
+def test_files_that_nobody_named_do_not_stop_a_job(tmp_path, name, text):
+    touch(tmp_path / "a.obj")
+    touch(tmp_path / name, text)
+    shapes, notes = found(tmp_path)
+    assert shapes == [("a", None)] and len(notes) == 1
+    assert notes[0].startswith(str(tmp_path / name)) and "passed over" in notes[0]
+    with pytest.raises(UserError):  # a file that is named must be read
+        find_shapes(tmp_path, manifest=tmp_path / name)
+
+
+def test_a_found_manifest_that_describes_shapes_is_said(tmp_path):
+    for name in ("a.obj", "b.obj"):
+        touch(tmp_path / name)
+    touch(tmp_path / "manifest.json", '{"name": "a web page"}')
+    touch(tmp_path / "metadata.csv", "file_name,caption\na.obj,an oak chair\n")
+    notes = []
+    shapes = find_shapes(tmp_path, note=notes.append)
+    assert [shape.caption for shape in shapes] == ["an oak chair", ""]
+    assert "describes none of the meshes and is passed over" in notes[0]
+    assert "metadata.csv: describes 1 of 2 shapes" in notes[1]
+
+
+def test_links_and_undecodable_names(tmp_path):
+    touch(tmp_path / "in" / "near.obj")
+    touch(tmp_path / "elsewhere" / "far.obj")
+    (tmp_path / "in" / "more").symlink_to("../elsewhere")
+    touch(tmp_path / "in" / os.fsdecode(b"caf\xe9.obj"))
+    assert [shape for shape, _ in found(tmp_path / "in")[0]] == ["caf_", "more_far", "near"]
