@@ -105,11 +105,15 @@ def drop_duplicate_faces(parts: list[SourcePart]) -> list[SourcePart]:
     if not opaque:
         return parts
     vertices, faces, owner = _merge([parts[index] for index in opaque])
-    point = _point_ids(vertices)
+    point = _point_ids(vertices).astype(np.int32)
     corners = point[faces]
     key = np.sort(corners, axis=1)
     order = np.lexsort((key[:, 2], key[:, 1], key[:, 0]))
-    same = np.concatenate([[False], (key[order][1:] == key[order][:-1]).all(1)])
+    same = np.ones(len(order), bool)
+    same[:1] = False
+    for column in key.T:  # one at a time: a large mesh is not copied as a whole
+        ordered = column[order]
+        same[1:] &= ordered[1:] == ordered[:-1]
     if not same.any():
         return parts
     textured = np.array([parts[index].material.image is not None for index in opaque])[owner]
@@ -129,10 +133,12 @@ def drop_duplicate_faces(parts: list[SourcePart]) -> list[SourcePart]:
     return [part for part in result if len(part.faces)]
 
 
-def _merge(parts: list[SourcePart]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+def _merge(parts: list[SourcePart]) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int32]]:
+    owner = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part.faces) for part in parts])
+    if len(parts) == 1:
+        return parts[0].vertices, parts[0].faces, owner
     bases = np.cumsum([0] + [len(part.vertices) for part in parts])
-    faces = [part.faces.astype(np.int64) + base for part, base in zip(parts, bases[:-1], strict=True)]
-    owner = np.repeat(np.arange(len(parts)), [len(part.faces) for part in parts])
+    faces = [part.faces + np.int32(base) for part, base in zip(parts, bases[:-1], strict=True)]
     return np.concatenate([part.vertices for part in parts]), np.concatenate(faces), owner
 
 

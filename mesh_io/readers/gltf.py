@@ -16,7 +16,8 @@ from mesh_io.readers.source_files import SourceFiles
 from mesh_io.readers.texture_images import TextureCache
 from mesh_io.source_mesh import SourcePart, instanced_part, transform_part
 
-MAX_FACES = 50_000_000  # over all instances: a bound for files that place few meshes very often
+MAX_FACES = 5_000_000  # of a small file that places few meshes very often, or is compressed well
+BYTES_PER_FACE = 6  # a file may have so many more faces; uncompressed ones take at least so many bytes
 
 
 def read_gltf(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
@@ -76,8 +77,9 @@ class MeshReader:
             return None
         attributes, faces = read
         self.num_faces += len(faces) * instances
-        if self.num_faces > MAX_FACES:
-            raise self.document.files.error(f"more than {MAX_FACES} faces once every node's mesh is placed")
+        limit = max(MAX_FACES, self.document.num_bytes // BYTES_PER_FACE)
+        if self.num_faces > limit:
+            raise self.document.files.error(f"more than {limit} faces once every node's mesh is placed")
         if targets := primitive.get("targets"):
             attributes = morph(self.document, attributes, targets, node.get("weights", mesh.get("weights", [])))
         if matrices is not None and "JOINTS_0" in attributes:

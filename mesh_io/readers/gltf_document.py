@@ -38,6 +38,11 @@ class Document:
     binary: bytes | None = None
     _buffers: dict[int, bytes] = field(default_factory=dict)
 
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of all buffers that were read so far."""
+        return sum(len(data) for data in self._buffers.values())
+
     def item(self, array: str, index: Any) -> dict[str, Any]:
         """Entry `index` of a top-level array; UserError if there is none."""
         entries = self.json.get(array, [])

@@ -25,7 +25,7 @@ STATEMENTS = frozenset(("v", "vt", "vn", "f", "usemtl", "mtllib"))
 UNREAD_SURFACES = {"surf": "free-form surfaces (surf)", "call": "another OBJ file (call)"}
 PARSED_AT_ONCE = 100_000
 SAME_COLOR = 1.5 / 255  # of a channel: two ways of rounding one color
-BEYOND = 1 << 53  # an index that no file has
+BEYOND = (1 << 31) - 1  # an index that no file has
 
 
 @dataclass
@@ -45,9 +45,11 @@ class Statements:
         self.parsed.append(arrays)
         self.lines.clear()
 
-    def joined(self, column: int) -> NDArray:
-        """One of the parsed arrays, over all lines."""
-        return np.concatenate([arrays[column] for arrays in self.parsed])
+    def joined(self) -> list[NDArray]:
+        """The parsed arrays over all lines. What they are made of is let go."""
+        columns: list[list[NDArray]] = [list(column) for column in zip(*self.parsed, strict=True)]
+        self.parsed.clear()
+        return [np.concatenate(columns.pop(0)) for _ in range(len(columns))]
 
 
 @dataclass
@@ -93,10 +95,10 @@ class Tables:
 def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """One part per material, in order of first use. v lines may have colors (sRGB values) after x y z."""
     content = _sort_lines(files, decode_text(read_bytes(files.path)))
-    positions, uvs, normals = content.vertices.joined(0), content.uvs.joined(0), content.normals.joined(0)
-    colored = content.vertices.joined(2)
-    tables = Tables(positions, uvs, normals, _colors(files, content.vertices.joined(1), colored), colored)
-    keys, counts, face_material = (content.faces.joined(column) for column in range(3))
+    positions, colors, colored = content.vertices.joined()
+    (uvs,), (normals,) = content.uvs.joined(), content.normals.joined()
+    tables = Tables(positions, uvs, normals, _colors(files, colors, colored), colored)
+    keys, counts, face_material = content.faces.joined()
     _check_range(files, keys, (len(positions), len(uvs), len(normals)))
     with np.errstate(all="ignore"):
         triangles, owner = triangulate(positions, keys[:, 0], counts)
@@ -183,7 +185,7 @@ def _index(files: SourceFiles, word: str, place: int) -> int:
     return BEYOND
 
 
-def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Corners [ΣN, 3] = 0-based (v, vt, vn), −1 if absent, and the corners of each face [G].
 
     Faces with fewer than three corners stay in the list; triangulation skips them.
@@ -193,9 +195,9 @@ def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], N
     for pattern, columns in CORNER_FORMS:
         if pattern.fullmatch(text):
             values = np.fromstring(text.replace("/", " "), dtype=np.int64, sep=" ").reshape(-1, len(columns))
-            keys = np.zeros((len(values), 3), np.int64)
-            keys[:, columns] = values
-            return keys - 1, counts
+            keys = np.full((len(values), 3), -1, np.int32)
+            keys[:, columns] = np.minimum(values, BEYOND) - 1
+            return keys, counts
     # Mixed or unusual forms (a/b/, one face with uvs and one without): each distinct word once.
     ids: dict[str, int] = {}
     flat = np.fromiter((ids.setdefault(word, len(ids)) for word in words), dtype=np.int64, count=len(words))
@@ -203,10 +205,10 @@ def _corners(files: SourceFiles, faces: list[str]) -> tuple[NDArray[np.int64], N
         [_index(files, index or "0", place) for place, index in enumerate([*word.split("/"), "", ""][:3])]
         for word in ids
     ]
-    return np.array(distinct, dtype=np.int64).reshape(-1, 3)[flat] - 1, counts
+    return (np.array(distinct, dtype=np.int64).reshape(-1, 3) - 1).astype(np.int32)[flat], counts
 
 
-def _check_range(files: SourceFiles, keys: NDArray[np.int64], counts: tuple[int, int, int]) -> None:
+def _check_range(files: SourceFiles, keys: NDArray[np.int32], counts: tuple[int, int, int]) -> None:
     """UserError for vertices that are not there. The other indices are not needed: they become −1, with a note."""
     for column, (name, count) in enumerate(zip(("vertex", "texture", "normal"), counts, strict=True)):
         column_keys = keys[:, column]
@@ -268,7 +270,7 @@ def _colors(files: SourceFiles, colors: NDArray[np.float32], colored: NDArray[np
     return rgba
 
 
-def _part(library: ObjMaterials, name: str, corners: NDArray[np.int64], tables: Tables) -> SourcePart:
+def _part(library: ObjMaterials, name: str, corners: NDArray[np.int32], tables: Tables) -> SourcePart:
     """The part of one material: a vertex for every distinct (v, vt, vn) that its triangles use."""
     key, faces = _distinct(corners.reshape(-1, 3))
     material, layout = library.material(name)
@@ -298,10 +300,10 @@ def _part(library: ObjMaterials, name: str, corners: NDArray[np.int64], tables: 
     )
 
 
-def _distinct(corners: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _distinct(corners: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """The distinct rows of (v, vt, vn) [K, 3] and each corner's row."""
-    vertex_span, uv_span, normal_span = (corners.max(0) + 2).tolist()
-    packed = (corners[:, 0] + 1) * uv_span + corners[:, 1] + 1
+    vertex_span, uv_span, normal_span = (corners.max(0).astype(np.int64) + 2).tolist()
+    packed = (corners[:, 0].astype(np.int64) + 1) * uv_span + corners[:, 1] + 1
     if vertex_span * uv_span * normal_span >= 1 << 62:
         packed = np.unique(packed, return_inverse=True)[1]
     packed = packed * normal_span + corners[:, 2] + 1

@@ -23,7 +23,7 @@ import click
 from studies.fuzz.targets import Target, targets
 from torch_utils.errors import UserError
 
-MAX_SECONDS, MAX_BYTES_PER_BYTE, MAX_FREE_BYTES = 60, 10, 200_000_000
+MAX_SECONDS, MAX_BYTES_PER_BYTE = 60, 10
 CORPUS = 400  # files that gave an answer not seen before are changed further
 
 
@@ -124,7 +124,7 @@ def _child(make: Callable[[Path], Target], work: Path, end: float, seed: int, an
         while time.monotonic() < end:
             data = rng.choice(target.seeds) if first else target.change(rng.choice(corpus), target.seeds, rng)
             (folder / target.name).write_bytes(data)
-            answer, crash, seconds, grown = read_once(target.read, folder / target.name, warm=first)
+            answer, crash, seconds, grown = read_once(target, folder / target.name, warm=first)
             first = False
             if crash:
                 _keep(kept, work, crash)
@@ -137,7 +137,7 @@ def _child(make: Callable[[Path], Target], work: Path, end: float, seed: int, an
             report.write(f"{int(is_new)} {int(bool(crash))} {seconds:.3f} {grown}\n")
 
 
-def read_once(read: Callable[[Path], object], path: Path, warm: bool = False) -> tuple[str, str, float, int]:
+def read_once(target: Target, path: Path, warm: bool = False) -> tuple[str, str, float, int]:
     """What reading a file gave: its answer without numbers, the crash ("" if none), seconds, and bytes of growth.
 
     warm: the first file, which also imports what the reader needs and is not held to the bounds.
@@ -147,7 +147,7 @@ def read_once(read: Callable[[Path], object], path: Path, warm: bool = False) ->
     signal.alarm(MAX_SECONDS)
     answer, crash = "read", ""
     try:
-        result = read(path)
+        result = target.read(path)
         answer = "read " + " ".join(getattr(result, "warnings", ()))
     except (UserError, click.UsageError) as error:
         answer = str(error)
@@ -160,7 +160,7 @@ def read_once(read: Callable[[Path], object], path: Path, warm: bool = False) ->
     finally:
         signal.alarm(0)
     seconds, grown = time.monotonic() - start, max(_peak() - before, 0)
-    if not warm and not crash and grown > MAX_BYTES_PER_BYTE * path.stat().st_size + MAX_FREE_BYTES:
+    if not warm and not crash and grown > MAX_BYTES_PER_BYTE * path.stat().st_size + target.free_bytes:
         crash = f"took {grown / 1e6:.0f} MB for a file of {path.stat().st_size} bytes"
     return re.sub(r"[0-9]+", "#", answer)[:200], crash, seconds, 0 if warm else grown
 

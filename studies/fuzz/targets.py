@@ -40,7 +40,7 @@ TINY = {
 class Target:
     """name: the file that is changed. beside: other files in its folder. change: a random change of one of `seeds`.
 
-    read: called with the path; it must return or raise UserError.
+    read: called with the path; it must return or raise UserError. free_bytes: of memory, besides ten times the file.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Target:
     change: Callable[[bytes, Sequence[bytes], random.Random], bytes]
     read: Callable[[Path], Any]
     beside: tuple[tuple[str, bytes], ...] = ()
+    free_bytes: int = 200_000_000
 
 
 def targets() -> dict[str, Callable[[Path], Target]]:
@@ -267,7 +268,8 @@ def _network(scratch: Path) -> Target:
     config = build_config(TINY, "fuzz")
     save_network(scratch / "seed.safetensors", Generator(config), config.model_dump(mode="json"), 0)
     seed = (scratch / "seed.safetensors").read_bytes()
-    return Target("network.safetensors", (seed,), _tensors(scratch), load_generator_file)
+    # A network is also built, with its grid: more than its file.
+    return Target("network.safetensors", (seed,), _tensors(scratch), load_generator_file, free_bytes=500_000_000)
 
 
 def _state(scratch: Path) -> Target:

@@ -68,6 +68,17 @@ def test_instances_that_cannot_be_built_are_refused(tmp_path):
         read_mesh(instanced(builder, ROTATION=builder.accessor(np.float32([[0, 0, 0]]))).save(tmp_path / "a.glb"))
 
 
+def test_instances_of_a_small_file_are_bounded(tmp_path, monkeypatch):
+    builder = Gltf()
+    count = 300
+    builder.json["accessors"].append({"componentType": 5126, "count": count, "type": "VEC3"})  # zeros: takes no bytes
+    scene = instanced(builder, TRANSLATION=0)
+    assert read_mesh(scene.save(tmp_path / "a.glb")).num_faces == 1  # all in one place
+    monkeypatch.setattr("mesh_io.readers.gltf.MAX_FACES", count - 1)
+    with pytest.raises(UserError, match="more than 299 faces once every node's mesh is placed"):
+        read_mesh(tmp_path / "a.glb")
+
+
 def scenes(nodes, roots, **extra):
     builder = Gltf()
     builder.scene(builder.primitive(TRIANGLE, None), nodes=nodes)

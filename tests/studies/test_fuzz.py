@@ -19,6 +19,10 @@ def target(read):
     return lambda scratch: Target("a.bin", (b"one 1\n", b"two 2\n"), changed, read)
 
 
+def reading(read):
+    return Target("a", (b"x",), changed, read)
+
+
 def fail(path):
     if path.read_bytes() not in (b"one 1\n", b"two 2\n"):
         raise IndexError("a bug")
@@ -47,14 +51,14 @@ def test_crashes_are_counted_and_kept(tmp_path):
 def test_bounds_of_one_file(tmp_path, monkeypatch):
     path = tmp_path / "a"
     path.write_bytes(b"x" * 1000)
-    _, crash, _, grown = fuzz.read_once(lambda _: bytearray(300_000_000).count(b"x"), path)
+    _, crash, _, grown = fuzz.read_once(reading(lambda _: bytearray(300_000_000).count(b"x")), path)
     if grown:  # Linux alone tells the peak of a process
         assert "for a file of 1000 bytes" in crash
-    assert fuzz.read_once(lambda _: None, path)[:2] == ("read ", "")
+    assert fuzz.read_once(reading(lambda _: None), path)[:2] == ("read ", "")
     monkeypatch.setattr(fuzz, "MAX_SECONDS", 1)
     monkeypatch.setattr(fuzz.signal, "alarm", lambda seconds: fuzz.signal.setitimer(0, 0.05 if seconds else 0))
     fuzz.signal.signal(fuzz.signal.SIGALRM, fuzz._too_slow)
-    assert "took more than 1 s" in fuzz.read_once(_forever, path)[1]
+    assert "took more than 1 s" in fuzz.read_once(reading(_forever), path)[1]
 
 
 def _forever(_):
@@ -74,7 +78,7 @@ def test_targets_read_their_own_files_and_survive_changes(tmp_path, name):
     rng = random.Random(1)
     for _ in range(10):
         path.write_bytes(made.change(rng.choice(made.seeds), made.seeds, rng))
-        _, crash, _, _ = fuzz.read_once(made.read, path)
+        _, crash, _, _ = fuzz.read_once(made, path)
         assert not crash, crash
 
 
