@@ -7,6 +7,7 @@ from metrics.shapes.results import Results
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import ImageMemory, LazyImages
 from metrics.sources.shape_source import ShapeSource
+from torch_utils.text import counted
 
 # Seeds of the cameras: real shapes without stored views get other cameras than the generated shapes.
 GENERATED_CAMERAS, REFERENCE_CAMERAS, TRAINING_CAMERAS = 0, 1, 2
@@ -48,8 +49,8 @@ class ImageSets:
 
     def note(self, label: str, real: LazyImages, fake: LazyImages) -> str:
         """What was compared, for the report."""
-        shapes = len(set(fake.shapes))
-        counts = f"{len(real)} real, {len(fake)} generated images of {shapes} shapes, {self.settings.side} px"
+        shapes = counted(len(set(fake.shapes)), "shape")
+        counts = f"{len(real)} real, {len(fake)} generated images of {shapes}, {self.settings.side} px"
         unequal = "; unequal counts" if len(real) != len(fake) else ""
         return f"{label}; {counts}{unequal}"
 
