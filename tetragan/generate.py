@@ -1,6 +1,7 @@
 """`tetragan generate`: meshes of samples, and an image grid."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 @click.option("--count", type=click.IntRange(1, 1_000_000), help="The first N seeds, instead of --seeds.")
 @click.option("--shape-seeds", help="Seeds of the shapes alone; with --texture-seeds, one each or one for all.")
 @click.option("--texture-seeds", help="Seeds of the textures alone.")
+@click.option("--viewer", is_flag=True, help="Also write viewer.html, one file that shows the first 64 meshes.")
 @mesh_options("glb")
 def generate(
     sampler: SamplerOptions,
@@ -25,6 +27,7 @@ def generate(
     count: int | None,
     shape_seeds: str | None,
     texture_seeds: str | None,
+    viewer: bool,
 ) -> None:
     """Sample textured meshes: one per seed, samples.json, and samples.png with the first 64.
 
@@ -37,13 +40,28 @@ def generate(
     from tetragan.sampler import Sampler, end
 
     shop = Sampler(sampler, meshes, "samples.json")
+    if viewer and (shop.settings is None or shop.settings.file_format != "glb" or shop.settings.draco):
+        raise click.UsageError("--viewer: shows GLB files without --draco; leave out --format and --draco")
     samples = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label)
     names = [sample.name for sample in samples]
     outcome = shop.run(samples, names)
     shown = names[:MAX_GRID]
     image = image_grid(outcome.grid(shown))
     shop.save_image("samples.png", image, f"{len(shown)} of {len(names)} samples")
+    if viewer:
+        _write_viewer(shop.out, shown, shop.generator.name)
     end(outcome)
+
+
+def _write_viewer(folder: Path, names: list[str], title: str) -> None:
+    """viewer.html of the meshes that there are."""
+    from torch_utils.files import write_bytes
+    from webpage.viewer_file import viewer_html
+
+    meshes = {name: path.read_bytes() for name in names if (path := folder / f"{name}.glb").is_file()}
+    if meshes:
+        write_bytes(folder / "viewer.html", viewer_html(meshes, title).encode())
+        click.echo(f"{folder / 'viewer.html'}: {len(meshes)} meshes, one file for any browser")
 
 
 def _pairs(

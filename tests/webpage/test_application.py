@@ -1,0 +1,238 @@
+"""The page's API in a server of its own: same query, same bytes; many clients; what is refused."""
+
+import http.client
+import json
+import struct
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pytest
+
+from sampling.trained_generator import load
+
+pytest.importorskip("starlette", reason="starlette is an extra")
+uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is an extra")
+
+from tests.command_line import assert_refused, run  # noqa: E402
+from webpage.application import application  # noqa: E402
+from webpage.guard import Guard  # noqa: E402
+from webpage.mesh_maker import MeshMaker  # noqa: E402
+from webpage.query import MeshQuery  # noqa: E402
+from webpage.server import listening_socket  # noqa: E402
+
+TOKEN = "a-token-of-this-test"
+SMALL = "texture_size=64&faces=300"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Server:
+    port: int
+    maker: MeshMaker
+
+    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+        try:
+            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
+            response = connection.getresponse()
+            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+        finally:
+            connection.close()
+
+
+def started(maker: MeshMaker, token: str | None = None) -> Iterator[Server]:
+    with listening_socket("127.0.0.1", 0) as listener:
+        config = uvicorn.Config(
+            application(maker, token=token), log_level="error", server_header=False, ws="none", lifespan="off"
+        )
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        yield Server(listener.getsockname()[1], maker)
+        server.should_exit = True
+        thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def maker() -> MeshMaker:
+    return MeshMaker(load("chair-64"))
+
+
+@pytest.fixture(scope="module")
+def server(maker: MeshMaker) -> Iterator[Server]:
+    yield from started(maker)
+
+
+@pytest.fixture(scope="module")
+def guarded(maker: MeshMaker) -> Iterator[Server]:
+    yield from started(maker, TOKEN)
+
+
+def document(glb: bytes) -> dict:
+    assert glb[:4] == b"glTF"
+    return json.loads(glb[20 : 20 + struct.unpack("<I", glb[12:16])[0]])
+
+
+def test_the_same_query_gives_the_same_bytes(server: Server) -> None:
+    path = f"/api/mesh.glb?shape_seed=3&texture_seed=7&{SMALL}"
+    first = server.get(path)
+    assert first.status == 200 and first.headers["content-type"] == "model/gltf-binary"
+    again = MeshMaker(server.maker.generator)  # nothing kept
+    query = MeshQuery(shape_seed=3, texture_seed=7, texture_size=64, faces=300)
+    assert again.mesh(query, "glb") == first.body
+    extras = document(first.body)["asset"]["extras"]
+    assert (extras["shape_seed"], extras["texture_seed"], extras["truncation"]) == (3, 7, 0.7)
+    assert extras["network_sha256"] == server.maker.identity["sha256"]
+
+
+def test_geometry_comes_without_a_texture(server: Server) -> None:
+    bare = document(server.get("/api/mesh.glb?shape_seed=3&texture_size=0&faces=300").body)
+    textured = document(server.get(f"/api/mesh.glb?shape_seed=3&{SMALL}").body)
+    assert "images" not in bare and len(textured["images"]) == 1
+    counts = [each["accessors"][each["meshes"][0]["primitives"][0]["indices"]]["count"] for each in (bare, textured)]
+    assert counts[0] == counts[1] <= 900
+
+
+def test_a_corner_of_the_pad_is_its_seed(server: Server) -> None:
+    def positions(query: str) -> dict:
+        entry = document(server.get(f"/api/mesh.glb?{query}&texture_size=0").body)
+        return entry["accessors"][entry["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
+
+    corner, seed = positions("corners=3,4,5,6&x=1&y=0"), positions("shape_seed=4")
+    assert corner["max"] == pytest.approx(seed["max"], abs=1e-4) and corner["count"] == seed["count"]
+    assert positions("corners=3,4,5,6&x=0.5&y=0.5")["max"] != pytest.approx(seed["max"], abs=1e-4)
+    assert positions("shape_seed=4&shape_pca=0,0") == seed
+    assert positions("shape_seed=4&shape_pca=2.5")["max"] != pytest.approx(seed["max"], abs=1e-4)
+
+
+def test_obj_is_an_archive_and_images_are_png(server: Server) -> None:
+    archive = server.get(f"/api/mesh.obj?shape_seed=3&{SMALL}")
+    assert archive.body[:2] == b"PK" and b"seed0003.obj" in archive.body
+    image = server.get("/api/image.png?shape_seed=3&resolution=32")
+    assert image.headers["content-type"] == "image/png" and image.body[1:4] == b"PNG"
+
+
+def test_ten_clients_get_the_same(server: Server) -> None:
+    def ask(number: int) -> bytes:
+        return server.get(f"/api/mesh.glb?shape_seed={20 + number % 2}&texture_size=0&faces=300").body
+
+    with ThreadPoolExecutor(10) as clients:
+        bodies = list(clients.map(ask, range(10)))
+    assert len(set(bodies)) == 2 and all(body[:4] == b"glTF" for body in bodies)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("shape_seed=-1", "shape_seed"),
+        ("shape_seed=x", "shape_seed"),
+        ("shape_seed=99999999999", "shape_seed"),
+        ("truncation=2.5", "truncation"),
+        ("truncation=nan", "truncation"),
+        ("texture_size=100000", "texture_size"),
+        ("faces=4", "faces"),
+        ("corners=1,2,3", "corners"),
+        ("corners=1,2,3,9999999999", "corners"),
+        ("x=1.5", "x"),
+        ("shape_pca=9", "shape_pca"),
+        ("shape_pca=a", "shape_pca"),
+        ("shape_pca=nan", "shape_pca"),
+        ("shape_pca=1,1,1,1,1", "shape_pca"),
+        ("class=0", "unconditional"),
+        ("shape_sed=3", "shape_sed"),
+        ("shape_seed=3&shape_seed=4", "twice"),
+    ],
+)
+def test_values_out_of_range_are_refused(server: Server, query: str, said: str) -> None:
+    answer = server.get(f"/api/mesh.glb?{query}")
+    assert answer.status == 422 and said in json.loads(answer.body)["error"]
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/static/../query.py", "/static/%2e%2e/query.py", "/static/..%2fquery.py", "/static//etc/passwd", "/api/mesh.py",
+     "/static/vendor/../../query.py", "/" + quote("../../etc/passwd", safe=""), "/static/"],
+)  # fmt: skip
+def test_paths_outside_are_not_found(server: Server, path: str) -> None:
+    assert server.get(path).status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])
+def test_only_get_is_answered(server: Server, method: str) -> None:
+    assert server.get("/api/mesh.glb", method).status == 405
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "192.168.1.2", "", "localhost@evil.example:1"]
+)
+def test_foreign_hosts_are_refused(server: Server, host: str) -> None:
+    assert server.get("/api/info", Host=host).status == 403
+    assert server.get("/", Host=host).status == 403
+
+
+def test_foreign_pages_are_refused(server: Server) -> None:
+    own = f"http://127.0.0.1:{server.port}"
+    assert server.get("/api/info", Origin=own).status == 200
+    assert (
+        server.get("/api/info", Host=f"localhost:{server.port}", Origin=f"http://localhost:{server.port}").status == 200
+    )
+    for origin in ("http://evil.example", "null", f"https://127.0.0.1:{server.port}", "http://127.0.0.1:1"):
+        assert server.get("/api/info", Origin=origin).status == 403
+    assert server.get("/api/image.png", Sec_Fetch_Site="cross-site").status == 403
+    assert server.get("/api/image.png", Sec_Fetch_Site="same-site").status == 403
+    assert server.get("/api/info", Sec_Fetch_Site="same-origin").status == 200
+
+
+def test_a_token_is_needed(guarded: Server) -> None:
+    assert guarded.get("/api/info").status == 401
+    assert guarded.get("/").status == 401 and guarded.get("/static/viewer.js").status == 401
+    assert guarded.get("/?token=wrong").status == 401 and guarded.get("/?token=").status == 401
+    assert guarded.get("/api/info", Authorization="Bearer wrong").status == 401
+    assert guarded.get("/api/info", Cookie="tetragan_token=").status == 401
+    assert guarded.get("/api/info", Authorization=f"Bearer {TOKEN}").status == 200
+    first = guarded.get(f"/?token={TOKEN}&shape_seed=4")
+    assert first.status == 303 and first.headers["location"] == "/?shape_seed=4"
+    cookie = first.headers["set-cookie"]
+    assert "HttpOnly" in cookie and "samesite=strict" in cookie.lower()
+    assert guarded.get("/api/info", Cookie=cookie.split(";")[0]).status == 200
+
+
+def test_answers_carry_the_security_headers(server: Server) -> None:
+    for answer in (server.get("/"), server.get("/api/info"), server.get("/", Host="evil.example")):
+        assert answer.headers["server"] == "tetragan" and answer.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+
+
+def test_the_api_is_documented(server: Server) -> None:
+    described = json.loads(server.get("/api/openapi.json").body)
+    parameters = described["paths"]["/api/mesh.glb"]["get"]["parameters"]
+    by_name = {entry["name"]: entry for entry in parameters}
+    assert {"shape_seed", "texture_seed", "truncation", "class", "corners", "shape_pca", "faces"} <= set(by_name)
+    assert by_name["truncation"]["schema"]["maximum"] == 2 and by_name["truncation"]["description"]
+
+
+def test_a_port_in_use_says_by_whom(server: Server, guarded: Server) -> None:
+    def refusal(port: int) -> object:
+        return run("view", "--network", "chair-64", "--port", port)
+
+    assert_refused(refusal(server.port), f"port {server.port} is in use", "chair-64", "process")
+    assert_refused(refusal(guarded.port), "a TetraGAN page that needs a token")
+    with listening_socket("127.0.0.1", 0) as other:
+        port = other.getsockname()[1]
+        assert_refused(refusal(port), "another program", f"--port {port + 1}")
+
+
+def test_other_mistakes_of_the_command() -> None:
+    assert_refused(run("view", "--network", "nowhere", "--port", 39417), "nowhere")
+    assert run("view", "--network", "chair-64", "--token", "short").status == 2
+    with pytest.raises(ValueError, match="token"):
+        Guard(lambda *_: None, "0.0.0.0", None)  # type: ignore[arg-type]

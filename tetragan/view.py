@@ -1,0 +1,47 @@
+"""`tetragan view`: a local page to play with a network."""
+
+import click
+
+from tetragan.options import device_option, network_option
+
+
+@click.command()
+@network_option
+@click.option("--host", "address", default="127.0.0.1", show_default=True, help="Another address needs a token.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8017, show_default=True)
+@click.option(
+    "--token",
+    envvar="TETRAGAN_VIEW_TOKEN",
+    show_envvar=True,
+    help="What clients must know, at least 16 characters.  [default: a random one, unless --host is this machine]",
+)
+@click.option("--open/--no-open", "open_browser", default=False, help="Open the page in a browser.")
+@device_option()
+def view(network: str, address: str, port: int, token: str | None, open_browser: bool, device: str) -> None:
+    """Serve a page that shows, varies and mixes samples, and gives their meshes; its API is at /api/openapi.json."""
+    import importlib.util
+    import secrets
+    import webbrowser
+
+    from torch_utils.errors import UserError
+
+    missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(f"tetragan view needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+    if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):
+        raise click.UsageError("--token: expected at least 16 printable ASCII characters")
+    from webpage.guard import is_loopback
+    from webpage.server import listening_socket, serve
+
+    token = token or (None if is_loopback(address) else secrets.token_urlsafe(24))
+    with listening_socket(address, port) as listener:
+        from sampling.trained_generator import load
+        from webpage.mesh_maker import MeshMaker
+
+        maker = MeshMaker(load(network, device))
+        shown = f"[{address}]" if ":" in address else address
+        url = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
+        click.echo(f"{maker.generator.name}: {url}  (Ctrl-C ends)")
+        if open_browser:
+            webbrowser.open(url)
+        serve(maker, listener, address, token)

@@ -1,0 +1,183 @@
+"""From a query to bytes: samples of one network as mesh files and images, kept while they are likely to be wanted."""
+
+import io
+import tempfile
+import threading
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from geometry.normals import vertex_normals
+from geometry.simplification import simplify
+from mesh_io.write import write_glb
+from sampling.mesh_export import MeshSettings, Placement
+from sampling.sample_jobs import SampleJob, Workshop
+from sampling.trained_generator import TrainedGenerator
+from torch_utils import seeding
+from torch_utils.errors import UserError
+from webpage.query import PCA_AXES, FileEnding, ImageQuery, MeshQuery, SampleQuery
+
+if TYPE_CHECKING:
+    from sampling.samples import Sample
+
+CACHE_BYTES = 256 << 20
+# Results of the network that wait for their texture.
+STARTED = 4
+# Latents that the principal axes are measured on.
+PCA_LATENTS = 4096
+ZIP_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+class NoSurface(UserError):
+    """The sample of a query has no surface."""
+
+
+class MeshMaker:
+    """Makes one thing at a time, whatever the number of clients. The same query gives the same bytes."""
+
+    def __init__(self, generator: TrainedGenerator) -> None:
+        self.generator = generator
+        self.identity = generator.identity()
+        self._lock = threading.Lock()
+        self._bytes: OrderedDict[Any, bytes] = OrderedDict()
+        self._started: OrderedDict[SampleQuery, Any] = OrderedDict()
+        self._axes: tuple[Tensor, Tensor] | None = None
+
+    def mesh(self, query: MeshQuery, ending: FileEnding) -> bytes:
+        """A GLB or USDZ file, or a zip archive of OBJ, MTL and PNG. NoSurface, or UserError for a missing package."""
+        if query.texture_size == 0:
+            return self._kept(("geometry", query), lambda: self._geometry(query))
+        return self._kept((ending, query), lambda: self._textured(query, ending))
+
+    def image(self, query: ImageQuery) -> bytes:
+        """A PNG of the lit sample on light gray."""
+        return self._kept(("png", query), lambda: self._image(query))
+
+    def _kept(self, key: Any, make: Callable[[], bytes]) -> bytes:
+        """The bytes of the cache, or new ones; the oldest are dropped when they are too many."""
+        with self._lock:
+            if key in self._bytes:
+                self._bytes.move_to_end(key)
+                return self._bytes[key]
+            made = self._bytes[key] = make()
+            while sum(map(len, self._bytes.values())) > CACHE_BYTES and len(self._bytes) > 1:
+                self._bytes.popitem(last=False)
+            return made
+
+    # -- samples -----------------------------------------------------------------------------------------------------
+
+    def _sample(self, query: SampleQuery) -> "Sample":
+        generator, corners = self.generator, query.corner_seeds()
+        label = query.label if generator.classes else None
+        if corners is None:
+            texture_seed = query.shape_seed if query.texture_seed is None else query.texture_seed
+            sample = generator.sample_pairs([query.shape_seed], [texture_seed], query.truncation, label)[0]
+        else:
+            four = generator.sample(corners, query.truncation, label)
+            weights = torch.tensor(
+                [(1 - query.x) * (1 - query.y), query.x * (1 - query.y), (1 - query.x) * query.y, query.x * query.y],
+                device=four.w_geo.device,
+            )
+            w_geo, w_tex = (torch.einsum("b,bsd->sd", weights, w)[None] for w in (four.w_geo, four.w_tex))
+            sample = generator.from_styles(w_geo, w_tex)[0]
+        moves = query.moves()
+        if not any(map(any, moves)):
+            return sample
+        w_geo, w_tex = (
+            w + torch.tensor(move, device=w.device) @ axes[: len(move)] if move else w
+            for w, move, axes in zip((sample.w_geo, sample.w_tex), moves, self._principal_axes(), strict=True)
+        )
+        return generator.from_styles(w_geo, w_tex)[0]
+
+    @torch.no_grad()
+    def _principal_axes(self) -> tuple[Tensor, Tensor]:
+        """The first principal axes [PCA_AXES, w_dim] of the styles of shape and of texture, one standard deviation
+        long (Härkönen et al. 2020, "GANSpace")."""
+        if self._axes is None:
+            network = self.generator.network
+            rows = range(PCA_LATENTS)
+            z_dim = network.config.mapping.z_dim
+            z_geo, z_tex = (
+                seeding.normal(0, rows, f"principal axes {name}", z_dim).to(network.device) for name in ("geo", "tex")
+            )
+            classes = self.generator.classes
+            labels = torch.tensor([row % classes for row in rows], device=network.device) if classes else None
+            self._axes = tuple(principal_axes(w[:, 0]) for w in network.map(z_geo, z_tex, labels=labels))  # type: ignore[assignment]
+        assert self._axes is not None
+        return self._axes
+
+    # -- meshes and images -------------------------------------------------------------------------------------------
+
+    def _begin(self, query: SampleQuery) -> Any:
+        """What the network makes of a query; kept, because the texture is wanted after the geometry."""
+        key = SampleQuery.model_validate(
+            {name: value for name, value in query if name in SampleQuery.model_fields}, by_name=True
+        )
+        if key not in self._started:
+            sample = self._sample(query)
+            facts = {"network": self.identity["name"], "network_sha256": self.identity["sha256"]}
+            given = key.model_dump(mode="json", exclude_defaults=True, by_alias=True)
+            name = sample.name if sample.seed is not None else "mixed"
+            job = SampleJob(name, sample.w_geo, sample.w_tex, {**facts, "truncation": key.truncation, **given})
+            started = self._workshop(Path(), None).start(job)
+            if started.surface is None:
+                raise NoSurface("this sample has no surface; try another seed, or a lower truncation")
+            self._started[key] = started
+            while len(self._started) > STARTED:
+                self._started.popitem(last=False)
+        return self._started[key]
+
+    def _workshop(self, folder: Path, settings: MeshSettings | None) -> Workshop:
+        return Workshop(self.generator.network, folder, settings, None, self.generator.shaded)
+
+    def _geometry(self, query: MeshQuery) -> bytes:
+        started = self._begin(query)
+        placed = Placement.of(started.surface, "floor", None)
+        mesh = simplify(started.surface, query.faces)[0]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{started.job.name}.glb"
+            write_glb(path, placed.apply(mesh.replace(normals=vertex_normals(mesh))), about=started.job.about)
+            return path.read_bytes()
+
+    def _textured(self, query: MeshQuery, ending: FileEnding) -> bytes:
+        settings = MeshSettings(ending, query.texture_size, query.faces)
+        settings.check()
+        started = self._begin(query)
+        with tempfile.TemporaryDirectory() as folder:
+            result = self._workshop(Path(folder), settings).finish(started)
+            assert result.record is not None
+            paths = [Path(folder) / name for name in result.record["files"]]
+            return _archive(paths) if ending == "obj" else paths[0].read_bytes()
+
+    def _image(self, query: ImageQuery) -> bytes:
+        pixels = self._sample(query).render(query.azimuth, resolution=query.resolution)
+        data = io.BytesIO()
+        Image.fromarray(pixels).save(data, "PNG")
+        return data.getvalue()
+
+
+def principal_axes(styles: Tensor, count: int = PCA_AXES) -> Tensor:
+    """The first principal axes of styles [B, w_dim], each one standard deviation long [count, w_dim].
+
+    The largest entry of each is positive, so that the sign does not depend on the solver.
+    """
+    centered = styles.double() - styles.double().mean(0)
+    values, vectors = torch.linalg.eigh(centered.T @ centered / (len(styles) - 1))
+    axes = (vectors * values.clamp(min=0).sqrt()).T.flip(0)[:count]
+    signs = torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
+    return (axes * signs).to(styles.dtype)
+
+
+def _archive(paths: list[Path]) -> bytes:
+    """A zip of files, with fixed times so that the same files give the same bytes."""
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted(paths):
+            archive.writestr(zipfile.ZipInfo(path.name, ZIP_TIME), path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return data.getvalue()

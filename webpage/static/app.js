@@ -1,0 +1,197 @@
+// The page: its state is one query; every control changes it, and the mesh, the files and the command follow.
+import { Viewer } from "./viewer.js";
+import { Pad } from "./pad.js";
+
+const GALLERY = 12;
+const PREVIEW_FACES = 8000;
+const $ = (id) => document.getElementById(id);
+const state = { shape_seed: 0, texture_seed: 0, truncation: 0.7, label: null, pad: null, shape_pca: [], texture_pca: [] };
+let network = { name: "network" };
+let galleryStart = 0;
+let request = null;
+const viewer = new Viewer($("view"));
+const pad = new Pad($("pad"), (x, y) => change({ pad: { x, y } }));
+
+function query(extra = {}) {
+  const values = { truncation: state.truncation, ...extra };
+  if (state.pad) {
+    values.corners = [0, 1, 2, 3].map((i) => galleryStart + i).join(",");
+    values.x = state.pad.x.toFixed(3);
+    values.y = state.pad.y.toFixed(3);
+  } else Object.assign(values, { shape_seed: state.shape_seed, texture_seed: state.texture_seed });
+  if (state.label !== null) values.class = state.label;
+  for (const side of ["shape_pca", "texture_pca"]) if (state[side].some(Boolean)) values[side] = state[side].join(",");
+  return new URLSearchParams(values);
+}
+
+const styled = () => state.pad || state.shape_pca.some(Boolean) || state.texture_pca.some(Boolean);
+
+function command() {
+  const url = `${location.origin}/api/mesh.glb?${query()}`;
+  if (styled()) return `curl -o mesh.glb "${url}"`;
+  const own = state.label === null ? "" : ` --class ${state.label}`;
+  return `tetragan generate --network ${network.name} --shape-seeds ${state.shape_seed} ` +
+    `--texture-seeds ${state.texture_seed} --truncation ${state.truncation}${own}`;
+}
+
+function change(values) {
+  Object.assign(state, values);
+  refresh();
+}
+
+function refresh() {
+  for (const key of ["shape_seed", "texture_seed"]) {
+    $(key).value = state[key];
+    $(`${key}_number`).value = state[key];
+  }
+  $("truncation").value = state.truncation;
+  $("truncation_value").textContent = Number(state.truncation).toFixed(2);
+  $("pad").classList.toggle("active", Boolean(state.pad));
+  $("command").textContent = command();
+  for (const link of document.querySelectorAll("[data-ending]")) {
+    link.href = `/api/mesh.${link.dataset.ending}?${query()}`;
+    link.download = `${network.name}.${link.dataset.ending === "obj" ? "zip" : link.dataset.ending}`;
+  }
+  for (const image of document.querySelectorAll("#gallery button")) {
+    const seed = Number(image.dataset.seed);
+    image.setAttribute("aria-pressed", !styled() && seed === state.shape_seed && seed === state.texture_seed);
+  }
+  clearTimeout(refresh.timer);
+  refresh.timer = setTimeout(load, 60);
+}
+
+async function bytes(extra, signal) {
+  const answer = await fetch(`/api/mesh.glb?${query(extra)}`, { signal });
+  if (!answer.ok) throw new Error((await answer.json()).error);
+  return answer.arrayBuffer();
+}
+
+// Geometry first, texture after. A newer request ends the one before.
+async function load() {
+  request?.abort();
+  const own = (request = new AbortController());
+  const start = performance.now();
+  say("Making the shape …", 0.3);
+  try {
+    const shape = await bytes({ texture_size: 0, faces: PREVIEW_FACES }, own.signal);
+    if (own !== request) return;
+    await viewer.show(shape);
+    say("Painting the texture …", 1.3);
+    const textured = await bytes({}, own.signal);
+    if (own !== request) return;
+    await viewer.show(textured);
+    document.body.dataset.ready = query().toString();
+    say(`${((performance.now() - start) / 1000).toFixed(1)} s`, 2);
+  } catch (error) {
+    if (error.name !== "AbortError") say(error.message, 0);
+  }
+}
+
+function say(text, progress) {
+  $("status").textContent = text;
+  $("progress").value = progress;
+  $("progress").hidden = progress === 2 || progress === 0;
+}
+
+function gallery() {
+  $("gallery").replaceChildren(
+    ...Array.from({ length: GALLERY }, (_, row) => {
+      const seed = galleryStart + row;
+      const button = Object.assign(document.createElement("button"), { title: `Seed ${seed}` });
+      button.dataset.seed = seed;
+      const image = Object.assign(document.createElement("img"), { alt: `Seed ${seed}`, loading: "lazy" });
+      image.src = `/api/image.png?shape_seed=${seed}&resolution=128&truncation=${state.truncation}`;
+      const caption = Object.assign(document.createElement("span"), { textContent: seed });
+      button.append(image, caption);
+      button.onclick = () => select(seed, seed);
+      return button;
+    }),
+  );
+}
+
+function select(shape, texture) {
+  clearAxes();
+  change({ shape_seed: shape, texture_seed: texture, pad: null, shape_pca: [], texture_pca: [] });
+}
+
+function axes(count) {
+  for (const [side, name] of [["shape_pca", "Shape"], ["texture_pca", "Texture"]]) {
+    for (let axis = 0; axis < count; axis++) {
+      const label = document.createElement("label");
+      const slider = Object.assign(document.createElement("input"), { type: "range", min: -3, max: 3, step: 0.1, value: 0 });
+      slider.dataset.axis = `${side}${axis}`;
+      slider.oninput = () => {
+        const values = Array.from({ length: count }, (_, i) => state[side][i] ?? 0);
+        values[axis] = Number(slider.value);
+        change({ [side]: values });
+      };
+      label.append(`${name} ${axis + 1} `, slider);
+      $("axes").append(label);
+    }
+  }
+}
+
+const clearAxes = () => document.querySelectorAll("#axes input").forEach((slider) => (slider.value = 0));
+
+function mode(name) {
+  for (const button of $("modes").children) button.setAttribute("aria-pressed", button.dataset.mode === name);
+  viewer.setMode(name);
+}
+
+async function copy() {
+  const text = command();
+  try {
+    await navigator.clipboard.writeText(text);
+    $("copy").textContent = "Copied";
+  } catch {
+    getSelection().selectAllChildren($("command"));
+    $("copy").textContent = "Selected";
+  }
+  setTimeout(() => ($("copy").textContent = "Copy"), 1500);
+}
+
+function more() {
+  galleryStart += GALLERY;
+  gallery();
+  refresh();
+}
+
+const random = () => select(Math.floor(Math.random() * 1000), Math.floor(Math.random() * 1000));
+
+for (const key of ["shape_seed", "texture_seed"]) {
+  const set = (event) => {
+    const value = Math.min(Math.max(Math.round(Number(event.target.value)) || 0, 0), 2 ** 31 - 1);
+    change({ [key]: value, pad: null });
+  };
+  $(key).oninput = set;
+  $(`${key}_number`).onchange = set;
+}
+$("truncation").oninput = (event) => change({ truncation: Number(event.target.value) });
+$("truncation").onchange = gallery;
+$("class").onchange = (event) => change({ label: event.target.value === "" ? null : Number(event.target.value) });
+for (const button of $("modes").children) button.onclick = () => mode(button.dataset.mode);
+$("random").onclick = random;
+$("more").onclick = more;
+$("copy").onclick = copy;
+$("reset").onclick = () => {
+  clearAxes();
+  change({ shape_pca: [], texture_pca: [] });
+};
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const actions = { r: random, c: copy, g: more, 1: () => mode("texture"), 2: () => mode("wireframe"), 3: () => mode("normals") };
+  actions[event.key.toLowerCase()]?.();
+});
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => viewer.apply());
+
+const info = await (await fetch("/api/info")).json();
+network = info.network;
+$("network").textContent = network.name;
+document.title = `${network.name} · TetraGAN`;
+if (info.classes) {
+  $("class_row").hidden = false;
+  $("class").append(new Option("in turn", ""), ...Array.from({ length: info.classes }, (_, i) => new Option(i, i)));
+}
+axes(info.pca_axes);
+refresh();
+gallery();
