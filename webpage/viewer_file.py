@@ -8,7 +8,7 @@ from itertools import starmap
 from pathlib import Path
 
 STATIC = Path(__file__).parent / "static"
-ADDONS = ("controls/OrbitControls.js", "environments/RoomEnvironment.js", "loaders/GLTFLoader.js",
+ADDONS = ("controls/OrbitControls.js", "loaders/GLTFLoader.js",
           "utils/BufferGeometryUtils.js")  # fmt: skip
 RELATIVE = "'../utils/BufferGeometryUtils.js'"
 

@@ -1,7 +1,6 @@
 // The mesh under light: loads GLB bytes, turns by drag, and shows texture, wireframe or normals.
 import * as THREE from "three";
 import { OrbitControls } from "three/addons/controls/OrbitControls.js";
-import { RoomEnvironment } from "three/addons/environments/RoomEnvironment.js";
 import { GLTFLoader } from "three/addons/loaders/GLTFLoader.js";
 
 const STEP_RAD = Math.PI / 24;
@@ -9,15 +8,17 @@ const STEP_RAD = Math.PI / 24;
 export class Viewer {
   constructor(element) {
     this.element = element;
-    this.renderer = new THREE.WebGLRenderer({ antialias: true, alpha: true, preserveDrawingBuffer: true });
+    this.renderer = new THREE.WebGLRenderer({ antialias: true, alpha: true });
     this.renderer.toneMapping = THREE.NeutralToneMapping;
     element.append(this.renderer.domElement);
     this.scene = new THREE.Scene();
-    const light = new THREE.PMREMGenerator(this.renderer);
-    this.scene.environment = light.fromScene(new RoomEnvironment(), 0.04).texture;
-    const sun = new THREE.DirectionalLight(0xffffff, 1.2);
-    sun.position.set(2, 4, 3);
-    this.scene.add(sun);
+    // Three lights instead of an environment map, which takes half a minute to prepare without a graphics card.
+    this.scene.add(new THREE.HemisphereLight(0xffffff, 0xb0aca6, 2.2));
+    for (const [x, y, z, strength] of [[2, 4, 3, 1.6], [-3, 1, -2, 0.5]]) {
+      const lamp = new THREE.DirectionalLight(0xffffff, strength);
+      lamp.position.set(x, y, z);
+      this.scene.add(lamp);
+    }
     this.camera = new THREE.PerspectiveCamera(30, 1, 0.01, 100);
     this.camera.position.set(1.6, 1.1, 2.3);
     this.controls = new OrbitControls(this.camera, this.renderer.domElement);
