@@ -78,6 +78,12 @@ def owned_folder(folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator[None
                 folder.rmdir()  # nothing was written
 
 
+def refuse_owner(folder: Path) -> None:
+    """UserError if another process owns the folder, or may own it."""
+    for path in sorted(folder.glob(f"{LOCK}*")):
+        _release(path, _take(path))
+
+
 def is_lock(name: str) -> bool:
     """Whether a file of this name is a lock."""
     return name.startswith(LOCK)

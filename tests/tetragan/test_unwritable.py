@@ -174,6 +174,9 @@ def test_two_trainings_do_not_share_a_folder(inputs: Path, tmp_path: Path) -> No
     with owned_folder(tmp_path / "out"):
         assert_refused(run(*call), f"{tmp_path / 'out'}: is in use by process {os.getpid()} on ", "wait for it")
     assert run(*call).status == 0
+    assert_refused(run(*call), "already holds a run")
+    with owned_folder(tmp_path / "out"):
+        assert_refused(run(*call), "is in use by process")
     with owned_folder(tmp_path / "out"):
         resumed = run("train", "--data", inputs / "discs", "--out", tmp_path / "out", "--resume")
         assert_refused(resumed, "is in use by process")

@@ -15,7 +15,7 @@ from torch_utils.checkpoint import code_version
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.files import WriteError, write_json, write_text
-from torch_utils.locks import owned_folder
+from torch_utils.locks import owned_folder, refuse_owner
 from training.data import Data
 from training.run.run_log import read_stats
 from training.run.state_file import any_state, first_difference
@@ -39,9 +39,14 @@ class RunFolder:
         return (self.path / CONFIG).exists() and not (self.path / RUN).exists()
 
     def refuse_run(self) -> None:
-        """UserError if the folder already holds a run or is a file."""
+        """UserError if the folder is a file, or holds a run; one at work is named with its process."""
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path}: is a file; give a folder")
+        if self.holds_run():
+            refuse_owner(self.path)
+            self._refuse_results()
+
+    def _refuse_results(self) -> None:
         if self.holds_run():
             raise UserError(f"--out {self.path}: already holds a run; continue it with --resume or give another folder")
 
@@ -56,7 +61,7 @@ class RunFolder:
             return
         with owned_folder(self.path):
             if not resume:
-                self.refuse_run()  # again: another run may have started and ended since the first look
+                self._refuse_results()  # again: another run may have started and ended since the first look
             yield
 
     def resumed_config(self, given: str | None, overrides: Sequence[str]) -> Config:
