@@ -46,11 +46,16 @@ def rasterize_inputs() -> Iterator[Input]:
         first = rasterize_reference(p, f, o, (60, 70))[0]
         arguments = {"positions": p, "faces": f, "face_offsets": o, "resolution": (60, 70), "previous": first}
         yield Input(f"{dtype} second layer", rasterize, arguments)
-    for count, scale, size in ((700, 30.0, (80, 97)), (3000, 0.02, (200, 200))):
-        p, f, o = triangle_soup(1, count, torch.float32, 3)
-        p[:, :2] *= scale
-        arguments = {"positions": p, "faces": f, "face_offsets": o, "resolution": size, "derivatives": True}
-        yield Input(f"{count} faces", rasterize, arguments, ("positions",))
+    for dtype in DTYPES:  # triangles over the whole image, each of which is listed; and ones smaller than a pixel
+        p, f, o = triangle_soup(1, 300, dtype, 3)
+        over = torch.tensor([[-9.0, -8.0], [9.0, -8.0], [0.0, 9.0]], dtype=dtype).repeat(300, 1)
+        p[:, :2] = over + p[:, :2]
+        arguments = {"positions": p, "faces": f, "face_offsets": o, "resolution": (70, 80), "derivatives": True}
+        yield Input(f"listed faces {dtype}", rasterize, arguments, ("positions",))
+        p, f, o = triangle_soup(1, 2000, dtype, 3)
+        p[:, :2] *= 0.02
+        arguments = {"positions": p, "faces": f, "face_offsets": o, "resolution": (200, 200)}
+        yield Input(f"tiny faces {dtype}", rasterize, arguments, ("positions",))
     for vertices, offsets in ((0, [0, 0, 0]), (5, [0, 0]), (5, [0])):
         none = torch.zeros(0, 3, dtype=torch.int32)
         arguments = {"positions": torch.zeros(vertices, 4), "faces": none, "face_offsets": torch.tensor(offsets)}
