@@ -10,7 +10,7 @@ from geometry.tet_grid import tet_grid
 from geometry.topology import count_components, edge_counts
 from tests.geometry.dense import extract
 from tests.geometry.fields import torus
-from torch_utils.ops.collapse_edges import collapse_edges
+from torch_utils.ops.collapse_edges import collapse_edges, collapse_edges_reference
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,9 @@ def test_what_cannot_be_simplified_stays(mesh: Mesh) -> None:
     corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
     tetrahedron = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]], dtype=torch.int32)
     assert torch.equal(collapse_edges(corners, tetrahedron, 0), tetrahedron)
+    small = simplify(mesh, 400)[0]
+    left = collapse_edges(small.vertices, small.faces, 0)
+    assert torch.equal(left, collapse_edges_reference(small.vertices, small.faces, 0))
     left = collapse_edges(mesh.vertices, mesh.faces, 0)
     assert edge_counts(Mesh.single(mesh.vertices, left)).closed and len(left) >= 14, "the least torus has 14 faces"
 
