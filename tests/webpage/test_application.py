@@ -1,12 +1,9 @@
 """The page's API in a server of its own: same query, same bytes; many clients; what is refused."""
 
-import http.client
 import json
 import struct
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from urllib.parse import quote
 
 import pytest
@@ -14,52 +11,17 @@ import pytest
 from sampling.trained_generator import load
 
 pytest.importorskip("starlette", reason="starlette is an extra")
-uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is an extra")
+pytest.importorskip("uvicorn", reason="uvicorn is an extra")
 
-from tests.command_line import assert_refused, run  # noqa: E402
-from webpage.application import application  # noqa: E402
-from webpage.guard import Guard  # noqa: E402
-from webpage.mesh_maker import MeshMaker  # noqa: E402
-from webpage.query import MeshQuery  # noqa: E402
-from webpage.server import listening_socket  # noqa: E402
+from tests.command_line import assert_refused, run
+from tests.page_server import Server, started
+from webpage.guard import Guard
+from webpage.mesh_maker import MeshMaker
+from webpage.query import MeshQuery
+from webpage.server import listening_socket
 
 TOKEN = "a-token-of-this-test"
 SMALL = "texture_size=64&faces=300"
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-@dataclass(frozen=True)
-class Server:
-    port: int
-    maker: MeshMaker
-
-    def get(self, path: str, method: str = "GET", **headers: str) -> Answer:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        try:
-            connection.request(method, path, headers={name.replace("_", "-"): text for name, text in headers.items()})
-            response = connection.getresponse()
-            return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
-        finally:
-            connection.close()
-
-
-def started(maker: MeshMaker, token: str | None = None) -> Iterator[Server]:
-    with listening_socket("127.0.0.1", 0) as listener:
-        config = uvicorn.Config(
-            application(maker, token=token), log_level="error", server_header=False, ws="none", lifespan="off"
-        )
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        yield Server(listener.getsockname()[1], maker)
-        server.should_exit = True
-        thread.join(30)
 
 
 @pytest.fixture(scope="module")

@@ -94,6 +94,7 @@ function say(text, progress) {
 }
 
 function gallery() {
+  document.querySelectorAll("#pad b").forEach((corner, row) => (corner.textContent = galleryStart + row));
   $("gallery").replaceChildren(
     ...Array.from({ length: GALLERY }, (_, row) => {
       const seed = galleryStart + row;

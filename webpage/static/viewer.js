@@ -13,7 +13,7 @@ export class Viewer {
     element.append(this.renderer.domElement);
     this.scene = new THREE.Scene();
     // Three lights instead of an environment map, which takes half a minute to prepare without a graphics card.
-    this.scene.add(new THREE.HemisphereLight(0xffffff, 0xb0aca6, 2.2));
+    this.scene.add(new THREE.HemisphereLight(0xffffff, 0xd8d4ce, 3.0));
     for (const [x, y, z, strength] of [[2, 4, 3, 1.6], [-3, 1, -2, 0.5]]) {
       const lamp = new THREE.DirectionalLight(0xffffff, strength);
       lamp.position.set(x, y, z);
@@ -51,7 +51,7 @@ export class Viewer {
     const size = this.ground();
     const narrow = Math.min(1, this.camera.aspect);
     const distance = size / 2 / Math.sin((this.camera.fov / 2) * (Math.PI / 180)) / narrow;
-    this.camera.position.sub(this.controls.target).setLength(1.05 * distance).add(this.controls.target);
+    this.camera.position.sub(this.controls.target).setLength(1.2 * distance).add(this.controls.target);
     this.controls.update();
   }
 
