@@ -70,6 +70,8 @@ def verdict(mutant: Mutant, folder: Path) -> str:
             )
         except subprocess.TimeoutExpired:
             return "never ends"
+        # The op alone is built: a check that calls another one would "see" every mistake.
+        assert "Could not run" not in done.stdout, done.stdout
         if found := REPORT.search(done.stderr):
             return found[0]
         if done.returncode:

@@ -10,7 +10,7 @@ from tests.ops.cases_raster import grid_faces, triangle_soup
 from tests.ops.emulation.inputs import DTYPES, INF, NAN, Input, normal
 from torch_utils.ops.antialias import antialias
 from torch_utils.ops.connect_components import connect_components
-from torch_utils.ops.face_neighbors import face_neighbors
+from torch_utils.ops.face_neighbors import face_neighbors, face_neighbors_reference
 from torch_utils.ops.interpolate import interpolate
 from torch_utils.ops.marching_tets import edge_crossings, marching_tets_topology
 from torch_utils.ops.rasterize import rasterize, rasterize_reference
@@ -110,6 +110,7 @@ def antialias_inputs() -> Iterator[Input]:
             rast, _ = rasterize_reference(p, f, o, size)
             color = normal(images, *size, channels, seed=4, dtype=dtype)
             arguments = {"color": color, "rast": rast, "positions": p, "faces": f}
+            arguments["neighbors"] = face_neighbors_reference(f)
             yield Input(f"{dtype} {n} {size}", antialias, arguments, ("color", "positions"))
             broken = p.clone()
             broken[3], broken[9, 3] = NAN, -1
