@@ -155,8 +155,8 @@ def _point_ids(vertices: NDArray[np.float64]) -> NDArray[np.int64]:
 
 def _outward(
     vertices: NDArray[np.float64],
-    faces: NDArray[np.int64],
-    corners: NDArray[np.int64],
+    faces: NDArray[np.int32],
+    corners: NDArray[np.int32],
     order: NDArray[np.int64],
     same: NDArray[np.bool_],
 ) -> NDArray[np.bool_]:
