@@ -67,6 +67,8 @@ def load_generator_file(
     path = network_file(path)
     file = load_network(path)
     config = override_config(file.config, [] if cells is None else [f"geometry.cells={cells}"], str(path))
+    if config.mapping.layers > len(file.state):  # before a damaged header makes layers until memory is full
+        raise UserError(f"{path}: names {config.mapping.layers} mapping layers, but holds {len(file.state)} tensors")
     generator = Generator(config)
     load_strictly(generator, file.state, path)
     # Not the training's precision: unless one asks for it, samples do not depend on the processor.

@@ -8,6 +8,7 @@ import pytest
 from studies.fuzz import __main__ as fuzz
 from studies.fuzz.mutate import mutated, mutated_glb, mutated_json
 from studies.fuzz.targets import Target, targets
+from torch_utils.checkpoint import load_tensors, save_tensors
 from torch_utils.errors import UserError
 
 
@@ -90,3 +91,14 @@ def test_changes_change():
     assert len({str(mutated_json(document, rng)) for _ in range(50)}) > 20 and document["c"] == "x"
     glb = targets()["glb"](None).seeds[0]
     assert len({mutated_glb(glb, rng) for _ in range(20)}) > 15
+
+
+def test_a_network_whose_header_names_countless_layers_is_refused_before_they_are_made(tmp_path):
+    made = targets()["network"](tmp_path)
+    path = tmp_path / made.name
+    path.write_bytes(made.seeds[0])
+    tensors, header = load_tensors(path)
+    header["config"]["mapping"]["layers"] = 2**31
+    save_tensors(path, tensors, {key: value for key, value in header.items() if key != "checksum"})
+    with pytest.raises(UserError, match="names 2147483648 mapping layers, but holds"):
+        made.read(path)
