@@ -21,6 +21,7 @@ def view(network: str, address: str, port: int, token: str | None, open_browser:
     """Serve a page that shows, varies and mixes samples, and gives their meshes; its API is at /api/openapi.json."""
     import importlib.util
     import secrets
+    import socket
     import webbrowser
 
     from torch_utils.errors import UserError
@@ -39,7 +40,8 @@ def view(network: str, address: str, port: int, token: str | None, open_browser:
         from webpage.mesh_maker import MeshMaker
 
         maker = MeshMaker(load(network, device))
-        shown = f"[{address}]" if ":" in address else address
+        reachable = socket.gethostname().lower() if address in ("0.0.0.0", "::") else address
+        shown = f"[{reachable}]" if ":" in reachable else reachable
         url = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
         click.echo(f"{maker.generator.name}: {url}  (Ctrl-C ends)")
         if open_browser:
