@@ -3,6 +3,7 @@
 import ast
 import io
 import pickle
+import re
 import zipfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from metrics.images.detectors import load_detector
 from networks.pretrained import load_generator_file
 from tests.dataset_tool.shapes import write_dataset
 from tests.mesh_io.build import Gltf, save_image
+from tetragan.view import view
 from torch_utils.checkpoint import load_tensors
 from torch_utils.errors import UserError
 from training.run.state_file import newest_whole_state
@@ -109,10 +111,15 @@ def test_an_unsafe_call_is_seen():
         assert not unsafe_calls(source, "x.py"), source
 
 
-def test_nothing_listens_on_the_network_but_loopback():
-    for path in sources():
-        text = path.read_text()
-        assert "0.0.0.0" not in text and '"::"' not in text, path
+LISTENS = re.compile(r"\.listen\(|\buvicorn\.|\bHTTPServer\b|\bsocketserver\b")
+
+
+def test_nothing_listens_but_the_page_and_the_page_on_loopback():
+    assert all(LISTENS.search(code) for code in ("s.listen(1)", "uvicorn.run(app)", "HTTPServer(('', 80), Page)"))
+    listening = [path for path in sources() if LISTENS.search(path.read_text())]
+    assert [path.parts[-2:] for path in listening] == [("webpage", "server.py")]
+    (host,) = (parameter for parameter in view.params if "--host" in parameter.opts)
+    assert host.default == "127.0.0.1"
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -34,6 +34,6 @@ def test_results_and_failures_are_told_apart(tmp_path):
 
 def test_wheels_are_what_the_project_needs_and_torch_does_not_bring():
     names = {line.split("==")[0] for line in needed(())}
-    assert {"pydantic", "pydantic-core", "trimesh", "xatlas", "pytest-xdist"} <= names
+    assert {"pydantic", "pydantic-core", "trimesh", "imageio-ffmpeg", "pytest-xdist"} <= names
     assert not {"torch", "numpy", "networkx", "sympy", "tetragan"} & names
     assert "scipy" not in {line.split("==")[0] for line in needed(("scipy",))}
