@@ -11,7 +11,7 @@ from torch import Tensor
 
 from configs.schema import GeometryConfig
 from geometry.cube_grid import CubeGrid, cube_grid_on
-from geometry.extraction import ExtractedSurface, build_surface, find_surface
+from geometry.extraction import ExtractedSurface, FoundSurface, build_surface, find_surface
 from geometry.flexicubes_extraction import build_cubes, find_cubes
 from geometry.subdivided_extraction import find_midpoints, find_subdivided_surface, midpoint_vertices
 from geometry.subdivision import SubdividedGrid, subdivided_on
@@ -68,13 +68,7 @@ def extract_surface(
 def _by_tets(field: SurfaceField, grid: TetGrid, dense: Tensor, config: GeometryConfig) -> ExtractedSurface:
     with phase("extraction"):
         found = find_surface(dense, grid, connected=config.connect_components)
-    with phase("SDF at the surface"):
-        points = grid.positions[found.active % grid.num_vertices]
-        features = field.features(points, found.active_offsets)
-        sdf = field.sdf(points, features, found.active_offsets)
-        movement = field.movement(features, found.active_offsets, grid.cell)
-    with phase("extraction"):
-        return build_surface(found, grid, sdf, movement)
+    return _with_gradient(field, found, grid)
 
 
 def _by_subdivided_tets(
@@ -88,6 +82,11 @@ def _by_subdivided_tets(
         middle = field.sdf(points, field.features(points, offsets), offsets)
     with phase("extraction"):
         found = find_subdivided_surface(coarse, middle, grid)
+    return _with_gradient(field, found, grid)
+
+
+def _with_gradient(field: SurfaceField, found: FoundSurface, grid: TetGrid | SubdividedGrid) -> ExtractedSurface:
+    """The surface whose crossings were found without gradient, with the SDF and movement of its grid vertices."""
     with phase("SDF at the surface"):
         points = grid.positions[found.active % grid.num_vertices]
         features = field.features(points, found.active_offsets)
