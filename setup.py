@@ -59,6 +59,8 @@ setup(
         "dataset_tool.sources",
         "networks",
         "sampling",
+        "guidance",
+        "guidance.priors",
         "metrics",
         "metrics.images",
         "metrics.report",

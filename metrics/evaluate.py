@@ -12,7 +12,7 @@ import torch
 
 from dataset_tool.dataset import ViewDataset, open_dataset
 from dataset_tool.view_cache import cache_folder
-from metrics.cache import ChunkStore, file_hash
+from metrics.cache import ChunkStore
 from metrics.images.conditions import Conditions, parse_attributes
 from metrics.images.evaluate_images import evaluate_images
 from metrics.images.image_models import ImageModels, load_image_models
@@ -38,7 +38,7 @@ from torch_utils.checkpoint import code_version
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.failures import failure_log
-from torch_utils.files import can_write, remove_leftovers, write_text
+from torch_utils.files import can_write, file_hash, remove_leftovers, write_text
 from torch_utils.locks import owned_folder
 from torch_utils.progress import progress_bar
 

@@ -5,6 +5,7 @@ a file all raise `WriteError`, which the command line prints as one line.
 """
 
 import errno
+import hashlib
 import json
 import os
 import secrets
@@ -52,6 +53,15 @@ def make_folder(path: Path) -> Path:
 def printable(name: str | Path) -> str:
     """A file name as text that can be printed and stored: bytes that are not UTF-8 become \\xNN escapes."""
     return str(name).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def read_file(path: Path) -> bytes:

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from metrics.cache import file_hash
 from metrics.images.lite0 import load_lite0
 from metrics.images.model_folder import ModelFolder, load_model_folder
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 
 # Side of the images after "clean" resizing, for the Inception network (Parmar et al. 2022).
 CLEAN_SIZE = 299

@@ -6,9 +6,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from metrics.cache import file_hash
 from torch_utils.errors import UserError
-from torch_utils.files import replacing
+from torch_utils.files import file_hash, replacing
 
 TIMEOUT_S = 60.0
 _SCHEME = re.compile(r"(https?|file)://")

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from metrics.cache import file_hash
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 
 NAME = "lite0"
 # The network's own input: side, px, and the range of its colors.

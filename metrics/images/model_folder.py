@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metrics.cache import file_hash
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 
 ModelClass = Literal["AutoModel", "AutoModelForImageClassification"]
 
