@@ -1,0 +1,126 @@
+"""The included priors' tokenizer and networks: the standard classes of transformers and diffusers, made small."""
+
+from typing import Any
+
+from dataset_tool.procedural.captions import vocabulary
+from studies.text_priors.data import SIDE
+
+PAD, BOS, UNKNOWN, EOS = "[PAD]", "[BOS]", "[UNK]", "[EOS]"
+# CLIPTextModel takes the features at the end token, except where its id is 2, which has an old meaning.
+SPECIAL = (PAD, BOS, UNKNOWN, "[MASK]", EOS)
+TEXT_WIDTH, TEXT_LENGTH = 64, 16
+PIXEL_SIDE = 16
+LATENT_SIDE = SIDE // 4
+
+
+def make_tokenizer() -> Any:
+    """A tokenizer of whole lower-case words."""
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    words = {word: i for i, word in enumerate([*SPECIAL, *vocabulary()])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Split("-", "removed"), pre_tokenizers.Split(",", "removed")]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A {EOS}", special_tokens=[(BOS, words[BOS]), (EOS, words[EOS])]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        bos_token=BOS,
+        unk_token=UNKNOWN,
+        eos_token=EOS,
+        model_max_length=TEXT_LENGTH,
+    )
+
+
+def make_clip(tokenizer: Any, patch: int, width: int, layers: int) -> Any:
+    """A CLIP of `width` channels and `layers` layers in the image tower, which sees patches of `patch` px."""
+    from transformers import CLIPConfig, CLIPModel
+
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 2 * TEXT_WIDTH,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "max_position_embeddings": TEXT_LENGTH,
+        "projection_dim": 64,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+    }
+    vision = {
+        "hidden_size": width,
+        "intermediate_size": 2 * width,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "image_size": SIDE,
+        "patch_size": patch,
+        "projection_dim": 64,
+    }
+    return CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=64))
+
+
+def image_processor(side: int) -> Any:
+    """Resize to `side` px, then [−1, 1]; the processor that belongs to a CLIP or a classifier here."""
+    from transformers import ViTImageProcessor
+
+    return ViTImageProcessor(
+        size={"height": side, "width": side}, resample=2, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+
+
+def make_pixel_unet() -> Any:
+    """The text-conditional UNet on pixels."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=PIXEL_SIDE,
+        in_channels=3,
+        out_channels=3,
+        block_out_channels=(24, 48),
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+    )
+
+
+def make_vae() -> Any:
+    """The autoencoder of the latent pipeline: 32² pixels to 8² latents of 4 channels."""
+    from diffusers import AutoencoderKL
+
+    return AutoencoderKL(
+        sample_size=SIDE,
+        latent_channels=4,
+        block_out_channels=(8, 16, 32),
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        layers_per_block=1,
+        norm_num_groups=8,
+        mid_block_add_attention=False,
+    )
+
+
+def make_latent_unet() -> Any:
+    """The text-conditional UNet on latents."""
+    from diffusers import UNet2DConditionModel
+
+    return UNet2DConditionModel(
+        sample_size=LATENT_SIDE,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(40, 56),
+        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
+        layers_per_block=1,
+        norm_num_groups=8,
+        cross_attention_dim=TEXT_WIDTH,
+        attention_head_dim=4,
+    )
