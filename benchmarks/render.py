@@ -48,6 +48,7 @@ def write_textured(path: Path, faces: int, texture_side: int = 1024) -> None:
 
 
 def settings(resolution: int, views: int = VIEWS) -> RenderSettings:
+    """Render settings of the timed datasets: chair cameras, default light."""
     return RenderSettings(
         resolution=resolution, views=views, camera_distribution=load_camera_distribution("chair"), scale=0.7
     )
@@ -147,6 +148,7 @@ def large_mesh(folder: Path) -> str:
 
 
 def speed(folder: Path, shapes: int, workers: int) -> Iterator[str]:
+    """Lines: shapes a minute at two resolutions."""
     for resolution, count in ((512, shapes), (1024, max(workers, shapes // 2))):
         rate = shapes_a_minute(folder, resolution, count, workers)
         what = f"{VIEWS} views at {resolution}², {FACES} triangles, 1024² texture"
@@ -154,6 +156,7 @@ def speed(folder: Path, shapes: int, workers: int) -> Iterator[str]:
 
 
 def sizes(folder: Path, shapes: int, workers: int) -> Iterator[str]:
+    """Lines: many shapes, memory over time, and one large mesh."""
     yield f"a folder of {MANY} shapes: the first is finished after {first_of_many(folder, workers):.1f} s"
     early, late = memory_by_shapes(folder, 3 * shapes)
     yield f"memory of a process: {early:.0f} MB after {shapes} shapes, {late:.0f} MB after {3 * shapes}"
@@ -161,6 +164,7 @@ def sizes(folder: Path, shapes: int, workers: int) -> Iterator[str]:
 
 
 def blender(folder: Path, views: int) -> Iterator[str]:
+    """Lines: seconds a view beside Cycles, or why there is no Blender."""
     try:
         find_blender()
     except UserError as error:
@@ -175,6 +179,7 @@ def blender(folder: Path, views: int) -> Iterator[str]:
 @click.option("--blender-views", default=3, show_default=True, help="Views by Cycles; the first is not counted.")
 @click.option("--only", type=click.Choice(["speed", "sizes", "blender"]), multiple=True, help="[default: all]")
 def main(shapes: int, blender_views: int, only: tuple[str, ...]) -> None:
+    """Time the rendering of datasets."""
     workers = os.cpu_count() or 1
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:

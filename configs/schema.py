@@ -255,6 +255,11 @@ class TrainingConfig(StrictModel):
     validation_shapes: Annotated[int, Field(ge=0)] = Field(
         64, description="held-out shapes that each snapshot is compared with; the best network is kept; 0 = none"
     )
+    validation_images: Annotated[int, Field(ge=0)] = Field(
+        256,
+        description="training views that each snapshot's images are compared with, by EfficientNet-Lite0 where it is "
+        "installed; 0 = none",
+    )
     rollbacks: Annotated[int, Field(ge=0)] = Field(
         0,
         description="times that the run may go back to its last state with half the learning rates when gradients stay "
@@ -326,7 +331,6 @@ class Config(StrictModel):
         needed = {
             "data.views_per_shape": (self.data.views_per_shape, 1),
             "augment.mode": (self.augment.mode, "none"),
-            "training.micro_batch": (self.training.micro_batch, 0),
             "training.progressive_kimg": (self.training.progressive_kimg, 0),
         }
         for path, (value, expected) in needed.items():

@@ -14,6 +14,7 @@ from geometry.extraction import CubeTerms, ExtractedSurface, active_positions, v
 from geometry.fallback_surface import corrected_sdf, empty_samples
 from geometry.mesh import Mesh
 from geometry.regularizers import fallback_surface_loss
+from torch_utils.devices import upload
 from torch_utils.ops.flexicubes import CubeTopology, flexicubes_topology, flexicubes_vertices
 
 # Weights of a cube: 8 α for its corners, 12 β for its edges, 1 γ for its quadrilaterals.
@@ -96,15 +97,15 @@ def _split_quads(vertices: Tensor, gamma: Tensor, topology: CubeTopology, center
         return Mesh(vertices, faces.int(), topology.vertex_offsets, 2 * topology.quad_offsets)
     corners = vertices[quads]
     share = (first / (first + second))[:, None]
-    middle = share * corners[:, [0, 2]].mean(1) + (1 - share) * corners[:, [1, 3]].mean(1)
+    middle = share * corners[:, 0::2].mean(1) + (1 - share) * corners[:, 1::2].mean(1)
     # Each sample's dual vertices, then its centers.
     vertex_offsets, quad_offsets = topology.vertex_offsets, topology.quad_offsets
     parts = zip(vertices.split(vertex_offsets.diff().tolist()), middle.split(quad_offsets.diff().tolist()), strict=True)
-    counts = quad_offsets.diff().to(quads.device)
+    ranges = torch.stack([quad_offsets.diff(), quad_offsets[:-1], vertex_offsets[1:]])
+    counts, before, after = upload(ranges, quads.device).unbind()
     sample = torch.repeat_interleave(counts, output_size=len(quads))
-    before = quad_offsets[:-1].to(quads.device)[sample]
-    ring = quads + before[:, None]
-    center = torch.arange(len(quads), device=quads.device) + vertex_offsets[1:].to(quads.device)[sample]
+    ring = quads + before[sample][:, None]
+    center = torch.arange(len(quads), device=quads.device) + after[sample]
     faces = torch.stack([ring, ring.roll(-1, 1), center[:, None].expand(-1, 4)], -1).view(-1, 3)
     together = torch.cat([each for part in parts for each in part]) if len(counts) else vertices
     return Mesh(together, faces.int(), vertex_offsets + quad_offsets, 4 * quad_offsets)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from configs.differences import differences, differing
 from configs.loader import build_config, nearest, override_config
 from configs.schema import Config
 from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
@@ -90,8 +91,9 @@ def load_pretrained_folder(folder: Path | str, device: torch.device | str = "cpu
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / CONFIG_NAME}: cannot be read as JSON ({error})") from None
     values = stated.get("config", {}) if isinstance(stated, dict) else {}
-    if build_config(values, str(folder / CONFIG_NAME)) != build_config(file.config, str(folder)):
-        raise UserError(f"{folder}: {CONFIG_NAME} and {WEIGHTS_NAME} disagree; save the network again")
+    apart = differences(build_config(values, str(folder / CONFIG_NAME)), build_config(file.config, str(folder)))
+    if apart:
+        raise UserError(f"{folder}: {differing(apart, CONFIG_NAME, WEIGHTS_NAME)}; save the network again")
     return generator, file
 
 

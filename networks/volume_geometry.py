@@ -13,6 +13,7 @@ from geometry.flexicubes_extraction import NUM_WEIGHTS
 from geometry.tet_grid import TetGrid
 from networks.heads import OUTPUT_INIT, PointHead, movement, on_sphere
 from networks.surface_extraction import SurfaceField, extract_surface, grid_of
+from torch_utils.devices import upload
 
 # sin πp and cos πp for each axis.
 NUM_ENCODING = 6
@@ -77,9 +78,9 @@ class _Field:
         at = points * (2 / config.box)
         looked_up = volume_grid_sample(self.volumes[:, 0], at)
         features = torch.cat([looked_up, encoding(at).expand(len(looked_up), -1, -1)], 2)
-        values = []
+        values, offsets = [], torch.arange(2) * len(points)
         for each, w in zip(features, self.w.split(1), strict=True):  # a sample at a time bounds the memory
-            values.append(self.network.sdf(each, w, torch.tensor([0, len(points)]))[:, 0])
+            values.append(self.network.sdf(each, w, offsets)[:, 0])
         output = torch.stack(values) if values else features.new_zeros(0, len(points))
         return on_sphere(points, output, config)
 
@@ -125,13 +126,12 @@ def volume_sample(volumes: Tensor, points: Tensor, point_offsets: Tensor) -> Ten
     low = at.floor().clamp(max=max(side - 2, 0))
     share = at - low
     low = low.long()
-    sample = torch.repeat_interleave(point_offsets.diff().to(points.device), output_size=len(points))
-    rows, weights = [], []
-    for corner in range(8):
-        offset = torch.tensor([corner >> 2 & 1, corner >> 1 & 1, corner & 1], device=points.device)
-        x, y, z = (low + offset).clamp(max=side - 1).unbind(1)
-        rows.append(((sample * side + x) * side + y) * side + z)
-        weights.append(torch.where(offset == 1, share, 1 - share).prod(1))
+    sample = torch.repeat_interleave(upload(point_offsets.diff(), points.device), output_size=len(points))
+    # The eight corners: [2, 2, 2, P] along x, y and z.
+    x, y, z = torch.stack([low, (low + 1).clamp(max=side - 1)]).unbind(-1)
+    rows = (((sample * side + x)[:, None] * side + y)[:, :, None] * side + z).view(8, -1)
+    x, y, z = torch.stack([1 - share, share]).unbind(-1)
+    weights = ((x[:, None] * y)[:, :, None] * z).view(8, -1)
     table = volumes.permute(0, 2, 3, 4, 1).reshape(-1, channels)
-    chosen, factors = torch.stack(rows, 1), torch.stack(weights, 1).to(table.dtype)
-    return functional.embedding_bag(chosen, table, per_sample_weights=factors, mode="sum")
+    factors = weights.t().to(table.dtype).contiguous()
+    return functional.embedding_bag(rows.t().contiguous(), table, per_sample_weights=factors, mode="sum")

@@ -157,7 +157,7 @@ def visible_faces(raster: Raster) -> Tensor:
         return ids
     samples = raster.rast.shape[1] * raster.rast.shape[2]
     shift = _view_shift(raster.mesh.face_offsets, raster.views)
-    return ids - shift.to(ids.device)[raster.pixels // samples]
+    return ids - upload(shift, ids.device)[raster.pixels // samples]
 
 
 def composite(

@@ -137,8 +137,6 @@ class TrainedGenerator:
         truncated, likewise; None = all. labels: classes of a conditional network; None takes them in turn. ValueError
         for latents that are not finite.
         """
-        if not bool(torch.isfinite(z_geo).all() and torch.isfinite(z_tex).all()):
-            raise ValueError("styles(): expected finite latents")
         classes = class_labels(self.classes, range(len(z_geo)), labels)
         w_geo, w_tex = self._map(z_geo.to(self.device), z_tex.to(self.device), classes)
         psi = truncation if isinstance(truncation, tuple) else (truncation, truncation)
@@ -154,7 +152,8 @@ class TrainedGenerator:
     def from_styles(self, w_geo: Tensor, w_tex: Tensor) -> Samples:
         """Samples from styles [B, slots, w_dim] of shape and of texture, such as those of `styles`.
 
-        ValueError for other shapes. The samples know no seed and no latents, so they cannot be interpolated.
+        ValueError for other shapes or values that are not finite. The samples know no seed and no latents, so they
+        cannot be interpolated.
         """
         w_dim = self.network.config.mapping.w_dim
         for name, w, slots in (("w_geo", w_geo, self.slots[0]), ("w_tex", w_tex, self.slots[1])):
@@ -162,6 +161,7 @@ class TrainedGenerator:
                 raise ValueError(
                     f"from_styles(): expected {name} [{len(w_geo)}, {slots}, {w_dim}], got {list(w.shape)}"
                 )
+        _refuse_not_finite("from_styles", "styles", w_geo, w_tex)
         nowhere = torch.full((len(w_geo), self.network.config.mapping.z_dim), torch.nan)
         unknown = (None,) * len(w_geo)
         return Samples(self, unknown, unknown, 1.0, None, nowhere, nowhere, w_geo, w_tex)
@@ -303,8 +303,10 @@ class TrainedGenerator:
     ) -> Samples:
         """Samples from latents [B, z_dim] of shape and of texture.
 
-        labels: a class for each, of a conditional network. seeds, texture_seeds: what the samples are named after.
+        labels: a class for each, of a conditional network; None takes them in turn. seeds, texture_seeds: what the
+        samples are named after. ValueError for latents that are not finite, or labels that do not fit.
         """
+        labels = class_labels(self.classes, range(len(z_geo)), labels)
         averages = self.network.w_average_geo, self.network.w_average_tex
         w_geo, w_tex = (
             truncated(w, average, truncation)
@@ -317,7 +319,8 @@ class TrainedGenerator:
 
     def _map(self, z_geo: Tensor, z_tex: Tensor, labels: list[int] | None) -> tuple[Tensor, Tensor]:
         """Styles of latents, before truncation. One by one: products of matrices round differently for different
-        numbers of rows, and a seed should give the same bits in any company."""
+        numbers of rows, and a seed should give the same bits in any company. ValueError unless they are finite."""
+        _refuse_not_finite("styles", "latents", z_geo, z_tex)
         of_network = None if labels is None else torch.tensor(labels, device=self.device)
         rows = [
             self.network.map(
@@ -370,3 +373,9 @@ def _numbers(seeds: Iterable[int]) -> list[int]:
     if not numbers or min(numbers) < 0:
         raise ValueError(f"sample(): expected seeds of 0 or more, got {numbers or 'none'}")
     return numbers
+
+
+def _refuse_not_finite(function: str, what: str, *tensors: Tensor) -> None:
+    """ValueError if a number is NaN or infinite: a network makes an empty shape of it, and no error."""
+    if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
+        raise ValueError(f"{function}(): expected finite {what}, got NaN or infinity")

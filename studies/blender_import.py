@@ -72,6 +72,7 @@ def make_albedo(tree, script):
 
 
 def main(folder):
+    """Inside Blender: render the views of `job.json` in a folder, with the mesh as Blender imports it."""
     import blender_script as script
     import bpy
     from mathutils import Matrix

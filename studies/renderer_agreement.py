@@ -90,6 +90,7 @@ def pairs_image(rows: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> Ima
 @click.option("--image", type=click.Path(path_type=Path), help="PNG of all pairs to write.")
 @click.option("--threads", default=1, show_default=True)
 def main(models: tuple[Path, ...], image: Path | None, threads: int, **options: Any) -> None:
+    """Compare the built-in renderer with Cycles on some models."""
     torch.set_num_threads(threads)
     low, rows = [], []
     for path in models:

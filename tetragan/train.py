@@ -12,6 +12,7 @@ from tetragan.options import PATH, device_option, out_option, quiet_option, set_
 
 if TYPE_CHECKING:
     from configs.schema import Config
+    from torch_utils.distributed import Ranks
     from training.run.run_folder import RunFolder
 
 
@@ -82,29 +83,43 @@ def train(
             return
 
         assert data is not None and out is not None, "checked above"
-        from dataset_tool.view_cache import cache_folder
-        from torch_utils.process import prepare_process
-        from torch_utils.progress import progress_bar
-        from training.data import open_data
-        from training.loop import run_training, start_run
-
-        prepare_process(config.training.threads, ranks.device)
-        bar = partial(progress_bar, "decoding views", quiet=quiet)
-        opened = open_data(data, config, cache=cache_folder(), ranks=ranks, bar=bar)
-        with folder.owned(ranks, resume=resume), folder.write_errors():
-            if resume:
-                folder.check_data(opened)
-            run = start_run(
-                config, opened, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
-            )
-            nothing_left = run.progress.nimg >= run.total_nimg
-            complete = run_training(run)
+        complete, nothing_left = _train(config, data, folder, ranks, resume, init, discriminators, quiet)
     finally:
         distributed.stop(ranks)
     if ranks.first:
         _say_what_next(data, out, config.training.total_kimg, complete, nothing_left, quiet)
     if not complete:
         sys.exit(130)
+
+
+def _train(
+    config: "Config",
+    data: Path,
+    folder: "RunFolder",
+    ranks: "Ranks",
+    resume: bool,
+    init: Path | None,
+    discriminators: Path | None,
+    quiet: bool,
+) -> tuple[bool, bool]:
+    """Open the dataset and run to the end. Whether it got there, and whether nothing was left to do."""
+    from dataset_tool.view_cache import cache_folder
+    from torch_utils.process import prepare_process
+    from torch_utils.progress import progress_bar
+    from training.data import open_data
+    from training.loop import run_training, start_run
+
+    prepare_process(config.training.threads, ranks.device)
+    bar = partial(progress_bar, "decoding views", quiet=quiet)
+    opened = open_data(data, config, cache=cache_folder(), ranks=ranks, bar=bar)
+    with folder.owned(ranks, resume=resume), folder.write_errors():
+        if resume:
+            folder.check_data(opened)
+        run = start_run(
+            config, opened, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
+        )
+        nothing_left = run.progress.nimg >= run.total_nimg
+        return run_training(run), nothing_left
 
 
 def _say_what_next(data: Path, out: Path, total_kimg: float, complete: bool, nothing_left: bool, quiet: bool) -> None:

@@ -168,7 +168,7 @@ def _prepare(
         opened = open_data(data, config, cache=cache, ranks=ranks)
     train_state: TrainState = build_train_state(config, ranks)
     if init is not None:
-        initialize_from(train_state, init, discriminators)
+        initialize_from(train_state, config, init, discriminators)
     source, statistics = MinibatchSource(config, opened, ranks), Statistics()
     update = step_of(config, train_state, opened.camera_distribution, ranks, statistics)
 

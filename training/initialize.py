@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from configs.differences import differences, differing, size_differences
 from configs.loader import build_config, override_config
 from configs.schema import Config
 from networks.backbone import TriPlaneBackbone
 from networks.discriminator import Discriminator
+from networks.export import SETTABLE
 from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
 from torch_utils.checkpoint import load_tensors, read_header
@@ -22,31 +25,52 @@ from training.train_state import TrainState
 MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
 
 
+@dataclass(frozen=True)
+class Initialization:
+    """What a run took over. sources: in words. fresh: names of what starts untrained. why: differing sizes, or ""."""
+
+    sources: str
+    fresh: list[str]
+    why: str
+
+    def note(self) -> str:
+        """A line for the log."""
+        more = f" and {len(self.fresh) - 3} more tensors" if len(self.fresh) > 3 else ""
+        new = f"; new: {', '.join(self.fresh[:3])}{more}" if self.fresh else ""
+        return f"Started from {self.sources}{new}" + (f" ({self.why})." if self.why else ".")
+
+
 @torch.no_grad()
-def initialize_from(train_state: TrainState, path: Path, discriminators_path: Path | None = None) -> list[str]:
+def initialize_from(
+    train_state: TrainState, config: Config, path: Path, discriminators_path: Path | None = None
+) -> Initialization:
     """Copy weights from a network file or a state into `train_state`, by name where the shapes agree.
 
-    path: a run's folder (its newest state), a state, a network file or an included network's name. The discriminators
-    are copied too if the file contains them or they lie beside it. discriminators_path: another run, state or network
-    to take the discriminators from.
+    config: the run's. path: a run's folder (its newest state), a state, a network file or an included network's name.
+    The discriminators are copied too if the file contains them or they lie beside it. discriminators_path: another run,
+    state or network to take the discriminators from.
 
     If the planes are larger than before (`backbone.plane_resolution`), the generated shapes stay the same at first,
     because the new blocks start with no effect. Discriminators for another resolution keep the blocks that both have.
 
-    Returns the names of what starts untrained: tensors whose shape changed (resolution, classes), and
-    "the discriminators" if there were none. UserError if nothing fits.
+    `fresh` of the result: tensors whose shape changed (resolution, classes), and "the discriminators" if there were
+    none. UserError if nothing fits, or if the texture stage could not keep the shapes.
     """
-    weights, discriminators, multiplier = _stored(path)
-    own_multiplier = train_state.generator.config.mapping.lr_multiplier
-    change = multiplier / own_multiplier
+    weights, discriminators, stored = _stored(path)
+    why = differing(size_differences(stored, config), str(path), "this run")
+    if config.training.stage == "texture":
+        refuse_other_shapes(stored, config, path)
+    own_multiplier = config.mapping.lr_multiplier
+    change = stored.mapping.lr_multiplier / own_multiplier
     fresh = _take(train_state.generator, weights, change)
     if len(fresh) == len(train_state.generator.state_dict()):
-        raise UserError(f"{path}: none of its tensors fits this configuration; use the preset that it was trained with")
+        reason = why or "it has none of this program's"
+        raise UserError(f"{path}: none of its tensors fits ({reason}); use the preset that it was trained with")
     zero_initialize_new_blocks(train_state.generator, fresh)
     train_state.average.load_state_dict(train_state.generator.state_dict())
     if discriminators_path is not None:
-        _, discriminators, multiplier = _stored(discriminators_path)
-        change = multiplier / own_multiplier
+        _, discriminators, other = _stored(discriminators_path)
+        change = other.mapping.lr_multiplier / own_multiplier
         if discriminators is None:
             raise UserError(
                 f"--discriminators {discriminators_path}: no discriminators in it or beside it; name a run or a state"
@@ -55,15 +79,31 @@ def initialize_from(train_state: TrainState, path: Path, discriminators_path: Pa
         name = "discriminator_color/"
         own = {key.removeprefix(name): value for key, value in (discriminators or {}).items() if key.startswith(name)}
         fresh += [name + key for key in _take(train_state.color_discriminator, own, 1.0)]
+    sources = str(path) + (f" and the discriminators of {discriminators_path}" if discriminators_path else "")
     if not train_state.discriminators:
-        return fresh
+        return Initialization(sources, fresh, why)
     if discriminators is None:
-        return ["the discriminators", *fresh]
+        return Initialization(sources, ["the discriminators", *fresh], why)
     for head, discriminator in train_state.discriminators.items():
         part = f"discriminator_{head}/"
-        stored = shared_blocks(discriminators, part, discriminator)
-        fresh += [part + name for name in _take(discriminator, stored, change)]
-    return fresh
+        shared = shared_blocks(discriminators, part, discriminator)
+        fresh += [part + name for name in _take(discriminator, shared, change)]
+    return Initialization(sources, fresh, why)
+
+
+def refuse_other_shapes(stored: Config, config: Config, path: Path) -> None:
+    """UserError if a network's shapes under `config` are not those that it learned, apart from the grid."""
+    free = {*SETTABLE, "mapping.lr_multiplier", "mapping.w_average_beta"}
+    changed = {
+        name: values
+        for name, values in differences(stored, config).items()
+        if name.partition(".")[0] in ("classes", "mapping", "backbone", "geometry") and name not in free
+    }
+    if changed:
+        raise UserError(
+            f"{path}: the texture stage keeps its shapes, but {differing(changed, 'it', 'this run')}; "
+            "leave out --config and these settings"
+        )
 
 
 def config_of(path: Path, overrides: Sequence[str] = ()) -> Config:
@@ -75,16 +115,16 @@ def _file(path: Path) -> Path:
     return latest_state(path) if any_state(path) else network_file(path)
 
 
-def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, float]:
-    """What --init names: tensors of the generator, of the discriminators (or None), and mapping.lr_multiplier."""
+def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, Config]:
+    """What --init names: tensors of the generator, of the discriminators (or None), and the configuration."""
     file = _file(path)
     tensors, header = load_tensors(file)
     config = build_config(header.get("config", {}), "the file's configuration")
     if header.get("kind") == "training-state":
         weights = {name.removeprefix("average/"): value for name, value in tensors.items()}
-        return weights, tensors, config.mapping.lr_multiplier
+        return weights, tensors, config
     if header.get("kind") == "network":
-        return tensors, load_discriminators(file, header), config.mapping.lr_multiplier
+        return tensors, load_discriminators(file, header), config
     raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
 
 

@@ -22,7 +22,7 @@ from torch_utils.errors import UserError
 from torch_utils.process import peak_memory_mb, stop_requests
 from training.data import Data, MinibatchSource, check_batch
 from training.initialize import initialize_from
-from training.memory_check import refuse_too_large
+from training.memory_check import MemoryCheck, refuse_too_large
 from training.optimizer import NonFiniteError, SkipGuard
 from training.penalties import penalty_warnings
 from training.progressive import progressive_resolution
@@ -34,7 +34,7 @@ from training.run.run_folder import RunFolder
 from training.run.run_log import RunLog, duration
 from training.run.state_file import load_state, point_to_state, save_state
 from training.run.step_statistics import Statistics
-from training.run.validation import Validation
+from training.run.validation import ImageValidation, Validation, image_validation
 from training.stages import step_of
 from training.train_state import TrainState, build_train_state, state_parts
 
@@ -75,6 +75,7 @@ class TrainingRun:
     guard: SkipGuard
     fixed_samples: FixedSamples
     validation: Validation | None = None
+    image_validation: ImageValidation | None = None
     health: Health = field(default_factory=Health)
     statistics: Statistics = field(default_factory=Statistics)
 
@@ -105,63 +106,77 @@ def start_run(
 
     init, discriminators: as for `initialize_from`. quiet: report only problems. UserError if anything does not fit.
     """
-    check_batch(config, ranks)
-    memory = refuse_too_large(config, ranks) if config.training.stage == "joint" else None
-    if config.training.stage == "texture" and not resume and init is None:
-        raise UserError("training.stage=texture: needs a network whose shapes it keeps; add --init NETWORK")
-    distributed.refuse_difference("--data", [len(data.bank), zlib.crc32(data.hash.encode())], ranks)
-
-    # Weights and counters.
+    memory = _refuse_unfit(config, data, ranks, resume=resume, init=init)
     train_state = build_train_state(config, ranks)
+    state: dict[str, Any] = {}
     progress, notes = Progress(), []
     if resume:
-        header = load_state(folder.path, state_parts(train_state), config)
-        progress = Progress(**header["counters"])
+        state = load_state(folder.path, state_parts(train_state), config)
+        progress = Progress(**state["counters"])
         lower_rates(train_state, progress.rollbacks)
-        notes += [header["note"]] if header["note"] else []
-        if header["threads"] != torch.get_num_threads():
-            notes.append(
-                f"Resumed with training.threads={torch.get_num_threads()} instead of {header['threads']}: the results "
-                "will differ in rounding from an uninterrupted run."
-            )
+        notes += _resume_notes(state)
     elif init is not None:
-        fresh = initialize_from(train_state, init, discriminators)
-        new = ", ".join(fresh[:3]) + (f" and {len(fresh) - 3} more tensors" if len(fresh) > 3 else "")
-        sources = f"{init}" + (f" and the discriminators of {discriminators}" if discriminators else "")
-        notes.append(f"Started from {sources}" + (f"; new: {new}." if fresh else "."))
-    distributed.barrier(ranks)
-
-    # Folder and log.
-    if ranks.first:
-        if resume:
-            folder.note_resume(config, data, progress.nimg)
-            if header["note"]:
-                point_to_state(header["path"], progress.nimg)
-        else:
-            folder.create(config, data)
-    log_folder = folder.path if ranks.first else None
-    total_nimg = round(config.training.total_kimg * 1000)
-    log = RunLog(log_folder, total_nimg, progress.nimg, quiet=quiet, mute=not ranks.first)
-    for note in data.notes:
-        log.say(note)
-    if memory is not None:
-        log.say(f"A step needs {memory}.")
+        notes.append(initialize_from(train_state, config, init, discriminators).note())
     notes += penalty_warnings(config)
+    distributed.barrier(ranks)
     if distributed.differ([zlib.crc32(device_name(ranks.device).encode())], ranks):
         notes.append("The ranks run on different devices; each step waits for the slowest of them.")
+
+    if ranks.first:
+        _open_folder(folder, config, data, progress.nimg, state)
+    log = RunLog(
+        folder.path if ranks.first else None,
+        round(config.training.total_kimg * 1000),
+        progress.nimg,
+        quiet=quiet,
+        mute=not ranks.first,
+    )
+    for said in (*data.notes, *([f"A step needs {memory}."] if memory is not None else [])):
+        log.say(said)
     for note in notes:
         log.warn(note)
 
     names = {optimizer.name: list(optimizer.parameters) for optimizer in train_state.optimizers}
     guard = SkipGuard(config.training.max_skipped_steps, names, progress.skipped_in_a_row)
     fixed_samples = FixedSamples(train_state.average, data.camera_distribution, data.shading)
-    validation = None
-    if ranks.first and data.held_out is not None:
-        validation = Validation(train_state.average, data.held_out)
-    run = TrainingRun(config, ranks, data, train_state, folder, log, progress, guard, fixed_samples, validation)
+    held_out = data.held_out if ranks.first else None
+    validation = None if held_out is None else Validation(train_state.average, held_out)
+    images = image_validation(train_state.average, data, config.training.validation_images) if ranks.first else None
+    run = TrainingRun(config, ranks, data, train_state, folder, log, progress, guard, fixed_samples, validation, images)
     for line in folder.stats() if resume else []:
         run.health.observe(line)
     return run
+
+
+def _refuse_unfit(config: Config, data: Data, ranks: Ranks, *, resume: bool, init: Path | None) -> MemoryCheck | None:
+    """UserError if the batch, the memory, the stage or the data do not fit. Returns the memory of a step, if known."""
+    check_batch(config, ranks)
+    memory = refuse_too_large(config, ranks) if config.training.stage == "joint" else None
+    if config.training.stage == "texture" and not resume and init is None:
+        raise UserError("training.stage=texture: needs a network whose shapes it keeps; add --init NETWORK")
+    distributed.refuse_difference("--data", [len(data.bank), zlib.crc32(data.hash.encode())], ranks)
+    return memory
+
+
+def _resume_notes(state: dict[str, Any]) -> list[str]:
+    """What a user should know about the state (`load_state`) that a run goes on from."""
+    notes = [state["note"]] if state["note"] else []
+    if state["threads"] != torch.get_num_threads():
+        notes.append(
+            f"Resumed with training.threads={torch.get_num_threads()} instead of {state['threads']}: the results "
+            "will differ in rounding from an uninterrupted run."
+        )
+    return notes
+
+
+def _open_folder(folder: RunFolder, config: Config, data: Data, nimg: int, state: dict[str, Any]) -> None:
+    """Write what the folder of a new run begins with, or that the run resumes from `state`, empty for a new one."""
+    if not state:
+        folder.create(config, data)
+        return
+    folder.note_resume(config, data, nimg)
+    if state["note"]:
+        point_to_state(state["path"], nimg)
 
 
 def run_training(run: TrainingRun) -> bool:
@@ -269,6 +284,8 @@ def _write_line(
     line |= {name: mean for name, (mean, _) in values.items()}
     line |= {f"{name}/std": std for name, (_, std) in values.items() if name.startswith("logits/")}
     line |= run.fixed_samples.statistics()
+    if run.image_validation is not None and snapshot:
+        line |= run.image_validation.scores()
     if run.validation is not None and snapshot:
         line |= run.validation.scores()
         _keep_best(run, line["validation/mmd_cd"])

@@ -155,7 +155,7 @@ def check_unchanged(run: StudyRun, base: str) -> None:
     if not stored.is_file():
         return
     wanted = load_config(base, run.overrides)
-    difference = first_difference(load_config(str(stored)).model_dump(), wanted.model_dump())
+    difference = first_difference(load_config(str(stored)), wanted)
     if difference:
         raise UserError(f"{run.folder}: was trained with {difference}; remove that folder, or rename the variant")
 

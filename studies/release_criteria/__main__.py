@@ -69,9 +69,11 @@ class OneSeed(NetworkSource):
         self.key = content_key({"one seed of": self.key})
 
     def seed(self, row: int) -> int:
+        """The first seed, for every row."""
         return self.first_seed
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
+        """The first shape, once for every row."""
         return super().shapes(rows[:1]) * len(rows)
 
 

@@ -76,6 +76,7 @@ class ResNet(nn.Module):
         self._body = [stem, nn.MaxPool2d(3, 2, 1), *stages]  # a list, since the modules are registered above
 
     def forward(self, images: Tensor) -> Tensor:
+        """Logits [B, labels] of images [B, 3, 64, 64] in [−1, 1]."""
         x = images
         for module in self._body:
             x = module(x)

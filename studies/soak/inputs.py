@@ -26,7 +26,7 @@ SETTINGS = {
     "loss": {"gamma": 1.0, "r1_interval": 3},
     "training": {
         "batch": 8, "total_kimg": 8.0, "log_kimg": 0.04, "state_kimg": 0.04, "snapshot_kimg": 0.4,
-        "precision": "fp32", "threads": 1, "seed": 3,
+        "precision": "fp32", "threads": 1, "seed": 3, "validation_images": 0,
     },
 }  # fmt: skip
 

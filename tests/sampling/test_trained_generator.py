@@ -230,3 +230,21 @@ def test_half_precision_gives_nearly_the_same_shapes_and_the_default_is_single(f
     assert torch.equal(load(file, precision="fp32").sample(3).mesh(64).vertices, g.sample(3).mesh(64).vertices)
     with pytest.raises(UserError, match="precision fp16: expected one of fp32, bf16, auto"):
         load(file, precision="fp16")
+
+
+def test_latents_and_styles_that_are_not_finite_are_refused(g: TrainedGenerator) -> None:
+    z_geo, z_tex = g.latents([0, 1])
+    w_geo, w_tex = g.styles(z_geo, z_tex)
+    for value in (float("nan"), float("inf")):
+        for tensors, make, what in (
+            ((z_geo, z_tex), g.from_latents, "latents"),
+            ((z_geo, z_tex), g.styles, "latents"),
+            ((w_geo, w_tex), g.from_styles, "styles"),
+        ):
+            for bad in range(2):
+                broken = [tensor.clone() for tensor in tensors]
+                broken[bad][1].view(-1)[-1] = value
+                with pytest.raises(ValueError, match=rf"expected finite {what}, got NaN or infinity"):
+                    make(*broken)
+    with pytest.raises(ValueError, match="expected no labels: the network is unconditional"):
+        g.from_latents(z_geo, z_tex, labels=[0, 7])

@@ -62,7 +62,7 @@ def test_drawn_textures_are_the_generators_own_images(supersample):
         w_geo, w_tex = generator.map(latents.geometry, latents.texture)
         views = cameras.sample(settings.training.seed + 1, range(12))
         rendered = generator.render(w_geo, w_tex, views)
-        rows = [7, 2, 2, 11]
+        rows = torch.tensor([7, 2, 2, 11])
         rgb, mask = draw_textures(generator, shapes, rows, w_tex[rows])
     inside = -torch.nn.functional.max_pool2d(-mask, 3, 1, 1) > 0.99
     assert inside.sum() > 40
@@ -70,11 +70,30 @@ def test_drawn_textures_are_the_generators_own_images(supersample):
     assert difference.max() < 1e-5
 
 
+def test_micro_batches_are_the_whole_minibatch():
+    """Without R1: the color discriminator takes maxima over pixels, and rounding decides ties."""
+    learned = []
+    for size in (0, 8):
+        _, state, source, step, statistics = prepared(
+            training={"batch": 16, "micro_batch": size, "precision": "fp64"}, loss={"gamma_color": 0.0}
+        )
+        for iteration in range(3):
+            step(source.draw(16 * iteration, iteration))
+        assert state.color_discriminator is not None
+        tensors = {**tiny.tensors_of(state), **state.color_discriminator.state_dict()}
+        learned.append((tensors, statistics.read(Ranks())))
+    for name, value in learned[0][0].items():
+        assert (learned[1][0][name] - value).abs().max() < 1e-9, name
+    assert learned[0][1].keys() == learned[1][1].keys()
+    for name, (mean, _) in learned[0][1].items():
+        assert learned[1][1][name][0] == pytest.approx(mean, rel=1e-6, abs=1e-9), name
+
+
 def test_a_conditional_network_keeps_a_shapes_class():
     settings = tiny.config(training=STAGE).model_copy(update={"classes": 3})
     state = build_train_state(settings, Ranks())
     shapes = freeze_shapes(state.generator, tiny.data(settings).camera_distribution, settings)
-    assert shapes.labels is not None and shapes.labels_of([0, 4, 5]).tolist() == [0, 1, 2]
+    assert shapes.labels is not None and shapes.labels_of(torch.tensor([0, 4, 5])).tolist() == [0, 1, 2]
 
 
 def test_the_color_discriminator_joins_a_joint_step():

@@ -1,7 +1,9 @@
 """How often a training step makes the host wait for the device, or the device for the host."""
 
+import re
 import traceback
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,9 +12,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.training import tiny
 from torch_utils.distributed import Ranks
 from training.data import Minibatch, MinibatchSource
-from training.gan_step import training_step
 from training.optimizer import SkipGuard
 from training.run.step_statistics import Statistics
+from training.stages import step_of
 from training.train_state import build_train_state
 
 
@@ -36,34 +38,58 @@ class Waits(TorchDispatchMode):
         return function(*args, **(kwargs or {}))
 
 
-def stepper(ranks: Ranks, **geometry):
-    """Two functions: one draws the minibatch of an iteration, one trains on it and checks the gradient norms.
+# Every option that adds work to a step, in as few runs as can hold them.
+OPTIONS = {
+    "tets": {"geometry": {"connect_components": True}, "loss": {"floater_weight": 0.5}},
+    "subdivided": {
+        "geometry": {"network": "volume", "subdivide": 1, "connect_components": True, **tiny.VOLUME},
+        "loss": {"floater_weight": 0.5, "objective": "relativistic", "r2_interval": 1},
+        "discriminator": {"block": "bottleneck", "crop_conditioning": True},
+    },
+    "flexicubes": {
+        "geometry": {"extraction": "flexicubes", "connect_components": True},
+        "loss": {"objective": "hinge"},
+        "discriminator": {"single": True, "mask_downsample": 1, "from_rgb_stride": 2},
+    },
+    "texture": {
+        "data": {"views_per_shape": 1},
+        "augment": {"mode": "none"},
+        "training": {"stage": "texture", "texture_shapes": 8, "progressive_kimg": 0},
+    },
+}
 
-    Every option that adds work to a step is on.
-    """
-    settings = tiny.config(
-        data={"resolution": 32, "views_per_shape": 2},
-        geometry={"sdf_scale": 5.0, **geometry},
-        discriminator={"mask_downsample": 2},
-        augment={"mode": "ada"},
-        loss={"r1_interval": 1, "floater_weight": 0.5, "color_weight": 1.0, "color_r1_interval": 1},
-        training={"batch": 16, "micro_batch": 8, "progressive_kimg": 0.07},
-    ).model_copy(update={"classes": 2})
-    train_state = build_train_state(settings, ranks)
+
+def stepper(options: str, ranks: Ranks):
+    """Two functions: one draws the minibatch of an iteration, one trains on it and checks the gradient norms."""
+    common = {
+        "data": {"resolution": 32, "views_per_shape": 2},
+        "geometry": {"sdf_scale": 5.0},
+        "discriminator": {"mask_downsample": 2},
+        "augment": {"mode": "ada"},
+        "loss": {"r1_interval": 1, "color_weight": 1.0, "color_r1_interval": 1},
+        "training": {"batch": 16, "micro_batch": 8, "progressive_kimg": 0.07},
+    }
+    sections = {name: {**section, **OPTIONS[options].get(name, {})} for name, section in common.items()}
+    settings = tiny.config(**sections).model_copy(update={"classes": 2})
+    train_state, data = build_train_state(settings, ranks), tiny.data(settings)
     names = {optimizer.name: list(optimizer.parameters) for optimizer in train_state.optimizers}
-    source, statistics, guard = MinibatchSource(settings, tiny.data(settings), ranks), Statistics(), SkipGuard(3, names)
+    source, statistics, guard = MinibatchSource(settings, data, ranks), Statistics(), SkipGuard(3, names)
+    update = step_of(settings, train_state, data.camera_distribution, ranks, statistics)
 
     def draw(iteration: int) -> Minibatch:
         return source.draw(iteration * settings.training.batch, iteration)
 
     def step(batch: Minibatch) -> None:
-        guard.check(training_step(train_state, batch, settings, ranks, statistics))
+        guard.check(update(batch))
 
     return draw, step
 
 
-def test_a_step_makes_no_tensors_from_python_numbers_and_no_value_dependent_sizes():
-    draw, step = stepper(Ranks(), connect_components=True)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_step_makes_no_tensors_from_python_numbers_and_no_value_dependent_sizes(options, monkeypatch):
+    # CUDA has no kernels of its own for subdivision.
+    monkeypatch.setattr("torch_utils.ops.subdivided_tets.use_kernel", lambda device, op: False)
+    draw, step = stepper(options, Ranks())
     step(draw(0))  # makes the tensors that are made once and kept
     for iteration in (4, 5):  # with the search for floaters, and without; at full resolution and below
         batch = draw(iteration)
@@ -72,11 +98,20 @@ def test_a_step_makes_no_tensors_from_python_numbers_and_no_value_dependent_size
         assert waits.seen == []
 
 
+@pytest.mark.parametrize("package", ["geometry", "networks", "rendering", "training"])
+def test_offsets_which_live_on_the_host_are_uploaded_through_pinned_memory(package):
+    """`offsets.to(device)` copies from pageable memory, which waits on CUDA and does nothing on the CPU."""
+    waiting = re.compile(r"(offsets|shift)\b[^=\n]*\.to\([^)]*device")
+    for file in (Path(__file__).parents[2] / package).rglob("*.py"):
+        assert not waiting.search(file.read_text(encoding="utf-8")), f"{file}: use torch_utils.devices.upload"
+
+
 @pytest.mark.cuda
-@pytest.mark.parametrize("connect_components", [False, True])
-def test_a_cuda_step_waits_twice(connect_components):
-    """Each pass waits for the counts of vertices and faces, and for the number of visible samples."""
-    draw, step = stepper(Ranks(device=torch.device("cuda", 0)), connect_components=connect_components)
+@pytest.mark.parametrize("options", OPTIONS)
+def test_a_cuda_step_waits_as_often_as_documented(options):
+    """Each pass waits for the counts of vertices and faces, and for the number of visible samples; subdivision waits
+    for the number of midpoints, too. The texture stage waits for nothing."""
+    draw, step = stepper(options, Ranks(device=torch.device("cuda", 0)))
     for iteration in range(4):
         step(draw(iteration))
     torch.cuda.set_sync_debug_mode("warn")
@@ -88,4 +123,4 @@ def test_a_cuda_step_waits_twice(connect_components):
         torch.cuda.set_sync_debug_mode("default")
     waits = [f"{note.filename}:{note.lineno}" for note in seen if "synchronizing" in str(note.message)]
     # Two micro-batches, each drawn twice: once for the discriminators and once for the generator.
-    assert len(waits) <= 4 * 2, waits
+    assert len(waits) <= 4 * {"subdivided": 3, "texture": 0}.get(options, 2), waits

@@ -10,6 +10,7 @@ from configs.schema import Config
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
+from studies.soak.inputs import SETTINGS as SMALL
 from torch_utils.distributed import Ranks
 from training.benchmark import RandomViews
 from training.data import Data, MinibatchSource
@@ -17,20 +18,10 @@ from training.gan_step import training_step
 from training.run.step_statistics import Statistics
 from training.train_state import build_train_state
 
-SETTINGS = {
-    "data": {"resolution": 16},
-    "mapping": {"z_dim": 8, "w_dim": 8, "layers": 2, "lr_multiplier": 0.1},
-    "backbone": {"plane_resolution": 8, "plane_channels": 4, "channel_base": 64, "channel_max": 8},
-    "geometry": {"cells": 6, "hidden": 8, "box": 1.0},
-    "texture": {"hidden": 8, "features": 4},
-    "rendering": {"supersample": 1},
-    "discriminator": {"channel_base": 64, "channel_max": 8, "mask_channel_base": 64, "mapping_layers": 1},
-    "loss": {"gamma": 1.0, "r1_interval": 3},
-    "training": {
-        "batch": 8, "total_kimg": 0.08, "log_kimg": 0.016, "state_kimg": 0.032, "snapshot_kimg": 0.064,
-        "precision": "fp32", "threads": 1, "seed": 3,
-    },
-}  # fmt: skip
+TRAINING = {**SMALL["training"], "total_kimg": 0.08, "log_kimg": 0.016, "state_kimg": 0.032, "snapshot_kimg": 0.064}
+SETTINGS = {**SMALL, "training": TRAINING}
+# Sizes of the volume network as small as the others.
+VOLUME = {"volume_resolution": 8, "volume_channel_base": 64, "volume_channel_max": 8}
 
 
 def config(**sections: dict) -> Config:

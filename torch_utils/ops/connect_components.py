@@ -142,6 +142,15 @@ def _least_edit(
             component[u] = c
         start_from([*components[c], *bridge])
         left -= weights[c]
+    keep = _worth_connecting(order, parents, costs, weights)
+    kept = [u for c in order[1:] if keep[c] for u in bridges[c]]
+    return kept, [v for c, members in enumerate(components) if not keep.get(c, False) for v in members]
+
+
+def _worth_connecting(
+    order: Sequence[int], parents: dict[int, int], costs: dict[int, float], weights: Sequence[float]
+) -> dict[int, bool]:
+    """Whether each component of `order`, in which they were connected, is worth its bridge; the first one stays."""
     # Backwards, from the component connected last: what each is worth together with all that is connected through it.
     worth = list(weights)
     keep = dict.fromkeys(order, True)
@@ -151,8 +160,7 @@ def _least_edit(
             worth[parents[c]] += worth[c] - costs[c]
     for c in order[1:]:
         keep[c] = keep[c] and keep[parents[c]]
-    kept = [u for c in order[1:] if keep[c] for u in bridges[c]]
-    return kept, [v for c, members in enumerate(components) if not keep.get(c, False) for v in members]
+    return keep
 
 
 # ----------------------------------------------------------------------------------------------------------- schema

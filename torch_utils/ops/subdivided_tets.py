@@ -21,6 +21,7 @@ Errors: TypeError, ValueError "subdivided_tets_topology(): expected …, got …
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import torch
@@ -92,6 +93,11 @@ class SubdivisionTables:
             ("ends", self.num_vertices + self.edges.shape[0]),
         ):
             check_index_range("SubdivisionTables", name, getattr(self, name), size)
+
+    @cached_property
+    def whole(self) -> tuple[Tensor, Tensor, Tensor]:
+        """`subdivide_tables` of this, made once: on the device where it is used, not in every step."""
+        return subdivide_tables(self)
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ def subdivided_tets_topology_reference(
     a, b = tables.edges.long().unbind(-1)
     both = torch.where(inside[:, a] & inside[:, b], -1.0, 1.0).to(sdf.dtype)
     middle = both.reshape(-1).index_copy(0, midpoint_ids, midpoint_sdf).view_as(both)
-    topology = marching_tets_topology(torch.cat([sdf, middle], 1), *subdivide_tables(tables))
+    topology = marching_tets_topology(torch.cat([sdf, middle], 1), *tables.whole)
 
     vertices, count = tables.num_vertices, tables.edges.shape[0]
     sample, vertex = topology.active // (vertices + count), topology.active % (vertices + count)

@@ -17,6 +17,7 @@ from training.run.run_log import duration
 PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Distance from held-out shapes, MMD-CD × 10⁻³", {"MMD-CD": "validation/mmd_cd"}),
     ("Held-out shapes covered, COV-CD, %", {"COV-CD": "validation/cov_cd"}),
+    ("Distance of images from training views, FD (Lite0)", {"FD": "validation/fd_lite0"}),
     ("Loss of the generator", {"all": "loss/generator", "RGB": "loss/generator_rgb", "mask": "loss/generator_mask"}),
     ("Loss of the discriminators", {"RGB": "loss/discriminator_rgb", "mask": "loss/discriminator_mask"}),
     ("Logits of RGB", {"real": "logits/real_rgb", "generated": "logits/fake_rgb"}),

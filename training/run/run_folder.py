@@ -75,7 +75,7 @@ class RunFolder:
         stored = load_config(str(self.path / CONFIG))
         config = override_config(stored.model_dump(mode="json"), overrides, str(self.path / CONFIG))
         for other in (config, load_config(given, overrides) if given else config):
-            difference = first_difference(stored.model_dump(), other.model_dump())
+            difference = first_difference(stored, other)
             if difference:
                 raise UserError(
                     f"--resume: the run in {self.path} has {difference}; leave out --config and --set to continue it "

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from configs.differences import differences
 from configs.loader import build_config
 from configs.schema import Config
 from torch_utils.checkpoint import load_tensors, save_tensors
@@ -70,7 +71,7 @@ def load_state(folder: Path, parts: Mapping[str, Stateful], config: Config) -> d
     if not isinstance(header.get("counters"), dict) or not isinstance(header.get("nimg"), int):
         raise UserError(f"{path}: its header has no counters or no number of images; start a new run with --init")
     written = build_config(header.get("config", {}), str(path))
-    difference = first_difference(written.model_dump(), config.model_dump())
+    difference = first_difference(written, config)
     if difference:
         raise UserError(f"{path}: was written with {difference}; start a new run from its weights with --init")
     for part, member in parts.items():
@@ -140,16 +141,14 @@ def copy_state(member: Stateful, prefix: str, tensors: Mapping[str, Tensor], pat
         value.copy_(stored[name])
 
 
-def first_difference(old: Mapping[str, Any], new: Mapping[str, Any], free: frozenset[str] = frozenset()) -> str:
-    """ "path = a, but the run has b" for the first setting in which two configurations differ, otherwise "".
+def first_difference(old: Config, new: Config) -> str:
+    """ "path = a, but this run has b" for the first setting in which two configurations differ, otherwise "".
 
-    free: paths that may differ; default RESUMABLE.
+    `RESUMABLE` settings may differ.
     """
-    free = free or RESUMABLE
-    flat_old, flat_new = flatten(old), flatten(new)
-    for path in sorted(flat_old.keys() | flat_new.keys()):
-        if path not in free and flat_old.get(path) != flat_new.get(path):
-            return f"{path} = {flat_old.get(path)}, but this run has {flat_new.get(path)}"
+    for path, (a, b) in differences(old, new).items():
+        if path not in RESUMABLE:
+            return f"{path} = {a}, but this run has {b}"
     return ""
 
 
@@ -166,17 +165,7 @@ RESUMABLE = frozenset(
         "max_skipped_steps",
         "micro_batch",
         "validation_shapes",
+        "validation_images",
         "rollbacks",
     )
 )
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested settings as {"section.field": value}."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -1,0 +1,49 @@
+"""--init: what does not fit is named, with the setting and both values."""
+
+from pathlib import Path
+
+import pytest
+
+from networks.generator import Generator
+from tests.training import tiny
+from torch_utils.checkpoint import save_network
+from torch_utils.distributed import Ranks
+from torch_utils.errors import UserError
+from training.initialize import initialize_from
+from training.train_state import build_train_state
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    settings = tiny.config()
+    path = tmp_path_factory.mktemp("network") / "network.safetensors"
+    save_network(path, Generator(settings), settings.model_dump(mode="json"), 0)
+    return path
+
+
+def started(network: Path, **sections: dict):
+    settings = tiny.config(**sections)
+    return initialize_from(build_train_state(settings, Ranks()), settings, network)
+
+
+def test_the_note_says_why_tensors_are_new(network: Path) -> None:
+    whole = started(network, geometry={"cells": 8, "deformation": 0.1})
+    assert whole.fresh == ["the discriminators"] and whole.why == ""
+    other = started(network, geometry={"hidden": 16}, texture={"hidden": 8, "features": 6})
+    assert len(other.fresh) > 3 and other.note().endswith(
+        f"more tensors (geometry.hidden = 8 in {network} and 16 in this run; "
+        f"texture.features = 4 in {network} and 6 in this run)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value", "had"),
+    [("geometry", "hidden", 16, 8), ("geometry", "sdf_scale", 5.0, 0.1), ("mapping", "w_dim", 16, 8)],
+)
+def test_the_texture_stage_refuses_other_shapes(network: Path, section, field, value, had) -> None:
+    stage = {"training": {"stage": "texture"}}
+    kept = started(network, geometry={"cells": 8, "connect_components": True}, texture={"hidden": 16}, **stage)
+    assert all(name.startswith(("texture_head", "discriminator_color")) for name in kept.fresh)
+    expected = rf"keeps its shapes, but {section}\.{field} = {had} in it and {value} in this run; leave out --config"
+    with pytest.raises(UserError, match=expected):
+        started(network, **{section: {field: value}}, **stage)
