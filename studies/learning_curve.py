@@ -15,12 +15,11 @@ import click
 import torch
 
 from dataset_tool.dataset import ViewDataset, open_dataset
-from metrics.cache import file_hash
 from studies.curves import Panel, Series, svg
 from studies.learning_study.scores import Score, measure_network, networks_of, no_progress, stats_of
 from studies.plain_errors import PlainErrors
 from torch_utils.errors import UserError
-from torch_utils.files import write_json, write_text
+from torch_utils.files import file_hash, write_json, write_text
 
 MEASURED = (("MMD-CD ×10⁻³", "mmd"), ("COV-CD %", "cov"), ("components a shape", "components"))
 LOGGED = (

@@ -12,7 +12,7 @@ from torch import Tensor
 from dataset_tool.dataset import ViewDataset
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
-from metrics.cache import content_key, file_hash
+from metrics.cache import content_key
 from metrics.sources.description import Description, attribute_text, attribute_texts
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, over_gray, stack_images
@@ -20,6 +20,7 @@ from metrics.sources.sampling import choice_note, chosen_rows
 from metrics.sources.shape_source import Shape, attempt_shape, merged_shape
 from metrics.sources.thumbnails import Thumbnail, stored_view
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 from torch_utils.text import counted
 
 

@@ -14,7 +14,7 @@ from mesh_io.find_meshes import MESH_SUFFIXES, find_meshes
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
 from mesh_io.write import write_glb
-from metrics.cache import content_key, file_hash
+from metrics.cache import content_key
 from metrics.sources.captions import load_captions
 from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
@@ -28,7 +28,7 @@ from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.errors import UserError
 from torch_utils.failures import note_failure
-from torch_utils.files import printable, write_bytes
+from torch_utils.files import file_hash, printable, write_bytes
 from torch_utils.text import counted
 
 

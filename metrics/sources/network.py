@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mesh_io.write import write_glb
-from metrics.cache import content_key, file_hash
+from metrics.cache import content_key
 from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, to_uint8_truncating
@@ -20,6 +20,7 @@ from sampling.generate import preview_shading, styles
 from sampling.mesh_export import FACES, texture_colors
 from sampling.texture_baking import bake
 from torch_utils.checkpoint import read_header
+from torch_utils.files import file_hash
 
 # Samples that go through the generator together.
 GENERATOR_BATCH = 8

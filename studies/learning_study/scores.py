@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 
 from configs.strict import StrictModel
 from dataset_tool.dataset import ViewDataset
-from metrics.cache import ChunkStore, file_hash
+from metrics.cache import ChunkStore
 from metrics.protocols import Protocol
 from metrics.report.report_schema import Baseline
 from metrics.session import Inputs, ProgressBar, Session
@@ -22,7 +22,7 @@ from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
 from rendering.images import image_grid, save_png
 from sampling.generate import preview_shading, render_styles, styles
 from torch_utils.errors import UserError
-from torch_utils.files import write_json
+from torch_utils.files import file_hash, write_json
 from torch_utils.progress import progress_bar
 from training.run.run_log import read_stats
 

@@ -8,11 +8,11 @@ from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
-from metrics.cache import file_hash
 from metrics.sources.shape_source import merged_shape, sample_shape_points
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
+from torch_utils.files import file_hash
 
 BOX = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
 QUADS = [(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (0, 2, 6, 4), (1, 5, 7, 3)]

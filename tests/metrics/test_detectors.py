@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics.image.kid import poly_mmd
 
-from metrics.cache import file_hash
 from metrics.images.detectors import Detector, all_features, clean_resize, lite0_detector, load_detector
 from metrics.images.download import fetched, is_url
 from metrics.images.frechet import (
@@ -28,6 +27,7 @@ from metrics.images.precision_recall import manifold_scores
 from metrics.images.text_scores import attribute_accuracy, caption_cosines, retrieved
 from metrics.sources.lazy_images import to_uint8_truncating
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 
 
 def features(count: int, size: int, seed: int, shift: float = 0.0) -> Tensor:

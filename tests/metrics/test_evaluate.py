@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
-from metrics.cache import file_hash
 from metrics.evaluate import Options, resolved_protocol, run_evaluation
 from metrics.report.compare import comparison, parse_requirement, unmet
 from metrics.report.html import report_html
@@ -24,6 +23,7 @@ from tests.training.tiny import config
 from tetragan import __main__ as tetragan
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 
 
 @pytest.fixture(scope="module")

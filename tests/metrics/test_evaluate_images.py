@@ -12,7 +12,6 @@ from torch import Tensor
 from dataset_tool.dataset import open_dataset
 from geometry.mesh import Mesh
 from mesh_io.write import write_glb
-from metrics.cache import file_hash
 from metrics.evaluate import Options, resolved_protocol
 from metrics.images.attribute_scores import attribute_metrics
 from metrics.images.classifier import Classifier
@@ -38,6 +37,7 @@ from tests.metrics.test_detectors import Tiny
 from tests.training.tiny import config
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 LABELS = ("type=chair", "red=true", "type=stool", "red=false", "type=bench")
