@@ -227,6 +227,9 @@ class TrainingConfig(StrictModel):
     )
     lr_generator: Positive = Field(0.002, description="Adam learning rate of the generator")
     lr_discriminator: Positive = Field(0.002, description="Adam learning rate of the discriminators")
+    lr_decay_kimg: NonNegative = Field(
+        0.0, description="kimg at the end of the run over which both learning rates fall linearly to 0; 0 = constant"
+    )
     beta1: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="Adam β1")
     beta2: Annotated[float, Field(ge=0, lt=1)] = Field(0.99, description="Adam β2")
     ema_halflife_kimg: Positive = Field(10.0, description="half-life of the generator's running average (EMA), kimg")

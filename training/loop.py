@@ -29,7 +29,7 @@ from training.progressive import progressive_resolution
 from training.run.fixed_samples import COLUMNS, SHAPES, FixedSamples
 from training.run.health import Health
 from training.run.report import write_run_report
-from training.run.roll_back import lower_rates, roll_back
+from training.run.roll_back import roll_back, set_rates
 from training.run.run_folder import RunFolder
 from training.run.run_log import RunLog, duration
 from training.run.state_file import load_state, point_to_state, save_state
@@ -113,7 +113,6 @@ def start_run(
     if resume:
         state = load_state(folder.path, state_parts(train_state), config)
         progress = Progress(**state["counters"])
-        lower_rates(train_state, progress.rollbacks)
         notes += _resume_notes(state)
     elif init is not None:
         notes.append(initialize_from(train_state, config, init, discriminators).note())
@@ -194,6 +193,7 @@ def run_training(run: TrainingRun) -> bool:
             while progress.nimg < run.total_nimg:
                 # One step.
                 batch = source.draw(progress.nimg, progress.iteration)
+                set_rates(run.train_state, training, progress.nimg, progress.rollbacks)
                 norms = step(batch)
                 progress.nimg += training.batch
                 progress.iteration += 1

@@ -91,6 +91,14 @@ class GuardedAdam:
             value.copy_(state[key])
 
 
+def rate_factor(nimg: int, total_kimg: float, decay_kimg: float) -> float:
+    """The factor on the learning rates of the step after `nimg` images: 1, then linearly to 0 over the last
+    `decay_kimg` of `total_kimg`.
+    """
+    left = total_kimg * 1000 - nimg
+    return min(1.0, max(left, 0.0) / (decay_kimg * 1000)) if decay_kimg > 0 else 1.0
+
+
 class NonFiniteError(UserError):
     """Too many steps in a row had gradients that were not finite. Other settings fix it, so it is a user error."""
 

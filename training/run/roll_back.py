@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from configs.schema import Config
+from configs.schema import Config, TrainingConfig
+from training.optimizer import rate_factor
 from training.run.run_folder import RunFolder
 from training.run.run_log import RunLog, truncate_stats
 from training.run.state_file import load_state
@@ -12,21 +13,21 @@ from training.train_state import TrainState, state_parts
 RATE_FACTOR = 0.5
 
 
-def lower_rates(train_state: TrainState, rollbacks: int) -> None:
-    """Set the learning rates of a run that was rolled back so many times."""
+def set_rates(train_state: TrainState, training: TrainingConfig, nimg: int, rollbacks: int) -> None:
+    """Set the learning rates of the step after `nimg` images, in a run that was rolled back so many times."""
+    factor = RATE_FACTOR**rollbacks * rate_factor(nimg, training.total_kimg, training.lr_decay_kimg)
     for optimizer in train_state.optimizers:
-        optimizer.scale_rate(RATE_FACTOR**rollbacks)
+        optimizer.scale_rate(factor)
 
 
 def roll_back(
     folder: RunFolder, log: RunLog, train_state: TrainState, config: Config, rollbacks: int, *, first: bool
 ) -> dict[str, Any]:
-    """Restore the newest state, with rates for the `rollbacks`-th rollback. Returns the counters of that state.
+    """Restore the newest state for the `rollbacks`-th time. Returns its counters; `set_rates` goes by them.
 
     A state holds good weights: a step with gradients that are not finite changes none. first: whether this rank writes.
     """
     counters = load_state(folder.path, state_parts(train_state), config)["counters"]
-    lower_rates(train_state, rollbacks)
     if first:
         truncate_stats(folder.path / "stats.jsonl", counters["nimg"])
         folder.note_rollback(counters["nimg"], RATE_FACTOR**rollbacks)
