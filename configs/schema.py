@@ -199,6 +199,13 @@ class LossConfig(StrictModel):
     )
     gamma_color: NonNegative = Field(0.1, description="weight of R1 on the color discriminator")
     color_r1_interval: PositiveInt = Field(4, description="minibatches between two R1 steps of the color discriminator")
+    outline_weight: NonNegative = Field(
+        0.0, description="weight of the outline discriminator's loss in G, in the joint stage; 0 = there is none"
+    )
+    gamma_outline: NonNegative = Field(0.1, description="weight of R1 on the outline discriminator")
+    smoothness_weight: NonNegative = Field(
+        0.0, description="weight of the mean difference of neighboring face normals; evaluated every 4 minibatches"
+    )
     cube_spread_weight: NonNegative = Field(
         0.5, description="weight of the mean spread of FlexiCubes' vertices from their crossings, world units"
     )

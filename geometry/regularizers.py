@@ -8,6 +8,9 @@ from geometry.mesh import Mesh
 from geometry.topology import vertex_components
 from torch_utils.devices import upload
 
+# Differences of unit normals below it count by their squares: 6 degrees.
+SMALL_DIFFERENCE = 0.1
+
 
 def sdf_sign_loss(sdf_a: Tensor, sdf_b: Tensor) -> Tensor:
     """Cross-entropy of σ(s) at each end of the crossing edges with the sign of the other end: removes floaters.
@@ -55,6 +58,36 @@ def floater_weights(mesh: Mesh) -> tuple[Tensor, Tensor]:
     volumes = torch.zeros(count, dtype=a.dtype, device=labels.device)
     volumes.index_add_(0, labels[mesh.faces[:, 0].long()], (a * torch.linalg.cross(b, c)).sum(-1))
     return floating / sizes[labels], volumes[labels] > 0
+
+
+def normal_variation(mesh: Mesh) -> Tensor:
+    """Mean difference |n₁ − n₂| of the unit normals of faces that share an edge, weighted by the smaller area: [].
+
+    The mean of lengths rather than of squares leaves sharp edges as cheap as rounded ones, and flattens what is nearly
+    flat (total variation of normals; Zhang et al. 2015). The weights pass no gradient. mesh: packed. 0 for no faces.
+    """
+    first, second, shared = adjacent_faces(mesh)
+    corners = mesh.vertices[mesh.faces.long()]
+    cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    double_area = cross.norm(dim=1, keepdim=True).clamp(min=1e-12)
+    normals, areas = cross / double_area, double_area.detach().squeeze(1)
+    weights = torch.minimum(areas[first], areas[second]) * shared
+    squared = (normals[first] - normals[second]).square().sum(1)
+    difference = (squared + SMALL_DIFFERENCE**2).sqrt() - SMALL_DIFFERENCE
+    return (difference * weights).sum() / weights.sum().clamp(min=1e-12)
+
+
+@torch.no_grad()
+def adjacent_faces(mesh: Mesh) -> tuple[Tensor, Tensor, Tensor]:
+    """Faces of a packed batch that share an edge: first, second [3F − 1] int64, and shared [3F − 1], 1 for such a pair.
+
+    The other rows, with 0, are pairs that share none: so nothing waits for the device. No faces give no rows.
+    """
+    faces, count = mesh.faces.long(), mesh.vertices.shape[0]
+    ends = torch.stack([faces, faces.roll(-1, 1)], 2).view(-1, 2)
+    keys, order = (ends.amin(1) * count + ends.amax(1)).sort()
+    owner = order // 3
+    return owner[:-1], owner[1:], (keys[:-1] == keys[1:]).to(mesh.vertices.dtype)
 
 
 def fallback_surface_loss(sdf_active: Tensor, values: Tensor, replaced: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import Config
-from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
+from networks.discriminator import DISCRIMINATOR_CHANNELS, ImageDiscriminator, build_discriminator, discriminator_names
 from networks.generator import Generator
 from networks.layers import Conv2d, EqualizedLinear, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer
 from networks.volume_backbone import ModulatedConv3d, Shortcut3d
@@ -59,7 +59,7 @@ def describe(config: Config) -> list[NetworkSummary]:
     """The backbone, the rest of the generator and the discriminators; nothing is allocated."""
     with torch.device("meta"):
         generator = Generator(config)
-        networks = {name: Discriminator(config, DISCRIMINATOR_CHANNELS[name]) for name in discriminator_names(config)}
+        networks = {name: build_discriminator(config, name) for name in discriminator_names(config)}
     discriminators = [_discriminator(TITLES[name], network, config) for name, network in networks.items()]
     return [_backbone(generator), _rest_of_generator(generator), *discriminators]
 
@@ -110,12 +110,12 @@ def _rest_of_generator(generator: Generator) -> NetworkSummary:
     return _record("mappings and heads", rest, run)
 
 
-def _discriminator(name: str, network: Discriminator, config: Config) -> NetworkSummary:
+def _discriminator(name: str, network: ImageDiscriminator, config: Config) -> NetworkSummary:
     side = config.data.resolution
     network.precision = "fp32"
 
     def run(batch: int) -> None:
-        image = torch.empty(batch, network.channels, side, side, device="meta")
+        image = torch.empty(batch, DISCRIMINATOR_CHANNELS[name], side, side, device="meta")
         zero = torch.zeros(batch, device="meta")
         labels = torch.zeros(batch, dtype=torch.int64, device="meta") if config.classes else None
         network(image, Cameras.orbit(zero, zero, 1.0, 1.0), labels)

@@ -9,10 +9,11 @@ from torch.nn import functional
 from configs.schema import Config
 from networks.layers import Conv2d, EqualizedLinear, at_least_fp32, channels_at, compute_dtype, minibatch_stddev
 from networks.mapping import Mapping
+from networks.outline_discriminator import OutlineDiscriminator
 from rendering.camera import Cameras
 
 # All discriminators by name, with the channels of the images that each sees.
-DISCRIMINATOR_CHANNELS = {"rgb": 3, "mask": 1, "rgba": 4}
+DISCRIMINATOR_CHANNELS = {"rgb": 3, "mask": 1, "rgba": 4, "outline": 1}
 CAMERA_NUMBERS = 4
 CROP_NUMBERS = 3
 FINAL_RESOLUTION = 4
@@ -22,12 +23,20 @@ BOTTLENECKS, EXPANSION, GROUP_WIDTH = 2, 2, 16
 
 def discriminator_names(config: Config) -> tuple[str, ...]:
     """Names of the discriminators that a configuration has, keys of DISCRIMINATOR_CHANNELS."""
-    return ("rgba",) if config.discriminator.single else ("rgb", "mask")
+    names = ("rgba",) if config.discriminator.single else ("rgb", "mask")
+    return (*names, "outline") if config.loss.outline_weight > 0 else names
+
+
+def build_discriminator(config: Config, name: str) -> "ImageDiscriminator":
+    """A new discriminator of a name among `discriminator_names`."""
+    if name == "outline":
+        return OutlineDiscriminator(config.training.precision, config.discriminator.stddev_group)
+    return Discriminator(config, DISCRIMINATOR_CHANNELS[name])
 
 
 def discriminator_input(name: str, rgb: Tensor, mask: Tensor) -> Tensor:
     """What the discriminator of a name sees of rgb [B, 3, H, W] and mask [B, 1, H, W]."""
-    return {"rgb": rgb, "mask": mask}[name] if name != "rgba" else torch.cat([rgb, mask], 1)
+    return {"rgb": rgb, "mask": mask, "outline": mask}[name] if name != "rgba" else torch.cat([rgb, mask], 1)
 
 
 def camera_condition(cameras: Cameras) -> Tensor:
@@ -183,3 +192,7 @@ class Discriminator(nn.Module):
                 raise ValueError(f"Discriminator(): expected labels of {self.classes} classes, got none")
             parts.append(functional.one_hot(labels, self.classes).float())
         return torch.cat(parts, 1)
+
+
+# What `build_discriminator` makes. All are called with images, cameras and labels.
+ImageDiscriminator = Discriminator | OutlineDiscriminator

@@ -11,7 +11,7 @@ from torch import Tensor
 from configs.differences import differences, differing
 from configs.loader import build_config, nearest, override_config
 from configs.schema import Config
-from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
+from networks.discriminator import ImageDiscriminator, build_discriminator, discriminator_names
 from networks.generator import Generator
 from torch_utils.checkpoint import NetworkFile, load_network, load_strictly, load_tensors
 from torch_utils.errors import UserError
@@ -120,7 +120,7 @@ def load_discriminators(network: Path, header: Mapping[str, Any]) -> dict[str, T
 
 def load_discriminator_networks(
     path: Path | str, device: torch.device | str = "cpu"
-) -> tuple[Config, dict[str, Discriminator]]:
+) -> tuple[Config, dict[str, ImageDiscriminator]]:
     """The discriminators by name, in evaluation mode, of a training state or a network file, and the configuration.
 
     UserError where there are none.
@@ -137,7 +137,7 @@ def load_discriminator_networks(
     for name in discriminator_names(config):
         prefix = f"discriminator_{name}/"
         own = {key.removeprefix(prefix): t.float() for key, t in stored.items() if key.startswith(prefix)}
-        networks[name] = Discriminator(config, DISCRIMINATOR_CHANNELS[name])
+        networks[name] = build_discriminator(config, name)
         load_strictly(networks[name], own, file)
         networks[name].to(device).eval().requires_grad_(False)
     return config, networks

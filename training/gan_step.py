@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from configs.schema import Config
 from geometry.extraction import ExtractedSurface
-from geometry.regularizers import floater_loss, sdf_sign_loss
-from networks.discriminator import Discriminator
+from geometry.regularizers import floater_loss, normal_variation, sdf_sign_loss
+from networks.discriminator import ImageDiscriminator
 from networks.generator import Rendered
 from rendering.camera import Cameras
 from torch_utils.devices import upload
@@ -52,8 +52,8 @@ class MicroBatch:
     shifts: Tensor | None
 
 
-# Minibatches between two searches for floaters: labeling the components of a mesh takes about a fifth of a step.
-FLOATER_INTERVAL = 4
+# Minibatches between two looks at how faces hang together, which takes a fifth of a step: components, pairs of faces.
+MESH_INTERVAL = 4
 
 
 def training_step(
@@ -260,6 +260,7 @@ def adversarial_terms(
 ) -> list[Tensor]:
     """The generator's losses against every discriminator, weighted."""
     objective = OBJECTIVES[config.loss.objective]
+    weights = {"mask": config.loss.mask_weight, "outline": config.loss.outline_weight}
     terms, reals, fakes = [], micro.reals, micro.fakes
     for head, discriminator in train_state.discriminators.items():
         with phase("D forward on fakes"):
@@ -269,7 +270,7 @@ def adversarial_terms(
                 real = discriminator(reals.image(head), reals.cameras, reals.labels)
         loss = objective.generator(real, fake)
         statistics.add(f"loss/generator_{head}", loss)
-        terms.append(loss * (config.loss.mask_weight if head == "mask" else 1.0))
+        terms.append(loss * weights.get(head, 1.0))
     if micro.shifts is not None:
         terms.append(color_generator_loss(train_state, fakes, micro.shifts, statistics) * config.color_weight)
     return terms
@@ -304,8 +305,14 @@ def surface_terms(
         statistics.add("loss/cube_spread", spread)
         statistics.add("loss/cube_weights", weights)
         terms += [spread * config.loss.cube_spread_weight, weights * config.loss.cube_weights_weight]
-    weight = config.loss.floater_weight * FLOATER_INTERVAL
-    if weight and micro.batch.iteration % FLOATER_INTERVAL == 0:
+    if micro.batch.iteration % MESH_INTERVAL:
+        return terms
+    if weight := config.loss.smoothness_weight * MESH_INTERVAL:
+        with phase("smoothness"):
+            variation = normal_variation(surface.mesh)
+        statistics.add("loss/smoothness", variation)
+        terms.append(variation * weight)
+    if weight := config.loss.floater_weight * MESH_INTERVAL:
         with phase("floaters"):
             floaters = floater_loss(surface.mesh, surface.sdf_a * cells, surface.sdf_b * cells)
         statistics.add("loss/floaters", floaters)
@@ -327,7 +334,7 @@ def frozen(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 def _real_and_fake_logits(
-    discriminator: Discriminator, head: str, reals: ViewBatch, fakes: ViewBatch
+    discriminator: ImageDiscriminator, head: str, reals: ViewBatch, fakes: ViewBatch
 ) -> tuple[Tensor, Tensor]:
     """Logits of reals and of detached fakes, in one pass if no minibatch-stddev group would mix the two."""
     real, fake = reals.image(head), fakes.image(head).detach()

@@ -12,7 +12,7 @@ from configs.differences import differences, differing, size_differences
 from configs.loader import build_config, override_config
 from configs.schema import Config
 from networks.backbone import TriPlaneBackbone
-from networks.discriminator import Discriminator
+from networks.discriminator import Discriminator, ImageDiscriminator
 from networks.export import SETTABLE
 from networks.generator import Generator
 from networks.pretrained import load_discriminators, network_file
@@ -86,7 +86,7 @@ def initialize_from(
         return Initialization(sources, ["the discriminators", *fresh], why)
     for head, discriminator in train_state.discriminators.items():
         part = f"discriminator_{head}/"
-        shared = shared_blocks(discriminators, part, discriminator)
+        shared = _stored_blocks(discriminators, part, discriminator)
         fresh += [part + name for name in _take(discriminator, shared, change)]
     return Initialization(sources, fresh, why)
 
@@ -155,6 +155,13 @@ def _take(module: nn.Module, stored: Mapping[str, Tensor], change: float) -> lis
         else:
             left.append(name)
     return left
+
+
+def _stored_blocks(stored: Mapping[str, Tensor], prefix: str, discriminator: ImageDiscriminator) -> dict[str, Tensor]:
+    """`shared_blocks`; a discriminator of outlines is the same at every resolution."""
+    if isinstance(discriminator, Discriminator):
+        return shared_blocks(stored, prefix, discriminator)
+    return {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
 
 
 def shared_blocks(stored: Mapping[str, Tensor], prefix: str, discriminator: Discriminator) -> dict[str, Tensor]:

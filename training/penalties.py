@@ -45,7 +45,7 @@ def penalty_terms(
     """
     loss = config.loss
     start = gamma_factor(nimg, loss.gamma_start, loss.gamma_kimg)
-    mask = loss.gamma if loss.gamma_mask is None else loss.gamma_mask
+    gammas = {"mask": loss.gamma if loss.gamma_mask is None else loss.gamma_mask, "outline": loss.gamma_outline}
     terms = []
     for name in names:
         factor, interval = config.penalties[name]
@@ -57,7 +57,7 @@ def penalty_terms(
         ]
         norms = squared_gradient_norms(logits, images)
         for head, norm in zip(train_state.discriminators, norms, strict=True):
-            gamma = mask if head == "mask" else loss.gamma
+            gamma = gammas.get(head, loss.gamma)
             terms.append(r1_loss(norm, gamma * factor * start, interval))
             statistics.add(f"{name}/{head}", norm)
     return terms

@@ -8,7 +8,7 @@ from torch import nn
 
 from configs.schema import Config
 from networks.color_discriminator import ColorDiscriminator
-from networks.discriminator import DISCRIMINATOR_CHANNELS, Discriminator, discriminator_names
+from networks.discriminator import ImageDiscriminator, build_discriminator, discriminator_names
 from networks.generator import Generator
 from networks.layers import parameter_dtype
 from torch_utils.distributed import Ranks
@@ -27,7 +27,7 @@ class TrainState:
 
     generator: Generator
     average: Generator
-    discriminators: dict[str, Discriminator]
+    discriminators: dict[str, ImageDiscriminator]
     color_discriminator: ColorDiscriminator | None
     generator_adam: GuardedAdam
     discriminator_adam: GuardedAdam | None
@@ -49,7 +49,7 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
         torch.manual_seed(training.seed)
         generator = Generator(config)
         names = discriminator_names(config) if joint else ()
-        discriminators = {name: Discriminator(config, DISCRIMINATOR_CHANNELS[name]) for name in names}
+        discriminators = {name: build_discriminator(config, name) for name in names}
         color_discriminator = ColorDiscriminator() if config.color_weight > 0 else None
     for network in (generator, color_discriminator, *discriminators.values()):
         if network is not None:

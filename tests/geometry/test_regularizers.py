@@ -1,11 +1,15 @@
 """Losses against floaters and cavities."""
 
+import math
+
 import pytest
 import torch
+import trimesh
 from torch import Tensor
 
 from geometry.extraction import ExtractedSurface
-from geometry.regularizers import floater_loss, floater_weights, sdf_sign_loss
+from geometry.mesh import Mesh
+from geometry.regularizers import adjacent_faces, floater_loss, floater_weights, normal_variation, sdf_sign_loss
 from geometry.tet_grid import TetGrid, tet_grid
 from geometry.topology import count_components
 from tests.geometry.dense import extract
@@ -75,3 +79,40 @@ def test_descent_removes_floaters_and_leaves_the_body(grid: TetGrid) -> None:
 
 def test_the_sign_loss_of_no_edges_is_zero() -> None:
     assert sdf_sign_loss(torch.empty(0), torch.empty(0)).item() == 0
+
+
+def cube(side: float = 1.0) -> Mesh:
+    """A cube of 12 faces, wound outward."""
+    box = trimesh.creation.box((side, side, side))
+    return Mesh.single(torch.from_numpy(box.vertices).double(), torch.from_numpy(box.faces))
+
+
+def test_faces_pair_across_every_edge_of_a_closed_mesh() -> None:
+    mesh = Mesh.pack([cube(), cube(0.5)])
+    first, second, shared = adjacent_faces(mesh)
+    assert shared.sum() == 2 * 18
+    pairs = {frozenset((a, b)) for a, b, s in zip(first.tolist(), second.tolist(), shared.tolist(), strict=True) if s}
+    faces = mesh.faces.tolist()
+    expected = {frozenset((i, j)) for i in range(24) for j in range(i) if len(set(faces[i]) & set(faces[j])) == 2}
+    assert pairs == expected
+
+
+def test_the_variation_of_a_cube_is_that_of_its_twelve_edges() -> None:
+    # 12 edges at a right angle and 6 diagonals, all of faces of equal area.
+    right = math.sqrt(2 + 0.1**2) - 0.1
+    assert normal_variation(cube()).item() == pytest.approx(12 * right / 18)
+    empty = Mesh.single(torch.zeros(0, 3), torch.zeros(0, 3, dtype=torch.int64))
+    assert normal_variation(empty).item() == 0
+
+
+def test_a_step_against_the_gradient_flattens_ripples(grid: TetGrid) -> None:
+    distance = (grid.positions - torch.tensor(CENTERS[0])).norm(dim=1) - 0.2
+    torch.manual_seed(0)
+    sdf = (distance + 0.01 * torch.randn(len(distance)))[None].requires_grad_()
+    before = normal_variation(extract(sdf, grid).mesh)
+    smooth = normal_variation(extract(distance[None], grid).mesh)
+    (gradient,) = torch.autograd.grad(before, sdf)
+    assert torch.isfinite(gradient).all()
+    step = 0.003 * gradient / gradient.abs().max()
+    after = normal_variation(extract(sdf.detach() - step, grid).mesh)
+    assert smooth < after < before

@@ -8,7 +8,8 @@ from training.optimizer import rate_factor
 
 
 @pytest.mark.parametrize(
-    ("nimg", "decay_kimg", "factor"), [(0, 0, 1), (5999, 0, 1), (3000, 3, 1), (4500, 3, 0.5), (6000, 3, 0), (7000, 3, 0)]
+    ("nimg", "decay_kimg", "factor"),
+    [(0, 0, 1), (5999, 0, 1), (3000, 3, 1), (4500, 3, 0.5), (6000, 3, 0), (7000, 3, 0)],
 )
 def test_the_rate_falls_linearly_at_the_end(nimg, decay_kimg, factor):
     assert rate_factor(nimg, 6.0, decay_kimg) == factor

@@ -152,12 +152,13 @@ def first_difference(old: Config, new: Config) -> str:
     return ""
 
 
-# Settings that a resumed run may change, since they do not affect what is learned: length, intervals, threads, and how
-# many images go through the networks at once.
+# Settings that a resumed run may change: its length, with the decay of the rates at its end, and what does not affect
+# what is learned: intervals, threads, and how many images go through the networks at once.
 RESUMABLE = frozenset(
     f"training.{name}"
     for name in (
         "total_kimg",
+        "lr_decay_kimg",
         "snapshot_kimg",
         "state_kimg",
         "log_kimg",
