@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from configs.schema import Config
-from networks.discriminator import DISCRIMINATOR_CHANNELS, ImageDiscriminator, build_discriminator, discriminator_names
+from networks.discriminator import ImageDiscriminator, build_discriminator, discriminator_names
 from networks.generator import Generator
 from networks.layers import Conv2d, EqualizedLinear, ModulatedConv, ModulatedPlaneHead, ModulatedPointLayer
 from networks.volume_backbone import ModulatedConv3d, Shortcut3d
@@ -22,6 +22,7 @@ TITLES = {
     "rgb": "discriminator of RGB",
     "mask": "discriminator of masks",
     "rgba": "discriminator of RGB and masks",
+    "outline": "discriminator of outlines",
 }
 
 
@@ -115,7 +116,7 @@ def _discriminator(name: str, network: ImageDiscriminator, config: Config) -> Ne
     network.precision = "fp32"
 
     def run(batch: int) -> None:
-        image = torch.empty(batch, DISCRIMINATOR_CHANNELS[name], side, side, device="meta")
+        image = torch.empty(batch, network.channels, side, side, device="meta")
         zero = torch.zeros(batch, device="meta")
         labels = torch.zeros(batch, dtype=torch.int64, device="meta") if config.classes else None
         network(image, Cameras.orbit(zero, zero, 1.0, 1.0), labels)

@@ -24,6 +24,7 @@ class OutlineDiscriminator(nn.Module):
 
     def __init__(self, precision: str = "fp32", stddev_group: int = 4) -> None:
         super().__init__()
+        self.channels = 1
         self.precision = precision
         self.stddev_group = stddev_group
         self.windows = nn.Sequential(
