@@ -54,17 +54,28 @@ def write_pretrained_folder(
     return folder / WEIGHTS_NAME
 
 
-def export_network(network: Path | str, out: Path, *, half: bool = False, overrides: Sequence[str] = ()) -> list[Path]:
+def export_network(
+    network: Path | str,
+    out: Path,
+    *,
+    half: bool = False,
+    overrides: Sequence[str] = (),
+    textures: Path | str | None = None,
+) -> list[Path]:
     """Copy a network that `network_file` names to `out`: one file where that ends in .safetensors, else a folder.
 
     network may also be a training state: its running average is taken. half: store float16. overrides: "path=value" of
-    `SETTABLE`, which change how the weights are used and not what they mean. Where `out` is a file, the
+    `SETTABLE`, which change how the weights are used and not what they mean. textures: a network or state of a texture
+    stage that began with this network, whose textures are taken. Where `out` is a file, the
     discriminators of the state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later
     --init; a folder has the Hugging Face form and holds the generator alone. Returns the files of weights. UserError as
     `load_generator`.
     """
     source = network_file(network)
     weights, discriminators, header = _read(source)
+    if textures is not None:
+        weights, color = _with_textures(weights, source, network_file(textures))
+        discriminators = {**discriminators, **color} if discriminators else None
     for override in overrides:
         if override.partition("=")[0] not in SETTABLE:
             raise UserError(f"--set {override}: of a network only {', '.join(SETTABLE)} can be changed")
@@ -85,6 +96,25 @@ def export_network(network: Path | str, out: Path, *, half: bool = False, overri
     return [out, target]
 
 
+def _with_textures(
+    weights: Mapping[str, Tensor], source: Path, textures: Path
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The weights with the textures of another network, and that one's color discriminator if it has one.
+
+    UserError where anything but the textures differs, since textures fit the features of their own shapes alone.
+    """
+    other, discriminators, header = _read(textures)
+    config = build_config(header["config"], str(textures))
+    with torch.device("meta"):
+        taken = {"w_average_tex", *Generator(config).texture_parameters()}
+    if weights.keys() != other.keys() or any(
+        not torch.equal(value, other[name]) for name, value in weights.items() if name not in taken
+    ):
+        raise UserError(f"--textures {textures}: its shapes are not those of {source}; start the texture stage from it")
+    color = {name: value for name, value in (discriminators or {}).items() if name.startswith("discriminator_color/")}
+    return {name: other[name] if name in taken else value for name, value in weights.items()}, color
+
+
 def _save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], half: bool) -> None:
     save = save_half if half else save_tensors
     save(path, tensors, {**header, "precision": "fp16" if half else "fp32"})
@@ -101,6 +131,6 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, di
     tensors, header = load_tensors(source, kind="training-state")
     header = {"kind": "network", "config": header["config"], "nimg": header["nimg"], "commit": code_version()}
     weights = {name.removeprefix("average/"): t for name, t in tensors.items() if name.startswith("average/")}
-    prefixes = tuple(f"discriminator_{name}/" for name in DISCRIMINATOR_CHANNELS)
+    prefixes = tuple(f"discriminator_{name}/" for name in (*DISCRIMINATOR_CHANNELS, "color"))
     discriminators = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
-    return weights, discriminators or None, header  # the texture stage has none of images
+    return weights, discriminators or None, header

@@ -199,6 +199,12 @@ class Generator(nn.Module):
             groups[f"backbone.{_group_of(name)}"].append(parameter)
         return groups
 
+    def texture_parameters(self) -> dict[str, nn.Parameter]:
+        """What only the texture depends on, by name: the texture mapping, the texture planes and the texture head."""
+        groups = self.parameter_groups()
+        own = {id(parameter) for part in ("mapping_tex", "backbone.texture", "texture") for parameter in groups[part]}
+        return {name: parameter for name, parameter in self.named_parameters() if id(parameter) in own}
+
 
 def _group_of(name: str) -> str:
     """The group of a backbone's parameter."""

@@ -57,7 +57,7 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     average = copy.deepcopy(generator).eval().requires_grad_(False)
 
     settings = AdamSettings(training.lr_generator, training.beta1, training.beta2)
-    learned = dict(generator.named_parameters()) if joint else texture_parameters(generator)
+    learned = dict(generator.named_parameters()) if joint else generator.texture_parameters()
     generator_adam = GuardedAdam("generator", learned, settings, ranks)
     settings = AdamSettings(training.lr_discriminator, training.beta1, training.beta2)
     discriminator_adam = color_adam = None
@@ -84,13 +84,6 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
         color_adam,
         adaptation,
     )
-
-
-def texture_parameters(generator: Generator) -> dict[str, nn.Parameter]:
-    """What the texture stage learns, by name: the texture mapping, the texture planes and the texture head."""
-    groups = generator.parameter_groups()
-    learned = {id(parameter) for part in ("mapping_tex", "backbone.texture", "texture") for parameter in groups[part]}
-    return {name: parameter for name, parameter in generator.named_parameters() if id(parameter) in learned}
 
 
 def state_parts(train_state: TrainState) -> dict[str, Stateful]:

@@ -47,7 +47,7 @@ def evaluate_images(
         metrics = skipped_images("no detector was given (--detector lite0, or a file or folder)")
     else:
         metrics = detector_scores(models.detector, sets, count, images.normals, results)
-    metrics += pixel_scores(sets, count, results)
+    metrics += pixel_scores(sets, count, images.normals, results)
     if models.clip is not None:
         scores = _clip_scores(models.clip, conditions, sets, count, results)
         metrics += measured_with(scores, models.clip.image_encoder.identity)

@@ -1,7 +1,7 @@
 """Which real shapes no sample resembles, by the logits of a network's own discriminators.
 
 Where the generator makes nothing like a real image, the discriminator has no fake to confuse it with, and its logit is
-high. Both discriminators see a few views of every shape of a split.
+high. The discriminators see a few views of every shape of a split.
 """
 
 from collections import defaultdict
@@ -16,7 +16,7 @@ from dataset_tool.attributes import attribute_classes
 from dataset_tool.dataset import open_dataset
 from dataset_tool.image_bank import ImageBank
 from metrics.report.markdown import number
-from networks.discriminator import Discriminator, discriminator_input
+from networks.discriminator import ImageDiscriminator, discriminator_input
 from networks.pretrained import load_discriminator_networks
 from rendering.images import image_grid, save_png, show_views
 from torch_utils.errors import UserError
@@ -58,7 +58,7 @@ def report_missing_shapes(
 
 @torch.no_grad()
 def standardized_logits(
-    bank: ImageBank, discriminators: Mapping[str, Discriminator], views: int, device: torch.device | str = "cpu"
+    bank: ImageBank, discriminators: Mapping[str, ImageDiscriminator], views: int, device: torch.device | str = "cpu"
 ) -> tuple[Tensor, Tensor]:
     """Mean logit of every shape [S], in standard deviations, and one view of each [S, 4, R, R]; on the CPU.
 

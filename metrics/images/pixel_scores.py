@@ -7,20 +7,26 @@ from torch import Tensor
 
 from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.images.color_figures import color_figures
-from metrics.images.image_scores import CHUNK
+from metrics.images.image_scores import CHUNK, skipped
 from metrics.images.image_sets import ImageSets, training_note
+from metrics.images.normal_images import normal_images
+from metrics.images.roughness import STEP_PX, flat_roughness
 from metrics.images.sliced_wasserstein import PATCHES_PER_IMAGE, SMALLEST_PX, foreground_patches, sliced_wasserstein
 from metrics.report.report_schema import TRAIN_TEST_REFERENCE, Metric
 from metrics.shapes.results import Results
 from metrics.sources.lazy_images import LazyImages
+from metrics.sources.shape_source import ShapeSource
 
 # At most this many images of each side; whole chunks, so that images drawn for a detector serve again.
 LIMIT = 2 * CHUNK
 COLOR_FIGURES = (("color_scatter", "Color scatter"), ("effective_hues", "Effective hues"))
 
 
-def pixel_scores(sets: ImageSets, count: int, results: Results) -> list[Metric]:
-    """SWD by level, fine to coarse, and the color figures. Adds those of training images to the baselines."""
+def pixel_scores(sets: ImageSets, count: int, normals: bool, results: Results) -> list[Metric]:
+    """SWD by level, fine to coarse, the color figures, and with `normals` the roughness of flat parts.
+
+    Adds those of training images to the baselines.
+    """
     session, count = sets.session, min(count, LIMIT)
     real, fake, train = sets.real(count), sets.fake(count), sets.train(count)
 
@@ -35,7 +41,36 @@ def pixel_scores(sets: ImageSets, count: int, results: Results) -> list[Metric]:
         training = pixel_metrics(references, pixels("training shapes", train, session.real), "")
         values = {metric.name: metric.value for metric in training if metric.value is not None}
         results.add_values(TRAIN_TEST_REFERENCE, values, training_note(train, real, fake))
-    return metrics
+    return [*metrics, roughness_metric(sets, real, fake, train, results)] if normals else metrics
+
+
+def roughness_metric(
+    sets: ImageSets, real: LazyImages, fake: LazyImages, train: LazyImages | None, results: Results
+) -> Metric:
+    """The roughness of flat parts, whose target is that of the references, from images of normals."""
+    session, name = sets.session, {"name": "flat_roughness", "title": "Roughness of flat parts"}
+    if missing := sets.references.missing_mesh(real.shapes):
+        return skipped(**name, reason=f"references: {missing}")
+
+    def measured(label: str, source: ShapeSource, images: LazyImages, store: ChunkStore) -> Tensor:
+        drawn = normal_images(source, images, sets.settings)
+        key = content_key({"images": drawn.key, "step": STEP_PX})
+
+        def compute(rows: range) -> Tensors:
+            return {"degrees": flat_roughness(drawn.draw_rgba(rows))}
+
+        with session.progress(f"normals of {label}", session.chunks(len(images), CHUNK)) as advance:
+            return store.rows("roughness", key, len(images), CHUNK, compute, advance)["degrees"]
+
+    own = measured("generated shapes", sets.generated, fake, session.own)
+    target = _mean(measured("references", sets.references, real, session.real))
+    if train is not None and sets.training is not None and not sets.training.missing_mesh(train.shapes):
+        value = _mean(measured("training shapes", sets.training, train, session.real))
+        if value is not None:
+            results.add_values(TRAIN_TEST_REFERENCE, {name["name"]: value}, "")
+    note, count = sets.note("normals", real, fake), int((~own.isnan()).sum())
+    metric = Metric(**name, unit="°", direction="target", target=target, n=count, reason=note)
+    return _with_value(metric, _mean(own))
 
 
 def pixel_statistics(

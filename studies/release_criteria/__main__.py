@@ -2,16 +2,18 @@
 
     python -m studies.release_criteria --network FILE --data DATASET --classifier DIR --out DIR
 
-Measures three generators against held-out chairs: the candidate, the same generator before training, and the candidate
-with one latent for all samples. Prints and writes release_criteria.md and release_criteria.json.
+Measures four generators against held-out chairs: the candidate, the same generator before training, the candidate with
+one latent for all samples, and the candidate's shapes in plain gray. Prints and writes release_criteria.md
+and release_criteria.json.
 
-Exit status 1 where the candidate misses a criterion. The other two must fail; where one passes, the criteria prove
+Exit status 1 where the candidate misses a criterion. The others must fail; where one passes, the criteria prove
 nothing and the exit status is 1 as well.
 """
 
+import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,14 @@ from torch import Tensor
 
 from dataset_tool.dataset import ViewDataset, open_dataset
 from metrics.cache import ChunkStore, content_key
+from metrics.images.color_figures import color_figures
 from metrics.protocols import Protocol
 from metrics.report.report_schema import BEST_TRAINING_SHAPE, TRAIN_TEST_REFERENCE
 from metrics.session import Inputs, Session
 from metrics.shapes.evaluate_shapes import evaluate_shapes
 from metrics.shapes.results import Results
 from metrics.sources.dataset import DatasetSource
-from metrics.sources.lazy_images import to_uint8_truncating
+from metrics.sources.lazy_images import stack_images, to_uint8_truncating
 from metrics.sources.network import GENERATOR_BATCH, NetworkSource
 from metrics.sources.shape_source import Shape
 from networks.generator import Generator
@@ -40,6 +43,7 @@ from studies.release_criteria.classifier import SIDE, ChairClassifier, load_chai
 from studies.release_criteria.classifier_data import CATEGORY, load_views
 from studies.release_criteria.criteria import (
     SHAPES,
+    ColorFigures,
     Criterion,
     Figures,
     TrainTestReference,
@@ -54,7 +58,7 @@ from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
 from torch_utils.progress import progress_bar
 
-NETWORK, UNTRAINED, COLLAPSED, REAL = "network", "untrained", "collapsed", "held-out chairs"
+NETWORK, UNTRAINED, COLLAPSED, GRAY, REAL = "network", "untrained", "collapsed", "gray", "held-out chairs"
 REPORT = "release_criteria"
 CLASSIFIER = Path(__file__).parent / "chair_classifier"
 TRUNCATION = 1.0
@@ -106,7 +110,7 @@ def criteria_protocol(count: int) -> Protocol:
 
 @torch.no_grad()
 def images_of(source: NetworkSource, camera_distribution: CameraDistribution, views: int) -> Tensor:
-    """Every sample seen by `views` random cameras: uint8 [samples · views, 3, S, S] on black, S ≥ 64."""
+    """Every sample seen by `views` random cameras: uint8 [samples · views, 4, S, S] on black with coverage, S ≥ 64."""
     generator: Generator = source.generator
     side, parts = max(SIDE, generator.config.data.resolution), []
     with progress_bar("images", source.count) as advance:
@@ -114,14 +118,15 @@ def images_of(source: NetworkSource, camera_distribution: CameraDistribution, vi
             rows = range(start, min(start + GENERATOR_BATCH, source.count))
             w_geo, w_tex = styles(generator, [source.seed(row) for row in rows], TRUNCATION)
             cameras = camera_distribution.sample(0, range(rows.start * views, rows.stop * views))
-            parts.append(to_uint8_truncating(generator.render(w_geo, w_tex, cameras, resolution=side).rgb))
+            rendered = generator.render(w_geo, w_tex, cameras, resolution=side)
+            parts.append(to_uint8_truncating(torch.cat([rendered.rgb, rendered.mask * 2 - 1], 1)))
             for _ in rows:
                 advance()
     return torch.cat(parts)
 
 
 def classify_views(images: Tensor, comparison: Comparison) -> tuple[float, dict[str, int]]:
-    """The share of images classified as chairs, %, and the number of shapes of each type.
+    """The share of images [N, 3, S, S] classified as chairs, %, and the number of shapes of each type.
 
     A shape counts as of a type only if most of its images are classified as chairs. The classifier was trained on
     types of chairs alone, so it would name one for a ball too.
@@ -133,10 +138,27 @@ def classify_views(images: Tensor, comparison: Comparison) -> tuple[float, dict[
     return 100 * float(chairs.double().mean()), occurring(comparison.rules, types)
 
 
+def colors_of(rgba: Tensor) -> ColorFigures:
+    """Color figures of images [N, 4, S, S] uint8, averaged over those with enough foreground."""
+    found = color_figures(torch.cat([rgba[:, :3] / 127.5 - 1, rgba[:, 3:] / 255], 1)).nanmean(0)
+    return ColorFigures(*(None if math.isnan(value) else value for value in found.tolist()))
+
+
+def real_views(dataset: ViewDataset, ids: Sequence[str], side: int) -> Tensor:
+    """A view of each shape, not always the same: uint8 [shapes, 4, S, S] on black with coverage."""
+    images = [dataset.load_premultiplied(each, row % dataset.views(each), side) for row, each in enumerate(ids)]
+    return stack_images(images)
+
+
+def in_gray(rgba: Tensor) -> Tensor:
+    """The same shapes in plain gray."""
+    return torch.cat([(rgba[:, 3:] // 2).expand(-1, 3, -1, -1), rgba[:, 3:]], 1)
+
+
 def measure_figures(
     source: NetworkSource, comparison: Comparison, training: DatasetSource | None
-) -> tuple[Figures, Results]:
-    """All figures of a generator."""
+) -> tuple[Figures, Results, Tensor]:
+    """All figures of a generator, and the images that the classifier saw."""
 
     def progress(what: str, total: int) -> AbstractContextManager:
         return progress_bar(what, total)
@@ -146,7 +168,7 @@ def measure_figures(
     found = evaluate_shapes(Inputs(source, comparison.references, training), session)
     values = {metric.name: metric.value for metric in found.metrics}
     images = images_of(source, comparison.dataset.camera_distribution, comparison.views)
-    chairs, types = classify_views(images, comparison)
+    chairs, types = classify_views(images[:, :3], comparison)
     figures = Figures(
         generated=source.count,
         references=int(found.references.usable.sum()),
@@ -157,8 +179,9 @@ def measure_figures(
         empty=int((~found.generated.usable).sum()),
         chairs=chairs,
         types=types,
+        colors=colors_of(images[:: comparison.views]),
     )
-    return figures, found
+    return figures, found, images
 
 
 def reference_scores(found: Results) -> TrainTestReference:
@@ -180,20 +203,28 @@ def untrained(network: Generator, path: Path) -> Generator:
 
 def measure_generators(
     network: str, comparison: Comparison, out: Path
-) -> tuple[dict[str, Figures], TrainTestReference]:
-    """The figures of the candidate, of its start, and of one seed repeated."""
+) -> tuple[dict[str, Figures], TrainTestReference, ColorFigures]:
+    """The figures of the candidate, of its start, of one seed repeated and of the candidate in gray.
+
+    Beside them, the same scores of training shapes and the color figures of held-out views.
+    """
     file = network_file(network)
     generator, _ = load_generator_file(file)
     count = len(comparison.references.ids)
     start = out / "untrained.safetensors"
     figures = {}
     source = NetworkSource(file, generator, count, TRUNCATION)
-    figures[NETWORK], found = measure_figures(source, comparison, comparison.training)
+    figures[NETWORK], found, images = measure_figures(source, comparison, comparison.training)
+    gray = in_gray(images)
+    chairs, types = classify_views(gray[:, :3], comparison)
+    colors = colors_of(gray[:: comparison.views])
+    figures[GRAY] = replace(figures[NETWORK], chairs=chairs, types=types, colors=colors)
+    real = colors_of(real_views(comparison.dataset, comparison.references.ids, images.shape[-1]))
     source = NetworkSource(start, untrained(generator, start), count, TRUNCATION)
-    figures[UNTRAINED], _ = measure_figures(source, comparison, None)
+    figures[UNTRAINED], _, _ = measure_figures(source, comparison, None)
     source = OneSeed(file, generator, count, TRUNCATION)
-    figures[COLLAPSED], _ = measure_figures(source, comparison, None)
-    return figures, reference_scores(found)
+    figures[COLLAPSED], _, _ = measure_figures(source, comparison, None)
+    return figures, reference_scores(found), real
 
 
 def report_notes(samples: int, training: int, views: int, real_chairs: float) -> list[str]:
@@ -204,22 +235,27 @@ def report_notes(samples: int, training: int, views: int, real_chairs: float) ->
         f"The train-vs-test reference and the best single chair are taken from {training} training chairs.",
         f"The classifier saw {views} images of each shape. It classifies {real_chairs:.1f} % of the held-out images as "
         "chairs.",
-        "untrained: the same generator before its first step. collapsed: the network with seed 0 for all samples.",
+        "untrained: the same generator before its first step. collapsed: the network with seed 0 for all samples. "
+        "gray: the network's shapes in plain gray.",
     ]
 
 
 def write_criteria(
-    out: Path, figures: dict[str, Figures], reference: TrainTestReference, comparison: Comparison
+    out: Path,
+    figures: dict[str, Figures],
+    reference: TrainTestReference,
+    real_colors: ColorFigures,
+    comparison: Comparison,
 ) -> dict[str, list[Criterion]]:
     """Write release_criteria.md and .json; returns every generator's criteria."""
-    criteria = {name: check_criteria(each, reference, comparison.rules) for name, each in figures.items()}
+    criteria = {name: check_criteria(each, reference, comparison.rules, real_colors) for name, each in figures.items()}
     ids, views = comparison.references.ids, comparison.views
     real_chairs, real_types = classify_views(load_views(comparison.dataset, ids, views), comparison)
     types: dict[str, Any] = {name: each.types for name, each in figures.items()} | {REAL: real_types}
     title = "Release criteria: " + ("passed" if passes(criteria[NETWORK]) else "not passed")
     notes = report_notes(len(ids), len(comparison.training.ids), views, real_chairs)
     write_text(out / f"{REPORT}.md", criteria_markdown(title, criteria, types, comparison.rules, notes))
-    real = {REAL: {"chairs": real_chairs, "types": real_types}}
+    real = {REAL: {"chairs": real_chairs, "types": real_types, "colors": vars(real_colors)}}
     write_json(out / f"{REPORT}.json", criteria_json(figures, criteria, reference) | real)
     return criteria
 
@@ -261,10 +297,10 @@ def main(network: str, data: Path, classifier: Path, out: Path, count: int, trai
         out / "cache",
         DatasetSource(dataset, "train", training),
     )
-    figures, reference = measure_generators(network, comparison, out)
-    criteria = write_criteria(out, figures, reference, comparison)
+    figures, reference, real_colors = measure_generators(network, comparison, out)
+    criteria = write_criteria(out, figures, reference, real_colors, comparison)
     click.echo((out / f"{REPORT}.md").read_text(encoding="utf-8"))
-    wrongly_passed = [name for name in (UNTRAINED, COLLAPSED) if passes(criteria[name])]
+    wrongly_passed = [name for name in (UNTRAINED, COLLAPSED, GRAY) if passes(criteria[name])]
     for name in wrongly_passed:
         click.echo(f"The {name} generator passes too, so these criteria prove nothing.", err=True)
     if wrongly_passed or not passes(criteria[NETWORK]):

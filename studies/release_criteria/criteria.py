@@ -13,6 +13,9 @@ MMD_OF_SINGLE = 0.5
 COV_OF_REFERENCE = 0.75
 COMPONENTS = 1.1
 CHAIRS = 90.0  # % of the images
+# Of the test views' color figures: above, colors wash over the parts; below, there are no parts.
+SCATTER_OF_REAL = (0.5, 1.6)
+HUES_OF_REAL = (0.8, 1.7)
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,19 @@ class TrainTestReference:
 
 
 @dataclass(frozen=True)
+class ColorFigures:
+    """Means over images: distance of colors to three means (0–255), and effective hues; None if nothing is seen."""
+
+    scatter: float | None
+    hues: float | None
+
+
+@dataclass(frozen=True)
 class Figures:
     """What was measured of a generator; None where no shape had a usable surface.
 
     mmd ×10⁻³; cov, one_nna, chairs in %. empty: shapes without a surface. chairs: images classified as chairs. types:
-    number of shapes of each type.
+    number of shapes of each type. colors: of one image of each shape.
     """
 
     generated: int
@@ -45,6 +56,7 @@ class Figures:
     empty: int
     chairs: float
     types: dict[str, int]
+    colors: ColorFigures
 
 
 @dataclass(frozen=True)
@@ -57,8 +69,10 @@ class Criterion:
     passed: bool | None
 
 
-def check_criteria(figures: Figures, reference: TrainTestReference, rules: Sequence[TypeRule]) -> list[Criterion]:
-    """Every criterion for one generator."""
+def check_criteria(
+    figures: Figures, reference: TrainTestReference, rules: Sequence[TypeRule], real: ColorFigures
+) -> list[Criterion]:
+    """Every criterion for one generator. real: the color figures of held-out views."""
     mmd, cov, components = figures.mmd, figures.cov, figures.components
     missing = [rule.name for rule in rules if figures.types.get(rule.name, 0) < rule.needed(figures.generated)]
     fewest = min(figures.generated, figures.references)
@@ -88,12 +102,20 @@ def check_criteria(figures: Figures, reference: TrainTestReference, rules: Seque
             f"{len(rules) - len(missing)}" + (f", not {', '.join(missing)}" if missing else ""),
             bool(rules) and not missing,
         ),
+        _within("color scatter, against held-out views", figures.colors.scatter, SCATTER_OF_REAL, real.scatter),
+        _within("effective hues, against held-out views", figures.colors.hues, HUES_OF_REAL, real.hues),
     ]
 
 
 def _at_most(name: str, value: float | None, factor: float, of: float) -> Criterion:
     threshold = f"≤ {factor} × {number(of)} = {number(factor * of)}"
     return Criterion(name, threshold, number(value), value is not None and value <= factor * of)
+
+
+def _within(name: str, value: float | None, factors: tuple[float, float], of: float | None) -> Criterion:
+    low, high = (factor * (of or 0.0) for factor in factors)
+    threshold = f"{factors[0]} to {factors[1]} × {number(of)} = {number(low)} to {number(high)}"
+    return Criterion(name, threshold, number(value), value is not None and low <= value <= high)
 
 
 def passes(criteria: Sequence[Criterion]) -> bool:

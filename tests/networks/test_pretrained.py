@@ -1,5 +1,6 @@
 """Networks to and from files."""
 
+import copy
 import json
 from pathlib import Path
 
@@ -152,3 +153,24 @@ def test_how_a_network_is_used_can_change_on_export_and_nothing_else(generator: 
         outcome = run(*command, "--set", setting)
         assert outcome.status == 2 and text in outcome.message
         assert not target.exists()
+
+
+def test_textures_of_a_texture_stage_join_the_network_it_began_with(generator: Generator, tmp_path: Path) -> None:
+    source, textures, target = (tmp_path / f"{name}.safetensors" for name in ("network", "textures", "joined"))
+    config = generator.config.model_dump(mode="json")
+    save_network(source, generator, config, 3000)
+    retextured = copy.deepcopy(generator)
+    names = {"w_average_tex", *retextured.texture_parameters()}
+    for name in names:
+        retextured.state_dict()[name].add_(1)
+    save_network(textures, retextured, config | {"category": "of the stage"}, 40)
+    command = ["export", "--network", str(source), "--textures", str(textures), "--out", str(target)]
+    assert run(*command).status == 0
+    joined, file = load_generator_file(target)
+    assert file.nimg == 3000 and joined.config == generator.config
+    for name, value in joined.state_dict().items():
+        assert torch.equal(value, (retextured if name in names else generator).state_dict()[name]), name
+    retextured.state_dict()["w_average_geo"].add_(1)
+    save_network(textures, retextured, config, 40)
+    outcome = run(*command)
+    assert outcome.status == 2 and "its shapes are not those of" in outcome.message

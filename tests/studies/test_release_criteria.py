@@ -35,7 +35,7 @@ from studies.release_criteria.classifier_data import (
     gather,
     load_views,
 )
-from studies.release_criteria.criteria import Figures, TrainTestReference, check_criteria, passes
+from studies.release_criteria.criteria import ColorFigures, Figures, TrainTestReference, check_criteria, passes
 from studies.release_criteria.train_classifier import (
     RULES,
     augmented,
@@ -48,10 +48,11 @@ from torch_utils.errors import UserError
 from torch_utils.files import write_json
 
 RULE = TypeRule("stool", threshold=0.5, share=0.1, recall=0.9, false_positives=0.004)
+REAL = ColorFigures(scatter=10.0, hues=2.0)
 REFERENCE = TrainTestReference(mmd=2.0, cov=60.0, single_mmd=8.0)
 GOOD = Figures(
     generated=200, references=200, mmd=3.2, cov=45.0, one_nna=70.0, components=1.1, empty=0, chairs=90.0,
-    types={"stool": 1},
+    types={"stool": 1}, colors=ColorFigures(16.0, 1.6),
 )  # fmt: skip
 
 
@@ -66,28 +67,33 @@ GOOD = Figures(
         ({"empty": 1}, "empty surfaces"),
         ({"chairs": 89.9}, "images classified as chairs %"),
         ({"types": {"stool": 0}}, "types of chair found"),
+        ({"colors": ColorFigures(16.1, 1.6)}, "color scatter, against held-out views"),
+        ({"colors": ColorFigures(4.9, 1.6)}, "color scatter, against held-out views"),
+        ({"colors": ColorFigures(None, 1.6)}, "color scatter, against held-out views"),
+        ({"colors": ColorFigures(16.0, 1.59)}, "effective hues, against held-out views"),
+        ({"colors": ColorFigures(16.0, 3.41)}, "effective hues, against held-out views"),
     ],
 )
 def test_each_criterion_alone_decides(change: dict, criterion: str) -> None:
     """GOOD lies exactly on every threshold; one step beyond any of them fails, and fails that criterion alone."""
-    assert passes(check_criteria(GOOD, REFERENCE, [RULE]))
-    criteria = check_criteria(replace(GOOD, **change), REFERENCE, [RULE])
+    assert passes(check_criteria(GOOD, REFERENCE, [RULE], REAL))
+    criteria = check_criteria(replace(GOOD, **change), REFERENCE, [RULE], REAL)
     assert [each.name for each in criteria if each.passed is False] == [criterion]
     assert not passes(criteria)
 
 
 def test_half_the_distance_of_one_chair_repeated_is_a_criterion_of_its_own() -> None:
-    criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.4), [RULE])
+    criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.4), [RULE], REAL)
     assert passes(criteria)
-    criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.3), [RULE])
+    criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.3), [RULE], REAL)
     assert [each.name for each in criteria if each.passed is False] == ["MMD-CD ×10⁻³, against one chair repeated"]
 
 
 def test_a_generator_without_surfaces_fails_without_an_error() -> None:
     nothing = replace(GOOD, mmd=None, cov=None, one_nna=None, components=None, empty=200)
-    failed = [each.name for each in check_criteria(nothing, REFERENCE, [RULE]) if each.passed is False]
+    failed = [each.name for each in check_criteria(nothing, REFERENCE, [RULE], REAL) if each.passed is False]
     assert len(failed) == 5 and "1-NNA-CD %" not in failed
-    assert not passes(check_criteria(GOOD, REFERENCE, []))  # no type to look for is not a pass
+    assert not passes(check_criteria(GOOD, REFERENCE, [], REAL))  # no type to look for is not a pass
 
 
 def test_a_type_counts_when_it_occurs_more_often_than_by_mistake() -> None:
@@ -221,7 +227,7 @@ def test_a_check_from_end_to_end(chairs: ViewDataset, tmp_path: Path) -> None:
     result = CliRunner().invoke(release_criteria.main, [str(a) for a in [*arguments, "--out", out, "--count", 2]])
     assert result.exit_code == 1, result.output
     found = json.loads((out / "release_criteria.json").read_text())
-    assert set(found["generators"]) == {"network", "untrained", "collapsed"}
+    assert set(found["generators"]) == {"network", "untrained", "collapsed", "gray"}
     assert not any(each["passes"] for each in found["generators"].values())
     figures = found["generators"]["network"]["figures"]
     assert figures["generated"] == figures["references"] == 2
@@ -247,4 +253,18 @@ def test_a_collapsed_generator_repeats_one_shape(tmp_path: Path) -> None:
     first = release_criteria.NetworkSource(path, generator, 5, 1.0).shapes([0])[0]
     assert torch.equal(first.mesh.vertices, shapes[0].mesh.vertices)
     images = release_criteria.images_of(source, CAMERA_DISTRIBUTIONS["chair"], 2)
-    assert images.shape == (10, 3, 64, 64) and images.dtype == torch.uint8
+    assert images.shape == (10, 4, 64, 64) and images.dtype == torch.uint8
+
+
+def test_plain_gray_shows_in_the_color_figures_alone() -> None:
+    torch.manual_seed(0)
+    mask = torch.zeros(3, 1, 64, 64, dtype=torch.uint8)
+    mask[:, :, 10:50, 10:50] = 255
+    colors = torch.randint(0, 255, (3, 3, 64, 64), dtype=torch.uint8) * (mask // 255)
+    painted = torch.cat([colors, mask], 1)
+    gray = release_criteria.in_gray(painted)
+    assert torch.equal(gray[:, 3:], mask) and gray[:, :3].unique().tolist() == [0, 127]
+    assert release_criteria.colors_of(gray) == ColorFigures(pytest.approx(0, abs=1e-6), 1.0)
+    found = release_criteria.colors_of(painted)
+    assert found.scatter is not None and found.scatter > 20 and found.hues is not None and found.hues > 5
+    assert release_criteria.colors_of(painted * 0) == ColorFigures(None, None)

@@ -12,7 +12,7 @@ from training.data import MinibatchSource, draw_latents
 from training.run.step_statistics import Statistics
 from training.stages import step_of
 from training.texture_step import draw_textures, freeze_shapes
-from training.train_state import build_train_state, state_parts, texture_parameters
+from training.train_state import build_train_state, state_parts
 
 STAGE = {"stage": "texture", "texture_shapes": 12}
 
@@ -40,7 +40,7 @@ def test_texture_alone_learns_and_the_shapes_stay_bitwise():
     for iteration in range(3):
         norms = step(source.draw(iteration * settings.training.batch, iteration))
     assert set(norms) == {"generator", "color discriminator"}
-    learned = set(texture_parameters(state.generator))
+    learned = set(state.generator.texture_parameters())
     assert {name.split(".")[0] for name in learned} == {"mapping_tex", "backbone", "texture_head"}
     for name, value in state.generator.state_dict().items():
         moved = not torch.equal(before[name], value)
