@@ -26,6 +26,7 @@ from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
 
 CARD_NAME = "README.md"
+COLOR_PREFIX = "discriminator_color/"
 # What can be changed in a trained network: how its signed distance is cut into a mesh, and how that is drawn.
 SETTABLE = (
     "geometry.cells",
@@ -89,8 +90,8 @@ def export_network(
     if out.suffix != ".safetensors":
         return [write_pretrained_folder(out, weights, header, half=half)]
     _save(out, weights, header, half)
-    if discriminators is None:
-        return [out]
+    if discriminators is None or all(name.startswith(COLOR_PREFIX) for name in discriminators):
+        return [out]  # the texture stage has none of images
     target = discriminators_file(out)
     _save(target, discriminators, {**header, "kind": "discriminators"}, half)
     return [out, target]
@@ -111,7 +112,7 @@ def _with_textures(
         not torch.equal(value, other[name]) for name, value in weights.items() if name not in taken
     ):
         raise UserError(f"--textures {textures}: its shapes are not those of {source}; start the texture stage from it")
-    color = {name: value for name, value in (discriminators or {}).items() if name.startswith("discriminator_color/")}
+    color = {name: value for name, value in (discriminators or {}).items() if name.startswith(COLOR_PREFIX)}
     return {name: other[name] if name in taken else value for name, value in weights.items()}, color
 
 
@@ -131,6 +132,6 @@ def _read(source: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, di
     tensors, header = load_tensors(source, kind="training-state")
     header = {"kind": "network", "config": header["config"], "nimg": header["nimg"], "commit": code_version()}
     weights = {name.removeprefix("average/"): t for name, t in tensors.items() if name.startswith("average/")}
-    prefixes = tuple(f"discriminator_{name}/" for name in (*DISCRIMINATOR_CHANNELS, "color"))
+    prefixes = (*(f"discriminator_{name}/" for name in DISCRIMINATOR_CHANNELS), COLOR_PREFIX)
     discriminators = {name: tensor for name, tensor in tensors.items() if name.startswith(prefixes)}
     return weights, discriminators or None, header
