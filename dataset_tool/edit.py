@@ -1,7 +1,6 @@
 """Edit finished datasets: pack into a zip, merge, take a subset, change the splits."""
 
 import os
-import shutil
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,13 +8,13 @@ from pathlib import Path
 from dataset_tool.dataset import ViewDataset, open_dataset
 from dataset_tool.fingerprint import fingerprint_of
 from dataset_tool.format.dataset_json import SPLITS, Header
-from dataset_tool.format.shards import write_shards
+from dataset_tool.format.shards import INDEX, write_shards
 from dataset_tool.format.splits import SHARES, Shares, split_shapes
 from dataset_tool.format.storage import FolderStorage, join
 from dataset_tool.format.writer import content_hash, new_shape, shape_folder, write_header
 from torch_utils.errors import UserError
-from torch_utils.files import is_leftover, make_folder, replacing, write_errors
-from torch_utils.locks import is_lock, owned_folder
+from torch_utils.files import make_folder, replacing, write_errors
+from torch_utils.locks import new_folder, owned_folder
 
 # Fields that must be equal in merged datasets. Of the renderer, only those that affect the look of the views.
 SHARED_FIELDS = ("resolution", "image_format", "camera_distribution")
@@ -64,13 +63,14 @@ def pack(
 
 def pack_shards(dataset: ViewDataset, out: Path, shard_bytes: int, on_shape: Callable[[], None] = lambda: None) -> int:
     """Write the dataset as a folder of shards of about `shard_bytes` each; returns their number."""
-    _refuse_existing(out)
 
     def reader(name: str) -> Callable[[], bytes]:
         return lambda: dataset.storage.read(name)
 
     shapes = ([(name, reader(name)) for name in files_of(dataset, i)] for i in sorted(dataset.shape_ids()))
-    return write_shards(out, shapes, dataset.storage.read("dataset.json"), shard_bytes, on_shape)
+    header = dataset.storage.read("dataset.json")
+    with new_folder(out, ("shards", INDEX, "dataset.json")):
+        return write_shards(out, shapes, header, shard_bytes, on_shape)
 
 
 def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -198,21 +198,10 @@ def resplit(path: Path, lists: dict[str, list[str]] | None, shares: Shares = SHA
 
 
 def _write_copy(sources: dict[str, ViewDataset], header: Header, out: Path, on_shape: Callable[[], None]) -> Header:
-    """Copy shapes into a new folder, with `header` for the rest. If that fails, nothing is left in the folder."""
-    _refuse_used(out)
-    with owned_folder(out):
-        _refuse_used(out)
-        try:
-            _copy_shapes(sources, out, on_shape)
-            return _finish(out, header, sorted(sources))
-        except BaseException:
-            shutil.rmtree(out / "shapes", ignore_errors=True)
-            raise
-
-
-def _refuse_used(out: Path) -> None:
-    if out.is_dir() and any(not (is_lock(entry.name) or is_leftover(entry.name)) for entry in out.iterdir()):
-        raise UserError(f"--out {out}: is not empty; name a new folder")
+    """Copy shapes into a new folder, with `header` for the rest."""
+    with new_folder(out, ("shapes", "dataset.json")):
+        _copy_shapes(sources, out, on_shape)
+        return _finish(out, header, sorted(sources))
 
 
 def _copy_shapes(sources: dict[str, ViewDataset], out: Path, on_shape: Callable[[], None]) -> None:

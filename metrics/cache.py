@@ -7,6 +7,7 @@ k + world, …. All ranks then read all chunks, so every node must see the folde
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,15 @@ from torch_utils.files import WriteError
 # Increased whenever the meaning of a stored chunk changes.
 STORE_VERSION = 1
 Tensors = dict[str, Tensor]
+_PROVISIONAL: ContextVar[bool] = ContextVar("provisional", default=False)
+
+
+def mark_provisional() -> None:
+    """Say that what is being computed is not to be kept for later evaluations.
+
+    So are results without a view that could not be read, or a mesh whose process was killed: both may be mended.
+    """
+    _PROVISIONAL.set(True)
 
 
 def content_key(values: Mapping[str, Any]) -> str:
@@ -45,6 +55,7 @@ class ChunkStore:
         self.reused = 0
         self.computed = 0
         self._unwritten: dict[Path, Tensors] = {}
+        self._provisional: list[Path] = []
 
     def rows(
         self,
@@ -57,8 +68,8 @@ class ChunkStore:
     ) -> Tensors:
         """Tensors of `count` rows, from chunks of `chunk` rows.
 
-        compute(rows) returns tensors with len(rows) rows each; it is called for chunks that are not stored. progress
-        is called once per chunk of this rank.
+        compute(rows) returns tensors with len(rows) rows each; it is called for chunks that are not stored. A chunk
+        that it marks as provisional is not kept. progress is called once per chunk of this rank.
         """
         starts = list(range(0, count, chunk))
         for position, start in enumerate(starts):
@@ -66,7 +77,10 @@ class ChunkStore:
                 continue
             path = self._path(name, key, start, min(start + chunk, count))
             if self._read(path) is None:
-                self._write(path, compute(range(start, min(start + chunk, count))))
+                outer = _PROVISIONAL.set(False)
+                tensors = compute(range(start, min(start + chunk, count)))
+                self._write(path, tensors, provisional=_PROVISIONAL.get())
+                _PROVISIONAL.reset(outer)
                 self.computed += 1
             else:
                 self.reused += 1
@@ -74,6 +88,9 @@ class ChunkStore:
                 progress()
         barrier(self.ranks)
         parts = [self._require(self._path(name, key, start, min(start + chunk, count))) for start in starts]
+        barrier(self.ranks)
+        while self._provisional:
+            self._provisional.pop().unlink(missing_ok=True)
         return {label: torch.cat([part[label] for part in parts]) for label in parts[0]} if parts else {}
 
     def _path(self, name: str, key: str, start: int, stop: int) -> Path:
@@ -94,8 +111,13 @@ class ChunkStore:
             raise RuntimeError(f"{path}: the result of another rank is missing; all ranks must share this folder")
         return tensors
 
-    def _write(self, path: Path, tensors: Tensors) -> None:
+    def _write(self, path: Path, tensors: Tensors, *, provisional: bool) -> None:
         stored = {label: tensor.detach().cpu().contiguous() for label, tensor in tensors.items()}
+        if provisional and self.ranks.world == 1:
+            self._unwritten[path] = stored
+            return
+        if provisional:
+            self._provisional.append(path)
         try:
             save_safetensors(path, stored)
         except WriteError as error:

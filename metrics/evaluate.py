@@ -32,6 +32,7 @@ from metrics.sources.image_settings import ImageSettings, make_image_settings
 from metrics.sources.network import NetworkSource
 from metrics.sources.shape_source import ShapeSource
 from networks.generator import Generator
+from networks.grid_memory import check_cells
 from networks.pretrained import load_generator_file, network_file
 from torch_utils import distributed
 from torch_utils.checkpoint import code_version
@@ -186,6 +187,7 @@ def _load_generator(options: Options, device: torch.device) -> tuple[Generator |
     if options.network is None:
         return None, None
     generator, file = load_generator_file(options.network, device)
+    check_cells(generator.config, 1, device)
     return generator, file.nimg
 
 
@@ -246,7 +248,8 @@ def _report(
     if dataset is not None:
         measured = {metric.name for metric in results.metrics if metric.value is not None}
         rows += published_rows(dataset.category, protocol, len(results.references.ids), settings, measured)
-    sources = [source for source in (inputs.references, inputs.training, inputs.generated) if source is not None]
+    every = (inputs.references, inputs.training, inputs.generated, inputs.image_references, inputs.image_training)
+    notes = dict.fromkeys(note for source in every if source is not None for note in source.notes())
     return Report(
         run=EvaluationRun(
             generated=inputs.generated.label,
@@ -262,7 +265,7 @@ def _report(
             num_training=len(results.training.ids) if results.training else 0,
             commit=code_version(),
             seconds=time.monotonic() - start,
-            notes=[*results.notes, *(note for source in sources for note in source.notes())],
+            notes=[*results.notes, *notes],
         ),
         protocol=protocol.model_dump(mode="json"),
         metrics=results.metrics,
@@ -285,7 +288,7 @@ def write_report(report: Report, out: Path) -> None:
         first = report.failures[0]
         click.echo(
             f"  note: {len(report.failures)} of {report.run.num_generated} generated shapes have no usable surface and "
-            f"count as empty; the first: {first.id}"
+            f"count as empty; the first: {first.id}: {first.caption}"
         )
     for note in report.run.notes:
         click.echo(f"  note: {note}")

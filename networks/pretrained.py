@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor
 from configs.differences import differences, differing
 from configs.loader import build_config, nearest, override_config
 from configs.schema import Config
+from networks.backbone import START_RESOLUTION, resolutions
 from networks.discriminator import ImageDiscriminator, build_discriminator, discriminator_names
 from networks.generator import Generator
+from networks.layers import channels_at
 from torch_utils.checkpoint import NetworkFile, load_network, load_strictly, load_tensors
 from torch_utils.errors import UserError
 
@@ -68,13 +71,67 @@ def load_generator_file(
     path = network_file(path)
     file = load_network(path)
     config = override_config(file.config, [] if cells is None else [f"geometry.cells={cells}"], str(path))
-    if config.mapping.layers > len(file.state):  # before a damaged header makes layers until memory is full
-        raise UserError(f"{path}: names {config.mapping.layers} mapping layers, but holds {len(file.state)} tensors")
+    _refuse_sizes(path, _generator_sizes(config), file.state)
     generator = Generator(config)
     load_strictly(generator, file.state, path)
     # Not the training's precision: unless one asks for it, samples do not depend on the processor.
     generator.precision = precision
     return generator.to(device).eval().requires_grad_(False), file
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """What a configuration makes: sides of tensors and numbers of layers, by the names of their fields."""
+
+    sides: dict[str, int]
+    layers: dict[str, int]
+
+
+def _generator_sizes(config: Config) -> _Sizes:
+    mapping, backbone, geometry, texture = config.mapping, config.backbone, config.geometry, config.texture
+    sides = {"mapping.z_dim": mapping.z_dim, "mapping.w_dim": mapping.w_dim, "classes": config.classes}
+    sides["backbone.channel_base"] = channels_at(START_RESOLUTION, backbone.channel_base, backbone.channel_max)
+    sides |= {"backbone.plane_channels": backbone.plane_channels, "geometry.hidden": geometry.hidden}
+    sides |= {"texture.hidden": texture.hidden, "texture.features": texture.features}
+    layers = {"mapping.layers": mapping.layers, "geometry.hidden_layers": geometry.hidden_layers}
+    layers["geometry.deformation_hidden_layers"] = geometry.deformation_hidden_layers or 0
+    layers["backbone.plane_resolution"] = len(resolutions(backbone.plane_resolution))
+    if geometry.network == "volume":
+        base, most = geometry.volume_channel_base, geometry.volume_channel_max
+        sides["geometry.volume_channel_base"] = channels_at(START_RESOLUTION, base, most)
+        layers["geometry.volume_resolution"] = len(resolutions(geometry.volume_resolution))
+    return _Sizes(sides, layers)
+
+
+def _discriminator_sizes(config: Config) -> _Sizes:
+    own = config.discriminator
+    names = set(discriminator_names(config))
+    bases = {"mask_channel_base": own.mask_channel_base} if "mask" in names else {}
+    bases |= {"channel_base": own.channel_base} if names & {"rgb", "rgba"} else {}
+    sides = {name: channels_at(START_RESOLUTION, base, own.channel_max) for name, base in bases.items()}
+    return _Sizes(
+        {f"discriminator.{name}": side for name, side in sides.items()},
+        {
+            "discriminator.mapping_layers": own.mapping_layers,
+            "data.resolution": len(resolutions(config.data.resolution)),
+        },
+    )
+
+
+def _refuse_sizes(path: Path, sizes: _Sizes, tensors: Mapping[str, Tensor]) -> None:
+    """UserError where no stored tensor is as large as a size that the header names, or has as many layers.
+
+    Otherwise a damaged header would fill the memory with layers before they can be compared with the tensors.
+    """
+    largest = max((side for tensor in tensors.values() for side in tensor.shape), default=0)
+    for name, side in sizes.sides.items():
+        if side > largest:
+            raise UserError(
+                f"{path}: its header names {name} of {side:,}, but the longest side of its tensors is {largest:,}"
+            )
+    for name, count in sizes.layers.items():
+        if count > len(tensors):
+            raise UserError(f"{path}: its header names {count:,} layers ({name}), but it holds {len(tensors)} tensors")
 
 
 def load_pretrained_folder(folder: Path | str, device: torch.device | str = "cpu") -> tuple[Generator, NetworkFile]:
@@ -133,6 +190,7 @@ def load_discriminator_networks(
     if stored is None:
         raise UserError(f"{file}: has no discriminators next to it; name a training state of the run")
     config = build_config(header["config"], str(file))
+    _refuse_sizes(file, _discriminator_sizes(config), stored)
     networks = {}
     for name in discriminator_names(config):
         prefix = f"discriminator_{name}/"

@@ -5,15 +5,9 @@ the others do the rest.
 """
 
 import copy
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +22,11 @@ from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
 from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND, preview_images
 from rendering.lighting import Shading, Vector
 from sampling.mesh_export import MeshSettings, texture_colors, write_sample
-from torch_utils.errors import UserError
 from torch_utils.failures import failure_line, traceback_of
 from torch_utils.files import WriteError
-from torch_utils.process import die_with_parent, keep_freed_memory
+from torch_utils.process import keep_freed_memory
 from torch_utils.timing import phase
+from torch_utils.workers import Failed, run_in_workers
 
 
 @dataclass(frozen=True)
@@ -159,56 +153,36 @@ def _draw(
 
 
 def make_samples(
-    shop: Workshop, jobs: Sequence[SampleJob], workers: int = 1, device: torch.device | None = None
+    shop: Workshop, jobs: Sequence[SampleJob], workers: int = 0, device: torch.device | None = None
 ) -> Iterator[SampleResult]:
-    """Make samples and yield each when it is finished, in any order.
+    """Make samples and yield each when it is finished, in any order. A sample whose process dies has failed.
 
-    workers: processes; 1 works in this one. device: where the network computes; None is where it lies. Call it with the
-    network on the CPU, so that the processes share its weights, and with one thread. UserError where a process dies.
+    workers: processes; 0 works in this one. device: where the network computes; None is where it lies. Call it with the
+    network on the CPU, so that the processes share its weights, and with one thread.
     """
     target = device or shop.generator.device
-    if workers <= 1:
-        finisher = shop if target.type == "cpu" else replace(shop, generator=copy.deepcopy(shop.generator).to("cpu"))
-        shop.generator.to(target)
-        for job in jobs:
-            yield finisher.finish(shop.start(job))
-        return
-    shop.generator.to("cpu")
+    on_cpu = target.type == "cpu"
+    finisher = shop if on_cpu else replace(shop, generator=copy.deepcopy(shop.generator).to("cpu"))
     _ = shop.generator.geometry.grid  # built once, before the processes share it
-    with _pool(shop, min(workers, max(len(jobs), 1))) as pool:
-        if target.type != "cpu":
-            shop.generator.to(target)
-        tasks = iter(jobs)
 
-        def submit(job: SampleJob) -> Future[SampleResult]:
-            return pool.submit(_make, job) if target.type == "cpu" else pool.submit(_finish, shop.start(job))
+    def start(job: SampleJob) -> _Started:
+        shop.generator.to(target)  # once the processes are there
+        return shop.start(job)
 
-        pending = {submit(job) for job in islice(tasks, 2 * workers)}
-        try:
-            while pending:
-                finished, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    yield future.result()
-                pending |= {submit(job) for job in islice(tasks, len(finished))}
-        except BrokenProcessPool:
-            raise UserError(
-                "a worker process died (out of memory?); what it finished is kept. Continue with --workers 1"
-            ) from None
-
-
-@contextmanager
-def _pool(shop: Workshop, workers: int) -> Iterator[ProcessPoolExecutor]:
-    """Processes that have the workshop. Forked where the system can: nothing is imported or loaded again."""
-    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else "spawn"
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context(method), initializer=_start_worker, initargs=(shop,)
+    whole = on_cpu and workers > 0  # a process makes whole samples
+    results = run_in_workers(
+        _make if whole else finisher.finish if workers < 1 else _finish,
+        jobs,
+        workers,
+        initialize=partial(_start_worker, finisher),
+        prepare=None if whole else start,
+        fork=True,
     )
-    try:
-        pool.submit(_ready).result()  # all processes are forked now, before this one starts threads
-        yield pool
-    finally:
-        # Work in progress is finished, so that nothing half-written is left behind.
-        pool.shutdown(wait=True, cancel_futures=True)
+    for job, result in results:
+        if isinstance(result, Failed):
+            yield SampleResult(job.name, {"files": [], "failed": result.cause}, None, result.traceback)
+        else:
+            yield result
 
 
 # The workshop of a worker process.
@@ -216,18 +190,11 @@ _shop: Workshop | None = None
 
 
 def _start_worker(shop: Workshop) -> None:
-    """Use one thread, and leave Ctrl-C to the parent."""
+    """Use one thread."""
     global _shop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    die_with_parent()
     torch.set_num_threads(1)
     keep_freed_memory()
     _shop = shop
-
-
-def _ready() -> None:
-    assert _shop is not None
 
 
 def _make(job: SampleJob) -> SampleResult:

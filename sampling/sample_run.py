@@ -32,7 +32,7 @@ LICENSE = "Apache-2.0"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run made. images: of each name. empty: names without a surface. refused: name → reason."""
+    """What a run made. images: of each name that has one. empty: names without a surface. refused: name → reason."""
 
     images: dict[str, NDArray[np.uint8]]
     empty: list[str]
@@ -41,8 +41,15 @@ class Outcome:
     kept: int
 
     def grid(self, names: Sequence[str]) -> NDArray[np.uint8]:
-        """The first image of each name [B, R, R, 3]."""
-        return np.stack([self.images[name][0] for name in names])
+        """The first image of each name [B, R, R, 3]; gray where a sample failed before it was drawn."""
+        return np.stack([self.image(name) for name in names])
+
+    def image(self, name: str) -> NDArray[np.uint8]:
+        """The first image of one name [R, R, 3]."""
+        if name in self.images:
+            return self.images[name][0]
+        drawn = next(iter(self.images.values()), np.zeros((1, 64, 64, 3), np.uint8))
+        return np.full_like(drawn[0], 128)
 
 
 def made_by(generator: TrainedGenerator, settings: MeshSettings | None, facts: Mapping[str, Any]) -> dict[str, Any]:

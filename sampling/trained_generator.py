@@ -46,8 +46,7 @@ def load(
         raise UserError(f"precision {precision}: expected one of {', '.join(PRECISIONS)}")
     where = pick_device(device)
     generator, file = load_generator_file(network, where, precision, cells)
-    if cells is not None:
-        check_cells(generator.config, CHUNK, where)
+    check_cells(generator.config, 1 if cells is None else CHUNK, where)
     return TrainedGenerator(generator, file, source=network_file(network))
 
 

@@ -392,9 +392,16 @@ def convert(folder: Path, **options) -> None:
     from dataset_tool.sources.orientation import parse_front
 
     front = options.pop("front")
-    header = convert_folder(folder, front=None if front is None else parse_front(front), note=_note, **options)
+    failures: dict[str, str] = {}
+    header = convert_folder(
+        folder, front=None if front is None else parse_front(front), note=_note, failed=failures.__setitem__, **options
+    )
+    for name, reason in failures.items():
+        click.echo(f"failed: {name}: {reason}", err=True)
+    again = f"listed above; mend it, remove {folder / 'dataset.json'} and convert again"
+    left_out = f", {len(failures):,} left out ({again})" if failures else ""
     click.echo(
         f"{_counts(header)} of {counted(header.views, 'view')}, "
-        f"{header.resolution} px, layout {header.renderer['layout']}"
+        f"{header.resolution} px, layout {header.renderer['layout']}{left_out}"
     )
     click.echo(f"next: tetragan dataset check {folder}")

@@ -70,6 +70,6 @@ def interpolate(
     shop.save_image("interpolation.png", image, f"{counted(len(names) // row, 'path')} of {row} steps")
     if video is not None:
         file = shop.out / f"interpolation.{video}"
-        write_video(file, (outcome.images[name][0] for name in names), fps)
+        write_video(file, (outcome.image(name) for name in names), fps)
         click.echo(f"{file}: {len(names)} frames")
     end(outcome)

@@ -14,9 +14,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -26,9 +27,10 @@ from typing import Literal
 import click
 
 from torch_utils.errors import UserError
-from torch_utils.files import make_folder, remove_leftovers, write_errors
+from torch_utils.files import is_leftover, make_folder, remove_leftovers, write_errors
 
 LOCK = ".tetragan-lock"
+UNFINISHED = ".tetragan-unfinished"
 _SHARE = re.compile(re.escape(LOCK) + r"-\d+-of-(\d+)")
 _NO_FLOCK = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -72,10 +74,52 @@ def owned_folder(folder: Path, share: tuple[int, int] = (0, 1)) -> Iterator[None
             remove_leftovers(folder)
         yield
     finally:
+        if share[1] == 1:
+            remove_leftovers(folder)  # of workers that were ended in the middle of a file
         _release(path, descriptor)
         if made:
             with suppress(OSError):
                 folder.rmdir()  # nothing was written
+
+
+@contextmanager
+def new_folder(folder: Path, made: tuple[str, ...]) -> Iterator[None]:
+    """Own a new or empty folder during the block, which makes the entries `made` in it. If it fails, they are removed.
+
+    A mark stays until the block has ended: what a killed process left, or one that could not remove it, is replaced.
+    UserError for a folder that holds something else.
+    """
+    mark = folder / UNFINISHED
+    _refuse_used(folder, made)
+    with owned_folder(folder):
+        _refuse_used(folder, made)
+        with write_errors(folder):
+            _remove(folder, made if mark.exists() else ())
+            mark.touch()
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                _remove(folder, (*made, UNFINISHED))
+            raise
+        with write_errors(mark):
+            mark.unlink()
+
+
+def _remove(folder: Path, names: Sequence[str]) -> None:
+    for path in (folder / name for name in names):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _refuse_used(folder: Path, made: tuple[str, ...]) -> None:
+    if not folder.is_dir():
+        return
+    ours = (UNFINISHED, *made) if (folder / UNFINISHED).exists() else ()
+    if any(not (entry.name in ours or is_lock(entry.name) or is_leftover(entry.name)) for entry in folder.iterdir()):
+        raise UserError(f"--out {folder}: is not empty; name a new folder")
 
 
 def refuse_owner(folder: Path) -> None:

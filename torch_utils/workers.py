@@ -1,4 +1,4 @@
-"""Work on many items in several processes. An item whose process dies is a result like any other.
+"""Work on many items in several processes. An item that fails or whose process dies is a result like any other.
 
 A process dies when the system kills it for want of memory, or when a library crashes. Its item is tried again alone,
 because the process may have died of what another item left behind; if it dies again, the item is at fault.
@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from torch_utils.failures import failure_line, traceback_of
+from torch_utils.files import WriteError
 from torch_utils.process import die_with_parent
 
 Item = TypeVar("Item")
@@ -19,31 +21,41 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Died:
-    """The process that worked on an item ended without a result. cause: in words."""
+class Failed:
+    """Why an item has no result, in one line. traceback: of an exception that is not a mistake in a file, else ""."""
 
     cause: str
+    traceback: str = ""
 
 
 @dataclass
 class _Pool(Generic[Item, Result]):
-    """Runs `function` on items. running: items in progress when a process died."""
+    """Runs `function` on what `prepare` makes of items. running: items in progress when a process died."""
 
-    function: Callable[[Item], Result]
+    function: Callable[[Any], Result]
+    prepare: Callable[[Item], Any]
     initialize: Callable[[], None]
-    preload: Sequence[str]
+    context: multiprocessing.context.BaseContext
 
-    def results(self, items: Sequence[Item], workers: int, running: list[Item]) -> Iterator[tuple[Item, Result | Died]]:
+    def results(
+        self, items: Sequence[Item], workers: int, running: list[Item]
+    ) -> Iterator[tuple[Item, Result | Failed]]:
         """Each item with its result, as they finish. BrokenProcessPool with a cause if a process dies."""
-        pool = ProcessPoolExecutor(workers, mp_context=_context(self.preload), initializer=_start_worker,
+        pool = ProcessPoolExecutor(workers, mp_context=self.context, initializer=_start_worker,
                                    initargs=(self.initialize,))  # fmt: skip
-        pending: dict[Future[Result], Item] = {}
+        pending: dict[Future[Result | Failed], Item] = {}
         processes: dict[int, multiprocessing.process.BaseProcess] = {}
         queue = iter(items)
         try:
+            if self.context.get_start_method() == "fork":
+                pool.submit(_ready).result()  # all processes are forked now, before `prepare` starts threads
             # Only a few items are queued ahead of the workers, so that the first starts at once.
             for item in queue:
-                pending[pool.submit(self.function, item)] = item
+                ready = _attempt(self.prepare, item)
+                if isinstance(ready, Failed):
+                    yield item, ready
+                    continue
+                pending[pool.submit(_attempt, self.function, ready)] = item
                 processes |= pool._processes or {}
                 if len(pending) >= 2 * workers:
                     yield from _finished(pending)
@@ -59,19 +71,33 @@ class _Pool(Generic[Item, Result]):
 
 
 def run_in_workers(
-    function: Callable[[Item], Result],
+    function: Callable[[Any], Result],
     items: Sequence[Item],
     workers: int,
     *,
     initialize: Callable[[], None],
+    prepare: Callable[[Item], Any] | None = None,
     preload: Sequence[str] = (),
-) -> Iterator[tuple[Item, Result | Died]]:
-    """Each item with function(item), in the order in which they finish, from `workers` processes.
+    fork: bool = False,
+) -> Iterator[tuple[Item, Result | Failed]]:
+    """Each item with function(prepare(item)), in the order in which they finish, from `workers` processes.
 
-    function, initialize, items and results are pickled. initialize: called once in every process. preload: modules that
-    processes find imported. An item is worked on twice if a process died meanwhile, so function must stand that.
+    A WriteError ends the work, because every other item would meet it; any other exception is the item's `Failed`.
+    workers: 0 works in this process, which an item that exhausts the memory then ends. function, initialize, what
+    prepare gives and results are pickled. prepare: called in this process before an item is given away; None = as it
+    is. initialize: called once in every process. An item is worked on twice if a process died meanwhile, so function
+    must stand that.
+
+    fork: copy this process, with all that it has loaded, where the system can; it must have one thread. Otherwise the
+    processes are new ones, which find the modules of `preload` imported.
     """
-    pool = _Pool(function, initialize, preload)
+    prepare = prepare or _unchanged
+    if workers < 1:
+        for item in items:
+            ready = _attempt(prepare, item)
+            yield item, ready if isinstance(ready, Failed) else _attempt(function, ready)
+        return
+    pool = _Pool(function, prepare, initialize, _context(preload, fork))
     suspects: list[Item] = []
     rest = list(items)
     while rest:
@@ -89,13 +115,38 @@ def run_in_workers(
         try:
             yield from pool.results([item], 1, [])
         except BrokenProcessPool as error:
-            yield item, Died(str(error))
+            yield item, Failed(str(error))
 
 
-def _finished(pending: dict[Future[Result], Item]) -> Iterator[tuple[Item, Result]]:
+def _attempt(function: Callable[[Any], Result], item: Any) -> Result | Failed:
+    """function(item), or why there is no result."""
+    try:
+        return function(item)
+    except WriteError:
+        raise
+    # A foreign file may break any library in any way, and no item may end the work on all.
+    except Exception as error:  # noqa: BLE001
+        return Failed(failure_line(error), traceback_of(error))
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def _ready() -> None:
+    """Nothing: a process that has done it is there."""
+
+
+def _finished(pending: dict[Future[Result | Failed], Item]) -> Iterator[tuple[Item, Result | Failed]]:
     finished, _ = wait(pending, return_when=FIRST_COMPLETED)
     for future in finished:
-        result = future.result()
+        result: Result | Failed
+        try:
+            result = future.result()
+        except (BrokenProcessPool, WriteError):
+            raise
+        except Exception as error:  # noqa: BLE001  # of the way between the processes
+            result = Failed(failure_line(error), traceback_of(error))
         yield pending.pop(future), result
 
 
@@ -122,9 +173,12 @@ def _start_worker(initialize: Callable[[], None]) -> None:
     initialize()
 
 
-def _context(preload: Sequence[str]) -> multiprocessing.context.BaseContext:
+def _context(preload: Sequence[str], fork: bool) -> multiprocessing.context.BaseContext:
     """Fork processes from a server that has imported everything and has no threads, hence no locks to copy."""
-    if "forkserver" not in multiprocessing.get_all_start_methods():
+    methods = multiprocessing.get_all_start_methods()
+    if fork and "fork" in methods:
+        return multiprocessing.get_context("fork")
+    if "forkserver" not in methods:
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(preload))

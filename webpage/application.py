@@ -16,6 +16,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from torch_utils.errors import UserError
+from torch_utils.files import WriteError
 from webpage.guard import Guard, refused
 from webpage.mesh_maker import MeshMaker
 from webpage.openapi import openapi_document
@@ -42,6 +43,8 @@ def application(maker: MeshMaker, address: str = "127.0.0.1", token: str | None 
                 return Response(status_code=DISCONNECTED)
             try:
                 data = await run_in_threadpool(make, query)
+            except WriteError as error:
+                return refused(507, str(error))
             except UserError as error:
                 return refused(422, str(error))
         headers = {"cache-control": "private, max-age=3600", "content-disposition": f'inline; filename="{name}"'}

@@ -5,7 +5,8 @@ import tempfile
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from sampling.sample_jobs import SampleJob, Workshop
 from sampling.trained_generator import TrainedGenerator
 from torch_utils import seeding
 from torch_utils.errors import UserError
+from torch_utils.files import write_errors
 from webpage.query import PCA_AXES, FileEnding, ImageQuery, MeshQuery, SampleQuery
 
 if TYPE_CHECKING:
@@ -140,8 +142,8 @@ class MeshMaker:
         started = self._begin(query)
         placed = Placement.of(started.surface, "floor", None)
         mesh = simplify(started.surface, query.faces)[0]
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / f"{started.job.name}.glb"
+        with _scratch() as folder:
+            path = folder / f"{started.job.name}.glb"
             write_glb(path, placed.apply(mesh.replace(normals=vertex_normals(mesh))), about=started.job.about)
             return path.read_bytes()
 
@@ -149,10 +151,13 @@ class MeshMaker:
         settings = MeshSettings(ending, query.texture_size, query.faces)
         settings.check()
         started = self._begin(query)
-        with tempfile.TemporaryDirectory() as folder:
-            result = self._workshop(Path(folder), settings).finish(started)
+        with _scratch() as folder:
+            result = self._workshop(folder, settings).finish(started)
             assert result.record is not None
-            paths = [Path(folder) / name for name in result.record["files"]]
+            if not result.record["files"]:
+                reasons = [result.record[why] for why in ("refused", "failed") if why in result.record]
+                raise UserError(f"this sample cannot be written: {reasons[0]}")
+            paths = [folder / name for name in result.record["files"]]
             return _archive(paths) if ending == "obj" else paths[0].read_bytes()
 
     def _image(self, query: ImageQuery) -> bytes:
@@ -160,6 +165,15 @@ class MeshMaker:
         data = io.BytesIO()
         Image.fromarray(pixels).save(data, "PNG")
         return data.getvalue()
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A temporary folder; WriteError where there is no room for one."""
+    with write_errors(Path(tempfile.gettempdir())):
+        made = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with made as folder:
+        yield Path(folder)
 
 
 def principal_axes(styles: Tensor, count: int = PCA_AXES) -> Tensor:

@@ -77,17 +77,13 @@ def split_counts(splits: Mapping[str, Sequence[str]]) -> str:
 
 
 def few_shapes_advice(splits: Mapping[str, Sequence[str]]) -> list[str]:
-    """What to expect of few shapes, and what helped where it was measured; one line each, none for many shapes."""
+    """What helped where few shapes were measured: one line, none for many shapes."""
     train, test = len(splits.get("train", ())), len(splits.get("test", ()))
-    lines = []
+    if train == 0:
+        return ["No shape trains; give shares of train, val and test: tetragan dataset split PATH --split 90/5/5"]
+    advice = []
     if train < FEW_TRAINING:
-        lines.append(
-            f"Few shapes: {train} train. Use the preset chair, 12 to 20 kimg, and try --set augment.mode=ada; figures "
-            'of 50 and 60 shapes are in docs/training.md, "Small sets and rare classes".'
-        )
+        advice.append('train with --config chair --set augment.mode=ada (docs/training.md, "Small sets")')
     if test < FEW_TEST:
-        lines.append(
-            f"Few shapes: {test} test, too few for COV and 1-NNA; compare with the training shapes as well: "
-            "tetragan evaluate --split train"
-        )
-    return lines
+        advice.append(f"evaluate with --split train, too: COV and 1-NNA say little below {FEW_TEST} test shapes")
+    return [f"Few shapes: {'; '.join(advice)}."] if advice else []

@@ -13,7 +13,7 @@ A shape is written to a hidden folder and renamed, so a killed run never leaves 
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from PIL import Image
 from dataset_tool.procedural.categories import SYNSETS, VERSION, check_category, make_shape, shape_id
 from dataset_tool.procedural.shape import Array, Indices, ProceduralPart, ProceduralShape
 from torch_utils.errors import UserError
+from torch_utils.failures import failure_log, log_failure
 from torch_utils.files import is_leftover, make_folder, write_errors, write_text
 from torch_utils.locks import is_lock, owned_folder
-from torch_utils.workers import Died, run_in_workers
+from torch_utils.text import counted
+from torch_utils.workers import Failed, run_in_workers
 
 MARKER = "procedural.json"
 PARTIAL = ".partial-"
@@ -180,7 +182,7 @@ def _claim(out: Path, category: str, seed: int) -> Path:
     return folder
 
 
-def _write_task(task: _Task) -> int:
+def _write_task(task: _Task) -> None:
     source: dict[str, str | int] = {
         "generator": "procedural",
         "version": VERSION,
@@ -189,19 +191,23 @@ def _write_task(task: _Task) -> int:
         "index": task.index,
     }
     write_shape_folder(make_shape(task.category, task.seed, task.index), task.folder, source)
-    return task.index
 
 
-def _run(tasks: list[_Task], workers: int) -> Iterator[int]:
-    """Write the shape of every task, and yield the indices as they finish."""
-    if workers <= 1 or len(tasks) < 2:
-        yield from map(_write_task, tasks)
-        return
+def _run(tasks: list[_Task], workers: int, on_shape: Callable[[], None]) -> None:
+    """Write the shape of every task; on_shape is called after each. UserError at the end if one could not be made."""
+    processes = workers if workers > 1 and len(tasks) > 1 else 0
     preload = ("dataset_tool.procedural.write",)
-    for task, index in run_in_workers(_write_task, tasks, workers, initialize=_nothing, preload=preload):
-        if isinstance(index, Died):
-            raise UserError(f"{task.folder}: {index.cause}; run the same command again: it continues")
-        yield index
+    failed = []
+    for task, result in run_in_workers(_write_task, tasks, processes, initialize=_nothing, preload=preload):
+        if isinstance(result, Failed):
+            failed.append(f"{task.folder}: {result.cause}")
+            log_failure(task.folder.name, result.traceback)
+        on_shape()
+    if failed:
+        raise UserError(
+            f"{counted(len(failed), 'shape')} of {len(tasks)} could not be made; the first: {failed[0]}; "
+            "run the same command again: it makes what is missing"
+        )
 
 
 def _nothing() -> None:
@@ -230,7 +236,7 @@ def write_shapes(
         raise UserError(f"--seed {seed}: expected 0 or more")
     out = Path(out)
     _read_marker(out)  # refuses a foreign folder before anything is written to it
-    with owned_folder(out):
+    with owned_folder(out), failure_log(out / "failures.log"):
         return _write_missing(category, count, seed, out, workers, progress)
 
 
@@ -243,7 +249,11 @@ def _write_missing(
     done = count - len(missing)
     report = progress or (lambda finished, total: None)
     report(done, count)
-    for _ in _run(missing, workers):
+
+    def on_shape() -> None:
+        nonlocal done
         done += 1
         report(done, count)
+
+    _run(missing, workers, on_shape)
     return WriteSummary(written=len(missing), kept=count - len(missing), folder=folder)

@@ -21,7 +21,7 @@ from torch_utils.failures import failure_log, log_failure
 from torch_utils.files import is_leftover, make_folder, write_errors, write_json
 from torch_utils.locks import is_lock, owned_folder
 from torch_utils.process import keep_freed_memory
-from torch_utils.workers import Died, run_in_workers
+from torch_utils.workers import Failed, run_in_workers
 
 # Longest side of a shape, world units. These are the published object scales.
 SCALES = {"car": 0.9, "motorbike": 0.9, "chair": 0.7, "table": 0.7, "animal": 0.7, "human": 0.9, "house": 0.8}
@@ -219,12 +219,12 @@ def _old_class(old: Header, shape_id: str) -> str:
 def _reports(todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int) -> Iterator[ShapeReport]:
     """The report of each shape, in the order in which they finish. A shape whose process dies has failed."""
     function = partial(run_shape, settings=settings, root=root)
-    if workers < 1:
-        yield from map(function, todo)
-        return
     preload = ("dataset_tool.render.render_shape",)
     for source, report in run_in_workers(function, todo, workers, initialize=_use_one_thread, preload=preload):
-        yield ShapeReport(source.id, failure=f"{source.path}: {report.cause}") if isinstance(report, Died) else report
+        if isinstance(report, Failed):
+            yield ShapeReport(source.id, failure=f"{source.path}: {report.cause}", traceback=report.traceback)
+        else:
+            yield report
 
 
 def _use_one_thread() -> None:

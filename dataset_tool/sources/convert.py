@@ -1,9 +1,6 @@
 """Convert datasets of other programs in place: cameras are converted, images stay as they are.
 
-get3d   img/<…>/<id>/*.png and camera/<…>/<id>/{rotation.npy, elevation.npy}, degrees
-nerf    folders with transforms.json or transforms_{train,val,test}.json (NeRF-synthetic, nerfstudio, photographs with
-        masks); one folder is one shape
-eg3d    dataset.json with "labels": 16 numbers of an OpenCV camera-to-world matrix and 9 of normalized intrinsics
+`dataset_tool.sources.foreign_layouts` reads them.
 """
 
 import json
@@ -11,9 +8,9 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,36 +18,22 @@ from PIL import Image
 
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.splits import hash_splits
-from dataset_tool.format.transforms_json import frames_json, parse_frames
+from dataset_tool.format.transforms_json import frames_json
 from dataset_tool.format.writer import content_hash, new_shape, write_header
-from dataset_tool.sources.find_shapes import clean_id
+from dataset_tool.sources.foreign_layouts import EG3D_KEPT, ForeignShape, Found, Layout, detect, find_foreign_shapes
 from dataset_tool.sources.foreign_values import Alpha, Masks, look_at_values
 from dataset_tool.sources.orientation import orientation
-from mesh_io.find_meshes import walk_folder
+from mesh_io.find_meshes import Note
 from rendering.camera import Cameras, fov_from_sensor
 from rendering.camera_distribution import CameraDistribution, ScalarDistribution
 from torch_utils.errors import UserError
-from torch_utils.files import parse_json, read_file, write_errors
+from torch_utils.files import write_errors
 from torch_utils.locks import owned_folder
 
-Layout = Literal["get3d", "nerf", "eg3d"]
-SPLIT_FILES = ("transforms.json", "transforms_train.json", "transforms_val.json", "transforms_test.json")
-IMAGES = (".png", ".jpg", ".jpeg", ".webp")
-EG3D_KEPT = "dataset.eg3d.json"
 # Half the height, in world units, that the published cameras see at the origin: r·tan(fov / 2).
 HALF_HEIGHT = 1.2 * math.tan(fov_from_sensor(32, 35) / 2)
 # Up and front of the world of each layout, after the azimuth offset of `_get3d` for GET3D's Blender cameras.
 AXES = {"get3d": ("+Y", "+Z"), "nerf": ("+Z", "-Y"), "eg3d": ("+Y", "+Z")}
-
-
-@dataclass(frozen=True, eq=False)
-class ForeignShape:
-    """Views of one shape: images and masks relative to the dataset's folder, OpenGL cameras in the original world."""
-
-    id: str
-    images: list[str]
-    masks: list[str] | None
-    cameras: Cameras
 
 
 def convert(
@@ -63,23 +46,32 @@ def convert(
     world_scale: float | None = None,
     alpha: Alpha | None = None,
     masks: Masks | None = None,
-    note: Callable[[str], None] = lambda line: None,
+    note: Note = lambda line: None,
+    failed: Callable[[str, str], None] = lambda name, reason: None,
 ) -> Header:
     """Write dataset.json and shapes/<id>/{transforms.json, meta.json} next to the images.
+
+    A shape that cannot be converted is left out: `failed` is called with its name and the reason.
 
     layout: None = detect it. up, front: axes of the original world; None = those of the layout. world_scale: factor to
     our units; None = such that the cameras see as much at the origin as the published ones. alpha: whether colors were
     multiplied by it; masks: whether the object is white or black in them; None = as usual, unless the images look
-    otherwise (UserError). note: called with a line on every assumption about the values of images.
-    UserError for an unknown layout, missing cameras or images, and images of different or invalid sizes.
+    otherwise (UserError). note: called with a line on every assumption about the values of images, and on what is
+    passed over. UserError for an unknown layout, if no shape can be converted, and where as many shapes have images of
+    one size as of another.
     """
     if not root.is_dir():
         raise UserError(f"{root}: expected the folder of a dataset")
     layout = layout or detect(root)
-    shapes = list({"get3d": _get3d, "nerf": _nerf, "eg3d": _eg3d}[layout](root))
-    if not shapes:
+    failures: dict[str, str] = {}
+    shapes = _readable(find_foreign_shapes(root, layout, note), failures)
+    if not shapes and not failures:
         raise UserError(f"{root}: no shapes with cameras and images of the layout {layout}")
-    resolution = _resolution(root, shapes)
+    resolution, shapes = _same_size(root, shapes, failures)
+    if not shapes:
+        raise UserError(next(iter(failures.values())))
+    for name, reason in failures.items():
+        failed(name, reason)
     views: list[tuple[str, str | None]] = []
     for shape in shapes:
         masks_of_shape: Sequence[str | None] = shape.masks or [None] * len(shape.images)
@@ -115,27 +107,6 @@ def _finish(root: Path, category: str, facts: dict[str, str], shapes: list[Forei
     )
     write_header(root, header)
     return header
-
-
-def detect(root: Path) -> Layout:
-    """The layout of the dataset in `root`."""
-    if (root / "camera").is_dir() and (root / "img").is_dir():
-        return "get3d"
-    path = root / "dataset.json"
-    if path.is_file():
-        values = _json(path)
-        if values.get("format") == "tetragan-dataset":
-            raise UserError(f"{root}: is a TetraGAN dataset already")
-        if values.get("labels"):
-            return "eg3d"
-    if (root / EG3D_KEPT).is_file():
-        return "eg3d"
-    if next(_scenes(root), None) is not None:
-        return "nerf"
-    raise UserError(
-        f"{root}: no known layout: expected img/ and camera/ (GET3D), transforms.json (NeRF, nerfstudio) or a "
-        "dataset.json with labels (EG3D)"
-    )
 
 
 def estimate_camera_distribution(cameras: Cameras, name: str) -> CameraDistribution:
@@ -205,146 +176,47 @@ def _remove_empty(folder: Path) -> None:
         raise UserError(f"{folder}: holds files that a conversion would replace; move them away") from None
 
 
-def _resolution(root: Path, shapes: list[ForeignShape]) -> int:
-    """Side of the first image of each shape. These must be square and equal."""
-    sizes: dict[tuple[int, int], str] = {}
+def _readable(found: Iterator[Found], failures: dict[str, str]) -> list[ForeignShape]:
+    """The shapes that can be read; why the others cannot is added to `failures`."""
+    shapes: dict[str, ForeignShape] = {}
+    for name, read in found:
+        try:
+            shape = read()
+            if shape.id.lower() in shapes:
+                raise UserError(f"{name}: another shape has the id {shape.id} too; rename the folder")
+            shapes[shape.id.lower()] = shape
+        except UserError as error:
+            failures[name] = str(error)
+    return list(shapes.values())
+
+
+def _same_size(root: Path, shapes: Sequence[ForeignShape], failures: dict[str, str]) -> tuple[int, list[ForeignShape]]:
+    """The side of the first image of most shapes, and these shapes; the others are added to `failures`."""
+    sides: dict[int, list[ForeignShape]] = defaultdict(list)
     for shape in shapes:
-        path = root / shape.images[0]
         try:
-            with Image.open(path) as image:
-                sizes.setdefault(image.size, shape.images[0])
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())})") from None
-    if len(sizes) > 1:
-        named = ", ".join(f"{width}x{height} ({name})" for (width, height), name in list(sizes.items())[:2])
+            sides[_side(root / shape.images[0])].append(shape)
+        except UserError as error:
+            failures[shape.id] = str(error)
+    by_count = sorted(sides, key=lambda side: -len(sides[side]))
+    if len(by_count) > 1 and len(sides[by_count[0]]) == len(sides[by_count[1]]):
+        named = ", ".join(f"{side}x{side} ({sides[side][0].images[0]})" for side in by_count[:2])
         raise UserError(f"{root}: images of several sizes: {named}; bring them to one")
-    (width, height), name = next(iter(sizes.items()))
-    if width != height:
-        raise UserError(
-            f"{root / name}: {width}x{height} px; expected square images: crop them (and the cameras' cx, cy)"
-        )
-    return width
+    for side in by_count[1:]:
+        usual = by_count[0]
+        for shape in sides[side]:
+            name = root / shape.images[0]
+            failures[shape.id] = f"{name}: {side}x{side} px, but most shapes have {usual}x{usual}; bring them to one"
+    return (by_count[0], sides[by_count[0]]) if by_count else (0, [])
 
 
-def _json(path: Path) -> dict[str, Any]:
-    values = parse_json(read_file(path), str(path))
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected an object, got {type(values).__name__}")
-    return values
-
-
-# --------------------------------------------------------------------------------------------------------------- GET3D
-
-
-def _get3d(root: Path) -> Iterator[ForeignShape]:
-    """Blender's camera starts at −Z of the OBJ and rotates by `rotation`; ShapeNet v1 faces +X."""
-    for place in sorted(folder for folder, names in walk_folder(root / "camera") if "rotation.npy" in names):
-        relative = place.relative_to(root / "camera")
-        folder = root / "img" / relative
-        rotation, elevation = (_angles(place / f"{name}.npy") for name in ("rotation", "elevation"))
-        images = _images_in(folder) if folder.is_dir() else []
-        if len(images) != len(rotation) or len(rotation) != len(elevation):
-            raise UserError(
-                f"{folder}: {len(images)} images, but {len(rotation)} rotations and {len(elevation)} elevations"
-            )
-        azimuth, height = (torch.from_numpy(np.radians(degrees)).float() for degrees in (rotation + 90, elevation))
-        cameras = Cameras.orbit(azimuth, height, 1.2, fov_from_sensor(32, 35))
-        names = [image.relative_to(root).as_posix() for image in images]
-        yield ForeignShape(clean_id("_".join(relative.parts[-1:])), names, None, cameras)
-
-
-def _images_in(folder: Path) -> list[Path]:
-    """The images of a folder, sorted by name, without hidden files."""
-    _, names = next(walk_folder(folder))
-    return [folder / name for name in names if Path(name).suffix.lower() in IMAGES]
-
-
-def _angles(path: Path) -> np.ndarray:
+def _side(path: Path) -> int:
+    """The side of a square image, px."""
     try:
-        angles = np.load(path, allow_pickle=False).astype(np.float64).reshape(-1)
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: cannot be read as an array of degrees ({error})") from None
-    if not len(angles) or not np.isfinite(angles).all():
-        raise UserError(f"{path}: expected finite angles in degrees")
-    return angles
-
-
-def _cameras(pose: np.ndarray, focal: np.ndarray, principal: np.ndarray) -> Cameras:
-    arrays = [torch.from_numpy(np.ascontiguousarray(array)).float() for array in (pose, focal, principal)]
-    return Cameras(arrays[0], arrays[1], arrays[2])
-
-
-# ---------------------------------------------------------------------------------------------------------------- NeRF
-
-
-def _scenes(root: Path) -> Iterator[Path]:
-    """Folders with a transforms file, including `root`, but not in our own shapes/."""
-    for folder, names in walk_folder(root):
-        ours = folder != root and folder.relative_to(root).parts[0] == "shapes"
-        if set(SPLIT_FILES) & set(names) and not ours:
-            yield folder
-
-
-def _nerf(root: Path) -> Iterator[ForeignShape]:
-    taken: set[str] = set()
-    for scene in _scenes(root):
-        images: list[str] = []
-        masks: list[str | None] = []
-        cameras = []
-        for name in SPLIT_FILES:
-            if not (scene / name).is_file():
-                continue
-            frames = parse_frames((scene / name).read_bytes(), str(scene / name))
-            images += [_existing(root, scene, image) for image in frames.images]
-            masks += [None if mask is None else _existing(root, scene, mask) for mask in frames.masks]
-            cameras.append(_cameras(frames.camera_to_world, frames.focal, frames.principal))
-        given = [mask for mask in masks if mask is not None]
-        if given and len(given) < len(masks):
-            raise UserError(f"{scene}: {len(masks) - len(given)} of {len(masks)} frames have no mask_path")
-        relative = scene.relative_to(root).parts
-        shape_id = clean_id("_".join(relative) or root.resolve().name)
-        if shape_id.lower() in taken:
-            raise UserError(f"{scene}: another scene has the id {shape_id} too; rename the folder")
-        taken.add(shape_id.lower())
-        yield ForeignShape(shape_id, images, given or None, Cameras.cat(cameras))
-
-
-def _existing(root: Path, scene: Path, name: str) -> str:
-    """The path, relative to `root`, of the image that a frame names, often without its suffix."""
-    base = scene / name.replace("\\", "/")
-    for path in (base, *(base.with_name(base.name + suffix) for suffix in IMAGES)):
-        if path.is_file():
-            relative = os.path.relpath(path, root).replace(os.sep, "/")
-            if relative.startswith("../"):
-                raise UserError(f"{scene}: {name} lies outside {root}; convert the folder above both")
-            return relative
-    raise UserError(f"{scene}: {name}: no such image")
-
-
-# ---------------------------------------------------------------------------------------------------------------- EG3D
-
-
-def _eg3d(root: Path) -> Iterator[ForeignShape]:
-    """The images of one folder are one shape. Every image next to dataset.json is a shape of its own."""
-    groups: dict[str, list[tuple[str, np.ndarray]]] = defaultdict(list)
-    kept = root / EG3D_KEPT
-    for row in _json(kept if kept.is_file() else root / "dataset.json").get("labels", ()):
-        try:
-            name, label = str(row[0]), np.asarray(row[1], np.float64)
-        except (TypeError, ValueError, IndexError, KeyError):
-            raise UserError(
-                f"{root}/dataset.json: expected labels of [file, 25 numbers], got {str(row)[:60]}"
-            ) from None
-        if label.shape != (25,) or not np.isfinite(label).all():
-            raise UserError(f"{root}/dataset.json: {name}: expected 25 finite numbers, got {label.size}")
-        parent = PurePosixPath(name).parent.as_posix()
-        groups[PurePosixPath(name).stem if parent == "." else parent].append((_existing(root, root, name), label))
-    for group, rows in groups.items():
-        labels = np.stack([label for _, label in rows])
-        pose = labels[:, :16].reshape(-1, 4, 4)
-        # OpenCV's y points down and its z forward.
-        pose = pose * np.array([1, -1, -1, 1])
-        intrinsics = labels[:, 16:].reshape(-1, 3, 3)
-        focal = 2 * intrinsics[:, [0, 1], [0, 1]]
-        principal = 2 * intrinsics[:, :2, 2] - 1
-        yield ForeignShape(clean_id(group), [name for name, _ in rows], None, _cameras(pose, focal, principal))
+        with Image.open(path) as image:
+            width, height = image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())})") from None
+    if width != height:
+        raise UserError(f"{path}: {width}x{height} px; expected square images: crop them (and the cameras' cx, cy)")
+    return width

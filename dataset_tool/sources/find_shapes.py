@@ -17,7 +17,7 @@ from dataset_tool.sources.shapenet import (
     SourceLayout,
     shapenet_place,
 )
-from dataset_tool.sources.synsets import synset_name
+from dataset_tool.sources.synsets import SYNSETS, synset_name
 from mesh_io.find_meshes import MESH_SUFFIXES, Note, find_meshes
 from torch_utils.errors import UserError
 from torch_utils.files import parse_json, printable, read_file
@@ -363,6 +363,9 @@ def apply_splits(
 
 
 def common_class(shapes: Iterable[ShapeFile]) -> str:
-    """The class of all shapes; "" where they have several, or one has none."""
+    """The class of all shapes, or their ShapeNet category; "" where they have several, or one has none."""
+    shapes = list(shapes)
     names = {shape.class_name for shape in shapes}
+    if len(names) > 1:  # armchairs and stools are chairs
+        names = {synset_name(shape.synset) if shape.synset in SYNSETS else "" for shape in shapes}
     return names.pop() if len(names) == 1 else ""

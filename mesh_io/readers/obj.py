@@ -103,14 +103,16 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     with np.errstate(all="ignore"):
         triangles, owner = triangulate(positions, keys[:, 0], counts)
     material_of = face_material[owner]
+    del counts, owner
     library = ObjMaterials(files, textures)
     for statement in content.libraries:
         library.load(statement)
     parts = [SourcePart(positions, np.zeros((0, 3), np.int32))]  # distinguishes a file of points from an empty one
-    for index in dict.fromkeys(face_material.tolist()):
-        chosen = triangles[material_of == index]
+    single = len(content.materials) == 1 or bool((face_material == face_material[:1]).all())
+    for index in face_material[:1].tolist() if single else dict.fromkeys(face_material.tolist()):
+        chosen = triangles if single else triangles[material_of == index]
         if len(chosen):
-            parts.append(_part(library, content.materials[index], keys[chosen], tables))
+            parts.append(_part(library, content.materials[index], keys[chosen.reshape(-1)], tables))
     return parts
 
 
@@ -272,7 +274,7 @@ def _colors(files: SourceFiles, colors: NDArray[np.float32], colored: NDArray[np
 
 def _part(library: ObjMaterials, name: str, corners: NDArray[np.int32], tables: Tables) -> SourcePart:
     """The part of one material: a vertex for every distinct (v, vt, vn) that its triangles use."""
-    key, faces = _distinct(corners.reshape(-1, 3))
+    key, faces = _distinct(corners)
     material, layout = library.material(name)
     uvs = normals = colors = None
     with_uv, with_normal = key[:, 1] >= 0, key[:, 2] >= 0
@@ -291,7 +293,7 @@ def _part(library: ObjMaterials, name: str, corners: NDArray[np.int32], tables: 
             colors = None
     return SourcePart(
         vertices=tables.positions[key[:, 0]],
-        faces=faces.reshape(-1, 3).astype(np.int32),
+        faces=faces.reshape(-1, 3),
         material=material,
         uvs=uvs,
         vertex_colors=colors,
@@ -300,12 +302,31 @@ def _part(library: ObjMaterials, name: str, corners: NDArray[np.int32], tables: 
     )
 
 
-def _distinct(corners: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """The distinct rows of (v, vt, vn) [K, 3] and each corner's row."""
-    vertex_span, uv_span, normal_span = (corners.max(0).astype(np.int64) + 2).tolist()
-    packed = (corners[:, 0].astype(np.int64) + 1) * uv_span + corners[:, 1] + 1
-    if vertex_span * uv_span * normal_span >= 1 << 62:
+def _distinct(corners: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The distinct rows of (v, vt, vn) [K, 3] and each corner's row.
+
+    As `np.unique` with its index and inverse, in half the memory.
+    """
+    spans = (corners.max(0).astype(np.int64) + 2).tolist()
+    packed = _packed(corners[:, 0], corners[:, 1], spans[1])
+    if spans[0] * spans[1] * spans[2] >= 1 << 62:
         packed = np.unique(packed, return_inverse=True)[1]
-    packed = packed * normal_span + corners[:, 2] + 1
-    _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
-    return corners[first], inverse
+    packed = _packed(packed, corners[:, 2], spans[2], shift=0)
+    order = np.argsort(packed, kind="stable")
+    packed = packed[order]
+    new = np.ones(len(packed), bool)
+    np.not_equal(packed[1:], packed[:-1], out=new[1:])
+    del packed
+    inverse = np.empty(len(order), np.int32)
+    inverse[order] = np.cumsum(new, dtype=np.int32) - 1
+    return corners[order[new]], inverse
+
+
+def _packed(high: NDArray, low: NDArray[np.int32], span: int, shift: int = 1) -> NDArray[np.int64]:
+    """(high + shift) · span + low + 1, without intermediate copies."""
+    packed = high.astype(np.int64)
+    packed += shift
+    packed *= span
+    packed += low
+    packed += 1
+    return packed

@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from metrics.cache import ChunkStore, Tensors, content_key
 from metrics.protocols import Normalization
 from metrics.shapes.mesh_validity import COLUMNS, Validity, mesh_validity
 from metrics.shapes.normalization import normalize_point_clouds
+from metrics.sources.processes import in_processes
 from metrics.sources.shape_source import Shape, ShapeSource, sample_shape_points
 from torch_utils.failures import note_failure
+from torch_utils.workers import Failed
 
 # Shapes per chunk on disk.
 CHUNK = 32
@@ -84,24 +87,40 @@ def shape_table(
 def _chunk(
     source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int
 ) -> Tensors:
-    starts = range(rows.start, rows.stop, BATCH)
-    parts = [
-        _batch(source, range(start, min(start + BATCH, rows.stop)), points, meshes, light_fields, intersections)
-        for start in starts
-    ]
+    def part(start: int, count: int) -> Tensors:
+        chosen = range(start, min(start + count, rows.stop))
+        return _batch(source, chosen, points, meshes, light_fields, intersections)
+
+    with_meshes = meshes or light_fields or source.stored_points(range(0), points) is None
+    if source.mesh_files and with_meshes:
+
+        def packed(row: int) -> dict[str, NDArray]:
+            return {name: tensor.numpy() for name, tensor in part(row, 1).items()}
+
+        parts = [
+            _lost(result.cause, points, light_fields)
+            if isinstance(result, Failed)
+            else {name: torch.from_numpy(values) for name, values in result.items()}
+            for result in in_processes(packed, rows)
+        ]
+    else:
+        parts = [part(start, BATCH) for start in range(rows.start, rows.stop, BATCH)]
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _batch(
     source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int
 ) -> Tensors:
-    stored = source.stored_points(rows, points)
-    shapes = source.shapes(rows) if stored is None or meshes or light_fields else []
-    if stored is None:
-        stored = torch.stack(
-            [sample_shape_points(shape, source.ids[row], points) for shape, row in zip(shapes, rows, strict=True)]
+    given = source.stored_points(rows, points)
+    shapes = source.shapes(rows) if given is None or meshes or light_fields else []
+    if given is None:
+        sampled = [sample_shape_points(shape, source.ids[row], points) for shape, row in zip(shapes, rows, strict=True)]
+        stored, problems = torch.stack(sampled), [shape.problem for shape in shapes]
+    else:
+        stored, problems = given
+        problems = (
+            [first or shape.problem for first, shape in zip(problems, shapes, strict=True)] if shapes else problems
         )
-    problems = [shape.problem for shape in shapes] or [""] * len(rows)
     validity = torch.full((len(rows), COLUMNS), -1)
     descriptors = []
     for i, (row, shape) in enumerate(zip(rows, shapes, strict=False)):
@@ -116,6 +135,15 @@ def _batch(
     if light_fields:
         columns["descriptors"] = torch.stack(descriptors)
     return columns
+
+
+def _lost(cause: str, points: int, light_fields: bool) -> Tensors:
+    """The row of a shape whose process died."""
+    from metrics.shapes.light_field import EMPTY_DESCRIPTOR
+
+    row = {"points": torch.full((1, points, 3), torch.nan), "validity": torch.full((1, COLUMNS), -1)}
+    row["problem"] = _bytes(cause)[None]
+    return row | {"descriptors": EMPTY_DESCRIPTOR[None]} if light_fields else row
 
 
 @dataclass(frozen=True)

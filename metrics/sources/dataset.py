@@ -1,23 +1,23 @@
 """One split of a dataset as a source of shapes."""
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dataset_tool.dataset import ViewDataset
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
-from metrics.cache import content_key
+from metrics.cache import content_key, mark_provisional
 from metrics.sources.description import Description, attribute_text, attribute_texts
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, over_gray, stack_images
 from metrics.sources.sampling import choice_note, chosen_rows
-from metrics.sources.shape_source import Shape, attempt_shape, merged_shape
+from metrics.sources.shape_source import Shape, file_shapes, merged_shape
 from metrics.sources.thumbnails import Thumbnail, stored_view
 from torch_utils.errors import UserError
 from torch_utils.files import file_hash
@@ -54,28 +54,39 @@ class DatasetSource:
         key: dict[str, Any] = {"dataset": dataset.hash(), "split": split}
         self.key = content_key(key | {"ids": self.ids} if self.at_random else key)
         self._meshes = meshes
+        self._unreadable: dict[str, str] = {}  # views, and why
 
-    def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
-        """The dataset's own surface points [rows, count, 3]; UserError where it holds fewer."""
-        surfaces = []
-        for row in rows:
-            if not self.dataset.has_points(self.ids[row]):
-                raise UserError(
-                    f"{self.dataset.path}: {self.ids[row]} has no surface points; shape scores need a dataset that was "
-                    "rendered from meshes (tetragan dataset render)"
-                )
-            points = torch.as_tensor(np.asarray(self.dataset.points(self.ids[row])), dtype=torch.float32)
-            if points.ndim != 2 or points.shape[1] != 3 or points.shape[0] < count:
-                raise UserError(
-                    f"{self.ids[row]}: expected {count} surface points, got an array {list(points.shape)}; "
-                    "render the dataset again"
-                )
-            surfaces.append(points[:count])
-        return torch.stack(surfaces) if surfaces else torch.empty(0, count, 3)
+    @property
+    def mesh_files(self) -> bool:
+        """True: the source meshes."""
+        return True
+
+    def stored_points(self, rows: Sequence[int], count: int) -> tuple[Tensor, list[str]] | None:
+        """The dataset's own surface points [rows, count, 3]; a shape without them says why."""
+        surfaces, problems = torch.full((len(rows), count, 3), torch.nan), []
+        for i, row in enumerate(rows):
+            try:
+                surfaces[i] = self._points(self.ids[row], count)
+                problems.append("")
+            except UserError as error:
+                mark_provisional()
+                problems.append(str(error))
+        return surfaces, problems
+
+    def _points(self, shape_id: str, count: int) -> Tensor:
+        """The stored points of one shape [count, 3]."""
+        if not self.dataset.has_points(shape_id):
+            raise UserError(
+                f"{shape_id}: has no surface points, which shape scores need; tetragan dataset render makes them"
+            )
+        points = torch.from_numpy(self.dataset.points(shape_id))
+        if len(points) < count:
+            raise UserError(f"{shape_id}: has {len(points)} surface points, expected {count}; render the dataset again")
+        return points[:count]
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The source meshes of these rows in world units; one that is not at hand gives a shape with the reason."""
-        return [attempt_shape(self.ids[row], partial(self._shape, self.ids[row])) for row in rows]
+        return file_shapes(lambda row: self._shape(self.ids[row]), rows, self.ids)
 
     def world_shapes(self, rows: Sequence[int], settings: ImageSettings) -> list[Shape]:
         """The source meshes of these rows, which the dataset's matrices bring to world units."""
@@ -117,15 +128,20 @@ class DatasetSource:
     def images(
         self, count: int, settings: ImageSettings, *, camera_seed: int = 0, omit: Collection[int] = ()
     ) -> LazyImages:
-        """At most `count` stored views with their own cameras, spread evenly over all views of the shapes."""
+        """At most `count` stored views with their own cameras, spread evenly over all views of the shapes.
+
+        The next view that can be read stands for one that cannot. UserError if none can be read.
+        """
         rows = [row for row in range(len(self.ids)) if row not in omit]
-        every = [(row, view) for row in rows for view in range(self.dataset.views(self.ids[row]))]
+        every = [(row, view) for row in rows for view in range(self._views(row))]
+        if not every:
+            raise UserError(f"{self.dataset.path}: no view can be read; {self._first_unreadable()}")
         step = max(1.0, len(every) / count)
-        chosen = [every[int(i * step)] for i in range(min(count, len(every)))]
+        places = [int(i * step) for i in range(min(count, len(every)))]
+        chosen = [every[place] for place in places]
 
         def draw(part: range) -> Tensor:
-            shown = [(self.ids[row], view) for row, view in (chosen[i] for i in part)]
-            images = [self.dataset.load_premultiplied(shape_id, view, settings.side) for shape_id, view in shown]
+            images = [self._readable_view(every, places[i], settings.side) for i in part]
             return stack_images([over_gray(image, settings.background) for image in images])
 
         cameras = self.dataset.cameras([self.ids[row] for row, _ in chosen], [view for _, view in chosen])
@@ -134,6 +150,27 @@ class DatasetSource:
         if self.at_random:
             key["ids"] = self.ids
         return LazyImages([row for row, _ in chosen], cameras, draw, key)
+
+    def _views(self, row: int) -> int:
+        """Number of views of a shape; 0 if its cameras cannot be read."""
+        try:
+            return self.dataset.views(self.ids[row])
+        except UserError as error:
+            self._unreadable[self.ids[row]] = str(error)
+            return 0
+
+    def _readable_view(self, every: Sequence[tuple[int, int]], place: int, side: int) -> NDArray[np.uint8]:
+        """View `place` of `every`, or the next one that can be read: RGBA [side, side, 4], premultiplied."""
+        for row, view in (*every[place:], *every[:place]):
+            try:
+                return self.dataset.load_premultiplied(self.ids[row], view, side)
+            except UserError as error:
+                mark_provisional()
+                self._unreadable[f"{self.ids[row]}, view {view}"] = str(error)
+        raise UserError(f"{self.dataset.path}: no view can be read; {self._first_unreadable()}")
+
+    def _first_unreadable(self) -> str:
+        return f"the first: {next(iter(self._unreadable.values()), 'there is none')}"
 
     def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
         """The stored view that is nearest to the view of the other sources' thumbnails."""
@@ -150,7 +187,11 @@ class DatasetSource:
     def description(self, row: int) -> Description:
         """What meta.json says of a shape; its class counts as the attribute "class"."""
         shape_id = self.ids[row]
-        meta = self.dataset.meta(shape_id)
+        try:
+            meta = self.dataset.meta(shape_id)
+        except UserError as error:
+            self._unreadable[f"{shape_id}, description"] = str(error)
+            return Description()
         attributes = attribute_texts(meta.get("attributes"))
         label = self.dataset.classes[self.dataset.label(shape_id)] if self.dataset.classes else meta.get("class")
         if label:
@@ -158,7 +199,10 @@ class DatasetSource:
         return Description(str(meta.get("caption") or ""), attributes)
 
     def notes(self) -> list[str]:
-        """That some of the split's shapes were left out."""
-        if not self.at_random:
-            return []
-        return [choice_note(len(self.ids), self.num_shapes, f"{self.split} shapes")]
+        """That some of the split's shapes were left out, or could not be read as a whole."""
+        notes = [choice_note(len(self.ids), self.num_shapes, f"{self.split} shapes")] if self.at_random else []
+        if self._unreadable:
+            count = counted(len(self._unreadable), "file")
+            notes.append(f"{self.split} split: {count} could not be read, and the next views stand for missing ones; "
+                         f"{self._first_unreadable()}")  # fmt: skip
+        return notes

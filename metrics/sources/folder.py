@@ -3,9 +3,13 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from itertools import groupby
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dataset_tool.format import pixels
@@ -18,18 +22,22 @@ from metrics.cache import content_key
 from metrics.sources.captions import load_captions
 from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
-from metrics.sources.lazy_images import LazyImages, draw_by_shape, over_gray, stack_images
+from metrics.sources.lazy_images import LazyImages, over_gray, stack_images
+from metrics.sources.processes import in_processes
 from metrics.sources.sampling import choice_note, chosen_rows
-from metrics.sources.shape_source import Shape, attempt_shape, merged_shape
+from metrics.sources.shape_source import Shape, file_shapes, merged_shape
 from metrics.sources.thumbnails import Thumbnail, clay_image, colored_image
 from rendering.camera import Cameras
 from rendering.lighting import Shading
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.errors import UserError
-from torch_utils.failures import note_failure
+from torch_utils.failures import log_failure, note_failure
 from torch_utils.files import file_hash, printable, write_bytes
 from torch_utils.text import counted
+from torch_utils.workers import Failed
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -60,23 +68,28 @@ class FolderSource:
         self.key = content_key({"folder": [(i, file_hash(p)) for i, p in zip(self.ids, self._files, strict=True)]})
 
     @property
+    def mesh_files(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def formats(self) -> list[str]:
         """The types of the files, e.g. [".glb", ".obj"]."""
         return sorted({path.suffix.lower() for path in self._files})
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The meshes of these rows in the files' units; a file that cannot be read gives a shape with the reason."""
-        return [attempt_shape(self.ids[row], partial(self._shape, self._files[row])) for row in rows]
-
-    def _shape(self, path: Path) -> Shape:
-        return merged_shape(read_mesh(path))
+        return file_shapes(lambda row: merged_shape(read_mesh(self._files[row])), rows, self.ids)
 
     def world_shapes(self, rows: Sequence[int], settings: ImageSettings) -> list[Shape]:
         """The meshes of these rows in world units."""
         if settings.as_is:
             return self.shapes(rows)
-        meshes = [self._placed_mesh(row, settings.scale) for row in rows]
-        return [Shape(None, "no usable surface") if mesh is None else merged_shape(mesh) for mesh in meshes]
+        return file_shapes(partial(self._world_shape, scale=settings.scale), rows, self.ids)
+
+    def _world_shape(self, row: int, scale: float | None) -> Shape:
+        mesh = self._placed_mesh(row, scale)
+        return Shape(None, "no usable surface") if mesh is None else merged_shape(mesh)
 
     def _placed_mesh(self, row: int, scale: float | None) -> SourceMesh | None:
         """A file with its materials; None if it has no usable surface.
@@ -96,7 +109,7 @@ class FolderSource:
         """ "": a folder has all of its meshes."""
         return ""
 
-    def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
+    def stored_points(self, rows: Sequence[int], count: int) -> tuple[Tensor, list[str]] | None:
         """None: points are sampled on the meshes."""
         return None
 
@@ -112,7 +125,19 @@ class FolderSource:
         cameras = settings.camera_distribution.sample(camera_seed, range(count))
 
         def draw(part: range) -> Tensor:
-            return draw_by_shape(shapes, cameras, part, lambda row, seen: self._render(row, seen, settings))
+            groups = [list(images) for _, images in groupby(part, key=lambda image: shapes[image])]
+
+            def render(group: int) -> NDArray[np.uint8]:
+                first = groups[group][0]
+                return self._render(shapes[first], cameras[groups[group]], settings).numpy()
+
+            drawn = in_processes(render, range(len(groups)))
+            return torch.cat(
+                [
+                    _blank(len(groups[i]), settings) if isinstance(images, Failed) else torch.from_numpy(images)
+                    for i, images in enumerate(drawn)
+                ]
+            )
 
         key = {"folder": self.key, "rows": rows, "count": count, "seed": camera_seed, "settings": settings.key}
         return LazyImages(shapes, cameras, draw, key)
@@ -125,9 +150,7 @@ class FolderSource:
                 return self._render_mesh(mesh, cameras, settings)
             except Exception as error:  # noqa: BLE001  # as in `attempt_shape`
                 note_failure(self.ids[row], error)
-        empty = torch.zeros(len(cameras), 4, settings.side, settings.side, dtype=torch.uint8)
-        empty[:, :3] = round(255 * settings.background)
-        return empty
+        return _blank(len(cameras), settings)
 
     def _render_mesh(self, mesh: SourceMesh, cameras: Cameras, settings: ImageSettings) -> Tensor:
         unlit = all(part.material.unlit for part in mesh.parts)
@@ -140,14 +163,21 @@ class FolderSource:
 
     def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
         """A file in its own colors, or in clay if it has none."""
-        mesh = self._placed_mesh(row, 1.0)
-        if mesh is not None and mesh.colored:
-            return colored_image(mesh, side_px)
-        shape = self.shapes([row])[0]
-        return None if shape.mesh is None else clay_image(shape.mesh, side_px)
+
+        def draw(row: int) -> Thumbnail | None:
+            mesh = self._placed_mesh(row, 1.0)
+            if mesh is not None and mesh.colored:
+                return colored_image(mesh, side_px)
+            shape = self.shapes([row])[0]
+            return None if shape.mesh is None else clay_image(shape.mesh, side_px)
+
+        return _or_none(in_processes(draw, [row])[0], self.ids[row])
 
     def export(self, row: int, path: Path) -> bool:
         """Copy a GLB file; write the geometry of any other."""
+        return bool(_or_none(in_processes(lambda row: self._export(row, path), [row])[0], self.ids[row]))
+
+    def _export(self, row: int, path: Path) -> bool:
         mesh = self.shapes([row])[0].mesh
         if mesh is None:
             return False
@@ -173,3 +203,18 @@ class FolderSource:
         if len(self.formats) > 1:
             notes.append(f"{self.folder.name}/: files of several formats, {', '.join(self.formats)}")
         return notes
+
+
+def _blank(count: int, settings: ImageSettings) -> Tensor:
+    """Images of the bare background [count, 4, side, side] uint8."""
+    empty = torch.zeros(count, 4, settings.side, settings.side, dtype=torch.uint8)
+    empty[:, :3] = round(255 * settings.background)
+    return empty
+
+
+def _or_none(result: Result | Failed, shape_id: str) -> Result | None:
+    """The result; None, and the traceback in the log, where there is none."""
+    if isinstance(result, Failed):
+        log_failure(shape_id, result.traceback)
+        return None
+    return result

@@ -52,6 +52,11 @@ class NetworkSource:
         self.sha256 = file_hash(self.path)
         self.key = content_key({"network": self.sha256, "psi": self.truncation, "first": self.first_seed})
 
+    @property
+    def mesh_files(self) -> bool:
+        """False: the meshes are generated."""
+        return False
+
     def seed(self, row: int) -> int:
         """The seed of a shape."""
         return self.first_seed + row
@@ -77,7 +82,7 @@ class NetworkSource:
         """ "": a network makes all of its meshes."""
         return ""
 
-    def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
+    def stored_points(self, rows: Sequence[int], count: int) -> tuple[Tensor, list[str]] | None:
         """None: points are sampled on the meshes."""
         return None
 

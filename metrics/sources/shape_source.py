@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from geometry.mesh import Mesh
@@ -19,8 +21,10 @@ from metrics.cache import content_key
 from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages
+from metrics.sources.processes import in_processes
 from metrics.sources.thumbnails import Thumbnail
 from torch_utils.failures import note_failure
+from torch_utils.workers import Failed
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,10 @@ class ShapeSource(Protocol):
     def key(self) -> str:
         """A hash that changes with any shape."""
 
+    @property
+    def mesh_files(self) -> bool:
+        """Whether the meshes are read from files, which may exhaust the memory (`in_processes`)."""
+
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The meshes of these rows, in the source's own units."""
 
@@ -55,8 +63,11 @@ class ShapeSource(Protocol):
     def missing_mesh(self, rows: Sequence[int]) -> str:
         """The first of these shapes whose mesh is not at hand, and why; "" if there is none."""
 
-    def stored_points(self, rows: Sequence[int], count: int) -> Tensor | None:
-        """Surface points [len(rows), count, 3] that were stored with the shapes; None where they are to be sampled."""
+    def stored_points(self, rows: Sequence[int], count: int) -> tuple[Tensor, list[str]] | None:
+        """Surface points [len(rows), count, 3] that were stored with the shapes; None where they are to be sampled.
+
+        With them, what is wrong with those of each shape, which are NaN then ("" where nothing is).
+        """
 
     def images(
         self, count: int, settings: ImageSettings, *, camera_seed: int = 0, omit: Collection[int] = ()
@@ -87,6 +98,26 @@ def attempt_shape(shape_id: str, make: Callable[[], Shape]) -> Shape:
     # A foreign mesh may break any library in any way, and no shape may end the evaluation of all.
     except Exception as error:  # noqa: BLE001
         return Shape(None, note_failure(shape_id, error))
+
+
+def file_shapes(read: Callable[[int], Shape], rows: Sequence[int], ids: Sequence[str]) -> list[Shape]:
+    """read(row) of each, in processes; a shape that fails says why. ids: of all rows of the source."""
+
+    def packed(row: int) -> tuple[NDArray, NDArray, str]:
+        shape = attempt_shape(ids[row], lambda: read(row))
+        if shape.mesh is None:
+            return np.empty((0, 3), np.float32), np.empty((0, 3), np.int32), shape.problem
+        return shape.mesh.vertices.numpy(), shape.mesh.faces.numpy(), ""
+
+    shapes = []
+    for result in in_processes(packed, rows):
+        if isinstance(result, Failed):
+            shapes.append(Shape(None, result.cause))
+            continue
+        vertices, faces, problem = result
+        mesh = None if problem else Mesh.single(torch.from_numpy(vertices), torch.from_numpy(faces))
+        shapes.append(Shape(mesh, problem))
+    return shapes
 
 
 def usable_shape(mesh: Mesh) -> Shape:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import shutil
 import subprocess
 import tempfile
 import time
@@ -36,12 +37,23 @@ def writing_verbs(inputs: SoakInputs, out: Path) -> dict[str, list[object]]:
         "swap": ["swap", *network, "--shape-seeds", 0, "--texture-seeds", 1, "--texture-size", 256, "--out", out,
                  "--quiet"],
         "turntable": ["turntable", *network, "--seeds", 0, "--frames", 8, "--video", "gif", "--out", out, "--quiet"],
+        "perturb": ["perturb", *network, "--seed", 0, "--count", 2, "--format", "glb", "--texture-size", 256, "--out",
+                    out, "--quiet"],
         "interpolate": ["interpolate", *network, "--seeds", "0-1", "--steps", 4, "--out", out],
         "export": ["export", *network, "--out", out / "net.safetensors"],
         "evaluate": ["evaluate", *network, "--data", inputs.data, "--out", out, "--cache", out / "cache", "--quiet",
                      "--protocol", "pointflow"],
+        "dataset convert": ["dataset", "convert", out, "--up", "+Y", "--front", "+Z"],
+        "dataset split": ["dataset", "split", out, "--split", "50/25/25"],
         "diagnose classes": ["diagnose", "classes", *network, "--data", inputs.data, "--by", "handle", "--out", out],
     }  # fmt: skip
+
+
+def prepare(name: str, inputs: SoakInputs, out: Path) -> None:
+    """Copy what a verb changes in place."""
+    source = {"dataset convert": inputs.foreign, "dataset split": inputs.data}.get(name)
+    if source is not None:
+        shutil.copytree(source, out)
 
 
 def fill_disks(inputs: SoakInputs, mount: Path, moments: int, rng: random.Random) -> str:
@@ -50,11 +62,15 @@ def fill_disks(inputs: SoakInputs, mount: Path, moments: int, rng: random.Random
     needs = {}
     for name, call in writing_verbs(inputs, mount / "out").items():
         with small_disk(mount, ROOM):
+            prepare(name, inputs, mount / "out")
             needs[name] = _need(name, call, mount)
     for moment in range(moments):
         name = list(needs)[moment % len(needs)]
-        size = max(1, int(needs[name] * rng.uniform(0.05, 0.95)) >> 12)
-        with small_disk(mount, f"{size << 12}"):
+        with small_disk(mount, ROOM):
+            prepare(name, inputs, mount / "out")
+            used = _used(mount)
+            size = max(used + 4096, used + int(needs[name] * rng.uniform(0.05, 0.95)))
+            subprocess.run(["mount", "-o", f"remount,size={size >> 12 << 12}", str(mount)], check=True)
             call = writing_verbs(inputs, mount / "out")[name]
             done = _run(call)
             if done.returncode == 0:
@@ -77,6 +93,7 @@ def lose_permissions(inputs: SoakInputs, folder: Path, moments: int, rng: random
         name = verbs[moment % len(verbs)]
         out = folder / f"{moment}" / "out"
         out.parent.mkdir(parents=True)
+        prepare(name, inputs, out)
         call = writing_verbs(inputs, out)[name]
         process = subprocess.Popen(
             [*COMMAND, *map(str, call)], env=environment(), preexec_fn=_without_override, text=True,
@@ -141,12 +158,17 @@ def can_mount() -> bool:
 
 def _need(name: str, call: list[object], mount: Path) -> int:
     """Bytes that a verb writes."""
-    before = os.statvfs(mount)
+    before = _used(mount)
     done = _run(call)
-    after = os.statvfs(mount)
     if done.returncode:
         raise RuntimeError(f"{name}: {done.stderr}")
-    return (before.f_bfree - after.f_bfree) * after.f_bsize
+    return _used(mount) - before
+
+
+def _used(mount: Path) -> int:
+    """Bytes in use on a disk."""
+    status = os.statvfs(mount)
+    return (status.f_blocks - status.f_bfree) * status.f_bsize
 
 
 def _run(call: list[object]) -> subprocess.CompletedProcess[str]:

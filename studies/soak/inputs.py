@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -33,13 +34,14 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class SoakInputs:
-    """Folders of meshes (`meshes`, `few`), a dataset of `few`, a configuration and a network."""
+    """Folders of meshes (`meshes`, `few`), a dataset of `few`, a configuration, a network and NeRF's data."""
 
     meshes: Path
     few: Path
     data: Path
     config: Path
     network: Path
+    foreign: Path
 
 
 def environment() -> dict[str, str]:
@@ -65,7 +67,9 @@ def make_soak_inputs(folder: Path, shapes: int) -> SoakInputs:
     config.write_text(dump_config(build_config(SETTINGS, "soak")), encoding="utf-8")
     run = folder / "run"
     tetragan("train", "--config", config, "--data", data, "--out", run, "--set", "training.total_kimg=0.04", "--quiet")
-    return SoakInputs(meshes, few, data, config, run / "network.safetensors")
+    foreign = folder / "foreign"  # the same views, as folders of transforms.json and images
+    shutil.copytree(data / "shapes", foreign)
+    return SoakInputs(meshes, few, data, config, run / "network.safetensors", foreign)
 
 
 def same_tensors(a: Path, b: Path) -> int:

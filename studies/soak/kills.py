@@ -69,8 +69,9 @@ def kill_training(inputs: SoakInputs, out: Path, kills: int, total_kimg: float, 
     folder, in_write, progress = out / "killed", 0, []
     start = ["--config", inputs.config]
     for kill in range(kills):
+        before = progress_of(folder)
         victim = Victim([*call, "--out", folder, *start])
-        begun = wait_for_progress(folder, victim, progress[-1] if progress else -1)
+        begun = wait_for_progress(folder, victim, before)
         if kill % 2:
             in_write += wait_for_write(folder, victim, 10)
         else:
@@ -96,13 +97,17 @@ def kill_training(inputs: SoakInputs, out: Path, kills: int, total_kimg: float, 
 
 def wait_for_progress(folder: Path, victim: Victim, before: int) -> int:
     """Wait until the run has a newer state than `before` images; its images. RuntimeError if the run ends instead."""
-    while True:
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            nimg = int(json.loads((folder / "latest.json").read_text())["nimg"])
-            if nimg > before:
-                return nimg
+    while (nimg := progress_of(folder)) <= before:
         if victim.wait(0.02):
             raise RuntimeError(f"ended by itself: {victim.finish()}")
+    return nimg
+
+
+def progress_of(folder: Path) -> int:
+    """Images of the newest state of a run; −1 where there is none."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return int(json.loads((folder / "latest.json").read_text())["nimg"])
+    return -1
 
 
 def kill_ranks(inputs: SoakInputs, out: Path, kills: int, total_kimg: float, rng: random.Random) -> str:
@@ -112,15 +117,20 @@ def kill_ranks(inputs: SoakInputs, out: Path, kills: int, total_kimg: float, rng
                 "-m", "tetragan"]  # fmt: skip
     call: list[object] = ["train", "--data", inputs.data, "--out", out, "--quiet", "--device", "cpu"]
     call += ["--set", f"training.total_kimg={total_kimg}"]
-    start, seconds, progress = ["--config", inputs.config], [], -1
+    start, seconds = ["--config", inputs.config], []
     for kill in range(kills):
+        before = progress_of(out)
         victim = Victim([*call, *start], launcher)
-        progress = wait_for_progress(out, victim, progress)
+        wait_for_progress(out, victim, before)
         if kill % 2:
             wait_for_write(out, victim, 10)
         else:
             victim.wait(rng.uniform(0, 0.5))
-        os.kill(rng.choice(ranks_of(victim.process.pid)), signal.SIGKILL)
+        ranks = ranks_of(victim.process.pid)
+        if len(ranks) != 2:
+            victim.end()
+            raise RuntimeError(f"kill {kill}: expected two ranks at work, found {len(ranks)}")
+        os.kill(rng.choice(ranks), signal.SIGKILL)
         begun = time.monotonic()
         if not victim.wait(60):
             victim.end()

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -208,18 +210,62 @@ def test_eg3d(tmp_path):
             lambda r: (r / "camera/02958343/car1/elevation.npy").write_bytes(b"\x80\x04."),
             "elevation.npy: cannot be read",
         ),
-        (lambda r: write_image(r / "img/02958343/car1/000.png", 0, (8, 8)), "images of several sizes: 16x16"),
+        (
+            lambda r: write_image(r / "img/02958343/car1/000.png", 0, (8, 8)),
+            "000.png: 8x8 px, but most shapes have 16x16; bring them to one",
+        ),
+        (lambda r: write_image(r / "img/02958343/car1/000.png", 0, (8, 16)), "8x16 px; expected square images"),
         (lambda r: (r / "img/02958343/car1/000.png").write_bytes(b"no"), "cannot be read as an image"),
     ],
 )
-def test_damaged_get3d_data(tmp_path, spoil, message):
+def test_a_damaged_shape_is_left_out_and_named(tmp_path, spoil, message):
+    """Alone, it is what the command fails with."""
     root = get3d(tmp_path / "data")
     spoil(root)
+    failures = {}
+    convert(root, failed=failures.__setitem__)
+    assert sorted(open_dataset(root).shape_ids()) == ["car0", "car2"]
+    [(name, reason)] = failures.items()
+    assert "car1" in name and message in reason and "\n" not in reason
+    if "most shapes" in message:
+        return
+    for other in ("car0", "car2"):
+        shutil.rmtree(root / "camera/02958343" / other)
+    (root / "dataset.json").unlink()
     with pytest.raises(UserError) as caught:
         convert(root)
-    assert message in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not (root / "dataset.json").exists()
+    assert message in str(caught.value) and not (root / "dataset.json").exists()
+
+
+def test_the_command_names_what_it_leaves_out(tmp_path, monkeypatch):
+    root = tmp_path / "data"
+    for name in ("a", "b", "broken"):
+        nerf_scene(root / name, [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
+    (root / "broken/transforms_train.json").write_text('{"frames": [')
+    (root / "locked").mkdir()
+    scan = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    text = invoke("convert", root)
+    assert "locked cannot be listed (Permission denied) and is passed over" in text
+    assert "failed: " in text and "transforms_train.json: cannot be read as JSON" in text
+    assert "2 shapes" in text and "1 left out (listed above; mend it, remove" in text
+    assert sorted(open_dataset(root).shape_ids()) == ["a", "b"]
+    nerf_scene(root / "mended", [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
+    (root / "dataset.json").unlink()
+    assert "3 shapes" in invoke("convert", root)
+
+
+def test_as_many_images_of_one_size_as_of_another_are_refused(tmp_path):
+    root = get3d(tmp_path / "data", count=2)
+    write_image(root / "img/02958343/car1/000.png", 0, (8, 8))
+    with pytest.raises(UserError, match=r"images of several sizes: 16x16 .*, 8x8"):
+        convert(root)
 
 
 def test_unknown_layouts_and_unfit_images(tmp_path):

@@ -402,12 +402,14 @@ def test_counts_and_advice():
 
     assert split_counts(splits(210, 60)) == "210 shapes train, 2 validate, 60 test"
     assert few_shapes_advice(splits(210, 60)) == []
-    assert (
-        "50 train" in few_shapes_advice(splits(50, 60))[0]
-        and "augment.mode=ada" in few_shapes_advice(splits(50, 60))[0]
-    )
-    assert "9 test" in few_shapes_advice(splits(210, 9))[0]
-    assert len(few_shapes_advice(splits(5, 2))) == 2
+    assert few_shapes_advice(splits(50, 60)) == [
+        'Few shapes: train with --config chair --set augment.mode=ada (docs/training.md, "Small sets").'
+    ]
+    [line] = few_shapes_advice(splits(210, 9))
+    assert "--split train" in line and "below 30 test shapes" in line and "augment" not in line
+    [line] = few_shapes_advice(splits(5, 2))
+    assert "augment.mode=ada" in line and "--split train" in line
+    assert few_shapes_advice(splits(0, 2))[0].startswith("No shape trains; give shares")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "a:b", "x" * 201])

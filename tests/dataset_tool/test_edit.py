@@ -1,6 +1,7 @@
 """Packing, joining, splitting anew, reducing."""
 
 import json
+import os
 import shutil
 import tarfile
 import zipfile
@@ -75,7 +76,7 @@ def test_shards_are_the_same_dataset(data, tmp_path):
     ]
     pack(packed, tmp_path / "back.zip")
     assert contents(tmp_path / "back.zip") == contents(data)
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match="is not empty; name a new folder"):
         pack_shards(packed, tmp_path / "again", 40000)
 
 
@@ -205,3 +206,32 @@ def test_the_commands(data, tmp_path):
     assert "1 shape (" in invoke("subset", folder, "--out", tmp_path / "few", "--split", "test")
     assert "8 shapes" in invoke("merge", folder, other(tmp_path, data), "--out", tmp_path / "both")
     assert "is not empty" in invoke("merge", folder, "--out", tmp_path / "both", status=2)
+
+
+@pytest.mark.parametrize("make", ["subset", "shards"])
+def test_what_a_killed_copy_left_is_replaced_and_nothing_else(data, tmp_path, make):
+    out = tmp_path / "out"
+
+    def copy(on_shape=lambda: None):
+        if make == "subset":
+            subset(open_dataset(data), out, on_shape=on_shape)
+        else:
+            pack_shards(open_dataset(data), out, 40000, on_shape)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            copy(lambda: os._exit(9))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert any(out.iterdir()) and not (out / "dataset.json").exists()
+    (out / "mine.txt").write_text("kept")
+    with pytest.raises(UserError, match="is not empty; name a new folder"):
+        copy()
+    (out / "mine.txt").unlink()
+    copy()
+    assert open_dataset(out).hash() == open_dataset(data).hash()
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
+    with pytest.raises(UserError, match="is not empty; name a new folder"):
+        copy()

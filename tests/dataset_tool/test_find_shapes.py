@@ -4,10 +4,18 @@ import gzip
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 
-from dataset_tool.sources.find_shapes import apply_splits, clean_id, find_shapes, read_split_lists
+from dataset_tool.sources.find_shapes import (
+    ShapeFile,
+    apply_splits,
+    clean_id,
+    common_class,
+    find_shapes,
+    read_split_lists,
+)
 from dataset_tool.sources.manifest import read_manifest
 from dataset_tool.sources.synsets import SYNSETS, synset_name
 from torch_utils.errors import UserError
@@ -338,3 +346,16 @@ def test_links_and_undecodable_names(tmp_path):
     (tmp_path / "in" / "more").symlink_to("../elsewhere")
     touch(tmp_path / "in" / os.fsdecode(b"caf\xe9.obj"))
     assert [shape for shape, _ in found(tmp_path / "in")[0]] == ["caf_", "more_far", "near"]
+
+
+def test_armchairs_and_stools_are_chairs():
+    """Shapes of several classes have the ShapeNet category that they share."""
+
+    def shape(class_name, synset=""):
+        return ShapeFile(id=class_name, path=Path("a.obj"), root=Path(), class_name=class_name, synset=synset)
+
+    assert common_class([shape("armchair", "03001627"), shape("stool", "03001627")]) == "chair"
+    assert common_class([shape("armchair", "03001627"), shape("desk", "04379243")]) == ""
+    assert common_class([shape("armchair"), shape("stool")]) == ""
+    assert common_class([shape("robot", "99"), shape("arm", "99")]) == "", "no category of ShapeNet"
+    assert common_class([shape("stool"), shape("stool", "03001627")]) == "stool"

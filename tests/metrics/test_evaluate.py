@@ -157,7 +157,9 @@ def test_a_folder_against_a_folder_counts_bad_files(tmp_path: Path, capsys: pyte
     empty = report.metric("mesh_empty")
     assert empty is not None and empty.value == pytest.approx(100 / 6)
     assert [item.id for item in report.failures] == ["box9.obj"]
-    assert "note: 1 of 6 generated shapes have no usable surface" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "note: 1 of 6 generated shapes have no usable surface and count as empty; the first: box9.obj: " in printed
+    assert "box9.obj: has no faces" in printed
     watertight = report.metric("mesh_watertight")
     assert watertight is not None and watertight.value == 100
     for title, items in report.galleries.items():

@@ -1,6 +1,8 @@
 """Many samples: the same bytes from any number of processes, resumption, and folders of other networks."""
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ from networks.generator import Generator
 from sampling import sample_jobs
 from sampling.mesh_export import MeshSettings
 from sampling.sample_folder import SampleFolder
-from sampling.sample_jobs import ImageStyle, SampleJob, Workshop, make_samples
+from sampling.sample_jobs import ImageStyle, Workshop
 from sampling.sample_run import jobs_of, made_by, one_thread, run_jobs
 from sampling.trained_generator import TrainedGenerator, load
 from tests.training import tiny
@@ -158,17 +160,26 @@ def test_an_empty_surface_is_named_and_listed(g, tmp_path, monkeypatch) -> None:
     assert json.loads((tmp_path / "samples.json").read_text())["samples"][1]["empty"] is True
 
 
-def test_a_worker_that_dies_is_one_clear_line(g, tmp_path, monkeypatch) -> None:
-    import os
-
-    monkeypatch.setattr(Workshop, "make", lambda shop, job: os._exit(9))
-    sample = g.sample(0)
-    job = SampleJob("a", sample.w_geo, sample.w_tex, {})
-    with one_thread(), pytest.raises(UserError, match="a worker process died"):
-        list(make_samples(Workshop(g.network, tmp_path, None, None), [job], 2))
-
-
 @pytest.mark.parametrize("workers", [1, 2])
+def test_a_sample_whose_process_dies_costs_itself_alone(g, tmp_path, monkeypatch, workers) -> None:
+    """As one that the system kills for want of memory."""
+    make = Workshop.make
+
+    def killed(shop, job):
+        if job.name == "seed0001":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return make(shop, job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Workshop, "make", killed)  # the workers are forked from this process
+        outcome = run(g, tmp_path / "out", [0, 1, 2], workers)
+    assert outcome.refused == {"seed0001": "its process was killed (out of memory?)"} and outcome.made == 2
+    assert (outcome.grid(["seed0001"]) == 128).all() and outcome.grid(["seed0000", "seed0001"]).shape[0] == 2
+    again = run(g, tmp_path / "out", [0, 1, 2], workers)
+    assert (again.refused, again.made, again.kept) == ({}, 1, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
 def test_a_sample_that_fails_costs_itself_alone_and_is_tried_again(g, tmp_path, monkeypatch, workers) -> None:
     write = sample_jobs.write_sample
 

@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from networks import pretrained
 from studies.fuzz import __main__ as fuzz
 from studies.fuzz.mutate import mutated, mutated_glb, mutated_json
 from studies.fuzz.targets import Target, targets
@@ -93,12 +94,26 @@ def test_changes_change():
     assert len({mutated_glb(glb, rng) for _ in range(20)}) > 15
 
 
-def test_a_network_whose_header_names_countless_layers_is_refused_before_they_are_made(tmp_path):
+@pytest.mark.parametrize(
+    ("section", "field", "value", "message"),
+    [
+        ("mapping", "layers", 2**31, r"names 2,147,483,648 layers \(mapping\.layers\), but it holds"),
+        ("mapping", "w_dim", 60_000, r"names mapping\.w_dim of 60,000, but the longest side of its tensors is"),
+        ("backbone", "plane_channels", 2**20, r"backbone\.plane_channels of 1,048,576"),
+        ("backbone", "plane_resolution", 2**300, r"names 299 layers \(backbone\.plane_resolution\)"),
+        ("texture", "hidden", 10**6, r"texture\.hidden of 1,000,000"),
+        (None, "classes", 2**40, r"classes of 1,099,511,627,776"),
+    ],
+)
+def test_a_network_whose_header_names_more_than_it_holds_is_refused_before_it_is_made(
+    tmp_path, monkeypatch, section, field, value, message
+):
     made = targets()["network"](tmp_path)
     path = tmp_path / made.name
     path.write_bytes(made.seeds[0])
     tensors, header = load_tensors(path)
-    header["config"]["mapping"]["layers"] = 2**31
+    (header["config"] if section is None else header["config"][section])[field] = value
     save_tensors(path, tensors, {key: value for key, value in header.items() if key != "checksum"})
-    with pytest.raises(UserError, match="names 2147483648 mapping layers, but holds"):
+    monkeypatch.setattr(pretrained, "Generator", None)  # not even begun
+    with pytest.raises(UserError, match=message):
         made.read(path)

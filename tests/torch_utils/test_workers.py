@@ -7,7 +7,11 @@ import sys
 import time
 from pathlib import Path
 
-from torch_utils.workers import Died, run_in_workers
+import pytest
+
+from torch_utils.errors import UserError
+from torch_utils.files import WriteError
+from torch_utils.workers import Failed, run_in_workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,10 +28,50 @@ def square_or_die(item: int) -> int:
     return item * item
 
 
+def broken(item: int) -> int:
+    if item == 1:
+        raise IndexError("of a library")
+    if item == 2:
+        raise UserError("2: is not a mesh")
+    return item
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_exception_is_the_result_of_its_item_alone(workers: int) -> None:
+    results = dict(run_in_workers(broken, range(4), workers, initialize=nothing, preload=[__name__]))
+    failed = results.pop(1)
+    assert failed.cause == "IndexError: of a library" and "in broken" in failed.traceback
+    assert results == {0: 0, 2: Failed("2: is not a mesh"), 3: 3}
+
+
+def full(item: int) -> int:
+    raise WriteError(Path("a"), "No space left on device")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_cannot_be_written_ends_the_work(workers: int) -> None:
+    with pytest.raises(WriteError, match=r"a: cannot be written \(No space left"):
+        list(run_in_workers(full, range(4), workers, initialize=nothing, preload=[__name__]))
+
+
+def test_forked_processes_get_what_this_one_prepares() -> None:
+    here = os.getpid()
+
+    def prepare(item: int) -> int:
+        assert os.getpid() == here
+        if item == 2:
+            raise MemoryError
+        return item + 2
+
+    results = dict(run_in_workers(square_or_die, range(3), 2, initialize=nothing, prepare=prepare, fork=True))
+    assert results.pop(2).cause == "not enough memory"
+    assert results == {0: 4, 1: Failed("its process was killed (out of memory?)")}
+
+
 def test_items_that_kill_their_process_are_named_with_the_cause_and_the_rest_is_done() -> None:
     results = dict(run_in_workers(square_or_die, range(7), 2, initialize=nothing, preload=[__name__]))
-    assert results.pop(3) == Died("its process was killed (out of memory?)")
-    assert results.pop(5) == Died("its process died of SIGSEGV")
+    assert results.pop(3) == Failed("its process was killed (out of memory?)")
+    assert results.pop(5) == Failed("its process died of SIGSEGV")
     assert results == {item: item * item for item in (0, 1, 2, 4, 6)}
 
 

@@ -56,6 +56,20 @@ def test_the_same_query_gives_the_same_bytes(server: Server) -> None:
     assert extras["network_sha256"] == server.maker.identity["sha256"]
 
 
+def test_a_full_disk_is_one_line_and_the_page_goes_on(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = f"/api/mesh.glb?shape_seed=4&{SMALL}"
+
+    def full(**options):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.TemporaryDirectory", full)
+        answer = server.get(path)
+        assert answer.status == 507
+        assert "cannot be written (No space left on device)" in json.loads(answer.body)["error"]
+    assert server.get(path).status == 200
+
+
 def test_geometry_comes_without_a_texture(server: Server) -> None:
     bare = document(server.get("/api/mesh.glb?shape_seed=3&texture_size=0&faces=300").body)
     textured = document(server.get(f"/api/mesh.glb?shape_seed=3&{SMALL}").body)
