@@ -18,26 +18,39 @@ def image_values(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
         gray, note = _gray_values(image)
         return np.repeat(gray[..., None], 3, axis=2), note
     transparent = image.mode in WITH_ALPHA or "transparency" in image.info
-    return np.asarray(image.convert("RGBA" if transparent else "RGB")), ""
+    mode = "RGBA" if transparent else "RGB"
+    return np.asarray(image if image.mode == mode else image.convert(mode)), ""
 
 
 def _gray_values(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
-    values = np.asarray(image).astype(np.float64)
-    finite = np.isfinite(values)
-    values, note = np.where(finite, values, 0), "" if finite.all() else "NaN values count as 0"
-    low, high = float(values.min()), float(values.max())
+    """In blocks of rows, so that no large image is copied as floats."""
+    values = np.asarray(image)
+    blocks = np.array_split(values, max(1, min(len(values), values.size >> 20)))
+    finite = all(bool(np.isfinite(block).all()) for block in blocks)
+    note = "" if finite else "NaN values count as 0"
+    low = min(float(_known(block).min()) for block in blocks)
+    high = max(float(_known(block).max()) for block in blocks)
+    factor = 1.0
     if image.mode != "F":
         if high <= 255:
             note = "" if high == 0 else "16-bit values up to 255 are taken as 8-bit values"
         else:
-            values = values / 257
+            factor = 1 / 257
     elif low < -1e-3:
         raise ValueError(f"float values down to {low:.3g}; expected 0 to 1")
     elif high <= 1.001:
-        values, note = values * 255, note or "float values of 0 to 1 are taken as 0 to 255"
-    elif high > 255.5 or (high < 16 and (values != np.floor(values)).any()):
+        factor, note = 255.0, note or "float values of 0 to 1 are taken as 0 to 255"
+    elif high > 255.5 or (high < 16 and any((_known(block) != np.floor(_known(block))).any() for block in blocks)):
         raise ValueError(f"float values up to {high:.3g}; expected 0 to 1, tone-mapped")
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8), note
+    scaled = [np.rint(np.clip(_known(block) * factor, 0, 255)).astype(np.uint8) for block in blocks]
+    return np.concatenate(scaled), note
+
+
+def _known(block: NDArray) -> NDArray[np.float64]:
+    """Values as floats, those that are not finite as 0."""
+    values = block.astype(np.float64)
+    values[~np.isfinite(values)] = 0
+    return values
 
 
 def mask_values(image: Image.Image) -> tuple[NDArray[np.uint8], str]:

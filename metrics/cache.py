@@ -30,7 +30,7 @@ _PROVISIONAL: ContextVar[bool] = ContextVar("provisional", default=False)
 def mark_provisional() -> None:
     """Say that what is being computed is not to be kept for later evaluations.
 
-    So are results without a view that could not be read, or a mesh whose process was killed: both may be mended.
+    So are results without a view that could not be read, or a mesh whose process was killed: both may be fixed.
     """
     _PROVISIONAL.set(True)
 

@@ -6,24 +6,8 @@ from pathlib import Path
 import click
 
 from tetragan.groups import SuggestingGroup
-from tetragan.options import PATH, device_option, out_option, quiet_option, shares_option
+from tetragan.options import PATH, Shard, device_option, out_option, quiet_option, shares_option
 from torch_utils.text import counted
-
-
-class Shard(click.ParamType):
-    """ "i/n" with 0 ≤ i < n."""
-
-    name = "i/n"
-
-    def convert(self, value, param, ctx):
-        """(i, n) of its text; a usage error for any other text."""
-        if isinstance(value, tuple):
-            return value
-        index, _, count = value.partition("/")
-        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-            self.fail(f"expected i/n with 0 <= i < n, e.g. 0/4, got {value!r}", param, ctx)
-        return int(index), int(count)
-
 
 LAYOUTS = ["auto", "folder", "shapenet-v1", "shapenet-v2"]
 POSITIVE = click.FloatRange(0, min_open=True)
@@ -398,7 +382,7 @@ def convert(folder: Path, **options) -> None:
     )
     for name, reason in failures.items():
         click.echo(f"failed: {name}: {reason}", err=True)
-    again = f"listed above; mend it, remove {folder / 'dataset.json'} and convert again"
+    again = f"listed above; fix it, remove {folder / 'dataset.json'} and convert again"
     left_out = f", {len(failures):,} left out ({again})" if failures else ""
     click.echo(
         f"{_counts(header)} of {counted(header.views, 'view')}, "

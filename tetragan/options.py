@@ -14,6 +14,22 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 Decorator = Callable[[Any], Any]
 
+
+class Shard(click.ParamType):
+    """ "i/n" with 0 ≤ i < n."""
+
+    name = "i/n"
+
+    def convert(self, value, param, ctx):
+        """(i, n) of its text; a usage error for any other text."""
+        if isinstance(value, tuple):
+            return value
+        index, _, count = value.partition("/")
+        if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            self.fail(f"expected i/n with 0 <= i < n, e.g. 0/4, got {value!r}", param, ctx)
+        return int(index), int(count)
+
+
 network_option: Decorator = click.option(
     "--network",
     required=True,

@@ -17,7 +17,7 @@ from networks.layers import compute_dtype
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from torch_utils.devices import upload
-from torch_utils.distributed import Ranks, barrier
+from torch_utils.distributed import Ranks, agree, barrier
 from torch_utils.process import peak_memory_mb, prepare_process
 from torch_utils.timing import phase, recording
 from training.data import Data, MinibatchSource, check_batch, open_data
@@ -30,6 +30,7 @@ from training.train_state import TrainState, build_train_state, parameter_counts
 
 _WARM_UP = 3  # minibatches, the first of them with R1
 _TRIAL = 8  # minibatches of a dry run without R1, so that rarer terms of the loss come in proportion
+_TRIAL_SECONDS = 3  # of its minibatches; a longer one is the last
 _PROFILED = 8  # minibatches with the profiler, and as many without
 # Operators of the networks' own arithmetic, forward and backward, under the profiler's names.
 _ARITHMETIC = re.compile(
@@ -132,8 +133,10 @@ def dry_run_report(
 ) -> str:
     """Check data, configuration and --init with a few steps. Returns the time and memory that the run would take."""
     opened, train_state, step = _prepare(config, data, ranks, init, discriminators)
+    start = time.perf_counter()
     step(0)
-    rate = _mixed_rate(step, config, ranks)
+    _wait(ranks)
+    rate = _mixed_rate(step, config, ranks, time.perf_counter() - start)
     images = config.training.total_kimg * 1000
     counts = ", ".join(f"{name} {count / 1e6:.2f} M" for name, count in parameter_counts(train_state).items())
     lines = [
@@ -193,16 +196,25 @@ def _rate(step, minibatches: int, config: Config, ranks: Ranks, first: int = 0) 
     return minibatches * config.training.batch / (time.perf_counter() - start)
 
 
-def _mixed_rate(step, config: Config, ranks: Ranks) -> float:
-    """Images per second over all ranks of a long run: minibatches with and without R1 in their proportion."""
+def _mixed_rate(step, config: Config, ranks: Ranks, first: float) -> float:
+    """Images per second over all ranks of a long run: minibatches with and without R1 in their proportion.
+
+    first: seconds of the first minibatch, one with R1. Where that took long, few are made, and it counts itself.
+    """
     interval, batch = config.loss.r1_interval, config.training.batch
-    plain = [iteration for iteration in range(1, 1 + 2 * _TRIAL) if iteration % interval][:_TRIAL]
-    seconds = {True: 0.0, False: 0.0}
-    for lazy, iterations in ((False, plain), (True, [0, 0])):
+
+    def seconds(iterations: Sequence[int]) -> list[float]:
+        taken: list[float] = []
         for iteration in iterations:
-            seconds[lazy] += batch / _rate(step, 1, config, ranks, first=iteration) / len(iterations)
+            if agree(sum(taken) > _TRIAL_SECONDS, ranks):
+                break
+            taken.append(batch / _rate(step, 1, config, ranks, first=iteration))
+        return taken
+
+    plain = seconds([iteration for iteration in range(1, 1 + 2 * _TRIAL) if iteration % interval][:_TRIAL])
+    with_r1 = [first] if agree(first > _TRIAL_SECONDS, ranks) else seconds([0, 0])
     share = 1 / interval
-    return batch / (share * seconds[True] + (1 - share) * seconds[False])
+    return batch / (share * sum(with_r1) / len(with_r1) + (1 - share) * sum(plain) / max(len(plain), 1))
 
 
 def _wait(ranks: Ranks) -> None:

@@ -219,7 +219,8 @@ def _check_range(files: SourceFiles, keys: NDArray[np.int32], counts: tuple[int,
             continue
         first = int(column_keys[wrong][0]) + 1
         if column == 0:
-            raise files.error(f"{name} index {first} is out of range: there are {count}")
+            named = f"{first} is" if first < BEYOND else "beyond 2,147,483,646 is far"
+            raise files.error(f"{name} index {named} out of range: there are {count}")
         named = f"{name} index {first}" if first < BEYOND else f"a {name} index that is not there"
         files.warn(f"{int(wrong.sum())} face corners name {named}, there are {count}; these corners are read without")
         column_keys[wrong] = -1

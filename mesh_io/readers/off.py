@@ -133,10 +133,19 @@ def _colors(files: SourceFiles, rows: list[list[str]], what: str) -> NDArray[np.
     if wrong is not None:
         files.warn(f"a color of the {what} holds {wrong[:40]!r}, which is not a number")
     # A color that is not a number becomes infinite: it is given, and counts as white in the clean-up.
-    colors[given] = np.where(np.isnan(values), np.nan, values).reshape(-1, 4)
+    colors[given] = _same_range(full, values.reshape(-1, 4))
     bad = given & np.isnan(colors[:, :3]).any(1)
     colors[bad, :3] = np.inf
     return colors
+
+
+def _same_range(rows: list[list[str]], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values [N, 4]; if some colors are integers of 0 … 255 and others floats of 0 … 1, all as 0 … 255."""
+    floats = np.array(["." in "".join(row[:3]) for row in rows], dtype=bool)
+    largest = np.max(values[:, :3], axis=1, initial=0, where=np.isfinite(values[:, :3]))
+    if floats.any() and (largest[floats] <= 1).all() and (largest[~floats] > 1.5).any():
+        values[floats] *= 255
+    return values
 
 
 def _joined_colors(files: SourceFiles, pieces: list[NDArray[np.float64]], what: str) -> NDArray[np.float32] | None:

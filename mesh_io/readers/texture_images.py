@@ -68,7 +68,7 @@ class TextureCache:
             width, height = image.size
             if max(width, height) > MAX_TEXTURE_PX:
                 image.draft(None, (MAX_TEXTURE_PX, MAX_TEXTURE_PX))  # lower resolution, for JPEG only
-            decoded = image.width * image.height * 4
+            decoded = _decoding_bytes(image)
             if decoded > 10 * len(data) + FREE_BYTES:
                 kib = -(-len(data) // 1024)
                 raise ValueError(f"{width}×{height} px would take {decoded >> 20} MiB, its file has {kib} KiB")
@@ -88,6 +88,13 @@ class TextureCache:
             reduced = f"{pixels.shape[1]}×{pixels.shape[0]}"
             self.files.warn(f"texture {name!r} has {width}×{height} px and was reduced to {reduced}")
         return pixels
+
+
+def _decoding_bytes(image: Image.Image) -> int:
+    """Most bytes at a time while an image is decoded, reduced and made an array."""
+    pixels = image.width * image.height
+    # Pillow's copy, and the array; other modes are converted between, at full size.
+    return 4 * pixels + 8 * min(pixels, MAX_TEXTURE_PX**2) if image.mode in RESIZABLE else 12 * pixels
 
 
 def _reduced(width: int, height: int, halved: bool = False) -> tuple[int, int]:

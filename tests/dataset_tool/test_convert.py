@@ -254,9 +254,9 @@ def test_the_command_names_what_it_leaves_out(tmp_path, monkeypatch):
     text = invoke("convert", root)
     assert "locked cannot be listed (Permission denied) and is passed over" in text
     assert "failed: " in text and "transforms_train.json: cannot be read as JSON" in text
-    assert "2 shapes" in text and "1 left out (listed above; mend it, remove" in text
+    assert "2 shapes" in text and "1 left out (listed above; fix it, remove" in text
     assert sorted(open_dataset(root).shape_ids()) == ["a", "b"]
-    nerf_scene(root / "mended", [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
+    nerf_scene(root / "fixed", [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
     (root / "dataset.json").unlink()
     assert "3 shapes" in invoke("convert", root)
 

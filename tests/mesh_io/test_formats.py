@@ -171,6 +171,7 @@ SQUARE = "0 0 0\n1 0 0\n1 1 0\n0 1 0\n"
         (f"OFF4 1 0\n{SQUARE}4 0 1 2 3\n", None),
         (f"OFF\n4 1 0\n{SQUARE}4 0 1 2 3 255 0 51\n", [1, 0, 0.2, 1]),
         (f"OFF\n4 1 0\n{SQUARE}4 0 1 2 3 1.0 0 0.2 0.5\n", [1, 0, 0.2, 0.5]),
+        (f"OFF\n4 2 0\n{SQUARE}3 0 1 2 1.0 0 0.2\n3 0 2 3 255 0 51\n", [1, 0, 0.2, 1]),  # of either range
         ("COFF\n4 1 0\n" + SQUARE.replace("\n", " 255 0 51 255\n") + "4 0 1 2 3\n", [1, 0, 0.2, 1]),
         ("CNOFF\n4 1 0\n" + SQUARE.replace("\n", " 0 0 1 1 0 0.2\n") + "4 0 1 2 3\n", [1, 0, 0.2, 1]),
     ],

@@ -1,5 +1,7 @@
 """Value ranges of foreign images and masks: scaled with a note, or refused."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -60,3 +62,14 @@ def test_images_of_more_bits_and_floats():
     for wrong, words in (([0, 4.5], "up to 4.5"), ([-1, 1], "down to -1"), ([0, 1000], "up to 1e")):
         with pytest.raises(ValueError, match=words):
             image_values(image(np.float32([wrong])))
+
+
+@pytest.mark.parametrize("mode", ["F", "I", "I;16", "RGB", "RGBA", "P"])
+def test_a_large_image_is_never_copied_as_floats(mode):
+    """What `texture_images` counts on: at most 12 bytes for each pixel, with Pillow's own."""
+    image = Image.new(mode, (2000, 2000), 0)
+    tracemalloc.start()
+    image_values(image)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= 8 * 2000 * 2000 + (40 << 20)

@@ -90,7 +90,7 @@ def test_damaged_views_and_points_of_a_dataset_cost_themselves(files: Path, tmp_
     assert "points.npz: cannot be read" in made.problems[2]
     shutil.copy(root / "shapes" / ids[0] / "points.npz", root / "shapes" / ids[1])
     again = shape_table(source, ChunkStore(tmp_path / "c"), points=16, meshes=False, light_fields=False)
-    assert bool(again.usable[1]), "it was mended, and the hash of the dataset is the same"
+    assert bool(again.usable[1]), "it was fixed, and the hash of the dataset is the same"
 
 
 def test_shapes_without_cameras_are_left_out_and_a_split_without_views_is_refused(files: Path) -> None:

@@ -7,15 +7,17 @@ import os
 import pytest
 import torch
 
+from configs.loader import build_config
 from networks.layers import resample_filter
 from networks.pretrained import discriminators_file, load_generator
 from tests.command_line import assert_refused, run
 from tests.training import tiny
 from tests.training.runs import length, lines, state_tensors
 from torch_utils.checkpoint import load_network, load_tensors, save_tensors
+from torch_utils.distributed import Ranks
 from torch_utils.files import WriteError
 from torch_utils.ops.upfirdn2d import upfirdn2d
-from training import loop
+from training import benchmark, loop
 from training.benchmark import arithmetic_time
 from training.gan_step import training_step
 from training.run.fixed_samples import FixedSamples
@@ -119,6 +121,22 @@ def test_dry_run_and_benchmark_write_nothing(data, config, tmp_path, capfd):
     ):
         assert phase in timed.stdout, phase
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(10.0, [1]), (0.1, [1, 2, 3, 4, 5, 6, 7, 8, 0, 0])])
+def test_a_dry_run_makes_few_steps_where_they_are_slow(monkeypatch, seconds, steps):
+    made = []
+    settings = build_config({}, "defaults")
+    batch, share = settings.training.batch, 1 / settings.loss.r1_interval
+
+    def rate(step, minibatches, config, ranks, first=0):
+        made.append(first)
+        return batch / (seconds * (2 if first == 0 else 1))
+
+    monkeypatch.setattr(benchmark, "_rate", rate)
+    found = benchmark._mixed_rate(None, settings, Ranks(), first=2 * seconds)
+    assert made == steps
+    assert found == pytest.approx(batch / (share * 2 * seconds + (1 - share) * seconds))
 
 
 def test_init_copies_what_fits_at_another_resolution(finished, data, tmp_path):
