@@ -5,14 +5,17 @@ import html
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from dataset_tool.dataset import ViewDataset
+from mesh_io.find_meshes import Note
 from torch_utils.errors import UserError
 from torch_utils.files import replacing, write_text
 
+DAMAGED = (200, 60, 50)
 BACKGROUND = 235  # light gray, so that both white and black objects stand out
 
 
@@ -26,26 +29,47 @@ def choose(dataset: ViewDataset, split: str | None, count: int) -> list[str]:
     return [ids[round(i * (len(ids) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
-def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int) -> list[np.ndarray]:
-    """Evenly chosen views of a shape, RGB uint8, at the smallest 1/n of the stored size of at least `side` px."""
-    total = dataset.views(shape_id)
+def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int, note: Note) -> list[np.ndarray]:
+    """Evenly chosen views of a shape, RGB uint8, at the smallest 1/n of the stored size of at least `side` px.
+
+    A view that cannot be read is a red square. note: called with a line on each.
+    """
     factor = max(1, dataset.resolution // side)
     while dataset.resolution % factor:
         factor -= 1
+    px = dataset.resolution // factor
+    damaged = np.full((px, px, 3), DAMAGED, np.uint8)
+    try:
+        total = dataset.views(shape_id)
+    except UserError as error:
+        note(str(error))
+        return [damaged]
     images = []
     for i in range(min(views, total)):
         view = round(i * (total - 1) / max(views - 1, 1))
-        rgba = dataset.load_premultiplied(shape_id, view, dataset.resolution // factor).astype(np.uint16)
+        try:
+            rgba = dataset.load_premultiplied(shape_id, view, px).astype(np.uint16)
+        except UserError as error:
+            note(str(error))
+            images.append(damaged)
+            continue
         image = rgba[..., :3] + (255 - rgba[..., 3:]) * BACKGROUND // 255
         images.append(image.clip(max=255).astype(np.uint8))
     return images
 
 
 def write_png_contact_sheet(
-    dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int, columns: int = 1
+    dataset: ViewDataset,
+    shape_ids: Sequence[str],
+    path: Path,
+    *,
+    views: int,
+    side: int,
+    columns: int = 1,
+    note: Note = lambda line: None,
 ) -> None:
-    """Write a PNG with `columns` shapes per row, each with its views side by side."""
-    shapes = [thumbnails(dataset, shape_id, views, side) for shape_id in shape_ids]
+    """Write a PNG with `columns` shapes per row, each with its views side by side. note: as in `thumbnails`."""
+    shapes = [thumbnails(dataset, shape_id, views, side, note) for shape_id in shape_ids]
     rows = [[image for shape in shapes[i : i + columns] for image in shape] for i in range(0, len(shapes), columns)]
     widest = max(len(row) for row in rows)
     blank = np.full_like(rows[0][0], BACKGROUND)
@@ -55,15 +79,25 @@ def write_png_contact_sheet(
 
 
 def write_html_contact_sheet(
-    dataset: ViewDataset, shape_ids: Sequence[str], path: Path, *, views: int, side: int
+    dataset: ViewDataset,
+    shape_ids: Sequence[str],
+    path: Path,
+    *,
+    views: int,
+    side: int,
+    note: Note = lambda line: None,
 ) -> None:
-    """Write one HTML file with images, ids, splits, captions and warnings."""
+    """Write one HTML file with images, ids, splits, captions and warnings. note: as in `thumbnails`."""
     owner = {shape_id: name for name, ids in dataset.splits.items() for shape_id in ids}
     blocks = []
     for shape_id in shape_ids:
-        images = "".join(_image_tag(image) for image in thumbnails(dataset, shape_id, views, side))
-        has_meta = dataset.storage.exists(f"shapes/{shape_id}/meta.json")
-        meta = dataset.meta(shape_id) if has_meta else {}
+        images = "".join(_image_tag(image) for image in thumbnails(dataset, shape_id, views, side, note))
+        meta: dict[str, Any] = {}
+        if dataset.storage.exists(f"shapes/{shape_id}/meta.json"):
+            try:
+                meta = dataset.meta(shape_id)
+            except UserError as error:
+                note(str(error))
         notes = "".join(f"<p class=warn>{html.escape(str(text))}</p>" for text in meta.get("warnings", ()))
         caption = html.escape(str(meta.get("caption", "")))
         facts = f"{owner.get(shape_id, 'no split')}" + (f", {meta['faces']} faces" if "faces" in meta else "")

@@ -279,9 +279,9 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
     opened = open_dataset(data)
     chosen = choose(opened, split, shapes)
     if kind == ".png":
-        write_png_contact_sheet(opened, chosen, out, views=views, side=side, columns=columns)
+        write_png_contact_sheet(opened, chosen, out, views=views, side=side, columns=columns, note=_note)
     else:
-        write_html_contact_sheet(opened, chosen, out, views=views, side=side)
+        write_html_contact_sheet(opened, chosen, out, views=views, side=side, note=_note)
     click.echo(f"sheet: {out}")
 
 

@@ -66,6 +66,22 @@ def test_render_check_info_sheet(tmp_path):
     assert "http" not in page, "the page must need nothing from elsewhere"
 
 
+@pytest.mark.parametrize("ending", ["png", "html"])
+def test_damaged_views_are_red_squares_of_a_sheet(tmp_path, ending):
+    out = tmp_path / "data"
+    write_dataset(out)
+    first, second, *_ = sorted(path for path in (out / "shapes").iterdir())
+    (first / "000.png").write_bytes(b"")
+    (second / "transforms.json").write_text("{")
+    (second / "meta.json").write_text("{")
+    text = invoke("sheet", out, "--out", tmp_path / f"sheet.{ending}", "--side", 16)
+    assert f"note: {first / '000.png'}: " in text and "transforms.json: cannot be read as JSON" in text
+    if ending == "png":
+        with Image.open(tmp_path / "sheet.png") as image:
+            colors = {color: count for count, color in image.convert("RGB").getcolors(10**6)}
+        assert colors[(200, 60, 50)] == 2 * 16 * 16
+
+
 def test_procedural_leads_to_render(tmp_path):
     text = invoke("procedural", "--count", 2, "--out", tmp_path / "meshes", "--workers", 1, "--quiet")
     assert "2 chair meshes written" in text
