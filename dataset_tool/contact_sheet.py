@@ -45,8 +45,9 @@ def thumbnails(dataset: ViewDataset, shape_id: str, views: int, side: int, note:
         note(str(error))
         return [damaged]
     images = []
-    for i in range(min(views, total)):
-        view = round(i * (total - 1) / max(views - 1, 1))
+    count = min(views, total)
+    for i in range(count):
+        view = round(i * (total - 1) / max(count - 1, 1))
         try:
             rgba = dataset.load_premultiplied(shape_id, view, px).astype(np.uint16)
         except UserError as error:
