@@ -57,12 +57,18 @@ MAGICS = {
 
 
 def read_mesh(
-    path: Path | str, *, root: Path | str | None = None, allow_outside: bool = False, textures: bool = True
+    path: Path | str,
+    *,
+    root: Path | str | None = None,
+    allow_outside: bool = False,
+    textures: bool = True,
+    surfaces: bool = False,
 ) -> SourceMesh:
     """Read a mesh file: GLB, glTF, OBJ with MTL, PLY, STL, OFF, and, with usd-core installed, USD or USDZ.
 
     path: the file; its suffix chooses the format. root: a tree that the file may read textures and buffers from,
     besides its own folder; `allow_outside` lifts this limit. textures=False does not decode images.
+    surfaces=True also decodes the metallic-roughness textures of glTF files.
 
     The result has scene transforms applied, polygons triangulated, coincident copies of faces removed, all colors as
     sRGB values and UVs with the origin top left: see `SourceMesh`. A missing or damaged texture gives a line in
@@ -79,7 +85,7 @@ def read_mesh(
     read: PartsReader = getattr(importlib.import_module(file_format.module), file_format.function)
     try:
         with np.errstate(all="ignore"):
-            parts = clean_parts(files, read(files, TextureCache(files, textures)))
+            parts = clean_parts(files, read(files, TextureCache(files, textures, surfaces)))
     except UserError:
         raise
     except ComplexPolygonsError as error:

@@ -22,7 +22,9 @@ class SourceMaterial:
 
     base_color: RGBA factor. image [H, W, 3 or 4] uint8, row 0 = the image's top, or None; one array may be shared by
     several materials. wrap: behavior outside [0, 1] along u and v. alpha_mode: as in glTF; OPAQUE ignores every alpha.
-    metallic, roughness: factors in [0, 1], None if the file does not give them.
+    metallic, roughness: factors in [0, 1], None if the file does not give them. surface_image [H, W, 3] uint8: texture
+    with roughness in green and metallic in blue, both linear, times the factors; at the same UVs as `image`. It is None
+    unless the reader was told to decode it. index: the material's number in a glTF file.
     """
 
     name: str = ""
@@ -36,7 +38,9 @@ class SourceMaterial:
     double_sided: bool = False
     metallic: float | None = None
     roughness: float | None = None
+    surface_image: NDArray[np.uint8] | None = field(default=None, repr=False)
     unlit: bool = False
+    index: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,6 +18,7 @@ from rendering.color import linear_to_srgb, srgb_to_linear
 from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
 from rendering.ground_shadow import ground_shadow
 from rendering.lighting import Shading, Vector, irradiance, sheen
+from rendering.tone_mapping import display_colors
 from torch_utils.files import replacing
 
 # A warm light gray, sRGB. Both dark and white shapes stand out from it.
@@ -100,15 +101,8 @@ def shaded_views(
         eyes = cameras.position().to(points)[raster.pixels // samples]
         light = srgb_to_linear(colors) * irradiance(normals, visibility=visibility)
         light = light + sheen(normals, functional.normalize(eyes - points, dim=1), visibility=visibility)
-        colors = linear_to_srgb(soft_highlights(light * EXPOSURE))
+        colors = display_colors(light, "soft", EXPOSURE)
     return composite(raster, colors)
-
-
-def soft_highlights(linear: Tensor) -> Tensor:
-    """Compress linear light above 0.7 smoothly into [0.7, 1), so that white surfaces keep their form."""
-    knee = 0.7
-    over = (linear - knee).clamp(min=0) / (1 - knee)
-    return torch.where(linear > knee, 1 - (1 - knee) * torch.exp(-over), linear)
 
 
 def vertex_sky_visibility(mesh: Mesh, normals: Tensor, backend: str = "auto") -> Tensor:

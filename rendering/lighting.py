@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-Shading = Literal["albedo", "soft"]
+# "pbr": metallic-roughness surfaces under an environment (`environment_light.py`).
+Shading = Literal["albedo", "soft", "pbr"]
 LightName = Literal["studio", "sky"]
 Vector = tuple[float, float, float]
 
@@ -98,10 +99,10 @@ def reflected(
 ) -> Tensor:
     """Linear light [P, 3] from surfaces of linear base color [P, 3], at most 1.
 
-    shading: "albedo" returns the base color, "soft" multiplies it by the `irradiance`.
+    shading: "albedo" returns the base color, "soft" multiplies it by the `irradiance`. ValueError for others.
     """
     if shading == "albedo":
         return base_linear
-    if normals is None:
-        raise ValueError("reflected(): expected normals for soft shading, got None")
+    if shading != "soft" or normals is None:
+        raise ValueError("reflected(): expected soft shading and normals, or albedo")
     return (base_linear * irradiance(normals, lighting, visibility)).clamp(max=1)

@@ -61,19 +61,19 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 )
 @click.option(
     "--shading",
-    type=click.Choice(["albedo", "soft"]),
+    type=click.Choice(["albedo", "soft", "pbr"]),
     default="albedo",
     show_default=True,
-    help="Base colors, or lit ones.",
+    help="Base colors, softly lit ones, or metallic-roughness surfaces under an environment.",
 )
 @click.option(
     "--light",
-    type=click.Choice(["studio", "sky"]),
     default="studio",
     show_default=True,
-    help="Light of soft shading: area lamps, or an overcast sky.",
+    metavar="studio|sky|random|FILE",
+    help="soft: studio or sky. pbr: studio, random (one of 64 for each view), or an equirectangular .hdr or .png.",
 )
-@click.option("--occlusion", is_flag=True, help="Darken corners in soft shading (ambient occlusion).")
+@click.option("--occlusion", is_flag=True, help="Darken corners in soft and pbr shading (ambient occlusion).")
 @click.option(
     "--renderer",
     type=click.Choice(["built-in", "blender"]),
@@ -111,7 +111,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 @click.option(
     "--extra",
     "extras",
-    type=click.Choice(["depth", "normal", "mask"]),
+    type=click.Choice(["depth", "normal", "mask", "material"]),
     multiple=True,
     help="Further images to store; may be repeated.",
 )

@@ -21,7 +21,7 @@ def _paint(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     base = np.array(PAINTS[color], float) + rng.uniform(-6, 6, 3)
     field = 0.5 + 0.5 * (tx.varied(tx.mottled_field(int(rng.integers(tx.FIELD_VARIANTS))), rng) - 0.5)
     image = tx.shade(field, tx.tinted(base.tolist(), 0.94), tx.tinted(np.clip(base, 0, 255).tolist(), 1.05))
-    return ProceduralMaterial(image, (0.8, 0.8), "paint", color, f"{color} paint", 0.6)
+    return ProceduralMaterial(image, (0.8, 0.8), "paint", color, f"{color} paint", 0.6, roughness=0.2)
 
 
 def rim_image(variant: int, bright: tuple[float, float, float]) -> Array:
@@ -46,7 +46,9 @@ def _rim(rng: np.random.Generator, plan: CarPlan) -> ProceduralMaterial:
     # UV 0 is the center of the wheel, so the image is shifted by half.
     image = np.roll(image, (64, 64), axis=(0, 1))
     size = 2 * 0.68 * plan.wheel
-    return ProceduralMaterial(image, (size, size), "metal", color, f"{color} rims", 0.5)
+    metallic = 1.0 if color in ("silver", "gold") else 0.0
+    label = f"{color} rims"
+    return ProceduralMaterial(image, (size, size), "metal", color, label, 0.5, metallic, 0.3)
 
 
 def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, ProceduralMaterial]:
@@ -83,10 +85,10 @@ def car_materials(rng: np.random.Generator, plan: CarPlan) -> dict[str, Procedur
 
 def _plain(color: tuple[int, int, int], kind: str, word: str) -> ProceduralMaterial:
     image = tx.shade(tx.mottled_field(1), tx.tinted(color, 0.92), tx.tinted(color, 1.05))
-    return ProceduralMaterial(image, (0.4, 0.4), kind, word, f"{word} {kind}", 0.5)
+    return ProceduralMaterial(image, (0.4, 0.4), kind, word, f"{word} {kind}", 0.5, roughness=0.3)
 
 
 def _glass(rng: np.random.Generator) -> ProceduralMaterial:
     base = tuple(np.array((40, 50, 60)) + rng.uniform(-10, 14, 3))
     image = tx.shade(tx.varied(tx.mottled_field(2), rng), tx.tinted(base, 0.93), tx.tinted(base, 1.03))
-    return ProceduralMaterial(image, (1.5, 1.5), "glass", "dark gray", "dark glass", 0.8)
+    return ProceduralMaterial(image, (1.5, 1.5), "glass", "dark gray", "dark glass", 0.8, roughness=0.05)

@@ -92,7 +92,7 @@ def wood(rng: np.random.Generator, species: str | None = None) -> ProceduralMate
     field = tx.varied(tx.wood_field(_variant(rng)), rng)
     image = tx.shade(field, tx.tinted(dark, min(change, 1.05)), tx.tinted(light, change if change <= 1 else 1.0))
     across = rng.uniform(0.26, 0.42)
-    return ProceduralMaterial(image, (across, across * 2.4), "wood", color, name, 0.12)
+    return ProceduralMaterial(image, (across, across * 2.4), "wood", color, name, 0.12, roughness=0.55)
 
 
 def painted_wood(rng: np.random.Generator, color: str) -> ProceduralMaterial:
@@ -100,7 +100,7 @@ def painted_wood(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     base = tone(rng, color)
     field = 0.6 * tx.varied(tx.wood_field(_variant(rng)), rng) + 0.4
     image = tx.shade(field, tx.tinted(base, 0.84), tx.tinted(base, 1.03))
-    return ProceduralMaterial(image, (0.4, 0.9), "painted wood", color, f"{color} painted wood", 0.15)
+    return ProceduralMaterial(image, (0.4, 0.9), "painted wood", color, f"{color} painted wood", 0.15, roughness=0.4)
 
 
 METALS: dict[str, tuple[Rgb, Rgb, str]] = {
@@ -112,34 +112,43 @@ METALS: dict[str, tuple[Rgb, Rgb, str]] = {
     "dark bronze": ((58, 46, 38), (96, 80, 66), "dark brown"),
 }
 
+METAL_ROUGHNESS = {
+    "chrome": 0.08,
+    "brushed steel": 0.35,
+    "brass": 0.25,
+    "copper": 0.28,
+    "black metal": 0.4,
+    "dark bronze": 0.38,
+}
+
 
 def metal(rng: np.random.Generator, finish: str | None = None) -> ProceduralMaterial:
     """A brushed or polished metal of `METALS` (None = random)."""
     name = finish or str(rng.choice(list(METALS)))
     dark, light, color = METALS[name]
     image = tx.shade(tx.varied(tx.brushed_field(_variant(rng)), rng), dark, light)
-    return ProceduralMaterial(image, (0.22, 0.5), "metal", color, name, 0.6)
+    return ProceduralMaterial(image, (0.22, 0.5), "metal", color, name, 0.6, 1.0, METAL_ROUGHNESS[name])
 
 
 def painted_metal(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Powder-coated metal."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.93), tx.tinted(base, 1.02))
-    return ProceduralMaterial(image, (0.3, 0.3), "metal", color, f"{color} metal", 0.3)
+    return ProceduralMaterial(image, (0.3, 0.3), "metal", color, f"{color} metal", 0.3, roughness=0.45)
 
 
 def plastic(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Molded plastic of an almost uniform color."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.95), tx.tinted(base, 1.02))
-    return ProceduralMaterial(image, (0.5, 0.5), "plastic", color, f"{color} plastic", 0.35)
+    return ProceduralMaterial(image, (0.5, 0.5), "plastic", color, f"{color} plastic", 0.35, roughness=0.3)
 
 
 def ceramic(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Glazed ceramic."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.9), tx.tinted(base, 1.06))
-    return ProceduralMaterial(image, (0.16, 0.16), "ceramic", color, f"{color} ceramic", 0.4)
+    return ProceduralMaterial(image, (0.16, 0.16), "ceramic", color, f"{color} ceramic", 0.4, roughness=0.12)
 
 
 def marble(rng: np.random.Generator, color: str) -> ProceduralMaterial:
@@ -148,7 +157,7 @@ def marble(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     bright = sum(base) > 360
     vein = tx.tinted(base, 0.66) if bright else tx.tinted(base, 1.5)
     image = tx.shade(tx.varied(tx.marble_field(_variant(rng)), rng), vein, base)
-    return ProceduralMaterial(image, (0.7, 0.7), "marble", color, f"{color} marble", 0.4)
+    return ProceduralMaterial(image, (0.7, 0.7), "marble", color, f"{color} marble", 0.4, roughness=0.2)
 
 
 LEATHERS: dict[str, Rgb] = {
@@ -171,7 +180,7 @@ def leather(rng: np.random.Generator, color: str | None = None) -> ProceduralMat
     field = tx.varied(tx.leather_field(_variant(rng)), rng)
     base = LEATHERS[name]
     image = tx.shade(field, tx.tinted(base, 0.74), tx.tinted(base, 1.05))
-    return ProceduralMaterial(image, (0.3, 0.3), "leather", name, f"{name} leather", 0.25)
+    return ProceduralMaterial(image, (0.3, 0.3), "leather", name, f"{name} leather", 0.25, roughness=0.5)
 
 
 WEAVES = ("plain", "twill", "melange", "boucle")
@@ -184,7 +193,7 @@ def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> Proc
     base = tone(rng, color)
     if pattern == "plain":
         image = tx.cloth(field, base, 0.13 if weave == "boucle" else 0.15)
-        return ProceduralMaterial(image, (0.16, 0.16), "fabric", color, f"{color} fabric", 0.02)
+        return ProceduralMaterial(image, (0.16, 0.16), "fabric", color, f"{color} fabric", 0.02, roughness=0.95)
     second = companion(rng, color, base)
     if pattern == "striped":
         layout = str(rng.choice(["even", "pin", "triple"]))
@@ -195,7 +204,7 @@ def fabric(rng: np.random.Generator, color: str, pattern: str = "plain") -> Proc
     else:
         image = tx.spotted(field, base, second)
     span = float(rng.uniform(0.16, 0.3))
-    return ProceduralMaterial(image, (span, span), "fabric", color, f"{pattern} {color} fabric", 0.02)
+    return ProceduralMaterial(image, (span, span), "fabric", color, f"{pattern} {color} fabric", 0.02, roughness=0.95)
 
 
 def companion(rng: np.random.Generator, color: str, base: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -211,4 +220,4 @@ def glass(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Opal glass of even brightness, opaque like the globe of a lamp."""
     base = tone(rng, color)
     image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.98), tx.tinted(base, 1.1))
-    return ProceduralMaterial(image, (0.3, 0.3), "glass", color, f"{color} glass", 0.5)
+    return ProceduralMaterial(image, (0.3, 0.3), "glass", color, f"{color} glass", 0.5, roughness=0.1)

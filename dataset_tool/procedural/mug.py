@@ -1,7 +1,7 @@
 """Mugs: hollow round or square bodies with a handle and a random glaze."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from dataset_tool.procedural.primitives import loft, sweep
 from dataset_tool.procedural.shape import Array, ProceduralMaterial, ProceduralPart, ProceduralShape, grounded
 
 SYNSET = "03797390"
+GLAZE_ROUGHNESS = 0.15
 
 
 @dataclass(frozen=True)
@@ -227,9 +228,9 @@ def glaze_material(
         near = (np.abs(along - rim) < 0.05 * (rim - start))[..., None] & (lip >= 0)
         image = np.where(near, other, image)
     circumference = 2 * np.pi * plan.radius
-    return ProceduralMaterial(
-        np.clip(image, 0, 255).astype(np.uint8), (circumference, total), "ceramic", outside, f"{outside} ceramic", 0.4
-    )
+    painted = np.clip(image, 0, 255).astype(np.uint8)
+    label, extent = f"{outside} ceramic", (circumference, total)
+    return ProceduralMaterial(painted, extent, "ceramic", outside, label, 0.4, roughness=GLAZE_ROUGHNESS)
 
 
 def make_mug(rng: np.random.Generator) -> ProceduralShape:
@@ -244,10 +245,11 @@ def make_mug(rng: np.random.Generator) -> ProceduralShape:
     glaze = glaze_material(rng, plan, distances, inside, outside, second)
     color = tone(rng, second if plan.glaze in ("dipped", "banded") and chance(rng, 0.6) else outside)
     plain = tx.shade(tx.mottled_field(plan.variant % tx.FIELD_VARIANTS), tx.tinted(color, 0.93), tx.tinted(color, 1.03))
-    grip = ProceduralMaterial(plain, (0.06, 0.06), "ceramic", outside, f"{outside} ceramic", 0.4)
+    label = f"{outside} ceramic"
+    grip = ProceduralMaterial(plain, (0.06, 0.06), "ceramic", outside, label, 0.4, roughness=GLAZE_ROUGHNESS)
     # u spans the mean ring, not the widest, because the body uses mean columns.
     girth = float(np.ptp(body.uvs[: (len(distances)) * 33, 0]))
-    glaze = ProceduralMaterial(glaze.image, (girth, glaze.span[1]), glaze.kind, glaze.color, glaze.label, glaze.shine)
+    glaze = replace(glaze, span=(girth, glaze.span[1]))
     decoration = {
         "dipped": f", dipped in {second}",
         "banded": f" and {second} bands",

@@ -72,12 +72,12 @@ def plane_materials(
     girth = float(np.ptp(fuselage.uvs[:, 0]))
     # The fuselage has u = 0 on its back, but the first column of the image is on the belly.
     livery = np.roll(livery_image(rng, plan, *rgb).astype(np.uint8), 64, axis=1)
-    body = ProceduralMaterial(livery, (girth, _length(fuselage)), "paint", first, f"{first} paint", 0.4)
+    body = ProceduralMaterial(livery, (girth, _length(fuselage)), "paint", first, f"{first} paint", 0.4, roughness=0.25)
     wing_word = second if plan.livery in ("belly", "plain") and chance(rng, 0.35) else first
     if plan.livery == "camouflage":
         tile = tx.spectrum_noise(9400 + plan.variant % 12, 128, 128, (30, 30), 2.4)[..., None]
         image = np.where(tile > 0.35, rgb[1], np.where(tile < -0.75, rgb[2], rgb[0])).astype(np.uint8)
-        wing = ProceduralMaterial(image, (0.5, 0.5), "paint", first, f"{first} paint", 0.3)
+        wing = ProceduralMaterial(image, (0.5, 0.5), "paint", first, f"{first} paint", 0.3, roughness=0.25)
     else:
         wing = _even(rng, PAINTS[wing_word], wing_word)
     fin_word = second if plan.livery in ("cheatline", "tail", "bands", "diagonal", "belly") else first
@@ -103,4 +103,4 @@ def _length(fuselage: ProceduralPart) -> float:
 def _even(rng: np.random.Generator, color: tuple[int, int, int], word: str) -> ProceduralMaterial:
     field = tx.varied(tx.mottled_field(int(rng.integers(tx.FIELD_VARIANTS))), rng)
     image = tx.shade(field, tx.tinted(color, 0.95), tx.tinted(color, 1.03))
-    return ProceduralMaterial(image, (0.4, 0.4), "paint", word, f"{word} paint", 0.4)
+    return ProceduralMaterial(image, (0.4, 0.4), "paint", word, f"{word} paint", 0.4, roughness=0.3)

@@ -78,8 +78,8 @@ class ProceduralMaterial:
     """An image for a surface, with its size and its description.
 
     image: [H, W, 3] uint8 sRGB, tileable. span: width and height of the image in meters. kind: "wood", "fabric", ... .
-    color: a plain color word. shine: MTL specular in [0, 1]. label: its name in captions ("oak", "striped blue fabric",
-    "black metal").
+    color: a plain color word. shine: MTL specular in [0, 1]. metallic, roughness in [0, 1]: MTL Pm and Pr. label: its
+    name in captions ("oak", "striped blue fabric", "black metal").
     """
 
     image: NDArray[np.uint8]
@@ -88,6 +88,8 @@ class ProceduralMaterial:
     color: str
     label: str
     shine: float = 0.1
+    metallic: float = 0.0
+    roughness: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ def _mtl_text(shape: ProceduralShape, images: dict[str, str]) -> str:
         shine = material.shine
         blocks.append(
             f"\nnewmtl {name}\nKd 1.000000 1.000000 1.000000\nKa 0 0 0\nKs {shine:.3f} {shine:.3f} {shine:.3f}\n"
-            f"Ns {10 + 90 * shine:.1f}\nd 1\nillum 2\nmap_Kd ../images/{images[name]}\n"
+            f"Ns {10 + 90 * shine:.1f}\nPm {material.metallic:.2f}\nPr {material.roughness:.2f}\n"
+            f"d 1\nillum 2\nmap_Kd ../images/{images[name]}\n"
         )
     return "".join(blocks)
 

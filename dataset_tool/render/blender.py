@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from dataset_tool.format import pixels
 from mesh_io.source_mesh import SourceMesh, SourcePart
 from rendering.camera import Cameras
 from rendering.color import srgb_to_linear
-from rendering.lighting import LightName, Shading
-from rendering.textured.scene import linear_factors
+from rendering.environment_file import write_environment
+from rendering.lighting import Shading
+from rendering.textured.scene import DEFAULT_ROUGHNESS, known, linear_factors
 from torch_utils.errors import UserError
 from torch_utils.files import write_errors
 
@@ -65,7 +68,9 @@ def blender_views(
     *,
     supersample: int = 1,
     shading: Shading = "albedo",
-    light: LightName = "studio",
+    light: str = "studio",
+    environments: Sequence[Tensor] = (),
+    occlusion: bool = True,
     samples: int = SAMPLES,
     denoise: bool = True,
     device: str = "cpu",
@@ -74,6 +79,8 @@ def blender_views(
 
     samples: per finished pixel. supersample: Cycles renders larger by this factor with samples / supersample² each, and
     the result is averaged down as in the built-in renderer. light: "studio" is GET3D's lamp, "sky" a white world.
+    environments: images [H, 2H, 3] of linear radiance for "pbr" shading, one for each view or one for all.
+    occlusion: whether the parts block light and reflect each other.
     denoise: denoise lit images, as GET3D does. UserError if the environment is missing or Blender fails.
     """
     python = find_blender()
@@ -85,11 +92,15 @@ def blender_views(
             "denoise": denoise and shading != "albedo",
             "shading": shading,
             "light": light,
+            "occlusion": occlusion,
             "device": device,
             "threads": torch.get_num_threads(),
         }
         with write_errors(folder):
             job = _job(mesh, cameras, folder) | settings
+            for index, image in enumerate(environments):
+                write_environment(folder / f"environment{index}.hdr", image)
+            job["environments"] = len(environments)
             (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         result = run_script(python, SCRIPT, folder, str(mesh.path))
         views = [folder / f"{view:03d}.png" for view in range(len(cameras))]
@@ -178,8 +189,8 @@ def _material(part: SourcePart, folder: Path, images: dict[int, str]) -> dict[st
         "nearest": material.nearest,
         "alpha_mode": material.alpha_mode,
         "alpha_cutoff": material.alpha_cutoff,
-        "metallic": 0.0 if material.metallic is None else material.metallic,
-        "roughness": 0.5 if material.roughness is None else material.roughness,
+        "metallic": known(material.metallic, 0.0),
+        "roughness": known(material.roughness, DEFAULT_ROUGHNESS),
     }
 
 

@@ -8,6 +8,7 @@ World axes are those of the project (+Y up). Blender's cameras have the same axe
 """
 
 import json
+import math
 import os
 import sys
 import threading
@@ -52,7 +53,9 @@ def set_up(job):
     cycles.transmission_bounces = 3 if lit else 0
     cycles.max_bounces = 4 if lit else 0
     cycles.device = "CPU" if job["device"] == "cpu" else choose_gpu()
-    if lit:
+    if job["shading"] == "pbr":
+        add_environment(scene)
+    elif lit:
         add_light(scene, job["light"])
     return scene
 
@@ -68,6 +71,24 @@ def choose_gpu():
     for device in preferences.devices:
         device.use = device.type == "CUDA"
     return "GPU"
+
+
+def add_environment(scene):
+    """Add a world of an equirectangular image, laid out as in the project; `render_poses` names the image.
+
+    Blender's own layout has +Z up. The rotation maps the project's +Y to it, as Blender's glTF importer does.
+    """
+    world = bpy.data.worlds.new("world")
+    world.use_nodes = True
+    tree = world.node_tree
+    image = tree.nodes.new("ShaderNodeTexEnvironment")
+    image.name = "environment"
+    place, turn = tree.nodes.new("ShaderNodeTexCoord"), tree.nodes.new("ShaderNodeMapping")
+    turn.inputs["Rotation"].default_value = (math.pi / 2, 0, 0)
+    tree.links.new(place.outputs["Generated"], turn.inputs["Vector"])
+    tree.links.new(turn.outputs["Vector"], image.inputs["Vector"])
+    tree.links.new(image.outputs["Color"], tree.nodes["Background"].inputs["Color"])
+    scene.world = world
 
 
 def add_light(scene, light):
@@ -92,7 +113,7 @@ def add_light(scene, light):
     scene.collection.objects.link(holder)
 
 
-def build_part(scene, index, part, arrays, folder, images, shading):
+def build_part(scene, index, part, arrays, folder, images, shading, occlusion):
     """Add one object of triangles with one material."""
     vertices, faces = arrays[f"vertices_{index}"], arrays[f"faces_{index}"]
     mesh = bpy.data.meshes.new(f"part {index}")
@@ -113,7 +134,10 @@ def build_part(scene, index, part, arrays, folder, images, shading):
         mesh.polygons.foreach_set("use_smooth", np.ones(len(faces), bool))
         mesh.normals_split_custom_set_from_vertices(arrays[f"normals_{index}"].tolist())
     mesh.materials.append(build_material(part, f"colors_{index}" in arrays, folder, images, shading))
-    scene.collection.objects.link(bpy.data.objects.new(f"part {index}", mesh))
+    holder = bpy.data.objects.new(f"part {index}", mesh)
+    # Without occlusion, no ray but the camera's meets the object, as in the built-in renderer.
+    holder.visible_diffuse = holder.visible_glossy = holder.visible_shadow = occlusion
+    scene.collection.objects.link(holder)
 
 
 def build_material(part, has_colors, folder, images, shading):
@@ -237,6 +261,10 @@ def render_poses(scene, job, folder):
     for view, (pose, focal) in enumerate(zip(job["poses"], job["focal"], strict=True)):
         camera.lens = focal * SENSOR_MM / 2
         holder.matrix_world = Matrix(pose)
+        if job.get("environments"):
+            name = f"environment{view if job['environments'] > 1 else 0}.hdr"
+            node = scene.world.node_tree.nodes["environment"]
+            node.image = bpy.data.images.load(str(folder / name), check_existing=True)
         scene.render.filepath = str(folder / f"{view:03d}.png")
         start = time.perf_counter()
         bpy.ops.render.render(write_still=True)
@@ -273,7 +301,7 @@ def main(folder):
     images: dict = {}
     with np.load(folder / "parts.npz") as arrays:
         for index, part in enumerate(job["parts"]):
-            build_part(scene, index, part, arrays, folder, images, job["shading"])
+            build_part(scene, index, part, arrays, folder, images, job["shading"], job.get("occlusion", True))
     seconds = render_poses(scene, job, folder)
     result = {"version": bpy.app.version_string, "seconds": seconds}
     (folder / "result.json").write_text(json.dumps(result))

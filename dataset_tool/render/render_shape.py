@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from dataset_tool.fingerprint import geometry_fingerprint
 from dataset_tool.format.writer import ShapeRecord, shape_folder, write_shape
 from dataset_tool.render.blender import SAMPLES, blender_views, find_blender
 from dataset_tool.render.framing import fitting_scale
+from dataset_tool.render.lights import check_light, environment_images, environments_of, light_facts, light_indices
 from dataset_tool.render.points import surface_points
 from dataset_tool.sources.find_shapes import ShapeFile
 from dataset_tool.sources.orientation import normalize
@@ -29,7 +30,7 @@ from torch_utils.files import WriteError, printable
 from torch_utils.seeding import sample_rng
 
 NUM_POINTS = 2048
-Extra = Literal["depth", "normal", "mask"]
+Extra = Literal["depth", "normal", "mask", "material"]
 RendererName = Literal["built-in", "blender"]
 
 
@@ -38,9 +39,9 @@ class RenderSettings:
     """All settings that affect the views of a shape.
 
     resolution: side, px. scale: longest side of a shape, world units. supersample: raster samples along a pixel's side.
-    extras: arrays to store with the views. allow_outside: meshes may use textures outside the source folder. light,
-    occlusion: of "soft" shading; occlusion needs the built-in renderer. samples: per pixel, for Cycles only. fit: make
-    shapes smaller that an image would cut.
+    extras: arrays to store with the views. allow_outside: meshes may use textures outside the source folder.
+    light: of "soft" and "pbr" shading (`lights.py`). occlusion: of both, by the built-in renderer. samples: per pixel,
+    for Cycles only. fit: make shapes smaller that an image would cut.
     """
 
     resolution: int
@@ -55,7 +56,7 @@ class RenderSettings:
     extras: tuple[Extra, ...] = ()
     allow_outside: bool = False
     renderer: RendererName = "built-in"
-    light: LightName = "studio"
+    light: str = "studio"
     occlusion: bool = False
     samples: int = SAMPLES
     device: str = "cpu"
@@ -67,8 +68,9 @@ class RenderSettings:
             find_blender()
             if self.occlusion or set(self.extras) - {"mask"}:
                 raise UserError("--renderer blender: has no --occlusion and, of --extra, mask only; use built-in")
-        if self.occlusion and self.shading != "soft":
+        if self.occlusion and self.shading == "albedo":
             raise UserError("--occlusion: darkens light, and --shading albedo has none; add --shading soft")
+        check_light(self.light, self.shading)
 
     def facts(self) -> dict[str, Any]:
         """The settings that dataset.json records. Some are recorded only if they differ from their defaults."""
@@ -81,6 +83,9 @@ class RenderSettings:
         }
         if self.renderer == "blender":
             facts["samples"] = self.samples
+        if self.shading == "pbr":
+            facts |= {"light": self.light} | light_facts(self.light)
+            return facts | {name: True for name in ("occlusion", "fit") if getattr(self, name)}
         unusual = {"light": self.light != "studio", "occlusion": self.occlusion, "fit": self.fit}
         return facts | {name: getattr(self, name) for name, said in unusual.items() if said}
 
@@ -131,7 +136,8 @@ def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
 
 def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeRecord, SourceMesh]:
     """The record of one shape, and its mesh in world units. Depends on the file and the settings only."""
-    read = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside)
+    surfaces = settings.shading == "pbr" or "material" in settings.extras
+    read = read_mesh(source.path, root=source.root, allow_outside=settings.allow_outside, surfaces=surfaces)
     scale = settings.scale
     mesh, source_to_world = normalize(read, source.up, source.front, scale)
     geometry = geometry_fingerprint(mesh)
@@ -140,16 +146,20 @@ def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeReco
     if settings.fit and (fitting := fitting_scale(mesh, cameras, scale)) < scale:
         scale = fitting
         mesh, source_to_world = normalize(read, source.up, source.front, scale)
-    views = _render(mesh, cameras, settings)
+    lights = light_indices(settings.light, seed, settings.views) if settings.shading == "pbr" else []
+    views = _render(mesh, cameras, settings, lights)
     if not views.images[..., 3].any():
         raise UserError(f"{source.path}: nothing of it is visible in any view (faces thinner than a pixel?)")
     points, normals = surface_points(mesh, NUM_POINTS, sample_rng(seed, 0, "surface points"))
     meta = _meta(source, mesh, geometry, source_to_world, scale)
+    if lights:
+        meta["lights"] = lights
     record = ShapeRecord(source.id, views.images, cameras, points, normals, meta, _extras(views, settings.extras))
     return record, mesh
 
 
-def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> RenderedViews:
+def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings, lights: list[int]) -> RenderedViews:
+    lit = settings.shading == "pbr"
     if settings.renderer == "blender":
         views = blender_views(
             mesh,
@@ -158,6 +168,7 @@ def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> Ren
             supersample=settings.supersample,
             shading=settings.shading,
             light=settings.light,
+            environments=environment_images(settings.light, lights) if lit else (),
             samples=settings.samples,
             device=settings.device,
         )
@@ -168,11 +179,12 @@ def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings) -> Ren
         settings.resolution,
         supersample=settings.supersample,
         shading=settings.shading,
-        light=settings.light,
+        light="studio" if lit else cast(LightName, settings.light),
+        environments=environments_of(settings.light, lights) if lit else (),
         occlusion=settings.occlusion,
         backend=settings.backend,
         device=settings.device,
-        geometry=bool(set(settings.extras) & {"depth", "normal"}),
+        geometry=bool(set(settings.extras) & {"depth", "normal", "material"}),
     )
 
 
@@ -203,6 +215,8 @@ def _extras(views: RenderedViews, extras: tuple[Extra, ...]) -> Mapping[str, Map
         files["depth.npz"] = {"depth": views.depth}
     if "normal" in extras and views.normals is not None:
         files["normal.npz"] = {"normal": views.normals}
+    if "material" in extras and views.surfaces is not None:
+        files["material.npz"] = {"material": views.surfaces}
     if "mask" in extras:
         files["mask.npz"] = {"mask": views.images[..., 3]}
     return files

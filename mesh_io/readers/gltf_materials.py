@@ -1,6 +1,6 @@
 """glTF materials and textures as `SourceMaterial`, with colors converted from linear to sRGB values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ class MaterialReader:
             self._built[index] = SourceMaterial(name="" if index is None else str(index)), TextureUse()
             with self.document.files.optional(f"material {index} is malformed and counts as white"):
                 entry = {} if index is None else self.document.item("materials", index)
-                self._built[index] = self._build(entry, str(entry.get("name", "" if index is None else index)))
+                built, use = self._build(entry, str(entry.get("name", "" if index is None else index)))
+                self._built[index] = replace(built, index=index), use
         return self._built[index]
 
     def _build(self, entry: dict[str, Any], name: str) -> tuple[SourceMaterial, TextureUse]:
@@ -61,6 +62,10 @@ class MaterialReader:
             with self.document.files.optional(f"a texture of material {name!r} is not read"):
                 use = texture_use(texture)
                 image, image_name, wraps, nearest = self._image(texture["index"], name)
+        surface_image = None
+        if self.textures.surfaces and gloss is None and "metallicRoughnessTexture" in metal:
+            with self.document.files.optional(f"a texture of material {name!r} is not read"):
+                surface_image, use = self._surface_image(metal, use, name)
         material = SourceMaterial(
             name=name,
             base_color=(red, green, blue, alpha),
@@ -73,9 +78,21 @@ class MaterialReader:
             double_sided=bool(entry.get("doubleSided", False)),
             metallic=None if metallic is None else float(metallic),
             roughness=None if roughness is None else float(roughness),
+            surface_image=surface_image,
             unlit="KHR_materials_unlit" in extensions,
         )
         return material, use
+
+    def _surface_image(
+        self, metal: dict[str, Any], use: TextureUse, name: str
+    ) -> tuple[NDArray[np.uint8] | None, TextureUse]:
+        """The metallic-roughness texture, and the UVs that it shares with the base color."""
+        own = texture_use(metal["metallicRoughnessTexture"])
+        same = own.uv_set == use.uv_set and np.array_equal(_matrix(own), _matrix(use))
+        if "baseColorTexture" in metal and not same:
+            self.document.files.warn(f"the metallic-roughness texture of material {name!r} has its own UVs; not read")
+            return None, use
+        return self._image(metal["metallicRoughnessTexture"]["index"], name)[0], own
 
     def _image(self, index: int, material: str) -> tuple[NDArray[np.uint8] | None, str, tuple[Wrap, Wrap], bool]:
         texture = self.document.item("textures", index)
@@ -103,6 +120,10 @@ class MaterialReader:
             name = str(entry.get("name") or f"image {source}")
             return self.textures.memory(self.document.uri_bytes(uri, name), f"{name}#{source}", material), name
         return self.textures.file(uri, material), uri
+
+
+def _matrix(use: TextureUse) -> NDArray[np.float64]:
+    return np.eye(2, 3) if use.transform is None else use.transform
 
 
 def texture_use(info: dict[str, Any]) -> TextureUse:

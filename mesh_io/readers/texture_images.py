@@ -21,11 +21,12 @@ _LIMIT_LOCK = threading.Lock()
 
 
 class TextureCache:
-    """The textures of one mesh file, each decoded once and shared by parts."""
+    """The textures of one mesh file, each decoded once and shared by parts. surfaces: also metallic-roughness ones."""
 
-    def __init__(self, files: SourceFiles, enabled: bool = True) -> None:
+    def __init__(self, files: SourceFiles, enabled: bool = True, surfaces: bool = False) -> None:
         self.files = files
         self.enabled = enabled
+        self.surfaces = enabled and surfaces
         self._decoded: dict[str, NDArray[np.uint8] | None] = {}
         self._file_bytes = self._kept_bytes = 0
 

@@ -101,7 +101,7 @@ def glb_bytes(
     chunk.data += b"\0" * (-len(chunk.data) % 4)
     document["bufferViews"], document["accessors"] = chunk.views, chunk.accessors
     document["buffers"] = [{"byteLength": len(chunk.data)}]
-    return _container(document, bytes(chunk.data))
+    return container(document, bytes(chunk.data))
 
 
 def _primitive(chunk: Chunk, mesh: ExportMesh) -> dict[str, Any]:
@@ -193,7 +193,8 @@ def _material(
     return material
 
 
-def _container(document: dict[str, Any], binary: bytes) -> bytes:
+def container(document: dict[str, Any], binary: bytes) -> bytes:
+    """The bytes of a GLB file from its JSON and its binary chunk (glTF 2.0, section 4.4)."""
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 4)
     length = 12 + 8 + len(text) + 8 + len(binary)

@@ -12,11 +12,13 @@ from geometry.mesh import Mesh
 from geometry.normals import face_normals
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.color import srgb_to_linear
-from rendering.textured.textures import Pyramid, build_pyramid
+from rendering.textured.textures import Pyramid, build_linear_pyramid, build_pyramid
 from torch_utils.ops.face_neighbors import face_neighbors
 
+# Of materials whose file gives none: neither mirror nor chalk, as Blender's.
+DEFAULT_ROUGHNESS = 0.5
 # Tensors that a scene keeps on the renderer's device. `textures` is read on the host.
-TENSORS = ("face_part", "factors", "uvs", "colors", "normals", "smooth", "face_normals", "neighbors")
+TENSORS = ("face_part", "factors", "uvs", "colors", "normals", "smooth", "face_normals", "neighbors", "surface_factors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +29,7 @@ class Scene:
     alpha. uvs [V, 2], colors [V, 4] (linear vertex colors), normals [V, 3]: None if no part has them; parts without
     them have zeros, or white for colors. smooth [K] bool: whether the part has vertex normals. face_normals [F, 3].
     textures [K] int64: index into `pyramids`, −1 for none. neighbors [F, 3]: `face_neighbors` of the mesh.
+    surface_factors [K, 2]: metallic and roughness. surface_pyramids: their textures, None for none.
     """
 
     mesh: Mesh
@@ -41,6 +44,8 @@ class Scene:
     textures: Tensor
     pyramids: tuple[Pyramid, ...]
     neighbors: Tensor
+    surface_factors: Tensor
+    surface_pyramids: tuple[Pyramid | None, ...]
 
     def to(self, device: torch.device | str) -> "Scene":
         """A copy on `device`."""
@@ -48,8 +53,9 @@ class Scene:
         moved: dict[str, Any] = {
             name: tensor.to(device) for name in TENSORS if (tensor := getattr(self, name)) is not None
         }
-        pyramids = tuple(Pyramid(tuple(level.to(device) for level in p.levels)) for p in self.pyramids)
-        return replace(self, **moved, mesh=self.mesh.to(device), pyramids=pyramids)
+        pyramids = tuple(pyramid.to(device) for pyramid in self.pyramids)
+        surfaces = tuple(None if pyramid is None else pyramid.to(device) for pyramid in self.surface_pyramids)
+        return replace(self, **moved, mesh=self.mesh.to(device), pyramids=pyramids, surface_pyramids=surfaces)
 
     @property
     def see_through(self) -> bool:
@@ -82,7 +88,21 @@ def build_scene(source: SourceMesh) -> Scene:
         textures,
         pyramids,
         face_neighbors(mesh.faces),
+        torch.tensor([[known(m.metallic, 0.0), known(m.roughness, DEFAULT_ROUGHNESS)] for m in materials]),
+        tuple(_surface_pyramid(part) for part in parts),
     )
+
+
+def known(value: float | None, default: float) -> float:
+    """A factor of a material, or what stands for it where the file does not give one."""
+    return default if value is None else value
+
+
+def _surface_pyramid(part: SourcePart) -> Pyramid | None:
+    image = part.material.surface_image
+    if image is None or part.uvs is None:
+        return None
+    return build_linear_pyramid(image[..., [2, 1]], levels=not part.material.nearest)
 
 
 def linear_factors(materials: Sequence[SourceMaterial]) -> Tensor:

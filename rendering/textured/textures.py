@@ -21,6 +21,10 @@ class Pyramid:
 
     levels: tuple[Tensor, ...]
 
+    def to(self, device: torch.device | str) -> "Pyramid":
+        """A copy on `device`."""
+        return Pyramid(tuple(level.to(device) for level in self.levels))
+
 
 def build_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
     """Mip levels of an image [H, W, 3 or 4] uint8, sRGB. With `levels` false, the image is the only level."""
@@ -28,6 +32,12 @@ def build_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
     if image.shape[2] == 4:
         color = torch.cat([color, torch.from_numpy(image[..., 3:].astype(np.float32) / 255)], 2)
     return Pyramid(tuple(mip_levels(color[None])) if levels else (color[None],))
+
+
+def build_linear_pyramid(image: np.ndarray, levels: bool = True) -> Pyramid:
+    """Mip levels of an image [H, W, C] uint8 of linear values."""
+    values = torch.from_numpy(np.ascontiguousarray(image).astype(np.float32) / 255)
+    return Pyramid(tuple(mip_levels(values[None])) if levels else (values[None],))
 
 
 def sample(pyramid: Pyramid, uv: Tensor, slopes: Tensor, material: SourceMaterial) -> Tensor:

@@ -1,6 +1,7 @@
 """RGBA views of one textured shape, made with the project's own rasterizer."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rendering.ambient_occlusion import SkyMaps, sky_maps, sky_visibility
+from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
 from rendering.color import linear_to_srgb
 from rendering.deferred import (
@@ -21,6 +23,7 @@ from rendering.deferred import (
     visible_attributes_with_slopes,
     visible_faces,
 )
+from rendering.environment_light import EnvironmentLight
 from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, reflected
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
@@ -38,22 +41,32 @@ class RenderedViews:
     """V square views of a shape.
 
     images [V, R, R, 4] uint8: straight alpha, sRGB. depth [V, R, R] float32: distance along the viewing axis, world
-    units, 0 for the background. normals [V, R, R, 3] float16: world axes, towards the camera. depth and normals are
-    None unless requested.
+    units, 0 for the background. normals [V, R, R, 3] float16: world axes, towards the camera. surfaces [V, R, R, 2]
+    uint8: metallic and roughness, 255 for 1. All but the images are None unless requested.
     """
 
     images: np.ndarray
     depth: np.ndarray | None = None
     normals: np.ndarray | None = None
+    surfaces: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """How surfaces are shaded. sky: depth maps for ambient occlusion; None turns it off."""
+    """How surfaces are shaded.
+
+    sky: depth maps for ambient occlusion; None turns it off. environments: of pbr shading, one for each view or one for
+    all.
+    """
 
     shading: Shading
     lighting: Lighting
     sky: SkyMaps | None
+    environments: tuple[EnvironmentLight, ...] = ()
+
+    def of_views(self, first: int, count: int) -> "Look":
+        """The look of `count` views from the first on."""
+        return self if len(self.environments) < 2 else replace(self, environments=self.environments[first:][:count])
 
 
 @torch.no_grad()
@@ -65,6 +78,7 @@ def render_views(
     supersample: int = 2,
     shading: Shading = "albedo",
     light: LightName = "studio",
+    environments: Sequence[EnvironmentLight] = (),
     occlusion: bool = False,
     backend: str = "auto",
     device: torch.device | str = "cpu",
@@ -72,24 +86,27 @@ def render_views(
 ) -> RenderedViews:
     """Render the shape through each camera, as many views at once as memory allows.
 
-    light, occlusion: apply to "soft" shading only. geometry: also return depth and normals.
+    light: of "soft" shading. environments: of "pbr" shading, one for each view, or one for all. occlusion: applies to
+    both. geometry: also return depth, normals and surfaces. ValueError for another number of environments.
     """
+    if shading == "pbr" and len(environments) not in (1, len(cameras)):
+        raise ValueError(f"render_views(): expected 1 or {len(cameras)} environments, got {len(environments)}")
     scene, cameras = scene.to(device), cameras.to(device)
-    sky = sky_maps(scene.mesh, backend=backend) if occlusion and shading == "soft" else None
-    look = Look(shading, LIGHTINGS[light], sky)
+    sky = sky_maps(scene.mesh, backend=backend) if occlusion and shading != "albedo" else None
+    whole = Look(shading, LIGHTINGS[light], sky, tuple(environment.to(device) for environment in environments))
     samples = (resolution * supersample) ** 2
     faces = max(1, int(scene.mesh.faces.shape[0]))
     chunk = max(1, min(SAMPLES_PER_CALL // samples, FACES_PER_CALL // faces))
     parts = []
     for first in range(0, len(cameras), chunk):
-        view = cameras[first : first + chunk]
+        view, look = cameras[first : first + chunk], whole.of_views(first, chunk)
         raster = rasterize_mesh(
             scene.mesh,
             view,
             resolution,
             supersample=supersample,
             backend=backend,
-            derivatives=bool(scene.pyramids),
+            derivatives=bool(scene.pyramids) or any(scene.surface_pyramids),
         )
         if scene.see_through:
             image, rast = _peel(scene, raster, view, look)
@@ -97,12 +114,12 @@ def render_views(
         else:
             colors = linear_to_srgb(_lit(base_colors(scene, raster), scene, raster, view, look))
             rgb, mask = composite(raster, colors, neighbors=scene.neighbors)
-        extra = _geometry(scene, raster, view) if geometry else (None, None)
+        extra = _geometry(scene, raster, view) if geometry else (None, None, None)
         parts.append((_to_bytes(rgb, mask), *extra))
-    images, depth, normals = zip(*parts, strict=True)
+    images, *extras = zip(*parts, strict=True)
     if not geometry:
         return RenderedViews(np.concatenate(images))
-    return RenderedViews(np.concatenate(images), np.concatenate(depth), np.concatenate(normals))
+    return RenderedViews(np.concatenate(images), *(np.concatenate(extra) for extra in extras))
 
 
 def base_colors(scene: Scene, raster: Raster) -> Tensor:
@@ -134,7 +151,50 @@ def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Loo
     visibility = None
     if look.sky is not None:
         visibility = sky_visibility(look.sky, visible_attributes(raster, scene.mesh.vertices), normals)
-    return reflected(base[:, :3], normals, look.shading, look.lighting, visibility)
+    if look.shading == "soft":
+        return reflected(base[:, :3], normals, look.shading, look.lighting, visibility)
+    return _reflected_environments(base[:, :3], normals, visibility, scene, raster, cameras, look)
+
+
+def _reflected_environments(
+    base: Tensor,
+    normals: Tensor,
+    visibility: Tensor | None,
+    scene: Scene,
+    raster: Raster,
+    cameras: Cameras,
+    look: Look,
+) -> Tensor:
+    """Linear light [P, 3] that metallic-roughness surfaces reflect of the environment of their view, at most 1."""
+    view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
+    positions = visible_attributes(raster, scene.mesh.vertices)
+    towards = functional.normalize(cameras.position().to(positions)[view] - positions, dim=1)
+    metallic, roughness = surface_values(scene, raster).split(1, 1)
+    points = ShadingPoints(positions, normals, towards, base, metallic, roughness)
+    if len(look.environments) == 1:
+        return look.environments[0].reflected(points, visibility).clamp(max=1)
+    counts = torch.bincount(view, minlength=len(cameras)).tolist()  # the samples of a view are in a row
+    parts = [tensor.split(counts) for tensor in (positions, normals, towards, base, metallic, roughness)]
+    dimmed = [None] * len(counts) if visibility is None else visibility.split(counts)
+    lit = [
+        environment.reflected(ShadingPoints(*part), dim)
+        for environment, dim, *part in zip(look.environments, dimmed, *parts, strict=True)
+    ]
+    return torch.cat(lit).clamp(max=1)
+
+
+def surface_values(scene: Scene, raster: Raster) -> Tensor:
+    """Metallic and roughness [P, 2] of the visible samples: factor · texture, linear."""
+    part = scene.face_part[visible_faces(raster)]
+    values = scene.surface_factors[part]
+    if any(scene.surface_pyramids):
+        assert scene.uvs is not None
+        uv, slopes = visible_attributes_with_slopes(raster, scene.uvs)
+        for index, pyramid in enumerate(scene.surface_pyramids):
+            rows = (part == index).nonzero().squeeze(1)
+            if pyramid is not None and len(rows):
+                values[rows] *= sample(pyramid, uv[rows], slopes[rows], scene.materials[index])
+    return values
 
 
 def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
@@ -192,20 +252,22 @@ def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[T
     return torch.cat([colors, opacity], 1).view(shape), shown.view(shape)
 
 
-def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarray, np.ndarray]:
-    """Depth and normals, averaged over the covered samples of each pixel."""
+def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Depth, normals, and metallic and roughness, averaged over the covered samples of each pixel."""
     samples = raster.rast.shape[1] * raster.rast.shape[2]
     points = visible_attributes(raster, scene.mesh.vertices)
     pose = cameras.camera_to_world.to(points)[raster.pixels // samples]
     depth = -((points - pose[:, :3, 3]) * pose[:, :3, 2]).sum(1, keepdim=True)
-    layers = torch.cat([depth, _normals(scene, raster, cameras), torch.ones_like(depth)], 1)
-    image = layers.new_zeros(raster.rast[..., 0].numel(), 5)
+    surfaces = surface_values(scene, raster)
+    layers = torch.cat([depth, _normals(scene, raster, cameras), surfaces, torch.ones_like(depth)], 1)
+    image = layers.new_zeros(raster.rast[..., 0].numel(), layers.shape[1])
     image[raster.pixels] = layers
-    image = resolve(image.view(*raster.rast.shape[:3], 5), raster.supersample)
-    count = image[..., 4:]
+    image = resolve(image.view(*raster.rast.shape[:3], -1), raster.supersample)
+    count = image[..., -1:]
     depth_map = image[..., 0] / count[..., 0].clamp(min=1e-9)
     normals = functional.normalize(image[..., 1:4], dim=-1)
-    return depth_map.cpu().numpy(), normals.to(torch.float16).cpu().numpy()
+    surface_map = (image[..., 4:6] / count.clamp(min=1e-9) * 255).round().to(torch.uint8)
+    return depth_map.cpu().numpy(), normals.to(torch.float16).cpu().numpy(), surface_map.cpu().numpy()
 
 
 def _to_bytes(rgb: Tensor, mask: Tensor) -> np.ndarray:

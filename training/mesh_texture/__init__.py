@@ -1,0 +1,1 @@
+"""Textures for one given mesh, which keeps its vertices and texture coordinates."""

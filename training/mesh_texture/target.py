@@ -1,0 +1,143 @@
+"""The mesh that gets textures: its surface, its texture coordinates, and the texels that they reach."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from geometry.atlas import unwrap
+from geometry.mesh import Mesh
+from geometry.normals import vertex_normals
+from mesh_io.read import read_mesh
+from mesh_io.source_mesh import SourceMaterial, SourceMesh
+from sampling.texture_baking import Texels, atlas_points
+from torch_utils.errors import UserError
+from torch_utils.files import printable
+
+GLTF_ENDINGS = (".glb", ".gltf")
+# Texels that several places of the surface share, as a share of all that are used: below this it is the texels on the
+# borders of charts.
+OVERLAP_SHARE = 0.03
+MAX_FACES = 4_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class TextureTarget:
+    """One mesh with K textures.
+
+    mesh: a batch of one, with normals and UVs [V, 2] such that every face lies in one repetition of the image.
+    face_texture [F] int64: the texture of each face. materials [K]: numbers of the glTF materials that own them; None
+    for another format. notes: what a user should know, a line each.
+    """
+
+    mesh: Mesh
+    face_texture: Tensor
+    materials: tuple[int | None, ...]
+    notes: tuple[str, ...] = ()
+
+    def transformed(self, matrix: np.ndarray) -> "TextureTarget":
+        """The target under a similarity 4×4, in other world units."""
+        turn = torch.from_numpy(np.asarray(matrix, np.float64))
+        vertices = self.mesh.vertices.double() @ turn[:3, :3].T + turn[:3, 3]
+        assert self.mesh.normals is not None
+        normals = torch.nn.functional.normalize(self.mesh.normals.double() @ turn[:3, :3].T, dim=1)
+        mesh = self.mesh.replace(vertices=vertices.float(), normals=normals.float())
+        return TextureTarget(mesh, self.face_texture, self.materials, self.notes)
+
+    def texels(self, number: int, size_px: int) -> Texels:
+        """The texels of texture `number` that the surface reaches."""
+        faces = self.mesh.faces[self.face_texture == number]
+        return atlas_points(self.mesh.replace(faces=faces, face_offsets=torch.tensor([0, len(faces)])), size_px)
+
+
+def read_target(path: Path, size_px: int) -> TextureTarget:
+    """The target in a mesh file; it gets an atlas of our own if it has no UVs. UserError where that cannot be done."""
+    source = read_mesh(path, textures=False)
+    if source.num_faces > MAX_FACES:
+        raise UserError(f"{printable(path)}: has {source.num_faces:,} faces; simplify it to at most {MAX_FACES:,}")
+    without = [part for part in source.parts if part.uvs is None]
+    if without and len(without) < len(source.parts):
+        raise UserError(f"{printable(path)}: some of its parts have no UVs; unwrap them, or remove the others' UVs")
+    if without:
+        return _unwrapped(source, size_px)
+    keys = [_key(part.material) for part in source.parts]
+    materials = tuple(dict.fromkeys(keys))
+    if path.suffix.lower() not in GLTF_ENDINGS and len(materials) > 1:
+        raise UserError(
+            f"{printable(path)}: has {len(materials)} materials; convert it to GLB, or give it one material"
+        )
+    if path.suffix.lower() in GLTF_ENDINGS and None in materials:
+        raise UserError(f"{printable(path)}: some of its faces have no material; give them one")
+    vertices, faces, owner = source.merged()
+    texture = torch.tensor([materials.index(key) for key in keys])[torch.from_numpy(owner.astype(np.int64))]
+    uvs = torch.from_numpy(np.concatenate([part.uvs for part in source.parts if part.uvs is not None]))
+    return _target(vertices, faces, uvs, texture, materials, _normals(source), source)
+
+
+def _key(material: SourceMaterial) -> int | None:
+    return material.index
+
+
+def _normals(source: SourceMesh) -> Tensor | None:
+    found = [part.normals for part in source.parts if part.normals is not None]
+    return torch.from_numpy(np.concatenate(found)) if len(found) == len(source.parts) else None
+
+
+def _unwrapped(source: SourceMesh, size_px: int) -> TextureTarget:
+    """The mesh with an atlas. Vertices on its seams appear more than once."""
+    vertices, faces, _ = source.merged()
+    points = torch.from_numpy(vertices.astype(np.float32))
+    atlas = unwrap(points, torch.from_numpy(faces), size_px)
+    normals = _normals(source)
+    if normals is None:
+        normals = vertex_normals(Mesh.single(points, torch.from_numpy(faces)))
+    mesh = Mesh.single(points[atlas.vertex_map], atlas.faces, normals=normals[atlas.vertex_map], uvs=atlas.uvs)
+    note = f"{printable(source.path)}: has no UVs; they are made, and vertices on seams are split"
+    return TextureTarget(mesh, torch.zeros(len(faces), dtype=torch.int64), (None,), (note,))
+
+
+def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMesh) -> TextureTarget:
+    points = torch.from_numpy(vertices.astype(np.float32))
+    mesh = Mesh.single(points, torch.from_numpy(faces))
+    normals = vertex_normals(mesh) if normals is None else normals.float()
+    # Each face in the repetition of the image that its middle lies in: vertices of a face are its own from here on.
+    corners = uvs.float()[mesh.faces.long()]
+    shift = corners.mean(1, keepdim=True).floor()
+    corners = corners - shift
+    outside = ((corners < -1e-4) | (corners > 1 + 1e-4)).any(2).any(1)
+    flat = mesh.faces.long().reshape(-1)
+    split = Mesh.single(
+        points[flat],
+        torch.arange(len(flat), dtype=torch.int32).view(-1, 3),
+        normals=normals[flat],
+        uvs=corners.reshape(-1, 2),
+    )
+    target = TextureTarget(split, texture, materials)
+    notes = list(source.warnings)
+    if bool(outside.any()):
+        share = float(outside.float().mean())
+        notes.append(
+            f"{printable(source.path)}: {share:.0%} of its faces cross the border of the image; the texture repeats "
+            "there, so places of the surface share texels"
+        )
+    for number in range(len(materials)):
+        share = overlap(target, number)
+        if share > OVERLAP_SHARE:
+            notes.append(
+                f"{printable(source.path)}: {share:.0%} of the texels of texture {number} belong to several places "
+                "(overlapping UVs, such as mirrored halves); they will look alike"
+            )
+    return TextureTarget(split, texture, materials, tuple(notes))
+
+
+def overlap(target: TextureTarget, number: int, size_px: int = 512) -> float:
+    """Share of the used texels of a texture that more than one place of the surface uses."""
+    assert target.mesh.uvs is not None
+    faces = target.mesh.faces[target.face_texture == number].long()
+    corners = target.mesh.uvs[faces].double() * size_px
+    a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    area = float((a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).abs().sum()) / 2
+    covered = float(target.texels(number, size_px).covered.sum())
+    return max(0.0, area / max(covered, 1.0) - 1)
