@@ -110,6 +110,11 @@ class GeometryConfig(StrictModel):
 class TextureConfig(StrictModel):
     """From the texture planes to colors."""
 
+    channels: Literal["color", "pbr"] = Field(
+        "color",
+        description="what the texture field emits: colors, or base color, metallic and roughness, drawn under a random "
+        "light of the dataset (rendered with --shading pbr)",
+    )
     hidden: PositiveInt = Field(32, description="width of the hidden layers of the texture head")
     features: PositiveInt = Field(16, description="features of the texture head before its modulated projection to RGB")
     plane_scale: Positive = Field(
@@ -333,7 +338,7 @@ class Config(StrictModel):
 
     @model_validator(mode="after")
     def _check_texture_stage(self) -> "Config":
-        """The texture stage draws each frozen shape once, at one resolution, as it is."""
+        """The texture stage draws each frozen shape once, at one resolution, as it is, without light."""
         if self.training.stage != "texture":
             return self
         if self.color_weight == 0:
@@ -341,6 +346,7 @@ class Config(StrictModel):
         needed = {
             "data.views_per_shape": (self.data.views_per_shape, 1),
             "augment.mode": (self.augment.mode, "none"),
+            "texture.channels": (self.texture.channels, "color"),
             "training.progressive_kimg": (self.training.progressive_kimg, 0),
         }
         for path, (value, expected) in needed.items():

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from configs.schema import Config
 from geometry.extraction import ExtractedSurface
+from geometry.normals import vertex_normals
 from networks.backbone import TriPlaneBackbone, plane_features
 from networks.heads import TextureHead
 from networks.layers import compute_dtype
@@ -16,8 +17,11 @@ from networks.mapping import Mapping
 from networks.triplane_geometry import TriPlaneGeometry
 from networks.volume_backbone import VolumeBackbone
 from networks.volume_geometry import VolumeGeometry
+from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
-from rendering.deferred import composite, rasterize_mesh, visible_points
+from rendering.color import linear_to_srgb, srgb_to_linear
+from rendering.deferred import Raster, composite, rasterize_mesh, visible_attributes, visible_points
+from rendering.environment_light import EnvironmentLight, reflected_of_views
 from torch_utils.timing import phase
 
 
@@ -139,6 +143,13 @@ class Generator(nn.Module):
 
     def texture(self, texture_planes: Tensor, w_tex: Tensor, points: Tensor, point_offsets: Tensor) -> Tensor:
         """Colors [P, 3] in [0, 1], sRGB, of packed points [P, 3], world units; point_offsets [B + 1] on the CPU."""
+        return self.materials(texture_planes, w_tex, points, point_offsets)[:, :3]
+
+    def materials(self, texture_planes: Tensor, w_tex: Tensor, points: Tensor, point_offsets: Tensor) -> Tensor:
+        """All that the texture field emits: `texture`, and with `texture.channels: pbr` metallic and roughness.
+
+        [P, 3 or 5] in [0, 1].
+        """
         features = plane_features(texture_planes, points, point_offsets, self.config.geometry.box)
         return self.texture_head(features, w_tex[:, self.backbone.num_ws_tex :], point_offsets)
 
@@ -150,11 +161,13 @@ class Generator(nn.Module):
         background: float | Tensor = 0.0,
         resolution: int | None = None,
         supersample: int | None = None,
+        environments: Sequence[EnvironmentLight] = (),
     ) -> Rendered:
         """Images of B samples by B·views cameras, the cameras of a sample in a row.
 
         background: sRGB in [0, 1]; a number, [3], [N, 3] or [N, 3, H, W]. resolution: side in pixels; None = that of
-        the training images. Differentiable in the styles and the cameras.
+        the training images. environments: light of pbr surfaces, one for each image or one for all; without, images
+        show base colors. Differentiable in the styles and the cameras.
         """
         config = self.config
         geometry_planes, texture_planes = self.planes(w_geo, w_tex)
@@ -170,7 +183,11 @@ class Generator(nn.Module):
             mode = config.rendering.color_gradient
             points = visible_points(raster, gradient=mode == "full")
         with phase("texture"):
-            colors = self.texture(texture_planes, w_tex, points, raster.point_offsets)
+            values = self.materials(texture_planes, w_tex, points, raster.point_offsets)
+            colors = values[:, :3]
+        if environments and values.shape[1] > 3:
+            with phase("light"):
+                colors = lit_colors(raster, cameras, points, values, environments, mode == "full")
         with phase("composite"):
             rgb, mask = composite(raster, colors, background, color_gradient=mode)
         return Rendered(rgb * 2 - 1, mask, surface)
@@ -204,6 +221,29 @@ class Generator(nn.Module):
         groups = self.parameter_groups()
         own = {id(parameter) for part in ("mapping_tex", "backbone.texture", "texture") for parameter in groups[part]}
         return {name: parameter for name, parameter in self.named_parameters() if id(parameter) in own}
+
+
+def lit_colors(
+    raster: Raster,
+    cameras: Cameras,
+    points: Tensor,
+    values: Tensor,
+    environments: Sequence[EnvironmentLight],
+    gradient: bool,
+) -> Tensor:
+    """sRGB colors [P, 3] of the visible samples at points [P, 3] with base color, metallic and roughness [P, 5].
+
+    The light is as in `dataset render --shading pbr`. gradient: whether it reaches the vertices through their normals.
+    """
+    normals = vertex_normals(raster.mesh if gradient else raster.mesh.detach())
+    normals = functional.normalize(visible_attributes(raster, normals), dim=1)
+    view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
+    towards = functional.normalize(cameras.position().to(points)[view] - points, dim=1)
+    # One image of each shape needs no further synchronization with the host.
+    counts = raster.point_offsets.diff() if raster.views == 1 else torch.bincount(view, minlength=len(cameras))
+    base, metallic, roughness = srgb_to_linear(values[:, :3]), values[:, 3:4], values[:, 4:]
+    surface = ShadingPoints(points, normals, towards, base, metallic, roughness)
+    return linear_to_srgb(reflected_of_views(surface, counts.tolist(), environments))
 
 
 def _group_of(name: str) -> str:

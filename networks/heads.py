@@ -13,6 +13,8 @@ from torch_utils.ops.point_mlp import point_mlp
 # Standard deviation of the output weights of geometry heads before training: the first surface is a sphere with dents
 # of about a cell.
 OUTPUT_INIT = 0.03
+# Before the sigmoid: base color 0.5, metallic 0.12, roughness 0.62.
+MATERIAL_START = (0.0, 0.0, 0.0, -2.0, 0.5)
 
 
 class PointHead(nn.Module):
@@ -45,19 +47,27 @@ class PointHead(nn.Module):
 
 
 class TextureHead(nn.Module):
-    """Colors of packed points: an MLP to texture features, then a modulated projection to RGB in [0, 1] (sRGB)."""
+    """Colors of packed points: an MLP to texture features, then a modulated projection to RGB in [0, 1] (sRGB).
+
+    With `channels: pbr`, metallic and roughness follow, in [0, 1], linear. They start at the values of a plain
+    dielectric, because a metal without a bright surrounding is black.
+    """
 
     num_ws = 2
 
     def __init__(self, config: TextureConfig, plane_channels: int, w_dim: int) -> None:
         super().__init__()
-        widths = [plane_channels, config.hidden, config.features, 3]
+        self.pbr = config.channels == "pbr"
+        widths = [plane_channels, config.hidden, config.features, 5 if self.pbr else 3]
         # The factor on the planes goes into the first layer's weights, where it costs nothing.
         self.rgb = PointHead(widths, w_dim, input_gain=config.plane_scale)
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
-        """features [P, C], w [B, 2, w_dim], point_offsets [B + 1] int64 on the CPU → sRGB [P, 3] in [0, 1]."""
-        return torch.sigmoid(self.rgb(features, w, point_offsets))
+        """features [P, C], w [B, 2, w_dim], point_offsets [B + 1] int64 on the CPU → [P, 3 or 5] in [0, 1]."""
+        values = self.rgb(features, w, point_offsets)
+        if self.pbr:
+            values = values + values.new_tensor(MATERIAL_START)
+        return torch.sigmoid(values)
 
 
 def on_sphere(points: Tensor, output: Tensor, config: GeometryConfig) -> Tensor:

@@ -15,7 +15,8 @@ are circular convolutions along the columns, which a Fourier transform solves ex
 
 import functools
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -94,6 +95,27 @@ class EnvironmentLight:
     def to(self, device: torch.device | str) -> "EnvironmentLight":
         """A copy on `device`."""
         return EnvironmentLight(self.mirror.to(device), self.filtered.to(device), self.irradiance.to(device))
+
+
+def reflected_of_views(
+    points: ShadingPoints,
+    counts: Sequence[int],
+    environments: Sequence[EnvironmentLight],
+    visibility: Tensor | None = None,
+) -> Tensor:
+    """Linear light [P, 3], at most 1, that the points [P, ...] of several views reflect, one view after another.
+
+    counts: points of each view. environments: one for each view, or one for all.
+    """
+    if len(environments) == 1:
+        return environments[0].reflected(points, visibility).clamp(max=1)
+    parts = [getattr(points, field.name).split(list(counts)) for field in fields(points)]
+    dimmed = [None] * len(counts) if visibility is None else visibility.split(list(counts))
+    lit = [
+        environment.reflected(ShadingPoints(*part), dim)
+        for environment, dim, *part in zip(environments, dimmed, *parts, strict=True)
+    ]
+    return torch.cat(lit).clamp(max=1)
 
 
 def environment_light(image: Tensor) -> EnvironmentLight:

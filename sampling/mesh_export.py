@@ -169,7 +169,7 @@ def _write_level(
         mesh = surface if settings.faces is None else simplify(surface, settings.faces)[0]
         mesh = mesh.replace(normals=vertex_normals(mesh))
         if path.suffix == ".ply":
-            write_ply(path, placement.apply(mesh), color_field(mesh.vertices), about=about)
+            write_ply(path, placement.apply(mesh), color_field(mesh.vertices)[:, :3], about=about)
         else:
             write_mesh(path, placement.apply(mesh))
         return _facts(mesh)
@@ -197,7 +197,7 @@ def _write_splats(
     path: Path, surface: Mesh, color_field: ColorField, placement: Placement, about: dict[str, Any]
 ) -> None:
     points, normals = sample_surface(surface, SPLATS, torch.Generator().manual_seed(0))
-    colors = color_field(points[0].float())
+    colors = color_field(points[0].float())[:, :3]
     area = float(face_cross_products(surface).double().norm(dim=1).sum()) / 2
     # Discs of this radius cover the surface about four times, without gaps between random points.
     radius = math.sqrt(4 * area / SPLATS / math.pi) / 2

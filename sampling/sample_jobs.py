@@ -112,7 +112,7 @@ class Workshop:
             return SampleResult(job.name, None, started.images)
         record: dict[str, Any] = {"files": []}
         if self.settings is not None and job.write:
-            colors = texture_colors(partial(self.generator.texture, started.texture_planes, job.w_tex.cpu()))
+            colors = texture_colors(partial(self.generator.materials, started.texture_planes, job.w_tex.cpu()))
             try:
                 record = write_sample(
                     self.folder, job.name, started.surface, colors, self.settings, unlit=self.unlit, about=job.about

@@ -92,7 +92,7 @@ class Sample:
         surface = network.surface(geometry_planes, self.w_geo)
         if bool(surface.empty[0]):
             raise EmptySurface(f"{self!r}: has no surface; take another seed, or a lower truncation")
-        colors = partial(network.texture, texture_planes, self.w_tex)
+        colors = partial(network.materials, texture_planes, self.w_tex)
         return surface.mesh.detach(), lambda points: texture_colors(colors)(points.to(self.w_tex.device))
 
     def export(self, path: str | Path, texture_size: int = TEXTURE_SIZE_PX, **settings: Any) -> Path:

@@ -37,7 +37,7 @@ CLOSE_SHARE = 0.15
 # another part of it.
 MAX_DISTANCE = 0.02
 
-# Surface points [P, 3] (world) → sRGB colors [P, 3] in [0, 1].
+# Surface points [P, 3] (world) → sRGB colors [P, 3] in [0, 1], or these with metallic and roughness [P, 5].
 ColorField = Callable[[Tensor], Tensor]
 
 
@@ -58,7 +58,7 @@ def bake(
     faces: int | None = None,
     normal_map: bool = False,
 ) -> Baked:
-    """Give a surface UVs, normals and a base-color texture.
+    """Give a surface UVs, normals and a base-color texture, and a metallic-roughness one if the field emits it.
 
     surface: a batch of one, on any device. faces: simplify to about so many; None keeps all. Vertex normals are those
     of the full surface. Each texel gets the field's color at its own point; where the simplified surface departs from
@@ -85,7 +85,10 @@ def bake(
             texels = _on_full_surface(texels, full, atlas)
     with phase("colors"):
         chunks = [color_field(chunk).detach().float().cpu() for chunk in texels.points.split(POINTS_PER_CALL)]
-        textures = {"base_color": texels.image(torch.cat(chunks))}
+        values = torch.cat(chunks)
+        textures = {"base_color": texels.image(values[:, :3])}
+        if values.shape[1] > 3:
+            textures["metallic_roughness"] = texels.image(values[:, 3:])
     if normal_map:
         with phase("normal map"):
             mesh = mesh.replace(tangents=vertex_tangents(mesh))

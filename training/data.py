@@ -18,11 +18,13 @@ from configs.schema import Config
 from dataset_tool.dataset import ViewDataset, open_dataset
 from dataset_tool.format.splits import few_shapes_advice, split_counts
 from dataset_tool.image_bank import ImageBank
+from dataset_tool.render.lights import RANDOM, ROOM, environments_of, light_indices
 from dataset_tool.view_cache import Bar
 from networks.discriminator import discriminator_input
 from networks.layers import parameter_dtype
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
+from rendering.environment_light import EnvironmentLight
 from torch_utils import seeding
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks
@@ -51,7 +53,8 @@ class RealViews(Protocol):
 class Data:
     """The data of a run: real views, the distribution of their cameras, and what identifies the dataset.
 
-    shading: "albedo" if the views show base colors; any other value means that lighting is baked in.
+    shading: "albedo" if the generator's colors are base colors; any other value means that lighting is baked in.
+    light: of the views, for generators that are drawn under it: "studio", "random" or a file; "" for none.
     epoch: indices of the views of one epoch, repetitions allowed. Default: every view once. notes: lines for the start
     of the log: how many shapes train, validate and test, advice where they are few, and where decoded views lie.
     held_out: points on validation shapes [R, P, 3], world units, for scores during the run; None if there are none.
@@ -65,6 +68,7 @@ class Data:
     epoch: Sequence[int] = ()
     notes: Sequence[str] = ()
     held_out: Tensor | None = None
+    light: str = ""
 
     def __post_init__(self) -> None:
         if not self.epoch:
@@ -89,6 +93,9 @@ def open_data(
         raise UserError(f"{path}: has {classes} classes, but classes = {config.classes}; add --set classes={classes}")
     bank = ImageBank(dataset, "train", config.data.resolution, cache=cache, ranks=ranks, bar=bar)
     shading = str(dataset.header.renderer.get("shading", "unknown"))
+    light = ""
+    if config.texture.channels == "pbr":
+        light, shading = light_of(dataset, str(path)), "albedo"
     epoch = balanced_views(bank, config.data.balance).tolist() if config.data.balance else ()
     name = Path(path).resolve().name
     notes = [f"{name}: {split_counts(dataset.splits)}."]
@@ -96,7 +103,27 @@ def open_data(
         notes += few_shapes_advice(dataset.splits)
     notes += [bank.remark] if bank.remark else []
     held_out = held_out_points(dataset, config.training.validation_shapes if config.training.stage == "joint" else 0)
-    return Data(bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes, held_out)
+    return Data(bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes, held_out, light)
+
+
+def light_of(dataset: ViewDataset, source: str) -> str:
+    """The light that a dataset was rendered under. UserError if it cannot be drawn again."""
+    renderer = dataset.header.renderer
+    light = str(renderer.get("light", ""))
+    if renderer.get("shading") != "pbr" or light not in (ROOM, RANDOM):
+        raise UserError(
+            f"{source}: texture.channels=pbr needs views under a known light; render them with "
+            "--shading pbr --light random (or studio)"
+        )
+    return light
+
+
+def draw_environments(light: str, seed: int, indices: Sequence[int], device: torch.device) -> list[EnvironmentLight]:
+    """The environments of generated images with these global sample indices; [] without a light."""
+    if not light:
+        return []
+    numbers = [light_indices(light, seed + index, 1)[0] for index in indices] if light == RANDOM else []
+    return [environment.to(device) for environment in environments_of(light, numbers)]
 
 
 def held_out_points(dataset: ViewDataset, count: int) -> Tensor | None:
@@ -181,6 +208,7 @@ class Minibatch:
 
     nimg: images seen before it. iteration: minibatches before it. indices: global sample index of each image.
     shape_labels: class of each generated shape. fake_cameras: one per generated image.
+    environments: its light, for pbr surfaces; one each, one for all, or none.
     """
 
     nimg: int
@@ -190,6 +218,7 @@ class Minibatch:
     latents: Latents
     shape_labels: Tensor | None
     fake_cameras: Cameras
+    environments: Sequence[EnvironmentLight] = ()
 
     def split(self, size: int) -> "list[Minibatch]":
         """Parts of `size` images, in order; `size` divides their number, and views of a shape stay together.
@@ -210,6 +239,7 @@ class Minibatch:
             latents=self.latents.part(shapes),
             shape_labels=None if self.shape_labels is None else self.shape_labels[shapes],
             fake_cameras=self.fake_cameras[images],
+            environments=self.environments if len(self.environments) < 2 else self.environments[images],
         )
 
 
@@ -241,6 +271,7 @@ class MinibatchSource:
             # A generated shape takes the class of the real view in its place, so both have the same distribution.
             shape_labels=None if labels is None else labels[::views],
             fake_cameras=self.data.camera_distribution.sample(seed, indices).to(device),
+            environments=draw_environments(self.data.light, seed, indices, device),
         )
 
     def _views(self, nimg: int) -> list[int]:

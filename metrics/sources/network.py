@@ -126,7 +126,7 @@ class NetworkSource:
         surface = self.generator.surface(geometry_planes, w_geo)
         if bool(surface.empty[0]):
             return False
-        colors = texture_colors(partial(self.generator.texture, texture_planes, w_tex))
+        colors = texture_colors(partial(self.generator.materials, texture_planes, w_tex))
         device = self.generator.device
         baked = bake(surface.mesh, lambda points: colors(points.to(device)), TEXTURE_PX, faces=FACES)
         write_glb(path, baked.mesh, unlit=False, name=self.ids[row])

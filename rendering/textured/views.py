@@ -23,7 +23,7 @@ from rendering.deferred import (
     visible_attributes_with_slopes,
     visible_faces,
 )
-from rendering.environment_light import EnvironmentLight
+from rendering.environment_light import EnvironmentLight, reflected_of_views
 from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, reflected
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
@@ -171,16 +171,8 @@ def _reflected_environments(
     towards = functional.normalize(cameras.position().to(positions)[view] - positions, dim=1)
     metallic, roughness = surface_values(scene, raster).split(1, 1)
     points = ShadingPoints(positions, normals, towards, base, metallic, roughness)
-    if len(look.environments) == 1:
-        return look.environments[0].reflected(points, visibility).clamp(max=1)
     counts = torch.bincount(view, minlength=len(cameras)).tolist()  # the samples of a view are in a row
-    parts = [tensor.split(counts) for tensor in (positions, normals, towards, base, metallic, roughness)]
-    dimmed = [None] * len(counts) if visibility is None else visibility.split(counts)
-    lit = [
-        environment.reflected(ShadingPoints(*part), dim)
-        for environment, dim, *part in zip(look.environments, dimmed, *parts, strict=True)
-    ]
-    return torch.cat(lit).clamp(max=1)
+    return reflected_of_views(points, counts, look.environments, visibility)
 
 
 def surface_values(scene: Scene, raster: Raster) -> Tensor:
