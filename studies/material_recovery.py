@@ -6,10 +6,10 @@
     tetragan train --config chair --data data --out run --set texture.channels=pbr
     python -m studies.material_recovery --network run/network.safetensors --truth truth
 
-Generated and true surfaces have no pairs. So each generated point is matched with the true pixel that is nearest in base
-color and in height: of two surfaces that look alike at the same place of a chair, the true one says what the generated
-one should be made of. Reported are the area under the ROC curve of metallic against the matched truth, the same for
-truth in random order, and the rank correlation of roughness.
+Generated and true surfaces have no pairs. So each generated pixel is matched with the true one that is nearest in base
+color and in height in the image: of two that look alike at the same place of a chair, the true one says what the
+generated one should be made of. Reported are the area under the ROC curve of metallic against the matched truth, the
+same for truth in random order, and the rank correlation of roughness.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from rendering.deferred import rasterize_mesh, visible_points
 from sampling.trained_generator import load
 
 HEIGHT_WEIGHT = 0.3
+SIDE_PX = 64
 
 
 def roc_area(scores: np.ndarray, positive: np.ndarray) -> float:
@@ -65,10 +66,10 @@ def generated_pixels(network: str, samples: int) -> tuple[np.ndarray, np.ndarray
     for seed in range(samples):
         sample = generator.sample(seed)
         geometry, texture = generator.network.planes(sample.w_geo, sample.w_tex)
-        raster = rasterize_mesh(generator.network.surface(geometry, sample.w_geo).mesh, orbit_cameras([30.0]), 64)
+        raster = rasterize_mesh(generator.network.surface(geometry, sample.w_geo).mesh, orbit_cameras([30.0]), SIDE_PX)
         points = visible_points(raster, gradient=False)
         found = generator.network.materials(texture, sample.w_tex, points, raster.point_offsets).numpy()
-        height = 0.5 + points[:, 1:2].numpy()
+        height = 1 - (raster.pixels[:, None] // SIDE_PX).numpy() / SIDE_PX
         keys.append(np.concatenate([found[:, :3], HEIGHT_WEIGHT * height], 1))
         values.append(found[:, 3:])
     return np.concatenate(keys), np.concatenate(values)
