@@ -41,7 +41,7 @@ def psnr(image: Tensor, truth: Tensor) -> float:
     return float(-10 * (image - truth).square().mean().clamp(min=1e-12).log10())
 
 
-def fitted(
+def fit_image(
     model: PlainMaps | DeepImagePrior, truth: Tensor, steps: int, report: Callable[[int, float], None]
 ) -> Tensor:
     """The texture [S, S, 3] that the model gives after a number of steps of Adam."""
@@ -82,7 +82,7 @@ def main(size: int, steps: int, width: int, threads: int, out: Path) -> None:
         def report(step: int, value: float, name: str = name) -> None:
             print(f"{name:18} step {step:5}  {value:5.2f} dB", flush=True)
 
-        shown.append(fitted(model, truth, steps, report))
+        shown.append(fit_image(model, truth, steps, report))
         print(f"{name:18} {psnr(shown[-1], truth):.2f} dB", flush=True)
     save_png(out / "ladder.png", (torch.cat(shown, 1).clamp(0, 1) * 255).round().byte().numpy())
 

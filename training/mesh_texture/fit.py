@@ -12,7 +12,7 @@ from sampling.texture_baking import fill_outside
 from training.mesh_texture.parameterizations import START, DeepImagePrior, PlainMaps, TriPlaneField
 from training.mesh_texture.projection import project_images
 from training.mesh_texture.target import TextureTarget
-from training.mesh_texture.views import PosedImages, View, draw, look_up, prepare_view
+from training.mesh_texture.views import PosedImages, View, drawn_image, look_up, prepare_view
 
 Parameterization = Literal["maps", "field", "deep-image-prior"]
 
@@ -72,7 +72,7 @@ def fit_textures(
     for _ in range(settings.steps):
         queue = queue or torch.randperm(len(views), generator=order).tolist()
         view = queue.pop()
-        rgb, _ = draw(_values(model, views[view]), views[view], _light(lights, view))
+        rgb, _ = drawn_image(_values(model, views[view]), views[view], _light(lights, view))
         loss = (rgb - images.rgb[view]).square().sum() / images.mask[view].sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()
@@ -95,7 +95,7 @@ def images_psnr(
     """dB, of renders with maps against images over black, in the pixels that the images' masks cover."""
     squares = torch.zeros(2, dtype=torch.float64)
     for number, view in enumerate(views):
-        rgb, _ = draw(look_up(maps, view), view, _light(lights, number))
+        rgb, _ = drawn_image(look_up(maps, view), view, _light(lights, number))
         covered = images.mask[number] > 0
         squares += torch.stack([((rgb[0] - images.rgb[number]).square() * covered).sum() / 3, covered.sum()]).double()
     return float(-10 * (squares[0] / squares[1]).clamp(min=1e-12).log10())

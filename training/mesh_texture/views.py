@@ -133,7 +133,7 @@ def shown(values: Tensor, view: View, light: EnvironmentLight | None) -> Tensor:
     return linear_to_srgb(light.reflected(points))
 
 
-def draw(values: Tensor, view: View, light: EnvironmentLight | None = None) -> tuple[Tensor, Tensor]:
+def drawn_image(values: Tensor, view: View, light: EnvironmentLight | None = None) -> tuple[Tensor, Tensor]:
     """Image [1, 3, H, W], sRGB over black, and coverage [1, 1, H, W] of surface values [P, 3 or 5]."""
     return composite(view.raster, shown(values, view, light))
 
