@@ -12,11 +12,12 @@ import torch
 
 from benchmarks.row import Result, copy_bandwidth, measure
 from benchmarks.rows_geometry import GEOMETRY_ROWS
+from benchmarks.rows_light import LIGHT_ROWS
 from benchmarks.rows_metrics import METRIC_ROWS
 from benchmarks.rows_networks import NETWORK_ROWS
 from benchmarks.rows_raster import RASTER_ROWS
 
-ROWS = [*GEOMETRY_ROWS, *METRIC_ROWS, *NETWORK_ROWS, *RASTER_ROWS]
+ROWS = [*GEOMETRY_ROWS, *LIGHT_ROWS, *METRIC_ROWS, *NETWORK_ROWS, *RASTER_ROWS]
 
 
 def machine(device: torch.device) -> dict[str, object]:

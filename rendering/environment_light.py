@@ -45,11 +45,11 @@ class EnvironmentLight:
 
     def radiance(self, directions: Tensor) -> Tensor:
         """Radiance [..., 3] from unit directions [..., 3]."""
-        return _look_up(self.mirror, directions, self.mirror.shape[1] - 2)
+        return _look_up(self.mirror, _angles(directions), self.mirror.shape[1] - 2)
 
     def white_diffuse(self, normals: Tensor) -> Tensor:
         """Radiance [..., 3] of white diffuse surfaces with unit normals [..., 3]: irradiance / π."""
-        return _look_up(self.irradiance, normals, IRRADIANCE_ROWS)
+        return _look_up(self.irradiance, _angles(normals), IRRADIANCE_ROWS)
 
     def reflected(self, points: ShadingPoints, visibility: Tensor | None = None) -> Tensor:
         """Radiance [..., 3] from the points to the eye.
@@ -73,9 +73,10 @@ class EnvironmentLight:
         upper = torch.bucketize(roughness.detach().contiguous(), knots).clamp(1, len(LEVELS) - 1)
         share = ((roughness - knots[upper - 1]) / (knots[upper] - knots[upper - 1])).clamp(0, 1)
         rows, levels = FILTERED_ROWS, len(LEVELS) - 1
-        above = _look_up(self.filtered, directions, rows, upper - 1, levels)
-        below = _look_up(self.filtered, directions, rows, (upper - 2).clamp(min=0), levels)
-        below = torch.where(upper == 1, self.radiance(directions), below)
+        angles = _angles(directions)
+        above = _look_up(self.filtered, angles, rows, upper - 1, levels)
+        below = _look_up(self.filtered, angles, rows, (upper - 2).clamp(min=0), levels)
+        below = torch.where(upper == 1, _look_up(self.mirror, angles, self.mirror.shape[1] - 2), below)
         return below + (above - below) * share
 
     def rotated(self, angle_rad: float) -> "EnvironmentLight":
@@ -169,19 +170,23 @@ def texel_directions(rows: int, like: Tensor) -> Tensor:
     return torch.stack([ring * azimuth.cos(), y, ring * azimuth.sin()], -1).to(like)
 
 
-def _look_up(image: Tensor, directions: Tensor, rows: int, level: Tensor | None = None, levels: int = 1) -> Tensor:
-    """Bilinear values [..., 3] of images with `rows` rows each and a border, at unit directions [..., 3]."""
+def _angles(directions: Tensor) -> tuple[Tensor, Tensor]:
+    """u and v [...] of unit directions [..., 3] in an equirectangular image."""
     x, y, z = directions.unbind(-1)
-    flat = x.square() + z.square()
+    flat = x.square() + z.square() + 1e-12
     # Straight up and down, the azimuth has no gradient.
-    safe = torch.where(flat < 1e-12, torch.full_like(x, 1e-6), x)
-    u = 0.5 + torch.atan2(z, safe) / (2 * math.pi)
-    v = 0.5 - torch.atan2(y, (flat + 1e-12).sqrt()) / math.pi
-    row = v * rows + 1
-    if level is not None:
-        row = row + level.squeeze(-1) * (rows + 2)
+    u = 0.5 + torch.atan2(z, torch.where(flat < 2e-12, torch.full_like(x, 1e-6), x)) / (2 * math.pi)
+    return u, 0.5 - torch.atan2(y, flat.sqrt()) / math.pi
+
+
+def _look_up(
+    image: Tensor, angles: tuple[Tensor, Tensor], rows: int, level: Tensor | None = None, levels: int = 1
+) -> Tensor:
+    """Bilinear values [..., 3] of images with `rows` rows each and a border, at `_angles` of directions."""
+    u, v = angles
+    row = v * rows + 1 if level is None else v * rows + (level.squeeze(-1) * (rows + 2) + 1)
     uv = torch.stack([u, row / ((rows + 2) * levels)], -1).reshape(1, 1, -1, 2)
-    return texture(image, uv, filter="bilinear", boundary="wrap").view(*directions.shape[:-1], 3)
+    return texture(image, uv, filter="bilinear", boundary="wrap").view(*u.shape, 3)
 
 
 def _padded(image: Tensor) -> Tensor:

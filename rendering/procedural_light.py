@@ -19,6 +19,8 @@ ROWS = 128
 RANDOM_LIGHTS = 64
 # Mean radiance of an environment: the irradiance that a surface meets on average, divided by π.
 MEAN_RADIANCE = 0.55
+# A white surface that faces the key light of the previews' room stays just below the end of a display's range.
+PREVIEW_BRIGHTNESS = 0.36
 
 
 def random_light(index: int, rows: int = ROWS) -> Tensor:
@@ -43,7 +45,7 @@ def preview_light(rows: int = ROWS) -> Tensor:
         ((112.0, 6.0), (5.0, 30.0), (1.8, 1.75, 1.7)),
     ):
         image = image + _panel(d, center, size, 2.0) * torch.tensor(color)
-    return image
+    return image * PREVIEW_BRIGHTNESS
 
 
 @functools.cache

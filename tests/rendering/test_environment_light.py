@@ -10,7 +10,7 @@ from torch.nn import functional
 from rendering.brdf import ShadingPoints, reflectance
 from rendering.environment_file import decode_radiance, read_environment, write_environment
 from rendering.environment_light import environment_light, filtered_by_lobe, resized, solid_angles, texel_directions
-from rendering.procedural_light import preview_light, random_light
+from rendering.procedural_light import preview_environment, preview_light, random_light
 from torch_utils.errors import UserError
 
 
@@ -134,6 +134,12 @@ def test_damaged_environments_are_refused(tmp_path, name, data, said):
     (tmp_path / name).write_bytes(data)
     with pytest.raises(UserError, match=said):
         read_environment(tmp_path / name)
+
+
+def test_the_room_of_previews_never_burns_white_surfaces_out():
+    shown = preview_environment().white_diffuse(unit(500))
+    assert 0.95 < shown.max() <= 1
+    assert shown.min() > 0.1
 
 
 def test_random_lights_differ_and_are_as_bright():
