@@ -14,7 +14,7 @@ GENERATOR_SIZES = frozenset(
         *(f"geometry.{name}" for name in ("network", "extraction", "deformation", "hidden", "hidden_layers")),
         *(f"geometry.{name}" for name in ("deformation_hidden_layers", "volume_resolution", "volume_channel_base")),
         "geometry.volume_channel_max",
-        *(f"texture.{name}" for name in ("hidden", "features")),
+        *(f"texture.{name}" for name in ("channels", "hidden", "features")),
     )
 )
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tetragan.options import PATH, device_option, quiet_option
+from tetragan.options import PATH, quiet_option
 
 
 @click.command()
@@ -24,16 +24,13 @@ from tetragan.options import PATH, device_option, quiet_option
 @click.option("--steps", type=click.IntRange(1, 100_000), default=300, show_default=True, help="One image each.")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of the order of the images.")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-@device_option("cpu")
 @quiet_option
-def texture(mesh: Path, images: Path, out: Path, overwrite: bool, device: str, quiet: bool, **options) -> None:
+def texture(mesh: Path, images: Path, out: Path, overwrite: bool, quiet: bool, **options) -> None:
     """Give MESH textures that look like posed images of it.
 
     A GLB or glTF file keeps its vertices, normals, UVs, skin, morph targets, animations and node tree bit for bit; only
-    its materials change. The images' alpha says where the object is. A mesh without UVs gets an atlas.
+    its materials change. It computes on the CPU. The images' alpha says where the object is. A mesh without UVs gets an atlas.
     """
-    from torch_utils.devices import pick_device
-    from torch_utils.errors import UserError
     from torch_utils.progress import progress_bar
     from training.mesh_texture.fit import FitSettings
     from training.mesh_texture.write import texture_mesh
@@ -42,8 +39,6 @@ def texture(mesh: Path, images: Path, out: Path, overwrite: bool, device: str, q
         raise click.UsageError(f"--out {out}: expected a name that ends in .glb")
     if out.exists() and not overwrite:
         raise click.UsageError(f"--out {out}: exists; add --overwrite, or give another name")
-    if str(pick_device(device)) != "cpu":
-        raise UserError("--device: textures are fitted on the CPU so far; use --device cpu")
     if options["parameterization"] == "deep-image-prior" and options["size_px"] % 32:
         raise click.UsageError(f"--size {options['size_px']}: deep-image-prior needs a multiple of 32")
     project = options.pop("project")

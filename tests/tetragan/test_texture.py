@@ -1,0 +1,22 @@
+"""`tetragan texture` from the command line."""
+
+from mesh_io.writers.retexture import geometry_bytes
+from tests.command_line import assert_refused, run
+from tests.training.test_mesh_texture import rendered, textured_box
+
+
+def test_a_mesh_gets_textures_from_images(tmp_path) -> None:
+    path = textured_box(tmp_path / "box.glb")
+    folder, out = rendered(path, tmp_path / "views", views=3, side=32), tmp_path / "out.glb"
+    call = ["texture", str(path), "--images", str(folder), "--out", str(out), "--size", "64"]
+    outcome = run(*call, "--steps", "2")
+    assert outcome.status == 0, outcome.stderr
+    assert "dB against the images" in outcome.stdout
+    assert geometry_bytes(out) == geometry_bytes(path)
+    assert_refused(run(*call), "exists", "--overwrite")
+    projected = run(*call, "--project", "--overwrite")
+    assert projected.status == 0, projected.stderr
+    lit = run(*call, "--light", "studio", "--steps", "2", "--overwrite")
+    assert lit.status == 0, lit.stderr
+    assert_refused(run(*call, "--light", "room.hdr", "--overwrite"), "room.hdr", "no such file")
+    assert_refused(run(*call[:-4], "--out", str(tmp_path / "out.obj")), ".glb")
