@@ -29,7 +29,8 @@ def texture(mesh: Path, images: Path, out: Path, overwrite: bool, quiet: bool, *
     """Give MESH textures that look like posed images of it.
 
     A GLB or glTF file keeps its vertices, normals, UVs, skin, morph targets, animations and node tree bit for bit; only
-    its materials change. It computes on the CPU. The images' alpha says where the object is. A mesh without UVs gets an atlas.
+    its materials change. The images' alpha says where the object is. A mesh without UVs gets an atlas. The work is done
+    on the CPU.
     """
     from torch_utils.progress import progress_bar
     from training.mesh_texture.fit import FitSettings
