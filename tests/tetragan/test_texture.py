@@ -19,4 +19,6 @@ def test_a_mesh_gets_textures_from_images(tmp_path) -> None:
     lit = run(*call, "--light", "studio", "--steps", "2", "--overwrite")
     assert lit.status == 0, lit.stderr
     assert_refused(run(*call, "--light", "room.hdr", "--overwrite"), "room.hdr", "no such file")
+    assert_refused(run(*call, "--prompt", "red"), "one of --images and --prompt")
+    assert_refused(run("texture", str(path), "--prompt", "red", "--out", "new.glb"), "--prior")
     assert_refused(run(*call[:-4], "--out", str(tmp_path / "out.obj")), ".glb")

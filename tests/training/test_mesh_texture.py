@@ -13,6 +13,7 @@ from PIL import Image
 from dataset_tool.format.transforms_json import frames_json
 from geometry.mesh import Mesh
 from geometry.normals import face_normals
+from guidance.priors.prior import DiffusionPrior, Embeddings, NoiseLevels
 from mesh_io.read import read_mesh
 from mesh_io.readers.gltf_document import open_document
 from mesh_io.readers.source_files import SourceFiles
@@ -26,6 +27,7 @@ from torch_utils.errors import UserError
 from training.mesh_texture.fit import FitSettings, fit_textures
 from training.mesh_texture.parameterizations import DeepImagePrior, TriPlaneField
 from training.mesh_texture.projection import project_images
+from training.mesh_texture.prompt import PromptSettings, synthesize_textures
 from training.mesh_texture.target import TextureTarget, read_target
 from training.mesh_texture.views import read_images
 from training.mesh_texture.write import texture_mesh
@@ -212,6 +214,33 @@ def test_other_parameterizations_give_maps_of_the_same_form():
         assert found.min() > 0 and found.max() < 1
     (sum(image.sum() for image in maps) + values.sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for m in (prior, field) for p in m.parameters())
+
+
+def test_a_prior_moves_the_texture_to_what_it_sees(tmp_path):
+    """A prior whose every image is a flat red one: the base color turns red, whatever the parameterization."""
+    red = torch.tensor([0.6, -0.7, -0.7])[:, None, None]
+    prior = DiffusionPrior(
+        network=lambda x_t, timestep, embeddings: red.expand_as(x_t),
+        prediction_type="sample",
+        levels=NoiseLevels(torch.linspace(0.999, 0.01, 1000)),
+        embed=lambda prompts: Embeddings({"text": torch.zeros(len(prompts), 1)}),
+        encode=lambda images: images,
+        decode=lambda images: images,
+        pixel_space=True,
+        resolution=32,
+        channels=3,
+        device=torch.device("cpu"),
+        dtype=torch.float32,
+    )
+    target = read_target(textured_box(tmp_path / "box.glb"), SIDE)
+    for parameterization, steps in (("field", 30), ("maps", 30)):
+        settings = PromptSettings("red", parameterization=parameterization, size_px=SIDE, steps=steps, views=1)
+        textures = synthesize_textures(target, prior, settings)
+        assert textures[0].shape == (SIDE, SIDE, 5)
+        color = textures[0][..., :3][target.texels(0, SIDE).covered].mean(0)
+        assert color[0] > color[1] + 0.15 and color[0] > color[2] + 0.15
+    again = synthesize_textures(target, prior, settings)
+    assert torch.equal(again[0], textures[0])
 
 
 def test_material_textures_take_the_place_of_the_former_ones(tmp_path):

@@ -72,7 +72,7 @@ def fit_textures(
     for _ in range(settings.steps):
         queue = queue or torch.randperm(len(views), generator=order).tolist()
         view = queue.pop()
-        rgb, _ = drawn_image(_values(model, views[view]), views[view], _light(lights, view))
+        rgb, _ = drawn_image(values_at(model, views[view]), views[view], _light(lights, view))
         loss = (rgb - images.rgb[view]).square().sum() / images.mask[view].sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()
@@ -82,7 +82,7 @@ def fit_textures(
     with torch.no_grad():
         maps = [
             fill_outside(image, inside)
-            for image, inside in zip(_maps(model, target, settings.size_px), used, strict=True)
+            for image, inside in zip(textures_of(model, target, settings.size_px), used, strict=True)
         ]
         psnr = images_psnr(maps, views, images, lights)
     share = sum(int(s.sum()) for s in seen) / max(1, sum(int(u.sum()) for u in used))
@@ -122,11 +122,13 @@ def _model(
     return PlainMaps(start)
 
 
-def _values(model: PlainMaps | TriPlaneField | DeepImagePrior, view: View) -> Tensor:
+def values_at(model: PlainMaps | TriPlaneField | DeepImagePrior, view: View) -> Tensor:
+    """Values [P, C] in [0, 1] at the samples of a view."""
     return model(view.position) if isinstance(model, TriPlaneField) else look_up(model(), view)
 
 
-def _maps(model: PlainMaps | TriPlaneField | DeepImagePrior, target: TextureTarget, size_px: int) -> list[Tensor]:
+def textures_of(model: PlainMaps | TriPlaneField | DeepImagePrior, target: TextureTarget, size_px: int) -> list[Tensor]:
+    """The textures [S, S, C] in [0, 1], one for each of the target's."""
     if not isinstance(model, TriPlaneField):
         return model()
     found = []

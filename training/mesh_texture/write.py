@@ -1,4 +1,4 @@
-"""From a mesh file and posed images to a GLB with textures."""
+"""From a mesh file, and posed images or words, to a GLB with textures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,12 +8,14 @@ import numpy as np
 from torch import Tensor
 
 from dataset_tool.render.lights import check_light, environments_of
+from guidance.priors.load import load_prior
 from mesh_io.write import write_glb
 from mesh_io.writers.retexture import MaterialTextures, retextured_glb
 from torch_utils.errors import UserError
 from torch_utils.files import printable, write_bytes
 from training.mesh_texture.fit import FitSettings, fit_textures
-from training.mesh_texture.target import read_target
+from training.mesh_texture.prompt import PromptSettings, synthesize_textures
+from training.mesh_texture.target import TextureTarget, read_target
 from training.mesh_texture.views import read_images
 
 
@@ -52,20 +54,37 @@ def texture_mesh(
     if fitted.seen < 0.01:
         where = f"the cameras of {printable(images)} do not see it"
         raise UserError(f"{printable(path)}: {where}; both must be in one frame of reference")
+    write_textured(path, out, target, fitted.textures)
+    return TextureResult(target.notes, fitted.psnr, fitted.seen)
+
+
+def texture_mesh_by_prompt(
+    path: Path, prior: Path, out: Path, settings: PromptSettings, *, progress: Callable[[], None] = lambda: None
+) -> tuple[str, ...]:
+    """Write the mesh at `path` with textures that a diffusion prior sees as the prompt; notes for the user.
+
+    prior: a folder in the form of diffusers. What is kept of the file: as for `texture_mesh`.
+    """
+    target = read_target(path, settings.size_px)
+    denoiser = load_prior(prior)
+    write_textured(path, out, target, synthesize_textures(target, denoiser, settings, progress))
+    return (*target.notes, *denoiser.notes)
+
+
+def write_textured(path: Path, out: Path, target: TextureTarget, textures: list[Tensor]) -> None:
+    """Write the mesh at `path` with textures [S, S, 3 or 5] in [0, 1], one for each of the target's, as a GLB."""
     if target.materials[0] is not None:
         own = {
-            number: MaterialTextures(_bytes(image[..., :3]), None if lights is None else _bytes(image[..., 3:]))
-            for number, image in zip(target.materials, fitted.textures, strict=True)
+            number: MaterialTextures(_bytes(image[..., :3]), _bytes(image[..., 3:]) if image.shape[2] > 3 else None)
+            for number, image in zip(target.materials, textures, strict=True)
             if number is not None
         }
         write_bytes(out, retextured_glb(path, own))
-    else:
-        image = fitted.textures[0]
-        textures = {"base_color": image[..., :3]}
-        if lights is not None:
-            textures["metallic_roughness"] = image[..., 3:]
-        write_glb(out, target.mesh.replace(textures=textures))
-    return TextureResult(target.notes, fitted.psnr, fitted.seen)
+        return
+    images = {"base_color": textures[0][..., :3]}
+    if textures[0].shape[2] > 3:
+        images["metallic_roughness"] = textures[0][..., 3:]
+    write_glb(out, target.mesh.replace(textures=images))
 
 
 def _bytes(image: Tensor) -> np.ndarray:
