@@ -54,7 +54,7 @@ def texture_mesh(
     if fitted.seen < 0.01:
         where = f"the cameras of {printable(images)} do not see it"
         raise UserError(f"{printable(path)}: {where}; both must be in one frame of reference")
-    write_textured(path, out, target, fitted.textures)
+    write_with_textures(path, out, target, fitted.textures)
     return TextureResult(target.notes, fitted.psnr, fitted.seen)
 
 
@@ -67,11 +67,11 @@ def texture_mesh_by_prompt(
     """
     target = read_target(path, settings.size_px)
     denoiser = load_prior(prior)
-    write_textured(path, out, target, synthesize_textures(target, denoiser, settings, progress))
+    write_with_textures(path, out, target, synthesize_textures(target, denoiser, settings, progress))
     return (*target.notes, *denoiser.notes)
 
 
-def write_textured(path: Path, out: Path, target: TextureTarget, textures: list[Tensor]) -> None:
+def write_with_textures(path: Path, out: Path, target: TextureTarget, textures: list[Tensor]) -> None:
     """Write the mesh at `path` with textures [S, S, 3 or 5] in [0, 1], one for each of the target's, as a GLB."""
     if target.materials[0] is not None:
         own = {
