@@ -151,7 +151,7 @@ def dds(
 ) -> Tensor:
     """Delta denoising score: SDS of x under `target` minus SDS of the unedited `x_source` under `source`.
 
-    Noise and t are shared, so ε cancels, and a null edit gives exactly zero. Source: Hertz et al. 2023, eq. 3.
+    Noise and t are shared, so ε cancels, and a null edit gives exactly zero. Source: Hertz et al. 2023 (DDS).
     """
     settings = {"scale": scale, "weighting": weighting, "clamp": clamp, "rescale": rescale, **conditions}
     edited = sds(prior, x, target, unconditional, t, noise, **settings)
@@ -177,7 +177,7 @@ def asd(
     """Asynchronous score distillation: w(t)(ε̂_cfg(x_t; y, t) − ε̂(x_{t+Δt}; y, t + Δt)), the same ε in both.
 
     Δt = range_factor · (t − t_min) · shift, shift [B] ~ U(0, 1): the later step stands for a network fine-tuned to the
-    generator's images, as VSD trains one. Source: Ma et al. 2024 (ScaleDreamer), eq. 10.
+    generator's images, as VSD trains one. Source: Ma et al. 2024 (ScaleDreamer).
     """
     x = x.detach()
     alpha, sigma = prior.alpha_sigma(t)
@@ -186,3 +186,60 @@ def asd(
     here = guided_and_limited(prior, x_t, t, conditional, unconditional, scale, clamp=clamp, **conditions)
     ahead = guided_and_limited(prior, x_later, later, conditional, unconditional, 1.0, clamp=clamp, **conditions)
     return WEIGHTINGS[weighting](alpha, sigma) * (here.eps - ahead.eps)
+
+
+def nfsd(
+    prior: DiffusionPrior,
+    x: Tensor,
+    conditional: Embeddings,
+    unconditional: Embeddings,
+    negative: Embeddings,
+    t: Tensor,
+    noise: Tensor,
+    *,
+    scale: float = 7.5,
+    weighting: str = "dreamfusion",
+    clean_below: float = 0.2,
+    **conditions: Any,
+) -> Tensor:
+    """Noise-free score distillation: w(t)(δ_D + s(ε̂_y − ε̂_∅)).
+
+    δ_D is the part of ε̂ that leads to the domain of real images without the noise: ε̂_∅ below t = `clean_below`, and
+    ε̂_∅ − ε̂_neg above, with `negative` a prompt of bad images. Source: Katzir et al. 2024 (NFSD).
+    """
+    x = x.detach()
+    alpha, sigma = prior.alpha_sigma(t)
+    x_t = add_noise(x, noise, alpha, sigma)
+    text, empty, bad = predict_each(prior, x_t, t, [conditional, unconditional, negative], **conditions)
+    is_clean = (t < clean_below)[:, None, None, None]
+    domain = torch.where(is_clean, empty.eps, empty.eps - bad.eps)
+    return WEIGHTINGS[weighting](alpha, sigma) * (domain + scale * (text.eps - empty.eps))
+
+
+def csd(
+    prior: DiffusionPrior,
+    x: Tensor,
+    conditional: Embeddings,
+    unconditional: Embeddings,
+    t: Tensor,
+    noise: Tensor,
+    *,
+    negative: Embeddings | None = None,
+    negative_scale: float = 0.0,
+    scale: float = 1.0,
+    weighting: str = "dreamfusion",
+    **conditions: Any,
+) -> Tensor:
+    """Classifier score distillation: w(t)(s(ε̂_y − ε̂_∅) + s_neg(ε̂_∅ − ε̂_neg)), without the generative part.
+
+    negative_scale: usually lowered to 0 while the image forms. Source: Yu et al. 2024 (CSD).
+    """
+    x = x.detach()
+    alpha, sigma = prior.alpha_sigma(t)
+    x_t = add_noise(x, noise, alpha, sigma)
+    prompts = [conditional, unconditional, *([] if negative is None else [negative])]
+    text, empty, *bad = predict_each(prior, x_t, t, prompts, **conditions)
+    gradient = scale * (text.eps - empty.eps)
+    if bad:
+        gradient = gradient + negative_scale * (empty.eps - bad[0].eps)
+    return WEIGHTINGS[weighting](alpha, sigma) * gradient

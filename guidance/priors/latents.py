@@ -17,12 +17,23 @@ def build_encode(vae: Any) -> Callable[[Tensor], Tensor]:
     latents. A VAE in half precision that returns NaN is raised to float32 for good, and that is said once.
     """
 
+    unscaled = build_condition(vae)
+
+    def encode(images: Tensor) -> Tensor:
+        return (unscaled(images) - (_setting(vae, "shift_factor") or 0.0)) * _setting(vae, "scaling_factor")
+
+    return encode
+
+
+def build_condition(vae: Any) -> Callable[[Tensor], Tensor]:
+    """As `build_encode`, without shift and scale."""
+
     def encode(images: Tensor) -> Tensor:
         latents = _mean(vae, images)
         if vae.dtype != torch.float32 and not torch.isfinite(latents).all():
             _raise_precision(vae)
             latents = _mean(vae, images)
-        return (latents.float() - (_setting(vae, "shift_factor") or 0.0)) * _setting(vae, "scaling_factor")
+        return latents.float()
 
     return encode
 

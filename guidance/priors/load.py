@@ -1,31 +1,35 @@
-"""Diffusion priors from folders in the form of `diffusers`: from disk only, safetensors only, no code of their own."""
+"""Diffusion priors from folders: text to image, and from one image and a camera (Zero-1-to-3)."""
 
 import hashlib
-import json
-import re
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
+from guidance.composite import CameraProjection
 from guidance.priors.families import FAMILIES, FLUX, SD3, UNET, build_network
-from guidance.priors.latents import build_decode, build_encode, same
-from guidance.priors.prior import DiffusionPrior, NoiseLevels, PredictionType
+from guidance.priors.folder import (
+    component_class,
+    import_libraries,
+    load_component,
+    noise_levels,
+    read_index,
+    weights_variant,
+)
+from guidance.priors.latents import build_condition, build_decode, build_encode, same
+from guidance.priors.prior import DiffusionPrior, Embeddings
 from guidance.priors.text import TEXT_CLASSES, build_embed
 from torch_utils.errors import UserError
 from torch_utils.files import file_hash
 
-_PREDICTION_TYPES: dict[str, PredictionType] = {
-    "epsilon": "epsilon",
-    "v_prediction": "v_prediction",
-    "sample": "sample",
-    "flow_prediction": "flow",
-}
 # Parts of a pipeline that guidance does not use.
-_UNUSED = ("safety_checker", "feature_extractor", "image_encoder", "watermarker")
-_INSTALL = "pip install -c constraints.txt diffusers transformers peft"
+_UNUSED = ("safety_checker", "feature_extractor", "watermarker")
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 def load_prior(
@@ -43,144 +47,117 @@ def load_prior(
     hub name in place of a folder.
     """
     path, where = Path(folder), torch.device(device)
-    dtype = dtype or (torch.bfloat16 if where.type == "cuda" else torch.float32)
-    pipeline, index = read_index(path)
-    parts = {name: found for name, found in index.items() if found[0] is not None and name not in _UNUSED}
-    # What is cheap to check comes before gigabytes are read.
-    classes = {name: _component_class(path, name, *found) for name, found in parts.items()}
-    _check_parts(path, classes)
-    kind, levels = noise_levels(path, _load_component(path / "scheduler", classes["scheduler"], dtype, where), where)
-    components = {
-        name: _load_component(path / name, found, dtype, where)
-        for name, found in classes.items()
-        if name != "scheduler"
-    }
-    denoiser = components.get("transformer") or components["unet"]
-    vae = components.get("vae")
-    factor = 1 if vae is None else vae_factor(vae)
-    return DiffusionPrior(
-        network=build_network(denoiser, _load_controlnet(path, denoiser, controlnet, dtype, where)),
-        prediction_type=kind,
-        levels=levels,
+    dtype = dtype or _default_dtype(where)
+    pipeline, index = read_index(path, TEXT_CLASSES)
+    classes = _classes(path, index, (*_UNUSED, "image_encoder"))
+    _check_parts(path, classes, ("text_encoder", "tokenizer", "scheduler"))
+    prior, components = _assemble(path, classes, controlnet, dtype, where)
+    return replace(
+        prior,
         embed=build_embed(pipeline, components, where),
-        encode=same if vae is None else build_encode(vae),
-        decode=same if vae is None else build_decode(vae),
-        pixel_space=vae is None,
-        resolution=_native_side(denoiser) * factor,
-        channels=_channels(denoiser, vae),
-        device=where,
-        dtype=dtype,
-        check_resolution=_resolution_check(path, denoiser, factor),
-        embedded_guidance=type(denoiser).__name__ == FLUX and bool(denoiser.config.guidance_embeds),
-        module=denoiser,
         text_key=cache(lambda: text_key(path)),
         notes=_notes(path, index),
     )
 
 
-def _check_parts(path: Path, classes: dict[str, Any]) -> None:
-    """UserError unless the folder has what guidance needs, and weights for each model."""
+@dataclass(frozen=True)
+class NovelViewPrior:
+    """A prior of an object's other views (Zero-1-to-3).
+
+    prior: takes the embeddings of `guidance.composite.view_embeddings` and the condition `concatenated`
+    (`prior.condition` of the reference image, zeros for none). features(images [B, 3, H, W] in [−1, 1]) → [B, 768] of
+    its image encoder. projection: joins them with the relative camera.
+    """
+
+    prior: DiffusionPrior
+    features: Callable[[Tensor], Tensor]
+    projection: CameraProjection
+
+
+def load_novel_view_prior(
+    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> NovelViewPrior:
+    """A Zero-1-to-3 prior from a folder with `image_encoder` and `cc_projection`. UserError as in `load_prior`."""
+    path, where = Path(folder), torch.device(device)
+    dtype = dtype or _default_dtype(where)
+    _, index = read_index(path, ("Zero1to3StableDiffusionPipeline",))
+    # The projection is one linear layer; the class that the folder names is the pipeline's own code.
+    classes = _classes(path, index, (*_UNUSED, "cc_projection"))
+    _check_parts(path, classes, ("image_encoder", "scheduler"))
+    prior, components = _assemble(path, classes, None, dtype, where)
+    projection = _load_projection(path / "cc_projection", prior).to(where)
+    features = _image_features(components["image_encoder"], where)
+    return NovelViewPrior(replace(prior, notes=_notes(path, index)), features, projection)
+
+
+def _default_dtype(device: torch.device) -> torch.dtype:
+    return torch.bfloat16 if device.type == "cuda" else torch.float32
+
+
+def _classes(path: Path, index: dict[str, tuple[Any, Any]], unused: tuple[str, ...]) -> dict[str, Any]:
+    parts = {name: found for name, found in index.items() if found[0] is not None and name not in unused}
+    return {name: component_class(path, name, *found) for name, found in parts.items()}
+
+
+def _check_parts(path: Path, classes: dict[str, Any], needed: tuple[str, ...]) -> None:
+    """UserError unless the folder has what guidance needs, and weights for each model. Before gigabytes are read."""
     denoiser = classes.get("transformer") or classes.get("unet")
     if denoiser is None:
         raise UserError(f"prior {path}: model_index.json names neither unet nor transformer; is it text-to-image?")
     if denoiser.__name__ not in FAMILIES:
         raise UserError(f"prior {path}: {denoiser.__name__} is not supported; expected one of {', '.join(FAMILIES)}")
-    for name in ("text_encoder", "tokenizer", "scheduler"):
+    for name in needed:
         if name not in classes:
             raise UserError(f"prior {path}: incomplete, model_index.json names no {name}; save the folder again")
     for name, found in classes.items():
         if not (path / name).is_dir():
             raise UserError(f"prior {path}: incomplete, it lacks {name}/; download or save the folder again")
         if issubclass(found, torch.nn.Module):
-            _variant(path / name)
+            weights_variant(path / name)
+
+
+def _assemble(
+    path: Path, classes: dict[str, Any], controlnet: str | Path | None, dtype: torch.dtype, device: torch.device
+) -> tuple[DiffusionPrior, dict[str, Any]]:
+    """The prior without its text, and the loaded parts."""
+    kind, levels = noise_levels(path, load_component(path / "scheduler", classes["scheduler"], dtype, device), device)
+    components = {
+        name: load_component(path / name, found, dtype, device)
+        for name, found in classes.items()
+        if name != "scheduler"
+    }
+    denoiser = components.get("transformer") or components["unet"]
+    vae = components.get("vae")
+    factor = 1 if vae is None else vae_factor(vae)
+    prior = DiffusionPrior(
+        network=build_network(denoiser, _load_controlnet(path, denoiser, controlnet, dtype, device)),
+        prediction_type=kind,
+        levels=levels,
+        embed=_no_text,
+        encode=same if vae is None else build_encode(vae),
+        decode=same if vae is None else build_decode(vae),
+        pixel_space=vae is None,
+        resolution=_native_side(denoiser) * factor,
+        factor=factor,
+        channels=_channels(denoiser, vae),
+        device=device,
+        dtype=dtype,
+        check_resolution=_resolution_check(path, denoiser, factor),
+        embedded_guidance=type(denoiser).__name__ == FLUX and bool(denoiser.config.guidance_embeds),
+        condition=None if vae is None else build_condition(vae),
+        module=denoiser,
+    )
+    return prior, components
+
+
+def _no_text(_: Any) -> Embeddings:
+    raise ValueError("embed(): this prior takes an image, not a prompt")
 
 
 def _notes(path: Path, index: dict[str, tuple[Any, Any]]) -> tuple[str, ...]:
     if index.get("safety_checker", (None, None))[0] is None:
         return ()
     return (f"{path}: its safety checker is left out, since it answers with black images",)
-
-
-def read_index(path: Path) -> tuple[str, dict[str, tuple[Any, Any]]]:
-    """The pipeline's class, and name → (library, class) of its parts. UserError as in `load_prior`."""
-    if not path.is_dir():
-        hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))
-        advice = f"; if you mean the model of that name on the hub: hf download {path} --local-dir priors/{path.name}"
-        raise UserError(f"prior {path}: no such folder{advice if hub else ''}")
-    try:
-        index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
-        class_name = index["_class_name"]
-        parts = {name: tuple(value) for name, value in index.items() if isinstance(value, list) and len(value) == 2}
-    except FileNotFoundError:
-        raise UserError(f"prior {path}: has no model_index.json; expected a folder of a diffusers pipeline") from None
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UserError(f"prior {path}: model_index.json cannot be read ({type(error).__name__}: {error})") from None
-    if class_name not in TEXT_CLASSES:
-        raise UserError(f"prior {path}: {class_name} is not supported; expected one of {', '.join(TEXT_CLASSES)}")
-    return class_name, parts
-
-
-def _import_libraries(path: Path) -> tuple[Any, Any]:
-    try:
-        import diffusers
-        import transformers
-    except ImportError:
-        raise UserError(f"prior {path}: reading it needs diffusers; install it: {_INSTALL}") from None
-    for library in (diffusers, transformers):
-        library.utils.logging.set_verbosity_error()
-        library.utils.logging.disable_progress_bar()
-    return diffusers, transformers
-
-
-def _component_class(path: Path, name: str, library: str, class_name: str) -> Any:
-    """The class of a part of the pipeline; UserError for one that neither diffusers nor transformers has."""
-    modules = dict(zip(("diffusers", "transformers"), _import_libraries(path), strict=True))
-    found = getattr(modules.get(library), class_name, None)
-    if found is None:
-        raise UserError(f"prior {path}: {name} is {library}.{class_name}, which this installation does not have")
-    return found
-
-
-def _load_component(folder: Path, component_class: Any, dtype: torch.dtype, device: torch.device) -> Any:
-    """A model in evaluation mode without gradients, a tokenizer or a scheduler. UserError as in `load_prior`."""
-    name = component_class.__name__
-    options: dict[str, Any] = {"local_files_only": True}
-    is_model = issubclass(component_class, torch.nn.Module)
-    if is_model:
-        options |= {"use_safetensors": True, "output_loading_info": True, **_variant(folder)}
-        if component_class.__module__.startswith("diffusers"):
-            options |= {"torch_dtype": dtype, "low_cpu_mem_usage": False}
-        else:
-            options["dtype"] = dtype
-    try:
-        loaded = component_class.from_pretrained(str(folder), **options)
-    # A downloaded folder may be broken in any way, and the libraries raise any kind of exception.
-    except Exception as error:  # noqa: BLE001
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"prior {folder}: cannot be read as {name} ({reason})") from None
-    if not is_model:
-        return loaded
-    model, info = loaded
-    missing = sorted(info["missing_keys"])
-    if missing:
-        raise UserError(f"prior {folder}: its weights lack {missing[0]} of {name}; download or save it again")
-    return model.to(device).eval().requires_grad_(False)
-
-
-def _variant(folder: Path) -> dict[str, str]:
-    """The `variant` option if every weight file is of one. UserError where there are none, or only pickled ones."""
-    files = [file.name for file in folder.glob("*.safetensors")]
-    if not files:
-        pickled = next((file.name for pattern in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(pattern)), None)
-        if pickled:
-            raise UserError(
-                f"prior {folder}: {pickled} is pickled and can run code when opened; expected .safetensors (download "
-                "them, or save the model again with save_pretrained)"
-            )
-        raise UserError(f"prior {folder}: incomplete, it has no .safetensors file; download or save the folder again")
-    if all(".fp16." in name for name in files):
-        return {"variant": "fp16"}
-    return {}
 
 
 def _load_controlnet(
@@ -193,28 +170,37 @@ def _load_controlnet(
     folder = Path(controlnet)
     if not folder.is_dir():
         raise UserError(f"ControlNet {folder}: no such folder")
-    return _load_component(folder, _import_libraries(path)[0].ControlNetModel, dtype, device)
+    return load_component(folder, import_libraries(path)[0].ControlNetModel, dtype, device)
 
 
-def noise_levels(path: Path, scheduler: Any, device: torch.device) -> tuple[PredictionType, NoiseLevels]:
-    """Prediction type and noise levels of a scheduler of diffusers. UserError for one that is not known."""
-    name = type(scheduler).__name__
-    if name.startswith("FlowMatch"):
-        return "flow", NoiseLevels()
-    alphas = getattr(scheduler, "alphas_cumprod", None)
-    if scheduler is None or alphas is None or name.startswith("EDM"):
-        raise UserError(f"prior {path}: scheduler {name} is not supported; expected a DDPM-like or FlowMatch scheduler")
-    written = str(scheduler.config.get("prediction_type"))
-    kind = _PREDICTION_TYPES.get(written)
-    if kind is None:
-        expected = ", ".join(_PREDICTION_TYPES)
-        raise UserError(f"prior {path}: prediction type {written} is not known; expected one of {expected}")
-    if kind == "flow":
-        return kind, NoiseLevels()
-    alphas = torch.as_tensor(alphas, dtype=torch.float32, device=device)
-    if kind == "epsilon" and alphas[-1] <= 0:
-        raise UserError(f"prior {path}: a schedule that ends in pure noise (zero SNR) needs v or sample prediction")
-    return kind, NoiseLevels(alphas)
+def _load_projection(folder: Path, prior: DiffusionPrior) -> CameraProjection:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not folder.is_dir():
+        raise UserError(f"prior {folder.parent}: incomplete, it lacks {folder.name}/; download it again")
+    weights_variant(folder)
+    unet: Any = prior.module
+    projection = CameraProjection(int(unet.config.cross_attention_dim))
+    try:
+        projection.load_state_dict(load_file(min(folder.glob("*.safetensors"))))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"prior {folder}: is no camera projection of this UNet ({reason})") from None
+    return projection.float().requires_grad_(False)
+
+
+def _image_features(encoder: Any, device: torch.device) -> Callable[[Tensor], Tensor]:
+    side = int(encoder.config.image_size)
+    mean, std = (torch.tensor(value, device=device)[:, None, None] for value in (_CLIP_MEAN, _CLIP_STD))
+
+    @torch.no_grad()
+    def features(images: Tensor) -> Tensor:
+        resized = F.interpolate(images, (side, side), mode="bicubic", align_corners=False, antialias=True)
+        normalized = ((resized.clamp(-1, 1) + 1) / 2 - mean) / std
+        return encoder(normalized.to(encoder.dtype)).image_embeds.float()
+
+    return features
 
 
 def vae_factor(vae: Any) -> int:

@@ -89,10 +89,13 @@ class DiffusionPrior:
 
     network(x_t, timestep [B], embeddings, **conditions) → raw output like x_t, with gradient where asked for.
     prediction_type: what the raw output is. encode(images [B, 3, H, W] in [−1, 1]) → x with gradient; decode: back.
-    embed(prompts) → embeddings. pixel_space: x is an image in [−1, 1]. resolution: side of its images, px.
-    check_resolution: UserError for a side the network cannot take. embedded_guidance: the guidance scale is an input of
-    the network (`guidance`), so that one pass does what otherwise takes two. module: the denoiser, for LoRA.
-    text_key(): changes with any weight or setting of the text encoders. notes: for the user, one line each.
+    embed(prompts) → embeddings. pixel_space: x is an image in [−1, 1]. resolution: side of its images, px. factor:
+    pixels along one pixel of x. channels: of x.
+    check_resolution: UserError for a side that the network cannot take. embedded_guidance: the guidance scale is an
+    input of the network (`guidance`), so that one pass does what otherwise takes two. condition(images): latents
+    without the scale, as InstructPix2Pix and Zero-1-to-3 take their reference image; None for pixels. module: the
+    denoiser, for LoRA. text_key(): changes with any weight or setting of the text encoders. notes: for the user, one
+    line each.
     """
 
     network: Callable[..., Tensor]
@@ -106,8 +109,10 @@ class DiffusionPrior:
     channels: int
     device: torch.device
     dtype: torch.dtype
+    factor: int = 1
     check_resolution: Callable[[int], None] = lambda side: None
     embedded_guidance: bool = False
+    condition: Callable[[Tensor], Tensor] | None = None
     module: nn.Module | None = None
     text_key: Callable[[], str] = lambda: ""
     notes: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ def write_prior(path: Path, family: str, seed: int = 0, *, widen: bool = True) -
     if widen:
         for part in components.values():
             if isinstance(part, torch.nn.Module):
-                _widen(part)
+                widen(part)
     pipeline_class(**components).save_pretrained(path)
     return path
 
@@ -35,7 +35,8 @@ def _pipeline(family: str) -> Any:
     return getattr(diffusers, f"{name.get(family, 'StableDiffusion')}Pipeline")
 
 
-def _widen(module: torch.nn.Module) -> None:
+def widen(module: torch.nn.Module) -> None:
+    """Weights so large that every input of a network matters, also where it would start at zero."""
     for parameter in module.parameters():
         if parameter.ndim > 1:
             torch.nn.init.normal_(parameter, std=0.7 / parameter[0].numel() ** 0.5)

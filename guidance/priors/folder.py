@@ -1,0 +1,127 @@
+"""Reading a folder in the form of `diffusers`: from disk only, safetensors only, without code of its own."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from guidance.priors.prior import NoiseLevels, PredictionType
+from torch_utils.errors import UserError
+
+_PREDICTION_TYPES: dict[str, PredictionType] = {
+    "epsilon": "epsilon",
+    "v_prediction": "v_prediction",
+    "sample": "sample",
+    "flow_prediction": "flow",
+}
+_INSTALL = "pip install -c constraints.txt diffusers transformers peft"
+
+
+def read_index(path: Path, known: Sequence[str]) -> tuple[str, dict[str, tuple[Any, Any]]]:
+    """The pipeline's class, and name → (library, class) of its parts, of model_index.json.
+
+    known: classes that the caller can use. UserError for another one, a hub name, or a folder without a readable index.
+    """
+    if not path.is_dir():
+        hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))
+        advice = f"; if you mean the model of that name on the hub: hf download {path} --local-dir priors/{path.name}"
+        raise UserError(f"prior {path}: no such folder{advice if hub else ''}")
+    try:
+        index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
+        class_name = index["_class_name"]
+        parts = {name: tuple(value) for name, value in index.items() if isinstance(value, list) and len(value) == 2}
+    except FileNotFoundError:
+        raise UserError(f"prior {path}: has no model_index.json; expected a folder of a diffusers pipeline") from None
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"prior {path}: model_index.json cannot be read ({type(error).__name__}: {error})") from None
+    if class_name not in known:
+        raise UserError(f"prior {path}: {class_name} is not supported; expected one of {', '.join(known)}")
+    return class_name, parts
+
+
+def import_libraries(path: Path) -> tuple[Any, Any]:
+    """diffusers and transformers, without their progress bars; UserError with the command that installs them."""
+    try:
+        import diffusers
+        import transformers
+    except ImportError:
+        raise UserError(f"prior {path}: reading it needs diffusers; install it: {_INSTALL}") from None
+    for library in (diffusers, transformers):
+        library.utils.logging.set_verbosity_error()
+        library.utils.logging.disable_progress_bar()
+    return diffusers, transformers
+
+
+def component_class(path: Path, name: str, library: str, class_name: str) -> Any:
+    """The class of a part of the pipeline; UserError for one that neither diffusers nor transformers has."""
+    modules = dict(zip(("diffusers", "transformers"), import_libraries(path), strict=True))
+    found = getattr(modules.get(library), class_name, None)
+    if found is None:
+        raise UserError(f"prior {path}: {name} is {library}.{class_name}, which this installation does not have")
+    return found
+
+
+def load_component(folder: Path, component_class: Any, dtype: torch.dtype, device: torch.device) -> Any:
+    """A model in evaluation mode without gradients, a tokenizer or a scheduler. UserError where it is broken."""
+    name = component_class.__name__
+    options: dict[str, Any] = {"local_files_only": True}
+    is_model = issubclass(component_class, torch.nn.Module)
+    if is_model:
+        options |= {"use_safetensors": True, "output_loading_info": True, **weights_variant(folder)}
+        if component_class.__module__.startswith("diffusers"):
+            options |= {"torch_dtype": dtype, "low_cpu_mem_usage": False}
+        else:
+            options["dtype"] = dtype
+    try:
+        loaded = component_class.from_pretrained(str(folder), **options)
+    # A downloaded folder may be broken in any way, and the libraries raise any kind of exception.
+    except Exception as error:  # noqa: BLE001
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"prior {folder}: cannot be read as {name} ({reason})") from None
+    if not is_model:
+        return loaded
+    model, info = loaded
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise UserError(f"prior {folder}: its weights lack {missing[0]} of {name}; download or save it again")
+    return model.to(device).eval().requires_grad_(False)
+
+
+def weights_variant(folder: Path) -> dict[str, str]:
+    """The `variant` option if every weight file is of one. UserError where there are none, or only pickled ones."""
+    files = [file.name for file in folder.glob("*.safetensors")]
+    if not files:
+        pickled = next((file.name for pattern in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(pattern)), None)
+        if pickled:
+            raise UserError(
+                f"prior {folder}: {pickled} is pickled and can run code when opened; expected .safetensors (download "
+                "them, or save the model again with save_pretrained)"
+            )
+        raise UserError(f"prior {folder}: incomplete, it has no .safetensors file; download or save the folder again")
+    if all(".fp16." in name for name in files):
+        return {"variant": "fp16"}
+    return {}
+
+
+def noise_levels(path: Path, scheduler: Any, device: torch.device) -> tuple[PredictionType, NoiseLevels]:
+    """Prediction type and noise levels of a scheduler of diffusers. UserError for one that is not known."""
+    name = type(scheduler).__name__
+    if name.startswith("FlowMatch"):
+        return "flow", NoiseLevels()
+    alphas = getattr(scheduler, "alphas_cumprod", None)
+    if scheduler is None or alphas is None or name.startswith("EDM"):
+        raise UserError(f"prior {path}: scheduler {name} is not supported; expected a DDPM-like or FlowMatch scheduler")
+    written = str(scheduler.config.get("prediction_type"))
+    kind = _PREDICTION_TYPES.get(written)
+    if kind is None:
+        expected = ", ".join(_PREDICTION_TYPES)
+        raise UserError(f"prior {path}: prediction type {written} is not known; expected one of {expected}")
+    if kind == "flow":
+        return kind, NoiseLevels()
+    alphas = torch.as_tensor(alphas, dtype=torch.float32, device=device)
+    if kind == "epsilon" and alphas[-1] <= 0:
+        raise UserError(f"prior {path}: a schedule that ends in pure noise (zero SNR) needs v or sample prediction")
+    return kind, NoiseLevels(alphas)
