@@ -1,4 +1,4 @@
-"""How a denoiser is trained: priors, LoRA fine-tuning and the score-matching primer share these two functions."""
+"""How a denoiser is trained: LoRA, DreamBooth, the score-matching primer and the included priors share its target."""
 
 from typing import Any
 

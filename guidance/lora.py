@@ -92,9 +92,10 @@ class _CameraEmbedding(nn.Sequential):
     """16 → C → C as UNets embed projections; the last layer is zero-initialized."""
 
     def __init__(self, width: int) -> None:
-        super().__init__(nn.Linear(CAMERA_VALUES, width), nn.SiLU(), nn.Linear(width, width))
-        nn.init.zeros_(self[2].weight)
-        nn.init.zeros_(self[2].bias)
+        last = nn.Linear(width, width)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        super().__init__(nn.Linear(CAMERA_VALUES, width), nn.SiLU(), last)
 
     def forward(self, camera: Tensor) -> Tensor:
         """camera [B, 16] in the prior's precision → [B, C]; computed in fp32, as it is trained."""

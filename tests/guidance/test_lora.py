@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 
+from benchmarks.guidance import measure
 from guidance.dreambooth import Subject, bootstrap, class_samples, cleaning_time, dreambooth_loss, train_dreambooth
 from guidance.lora import add_lora, drop_cameras, load_adapter, save_adapter
 from guidance.variational import follower_loss, vsd
@@ -106,17 +107,17 @@ def test_dreambooth_learns_the_subject_and_keeps_its_class():
         adapted = add_lora(prior, f"weight{int(weight)}")
         subject = Subject(x, subject_text, class_x, class_text)
         losses = train_dreambooth(
-            adapted, subject, torch.Generator().manual_seed(2), steps=40, rate=1e-2, class_weight=weight
+            adapted, subject, torch.Generator().manual_seed(2), steps=20, rate=1e-2, class_weight=weight
         )
-        assert len(losses) == 40
+        assert len(losses) == 20
         fixed = torch.Generator().manual_seed(3)
         own, was = (
-            dreambooth_loss(each, Subject(x, subject_text), copy.copy(fixed).set_state(fixed.get_state()), batch=16)
+            dreambooth_loss(each, Subject(x, subject_text), copy.copy(fixed).set_state(fixed.get_state()), batch=8)
             for each in (adapted.prior, prior)
         )
-        assert own < 0.9 * was
+        assert own < 0.95 * was
         fixed = torch.Generator().manual_seed(4)
-        drift[weight] = dreambooth_loss(adapted.prior, Subject(class_x, class_text), fixed, batch=16).item()
+        drift[weight] = dreambooth_loss(adapted.prior, Subject(class_x, class_text), fixed, batch=8).item()
     assert drift[1.0] < drift[0.0]
 
 
@@ -133,3 +134,9 @@ def test_bootstrap_cleans_the_renders_and_tunes_on_them():
     assert any(value.any() for name, value in adapted.parameters.items() if ".lora_B." in name)
     times = [cleaning_time(progress) for progress in (0.0, 0.5, 1.0)]
     assert times == pytest.approx([0.775, 0.5625, 0.35])
+
+
+@pytest.mark.parametrize("method", ["vsd", "rfds"])
+def test_the_benchmark_takes_a_step(method):
+    result = measure(method, "tiny", 64, 1, 1, torch.device("cpu"), torch.float32)
+    assert result["seconds"] > 0 and result["peak_gb"] > 0

@@ -14,16 +14,14 @@ _BLOCKS = {"down_block_types": ("DownEncoderBlock2D",) * 3, "up_block_types": ("
 FAMILIES = ("unet", "unet_v", "unet_sample", "pixel_unet", "if", "sdxl", "ip2p", "sd3", "flux", "sana", "pixart")
 
 
-def write_prior(path: Path, family: str, seed: int = 0, *, widen: bool = True) -> Path:
-    """A folder of one family, saved by its pipeline. widen: weights so large that the prompt and t matter."""
+def write_prior(path: Path, family: str, seed: int = 0) -> Path:
+    """A folder of one family, saved by its pipeline."""
     torch.manual_seed(seed)
     components = _COMPONENTS[family](family)
-    pipeline_class = _pipeline(family)
-    if widen:
-        for part in components.values():
-            if isinstance(part, torch.nn.Module):
-                widen(part)
-    pipeline_class(**components).save_pretrained(path)
+    for part in components.values():
+        if isinstance(part, torch.nn.Module):
+            widen(part)
+    _pipeline(family)(**components).save_pretrained(path)
     return path
 
 
