@@ -18,7 +18,7 @@ from configs.schema import Config
 from dataset_tool.dataset import ViewDataset, open_dataset
 from dataset_tool.format.splits import few_shapes_advice, split_counts
 from dataset_tool.image_bank import ImageBank
-from dataset_tool.render.lights import RANDOM, ROOM, environments_of, light_indices
+from dataset_tool.render.lights import RANDOM, ROOM, draw_environments
 from dataset_tool.view_cache import Bar
 from networks.discriminator import discriminator_input
 from networks.layers import parameter_dtype
@@ -116,14 +116,6 @@ def light_of(dataset: ViewDataset, source: str) -> str:
             "--shading pbr --light random (or studio)"
         )
     return light
-
-
-def draw_environments(light: str, seed: int, indices: Sequence[int], device: torch.device) -> list[EnvironmentLight]:
-    """The environments of generated images with these global sample indices; [] without a light."""
-    if not light:
-        return []
-    numbers = [light_indices(light, seed + index, 1)[0] for index in indices] if light == RANDOM else []
-    return [environment.to(device) for environment in environments_of(light, numbers)]
 
 
 def held_out_points(dataset: ViewDataset, count: int) -> Tensor | None:

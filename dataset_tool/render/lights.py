@@ -2,9 +2,11 @@
 
 import functools
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 
+import torch
 from torch import Tensor
 
 from rendering.environment_file import HDR_ENDINGS, read_environment
@@ -58,6 +60,16 @@ def environments_of(light: str, indices: list[int]) -> list[EnvironmentLight]:
     if light == RANDOM:
         return [random_environment(index) for index in indices]
     return [preview_environment() if light == ROOM else _environment_of_file(light)]
+
+
+def draw_environments(
+    light: str, seed: int, indices: Sequence[int], device: torch.device | str = "cpu"
+) -> list[EnvironmentLight]:
+    """The environments of generated images with these global indices, one each, or one for all; [] for the light ""."""
+    if not light:
+        return []
+    numbers = [light_indices(light, seed + index, 1)[0] for index in indices] if light == RANDOM else []
+    return [environment.to(device) for environment in environments_of(light, numbers)]
 
 
 def environment_images(light: str, indices: list[int]) -> list[Tensor]:

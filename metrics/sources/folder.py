@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dataset_tool.format import pixels
+from dataset_tool.render.lights import draw_environments
 from dataset_tool.sources.orientation import normalize
 from mesh_io.find_meshes import MESH_SUFFIXES, find_meshes
 from mesh_io.read import read_mesh
@@ -28,6 +29,7 @@ from metrics.sources.sampling import choice_note, chosen_rows
 from metrics.sources.shape_source import Shape, file_shapes, merged_shape
 from metrics.sources.thumbnails import Thumbnail, clay_image, colored_image
 from rendering.camera import Cameras
+from rendering.environment_light import EnvironmentLight
 from rendering.lighting import Shading
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
@@ -91,13 +93,13 @@ class FolderSource:
         mesh = self._placed_mesh(row, scale)
         return Shape(None, "no usable surface") if mesh is None else merged_shape(mesh)
 
-    def _placed_mesh(self, row: int, scale: float | None) -> SourceMesh | None:
+    def _placed_mesh(self, row: int, scale: float | None, surfaces: bool = False) -> SourceMesh | None:
         """A file with its materials; None if it has no usable surface.
 
         scale: center its box at the origin and make its longest side this long; None leaves it where it is.
         """
         try:
-            mesh = read_mesh(self._files[row])
+            mesh = read_mesh(self._files[row], surfaces=surfaces)
             if merged_shape(mesh).mesh is None:
                 return None
             return mesh if scale is None else normalize(mesh, "+Y", "+Z", scale)[0]
@@ -129,7 +131,8 @@ class FolderSource:
 
             def render(group: int) -> NDArray[np.uint8]:
                 first = groups[group][0]
-                return self._render(shapes[first], cameras[groups[group]], settings).numpy()
+                lights = draw_environments(settings.light, camera_seed, groups[group])
+                return self._render(shapes[first], cameras[groups[group]], settings, lights).numpy()
 
             drawn = in_processes(render, range(len(groups)))
             return torch.cat(
@@ -142,21 +145,30 @@ class FolderSource:
         key = {"folder": self.key, "rows": rows, "count": count, "seed": camera_seed, "settings": settings.key}
         return LazyImages(shapes, cameras, draw, key)
 
-    def _render(self, row: int, cameras: Cameras, settings: ImageSettings) -> Tensor:
+    def _render(
+        self, row: int, cameras: Cameras, settings: ImageSettings, lights: Sequence[EnvironmentLight]
+    ) -> Tensor:
         """Images of one file [N, 4, side, side] uint8; the bare background if that fails."""
-        mesh = self._placed_mesh(row, None if settings.as_is else settings.scale)
+        mesh = self._placed_mesh(row, None if settings.as_is else settings.scale, settings.shading == "pbr")
         if mesh is not None:
             try:
-                return self._render_mesh(mesh, cameras, settings)
+                return self._render_mesh(mesh, cameras, settings, lights)
             except Exception as error:  # noqa: BLE001  # as in `attempt_shape`
                 note_failure(self.ids[row], error)
         return _blank(len(cameras), settings)
 
-    def _render_mesh(self, mesh: SourceMesh, cameras: Cameras, settings: ImageSettings) -> Tensor:
+    def _render_mesh(
+        self, mesh: SourceMesh, cameras: Cameras, settings: ImageSettings, lights: Sequence[EnvironmentLight]
+    ) -> Tensor:
         unlit = all(part.material.unlit for part in mesh.parts)
         shading: Shading = "albedo" if unlit else settings.shading
         views = render_views(
-            build_scene(mesh), cameras, settings.stored, supersample=settings.supersample, shading=shading
+            build_scene(mesh),
+            cameras,
+            settings.stored,
+            supersample=settings.supersample,
+            shading=shading,
+            environments=lights,
         )
         factor = settings.stored // settings.side
         return stack_images([over_gray(pixels.premultiplied(v, factor), settings.background) for v in views.images])

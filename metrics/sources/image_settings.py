@@ -22,7 +22,7 @@ class ImageSettings:
     rendered before they are averaged down to `side`, as a dataset's views are; a multiple of `side`. shading,
     supersample: those of the dataset. background: gray in [0, 1], sRGB. as_is: mesh files are in world units already;
     otherwise each is centered and its longest side becomes `scale`. truncation: ψ of a network. views_per_shape:
-    successive images of a network that show one sample.
+    successive images of a network that show one sample. light: of the dataset, with pbr shading; "" for others.
     """
 
     camera_distribution: CameraDistribution
@@ -35,12 +35,15 @@ class ImageSettings:
     scale: float = 1.0
     truncation: float = 1.0
     views_per_shape: int = 1
+    light: str = ""
 
     @property
     def key(self) -> dict[str, Any]:
         """What an image of a mesh depends on, as plain values; what concerns networks alone is left out."""
         values = {**vars(self), "camera_distribution": repr(self.camera_distribution)}
         del values["truncation"], values["views_per_shape"]
+        if not self.light:
+            del values["light"]
         return values
 
 
@@ -74,4 +77,5 @@ def make_image_settings(protocol: Protocol, dataset: ViewDataset | None, generat
         float(renderer.get("scale", 1.0)),
         images.truncation,
         images.views_per_shape,
+        str(renderer.get("light", "")) if renderer.get("shading") == "pbr" else "",
     )

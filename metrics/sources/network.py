@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dataset_tool.render.lights import draw_environments
 from mesh_io.write import write_glb
 from metrics.cache import content_key
 from metrics.sources.description import Description
@@ -102,7 +103,10 @@ class NetworkSource:
                 seeds = [self.seed(row) for row in dict.fromkeys(row // views for row in rows)]
                 w_geo, w_tex = styles(self.generator, seeds, settings.truncation, self.generator.device)
                 seen = cameras[slice(rows.start, rows.stop)].to(self.generator.device)
-                rendered = self.generator.render(w_geo, w_tex, seen, settings.background, resolution=settings.side)
+                lights = draw_environments(settings.light, camera_seed, rows, self.generator.device)
+                rendered = self.generator.render(
+                    w_geo, w_tex, seen, settings.background, resolution=settings.side, environments=lights
+                )
                 coverage = (rendered.mask * 255).round().clamp(0, 255).to(torch.uint8)
                 images.append(torch.cat([to_uint8_truncating(rendered.rgb), coverage], 1).cpu())
             return torch.cat(images)

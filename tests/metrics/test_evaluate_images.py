@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dataset_tool.dataset import open_dataset
+from configs.schema import TextureConfig
+from dataset_tool.dataset import ViewDataset, open_dataset
 from geometry.mesh import Mesh
 from mesh_io.write import write_glb
 from metrics.evaluate import Options, resolved_protocol
@@ -118,6 +119,22 @@ def test_a_mesh_file_looks_as_the_dataset_renders_it(files: Path) -> None:
     boxed = Protocol(name="p", version=1, description="", normalization="unit_box", images=images)
     other = FolderSource(moved).images(4, make_image_settings(boxed, dataset, None)).draw(range(4))
     assert (other.int() - drawn.int()).abs().max() <= 2
+
+
+def test_lit_datasets_are_compared_under_their_light(files: Path) -> None:
+    dataset = open_dataset(files / "data")
+    lit_header = dataset.header.model_copy(update={"renderer": {"shading": "pbr", "light": "random", "scale": 0.7}})
+    protocol = Protocol(name="p", version=1, description="", images=ImageProtocol(count=4))
+    plain = make_image_settings(protocol, dataset, None)
+    lit = make_image_settings(protocol, ViewDataset(dataset.storage, lit_header), None)
+    assert (plain.light, lit.light, lit.shading) == ("", "random", "pbr") and "light" not in plain.key
+    boxes = _boxes(files).images(2, lit).draw(range(2)).int()
+    assert (boxes - _boxes(files).images(2, plain).draw(range(2)).int()).abs().amax((1, 2, 3)).min() > 20
+    generator = Generator(config().model_copy(update={"texture": TextureConfig(channels="pbr", hidden=8, features=8)}))
+    source = NetworkSource(files / "net.safetensors", generator, 2, 1.0)
+    first, again = (source.images(2, lit).draw(range(2)).int() for _ in range(2))
+    assert torch.equal(first, again)
+    assert (first - source.images(2, plain).draw(range(2)).int()).abs().amax((1, 2, 3)).min() > 5
 
 
 def test_images_of_a_gray_background(files: Path) -> None:

@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 import torch
 
-from dataset_tool.render.lights import RANDOM
+from dataset_tool.render.lights import RANDOM, draw_environments
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
 from networks.generator import Generator
@@ -15,7 +15,7 @@ from sampling.mesh_export import texture_colors
 from sampling.texture_baking import bake
 from tests.networks.helpers import cameras, latents, tiny_config
 from torch_utils.errors import UserError
-from training.data import draw_environments, light_of
+from training.data import light_of
 
 
 class FakeDataset:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from dataset_tool.render.lights import draw_environments
 from geometry.surface_sampling import sample_surface
 from metrics.images.frechet import frechet_distance_of_features
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix, coverage, minimum_matching_distance
@@ -69,6 +70,7 @@ class ImageValidation:
         """generator: whose samples `scores` measures. count: of views, evenly spaced in the training set."""
         self.generator, self.detector, config = generator, detector, generator.config
         self.z_geo, self.z_tex = latents(range(count), config.mapping.z_dim, generator.device)
+        self.light = data.light
         self.cameras = data.camera_distribution.sample(0, range(count)).to(generator.device)
         self.labels = torch.arange(count, device=generator.device) % config.classes if config.classes else None
         views = [place * len(data.bank) // count for place in range(count)]
@@ -84,7 +86,8 @@ class ImageValidation:
         chosen = slice(rows[0], rows[-1] + 1)
         labels = None if self.labels is None else self.labels[chosen]
         w_geo, w_tex = self.generator.map(self.z_geo[chosen], self.z_tex[chosen], labels=labels)
-        return self.generator.render(w_geo, w_tex, self.cameras[chosen]).rgb
+        lights = draw_environments(self.light, 0, rows, self.generator.device)
+        return self.generator.render(w_geo, w_tex, self.cameras[chosen], environments=lights).rgb
 
     def _features(self, rgb: Tensor) -> Tensor:
         """Features [B, D] of images [B, 3, R, R] in [−1, 1]."""
