@@ -13,11 +13,13 @@ from torch.nn import functional
 from geometry.mesh import Mesh
 from geometry.normals import vertex_normals
 from rendering.ambient_occlusion import sky_maps, sky_visibility
+from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
 from rendering.color import linear_to_srgb, srgb_to_linear
 from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
 from rendering.ground_shadow import ground_shadow
 from rendering.lighting import Shading, Vector, irradiance, sheen
+from rendering.procedural_light import preview_environment
 from rendering.tone_mapping import display_colors
 from torch_utils.files import replacing
 
@@ -30,7 +32,8 @@ EXPOSURE = 1.1
 SKY_DIRECTIONS = 24
 SKY_MAP_SIDE = 128
 
-# sRGB colors [P, 3] in [0, 1] of packed surface points [P, 3], world units; point_offsets [B + 1] on the CPU.
+# sRGB colors [P, 3] in [0, 1] of packed surface points [P, 3], world units; point_offsets [B + 1] on the CPU. Metallic
+# and roughness may follow: [P, 5].
 ColorsAt = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -86,12 +89,13 @@ def shaded_views(
 ) -> tuple[Tensor, Tensor]:
     """Premultiplied sRGB [N, 3, R, R] and coverage [N, 1, R, R] of B closed shapes, both in [0, 1].
 
-    shading: "soft" adds the studio light and ambient occlusion. "albedo" shows the colors as they are, which is right
-    for networks trained on lit views.
+    shading: "soft" adds light and ambient occlusion: the studio light, or the room of previews where the surface has
+    metallic and roughness. "albedo" shows the colors as they are, which is right for networks trained on lit views.
     """
     raster = rasterize_mesh(mesh, cameras, resolution, supersample=supersample, backend=backend)
     points = visible_points(raster, gradient=False)
-    colors = colors_at(points, raster.point_offsets)
+    values = colors_at(points, raster.point_offsets)
+    colors = values[:, :3]
     if shading == "soft":
         normals = vertex_normals(mesh)
         visibility = vertex_sky_visibility(mesh, normals, backend)
@@ -99,8 +103,14 @@ def shaded_views(
         normals, visibility = functional.normalize(seen[:, :3], dim=1), seen[:, 3:]
         samples = raster.rast.shape[1] * raster.rast.shape[2]
         eyes = cameras.position().to(points)[raster.pixels // samples]
-        light = srgb_to_linear(colors) * irradiance(normals, visibility=visibility)
-        light = light + sheen(normals, functional.normalize(eyes - points, dim=1), visibility=visibility)
+        towards = functional.normalize(eyes - points, dim=1)
+        if values.shape[1] > 3:
+            base, metallic, roughness = srgb_to_linear(colors), values[:, 3:4], values[:, 4:]
+            surface = ShadingPoints(points, normals, towards, base, metallic, roughness)
+            light = preview_environment().to(points.device).reflected(surface, visibility)
+        else:
+            light = srgb_to_linear(colors) * irradiance(normals, visibility=visibility)
+            light = light + sheen(normals, towards, visibility=visibility)
         colors = display_colors(light, "soft", EXPOSURE)
     return composite(raster, colors)
 

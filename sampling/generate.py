@@ -47,7 +47,7 @@ def render_styles(
         images.append(
             preview_images(
                 generator.surface(geometry_planes, geo).mesh,
-                partial(generator.texture, texture_planes, tex),
+                partial(generator.materials, texture_planes, tex),
                 Cameras.cat([cameras] * len(geo)).to(w_geo.device),
                 resolution or config.data.resolution,
                 shading=shading,

@@ -142,7 +142,7 @@ def _draw(
     cameras = orbit_cameras(style.azimuths_deg, style.elevation_deg).to(generator.device)
     return preview_images(
         mesh,
-        partial(generator.texture, texture_planes, w_tex),
+        partial(generator.materials, texture_planes, w_tex),
         cameras,
         style.resolution,
         shading=style.shading,

@@ -37,7 +37,7 @@ def turntable_frames(
     surface = network.surface(geometry_planes, sample.w_geo)
     if bool(surface.empty[0]):
         raise EmptySurface(f"{sample!r}: has no surface; take another seed, or a lower truncation")
-    colors = partial(network.texture, texture_planes, sample.w_tex)
+    colors = partial(network.materials, texture_planes, sample.w_tex)
     supersample = network.config.rendering.supersample
     for start in range(0, frames, CHUNK):
         angles = [360 * frame / frames for frame in range(start, min(start + CHUNK, frames))]

@@ -81,7 +81,7 @@ def network_image(
         return None
     rgb, mask = shaded_views(
         surface.mesh,
-        partial(generator.texture, texture_planes, w_tex),
+        partial(generator.materials, texture_planes, w_tex),
         orbit_cameras([GRID_AZIMUTH_DEG]).to(w_geo.device),
         side_px,
         shading=shading,

@@ -96,3 +96,18 @@ def test_real_views_lie_on_the_same_background() -> None:
     assert image[0, 0].tolist() == [round(value * 255) for value in LIGHT_BACKGROUND]
     assert image[0, 1].tolist() == [0, 0, 0]
     assert image[1, 0, 0] == round(LIGHT_BACKGROUND[0] * 127.5)
+
+
+def test_materials_are_shown_in_the_room_of_previews():
+    """A metal reflects the room, so it is not the dielectric of the same color; colors alone look as before."""
+    mesh = sphere(0.35, 24)
+    surfaces = {"color": [0.6, 0.5, 0.4], "dielectric": [0.6, 0.5, 0.4, 0.0, 0.5], "metal": [0.6, 0.5, 0.4, 1.0, 0.1]}
+    cameras = orbit_cameras([20.0])
+    seen = {}
+    for name, values in surfaces.items():
+        field: ColorsAt = lambda points, _, v=values: torch.tensor(v).expand(len(points), -1)  # noqa: E731
+        seen[name] = preview_images(mesh, field, cameras, 48)[0].astype(int)
+    middle = {name: image[14:34, 14:34] for name, image in seen.items()}
+    assert np.abs(middle["metal"] - middle["dielectric"]).mean() > 5
+    assert middle["metal"].std() > 1.5 * middle["dielectric"].std(), "highlights and dark reflections"
+    assert np.abs(middle["color"] - middle["dielectric"]).mean() < 40
