@@ -138,4 +138,5 @@ def test_tone_curves_rise_and_stay_in_range():
     assert khronos_neutral(torch.tensor([0.04, 0.04, 0.04])).tolist() == pytest.approx([0.01] * 3)
     assert khronos_neutral(torch.tensor([0.5, 0.3, 0.2])).tolist() == pytest.approx([0.46, 0.26, 0.16])
     bright = khronos_neutral(torch.tensor([2.04, 0.04, 0.04]))
-    assert bright[0] < 1 and bright[1] > 0, "bright colors lose saturation"
+    # Peak 2.01 after the toe → 1 − 0.24² / (2.01 + 0.24 − 0.76); saturation falls by 1 − 1 / (0.15 (2.01 − 0.961) + 1).
+    assert bright.tolist() == pytest.approx([0.961342, 0.134798, 0.134798], abs=1e-5)
