@@ -179,6 +179,14 @@ def test_a_mesh_without_texture_coordinates_gets_an_atlas(tmp_path):
     assert len(part.faces) == 12 and result.psnr > 20
 
 
+def test_a_rigged_mesh_without_texture_coordinates_is_refused(tmp_path):
+    corners, faces = box((-0.3, -0.25, -0.2), (0.3, 0.25, 0.2))
+    write_glb(tmp_path / "box.glb", Mesh.single(torch.from_numpy(corners).float(), torch.from_numpy(faces)))
+    assert read_target(tmp_path / "box.glb", SIDE).materials == (None,)
+    with pytest.raises(UserError, match="unwrap it first"):
+        read_target(with_rig(tmp_path / "box.glb"), SIDE)
+
+
 def test_shared_and_outside_texels_are_told(tmp_path):
     corners, faces = box((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3))
     uvs = torch.rand(8, 2, generator=torch.Generator().manual_seed(0)) * 1.8

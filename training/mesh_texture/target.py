@@ -11,6 +11,8 @@ from geometry.atlas import unwrap
 from geometry.mesh import Mesh
 from geometry.normals import vertex_normals
 from mesh_io.read import read_mesh
+from mesh_io.readers.gltf_document import open_document
+from mesh_io.readers.source_files import SourceFiles
 from mesh_io.source_mesh import SourceMaterial, SourceMesh
 from sampling.texture_baking import Texels, atlas_points
 from torch_utils.errors import UserError
@@ -61,6 +63,11 @@ def read_target(path: Path, size_px: int) -> TextureTarget:
     if without and len(without) < len(source.parts):
         raise UserError(f"{printable(path)}: some of its parts have no UVs; unwrap them, or remove the others' UVs")
     if without:
+        if path.suffix.lower() in GLTF_ENDINGS and is_rigged(path):
+            raise UserError(
+                f"{printable(path)}: has no UVs, and a skin, morph targets or animations that new vertices would lose; "
+                "unwrap it first, for example with Smart UV Project in Blender"
+            )
         return _unwrapped(source, size_px)
     keys = [_key(part.material) for part in source.parts]
     materials = tuple(dict.fromkeys(keys))
@@ -74,6 +81,13 @@ def read_target(path: Path, size_px: int) -> TextureTarget:
     texture = torch.tensor([materials.index(key) for key in keys])[torch.from_numpy(owner.astype(np.int64))]
     uvs = torch.from_numpy(np.concatenate([part.uvs for part in source.parts if part.uvs is not None]))
     return _target(vertices, faces, uvs, texture, materials, _normals(source), source)
+
+
+def is_rigged(path: Path) -> bool:
+    """Whether a glTF file has skins, morph targets or animations."""
+    values = open_document(SourceFiles(path)).json
+    targets = any("targets" in part for mesh in values.get("meshes", []) for part in mesh.get("primitives", []))
+    return bool(values.get("skins") or values.get("animations")) or targets
 
 
 def _key(material: SourceMaterial) -> int | None:
