@@ -15,6 +15,14 @@ from tetragan.options import PATH, quiet_option
 @click.option("--prior", type=PATH, help="Folder of a diffusion model in the form of diffusers, for --prompt.")
 @click.option("--out", type=PATH, required=True, help="A .glb file.")
 @click.option("--project", is_flag=True, help="Only project the images onto the texture; do not fit it afterwards.")
+@click.option(
+    "--guidance-scale",
+    "scale",
+    type=click.FloatRange(0),
+    default=100.0,
+    show_default=True,
+    help="Of --prompt; less is less saturated.",
+)
 @click.option("--light", help="The images are lit: studio or an environment file; also fits metallic and roughness.")
 @click.option(
     "--parameterization",
@@ -71,7 +79,7 @@ def _from_words(mesh: Path, out: Path, quiet: bool, options: dict[str, Any], cho
     from training.mesh_texture.prompt import PromptSettings
     from training.mesh_texture.write import texture_mesh_by_prompt
 
-    settings = PromptSettings(options["prompt"], **chosen)
+    settings = PromptSettings(options["prompt"], scale=options["scale"], **chosen)
     with progress_bar("texturing", settings.steps, quiet=quiet) as advance:
         notes = texture_mesh_by_prompt(mesh, options["prior"], out, settings, progress=advance)
     for note in notes:
