@@ -88,6 +88,7 @@ def test_generated_images_get_lights_of_the_dataset() -> None:
 
 def test_datasets_without_a_known_light_are_refused() -> None:
     assert light_of(FakeDataset(shading="pbr", light="random"), "data") == "random"  # type: ignore[arg-type]
-    for renderer in ({"shading": "albedo"}, {"shading": "pbr", "light": "room.hdr"}, {"shading": "soft", "light": "studio"}):
+    lit_softly = {"shading": "soft", "light": "studio"}
+    for renderer in ({"shading": "albedo"}, {"shading": "pbr", "light": "room.hdr"}, lit_softly):
         with pytest.raises(UserError, match="--shading pbr"):
             light_of(FakeDataset(**renderer), "data")  # type: ignore[arg-type]
