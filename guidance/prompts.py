@@ -13,6 +13,7 @@ from torch import Tensor
 from guidance.priors.prior import DiffusionPrior, Embeddings, Prediction, join_embeddings, predict_each
 from torch_utils.checkpoint import load_tensors, save_tensors
 from torch_utils.errors import UserError
+from torch_utils.files import make_folder
 
 VIEWS = ("front", "side", "back", "overhead")
 _FRONT, _SIDE, _BACK, _OVERHEAD = range(4)
@@ -147,7 +148,6 @@ def cached_embeddings(prior: DiffusionPrior, prompts: Sequence[str], folder: Pat
             parts.append(Embeddings({name: tensor.to(prior.device) for name, tensor in tensors.items()}))
         except UserError:
             embedded = prior.embed([prompt])
-            folder.mkdir(parents=True, exist_ok=True)
-            save_tensors(path, embedded.tensors, {"kind": "embeddings", "prompt": prompt})
+            save_tensors(make_folder(folder) / path.name, embedded.tensors, {"kind": "embeddings", "prompt": prompt})
             parts.append(embedded)
     return join_embeddings(parts)

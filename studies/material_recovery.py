@@ -45,7 +45,7 @@ def true_pixels(data: Path, shapes: int) -> tuple[np.ndarray, np.ndarray]:
         raise click.UsageError(f"--truth {data}: expected base colors, rendered with --shading albedo")
     keys, values = [], []
     for shape_id in dataset.splits["val"][:shapes] or dataset.splits["train"][:shapes]:
-        with np.load(dataset.path / "shapes" / shape_id / "material.npz") as file:
+        with np.load(dataset.path / "shapes" / shape_id / "material.npz", allow_pickle=False) as file:
             material = file["material"]
         for view in range(min(4, len(material))):
             image = dataset.load(shape_id, view)

@@ -79,7 +79,7 @@ def captioned_images(
     """Images of shapes `start` … `start + count` of a seed, VIEWS each; read from `cache` where it holds them."""
     path = cache / f"images-{seed}-{start}-{count}-{shading}-{light}.npz"
     if path.exists():
-        with np.load(path) as stored:
+        with np.load(path, allow_pickle=False) as stored:
             rgba, words = stored["rgba"], stored["words"]
     else:
         images, words = [], []

@@ -49,11 +49,11 @@ def test_a_mesh_that_kills_its_process_costs_itself_alone(files: Path, tmp_path:
     images = source.images(6, settings)
     before = images.draw_rgba(range(6))
 
-    def killed(path: Path):
+    def killed(path: Path, **options: bool):
         assert os.getpid() != here, "read in the process that evaluates"
         if path.name == "box1.obj":
             os.kill(os.getpid(), signal.SIGKILL)
-        return read(path)
+        return read(path, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(folder, "read_mesh", killed)

@@ -100,8 +100,8 @@ def image_and_mask() -> tuple[torch.Tensor, torch.Tensor]:
 
 def test_a_run_knows_how_many_shapes_it_trains_on(tmp_path):
     path = write_dataset(tmp_path / "blobs", count=10)
-    notes = open_data(path, tiny.config()).notes
-    assert notes[0] == "blobs: 7 shapes train, 1 validate, 2 test."
-    assert "7 train" in notes[1] and "augment.mode=ada" in notes[1] and "2 test" in notes[2]
+    counts, advice = open_data(path, tiny.config()).notes
+    assert counts == "blobs: 7 shapes train, 1 validate, 2 test."
+    assert "augment.mode=ada" in advice and "below 30 test shapes" in advice
     augmented = open_data(path, tiny.config(augment={"mode": "ada"})).notes
     assert not any("Few shapes" in note for note in augmented), "who augments already needs no advice"

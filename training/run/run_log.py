@@ -19,12 +19,13 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from networks.discriminator import DISCRIMINATOR_CHANNELS
 from torch_utils.files import append_line, write_errors, write_text
 from training.run.renamed import STATISTICS, under_current_names
 
 _RATE_STEPS = 64  # minibatches over which the progress bar averages the rate
 # The losses that a line in the terminal shows.
-GAN_LOSSES = ("loss/generator", *(f"loss/discriminator_{name}" for name in ("rgb", "mask", "rgba")))
+GAN_LOSSES = ("loss/generator", *(f"loss/discriminator_{name}" for name in DISCRIMINATOR_CHANNELS))
 
 
 def duration(seconds: float) -> str:
