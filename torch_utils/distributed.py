@@ -69,7 +69,10 @@ def restarted() -> bool:
 
 
 def stop(ranks: Ranks) -> None:
-    """Leave the group."""
+    """Leave the group and end its threads.
+
+    One that still works while the interpreter shuts down asks for Python's lock, and that aborts the process.
+    """
     if ranks.world > 1 and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -79,16 +82,24 @@ def sum_over_ranks(tensor: Tensor, ranks: Ranks) -> Tensor:
 
     UserError if another rank has died. Its own last words, or torchrun's report, say why.
     """
-    if ranks.world > 1:
-        try:
-            torch.distributed.all_reduce(tensor)
-        except RuntimeError as error:
-            reason = (str(error).strip().splitlines() or ["no reason given"])[-1]
-            raise UserError(
-                f"rank {ranks.rank}: lost the connection to another rank, so all stop ({reason}); see what that rank "
-                "or torchrun says, then run the same command again (train: with --resume)"
-            ) from None
+    if ranks.world > 1 and (reason := _all_reduce(tensor)):
+        raise UserError(
+            f"rank {ranks.rank}: lost the connection to another rank, so all stop ({reason}); see what that rank "
+            "or torchrun says, then run the same command again (train: with --resume)"
+        )
     return tensor
+
+
+def _all_reduce(tensor: Tensor) -> str:
+    """Sum in place; the reason if that fails, otherwise "".
+
+    The error itself ends here: its traceback refers to the group, whose threads could then not end in `stop`.
+    """
+    try:
+        torch.distributed.all_reduce(tensor)
+    except RuntimeError as error:
+        return (str(error).strip().splitlines() or ["no reason given"])[-1]
+    return ""
 
 
 def agree(flag: bool, ranks: Ranks) -> bool:
