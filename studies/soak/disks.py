@@ -28,6 +28,7 @@ def writing_verbs(inputs: SoakInputs, out: Path) -> dict[str, list[object]]:
         "dataset render": ["dataset", "render", inputs.few, "--out", out, "--resolution", 64, "--views", 8,
                            "--workers", 2, "--quiet"],
         "dataset pack": ["dataset", "pack", inputs.data, "--out", out / "data.zip", "--quiet"],
+        "dataset pack shards": ["dataset", "pack", inputs.data, "--out", out, "--shard-size", 1, "--quiet"],
         "dataset merge": ["dataset", "merge", inputs.data, "--out", out, "--quiet"],
         "dataset subset": ["dataset", "subset", inputs.data, "--out", out, "--quiet"],
         "dataset sheet": ["dataset", "sheet", inputs.data, "--out", out / "sheet.html"],
@@ -40,12 +41,18 @@ def writing_verbs(inputs: SoakInputs, out: Path) -> dict[str, list[object]]:
         "perturb": ["perturb", *network, "--seed", 0, "--count", 2, "--format", "glb", "--texture-size", 256, "--out",
                     out, "--quiet"],
         "interpolate": ["interpolate", *network, "--seeds", "0-1", "--steps", 4, "--out", out],
+        "generate viewer": ["generate", *network, "--seeds", "0-1", "--texture-size", 256, "--viewer", "--out",
+                            out, "--quiet"],
+        "texture": ["texture", inputs.mesh, "--images", inputs.views, "--size", 256, "--steps", 2,
+                    "--out", out / "textured.glb", "--quiet"],
         "export": ["export", *network, "--out", out / "net.safetensors"],
         "evaluate": ["evaluate", *network, "--data", inputs.data, "--out", out, "--cache", out / "cache", "--quiet",
                      "--protocol", "pointflow"],
         "dataset convert": ["dataset", "convert", out, "--up", "+Y", "--front", "+Z"],
         "dataset split": ["dataset", "split", out, "--split", "50/25/25"],
         "diagnose classes": ["diagnose", "classes", *network, "--data", inputs.data, "--by", "handle", "--out", out],
+        "diagnose missing": ["diagnose", "missing", "--network", inputs.state, "--data", inputs.data, "--by", "handle",
+                             "--out", out],
     }  # fmt: skip
 
 
@@ -172,7 +179,7 @@ def _used(mount: Path) -> int:
 
 
 def _run(call: list[object]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *map(str, call)], env=environment(), capture_output=True, text=True, timeout=300)
+    return subprocess.run([*COMMAND, *map(str, call)], env=environment(), capture_output=True, text=True, timeout=900)
 
 
 def _again(name: str, call: list[object], out: Path) -> list[object]:

@@ -34,14 +34,20 @@ SETTINGS = {
 
 @dataclass(frozen=True)
 class SoakInputs:
-    """Folders of meshes (`meshes`, `few`), a dataset of `few`, a configuration, a network and NeRF's data."""
+    """Folders of meshes (`meshes`, `few`), a dataset of `few`, a configuration, a network and its state.
+
+    foreign: the dataset's views as NeRF stores them. mesh, views: one shape, and the folder of its images.
+    """
 
     meshes: Path
     few: Path
     data: Path
     config: Path
     network: Path
+    state: Path
     foreign: Path
+    mesh: Path
+    views: Path
 
 
 def environment() -> dict[str, str]:
@@ -69,7 +75,9 @@ def make_soak_inputs(folder: Path, shapes: int) -> SoakInputs:
     tetragan("train", "--config", config, "--data", data, "--out", run, "--set", "training.total_kimg=0.04", "--quiet")
     foreign = folder / "foreign"  # the same views, as folders of transforms.json and images
     shutil.copytree(data / "shapes", foreign)
-    return SoakInputs(meshes, few, data, config, run / "network.safetensors", foreign)
+    network, state = run / "network.safetensors", sorted(run.glob("state-*.safetensors"))[-1]
+    mesh, views = sorted(few.rglob("*.obj"))[0], sorted((data / "shapes").iterdir())[0]
+    return SoakInputs(meshes, few, data, config, network, state, foreign, mesh, views)
 
 
 def same_tensors(a: Path, b: Path) -> int:
