@@ -67,6 +67,7 @@ setup(
         "metrics.shapes",
         "metrics.sources",
         "training",
+        "training.adapt",
         "training.mesh_texture",
         "training.run",
         "webpage",

@@ -25,6 +25,7 @@ def model_card(header: Mapping[str, Any], name: str, license_name: str = LICENSE
         "Training images seen by the discriminators": f"{int(header['nimg']):,}",
         **({"Dataset": str(header["data"])} if header.get("data") else {}),
         **({"Shading of the training images": str(header["shading"])} if header.get("shading") else {}),
+        **({"Adapted to": str(header["adapted"].get("prompt"))} if isinstance(header.get("adapted"), dict) else {}),
         "Commit of the code": str(header.get("commit") or "unknown"),
         "License": license_name,
     }

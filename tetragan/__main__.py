@@ -24,6 +24,7 @@ VERBS = {
     "swap": ("tetragan.swap", "swap", "Show every shape with every texture, in one table."),
     "perturb": ("tetragan.perturb", "perturb", "Vary one sample, the nearest variations first."),
     "turntable": ("tetragan.turntable", "turntable", "Turn samples around in a video."),
+    "adapt": ("tetragan.adapt", "adapt", "Move a network towards a prompt, with a diffusion model's help."),
     "texture": ("tetragan.texture", "texture", "Give one mesh textures from posed images; its UVs stay."),
     "view": ("tetragan.view", "view", "Play with a network on a local page, which also has an API."),
     "export": ("tetragan.export", "export", "Copy a network to a file, also of half the size, or to a folder."),

@@ -2,8 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import click
 from rich.progress import (
@@ -22,6 +23,13 @@ from rich.text import Text
 PLAIN_INTERVAL_S = 15.0
 
 
+class Advance(Protocol):
+    """What one calls after each item, with a few words about it if there is something to say, such as a loss."""
+
+    def __call__(self, status: str = "") -> None:
+        """One item more is done."""
+
+
 class RateColumn(ProgressColumn):
     """Items a second."""
 
@@ -31,10 +39,13 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A function to call after each item. Without a terminal, plain lines appear now and then; `quiet`: nothing."""
+def progress_bar(what: str, total: int, *, quiet: bool = False, done: int = 0) -> Iterator[Advance]:
+    """A function to call after each item. Without a terminal, plain lines appear now and then; `quiet`: nothing.
+
+    done: items of a part before this one.
+    """
     if quiet or not sys.stderr.isatty():
-        yield _plain(what, total, quiet)
+        yield _plain(what, total, quiet, done)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -43,23 +54,29 @@ def progress_bar(what: str, total: int, *, quiet: bool = False) -> Iterator[Call
         RateColumn(),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[status]}"),
     )
     with Progress(*columns, transient=True) as progress:
-        task = progress.add_task(what, total=total)
-        yield lambda: progress.advance(task)
+        task = progress.add_task(what, total=total, completed=done, status="")
+
+        def advance(status: str = "") -> None:
+            progress.update(task, advance=1, status=status)
+
+        yield advance
 
 
-def _plain(what: str, total: int, quiet: bool) -> Callable[[], None]:
+def _plain(what: str, total: int, quiet: bool, before: int) -> Advance:
     start = last = time.monotonic()
-    done = 0
+    done = before
 
-    def advance() -> None:
+    def advance(status: str = "") -> None:
         nonlocal done, last
         done += 1
         now = time.monotonic()
         if not quiet and (now - last >= PLAIN_INTERVAL_S):
             last = now
-            rate = done / (now - start)
-            click.echo(f"{what}: {done}/{total}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", err=True)
+            rate = (done - before) / (now - start)
+            said = f", {status}" if status else ""
+            click.echo(f"{what}: {done}/{total}{said}, {rate:.1f}/s, {(total - done) / rate:.0f} s left", err=True)
 
     return advance

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 from torch_utils.files import write_text
+from training.run.charts import line_chart, page, table
 from training.run.health import Health
 from training.run.run_folder import RunFolder
 from training.run.run_log import duration
@@ -28,16 +29,6 @@ PANELS: tuple[tuple[str, dict[str, str]], ...] = (
     ("Images a second", {"img/s": "images_per_second"}),
     ("Peak memory, MB", {"memory": "memory_peak_mb"}),
 )
-COLORS = ("#1f6feb", "#d1242f", "#2da44e")
-WIDTH, HEIGHT, LEFT, BOTTOM = 420, 180, 52, 22
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: #1f2328; }
-figure { display: inline-block; margin: 0 1rem 1rem 0; } figcaption { font-size: 13px; }
-img { width: 100%; image-rendering: auto; } table { border-collapse: collapse; }
-td, th { text-align: left; padding: .15rem 1rem .15rem 0; vertical-align: top; }
-svg text { font-size: 10px; fill: #57606a; }
-@media (prefers-color-scheme: dark) { body { background: #0d1117; color: #e6edf3; } svg text { fill: #9198a1; } }
-"""
 
 
 def write_run_report(folder: RunFolder) -> None:
@@ -54,18 +45,12 @@ def write_run_report(folder: RunFolder) -> None:
             *[_image(path.name, f"{int(path.stem.split('-')[1]) / 1000:g} kimg") for path in reversed(images)],
             _image("reals.png", "real views") if (folder.path / "reals.png").exists() else "",
             "<h2>Events</h2>",
-            _table([(f"{nimg / 1000:g} kimg", text) for nimg, text in events(stats, description)]) or "<p>None.</p>",
+            table([(f"{nimg / 1000:g} kimg", text) for nimg, text in events(stats, description)]) or "<p>None.</p>",
             "<h2>Machine and code</h2>",
-            _table([(f"{nimg / 1000:g} kimg", text) for nimg, text in _sessions(description)]),
+            table([(f"{nimg / 1000:g} kimg", text) for nimg, text in _sessions(description)]),
         )
     )
-    page = (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(folder.path.resolve().name)}</title>\n<style>{STYLE}</style>\n</head>\n"
-        f"<body>\n{body}\n</body>\n</html>\n"
-    )
-    write_text(folder.path / "report.html", page)
+    write_text(folder.path / "report.html", page(folder.path.resolve().name, body))
 
 
 def events(stats: Sequence[Mapping[str, float]], description: Mapping[str, Any]) -> list[tuple[int, str]]:
@@ -92,7 +77,7 @@ def _facts(stats: Sequence[Mapping[str, float]], description: Mapping[str, Any])
             best = min(scored, key=lambda line: line["validation/mmd_cd"])
             text = f"MMD-CD {best['validation/mmd_cd']:.3g} × 10⁻³ at {best['nimg'] / 1000:g} kimg"
             rows.append(("best network", f"{text} (best_network.safetensors)"))
-    return _table(rows)
+    return table(rows)
 
 
 def _sessions(description: Mapping[str, Any]) -> list[tuple[int, str]]:
@@ -100,13 +85,6 @@ def _sessions(description: Mapping[str, Any]) -> list[tuple[int, str]]:
     parts = [{"nimg": 0, **description}, *description.get("resumed", [])]
     names = ("date", "commit", "torch", "threads")
     return [(p["nimg"], ", ".join(f"{name} {p[name]}" for name in names if p.get(name) is not None)) for p in parts]
-
-
-def _table(rows: Sequence[tuple[str, str]]) -> str:
-    if not rows:
-        return ""
-    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>" for name, text in rows)
-    return f"<table>{cells}</table>"
 
 
 def _image(name: str, caption: str) -> str:
@@ -119,30 +97,4 @@ def _panel(title: str, names: Mapping[str, str], stats: Sequence[Mapping[str, fl
         label: [(line["nimg"], line[name]) for line in stats if math.isfinite(line.get(name, math.nan))]
         for label, name in names.items()
     }
-    curves = {label: points for label, points in curves.items() if points}
-    if not curves:
-        return ""
-    values = [value for points in curves.values() for _, value in points]
-    low, high, end = min(values), max(values), max(stats[-1]["nimg"], 1)
-    span = high - low or 1.0
-
-    def place(nimg: float, value: float) -> str:
-        x = LEFT + (WIDTH - LEFT - 6) * nimg / end
-        return f"{x:.1f},{6 + (HEIGHT - BOTTOM - 6) * (high - value) / span:.1f}"
-
-    lines, legend = [], []
-    for color, (label, points) in zip(COLORS, curves.items(), strict=False):
-        drawn = " ".join(place(*point) for point in points)
-        lines.append(f'<polyline points="{drawn}" fill="none" stroke="{color}" stroke-width="1.5"/>')
-        if len(points) == 1:
-            x, y = place(*points[0]).split(",")
-            lines.append(f'<circle cx="{x}" cy="{y}" r="2.5" fill="{color}"/>')
-        legend.append(f'<span style="color:{color}">{escape(label)}</span>')
-    axes = (
-        f'<text x="{LEFT - 4}" y="12" text-anchor="end">{high:.3g}</text>'
-        f'<text x="{LEFT - 4}" y="{HEIGHT - BOTTOM}" text-anchor="end">{low:.3g}</text>'
-        f'<text x="{WIDTH - 6}" y="{HEIGHT - 6}" text-anchor="end">{end / 1000:g} kimg</text>'
-    )
-    caption = f"{escape(title)}: {', '.join(legend)}" if len(legend) > 1 else escape(title)
-    svg = f'<svg width="{WIDTH}" height="{HEIGHT}" role="img">{axes}{"".join(lines)}</svg>'
-    return f"<figure>{svg}<figcaption>{caption}</figcaption></figure>"
+    return line_chart(title, curves, max(stats[-1]["nimg"], 1) if stats else 1, lambda nimg: f"{nimg / 1000:g} kimg")

@@ -1,0 +1,176 @@
+"""`tetragan adapt` from the command line, with a tiny network and a tiny prior of random weights."""
+
+import json
+import shutil
+from pathlib import Path
+from unittest import mock
+
+import pytest
+import torch
+
+from configs.loader import build_config
+from networks.generator import Generator
+from networks.pretrained import load_generator
+from sampling.trained_generator import load
+from studies.soak.inputs import SETTINGS
+from tests.command_line import assert_refused, run
+from tests.guidance.tiny_priors import write_prior
+from torch_utils.checkpoint import load_tensors, read_header, save_network
+from training.adapt import loop
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """network.safetensors and prior/."""
+    root = tmp_path_factory.mktemp("adapt")
+    torch.manual_seed(0)
+    config = build_config({**SETTINGS, "category": "chair"}, "tiny")
+    save_network(
+        root / "net.safetensors", Generator(config), config.model_dump(mode="json"), 8, extra={"data": "discs"}
+    )
+    write_prior(root / "prior", "pixel_unet")
+    return root
+
+
+def command(folder: Path, out: Path, *more: object) -> tuple:
+    return (
+        "adapt", "--network", folder / "net.safetensors", "--prompt", "a red chair", "--prior", folder / "prior",
+        "--out", out, "--set", "batch=2", "--set", "supersample=1", "--set", "rate=0.01", *more,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def adapted(folder, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "red"
+    outcome = run(*command(folder, out, "--steps", 4, "--part", "texture", "--keep", "distances"))
+    assert outcome.status == 0, outcome.stderr
+    assert "4 steps of 2 images of 8 px: about" in outcome.stderr and "MiB" in outcome.stderr
+    assert "'a red chair' from 'a chair'" in outcome.stdout
+    return out
+
+
+def test_the_result_is_an_ordinary_network(folder, adapted, tmp_path):
+    before, after = load_generator(folder / "net.safetensors"), load_generator(adapted)
+    moved = [n for n, p in after.named_parameters() if not torch.equal(p, before.get_parameter(n))]
+    assert moved and all("texture" in name for name in moved)
+    header = read_header(adapted / "network.safetensors")
+    assert header["data"] == "discs" and header["adapted"]["prompt"] == "a red chair" and header["nimg"] == 8
+    assert load(adapted).sample(seed=1).render().shape == (32, 32, 3)
+    outcome = run("generate", "--network", adapted, "--seeds", "0", "--format", "none", "--out", tmp_path / "made")
+    assert outcome.status == 0, outcome.stderr
+
+
+def test_sheets_and_report(adapted):
+    assert [path.name for path in sorted(adapted.glob("sheet-*.png"))] == [f"sheet-{k:06d}.png" for k in range(5)]
+    text = (adapted / "report.html").read_text()
+    for part in ("a chair → a red chair", "dds, guidance scale 7.5", "Loss", "sheet-000004.png", "4 of 4"):
+        assert part in text
+
+
+def test_a_resumed_adaptation_is_the_undisturbed_one(folder, adapted, tmp_path):
+    out = tmp_path / "red"
+    outcome = run(*command(folder, out, "--steps", 2, "--part", "texture", "--keep", "distances", "--quiet"))
+    assert outcome.status == 0 and not outcome.stderr, outcome.stderr
+    assert_refused(run(*command(folder, out)), "--resume")
+    assert_refused(run("adapt", "--out", out, "--resume", "--prompt", "a car"), "leave out --prompt")
+    assert run("adapt", "--out", out, "--resume", "--steps", 4, "--quiet").status == 0
+    (first, header), (second, other) = (load_tensors(path / "state.safetensors") for path in (adapted, out))
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert header["settings"] == other["settings"]
+
+
+def test_a_stopped_adaptation_goes_on(folder, adapted, tmp_path, monkeypatch):
+    """Ctrl-C after the first step: the state is whole, and the rest is bitwise the same."""
+    from contextlib import contextmanager
+
+    @contextmanager
+    def at_once():
+        yield [2]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "stop_requests", at_once)
+        outcome = run(*command(folder, tmp_path, "--steps", 4, "--part", "texture", "--keep", "distances"))
+    assert outcome.status == 130 and "--resume" in outcome.stderr
+    assert run("adapt", "--out", tmp_path, "--resume").status == 0
+    first, second = (load_tensors(path / "state.safetensors")[0] for path in (adapted, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_file_of_prompts(folder, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a red chair\na blue chair\n")
+    call = [
+        value for value in command(folder, tmp_path / "out", "--steps", 1) if value not in ("--prompt", "a red chair")
+    ]
+    outcome = run(*call, "--prompts-file", prompts)
+    assert outcome.status == 0, outcome.stderr
+    made = [load_generator(tmp_path / "out" / name) for name in ("a-red-chair", "a-blue-chair")]
+    assert any(not torch.equal(a, b) for a, b in zip(*(net.parameters() for net in made), strict=True))
+    assert_refused(run(*call, "--prompts-file", prompts), "--resume")
+    assert run(*call, "--prompts-file", prompts, "--resume").status == 0
+
+
+def test_bad_input(folder, tmp_path):
+    def refused(*more: object, **changed: object) -> object:
+        values = list(command(folder, tmp_path / "out"))
+        for name, value in changed.items():
+            values[values.index(f"--{name}") + 1] = value
+        return run(*values, *more)
+
+    assert_refused(refused(prompt=" "), "prompt is empty")
+    assert_refused(refused(prompt="A chair"), "--prompt and --source both say")
+    assert_refused(refused("--source", "a red  chair"), "--prompt and --source both say")
+    assert_refused(refused("--set", "resolution=9"), "takes multiples of 2 px, got 9; use 8")
+    assert_refused(refused("--method", "rfds"), "rectified-flow")
+    assert_refused(refused("--set", "bach=3"), "bach", "did you mean 'batch'")
+    assert_refused(refused("--set", "batch=0"), "--set batch")
+    assert_refused(refused("--camera", "sofa"), "--camera")
+    assert_refused(refused(network="chair-65"), "chair-65", "did you mean")
+    assert_refused(refused(prior="stabilityai/sd-turbo"), "hf download stabilityai/sd-turbo")
+    assert_refused(refused(prior="pixels"), "--prior pixels", "no such folder or included prior")
+    assert_refused(run("adapt", "--out", tmp_path / "out", "--resume"), "holds no state")
+    assert_refused(run("adapt", "--out", tmp_path / "out"), "--network is missing")
+    assert_refused(run("adapt", "--network", "chair-64", "--out", tmp_path / "out"), "--prompt and --prompts-file")
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_priors(folder, tmp_path):
+    def with_prior(change) -> object:
+        shutil.rmtree(tmp_path / "prior", ignore_errors=True)
+        shutil.copytree(folder / "prior", tmp_path / "prior")
+        change(tmp_path / "prior")
+        values = list(command(folder, tmp_path / "out"))
+        values[values.index("--prior") + 1] = tmp_path / "prior"
+        return run(*values)
+
+    def without_text_encoder(path: Path) -> None:
+        shutil.rmtree(path / "text_encoder")
+
+    def unknown_prediction(path: Path) -> None:
+        file = path / "scheduler" / "scheduler_config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"prediction_type": "score"}))
+
+    def pickled(path: Path) -> None:
+        weights = next((path / "unet").glob("*.safetensors"))
+        weights.rename(weights.with_suffix(".bin"))
+
+    assert_refused(with_prior(without_text_encoder), "incomplete", "text_encoder")
+    assert_refused(with_prior(unknown_prediction), "prediction type score")
+    assert_refused(with_prior(pickled), "pickled")
+
+
+def test_memory(folder, tmp_path):
+    with mock.patch("training.adapt.prior.available_memory", return_value=1000):
+        assert_refused(run(*command(folder, tmp_path / "out")), "its weights take", "are free")
+    with mock.patch("training.adapt.start.shift_gradients", side_effect=RuntimeError("not enough memory: 1 GB")):
+        assert_refused(run(*command(folder, tmp_path / "out")), "does not fit into memory", "--set batch=1")
+
+
+def test_a_prior_that_answers_nan_stops_the_run(folder, tmp_path):
+    nan = mock.patch(
+        "training.adapt.distillation.method_gradient", side_effect=lambda m, p, x, *_: torch.full_like(x, torch.nan)
+    )
+    with nan:
+        outcome = run(*command(folder, tmp_path / "out", "--steps", 9))
+    assert_refused(outcome, "not finite for 5 steps in a row", "precision=fp32")

@@ -1,0 +1,174 @@
+"""Adaptation: steps with a prior whose score is known. The prompt "0.9" means images of mean 0.9."""
+
+import functools
+
+import pytest
+import torch
+
+from configs.loader import build_config
+from networks.generator import Generator
+from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
+from studies.soak.inputs import SETTINGS
+from tests.guidance.gaussian_prior import gaussian_prior
+from torch_utils.errors import UserError
+from training.adapt.distillation import distillation, draw_noise, method_gradient, prompt_texts
+from training.adapt.settings import check_prompts, preset_of, prompt_folder, read_prompts
+from training.adapt.shift import (
+    Answer,
+    Pair,
+    Shift,
+    build_shift,
+    distance_loss,
+    draw_pair,
+    draw_scene,
+    shift_step,
+    weights_hash,
+)
+
+CAMERAS = CAMERA_DISTRIBUTIONS["chair"]
+SIDE = 8
+
+
+@functools.cache
+def prior(kind="epsilon"):
+    return gaussian_prior(kind, channels=3)
+
+
+def tiny_generator() -> Generator:
+    torch.manual_seed(0)
+    return Generator(build_config(SETTINGS, "tiny")).eval()
+
+
+def objective(prompt: str, source: str, method="dds", scale=2.0, kind="epsilon"):
+    texts = prompt_texts(_float_prompts(prior(kind)), prompt, source)
+
+    def answer(pair: Pair, step: int) -> Answer:
+        return Answer(
+            *distillation(method, prior(kind), pair.images, pair.twin_images, texts, seed=0, step=step, scale=scale)
+        )
+
+    return answer
+
+
+def _float_prompts(prior):
+    """The prior's prompts are numbers; the one of bad images stands for 0."""
+    import dataclasses
+
+    embed = prior.embed
+    return dataclasses.replace(prior, embed=lambda prompts: embed(["0" if "," in text else text for text in prompts]))
+
+
+def run_steps(shift: Shift, answer, count=3, first=0) -> list:
+    results = []
+    for step in range(first, first + count):
+        scene = draw_scene(shift.twin, CAMERAS, 0, range(2 * step, 2 * step + 2))
+        results.append(shift_step(shift, draw_pair(shift, scene, SIDE, 2, 0.5), step, answer))
+    return results
+
+
+def views(shift: Shift, generator: Generator) -> torch.Tensor:
+    scene = draw_scene(shift.twin, CAMERAS, 7, range(4))
+    with torch.no_grad():
+        return generator.render(scene.w_geo, scene.w_tex, scene.cameras, 0.5, SIDE, 2).rgb
+
+
+@pytest.mark.parametrize("part", ["texture", "geometry", "both"])
+def test_only_the_part_moves_and_the_twin_never(part):
+    shift = build_shift(tiny_generator(), part, 1e-2)
+    before, weights = weights_hash(shift.twin), {n: p.clone() for n, p in shift.generator.named_parameters()}
+    results = run_steps(shift, objective("0.9", "0", "sds"))
+    assert all(bool(result.finite) for result in results) and float(results[-1].change) > 0
+    assert weights_hash(shift.twin) == before == weights_hash(tiny_generator())
+    moved = {n.split(".")[0] for n, p in shift.generator.named_parameters() if not torch.equal(p, weights[n])}
+    assert moved == {"texture": {"backbone", "texture_head"}, "geometry": {"backbone", "geometry"}}.get(
+        part, {"backbone", "geometry", "texture_head"}
+    )
+    scene = draw_scene(shift.twin, CAMERAS, 0, range(3))
+    own, twin = shift.average.mesh(scene.w_geo).mesh, shift.twin.mesh(scene.w_geo).mesh
+    same = own.vertices.shape == twin.vertices.shape and torch.equal(own.vertices, twin.vertices)
+    assert same == (part == "texture")
+    if part == "texture":
+        assert torch.equal(own.faces, twin.faces)
+
+
+@pytest.mark.parametrize("part", ["texture", "both"])
+def test_a_null_prompt_moves_nothing(part):
+    """DDS of a prompt that is the source is exactly zero, so every weight and moment stays bitwise."""
+    shift = build_shift(tiny_generator(), part, 1e-2)
+    before = weights_hash(shift.generator)
+    results = run_steps(shift, objective("0.4", "0.4"))
+    assert [float(result.loss) for result in results] == [0.0] * 3
+    assert weights_hash(shift.generator) == weights_hash(shift.average) == before
+
+
+@pytest.mark.parametrize("method", ["dds", "sds", "asd", "csd", "nfsd", "ism"])
+def test_images_go_where_the_prompt_says(method):
+    """Brighter for "0.9", darker for "-0.9": a flipped sign or an ignored prompt fails."""
+    change = {}
+    for prompt in ("0.9", "-0.9"):
+        shift = build_shift(tiny_generator(), "texture", 1e-2)
+        run_steps(shift, objective(prompt, "0", method), 6)
+        change[prompt] = float((views(shift, shift.generator) - views(shift, shift.twin)).mean())
+    assert change["0.9"] > 5e-3 and change["-0.9"] < -5e-3
+
+
+def test_flow_methods_need_a_flow_prior():
+    x = torch.zeros(1, 3, SIDE, SIDE)
+    texts = prompt_texts(_float_prompts(prior()), "0.9", "0")
+    for method in ("rfds", "rfds-rev"):
+        with pytest.raises(UserError, match="rectified-flow"):
+            method_gradient(method, prior(), x, x, texts, draw_noise(x, 0, 0), 2.0)
+        gradient = method_gradient(method, prior("flow"), x, x, texts, draw_noise(x, 0, 0), 2.0)
+        assert gradient.mean() < 0  # x rises
+
+
+def test_textures_are_drawn_as_the_whole_generator_draws_them():
+    """One extraction for both generators gives bitwise what two give."""
+    shift = build_shift(tiny_generator(), "texture", 1e-2)
+    run_steps(shift, objective("0.9", "0"))
+    scene = draw_scene(shift.twin, CAMERAS, 0, range(2))
+    pair = draw_pair(shift, scene, SIDE, 2, 0.5)
+    for images, generator in ((pair.images, shift.generator), (pair.twin_images, shift.twin)):
+        whole = generator.render(scene.w_geo, scene.w_tex, scene.cameras, 0.5, SIDE, 2)
+        assert torch.equal(images, whole.rgb) and torch.equal(pair.mask, whole.mask)
+
+
+def test_a_step_without_a_finite_answer_changes_nothing():
+    shift = build_shift(tiny_generator(), "texture", 1e-2)
+    run_steps(shift, objective("0.9", "0"))
+    before = weights_hash(shift.generator)
+
+    def broken(pair: Pair, step: int) -> Answer:
+        return Answer((pair.images * torch.nan).sum(), torch.tensor(False))
+
+    assert not bool(run_steps(shift, broken, 1)[0].finite)
+    assert weights_hash(shift.generator) == before
+
+
+def test_distances_between_samples():
+    """Zero at the twin, with zero gradient; larger when all samples become alike."""
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    loss = distance_loss(images, images.detach().clone())
+    (gradient,) = torch.autograd.grad(loss, images)
+    assert float(loss.detach()) == 0 and not gradient.any()
+    alike = images.detach().clone()
+    alike[1:3] = alike[0] * 0.9 + 0.1 * alike[1:3]
+    assert distance_loss(alike, images) > 0.05
+
+
+def test_prompts(tmp_path):
+    assert check_prompts(" a red chair ", "a chair") == ("a red chair", "a chair")
+    for wrong in (("", "a chair"), ("a red chair", "  "), ("A chair", "a  chair")):
+        with pytest.raises(UserError):
+            check_prompts(*wrong)
+    path = tmp_path / "prompts.txt"
+    path.write_text("a red chair\n\n# more\n a blue chair\n")
+    assert read_prompts(path) == ["a red chair", "a blue chair"]
+    for text in ("", "# none\n", "a\na\n"):
+        path.write_text(text)
+        with pytest.raises(UserError):
+            read_prompts(path)
+    with pytest.raises(UserError):
+        read_prompts(tmp_path / "none.txt")
+    assert prompt_folder("A red, striped chair!") == "a-red-striped-chair"
+    assert preset_of(16).batch > preset_of(512).batch and preset_of(16).supersample > preset_of(512).supersample

@@ -1,0 +1,127 @@
+"""`tetragan adapt`: a trained generator that makes what a prompt says."""
+
+import shlex
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tetragan.options import PATH, device_option, out_option, quiet_option, set_option
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.adapt.settings import AdaptSettings
+
+_METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev"]
+
+
+@click.command()
+@click.option("--network", metavar="NETWORK", help="A network file, a folder, or the name of an included network.")
+@click.option("--prompt", help='What it shall make, such as "a red chair".')
+@click.option("--source", help='What it makes now.  [default: "a" and the category of the network]')
+@click.option("--prompts-file", type=PATH, help="Several prompts, one a line: one network each, in folders of --out.")
+@out_option("Folder for the adapted network, its sheets and its report.", folder=True)
+@click.option("--prior", help="Folder of a diffusion model in the form of diffusers, or the name of an included prior.")
+@click.option("--method", type=click.Choice(_METHODS), help="How the prior guides.  [default: dds]")
+@click.option("--part", type=click.Choice(["texture", "geometry", "both"]), help="What may change.  [default: both]")
+@click.option("--keep", multiple=True, type=click.Choice(["distances"]), help="What must stay: how unlike samples are.")
+@click.option("--steps", type=click.IntRange(1, 1_000_000), help="Of the optimizer.  [default: by the prior's size]")
+@click.option("--guidance-scale", "scale", type=click.FloatRange(0), help="How much the prompt counts.")
+@click.option("--camera", help="A distribution by name or a YAML file.  [default: that of the network's category]")
+@click.option("--resume", is_flag=True, help="Continue the adaptation in --out, also to more --steps.")
+@set_option
+@device_option()
+@quiet_option
+def adapt(
+    out: Path,
+    prompts_file: Path | None,
+    steps: int | None,
+    resume: bool,
+    overrides: tuple[str, ...],
+    device: str,
+    quiet: bool,
+    **options: Any,
+) -> None:
+    """Move a whole generator towards a prompt. The result is an ordinary network, for all commands.
+
+    --set changes batch, resolution, supersample, rate, background, negative, seed, precision, threads and keep_weight.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, ())}
+    alone = resume and prompts_file is None
+    if alone and (given or overrides):
+        names = [f"--{'guidance-scale' if name == 'scale' else name}" for name in given] or ["--set"]
+        raise click.UsageError(f"--resume continues with the settings of {out}: leave out {', '.join(names)}")
+
+    from torch_utils.devices import pick_device
+    from training.adapt.loop import resumed_settings
+
+    where = pick_device(device)
+    if alone:
+        jobs = [(resumed_settings(out, steps), out)]
+    else:
+        jobs = _new(out, prompts_file, given, steps, overrides, resume)
+    if not _run(jobs, where, quiet):
+        more = "" if prompts_file is None else " with the same options and"
+        click.echo(f"Stopped; the state is saved. Continue{more} with --resume --out {shlex.quote(str(out))}", err=True)
+        sys.exit(130)
+
+
+def _new(
+    out: Path,
+    prompts_file: Path | None,
+    given: dict[str, Any],
+    steps: int | None,
+    overrides: tuple[str, ...],
+    resume: bool,
+) -> "list[tuple[AdaptSettings, Path]]":
+    """The settings and the folder of each prompt; with `resume`, those that have begun go on."""
+    from training.adapt.loop import holds_adaptation, resumed_settings
+    from training.adapt.settings import new_settings, prompt_folder, read_prompts
+
+    if "network" not in given:
+        raise click.UsageError("--network is missing: name a network file, a folder or an included network")
+    if ("prompt" in given) == (prompts_file is not None):
+        raise click.UsageError("adapt: give one of --prompt and --prompts-file")
+    prompts = [given.pop("prompt")] if prompts_file is None else read_prompts(prompts_file)
+    more = {} if steps is None else {"steps": steps}
+    jobs = []
+    for prompt in prompts:
+        folder = out if prompts_file is None else out / prompt_folder(prompt)
+        if holds_adaptation(folder):
+            if not resume:
+                raise click.UsageError(f"--out {folder}: holds an adaptation; add --resume, or give another folder")
+            jobs.append((resumed_settings(folder, steps), folder))
+        else:
+            jobs.append((new_settings({**given, **more, "prompt": prompt}, overrides), folder))
+    return jobs
+
+
+def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet: bool) -> bool:
+    """Run one job after another; False if one was stopped."""
+    from torch_utils.locks import owned_folder
+    from torch_utils.process import prepare_process
+    from training.adapt.loop import NETWORK, holds_adaptation, run_job
+    from training.adapt.start import open_prior_of, shift_job
+
+    say = partial(_say, quiet=quiet)
+    prior = None
+    prepare_process(jobs[0][0].threads, device)
+    for settings, folder in jobs:
+        with owned_folder(folder):
+            if prior is None:
+                prior = open_prior_of(settings, device)
+                for note in prior.notes:
+                    say(f"note: {note}")
+            job = shift_job(settings, prior, device)
+            if not run_job(job, folder, quiet=quiet, resume=holds_adaptation(folder), say=say):
+                return False
+        click.echo(f"{folder / NETWORK}: {settings.prompt!r} from {settings.source!r}; {folder / 'report.html'}")
+    return True
+
+
+def _say(text: str, *, quiet: bool) -> None:
+    if not quiet:
+        click.echo(text, err=True)

@@ -1,0 +1,155 @@
+"""Settings of an adaptation: what a prompt may change, by which method, and for how long."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from configs.loader import build_config, nearest
+from configs.strict import StrictModel
+from dataset_tool.procedural.choose import article
+from guidance.prompts import checked_prompt
+from networks.pretrained import network_file
+from torch_utils.checkpoint import read_header
+from torch_utils.errors import UserError
+from training.adapt.prior import prior_folder, prior_resolution
+
+Part = Literal["texture", "geometry", "both"]
+Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev"]
+Keep = Literal["distances", "discriminators"]
+DEFAULT_PRIOR = "pixel"
+# Classifier-free guidance of each method, as published, or what the included priors need.
+GUIDANCE_SCALE: dict[Method, float] = {
+    "dds": 7.5,
+    "sds": 100.0,
+    "asd": 7.5,
+    "nfsd": 7.5,
+    "csd": 1.0,
+    "ism": 7.5,
+    "rfds": 50.0,
+    "rfds-rev": 7.0,
+}
+
+
+class AdaptSettings(StrictModel):
+    """One adaptation. The same settings give the same network."""
+
+    network: str = Field(description="the network that is adapted, as the user named it")
+    prompt: str = Field(description="what it shall make")
+    source: str = Field(description="what it makes now")
+    negative: str = Field("", description="the prompt in place of the empty one")
+    prior: str = Field(description="a folder, or the name of an included prior")
+    method: Method = Field("dds", description="how the prior guides")
+    part: Part = Field("both", description="what may change")
+    keep: tuple[Keep, ...] = Field((), description="what must stay")
+    keep_weight: float = Field(1.0, ge=0, description="weight of each of them")
+    steps: int = Field(300, ge=1, description="of the optimizer")
+    batch: int = Field(8, ge=1, description="images a step")
+    resolution: int = Field(16, ge=8, description="side of the images that the prior sees, px")
+    supersample: int = Field(4, ge=1, le=8, description="raster samples along a pixel's side")
+    rate: float = Field(2e-3, gt=0, description="Adam's learning rate")
+    scale: float = Field(7.5, ge=0, description="classifier-free guidance")
+    background: float = Field(0.7, ge=0, le=1, description="gray behind the object, sRGB")
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the prior; auto: bf16 on a GPU")
+    camera: str = Field("", description="a distribution's name or a YAML file; empty: that of the network's category")
+    threads: int = Field(1, ge=0, description="CPU threads; 0 = one per core, which pays for large priors alone")
+    seed: int = Field(0, ge=0, description="of latents, cameras and noise")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What suits a prior of some size, by the names of settings."""
+
+    steps: int
+    batch: int
+    supersample: int
+    threads: int
+
+
+def preset_of(resolution: int) -> Preset:
+    """Steps, batch and supersampling for images of `resolution` px.
+
+    Small images cost little, so that many of them average out the noise; large ones need no supersampling. Small
+    networks are faster on one thread.
+    """
+    if resolution <= 32:
+        return Preset(300, 8, 4, 1)
+    if resolution <= 96:
+        return Preset(300, 8, 2, 1)
+    return Preset(400, 4, 2, 0) if resolution <= 256 else Preset(600, 2, 1, 0)
+
+
+def check_prompts(prompt: str, source: str) -> tuple[str, str]:
+    """Both without space around them. UserError where one is empty, or where they say the same."""
+    target, now = checked_prompt(prompt), checked_prompt(source)
+    if " ".join(target.lower().split()) == " ".join(now.lower().split()):
+        raise UserError(f"--prompt and --source both say {target!r}, so nothing would change; name what shall differ")
+    return target, now
+
+
+def read_prompts(path: Path) -> list[str]:
+    """The prompts of a text file, one a line; empty lines and those that begin with # do not count.
+
+    UserError where the file cannot be read, has no prompt, or names one twice.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--prompts-file {path}: cannot be read as text ({error})") from None
+    prompts = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not prompts:
+        raise UserError(f"--prompts-file {path}: holds no prompt; write one a line, such as: a red chair")
+    twice = next((prompt for number, prompt in enumerate(prompts) if prompt in prompts[:number]), None)
+    if twice is not None:
+        raise UserError(f"--prompts-file {path}: names {twice!r} twice")
+    return prompts
+
+
+def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSettings:
+    """The settings of a new adaptation. What neither `given` nor the overrides name suits network, method and prior.
+
+    given: values by name, at least network and prompt. overrides: "name=value". UserError for an unknown name, a value
+    out of its range, prompts that are empty or equal, and a network or prior that is not there.
+    """
+    values = {**given, **_parsed(overrides)}
+    values.setdefault("prior", DEFAULT_PRIOR)
+    header = read_header(network_file(values["network"]))
+    if header.get("kind") != "network":
+        raise UserError(f"--network {values['network']}: expected a network file, got {header.get('kind')!r}")
+    config = build_config(header.get("config", {}), values["network"])
+    values.setdefault("source", article(config.category))
+    values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
+    values.setdefault("resolution", prior_resolution(prior_folder(values["prior"])))
+    values.setdefault("scale", GUIDANCE_SCALE.get(values.get("method", "dds"), 7.5))
+    suited = preset_of(int(values["resolution"]))
+    values = {**vars(suited), **values}
+    try:
+        return AdaptSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        if first["type"] == "extra_forbidden":
+            raise UserError(f"--set {name}: no such setting{nearest(name, list(AdaptSettings.model_fields))}") from None
+        raise UserError(f"--set {name}: {first['msg']}, got {first.get('input')!r}") from None
+
+
+def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
+    values = {}
+    for override in overrides:
+        name, equals, text = override.partition("=")
+        if not equals:
+            raise UserError(f"--set {override}: expected name=value, such as rate=0.001")
+        try:
+            values[name.strip()] = yaml.safe_load(text) if text else ""
+        except yaml.YAMLError:
+            raise UserError(f"--set {override}: its value cannot be read") from None
+    return values
+
+
+def prompt_folder(prompt: str) -> str:
+    """The name of a prompt's folder: "a-red-chair"."""
+    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80] or "prompt"

@@ -1,0 +1,212 @@
+"""The shift: a whole generator moves towards one prompt, while a frozen twin stays behind as the reference.
+
+Both draw the same latents through the same cameras. A method compares their images, or looks at the moving one alone
+(`training/adapt/distillation.py`). Source of the twin: Gal et al. 2022 (StyleGAN-NADA).
+"""
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from configs.schema import Config
+from networks.generator import Generator, Rendered
+from rendering.camera import Cameras
+from rendering.camera_distribution import CAMERA_DISTRIBUTIONS, CameraDistribution
+from rendering.deferred import composite, rasterize_mesh, visible_points
+from torch_utils.distributed import Ranks
+from torch_utils.seeding import normal
+from training.adapt.settings import Part
+from training.ema import update_average
+from training.optimizer import AdamSettings, GuardedAdam
+
+# Groups of parameters (`Generator.parameter_groups`) that move. The mapping networks keep what a latent means, and the
+# trunk of the backbone feeds shape and texture alike.
+MOVING: dict[Part, tuple[str, ...]] = {
+    "texture": ("backbone.texture", "texture"),
+    "geometry": ("backbone.geometry", "sdf", "deformation", "cube_weights"),
+    "both": (
+        "backbone.trunk", "backbone.texture", "texture", "backbone.geometry", "sdf", "deformation", "cube_weights",
+    ),
+}  # fmt: skip
+BETAS = (0.0, 0.99)
+# Steps after which the influence of old weights on the average has halved.
+AVERAGE_HALFLIFE = 15.0
+
+
+@dataclass
+class Shift:
+    """An adaptation's networks. generator: learns. twin: never changes. average: of `generator`, what is saved."""
+
+    generator: Generator
+    twin: Generator
+    average: Generator
+    adam: GuardedAdam
+    part: Part
+
+
+def build_shift(twin: Generator, part: Part, rate: float) -> Shift:
+    """A shift that starts at `twin`, a network in evaluation mode; `twin` itself becomes the frozen one."""
+    twin.requires_grad_(False).eval()
+    generator, average = copy.deepcopy(twin), copy.deepcopy(twin)
+    moving = moving_parameters(generator, part)
+    for parameter in moving.values():
+        parameter.requires_grad_(True)
+    return Shift(generator, twin, average, GuardedAdam("generator", moving, AdamSettings(rate, *BETAS), Ranks()), part)
+
+
+def moving_parameters(generator: Generator, part: Part) -> dict[str, nn.Parameter]:
+    """The parameters that an adaptation of a part may change, by name."""
+    groups = generator.parameter_groups()
+    own = {id(parameter) for group in MOVING[part] for parameter in groups.get(group, [])}
+    return {name: parameter for name, parameter in generator.named_parameters() if id(parameter) in own}
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 over the names and bytes of all tensors of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What both generators draw: styles w_geo, w_tex [B, …, w_dim] of the frozen mapping, and a camera for each."""
+
+    w_geo: Tensor
+    w_tex: Tensor
+    cameras: Cameras
+
+    def __len__(self) -> int:
+        return len(self.w_geo)
+
+
+@torch.no_grad()
+def draw_scene(twin: Generator, cameras: CameraDistribution, seed: int, indices: Sequence[int]) -> Scene:
+    """Latents and cameras of the samples `indices`; they depend on (seed, index) alone."""
+    config, device = twin.config, twin.device
+    z_geo, z_tex = normal(seed, indices, "adapt latents", 2 * config.mapping.z_dim).to(device).chunk(2, 1)
+    labels = torch.tensor([index % config.classes for index in indices], device=device) if config.classes else None
+    w_geo, w_tex = twin.map(z_geo, z_tex, labels=labels)
+    return Scene(w_geo, w_tex, cameras.sample(seed, indices).to(device))
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same scene by both: images, twin_images [B, 3, R, R] in [−1, 1]; mask, twin_mask [B, 1, R, R].
+
+    Gradient reaches `images` and `mask` alone.
+    """
+
+    images: Tensor
+    twin_images: Tensor
+    mask: Tensor
+    twin_mask: Tensor
+
+
+def draw_pair(shift: Shift, scene: Scene, resolution: int, supersample: int, background: float) -> Pair:
+    """Render a scene by the moving generator and by its twin, base colors without light, over gray.
+
+    background: sRGB in [0, 1].
+    """
+    if shift.part == "texture":
+        return _draw_textures(shift, scene, resolution, supersample, background)
+
+    def drawn(generator: Generator) -> Rendered:
+        return generator.render(scene.w_geo, scene.w_tex, scene.cameras, background, resolution, supersample)
+
+    with torch.no_grad():
+        before = drawn(shift.twin)
+    after = drawn(shift.generator)
+    return Pair(after.rgb, before.rgb, after.mask, before.mask)
+
+
+def _draw_textures(shift: Shift, scene: Scene, resolution: int, supersample: int, background: float) -> Pair:
+    """`draw_pair` where the shapes are the same: extracted and rasterized once, for both."""
+    twin = shift.twin
+    with torch.no_grad():
+        features = twin.features(scene.w_geo)
+        surface = twin.surface(twin.geometry_planes(features, scene.w_geo), scene.w_geo)
+        raster = rasterize_mesh(
+            surface.mesh,
+            scene.cameras,
+            resolution,
+            supersample=supersample,
+            backend=twin.config.rendering.backend,
+        )
+        points = visible_points(raster, gradient=False)
+
+    def images(generator: Generator) -> tuple[Tensor, Tensor]:
+        planes = generator.texture_planes(features, scene.w_tex)
+        colors = generator.texture(planes, scene.w_tex, points, raster.point_offsets)
+        return composite(raster, colors, background)
+
+    with torch.no_grad():
+        twin_images, mask = images(twin)
+    return Pair(images(shift.generator)[0] * 2 - 1, twin_images * 2 - 1, mask, mask)
+
+
+def distance_loss(images: Tensor, twin_images: Tensor, side: int = 16) -> Tensor:
+    """How much the distances between samples differ from those between the twin's, a scalar.
+
+    Distances of images averaged down to `side` px, relative to their mean. It is 0, with a gradient of 0, where the
+    generator is its twin; it grows when samples become alike. Source: Lei et al. 2024 (DiffusionGAN3D), on pixels in
+    place of features.
+    """
+    if len(images) < 2:
+        return images.sum() * 0
+    return (_relative_distances(images, side) - _relative_distances(twin_images, side).detach()).square().mean()
+
+
+def _relative_distances(images: Tensor, side: int) -> Tensor:
+    small = nn.functional.adaptive_avg_pool2d(images, min(side, images.shape[-1])).flatten(1)
+    distances = torch.nn.functional.pdist(small)
+    return distances / distances.mean().clamp_min(1e-6).detach()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a prior says of a pair: the loss, with gradient, and whether its answer was finite; both scalars."""
+
+    loss: Tensor
+    finite: Tensor
+
+
+# (pair, step) → what the prior says. The step, counted from 0, names the random numbers.
+Objective = Callable[[Pair, int], Answer]
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """Scalars of a step: the loss; the root mean square of what differs from the twin's images, whose range is 2; and
+    whether the prior's answer and the gradients were finite."""
+
+    loss: Tensor
+    change: Tensor
+    finite: Tensor
+
+
+def shift_gradients(shift: Shift, pair: Pair, step: int, objective: Objective) -> Answer:
+    """Put the gradients of one step at the moving parameters."""
+    found = objective(pair, step)
+    found.loss.backward()
+    return found
+
+
+def shift_step(shift: Shift, pair: Pair, step: int, objective: Objective) -> StepResult:
+    """One step of the moving generator and its running average. Nothing moves where a gradient is not finite."""
+    found = shift_gradients(shift, pair, step, objective)
+    norms = shift.adam.step()
+    update_average(shift.average, shift.generator, 0.5 ** (1 / AVERAGE_HALFLIFE))
+    change = (pair.images.detach() - pair.twin_images).square().mean().sqrt()
+    return StepResult(found.loss.detach(), change, found.finite & torch.isfinite(norms).all())
+
+
+def cameras_of(config: Config, camera: CameraDistribution | None = None) -> CameraDistribution:
+    """The cameras that a network is seen by: given ones, those of its category, or GET3D's (elevation 0 to 30°)."""
+    return camera or CAMERA_DISTRIBUTIONS.get(config.category, CAMERA_DISTRIBUTIONS["chair"])
