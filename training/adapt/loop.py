@@ -1,6 +1,6 @@
 """The loop of an adaptation: an estimate first, then steps with a progress line, sheets, states and a report.
 
-A mode (shift, mapping) fills in a `Job`; what runs it, stops it and resumes it is here. Every random number depends on
+A mode (shift, mapping) fills in a `AdaptJob`; what runs it, stops it and resumes it is here. Every random number depends on
 the seed and the step alone, so a resumed adaptation is bitwise the one that was never stopped.
 """
 
@@ -35,7 +35,7 @@ SHEETS, MAX_FAILED = 6, 5
 
 
 @dataclass
-class Job:
+class AdaptJob:
     """One adaptation, ready to run.
 
     parts: what a state holds. rehearse(step): a step that changes nothing, for the estimate. step(step): a real one.
@@ -67,7 +67,7 @@ class History:
         return torch.tensor(self.values, dtype=torch.float64).reshape(-1, 2)
 
 
-def estimate(job: Job, say: Callable[[str], None]) -> None:
+def measure_steps(job: AdaptJob, say: Callable[[str], None]) -> None:
     """Measure two steps that change nothing, and say what the whole will take.
 
     UserError with advice where a step does not fit into memory.
@@ -97,13 +97,13 @@ def _too_large(settings: AdaptSettings, device: torch.device) -> str:
     return f"a step of {settings.batch} images of {settings.resolution} px does not fit into memory{has}; try {smaller}"
 
 
-def run_job(job: Job, out: Path, *, quiet: bool = False, resume: bool = False, say: Callable[[str], None]) -> bool:
+def run_job(job: AdaptJob, out: Path, *, quiet: bool = False, resume: bool = False, say: Callable[[str], None]) -> bool:
     """Run to the end, or until Ctrl-C; False if it was stopped. The folder must be the caller's (`owned_folder`)."""
     settings, history = job.settings, History()
     if resume:
         history = load_job(job, out)
     if len(history.values) < settings.steps:
-        estimate(job, say)
+        measure_steps(job, say)
     interval = max(1, settings.steps // SHEETS)
     if not history.values:
         _write_sheet(job, out, history)
@@ -138,7 +138,7 @@ def _recent(history: History, steps: int = 10) -> float:
     return sum(loss for loss, _ in history.values[-steps:]) / len(history.values[-steps:])
 
 
-def _write_sheet(job: Job, out: Path, history: History) -> None:
+def _write_sheet(job: AdaptJob, out: Path, history: History) -> None:
     """The sheet of this step, its scores, and the report."""
     step = len(history.values)
     start = time.perf_counter()
@@ -150,7 +150,7 @@ def _write_sheet(job: Job, out: Path, history: History) -> None:
     write_adapt_report(out, job.settings, job.facts, history.values, history.scores, history.seconds)
 
 
-def save_job(job: Job, out: Path, history: History) -> None:
+def save_job(job: AdaptJob, out: Path, history: History) -> None:
     """Write the state, which replaces the one before."""
     tensors = {f"{part}/{name}": value for part, p in job.parts.items() for name, value in p.state_dict().items()}
     header: dict[str, Any] = {
@@ -163,7 +163,7 @@ def save_job(job: Job, out: Path, history: History) -> None:
     save_tensors(out / STATE, {**tensors, "history": history.tensor()}, header)
 
 
-def load_job(job: Job, out: Path) -> History:
+def load_job(job: AdaptJob, out: Path) -> History:
     """Bring a job to the state in its folder. UserError where that does not fit."""
     path = out / STATE
     tensors, header = load_tensors(path, kind=KIND)

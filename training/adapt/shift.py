@@ -75,7 +75,7 @@ def weights_hash(module: nn.Module) -> str:
 
 
 @dataclass(frozen=True)
-class Scene:
+class ShiftScene:
     """What both generators draw: styles w_geo, w_tex [B, …, w_dim] of the frozen mapping, and a camera for each."""
 
     w_geo: Tensor
@@ -87,13 +87,13 @@ class Scene:
 
 
 @torch.no_grad()
-def draw_scene(twin: Generator, cameras: CameraDistribution, seed: int, indices: Sequence[int]) -> Scene:
+def draw_scene(twin: Generator, cameras: CameraDistribution, seed: int, indices: Sequence[int]) -> ShiftScene:
     """Latents and cameras of the samples `indices`; they depend on (seed, index) alone."""
     config, device = twin.config, twin.device
     z_geo, z_tex = normal(seed, indices, "adapt latents", 2 * config.mapping.z_dim).to(device).chunk(2, 1)
     labels = torch.tensor([index % config.classes for index in indices], device=device) if config.classes else None
     w_geo, w_tex = twin.map(z_geo, z_tex, labels=labels)
-    return Scene(w_geo, w_tex, cameras.sample(seed, indices).to(device))
+    return ShiftScene(w_geo, w_tex, cameras.sample(seed, indices).to(device))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Pair:
     twin_mask: Tensor
 
 
-def draw_pair(shift: Shift, scene: Scene, resolution: int, supersample: int, background: float) -> Pair:
+def draw_pair(shift: Shift, scene: ShiftScene, resolution: int, supersample: int, background: float) -> Pair:
     """Render a scene by the moving generator and by its twin, base colors without light, over gray.
 
     background: sRGB in [0, 1].
@@ -126,7 +126,7 @@ def draw_pair(shift: Shift, scene: Scene, resolution: int, supersample: int, bac
     return Pair(after.rgb, before.rgb, after.mask, before.mask)
 
 
-def _draw_textures(shift: Shift, scene: Scene, resolution: int, supersample: int, background: float) -> Pair:
+def _draw_textures(shift: Shift, scene: ShiftScene, resolution: int, supersample: int, background: float) -> Pair:
     """`draw_pair` where the shapes are the same: extracted and rasterized once, for both."""
     twin = shift.twin
     with torch.no_grad():

@@ -17,7 +17,7 @@ from rendering.lighting import Shading
 from sampling.generate import preview_shading
 from torch_utils.checkpoint import save_network
 from training.adapt.distillation import Texts, distillation, prompt_texts
-from training.adapt.loop import Job
+from training.adapt.loop import AdaptJob
 from training.adapt.prior import open_prior
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
@@ -68,7 +68,7 @@ def prior_objective(prior: DiffusionPrior, texts: Texts, settings: AdaptSettings
     return objective
 
 
-def shift_job(settings: AdaptSettings, prior: DiffusionPrior, device: torch.device) -> Job:
+def shift_job(settings: AdaptSettings, prior: DiffusionPrior, device: torch.device) -> AdaptJob:
     """The job of one prompt."""
     generator, file = load_generator_file(settings.network, device)
     shift = build_shift(generator, settings.part, settings.rate)
@@ -87,7 +87,7 @@ def shift_job(settings: AdaptSettings, prior: DiffusionPrior, device: torch.devi
         shift_gradients(shift, pair_of(step), step, objective)
         shift.generator.zero_grad(set_to_none=True)
 
-    return Job(
+    return AdaptJob(
         settings,
         parts={"generator": shift.generator, "average": shift.average, "adam": shift.adam},
         rehearse=rehearse,

@@ -25,7 +25,7 @@ def page(title: str, body: str) -> str:
     )
 
 
-def table(rows: Sequence[tuple[str, str]]) -> str:
+def facts_table(rows: Sequence[tuple[str, str]]) -> str:
     """A table of names and plain texts; "" without rows."""
     if not rows:
         return ""
