@@ -1,7 +1,7 @@
 """The loop of an adaptation: an estimate first, then steps with a progress line, sheets, states and a report.
 
-A mode (shift, mapping) fills in a `AdaptJob`; what runs it, stops it and resumes it is here. Every random number depends on
-the seed and the step alone, so a resumed adaptation is bitwise the one that was never stopped.
+A mode (shift, mapping) fills in an `AdaptJob`; what runs it, stops it and resumes it is here. Every random number
+depends on the seed and the step alone, so a resumed adaptation is bitwise the one that was never stopped.
 """
 
 import time

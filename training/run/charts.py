@@ -25,7 +25,7 @@ def page(title: str, body: str) -> str:
     )
 
 
-def facts_table(rows: Sequence[tuple[str, str]]) -> str:
+def as_table(rows: Sequence[tuple[str, str]]) -> str:
     """A table of names and plain texts; "" without rows."""
     if not rows:
         return ""
