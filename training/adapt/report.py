@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch_utils.files import write_text
 from training.adapt.settings import AdaptSettings
-from training.run.charts import as_table, line_chart, page
+from training.run.charts import html_rows, line_chart, page
 from training.run.run_log import duration
 
 # Points of a curve; a longer run is averaged over blocks.
@@ -33,7 +33,7 @@ def write_adapt_report(
     body = "\n".join(
         (
             f"<h1>{escape(settings.source)} → {escape(settings.prompt)}</h1>",
-            as_table(rows),
+            html_rows(rows),
             "<h2>Curves</h2>",
             line_chart("Loss", {"loss": loss}, end, _steps),
             line_chart("Change of the images, root mean square (range 2)", {"change": change}, end, _steps),

@@ -25,7 +25,7 @@ def page(title: str, body: str) -> str:
     )
 
 
-def as_table(rows: Sequence[tuple[str, str]]) -> str:
+def html_rows(rows: Sequence[tuple[str, str]]) -> str:
     """A table of names and plain texts; "" without rows."""
     if not rows:
         return ""

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 
 from torch_utils.files import write_text
-from training.run.charts import as_table, line_chart, page
+from training.run.charts import html_rows, line_chart, page
 from training.run.health import Health
 from training.run.run_folder import RunFolder
 from training.run.run_log import duration
@@ -45,9 +45,9 @@ def write_run_report(folder: RunFolder) -> None:
             *[_image(path.name, f"{int(path.stem.split('-')[1]) / 1000:g} kimg") for path in reversed(images)],
             _image("reals.png", "real views") if (folder.path / "reals.png").exists() else "",
             "<h2>Events</h2>",
-            as_table([(f"{nimg / 1000:g} kimg", text) for nimg, text in events(stats, description)]) or "<p>None.</p>",
+            html_rows([(f"{nimg / 1000:g} kimg", text) for nimg, text in events(stats, description)]) or "<p>None.</p>",
             "<h2>Machine and code</h2>",
-            as_table([(f"{nimg / 1000:g} kimg", text) for nimg, text in _sessions(description)]),
+            html_rows([(f"{nimg / 1000:g} kimg", text) for nimg, text in _sessions(description)]),
         )
     )
     write_text(folder.path / "report.html", page(folder.path.resolve().name, body))
@@ -77,7 +77,7 @@ def _facts(stats: Sequence[Mapping[str, float]], description: Mapping[str, Any])
             best = min(scored, key=lambda line: line["validation/mmd_cd"])
             text = f"MMD-CD {best['validation/mmd_cd']:.3g} × 10⁻³ at {best['nimg'] / 1000:g} kimg"
             rows.append(("best network", f"{text} (best_network.safetensors)"))
-    return as_table(rows)
+    return html_rows(rows)
 
 
 def _sessions(description: Mapping[str, Any]) -> list[tuple[int, str]]:
