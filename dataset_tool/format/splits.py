@@ -73,7 +73,7 @@ def split_shapes(metas: Mapping[str, Mapping[str, Any]], shares: Shares = SHARES
 def split_counts(splits: Mapping[str, Sequence[str]]) -> str:
     """How many shapes train, validate and test, as text."""
     train, val, test = (len(splits.get(name, ())) for name in SPLITS)
-    return f"{counted(train, 'shape')} train, {val} validate, {test} test"
+    return f"{counted(train, 'shape')} {'trains' if train == 1 else 'train'}, {val} validate, {test} test"
 
 
 def few_shapes_advice(splits: Mapping[str, Sequence[str]]) -> list[str]:

@@ -130,7 +130,8 @@ def run_shape(source: ShapeFile, settings: RenderSettings, root: Path) -> ShapeR
 
 
 def _warnings(mesh: SourceMesh) -> tuple[str, ...]:
-    missing = () if mesh.colored else (f"{printable(mesh.path)}: has no texture and no colors; rendered white",)
+    """Lines that do not depend on where the file lies, so that neither does the dataset."""
+    missing = () if mesh.colored else ("has no texture and no colors; rendered white",)
     return (*mesh.warnings, *missing)
 
 
@@ -205,7 +206,7 @@ def _meta(
         "faces": mesh.num_faces,
         "vertices": mesh.num_vertices,
         "colored": mesh.colored,
-        "warnings": [warning.replace(printable(source.root), "").lstrip("/") for warning in _warnings(mesh)],
+        "warnings": list(_warnings(mesh)),
     }
 
 

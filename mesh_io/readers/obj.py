@@ -101,7 +101,7 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     keys, counts, face_material = content.faces.joined()
     _check_range(files, keys, (len(positions), len(uvs), len(normals)))
     with np.errstate(all="ignore"):
-        triangles, owner = triangulate(positions, keys[:, 0], counts)
+        triangles, owner = triangulate(positions, keys[:, 0], counts, files.warn)
     material_of = face_material[owner]
     del counts, owner
     library = ObjMaterials(files, textures)

@@ -96,6 +96,8 @@ def _faces(files: SourceFiles, lines: list[str]) -> tuple[NDArray[np.int64], NDA
     if wrong is not None or not (values == np.floor(values)).all():
         raise files.error("damaged: a face is not made of integers")
     if (widths < counts + 4).all():
+        if (widths > counts + 1).any():
+            files.warn("colors of faces that are numbers of a color map are not read")
         return counts, values, np.full((len(lines), 4), np.nan)
     ends = zip((begins + counts).tolist(), (begins - 1 + widths).tolist(), strict=True)
     return counts, values, _colors(files, [words[begin:end] for begin, end in ends], "faces")
@@ -113,7 +115,7 @@ def _parts(
     if len(wrong):
         raise files.error(f"face index {wrong[0]:.0f} is out of range: there are {len(positions)} vertices")
     corners = values.astype(np.int64)
-    triangles, owner = triangulate(positions, corners, counts)
+    triangles, owner = triangulate(positions, corners, counts, files.warn)
     indices = corners[triangles].reshape(-1, 3)
     if colors is None and len(indices):
         face_colors = _joined_colors(files, [face[2] for face in faces], "faces")

@@ -112,7 +112,7 @@ def _triangles(
     counts, corners = lists[0][0], lists[0][1]
     _check(files, corners, len(positions))
     corners = corners.astype(np.int64)
-    triangles, owner = triangulate(positions, corners, counts)
+    triangles, owner = triangulate(positions, corners, counts, files.warn)
     return corners, owner, triangles
 
 

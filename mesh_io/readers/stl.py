@@ -1,5 +1,6 @@
 """STL, binary and text. Corners at equal positions become one vertex; the stored facet normals are not used."""
 
+import re
 import struct
 from collections.abc import Sequence
 
@@ -12,7 +13,7 @@ from mesh_io.readers.texture_images import TextureCache
 from mesh_io.source_mesh import SourcePart
 
 HEADER, FACET = 84, 50
-BEGINNINGS = (b"solid", b"facet")
+BEGINNING = re.compile(rb"^[ \t]*(?:solid|facet)\b", re.IGNORECASE | re.MULTILINE)
 
 
 def read_stl(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
@@ -32,11 +33,14 @@ def read_stl(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
 
 
 def _is_text(data: bytes) -> bool:
-    """Text starts with `solid`, but so do many binary headers: those have NUL bytes, or the length of their count."""
+    """Text starts with `solid`, but so do many binary headers: those have NUL bytes, or the length of their count.
+
+    Comments may stand before it, so any first line that starts so will do.
+    """
     if len(data) >= HEADER and HEADER + FACET * struct.unpack_from("<I", data, 80)[0] == len(data):
         return False
     start = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
-    return start.lower().startswith(BEGINNINGS) and b"\0" not in start.rstrip(b"\0")
+    return BEGINNING.search(start) is not None and b"\0" not in start.rstrip(b"\0")
 
 
 def _binary(files: SourceFiles, data: bytes) -> NDArray[np.float32]:

@@ -1,9 +1,12 @@
 """Triangulation of polygons: fans for convex ones, ear clipping for others."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from torch_utils.text import counted
 
 # Ear clipping of all concave polygons of a file may take about 20 s: 1,000 for each test of an ear, and its corners.
 MAX_WORK = 400_000_000
@@ -27,17 +30,22 @@ class WorkLimit:
 
 
 def triangulate(
-    points: NDArray[np.float64], corners: NDArray[np.int64], counts: NDArray[np.int64]
+    points: NDArray[np.float64],
+    corners: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    note: Callable[[str], None] = lambda line: None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Triangles of polygons.
 
     points [P, 3]. corners [ΣN]: point ids of all polygons, concatenated; counts [G]: corners of each polygon; those
-    with fewer than three give no triangle.
+    with fewer than three give no triangle, and `note` is called with a line.
     Returns triangles [T, 3] as indices into `corners` (so that they apply to per-corner attributes) and each triangle's
     polygon [T], in order of polygons. The winding is kept. ComplexPolygonsError if it would take too long.
     """
     if (counts == 3).all():
         return np.arange(3 * len(counts)).reshape(-1, 3), np.arange(len(counts))
+    if short := int((counts < 3).sum()):
+        note(f"{counted(short, 'face')} of fewer than three corners left out")
     limit = WorkLimit()
     starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
     triangles, owners = [], []

@@ -154,7 +154,7 @@ def _mesh_parts(files: SourceFiles, mesh: Any, materials: UsdMaterials) -> list[
         raise files.error(f"{name}: its face counts do not add up to its {len(corners)} indices")
     if len(corners) and (corners.min() < 0 or corners.max() >= len(points)):
         raise files.error(f"{name}: face index {int(corners.max())} is out of range: there are {len(points)} vertices")
-    triangles, owner = triangulate(points, corners, counts)
+    triangles, owner = triangulate(points, corners, counts, files.warn)
     if mesh.GetOrientationAttr().Get() == UsdGeom.Tokens.leftHanded:
         triangles = triangles[:, ::-1]
     parts = []

@@ -401,6 +401,7 @@ def test_counts_and_advice():
         return {"train": ["x"] * train, "val": ["y"] * 2, "test": ["z"] * test}
 
     assert split_counts(splits(210, 60)) == "210 shapes train, 2 validate, 60 test"
+    assert split_counts(splits(1, 0)) == "1 shape trains, 2 validate, 0 test"
     assert few_shapes_advice(splits(210, 60)) == []
     assert few_shapes_advice(splits(50, 60)) == [
         'Few shapes: train with --config chair --set augment.mode=ada (docs/training.md, "Small sets").'

@@ -161,8 +161,18 @@ def test_a_mesh_without_color_is_rendered_and_named(tmp_path):
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain/tri.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
     result = render(tmp_path / "plain", tmp_path / "data")
-    assert "no texture and no colors" in result.warnings["tri"][0]
+    assert result.warnings["tri"] == ("has no texture and no colors; rendered white",)
     assert (open_dataset(tmp_path / "data").load("tri", 0)[16, 13] == 255).all()
+
+
+def test_notes_are_stored_as_they_are_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = Path("in")  # its name is part of many words
+    source.mkdir()
+    (source / "tri.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1//1 2//1 3//1\n")
+    result = render(source, tmp_path / "data")
+    assert "normal index 1, there are 0" in result.warnings["tri"][0]
+    assert tuple(open_dataset(tmp_path / "data").meta("tri")["warnings"]) == result.warnings["tri"]
 
 
 def test_missing_and_empty_sources(tmp_path):

@@ -230,6 +230,7 @@ FACET = "facet normal 0 0 0\nouter loop\nvertex 0 0 0\nvertex 0 1 0\nvertex 1 0 
         f"\ufeff  solid a\n{FACET}endsolid a\n".replace("normal 0 0 0", "normal -nan(ind) 1.#QNAN nan"),
         f"solid a\n{FACET.replace('outer', 'color 0.5 0.5 0.5' + chr(10) + 'outer')}endsolid a\n",
         f"{FACET}endsolid",
+        f"; exported by hand\n# solid\n\tsolid a\n{FACET}endsolid a\n",
     ],
 )
 def test_text_stl_by_words(tmp_path, text):
@@ -341,6 +342,31 @@ def test_ply_with_two_textures_is_a_part_for_each(tmp_path):
     assert [part.material.image is None for part in mesh.parts] == [True, False]
     (tmp_path / "a.ply").write_text((tmp_path / "a.ply").read_text().replace("texnumber", "flags"))
     assert "textures 'green.png' are not used" in read_mesh(tmp_path / "a.ply").warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2\nf 1 2 3\n"),
+        ("a.off", "OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n2 0 1\n3 0 1 2\n"),
+        (
+            "a.ply",
+            "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+            "element face 2\nproperty list uchar int vertex_indices\nend_header\n"
+            "0 0 0\n1 0 0\n0 1 0\n2 0 1\n3 0 1 2\n",
+        ),
+    ],
+)
+def test_faces_of_fewer_than_three_corners_are_counted(tmp_path, name, text):
+    mesh = read_text(tmp_path, text, name)
+    assert mesh.num_faces == 1
+    assert mesh.warnings == ("1 face of fewer than three corners left out",)
+
+
+def test_off_face_colors_of_a_color_map_are_named(tmp_path):
+    mesh = read_text(tmp_path, "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2 7\n", "a.off")
+    assert mesh.parts[0].vertex_colors is None
+    assert mesh.warnings == ("colors of faces that are numbers of a color map are not read",)
 
 
 def test_off_by_lines(tmp_path):
