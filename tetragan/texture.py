@@ -11,8 +11,17 @@ from tetragan.options import PATH, quiet_option
 @click.command()
 @click.argument("mesh", type=PATH)
 @click.option("--images", type=PATH, help="Folder with transforms.json and RGBA images of the object.")
-@click.option("--prompt", help='Words instead of images, such as "a chair of dark wood"; needs --prior.')
-@click.option("--prior", type=PATH, help="Folder of a diffusion model in the form of diffusers, for --prompt.")
+@click.option("--prompt", help='Words instead of images, such as "a chair of dark wood".')
+@click.option(
+    "--prior",
+    help="Folder of a diffusion model in the form of diffusers, or the name of an included prior, for --prompt."
+    "  [default: pixel]",
+)
+@click.option(
+    "--view-words/--no-view-words",
+    default=None,
+    help="Say in the prompt from where an image is seen.  [default: for priors of 256 px and more]",
+)
 @click.option("--out", type=PATH, required=True, help="A .glb file.")
 @click.option("--project", is_flag=True, help="Only project the images onto the texture; do not fit it afterwards.")
 @click.option(
@@ -46,8 +55,8 @@ def texture(mesh: Path, out: Path, overwrite: bool, quiet: bool, **options) -> N
     """
     if (options["images"] is None) == (options["prompt"] is None):
         raise click.UsageError("texture: give one of --images and --prompt")
-    if (options["prompt"] is None) != (options["prior"] is None):
-        raise click.UsageError("texture: --prompt and --prior belong together")
+    if options["prompt"] is None and (options["prior"] is not None or options["view_words"] is not None):
+        raise click.UsageError("texture: --prior and --view-words are for --prompt")
     if options["prompt"] is not None and (options["project"] or options["light"] is not None):
         raise click.UsageError("texture: --project and --light are for --images")
     if out.suffix.lower() != ".glb":
@@ -76,12 +85,13 @@ def _from_images(mesh: Path, out: Path, quiet: bool, options: dict[str, Any], ch
 
 def _from_words(mesh: Path, out: Path, quiet: bool, options: dict[str, Any], chosen: dict[str, Any]) -> None:
     from torch_utils.progress import progress_bar
+    from training.adapt.settings import DEFAULT_PRIOR
     from training.mesh_texture.prompt import PromptSettings
     from training.mesh_texture.write import texture_mesh_by_prompt
 
-    settings = PromptSettings(options["prompt"], scale=options["scale"], **chosen)
+    settings = PromptSettings(options["prompt"], view_words=options["view_words"], scale=options["scale"], **chosen)
     with progress_bar("texturing", settings.steps, quiet=quiet) as advance:
-        notes = texture_mesh_by_prompt(mesh, options["prior"], out, settings, progress=advance)
+        notes = texture_mesh_by_prompt(mesh, options["prior"] or DEFAULT_PRIOR, out, settings, progress=advance)
     for note in notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{out}: textures of {settings.size_px} px for {settings.prompt!r}")

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from training.mesh_texture.views import read_images
 from training.mesh_texture.write import texture_mesh
 
 SIDE = 64
+RED, BLUE = (0.6, -0.7, -0.7), (-0.7, -0.7, 0.6)
 
 
 def smooth_texture(side: int = SIDE) -> torch.Tensor:
@@ -224,14 +226,13 @@ def test_other_parameterizations_give_maps_of_the_same_form():
     assert all(p.grad is not None and p.grad.isfinite().all() for m in (prior, field) for p in m.parameters())
 
 
-def test_a_prior_moves_the_texture_to_what_it_sees(tmp_path):
-    """A prior whose every image is a flat red one: the base color turns red, whatever the parameterization."""
-    red = torch.tensor([0.6, -0.7, -0.7])[:, None, None]
-    prior = DiffusionPrior(
-        network=lambda x_t, timestep, embeddings: red.expand_as(x_t),
+def prior_of_flat_images(color_of: Callable[[str], tuple[float, float, float]]) -> DiffusionPrior:
+    """A prior whose every image has one color in [−1, 1], that of the prompt."""
+    return DiffusionPrior(
+        network=lambda x_t, timestep, embeddings: embeddings.tensors["color"][:, :, None, None].expand_as(x_t),
         prediction_type="sample",
         levels=NoiseLevels(torch.linspace(0.999, 0.01, 1000)),
-        embed=lambda prompts: Embeddings({"text": torch.zeros(len(prompts), 1)}),
+        embed=lambda prompts: Embeddings({"color": torch.tensor([color_of(prompt) for prompt in prompts])}),
         encode=lambda images: images,
         decode=lambda images: images,
         pixel_space=True,
@@ -240,6 +241,11 @@ def test_a_prior_moves_the_texture_to_what_it_sees(tmp_path):
         device=torch.device("cpu"),
         dtype=torch.float32,
     )
+
+
+def test_a_prior_moves_the_texture_to_what_it_sees(tmp_path):
+    """The base color turns red, whatever the parameterization."""
+    prior = prior_of_flat_images(lambda prompt: RED)
     target = read_target(textured_box(tmp_path / "box.glb"), SIDE)
     for parameterization, steps in (("field", 30), ("maps", 30)):
         settings = PromptSettings("red", parameterization=parameterization, size_px=SIDE, steps=steps, views=1)
@@ -249,6 +255,24 @@ def test_a_prior_moves_the_texture_to_what_it_sees(tmp_path):
         assert color[0] > color[1] + 0.15 and color[0] > color[2] + 0.15
     again = synthesize_textures(target, prior, settings)
     assert torch.equal(again[0], textures[0])
+
+
+def test_the_prompt_says_where_an_image_is_seen_from(tmp_path):
+    """A prior that knows blue backs paints the back blue, and the front only where the words are left out."""
+    prior = prior_of_flat_images(lambda prompt: BLUE if "back view" in prompt else RED)
+    target = read_target(textured_box(tmp_path / "box.glb"), SIDE)
+    normals = target.mesh.normals[target.mesh.faces.long()].mean(1)
+
+    def redness(view_words: bool | None, z: float) -> float:
+        settings = PromptSettings("a box", view_words=view_words, size_px=SIDE, steps=60, scale=20, views=2)
+        colors = synthesize_textures(target, prior, settings)[0][..., :3]
+        faces = target.mesh.faces[normals[:, 2] * z > 0.9].long()
+        middle = (target.mesh.uvs[faces].mean(1) * SIDE).long()
+        color = colors[middle[:, 1], middle[:, 0]].mean(0)
+        return float(color[0] - color[2])
+
+    assert redness(True, 1) > 0.1 and redness(True, -1) < -0.1
+    assert redness(None, -1) > 0.1, "a prior of 32 px has learned no words for views"
 
 
 def test_material_textures_take_the_place_of_the_former_ones(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from guidance.priors.prior import DiffusionPrior, Embeddings
+from guidance.prompts import VIEWS, checked_prompt, mixed_embeddings, view_indices, view_prompts
 from guidance.score_distillation import as_loss, sds
 from rendering.camera import Cameras
 from rendering.procedural_light import RANDOM_LIGHTS, random_environment
@@ -24,12 +25,15 @@ SIDE = 0.7
 ELEVATION_DEG = (-15.0, 60.0)
 T_MIN, T_MAX, LAST_T_MAX = 0.02, 0.98, 0.5
 CLIP = 10.0
+# Priors that are smaller have learned no words for views, such as the included ones.
+VIEW_WORDS_PX = 256
 
 
 @dataclass(frozen=True)
 class PromptSettings:
     """How words become textures.
 
+    view_words: whether the prompt says from where an image is seen; None = for priors of `VIEW_WORDS_PX` or more.
     scale: of classifier-free guidance. views: images a step. steps: of the optimizer. size_px: side of a texture.
     width: channels of the deep image prior. The largest time falls from 0.98 to 0.5, as in ProlificDreamer (Wang et al.
     2023).
@@ -37,6 +41,7 @@ class PromptSettings:
 
     prompt: str
     negative: str = ""
+    view_words: bool | None = None
     parameterization: Parameterization = "field"
     size_px: int = 512
     steps: int = 600
@@ -63,10 +68,14 @@ def synthesize_textures(
     model = _model(framed, settings)
     optimizer = torch.optim.Adam(model.parameters(), model.learning_rate, (0.9, 0.99))
     with torch.no_grad():
-        conditional, unconditional = prior.embed([settings.prompt]), prior.embed([settings.negative])
+        prompts, unconditional = prior.embed(_prompts(settings, prior.resolution)), prior.embed([settings.negative])
     for step in range(settings.steps):
-        images = torch.cat([_random_image(model, framed, prior.resolution, rng) for _ in range(settings.views)])
+        azimuth, elevation = random_directions(settings.views, rng)
+        images = torch.cat(
+            [_random_image(model, framed, a, e, prior.resolution, rng) for a, e in zip(azimuth, elevation, strict=True)]
+        )
         share = step / max(1, settings.steps - 1)
+        conditional = embeddings_of_views(prompts, azimuth, elevation)
         loss = distillation_loss(prior, images, conditional, unconditional, settings.scale, share)
         optimizer.zero_grad()
         loss.backward()
@@ -104,13 +113,38 @@ def framing(target: TextureTarget) -> np.ndarray:
     return matrix
 
 
+def random_directions(count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Azimuths and elevations [B] of random cameras, radians."""
+    azimuth = rng.uniform(-math.pi, math.pi, count)
+    elevation = np.radians(rng.uniform(*ELEVATION_DEG, count))
+    return torch.from_numpy(azimuth).float(), torch.from_numpy(elevation).float()
+
+
+def _prompts(settings: PromptSettings, resolution: int) -> list[str]:
+    """The prompt, or one for each of `VIEWS`."""
+    words = resolution >= VIEW_WORDS_PX if settings.view_words is None else settings.view_words
+    return view_prompts(settings.prompt) if words else [checked_prompt(settings.prompt)]
+
+
+def embeddings_of_views(prompts: Embeddings, azimuth: Tensor, elevation: Tensor) -> Embeddings:
+    """Of one prompt, the same for all cameras; of one for each of `VIEWS`, that of each camera's view [B]."""
+    if len(prompts) == 1:
+        return prompts
+    seen = torch.nn.functional.one_hot(view_indices(azimuth, elevation), len(VIEWS)).float()
+    return mixed_embeddings(prompts, seen)
+
+
 def _random_image(
-    model: PlainMaps | TriPlaneField | DeepImagePrior, target: TextureTarget, side: int, rng: np.random.Generator
+    model: PlainMaps | TriPlaneField | DeepImagePrior,
+    target: TextureTarget,
+    azimuth: Tensor,
+    elevation: Tensor,
+    side: int,
+    rng: np.random.Generator,
 ) -> Tensor:
-    """An image [1, 3, R, R], sRGB, by a random camera under a random light on gray."""
-    azimuth = torch.tensor([rng.uniform(-math.pi, math.pi)], dtype=torch.float32)
-    elevation = torch.tensor([math.radians(rng.uniform(*ELEVATION_DEG))], dtype=torch.float32)
-    view = prepare_view(target, Cameras.orbit(azimuth, elevation, RADIUS, math.radians(FOV_DEG)), side)
+    """An image [1, 3, R, R], sRGB, seen from a direction under a random light on gray."""
+    cameras = Cameras.orbit(azimuth[None], elevation[None], RADIUS, math.radians(FOV_DEG))
+    view = prepare_view(target, cameras, side)
     light = random_environment(int(rng.integers(RANDOM_LIGHTS)))
     rgb, mask = drawn_image(values_at(model, view), view, light)
     return rgb + (1 - mask) * float(rng.uniform(0.2, 0.9))

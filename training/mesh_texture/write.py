@@ -5,14 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from dataset_tool.render.lights import check_light, environments_of
-from guidance.priors.load import load_prior
 from mesh_io.write import write_glb
 from mesh_io.writers.retexture import MaterialTextures, retextured_glb
 from torch_utils.errors import UserError
 from torch_utils.files import printable, write_bytes
+from training.adapt.prior import open_prior
 from training.mesh_texture.fit import FitSettings, fit_textures
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
 from training.mesh_texture.target import TextureTarget, read_target
@@ -59,14 +60,15 @@ def texture_mesh(
 
 
 def texture_mesh_by_prompt(
-    path: Path, prior: Path, out: Path, settings: PromptSettings, *, progress: Callable[[], None] = lambda: None
+    path: Path, prior: str, out: Path, settings: PromptSettings, *, progress: Callable[[], None] = lambda: None
 ) -> tuple[str, ...]:
     """Write the mesh at `path` with textures that a diffusion prior sees as the prompt; notes for the user.
 
-    prior: a folder in the form of diffusers. What is kept of the file: as for `texture_mesh`.
+    prior: a folder in the form of diffusers, or the name of an included prior. What is kept of the file: as for
+    `texture_mesh`.
     """
+    denoiser = open_prior(prior, torch.device("cpu"), None)
     target = read_target(path, settings.size_px)
-    denoiser = load_prior(prior)
     write_with_textures(path, out, target, synthesize_textures(target, denoiser, settings, progress))
     return (*target.notes, *denoiser.notes)
 
