@@ -18,7 +18,9 @@ from torch_utils.errors import UserError
 from torch_utils.files import make_folder, write_json
 
 FORMAT_VERSION = 1
-RECORDS = ("samples.json", "interpolation.json", "swap.json", "perturbations.json", "turntable.json")
+RECORDS = (
+    "samples.json", "interpolation.json", "swap.json", "perturbations.json", "directions.json", "turntable.json",
+)  # fmt: skip
 # Seconds between two writings of the record: a stop costs at most the samples since the last.
 SAVE_INTERVAL_S = 2.0
 # Bytes per sample that must be free: measured sizes, rounded up.

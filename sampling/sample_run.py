@@ -66,13 +66,14 @@ def made_by(generator: TrainedGenerator, settings: MeshSettings | None, facts: M
 def jobs_of(
     samples: Sequence[Sample], names: Sequence[str], shared: dict[str, Any], drawn: int = MAX_GRID
 ) -> list[SampleJob]:
-    """A job for each sample; only the first `drawn` draw images. shared: `made_by`'s values."""
+    """A job for each sample; only the first `drawn` draw images. shared: `made_by`'s values; files hold its moves."""
     network = shared["network"]
     common = {
         "network": network["name"],
         "network_sha256": network["sha256"],
         "tetragan": shared["tetragan"],
         "license": shared["license"],
+        **{key: shared[key] for key in ("moves",) if key in shared},
     }
     return [
         SampleJob(name, sample.w_geo, sample.w_tex, {**common, **sample.about()}, draw=row < drawn)

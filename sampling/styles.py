@@ -52,7 +52,6 @@ def with_slots(w: Tensor, other: Tensor, slots: slice | Sequence[int]) -> Tensor
     return mixed
 
 
-@torch.no_grad()
 def style_statistics(
     generator: Generator, count: int = 4096, seed: int = 0, label: int | None = None
 ) -> tuple[StyleStatistics, StyleStatistics]:
@@ -63,6 +62,13 @@ def style_statistics(
     """
     if count < 2:
         raise ValueError(f"style_statistics(): expected at least 2 latents, got {count}")
+    geometry, texture = random_styles(generator, count, seed, label)
+    return StyleStatistics(geometry.mean(0), geometry.std(0)), StyleStatistics(texture.mean(0), texture.std(0))
+
+
+@torch.no_grad()
+def random_styles(generator: Generator, count: int, seed: int = 0, label: int | None = None) -> tuple[Tensor, Tensor]:
+    """Styles of shape and of texture [count, w_dim] of random latents, before truncation, the same in every slot."""
     z_dim, device = generator.config.mapping.z_dim, generator.device
     parts: list[tuple[Tensor, Tensor]] = []
     for first in range(0, count, BATCH):
@@ -72,5 +78,5 @@ def style_statistics(
         labels = None if classes is None else torch.tensor(classes, device=device)
         w_geo, w_tex = generator.map(z_geo, z_tex, labels=labels)
         parts.append((w_geo[:, 0], w_tex[:, 0]))
-    geometry, texture = (torch.cat(side) for side in zip(*parts, strict=True))
-    return StyleStatistics(geometry.mean(0), geometry.std(0)), StyleStatistics(texture.mean(0), texture.std(0))
+    geometry, texture = zip(*parts, strict=True)
+    return torch.cat(geometry), torch.cat(texture)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tetragan.options import SamplerOptions, mesh_options, sampler_options
+from tetragan.options import SamplerOptions, mesh_options, move_options, sampler_options
 
 if TYPE_CHECKING:
     from sampling.mesh_export import MeshSettings
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @click.option("--shape-seeds", help="Seeds of the shapes alone; with --texture-seeds, one each or one for all.")
 @click.option("--texture-seeds", help="Seeds of the textures alone.")
 @click.option("--viewer", is_flag=True, help="Also write viewer.html, one file that shows the first 64 meshes.")
+@move_options
 @mesh_options("glb")
 def generate(
     sampler: SamplerOptions,
@@ -28,6 +29,8 @@ def generate(
     shape_seeds: str | None,
     texture_seeds: str | None,
     viewer: bool,
+    directions_file: Path | None,
+    moves: tuple[str, ...],
 ) -> None:
     """Sample textured meshes: one per seed, samples.json, and samples.png with the first 64.
 
@@ -42,9 +45,10 @@ def generate(
     shop = Sampler(sampler, meshes, "samples.json")
     if viewer and (shop.settings is None or shop.settings.file_format != "glb" or shop.settings.draco):
         raise click.UsageError("--viewer: shows GLB files without --draco; leave out --format and --draco")
-    samples = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label)
+    drawn = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label)
+    samples, facts = shop.moved(drawn, directions_file, moves)
     names = [sample.name for sample in samples]
-    outcome = shop.run(samples, names)
+    outcome = shop.run(samples, names, facts)
     shown = names[:MAX_GRID]
     image = image_grid(outcome.grid(shown))
     shop.save_image("samples.png", image, f"{len(shown)} of {len(names)} samples")

@@ -104,6 +104,19 @@ shares_option: Decorator = click.option(
 )
 
 
+def move_options(verb: Any) -> Any:
+    """--directions, a file of `tetragan directions`, and --move."""
+    file = click.option("--directions", "directions_file", type=PATH, help="A file of `tetragan directions`.")
+    move = click.option(
+        "--move",
+        "moves",
+        multiple=True,
+        metavar="NAME:STEPS",
+        help="Move the samples along a direction, e.g. type=armchair:2; may be repeated.",
+    )
+    return file(move(verb))
+
+
 def video_options(default: str | None) -> Decorator:
     """--video, the format of a video or None, and --fps."""
     formats = click.Choice(["mp4", "webp", "gif"])

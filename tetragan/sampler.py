@@ -86,6 +86,19 @@ class Sampler:
             click.echo(f"{self.out}: {made} ({self.settings.file_format}){kept}; {self.record_name}")
         return outcome
 
+    def moved(
+        self, samples: "Sequence[Sample]", directions_file: Path | None, moves: Sequence[str]
+    ) -> "tuple[Sequence[Sample], dict[str, Any]]":
+        """The samples of --directions and --move, and what the record says of that."""
+        from sampling.directions import load_directions, parse_moves
+
+        if (directions_file is None) != (not moves):
+            raise click.UsageError("--directions and --move belong together")
+        if directions_file is None:
+            return samples, {}
+        directions, steps = load_directions(directions_file, self.generator), parse_moves(moves)
+        return [directions.moved(sample, steps) for sample in samples], {"moves": steps}
+
     def guard(self, facts: Mapping[str, Any]) -> "SampleFolder":
         """Open the folder for this command; facts: what its record says of all samples. UserError if it is foreign."""
         from sampling.sample_folder import SampleFolder

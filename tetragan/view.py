@@ -1,8 +1,10 @@
 """`tetragan view`: a local page to play with a network."""
 
+from pathlib import Path
+
 import click
 
-from tetragan.options import device_option, network_option
+from tetragan.options import PATH, device_option, network_option
 
 
 @click.command()
@@ -16,8 +18,19 @@ from tetragan.options import device_option, network_option
     help="What clients must know, at least 16 characters.  [default: a random one, unless --host is this machine]",
 )
 @click.option("--open/--no-open", "open_browser", default=False, help="Open the page in a browser.")
+@click.option(
+    "--directions", "directions_file", type=PATH, help="A file of `tetragan directions`: sliders of attributes."
+)
 @device_option()
-def view(network: str, address: str, port: int, token: str | None, open_browser: bool, device: str) -> None:
+def view(
+    network: str,
+    address: str,
+    port: int,
+    token: str | None,
+    open_browser: bool,
+    directions_file: Path | None,
+    device: str,
+) -> None:
     """Serve a page that shows, varies and mixes samples, and gives their meshes; its API is at /api/openapi.json."""
     import importlib.util
     import secrets
@@ -36,10 +49,13 @@ def view(network: str, address: str, port: int, token: str | None, open_browser:
 
     token = token or (None if is_loopback(address) else secrets.token_urlsafe(24))
     with listening_socket(address, port) as listener:
+        from sampling.directions import load_directions
         from sampling.trained_generator import load
         from webpage.mesh_maker import MeshMaker
 
-        maker = MeshMaker(load(network, device))
+        generator = load(network, device)
+        directions = None if directions_file is None else load_directions(directions_file, generator)
+        maker = MeshMaker(generator, directions)
         reachable = socket.gethostname().lower() if address in ("0.0.0.0", "::") else address
         shown = f"[{reachable}]" if ":" in reachable else reachable
         url = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")

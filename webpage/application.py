@@ -62,7 +62,13 @@ def application(maker: MeshMaker, address: str = "127.0.0.1", token: str | None 
 
     async def info(_: Request) -> Response:
         return JSONResponse(
-            {"network": maker.identity, "classes": classes, "pca_axes": PCA_AXES, "attributes": [], "pid": os.getpid()}
+            {
+                "network": maker.identity,
+                "classes": classes,
+                "pca_axes": PCA_AXES,
+                "attributes": maker.attributes,
+                "pid": os.getpid(),
+            }
         )
 
     async def openapi(_: Request) -> Response:

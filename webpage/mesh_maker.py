@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from PIL import Image
-from torch import Tensor
 
 from geometry.normals import vertex_normals
 from geometry.simplification import simplify
 from mesh_io.write import write_glb
+from sampling.directions import Directions, parse_moves, principal_directions
 from sampling.mesh_export import MeshSettings, Placement
 from sampling.sample_jobs import SampleJob, Workshop
+from sampling.styles import random_styles
 from sampling.trained_generator import TrainedGenerator
-from torch_utils import seeding
 from torch_utils.errors import UserError
 from torch_utils.files import write_errors
 from webpage.query import PCA_AXES, FileEnding, ImageQuery, MeshQuery, SampleQuery
@@ -43,13 +43,19 @@ class NoSurface(UserError):
 class MeshMaker:
     """Makes one thing at a time, whatever the number of clients. The same query gives the same bytes."""
 
-    def __init__(self, generator: TrainedGenerator) -> None:
-        self.generator = generator
+    def __init__(self, generator: TrainedGenerator, directions: Directions | None = None) -> None:
+        """directions: of attributes, for the sliders; None has none."""
+        self.generator, self.directions = generator, directions
         self.identity = generator.identity()
         self._lock = threading.Lock()
         self._bytes: OrderedDict[Any, bytes] = OrderedDict()
         self._started: OrderedDict[SampleQuery, Any] = OrderedDict()
-        self._axes: tuple[Tensor, Tensor] | None = None
+        self._axes: Directions | None = None
+
+    @property
+    def attributes(self) -> list[str]:
+        """The directions of attributes, which a query's `move` may name."""
+        return [] if self.directions is None else [name for name in self.directions.names if "=" in name]
 
     def mesh(self, query: MeshQuery, ending: FileEnding) -> bytes:
         """A GLB or USDZ file, or a zip archive of OBJ, MTL and PNG. NoSurface, or UserError for a missing package."""
@@ -88,30 +94,17 @@ class MeshMaker:
             )
             w_geo, w_tex = (torch.einsum("b,bsd->sd", weights, w)[None] for w in (four.w_geo, four.w_tex))
             sample = generator.from_styles(w_geo, w_tex)[0]
-        moves = query.moves()
-        if not any(map(any, moves)):
-            return sample
-        w_geo, w_tex = (
-            w + torch.tensor(move, device=w.device) @ axes[: len(move)] if move else w
-            for w, move, axes in zip((sample.w_geo, sample.w_tex), moves, self._principal_axes(), strict=True)
-        )
-        return generator.from_styles(w_geo, w_tex)[0]
+        if any(map(any, query.moves())):
+            sample = self._principal_axes().moved(sample, query.axis_steps())
+        if query.move:
+            if self.directions is None:
+                raise UserError("move: this page has no directions; start it with --directions FILE")
+            sample = self.directions.moved(sample, parse_moves(query.move.split(","), "move"))
+        return sample
 
-    @torch.no_grad()
-    def _principal_axes(self) -> tuple[Tensor, Tensor]:
-        """The first principal axes [PCA_AXES, w_dim] of the styles of shape and of texture, one standard deviation
-        long (Härkönen et al. 2020, "GANSpace")."""
+    def _principal_axes(self) -> Directions:
         if self._axes is None:
-            network = self.generator.network
-            rows = range(PCA_LATENTS)
-            z_dim = network.config.mapping.z_dim
-            z_geo, z_tex = (
-                seeding.normal(0, rows, f"principal axes {name}", z_dim).to(network.device) for name in ("geo", "tex")
-            )
-            classes = self.generator.classes
-            labels = torch.tensor([row % classes for row in rows], device=network.device) if classes else None
-            self._axes = tuple(principal_axes(w[:, 0]) for w in network.map(z_geo, z_tex, labels=labels))  # type: ignore[assignment]
-        assert self._axes is not None
+            self._axes = principal_directions(*random_styles(self.generator.network, PCA_LATENTS), PCA_AXES)
         return self._axes
 
     # -- meshes and images -------------------------------------------------------------------------------------------
@@ -174,18 +167,6 @@ def _scratch() -> Iterator[Path]:
         made = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
     with made as folder:
         yield Path(folder)
-
-
-def principal_axes(styles: Tensor, count: int = PCA_AXES) -> Tensor:
-    """The first principal axes of styles [B, w_dim], each one standard deviation long [count, w_dim].
-
-    The largest entry of each is positive, so that the sign does not depend on the solver.
-    """
-    centered = styles.double() - styles.double().mean(0)
-    values, vectors = torch.linalg.eigh(centered.T @ centered / (len(styles) - 1))
-    axes = (vectors * values.clamp(min=0).sqrt()).T.flip(0)[:count]
-    signs = torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True)))
-    return (axes * signs).to(styles.dtype)
 
 
 def _archive(paths: list[Path]) -> bytes:

@@ -5,6 +5,9 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from sampling.directions import parse_moves
+from torch_utils.errors import UserError
+
 MAX_SEED = 2**31 - 1
 PCA_AXES = 4
 FileEnding = Literal["glb", "obj", "usdz"]
@@ -37,6 +40,13 @@ class SampleQuery(BaseModel):
     )
     texture_pca: str = Field("", max_length=64, description="The same for the texture's styles.")
 
+    move: str = Field(
+        "",
+        max_length=400,
+        description="Moves along attributes that /api/info lists, e.g. type=armchair:2,legs=star:-1: standard "
+        "deviations from -4 to 4.",
+    )
+
     def corner_seeds(self) -> list[int] | None:
         """The four seeds of the pad, or None."""
         return None if self.corners is None else [int(seed) for seed in self.corners.split(",")]
@@ -44,6 +54,12 @@ class SampleQuery(BaseModel):
     def moves(self) -> tuple[list[float], list[float]]:
         """How far along the principal axes of shape and of texture. ValueError for text that is no such list."""
         return _moves("shape_pca", self.shape_pca), _moves("texture_pca", self.texture_pca)
+
+    def axis_steps(self) -> dict[str, float]:
+        """`moves` by the names of the principal axes."""
+        shape, texture = self.moves()
+        named = (("shape", shape), ("texture", texture))
+        return {f"{side}-{row + 1}": step for side, steps in named for row, step in enumerate(steps)}
 
 
 class MeshQuery(SampleQuery):
@@ -80,9 +96,14 @@ def parse_query(kind: type[Query], items: list[tuple[str, str]], classes: int) -
     try:
         query = kind.model_validate(values)
         query.moves()
+        steps = parse_moves(query.move.split(","), "move") if query.move else {}
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise BadQuery(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except UserError as error:
+        raise BadQuery(str(error)) from None
+    if any(abs(step) > 4 for step in steps.values()):
+        raise BadQuery("move: expected steps from -4 to 4")
     seeds = query.corner_seeds() or []
     if any(seed > MAX_SEED for seed in seeds):
         raise BadQuery(f"corners: expected seeds from 0 to {MAX_SEED}")

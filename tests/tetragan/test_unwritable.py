@@ -57,6 +57,7 @@ def verbs(root: Path, out: Path) -> dict[str, list[object]]:
         "interpolate": ["interpolate", *network, "--seeds", "0-1", "--steps", 2, "--out", out],
         "swap": ["swap", *network, "--shape-seeds", 0, "--texture-seeds", 1, "--out", out],
         "perturb": ["perturb", *network, "--count", 1, "--out", out],
+        "directions": ["directions", *network, "--axes", 1, "--out", out],
         "turntable": ["turntable", *network, "--seeds", 0, "--frames", 2, "--video", "gif", "--out", out],
         "export": ["export", *network, "--out", out / "net.safetensors"],
         "export folder": ["export", *network, "--out", out],

@@ -5,7 +5,7 @@ import { Pad } from "./pad.js";
 const GALLERY = 12;
 const PREVIEW_FACES = 8000;
 const $ = (id) => document.getElementById(id);
-const state = { shape_seed: 0, texture_seed: 0, truncation: 0.7, label: null, pad: null, shape_pca: [], texture_pca: [] };
+const state = { shape_seed: 0, texture_seed: 0, truncation: 0.7, label: null, pad: null, shape_pca: [], texture_pca: [], move: {} };
 let network = { name: "network" };
 let galleryStart = 0;
 let request = null;
@@ -21,10 +21,13 @@ function query(extra = {}) {
   } else Object.assign(values, { shape_seed: state.shape_seed, texture_seed: state.texture_seed });
   if (state.label !== null) values.class = state.label;
   for (const side of ["shape_pca", "texture_pca"]) if (state[side].some(Boolean)) values[side] = state[side].join(",");
+  const moved = Object.entries(state.move).filter(([, step]) => step);
+  if (moved.length) values.move = moved.map((entry) => entry.join(":")).join(",");
   return new URLSearchParams(values);
 }
 
-const styled = () => state.pad || state.shape_pca.some(Boolean) || state.texture_pca.some(Boolean);
+const styled = () => state.pad || state.shape_pca.some(Boolean) || state.texture_pca.some(Boolean) ||
+  Object.values(state.move).some(Boolean);
 
 function command() {
   const url = `${location.origin}/api/mesh.glb?${query()}`;
@@ -112,27 +115,37 @@ function gallery() {
 
 function select(shape, texture) {
   clearAxes();
-  change({ shape_seed: shape, texture_seed: texture, pad: null, shape_pca: [], texture_pca: [] });
+  change({ shape_seed: shape, texture_seed: texture, pad: null, shape_pca: [], texture_pca: [], move: {} });
+}
+
+function slider(name, id, place, set) {
+  const label = document.createElement("label");
+  const input = Object.assign(document.createElement("input"), { type: "range", min: -3, max: 3, step: 0.1, value: 0 });
+  input.dataset.axis = id;
+  input.oninput = () => set(Number(input.value));
+  label.append(`${name} `, input);
+  place.append(label);
+}
+
+function attributes(names) {
+  $("attributes_box").hidden = !names.length;
+  for (const name of names)
+    slider(name.replace("=", ": "), name, $("attributes"), (step) => change({ move: { ...state.move, [name]: step } }));
 }
 
 function axes(count) {
   for (const [side, name] of [["shape_pca", "Shape"], ["texture_pca", "Texture"]]) {
     for (let axis = 0; axis < count; axis++) {
-      const label = document.createElement("label");
-      const slider = Object.assign(document.createElement("input"), { type: "range", min: -3, max: 3, step: 0.1, value: 0 });
-      slider.dataset.axis = `${side}${axis}`;
-      slider.oninput = () => {
+      slider(`${name} ${axis + 1}`, `${side}${axis}`, $("axes"), (step) => {
         const values = Array.from({ length: count }, (_, i) => state[side][i] ?? 0);
-        values[axis] = Number(slider.value);
+        values[axis] = step;
         change({ [side]: values });
-      };
-      label.append(`${name} ${axis + 1} `, slider);
-      $("axes").append(label);
+      });
     }
   }
 }
 
-const clearAxes = () => document.querySelectorAll("#axes input").forEach((slider) => (slider.value = 0));
+const clearAxes = () => document.querySelectorAll("#axes input, #attributes input").forEach((slider) => (slider.value = 0));
 
 function mode(name) {
   for (const button of $("modes").children) button.setAttribute("aria-pressed", button.dataset.mode === name);
@@ -176,7 +189,7 @@ $("more").onclick = more;
 $("copy").onclick = copy;
 $("reset").onclick = () => {
   clearAxes();
-  change({ shape_pca: [], texture_pca: [] });
+  change({ shape_pca: [], texture_pca: [], move: {} });
 };
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -194,5 +207,6 @@ if (info.classes) {
   $("class").append(new Option("in turn", ""), ...Array.from({ length: info.classes }, (_, i) => new Option(i, i)));
 }
 axes(info.pca_axes);
+attributes(info.attributes);
 refresh();
 gallery();

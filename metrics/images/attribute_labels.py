@@ -1,0 +1,48 @@
+"""What a classifier says of generated samples: the labels that directions of attributes are regressed on."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from metrics.images.classifier import Classifier
+from sampling.generate import CHUNK
+from sampling.trained_generator import TrainedGenerator
+
+# Views of each sample; a classifier is surer of several than of one.
+AZIMUTHS_DEG = (30.0, 150.0, 270.0)
+
+
+@torch.no_grad()
+def label_styles(
+    generator: TrainedGenerator,
+    classifier: Classifier,
+    w_geo: Tensor,
+    w_tex: Tensor,
+    progress: Callable[[], None] = lambda: None,
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Probabilities [N, values] of each attribute, mean over three views, and which samples have a surface [N] bool.
+
+    w_geo, w_tex [N, slots, w_dim]. Images are like a dataset's of base colors: on black, at the training's resolution.
+    progress: called after each sample.
+    """
+    probabilities: dict[str, list[Tensor]] = {name: [] for name in classifier.values}
+    seen = []
+    for geo, tex in zip(w_geo.split(CHUNK), w_tex.split(CHUNK), strict=True):
+        drawn = torch.from_numpy(generator.render(geo, tex, AZIMUTHS_DEG, resolution=generator.resolution, unlit=True))
+        seen.append(drawn.flatten(1).amax(1) > 0)
+        flat = classifier.probabilities(drawn.flatten(0, 1).permute(0, 3, 1, 2))
+        for name, values in flat.items():
+            probabilities[name].append(values.view(len(geo), len(AZIMUTHS_DEG), -1).mean(1))
+        for _ in geo:
+            progress()
+    return {name: torch.cat(parts) for name, parts in probabilities.items()}, torch.cat(seen)
+
+
+def value_columns(classifier: Classifier, probabilities: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The probability [N] of every value, by its label "type=armchair"."""
+    return {
+        f"{name}={value}": probabilities[name][:, column]
+        for name, values in classifier.values.items()
+        for column, value in enumerate(values)
+    }

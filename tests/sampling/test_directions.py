@@ -1,0 +1,117 @@
+"""Directions of the styles: principal axes, regression of attributes, moves, and their file."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from networks.generator import Generator
+from sampling.directions import (
+    Directions,
+    attribute_directions,
+    load_directions,
+    parse_moves,
+    principal_axes,
+    principal_directions,
+)
+from sampling.trained_generator import TrainedGenerator, load
+from tests.training import tiny
+from torch_utils.checkpoint import save_network
+from torch_utils.errors import UserError
+
+SPREAD = torch.tensor([3.0, 1.0, 0.5, 0.4])
+
+
+def styles(count: int = 20_000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Styles of shape and texture [count, 4], and the rotation [4, 4] whose rows are the axes of the shape's."""
+    random = torch.Generator().manual_seed(0)
+    rotation = torch.linalg.qr(torch.randn(4, 4, generator=random)).Q
+    w_geo = torch.randn(count, 4, generator=random) * SPREAD @ rotation + 5
+    return w_geo, torch.randn(count, 4, generator=random), rotation
+
+
+def save(path: Path, seed: int = 1) -> TrainedGenerator:
+    torch.manual_seed(seed)
+    config = tiny.config(geometry={"cells": 8})
+    save_network(path, Generator(config), config.model_dump(mode="json"), 8000)
+    return load(path)
+
+
+@pytest.fixture(scope="module")
+def g(tmp_path_factory: pytest.TempPathFactory) -> TrainedGenerator:
+    return save(tmp_path_factory.mktemp("network") / "network.safetensors")
+
+
+def test_principal_axes_are_one_standard_deviation_long_and_sorted() -> None:
+    w_geo, w_tex, rotation = styles()
+    axes = principal_axes(w_geo)
+    expected = SPREAD[:, None] * rotation
+    expected = expected * expected.gather(1, expected.abs().argmax(1, keepdim=True)).sign()
+    assert torch.allclose(axes, expected, atol=0.08)
+    found = principal_directions(w_geo, w_tex, 2)
+    assert found.names == ("shape-1", "shape-2", "texture-1", "texture-2")
+    assert torch.equal(found.w_geo[:2], axes[:2]) and not found.w_geo[2:].any() and not found.w_tex[:2].any()
+    assert found.shares[:2] == pytest.approx((SPREAD.square() / SPREAD.square().sum())[:2].tolist(), rel=0.05)
+
+
+def test_an_attribute_of_the_shape_gets_the_shortest_move_that_changes_it() -> None:
+    """The move along C·β changes w·β most for its length in standard deviations; its length is one."""
+    w_geo, w_tex, rotation = styles()
+    slope = torch.tensor([0.2, 1.0, 0.0, 0.0]) @ rotation
+    noise = torch.randn(len(w_geo), generator=torch.Generator().manual_seed(1))
+    found = attribute_directions(w_geo, w_tex, {"big=yes": w_geo @ slope + noise, "flat=yes": torch.ones(len(w_geo))})
+    assert found.names == ("big=yes",), "an attribute that never changes has no direction"
+    covariance = rotation.T @ torch.diag(SPREAD.square()) @ rotation
+    expected = covariance @ slope / (slope @ covariance @ slope).sqrt()
+    assert torch.allclose(found.w_geo[0], expected, atol=0.05)
+    assert not found.w_tex.any(), "the texture has no part in it"
+    explained = float(slope @ covariance @ slope)
+    assert found.shares[0] == pytest.approx(explained / (explained + 1), abs=0.02)
+
+
+def test_an_attribute_of_both_moves_both() -> None:
+    w_geo, w_tex, rotation = styles()
+    value = w_geo @ rotation[1] + 2 * w_tex[:, 0]
+    found = attribute_directions(w_geo, w_tex, {"a=b": value})
+    assert found.shares[0] == pytest.approx(1, abs=0.01)
+    assert torch.allclose(found.w_tex[0], torch.tensor([2.0, 0, 0, 0]) / 5**0.5, atol=0.05)
+    assert torch.allclose(found.w_geo[0], rotation[1] / 5**0.5, atol=0.1)
+
+
+def test_a_move_adds_to_all_slots_and_keeps_the_seed(g: TrainedGenerator) -> None:
+    w_dim = g.network.config.mapping.w_dim
+    geo = torch.randn(2, w_dim)
+    directions = Directions(("a", "b"), geo, torch.stack([torch.zeros(w_dim), torch.ones(w_dim)]), (0.5, 0.4))
+    sample = g.sample(3)
+    assert directions.moved(sample, {"a": 0.0}) is sample
+    moved = directions.moved(sample, {"a": 2.0, "b": -1.0})
+    assert torch.allclose(moved.w_geo - sample.w_geo, (2 * geo[0] - geo[1]).expand_as(sample.w_geo), atol=1e-5)
+    assert torch.allclose(moved.w_tex - sample.w_tex, -torch.ones_like(sample.w_tex), atol=1e-5)
+    assert moved.seed == 3 and bool(moved.z_geo.isnan().all())
+    assert torch.equal(directions.moved(sample, {"a": 2.0}).w_tex, sample.w_tex)
+    with pytest.raises(UserError, match="no direction 'c'; there are a, b"):
+        directions.moved(sample, {"c": 1.0})
+    assert directions.sorted().names == ("a", "b") and (directions + directions).names == ("a", "b", "a", "b")
+
+
+def test_the_file_comes_back_and_belongs_to_one_network(g: TrainedGenerator, tmp_path: Path) -> None:
+    w_dim = g.network.config.mapping.w_dim
+    directions = principal_directions(torch.randn(50, w_dim), torch.randn(50, w_dim), 2)
+    directions.save(tmp_path / "d.safetensors", g.identity())
+    again = load_directions(tmp_path / "d.safetensors", g)
+    assert again.names == directions.names and again.shares == pytest.approx(directions.shares)
+    assert torch.equal(again.w_geo, directions.w_geo) and torch.equal(again.w_tex, directions.w_tex)
+    with pytest.raises(UserError, match=r"is of the network .*, not of other"):
+        load_directions(tmp_path / "d.safetensors", save(tmp_path / "other.safetensors", 2))
+    with pytest.raises(UserError, match="expected a directions file"):
+        load_directions(g.source, g)
+
+
+@pytest.mark.parametrize("text", ["type=stool", "type=stool:", ":2", "a:x", "a:nan", "a:11", ""])
+def test_moves_that_are_none(text: str) -> None:
+    with pytest.raises(UserError, match="expected a direction and a number from -10 to 10"):
+        parse_moves([text])
+
+
+def test_moves() -> None:
+    assert parse_moves(["type=stool:2", "shape-1:-0.5"]) == {"type=stool": 2.0, "shape-1": -0.5}

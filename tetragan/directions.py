@@ -1,0 +1,107 @@
+"""`tetragan directions`: principal axes of the styles, and directions along which attributes change."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tetragan.options import PATH, SamplerOptions, mesh_options, sampler_options
+
+if TYPE_CHECKING:
+    from sampling.directions import Directions
+    from sampling.mesh_export import MeshSettings
+    from sampling.trained_generator import TrainedGenerator
+
+# Columns of the image: steps in standard deviations.
+STEPS = (-3, -2, -1, 0, 1, 2, 3)
+# A value that nearly all samples have, or hardly any, has no direction worth a name.
+RAREST = 0.02
+
+
+@click.command()
+@sampler_options
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="The sample that is moved.")
+@click.option(
+    "--axes",
+    type=click.IntRange(0, 64),
+    default=4,
+    show_default=True,
+    help="Principal axes of the shape, and as many of the texture.",
+)
+@click.option("--classifier", type=PATH, help="A transformers folder of an image classifier, for attributes.")
+@click.option(
+    "--samples",
+    type=click.IntRange(50, 100_000),
+    default=2000,
+    show_default=True,
+    help="Samples that the classifier labels.",
+)
+@click.option(
+    "--rows", type=click.IntRange(1, 40), default=12, show_default=True, help="Attributes shown, the clearest first."
+)
+@mesh_options("none")
+def directions(
+    sampler: SamplerOptions,
+    meshes: "Callable[[], MeshSettings | None]",
+    seed: int,
+    axes: int,
+    classifier: Path | None,
+    samples: int,
+    rows: int,
+) -> None:
+    """Find what the styles vary: directions.safetensors, and directions.png with one sample moved along each.
+
+    Without --classifier these are principal axes. With one, it labels generated samples, and each value of an attribute
+    gets the direction of a linear regression. `generate --directions FILE --move NAME:STEPS` uses them.
+    """
+    from rendering.labeled_grid import labeled_grid
+    from sampling.directions import slider
+    from tetragan.sampler import Sampler, end
+
+    if not axes and classifier is None:
+        raise click.UsageError("--axes 0 needs --classifier")
+    shop = Sampler(sampler, meshes, "directions.json")
+    found = _find(shop.generator, axes, classifier, samples, sampler.quiet)
+    found.save(shop.out / "directions.safetensors", shop.generator.identity())
+    click.echo(f"{shop.out / 'directions.safetensors'}: {len(found)} directions")
+    for name, share in zip(found.names, found.shares, strict=True):
+        click.echo(f"  {name:24} {share:6.1%} of the variance")
+    center = shop.generator.sample(seed, sampler.truncation, sampler.label)
+    shown = found.names[: 2 * axes + rows]
+    moved = [each for name in shown for each in slider(found, center, name, STEPS)]
+    names = [f"{name.replace('=', '-')}_{step:+d}" for name in shown for step in STEPS]
+    facts = {"shape_seed": seed, "axes": axes, "classifier": None if classifier is None else classifier.name}
+    outcome = shop.run(moved, names, {**facts, "labeled": samples}, what="steps", draw_all=True)
+    title = f"{shop.generator.name}, seed {seed}: steps in standard deviations"
+    image = labeled_grid(outcome.grid(names), shown, [f"{step:+d}" if step else "0" for step in STEPS], title)
+    shop.save_image("directions.png", image, f"seed {seed} along {len(shown)} directions")
+    end(outcome)
+
+
+def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, samples: int, quiet: bool) -> "Directions":
+    """Principal axes, then the attributes' directions, the best explained first."""
+    from sampling.directions import attribute_directions, principal_directions
+    from sampling.styles import random_styles
+    from torch_utils.progress import progress_bar
+
+    w_geo, w_tex = random_styles(generator.network, 4096)
+    found = principal_directions(w_geo, w_tex, axes)
+    if classifier is None:
+        return found
+    from metrics.images.attribute_labels import label_styles, value_columns
+    from metrics.images.classifier import load_classifier
+
+    judge = load_classifier(classifier, generator.device)
+    w_geo, w_tex = random_styles(generator.network, samples, seed=1)
+    with progress_bar("labels", samples, quiet=quiet) as advance:
+        slots = zip((w_geo, w_tex), generator.slots, strict=True)
+        geo, tex = (w[:, None].expand(-1, count, -1) for w, count in slots)
+        probabilities, seen = label_styles(generator, judge, geo, tex, advance)
+    columns = {
+        name: values[seen]
+        for name, values in value_columns(judge, probabilities).items()
+        if RAREST <= float(values[seen].mean()) <= 1 - RAREST
+    }
+    seen = seen.to(w_geo.device)
+    return found + attribute_directions(w_geo[seen], w_tex[seen], columns).sorted()
