@@ -92,15 +92,15 @@ def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, sam
     from metrics.images.attribute_labels import label_styles, value_columns
     from metrics.images.classifier import load_classifier
 
-    judge = load_classifier(classifier, generator.device)
+    labeler = load_classifier(classifier, generator.device)
     w_geo, w_tex = random_styles(generator.network, samples, seed=1)
     with progress_bar("labels", samples, quiet=quiet) as advance:
         slots = zip((w_geo, w_tex), generator.slots, strict=True)
         geo, tex = (w[:, None].expand(-1, count, -1) for w, count in slots)
-        probabilities, seen = label_styles(generator, judge, geo, tex, advance)
+        probabilities, seen = label_styles(generator, labeler, geo, tex, advance)
     columns = {
         name: values[seen]
-        for name, values in value_columns(judge, probabilities).items()
+        for name, values in value_columns(labeler, probabilities).items()
         if RAREST <= float(values[seen].mean()) <= 1 - RAREST
     }
     seen = seen.to(w_geo.device)
