@@ -43,8 +43,8 @@ class SampleQuery(BaseModel):
     move: str = Field(
         "",
         max_length=400,
-        description="Moves along attributes that /api/info lists, e.g. type=armchair:2,legs=star:-1: standard "
-        "deviations from -4 to 4.",
+        description="Moves along attributes that /api/info lists, e.g. type=armchair:2,legs=star:-1, "
+        "from -4 to 4 standard deviations.",
     )
 
     def corner_seeds(self) -> list[int] | None:
