@@ -25,10 +25,7 @@ def read_index(path: Path, known: Sequence[str]) -> tuple[str, dict[str, tuple[A
 
     known: classes that the caller can use. UserError for another one, a hub name, or a folder without a readable index.
     """
-    if not path.is_dir():
-        hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))
-        advice = f"; if you mean the model of that name on the hub: hf download {path} --local-dir priors/{path.name}"
-        raise UserError(f"prior {path}: no such folder{advice if hub else ''}")
+    require_folder(path, "prior")
     try:
         index = json.loads((path / "model_index.json").read_text(encoding="utf-8"))
         class_name = index["_class_name"]
@@ -40,6 +37,15 @@ def read_index(path: Path, known: Sequence[str]) -> tuple[str, dict[str, tuple[A
     if class_name not in known:
         raise UserError(f"prior {path}: {class_name} is not supported; expected one of {', '.join(known)}")
     return class_name, parts
+
+
+def require_folder(path: Path, kind: str) -> None:
+    """UserError where there is no such folder; for the name of a model on the hub, with the command that gets it."""
+    if path.is_dir():
+        return
+    hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))
+    advice = f"; if you mean the model of that name on the hub: hf download {path} --local-dir priors/{path.name}"
+    raise UserError(f"{kind} {path}: no such folder{advice if hub else ''}")
 
 
 def import_libraries(path: Path) -> tuple[Any, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from metrics.confidence import bootstrap_mean
 from metrics.images.attribute_scores import attribute_metrics, attribute_probabilities, skipped_attributes
 from metrics.images.classifier import Classifier
-from metrics.images.clip import Clip
+from metrics.images.clip import ClipDetector
 from metrics.images.conditions import Conditions, conditions_of, descriptions
 from metrics.images.detector_scores import detector_scores
 from metrics.images.image_models import ImageModels
@@ -57,7 +57,9 @@ def evaluate_images(
     return metrics
 
 
-def _clip_scores(clip: Clip, conditions: Conditions, sets: ImageSets, count: int, results: Results) -> list[Metric]:
+def _clip_scores(
+    clip: ClipDetector, conditions: Conditions, sets: ImageSets, count: int, results: Results
+) -> list[Metric]:
     """CMMD; CLIP score and R-precision of the captions; those of the references themselves go to a baseline."""
     session = sets.session
     real, fake = sets.real(count), sets.fake(count)
@@ -86,7 +88,7 @@ def _clip_scores(clip: Clip, conditions: Conditions, sets: ImageSets, count: int
 
 
 def _text_scores(
-    clip: Clip, images: Tensor, captions: Sequence[str], pool: Sequence[str], usable: Tensor
+    clip: ClipDetector, images: Tensor, captions: Sequence[str], pool: Sequence[str], usable: Tensor
 ) -> list[Metric]:
     """CLIP score and R-precision of the images that have a caption. usable [N] bool: the others count as wrong."""
     chosen = [i for i, caption in enumerate(captions) if caption]

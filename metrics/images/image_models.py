@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from metrics.images.classifier import Classifier, load_classifier
-from metrics.images.clip import Clip, load_clip
+from metrics.images.clip import ClipDetector, load_clip_detector
 from metrics.images.conditions import Conditions
 from metrics.images.detectors import Detector, lite0_detector, load_detector
 from metrics.images.download import fetched, is_url
@@ -20,7 +20,7 @@ class ImageModels:
     """Each is None where the user named none."""
 
     detector: Detector | None = None
-    clip: Clip | None = None
+    clip: ClipDetector | None = None
     classifier: Classifier | None = None
 
     def __bool__(self) -> bool:
@@ -55,6 +55,6 @@ def load_image_models(
         raise UserError("--caption: comparing images with a caption needs --clip FOLDER")
     return ImageModels(
         loaded,
-        load_clip(clip, device) if clip else None,
+        load_clip_detector(clip, device) if clip else None,
         load_classifier(classifier, device) if classifier else None,
     )
