@@ -1,5 +1,6 @@
 """Where the nodes of a glTF scene graph stand: scenes, the node tree, and instances of a mesh."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -117,11 +118,22 @@ def _is_below(parents: dict[int, int], index: int, other: int) -> bool:
 
 
 def node_matrix(node: dict[str, Any]) -> NDArray[np.float64]:
-    """A node's local 4×4: its matrix (column-major in the file) or translation · rotation (x, y, z, w) · scale."""
+    """A node's local 4×4: its matrix (column-major in the file) or translation · rotation (x, y, z, w) · scale.
+
+    ValueError for one that is not made of finite numbers, as many as it needs.
+    """
     if "matrix" in node:
-        return np.asarray(node["matrix"], dtype=np.float64).reshape(4, 4).T
-    parts = [node.get("translation", (0, 0, 0)), node.get("rotation", (0, 0, 0, 1)), node.get("scale", (1, 1, 1))]
-    return placing_matrices(*(np.asarray(part, dtype=np.float64)[None] for part in parts))[0]
+        return _numbers(node, "matrix", np.eye(4).reshape(-1)).reshape(4, 4).T
+    parts = (("translation", (0, 0, 0)), ("rotation", (0, 0, 0, 1)), ("scale", (1, 1, 1)))
+    return placing_matrices(*(_numbers(node, name, usual)[None] for name, usual in parts))[0]
+
+
+def _numbers(node: dict[str, Any], name: str, usual: Sequence[float] | NDArray) -> NDArray[np.float64]:
+    """A list of numbers of a node, `usual` where it has none."""
+    values = np.asarray(node.get(name, usual), dtype=np.float64)
+    if values.shape != (len(usual),) or not np.isfinite(values).all():
+        raise ValueError(f"the {name} of a node is not {len(usual)} finite numbers")
+    return values
 
 
 def instance_matrices(document: Document, index: int, node: dict[str, Any]) -> NDArray[np.float64] | None:

@@ -115,6 +115,20 @@ def test_a_node_that_is_listed_twice_in_one_place_is_read_once(tmp_path):
     assert centers(mesh) == [(0.5, 3.5, 0)]
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ({"translation": None}, "the translation of a node is not 3 finite numbers"),
+        ({"translation": [1, 2]}, "the translation of a node is not 3 finite numbers"),
+        ({"scale": [1, float("nan"), 1]}, "the scale of a node is not 3 finite numbers"),
+        ({"matrix": [1] * 12}, "the matrix of a node is not 16 finite numbers"),
+    ],
+)
+def test_a_place_that_is_not_numbers_is_named(tmp_path, place, words):
+    with pytest.raises(UserError, match=words):
+        read_mesh(scenes([{"mesh": 0} | place], [[0]], scene=0).save(tmp_path / "a.glb"))
+
+
 def test_hidden_nodes_are_not_read(tmp_path):
     hidden = {"extensions": {"KHR_node_visibility": {"visible": False}}, "children": [1]}
     nodes = [hidden, {"mesh": 0}, {"mesh": 0, "translation": [5, 0, 0]}]
