@@ -153,13 +153,18 @@ def attribute_directions(w_geo: Tensor, w_tex: Tensor, values: Mapping[str, Tens
     return Directions(tuple(names), torch.stack(geo), torch.stack(tex), tuple(shares))
 
 
+def whitened_axes(styles: Tensor, share: float = VARIANCE_KEPT) -> tuple[Tensor, Tensor]:
+    """The mean [w_dim] of styles [N, w_dim], and the first axes [K, w_dim] that hold a share of their variance."""
+    axes = principal_axes(styles)
+    variances = axes.square().sum(1)
+    kept = int((variances.cumsum(0) < share * variances.sum()).sum()) + 1
+    return styles.mean(0), axes[:kept]
+
+
 def _whitened(styles: Tensor) -> tuple[Tensor, Tensor]:
     """Styles [N, w_dim] as coordinates [N, K] of unit variance along their first axes, and those axes [K, w_dim]."""
-    axes = principal_axes(styles.double())
-    variances = axes.square().sum(1)
-    kept = int((variances.cumsum(0) < VARIANCE_KEPT * variances.sum()).sum()) + 1
-    axes, variances = axes[:kept], variances[:kept]
-    return (styles.double() - styles.double().mean(0)) @ axes.T / variances, axes
+    mean, axes = whitened_axes(styles.double())
+    return (styles.double() - mean) @ axes.T / axes.square().sum(1), axes
 
 
 def parse_moves(texts: Iterable[str], option: str = "--move") -> dict[str, float]:

@@ -19,7 +19,8 @@ from torch_utils.files import make_folder, write_json
 
 FORMAT_VERSION = 1
 RECORDS = (
-    "samples.json", "interpolation.json", "swap.json", "perturbations.json", "directions.json", "turntable.json",
+    "samples.json", "interpolation.json", "swap.json", "perturbations.json", "directions.json",
+    "projections.json", "turntable.json",
 )  # fmt: skip
 # Seconds between two writings of the record: a stop costs at most the samples since the last.
 SAVE_INTERVAL_S = 2.0

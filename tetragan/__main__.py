@@ -24,6 +24,7 @@ VERBS = {
     "swap": ("tetragan.swap", "swap", "Show every shape with every texture, in one table."),
     "perturb": ("tetragan.perturb", "perturb", "Vary one sample, the nearest variations first."),
     "directions": ("tetragan.directions", "directions", "Find what the styles vary: principal axes, attributes."),
+    "project": ("tetragan.project", "project", "Find the samples that look like images or meshes."),
     "turntable": ("tetragan.turntable", "turntable", "Turn samples around in a video."),
     "adapt": ("tetragan.adapt", "adapt", "Move a network towards a prompt, with a diffusion model's help."),
     "texture": ("tetragan.texture", "texture", "Give one mesh textures from posed images; its UVs stay."),

@@ -1,15 +1,16 @@
 """`tetragan generate`: meshes of samples, and an image grid."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tetragan.options import SamplerOptions, mesh_options, move_options, sampler_options
+from tetragan.options import SamplerOptions, latents_option, mesh_options, move_options, sampler_options
 
 if TYPE_CHECKING:
     from sampling.mesh_export import MeshSettings
+    from sampling.samples import Sample
 
 
 @click.command()
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--shape-seeds", help="Seeds of the shapes alone; with --texture-seeds, one each or one for all.")
 @click.option("--texture-seeds", help="Seeds of the textures alone.")
 @click.option("--viewer", is_flag=True, help="Also write viewer.html, one file that shows the first 64 meshes.")
+@latents_option
 @move_options
 @mesh_options("glb")
 def generate(
@@ -29,6 +31,7 @@ def generate(
     shape_seeds: str | None,
     texture_seeds: str | None,
     viewer: bool,
+    latents_files: tuple[Path, ...],
     directions_file: Path | None,
     moves: tuple[str, ...],
 ) -> None:
@@ -36,6 +39,8 @@ def generate(
 
     The same command writes the same bytes, with any number of workers. Run again, it makes only what is missing.
     """
+    if latents_files and any(each is not None for each in (seeds, count, shape_seeds, texture_seeds)):
+        raise click.UsageError("--latents: takes the place of seeds")
     shapes, textures = _pairs(seeds, count, shape_seeds, texture_seeds)
 
     from rendering.images import image_grid
@@ -45,10 +50,14 @@ def generate(
     shop = Sampler(sampler, meshes, "samples.json")
     if viewer and (shop.settings is None or shop.settings.file_format != "glb" or shop.settings.draco):
         raise click.UsageError("--viewer: shows GLB files without --draco; leave out --format and --draco")
-    drawn = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label)
-    samples, facts = shop.moved(drawn, directions_file, moves)
-    names = [sample.name for sample in samples]
-    outcome = shop.run(samples, names, facts)
+    drawn: Sequence[Sample]
+    if latents_files:
+        names, drawn, facts = shop.loaded(latents_files)
+    else:
+        drawn, facts = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label), {}
+        names = [sample.name for sample in drawn]
+    samples, moved = shop.moved(drawn, directions_file, moves)
+    outcome = shop.run(samples, names, facts | moved)
     shown = names[:MAX_GRID]
     image = image_grid(outcome.grid(shown))
     shop.save_image("samples.png", image, f"{len(shown)} of {len(names)} samples")

@@ -43,6 +43,9 @@ truncation_option: Decorator = click.option(
     show_default=True,
     help="ψ: 1 gives the full variety, 0 the average shape.",
 )
+class_option: Decorator = click.option(
+    "--class", "label", type=click.IntRange(0), help="Class of a conditional network.  [default: in turn]"
+)
 resolution_option: Decorator = click.option(
     "--resolution", type=click.IntRange(16, 2048), help="Side of an image, px.  [default: twice the training images']"
 )
@@ -83,8 +86,8 @@ def out_option(description: str, *, required: bool = True, folder: bool = False)
 
 
 def seeds_option(default: str) -> Decorator:
-    """--seeds, which `sampling.latents.parse_seeds` reads."""
-    return click.option("--seeds", default=default, show_default=True, help="Numbers and ranges, e.g. 0-15,20.")
+    """--seeds, which `sampling.latents.parse_seeds` reads; None where it is not given, for verbs with --latents."""
+    return click.option("--seeds", help=f"Numbers and ranges, e.g. 0-15,20.  [default: {default}]")
 
 
 class SplitShares(click.ParamType):
@@ -101,6 +104,15 @@ class SplitShares(click.ParamType):
 
 shares_option: Decorator = click.option(
     "--split", "shares", type=SplitShares(), help="Shares of train, val and test, e.g. 90/5/5.  [default: 70/10/20]"
+)
+
+
+latents_option: Decorator = click.option(
+    "--latents",
+    "latents_files",
+    multiple=True,
+    type=PATH,
+    help="Samples of a file of `tetragan project`, instead of seeds; may be repeated.",
 )
 
 
@@ -143,21 +155,23 @@ class SamplerOptions:
     quiet: bool
 
 
-def sampler_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Declare the options of `SamplerOptions`, and pass them to the verb as `sampler`."""
+def sampler_options(verb: Callable[..., None], *, random: bool = True) -> Callable[..., None]:
+    """Declare the options of `SamplerOptions`, and pass them to the verb as `sampler`.
+
+    random: False leaves out what only random samples need, truncation and class.
+    """
+    fixed: dict[str, Any] = {} if random else {"truncation": 1.0, "label": None}
 
     @functools.wraps(verb)
     def collected(**values: Any) -> None:
+        values |= fixed
         own = {entry.name: values.pop(entry.name) for entry in fields(SamplerOptions)}
         verb(sampler=SamplerOptions(**own), **values)
 
     for option in reversed(
         [
             network_option,
-            truncation_option,
-            click.option(
-                "--class", "label", type=click.IntRange(0), help="Class of a conditional network.  [default: in turn]"
-            ),
+            *([truncation_option, class_option] if random else []),
             cells_option,
             click.option(
                 "--out",

@@ -86,6 +86,18 @@ class Sampler:
             click.echo(f"{self.out}: {made} ({self.settings.file_format}){kept}; {self.record_name}")
         return outcome
 
+    def loaded(self, files: Sequence[Path]) -> "tuple[list[str], list[Sample], dict[str, Any]]":
+        """Names and samples of --latents, and what the record says of them."""
+        from sampling.style_file import load_styles
+        from torch_utils.files import file_hash
+
+        parts = [load_styles(path, self.generator) for path in files]
+        names = [name for own, _ in parts for name in own]
+        if len(set(names)) < len(names):
+            raise click.UsageError(f"--latents: two samples have one name, of {', '.join(names)}")
+        hashes = {str(path): file_hash(path) for path in files}
+        return names, [sample for _, own in parts for sample in own], {"latents": hashes}
+
     def moved(
         self, samples: "Sequence[Sample]", directions_file: Path | None, moves: Sequence[str]
     ) -> "tuple[Sequence[Sample], dict[str, Any]]":

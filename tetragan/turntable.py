@@ -1,15 +1,17 @@
 """`tetragan turntable`: videos of samples that turn around."""
 
+from pathlib import Path
 from typing import Literal
 
 import click
 
-from tetragan.options import SamplerOptions, sampler_options, seeds_option, video_options
+from tetragan.options import SamplerOptions, latents_option, sampler_options, seeds_option, video_options
 
 
 @click.command()
 @sampler_options
 @seeds_option("0")
+@latents_option
 @video_options("mp4")
 @click.option("--frames", type=click.IntRange(2, 1000), default=72, show_default=True, help="Frames of one turn.")
 @click.option(
@@ -24,7 +26,8 @@ from tetragan.options import SamplerOptions, sampler_options, seeds_option, vide
 )
 def turntable(
     sampler: SamplerOptions,
-    seeds: str,
+    seeds: str | None,
+    latents_files: tuple[Path, ...],
     video: str,
     fps: float,
     frames: int,
@@ -42,17 +45,25 @@ def turntable(
     from torch_utils.progress import progress_bar
 
     check_video_format(video, transparent=background == "transparent")
-    chosen = seeds_of(seeds)
+    if latents_files and seeds is not None:
+        raise click.UsageError("--latents: takes the place of --seeds")
+    chosen = seeds_of(seeds or "0")
     shop = Sampler(sampler, None, "turntable.json")
-    shop.guard({"frames": frames, "elevation_deg": elevation, "background": background, "video": video, "fps": fps})
+    if latents_files:
+        names, samples, facts = shop.loaded(latents_files)
+    else:
+        samples = [shop.generator.sample(seed, sampler.truncation, sampler.label) for seed in chosen]
+        names, facts = [f"{seed:04d}" for seed in chosen], {}
+    shop.guard(
+        {**facts, "frames": frames, "elevation_deg": elevation, "background": background, "video": video, "fps": fps}
+    )
     shading = "albedo" if sampler.unlit else preview_shading(shop.generator.header.get("shading"))
     side = sampler.resolution or 2 * shop.generator.resolution
     shop.generator.network.to(shop.device)
     empty = []
-    with progress_bar("frames", frames * len(chosen), quiet=sampler.quiet) as advance:
-        for seed in chosen:
-            sample = shop.generator.sample(seed, sampler.truncation, sampler.label)
-            path = shop.out / f"turntable{seed:04d}.{video}"
+    with progress_bar("frames", frames * len(samples), quiet=sampler.quiet) as advance:
+        for name, sample in zip(names, samples, strict=True):
+            path = shop.out / f"turntable{'_' * bool(latents_files)}{name}.{video}"
 
             def drawn(sample=sample):
                 for frame in turntable_frames(sample, frames, side, elevation, shading, background):
@@ -62,7 +73,7 @@ def turntable(
             try:
                 write_video(path, drawn(), fps)
             except EmptySurface:
-                empty.append(f"seed {seed}")
+                empty.append(name)
                 continue
             click.echo(f"{path}: {frames} frames, {side} px")
     if empty:

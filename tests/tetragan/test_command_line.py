@@ -151,6 +151,7 @@ DEVICE_CALLS = {
     "swap": ["swap", "--network", "chair-64", "--out", "out"],
     "perturb": ["perturb", "--network", "chair-64", "--out", "out"],
     "directions": ["directions", "--network", "chair-64", "--out", "out"],
+    "project": ["project", "image.png", "--network", "chair-64", "--out", "out"],
     "turntable": ["turntable", "--network", "chair-64", "--out", "out"],
     "view": ["view", "--network", "chair-64", "--port", "8931"],
     "evaluate": ["evaluate", "--network", "chair-64", "--data", "data", "--out", "out"],

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from dataset_tool.format.transforms_json import frames_json
+from dataset_tool.posed_images import read_images
 from geometry.mesh import Mesh
 from geometry.normals import face_normals
 from guidance.priors.prior import DiffusionPrior, Embeddings, NoiseLevels
@@ -30,7 +31,6 @@ from training.mesh_texture.parameterizations import DeepImagePrior, TriPlaneFiel
 from training.mesh_texture.projection import project_images
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
 from training.mesh_texture.target import TextureTarget, read_target
-from training.mesh_texture.views import read_images
 from training.mesh_texture.write import texture_mesh
 
 SIDE = 64

@@ -7,12 +7,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from dataset_tool.posed_images import PosedImages
 from rendering.environment_light import EnvironmentLight
 from sampling.texture_baking import fill_outside
 from training.mesh_texture.parameterizations import START, DeepImagePrior, PlainMaps, TriPlaneField
 from training.mesh_texture.projection import project_images
 from training.mesh_texture.target import TextureTarget
-from training.mesh_texture.views import PosedImages, View, drawn_image, look_up, prepare_view
+from training.mesh_texture.views import View, drawn_image, look_up, prepare_view
 
 Parameterization = Literal["maps", "field", "deep-image-prior"]
 

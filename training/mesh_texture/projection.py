@@ -4,11 +4,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from dataset_tool.posed_images import PosedImages
 from rendering.camera import Cameras
 from rendering.deferred import rasterize_mesh, visible_attributes
 from sampling.texture_baking import Texels, fill_outside
 from training.mesh_texture.target import TextureTarget
-from training.mesh_texture.views import PosedImages, extent
+from training.mesh_texture.views import extent
 
 # How strongly a view from the front is preferred: weight = cosine to this power.
 FACING_POWER = 4

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dataset_tool.posed_images import read_images
 from dataset_tool.render.lights import check_light, environments_of
 from mesh_io.write import write_glb
 from mesh_io.writers.retexture import MaterialTextures, retextured_glb
@@ -17,7 +18,6 @@ from training.adapt.prior import open_prior
 from training.mesh_texture.fit import FitSettings, fit_textures
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
 from training.mesh_texture.target import TextureTarget, read_target
-from training.mesh_texture.views import read_images
 
 
 @dataclass(frozen=True)
