@@ -28,7 +28,7 @@ COMMON_RATE, SLOT_RATE, ANGLE_RATE = 0.1, 0.05, 0.02
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class DescentStage:
     """Part of the descent: how many starts go on, for how many steps, at what share of the resolution."""
 
     starts: int
@@ -39,9 +39,9 @@ class Stage:
 MAX_STARTS = 6
 
 
-def stages_of(starts: int, steps: int) -> tuple[Stage, ...]:
+def stages_of(starts: int, steps: int) -> tuple[DescentStage, ...]:
     """All starts at half the resolution, the best two, and the best one for `steps` steps."""
-    return Stage(starts, 20, 2), Stage(min(starts, 2), 30, 1), Stage(1, steps, 1)
+    return DescentStage(starts, 20, 2), DescentStage(min(starts, 2), 30, 1), DescentStage(1, steps, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +105,7 @@ def project_styles(
     target: Tensor,
     starts: Starts,
     cameras: Cameras | None,
-    stages: Sequence[Stage],
+    stages: Sequence[DescentStage],
     progress: Callable[[], None] = lambda: None,
 ) -> Projected:
     """Descend from several starts to the styles of one object.
@@ -121,9 +121,7 @@ def project_styles(
     seen = _cameras_of(cameras, starts.orbit, 1)
     with torch.no_grad():
         images = drawn(generator, starts.w_geo, starts.w_tex, seen, target.shape[-1])
-    return Projected(
-        starts.w_geo, starts.w_tex, seen, images, silhouette_iou(images, target), color_psnr(images, target)
-    )
+    return Projected(starts.w_geo, starts.w_tex, seen, images, coverage_iou(images, target), color_psnr(images, target))
 
 
 def descend(
@@ -132,7 +130,7 @@ def descend(
     target: Tensor,
     starts: Starts,
     cameras: Cameras | None,
-    stage: Stage,
+    stage: DescentStage,
     progress: Callable[[], None] = lambda: None,
 ) -> tuple[Starts, Tensor]:
     """One stage for all starts at once, each on its own: the new points, and their losses [B]."""
@@ -213,7 +211,7 @@ def image_losses(images: Tensor, target: Tensor) -> Tensor:
     return total
 
 
-def silhouette_iou(images: Tensor, target: Tensor) -> float:
+def coverage_iou(images: Tensor, target: Tensor) -> float:
     """Intersection over union of the pixels that objects cover by half or more; both [N, 4, R, R]."""
     a, b = images[:, 3] >= 0.5, target[:, 3] >= 0.5
     return float((a & b).sum()) / max(float((a | b).sum()), 1.0)

@@ -10,7 +10,7 @@ from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS, CameraDistribution, ScalarDistribution
 from sampling.projection import (
-    Stage,
+    DescentStage,
     Starts,
     StyleSpace,
     color_psnr,
@@ -18,7 +18,7 @@ from sampling.projection import (
     drawn,
     image_losses,
     project_styles,
-    silhouette_iou,
+    coverage_iou,
     stages_of,
 )
 from sampling.start_search import (
@@ -71,8 +71,8 @@ def test_the_loss_falls_as_a_thin_part_approaches_without_overlap() -> None:
 
 
 def test_iou_and_psnr_by_hand() -> None:
-    assert silhouette_iou(disc(0), disc(4)) == pytest.approx(4 / 12)
-    assert silhouette_iou(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)) == 0
+    assert coverage_iou(disc(0), disc(4)) == pytest.approx(4 / 12)
+    assert coverage_iou(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)) == 0
     # 64 of 1,024 pixels differ by 0.25 in all channels.
     assert color_psnr(disc(0, 0.75), disc(0, 0.5)) == pytest.approx(-10 * math.log10(0.25**2 / 16), abs=1e-3)
 
@@ -95,7 +95,7 @@ def test_a_sample_is_found_again_from_its_image(g: TrainedGenerator, bank: Sampl
     with torch.no_grad():
         before = drawn(g.network, starts.w_geo[:1], starts.w_tex[:1], camera, 16)
     steps = []
-    stages = (Stage(3, 6, 2), Stage(1, 30, 1))
+    stages = (DescentStage(3, 6, 2), DescentStage(1, 30, 1))
     result = project_styles(g.network, StyleSpace(g.network), target, starts, camera, stages, lambda: steps.append(1))
     assert len(steps) == 36 and result.images.shape == (1, 4, 16, 16)
     assert result.psnr_db > color_psnr(before, target) + 3
@@ -108,7 +108,7 @@ def test_two_views_constrain_one_sample(g: TrainedGenerator, bank: SampleBank) -
     with torch.no_grad():
         target = drawn(g.network, sample.w_geo, sample.w_tex, cameras, 16)
     starts = starts_for_cameras(bank, target, cameras)
-    new, losses = descend(g.network, StyleSpace(g.network), target, starts[[0, 1]], cameras, Stage(2, 15, 1))
+    new, losses = descend(g.network, StyleSpace(g.network), target, starts[[0, 1]], cameras, DescentStage(2, 15, 1))
     with torch.no_grad():
         images = drawn(g.network, new.w_geo, new.w_tex, Cameras.cat([cameras] * 2), 16).unflatten(0, (2, 2))
     assert torch.allclose(image_losses(images, target), losses, atol=1e-4), "the losses are those of the best points"
@@ -120,8 +120,8 @@ def test_each_start_descends_on_its_own(g: TrainedGenerator, bank: SampleBank) -
         target = drawn(g.network, bank.w_geo[:1], bank.w_tex[:1], camera, 16)
     both = Starts(bank.w_geo[[3, 4]], bank.w_tex[[3, 4]])
     space = StyleSpace(g.network)
-    _, together = descend(g.network, space, target, both, camera, Stage(2, 3, 1))
-    _, alone = descend(g.network, space, target, both[[1]], camera, Stage(1, 3, 1))
+    _, together = descend(g.network, space, target, both, camera, DescentStage(2, 3, 1))
+    _, alone = descend(g.network, space, target, both[[1]], camera, DescentStage(1, 3, 1))
     assert together[1] == pytest.approx(float(alone[0]), rel=0.02)
 
 
@@ -137,7 +137,7 @@ def test_the_camera_of_a_member_of_the_bank_is_found(g: TrainedGenerator, bank: 
     apart = ((azimuths - 77 + 180) % 360 - 180).abs()
     assert float(apart.min()) <= 15
     row = int(apart.argmin())
-    result = project_styles(g.network, StyleSpace(g.network), target, starts[[row]], None, (Stage(1, 25, 1),))
+    result = project_styles(g.network, StyleSpace(g.network), target, starts[[row]], None, (DescentStage(1, 25, 1),))
     assert result.cameras.azimuth_rad().rad2deg().item() == pytest.approx(77, abs=12)
     assert result.iou > 0.85
 
