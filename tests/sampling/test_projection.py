@@ -14,11 +14,11 @@ from sampling.projection import (
     Starts,
     StyleSpace,
     color_psnr,
+    coverage_iou,
     descend,
     drawn,
     image_losses,
     project_styles,
-    coverage_iou,
     stages_of,
 )
 from sampling.start_search import (
