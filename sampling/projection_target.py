@@ -52,7 +52,7 @@ def read_projection_target(
         images, cameras = _image(path), None
     if float(images[:, 3].mean((1, 2)).min()) < SMALLEST_COVER:
         raise UserError(f"{printable(path)}: an image shows nothing; its alpha is 0 almost everywhere")
-    return ProjectionTarget(path.stem, at_resolution(images, resolution), cameras)
+    return ProjectionTarget(path.stem, resampled_square(images, resolution), cameras)
 
 
 def _image(path: Path) -> Tensor:
@@ -89,7 +89,7 @@ def _views_of_mesh(
     return _premultiplied(record.images), record.cameras
 
 
-def at_resolution(images: Tensor, resolution: int) -> Tensor:
+def resampled_square(images: Tensor, resolution: int) -> Tensor:
     """Premultiplied square images [N, C, S, S] at another side; averaged where they get smaller."""
     if images.shape[-1] == resolution:
         return images

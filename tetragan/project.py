@@ -176,9 +176,9 @@ def _sentence(target: "ProjectionTarget", result: "Projected") -> str:
 def _shown(image: Any, side: int) -> np.ndarray:
     """A premultiplied image [4, R, R] over the light background: uint8 [side, side, 3]."""
     from rendering.images import over_background, to_uint8
-    from sampling.projection_target import at_resolution
+    from sampling.projection_target import resampled_square
 
-    larger = at_resolution(image[None].cpu(), side)
+    larger = resampled_square(image[None].cpu(), side)
     return to_uint8(over_background(larger[:, :3], larger[:, 3:]) * 2 - 1)[0]
 
 
