@@ -121,7 +121,7 @@ def project_styles(
     seen = _cameras_of(cameras, starts.orbit, 1)
     with torch.no_grad():
         images = drawn(generator, starts.w_geo, starts.w_tex, seen, target.shape[-1])
-    return Projected(starts.w_geo, starts.w_tex, seen, images, coverage_iou(images, target), color_psnr(images, target))
+    return Projected(starts.w_geo, starts.w_tex, seen, images, mask_iou(images, target), color_psnr(images, target))
 
 
 def descend(
@@ -211,7 +211,7 @@ def image_losses(images: Tensor, target: Tensor) -> Tensor:
     return total
 
 
-def coverage_iou(images: Tensor, target: Tensor) -> float:
+def mask_iou(images: Tensor, target: Tensor) -> float:
     """Intersection over union of the pixels that objects cover by half or more; both [N, 4, R, R]."""
     a, b = images[:, 3] >= 0.5, target[:, 3] >= 0.5
     return float((a & b).sum()) / max(float((a | b).sum()), 1.0)

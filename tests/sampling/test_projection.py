@@ -14,10 +14,10 @@ from sampling.projection import (
     Starts,
     StyleSpace,
     color_psnr,
-    coverage_iou,
     descend,
     drawn,
     image_losses,
+    mask_iou,
     project_styles,
     stages_of,
 )
@@ -71,8 +71,8 @@ def test_the_loss_falls_as_a_thin_part_approaches_without_overlap() -> None:
 
 
 def test_iou_and_psnr_by_hand() -> None:
-    assert coverage_iou(disc(0), disc(4)) == pytest.approx(4 / 12)
-    assert coverage_iou(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)) == 0
+    assert mask_iou(disc(0), disc(4)) == pytest.approx(4 / 12)
+    assert mask_iou(torch.zeros(1, 4, 8, 8), torch.zeros(1, 4, 8, 8)) == 0
     # 64 of 1,024 pixels differ by 0.25 in all channels.
     assert color_psnr(disc(0, 0.75), disc(0, 0.5)) == pytest.approx(-10 * math.log10(0.25**2 / 16), abs=1e-3)
 
