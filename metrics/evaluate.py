@@ -22,6 +22,7 @@ from metrics.report.html import report_html
 from metrics.report.markdown import report_markdown
 from metrics.report.published import published_rows
 from metrics.report.report_schema import EvaluationRun, Report, save_json
+from metrics.report.words import report_verdict
 from metrics.session import Inputs, ProgressBar, Session
 from metrics.shapes.distances import distance_device
 from metrics.shapes.evaluate_shapes import evaluate_shapes
@@ -279,6 +280,7 @@ def write_report(report: Report, out: Path) -> None:
     write_text(out / "report.md", report_markdown(report))
     write_text(out / "report.html", report_html(report, out))
     click.echo(f"{out / 'report.html'} (also report.md and report.json)")
+    click.echo(f"  {report_verdict(report)}")
     for name in ("mmd_cd", "cov_cd", "one_nna_cd", "fid", "fd", "recall"):
         metric = report.metric(name)
         if metric is not None and metric.value is not None:

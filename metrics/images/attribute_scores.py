@@ -57,6 +57,16 @@ def attribute_metrics(
     return metrics
 
 
+def training_attribute_values(of_training: Sequence[Metric]) -> dict[str, float]:
+    """The train-vs-test reference by name, from `attribute_metrics` of training images in the place of generated ones.
+
+    The classifier's accuracy on references stands beside its accuracy on training images.
+    """
+    values = {metric.name: metric.value for metric in of_training if metric.value is not None}
+    accuracy = {f"reference_{name}": value for name, value in values.items() if name.startswith("accuracy_")}
+    return values | accuracy
+
+
 def skipped_attributes(reason: str) -> list[Metric]:
     """Attribute accuracy, not measured."""
     return [Metric(name="accuracy", title="Attribute accuracy", status="skipped", reason=reason)]

@@ -6,18 +6,23 @@ import torch
 from torch import Tensor
 
 from metrics.confidence import bootstrap_mean
-from metrics.images.attribute_scores import attribute_metrics, attribute_probabilities, skipped_attributes
+from metrics.images.attribute_scores import (
+    attribute_metrics,
+    attribute_probabilities,
+    skipped_attributes,
+    training_attribute_values,
+)
 from metrics.images.classifier import Classifier
 from metrics.images.clip import ClipDetector
 from metrics.images.conditions import Conditions, conditions_of, descriptions
 from metrics.images.detector_scores import detector_scores
 from metrics.images.image_models import ImageModels
 from metrics.images.image_scores import features_of, measured_with, skipped, skipped_images
-from metrics.images.image_sets import ImageSets, image_sets
+from metrics.images.image_sets import ImageSets, image_sets, training_note
 from metrics.images.kid_cmmd import clip_mmd
 from metrics.images.pixel_scores import pixel_scores
 from metrics.images.text_scores import caption_cosines, retrieved
-from metrics.report.report_schema import Baseline, Metric
+from metrics.report.report_schema import TRAIN_TEST_REFERENCE, Baseline, Metric
 from metrics.session import Inputs, Session
 from metrics.shapes.results import Results
 from metrics.shapes.set_scores import clipped, record
@@ -67,6 +72,10 @@ def _clip_scores(
     b = features_of(fake, clip.image_encoder, session.own).values
     note = sets.note(clip.image_encoder.label, real, fake)
     metrics = [Metric(name="cmmd", title="CMMD", value=clip_mmd(a, b), n=len(b), reason=note)]
+    train = sets.train(count)
+    if train is not None:
+        c = features_of(train, clip.image_encoder, session.real).values
+        results.add_values(TRAIN_TEST_REFERENCE, {"cmmd": clip_mmd(a, c)}, training_note(train, real, fake))
     stated = descriptions(sets.references)
     pool = list(dict.fromkeys(d.caption for d in stated if d.caption))
     wanted = conditions_of(sets.generated, conditions)
@@ -84,7 +93,21 @@ def _clip_scores(
         reason = "the generated shapes have no captions (--caption, or captions.json in the folder of meshes)"
         return metrics + [skipped(name, title, reason) for name, title in TEXT_SCORES]
     samples = features_of(sets.samples(len(wanted)), clip.image_encoder, session.own).values
+    _add_training_text_scores(clip, sets, len(wanted), pool, results)
     return metrics + _text_scores(clip, samples, [d.caption for d in wanted], pool, results.generated.usable)
+
+
+def _add_training_text_scores(clip: Clip, sets: ImageSets, count: int, pool: Sequence[str], results: Results) -> None:
+    """Add the text scores of `count` training images with their own captions to the train-vs-test reference."""
+    train = sets.train(count)
+    if train is None or sets.training is None:
+        return
+    captions = [sets.training.description(row).caption for row in train.shapes]
+    if not any(captions):
+        return
+    images = features_of(train, clip.image_encoder, sets.session.real).values
+    scores = _text_scores(clip, images, captions, pool, torch.ones(len(images), dtype=torch.bool))
+    results.add_values(TRAIN_TEST_REFERENCE, {m.name: m.value for m in scores if m.value is not None})
 
 
 def _text_scores(
@@ -139,4 +162,11 @@ def _attributes(classifier: Classifier, conditions: Conditions, sets: ImageSets,
     generated = attribute_probabilities(fake, classifier, sets.session.own)
     references = attribute_probabilities(real, classifier, sets.session.real)
     truth = [stated[row] for row in real.shapes]
+    train = sets.train(len(wanted))
+    if train is not None and sets.training is not None:
+        own = [sets.training.description(row) for row in train.shapes]
+        seen = attribute_probabilities(train, classifier, sets.session.real)
+        every = torch.ones(len(own), dtype=torch.bool)
+        values = training_attribute_values(attribute_metrics(classifier, seen, references, own, stated, truth, every))
+        results.add_values(TRAIN_TEST_REFERENCE, values)
     return attribute_metrics(classifier, generated, references, wanted, stated, truth, results.generated.usable)

@@ -15,7 +15,7 @@ from torch import Tensor
 from dataset_tool.attributes import attribute_classes
 from dataset_tool.dataset import open_dataset
 from dataset_tool.image_bank import ImageBank
-from metrics.report.markdown import number
+from metrics.report.values import number
 from networks.discriminator import ImageDiscriminator, discriminator_input
 from networks.pretrained import load_discriminator_networks
 from rendering.images import image_grid, save_png, show_views

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from configs.loader import nearest
-from metrics.report.markdown import arrow, detectors, number
 from metrics.report.report_schema import Report
+from metrics.report.values import arrow, detectors, number
 from torch_utils.errors import UserError
 
 _OPERATORS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from metrics.report.report_schema import GalleryItem, Histogram
+from metrics.report.report_schema import RANDOM_REFERENCES, RANDOM_SAMPLES, GalleryItem, Histogram
 from metrics.session import Inputs
 from metrics.shapes.results import Results
 from metrics.shapes.set_scores import SCALES
@@ -84,9 +84,6 @@ def make_galleries(
 ) -> tuple[dict[str, list[GalleryItem]], list[GalleryItem]]:
     """Galleries by title, and the failures; writes their images and meshes into `out`/gallery."""
     maker = GalleryMaker(out)
-    usable = results.generated.usable.nonzero()[:, 0]
-    generator = torch.Generator().manual_seed(0)
-    chosen = usable[torch.randperm(len(usable), generator=generator)[:RANDOM]].sort().values.tolist()
 
     def own(row: int, caption: str, **more: str) -> GalleryItem:
         advance()
@@ -98,7 +95,17 @@ def make_galleries(
             **more,
         )
 
-    galleries = {"Random samples (seeded, not picked)": [own(row, "") for row in chosen]}
+    galleries = {
+        RANDOM_SAMPLES: [own(row, "") for row in _random_rows(results.generated.usable, RANDOM)],
+        RANDOM_REFERENCES: [
+            GalleryItem(
+                id=inputs.references.ids[row],
+                thumbnail=maker.thumbnail(inputs.references, row, "reference"),
+                mesh=maker.mesh(inputs.references, row, "reference"),
+            )
+            for row in _random_rows(results.references.usable, OTHERS)
+        ],
+    }
     if "cd" in results.matrices:
         galleries |= _matched(inputs, results, own, maker)
     failures = [
@@ -107,6 +114,13 @@ def make_galleries(
         if problem
     ]
     return {title: items for title, items in galleries.items() if items}, failures
+
+
+def _random_rows(usable: Tensor, count: int) -> list[int]:
+    """At most `count` rows where usable [N] bool, chosen by a fixed seed."""
+    rows = usable.nonzero()[:, 0]
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))
+    return rows[order[:count]].sort().values.tolist()
 
 
 def _matched(
@@ -207,10 +221,14 @@ def histograms(results: Results) -> list[Histogram]:
         made += _histogram(f"Reference → nearest sample ({scale.name})", unit, scale.factor * to_generated)
         made += _histogram(f"Sample → nearest reference ({scale.name})", unit, scale.factor * to_reference)
     if results.memorization is not None:
-        made += _histogram("Sample → nearest training shape", "distance", results.memorization.nearest)
+        scale = SCALES[next(iter(results.matrices))]
+        unit = f"{scale.name} {scale.unit}".strip()
+        made += _histogram("Sample → nearest training shape", unit, scale.factor * results.memorization.nearest)
     meshes = [v for v in results.generated.validity if v is not None]
-    made += _histogram("Components per mesh", "", torch.tensor([float(v.components) for v in meshes]), whole=True)
-    made += _histogram("Faces per mesh", "", torch.tensor([float(v.faces) for v in meshes]))
+    made += _histogram(
+        "Components per mesh", "components", torch.tensor([float(v.components) for v in meshes]), whole=True
+    )
+    made += _histogram("Faces per mesh", "faces", torch.tensor([float(v.faces) for v in meshes]))
     return made
 
 

@@ -1,33 +1,26 @@
-"""`report.html`: one file that works offline. Images are embedded; meshes are links to files in the same folder."""
+"""`report.html`: one file that works offline. It opens with images and a verdict and ends with hashes."""
 
-import base64
 from html import escape
 from pathlib import Path
 
-from metrics.report.markdown import (
-    arrow,
-    comparison_rows,
-    detectors,
-    measured,
-    number,
-    shown_columns,
-    train_test_reference,
-)
-from metrics.report.report_schema import GalleryItem, Histogram, Metric, Report
+from metrics.report.html_figures import gallery, histograms_html, opening_images
+from metrics.report.report_schema import Metric, Report
+from metrics.report.values import arrow, comparison_rows, detectors, number, shown_columns, train_test_reference
+from metrics.report.words import Group, findings, grouped_scores, report_verdict, standing, warnings
 
 STYLE = Path(__file__).parent / "report.css"
-# Metrics in large type at the top of the page, if they were measured.
+# Metrics in large type, if they were measured.
 HEADLINE = (
-    "fid",
-    "fd",
     "mmd_cd",
     "cov_cd",
     "one_nna_cd",
     "cov_lfd",
+    "fid",
+    "fd",
+    "recall",
+    "auth_pct",
     "mesh_watertight",
     "mesh_empty",
-    "auth_pct",
-    "recall",
 )
 
 
@@ -36,15 +29,17 @@ def report_html(report: Report, folder: Path) -> str:
     body = "\n".join(
         part
         for part in (
-            _head(report),
+            _opening(report, folder),
             _cards(report),
-            _scores(report),
+            *[_scores(report, group) for group in grouped_scores(report)],
+            _reference_note(report),
             _comparison(report),
-            _attributes(report),
-            _histograms(report.histograms),
-            *[_gallery(title, items, folder) for title, items in report.galleries.items()],
+            histograms_html(report.histograms),
+            *[gallery(title, items, folder) for title, items in report.galleries.items()],
             _failures(report),
             _skipped(report),
+            _how(report),
+            _run(report),
         )
         if part
     )
@@ -57,34 +52,25 @@ def report_html(report: Report, folder: Path) -> str:
     )
 
 
-def _head(report: Report) -> str:
-    run, protocol = report.run, report.protocol
-    rows = [
-        ("generated", f"{run.num_generated} shapes, {escape(run.generated)}"),
-        ("references", f"{run.num_references} shapes, {escape(run.references)}"),
-    ]
-    if run.num_training:
-        rows.append(("training", f"{run.num_training} shapes, {escape(run.training)}"))
-    if run.network:
-        rows.append(("network", f"{escape(run.network)}<br><code>sha256 {escape(run.network_sha256)}</code>"))
-    if run.nimg is not None:
-        rows.append(("trained for", f"{run.nimg / 1000:.1f} kimg"))
-    rows += [("detector", f"<code>{escape(name)}</code>") for name in detectors(report)]
-    rows.append(("code", f"<code>{escape(run.commit or 'unknown')}</code>, {run.seconds:.0f} s"))
-    rows += [("note", escape(note)) for note in run.notes]
-    listing = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in rows)
+def _opening(report: Report, folder: Path) -> str:
+    """Images, the verdict, warnings, and the findings that the verdict rests on."""
+    notes = "".join(f"<p class=warning>{escape(line)}</p>" for line in warnings(report))
+    rows = "".join(f"<dt>{heading}</dt><dd>{escape(text)}</dd>" for heading, text in findings(report))
     return (
-        f"<h1>Evaluation</h1>\n<p class=soft>Protocol {escape(str(protocol['name']))} v{protocol['version']}: "
-        f"{escape(str(protocol['description']).strip())}</p>\n<dl class=run>{listing}</dl>"
+        f"<h1>{escape(report.run.generated)}</h1>\n"
+        f"<p class=soft>Evaluation against {escape(report.run.references)}</p>\n"
+        f"{opening_images(report, folder)}\n<p class=verdict>{escape(report_verdict(report))}</p>\n{notes}\n"
+        f"<dl class=findings>{rows}</dl>"
     )
 
 
 def _cards(report: Report) -> str:
+    known = train_test_reference(report).values
     shown = [m for name in HEADLINE if (m := report.metric(name)) is not None and m.value is not None]
     cards = "".join(
         f"<div class=card><span>{escape(m.title)} {arrow(m)}</span>"
         f"<b>{number(m.value)} <small>{escape(m.unit)}</small></b>"
-        f"<span>{_interval(m)}</span></div>"
+        f"<span>train vs test: {number(known.get(m.name))}</span></div>"
         for m in shown
     )
     return f"<div class=cards>{cards}</div>" if cards else ""
@@ -93,36 +79,41 @@ def _cards(report: Report) -> str:
 def _interval(metric: Metric) -> str:
     if metric.interval is None:
         return ""
-    return f"{number(metric.interval.low)} … {number(metric.interval.high)}"
+    method = escape(metric.interval.method, quote=True)
+    return f'<span title="{method}">{number(metric.interval.low)} … {number(metric.interval.high)}</span>'
 
 
-def _scores(report: Report) -> str:
-    reference = train_test_reference(report)
-    note = f"\n<p class=soft>Train vs test: {escape(reference.note)}.</p>" if reference.note else ""
-    return _table("Scores", "score", measured(report), reference.values) + note
-
-
-def _attributes(report: Report) -> str:
-    rows = measured(report, "attributes")
-    return _table("Attributes", "attribute", rows) if rows else ""
-
-
-def _table(title: str, what: str, metrics: list[Metric], references: dict[str, float] | None = None) -> str:
-    """A table of metrics. references: the train-vs-test reference of each, by name; None leaves its column out."""
+def _scores(report: Report, group: Group) -> str:
+    """One table of scores with the meaning of each and its train-vs-test reference."""
+    known = train_test_reference(report).values
     rows = []
-    for metric in metrics:
-        method = f' title="{escape(metric.interval.method, quote=True)}"' if metric.interval else ""
-        known = (references or {}).get(metric.name)
-        beside = "" if references is None else f"<td>{number(known) if known is not None else ''}</td>"
+    for metric, meaning in zip(group.metrics, group.meanings, strict=True):
+        reference = known.get(metric.name)
+        state = standing(metric, reference)
+        word = f"<small class={state}>{state}</small>" if state else ""
         rows.append(
-            f"<tr><td>{escape(metric.title)} {arrow(metric)}</td><td>{number(metric.value)}</td>{beside}"
-            f"<td>{escape(metric.unit)}</td><td{method}>{_interval(metric)}</td><td>{metric.n}</td>"
-            f"<td>{metric.seconds:.1f}</td><td class=text>{escape(metric.reason)}</td></tr>"
+            f"<tr><td><b>{escape(metric.title)}</b><p>{escape(meaning)}</p></td>"
+            f"<td>{number(metric.value)} <small>{escape(metric.unit)}</small></td>"
+            f"<td>{number(reference)} {word}</td><td>{arrow(metric)}</td><td>{_interval(metric)}</td></tr>"
         )
-    beside = "" if references is None else "<th>train vs test</th>"
+    about = f"<p class=soft>{escape(group.about)}</p>\n" if group.about else ""
     return (
-        f"<h2>{title}</h2>\n<div class=scroll><table>\n<tr><th>{what}</th><th>value</th>{beside}<th>unit</th>"
-        f"<th>95 % interval</th><th>n</th><th>seconds</th><th class=text>how</th></tr>\n{''.join(rows)}\n</table></div>"
+        f"<section><h2>{escape(group.title)}</h2>\n{about}<div class=scroll><table class=scores>\n"
+        "<thead><tr><th>score</th><th>value</th><th>train vs test</th><th>better</th><th>95 % interval</th></tr>"
+        f"</thead>\n<tbody>{''.join(rows)}</tbody>\n</table></div></section>"
+    )
+
+
+def _reference_note(report: Report) -> str:
+    """What the train-vs-test reference is, and what is special about it here."""
+    reference = train_test_reference(report)
+    if not reference.values:
+        return ""
+    special = f" Train vs test: {escape(reference.note)}." if reference.note else ""
+    return (
+        "<p class=soft>Train vs test is the same score of training shapes and their images in the place of the "
+        "samples. A perfect generator of this data gets it; a dash stands where it cannot be measured. "
+        f"Even: the reference lies in the interval of the score, or within 2 %.{special}</p>"
     )
 
 
@@ -139,79 +130,17 @@ def _comparison(report: Report) -> str:
         remark = "; ".join(filter(None, (mark, escape(note))))
         rows.append(f'<tr class="{style}"><td>{escape(name.strip("*"))}</td>{cells}<td class=text>{remark}</td></tr>')
     return (
-        "<h2>Comparison</h2>\n<p class=soft>The train-vs-test reference measures training shapes against the "
-        "references: the score of a perfect generator of this data. Rows in italics are not comparable.</p>\n"
-        f"<div class=scroll><table>\n<tr><th></th>{head}<th class=text></th></tr>\n{''.join(rows)}\n</table></div>"
+        "<section><h2>Comparison</h2>\n<p class=soft>Rows in italics are not comparable.</p>\n"
+        f"<div class=scroll><table>\n<thead><tr><th></th>{head}<th class=text></th></tr></thead>\n"
+        f"<tbody>{''.join(rows)}</tbody>\n</table></div></section>"
     )
-
-
-def _histograms(histograms: list[Histogram]) -> str:
-    if not histograms:
-        return ""
-    return f"<h2>Distributions</h2>\n<div class=histograms>{''.join(map(_histogram, histograms))}</div>"
-
-
-def _histogram(histogram: Histogram) -> str:
-    width, height, base = 260.0, 96.0, 78.0
-    top, step = max(histogram.counts) or 1, width / len(histogram.counts)
-    bars = "".join(
-        f'<rect x="{i * step + 0.5:.1f}" y="{base - base * 0.92 * count / top:.1f}" width="{max(step - 1, 0.5):.1f}" '
-        f'height="{base * 0.92 * count / top:.1f}"><title>{number(histogram.edges[i])} … '
-        f"{number(histogram.edges[i + 1])}: {count}</title></rect>"
-        for i, count in enumerate(histogram.counts)
-    )
-    return (
-        f"<figure><figcaption>{escape(histogram.title)}</figcaption>"
-        f'<svg viewBox="0 0 {width:.0f} {height:.0f}" role="img" aria-label="{escape(histogram.title, quote=True)}">'
-        f'{bars}<line x1="0" x2="{width:.0f}" y1="{base}" y2="{base}"/>'
-        f'<text x="0" y="{height - 5:.0f}">{number(histogram.edges[0])}</text>'
-        f'<text x="{width / 2:.0f}" y="{height - 5:.0f}" text-anchor="middle">{escape(histogram.unit)}</text>'
-        f'<text x="{width:.0f}" y="{height - 5:.0f}" text-anchor="end">{number(histogram.edges[-1])}</text>'
-        "</svg></figure>"
-    )
-
-
-def _gallery(title: str, items: list[GalleryItem], folder: Path) -> str:
-    if not items:
-        return ""
-    pairs = any(item.other_id for item in items)
-    figures = "".join(_item(item, folder, pairs) for item in items)
-    return f'<h2>{escape(title)}</h2>\n<div class="gallery{" pairs" if pairs else ""}">{figures}</div>'
-
-
-def _item(item: GalleryItem, folder: Path, pair: bool) -> str:
-    images = _linked(item.thumbnail, item.id, item.mesh, folder)
-    if pair:
-        images += _linked(item.other_thumbnail, item.other_id, item.other_mesh, folder)
-    names = escape(item.id) + (f" | {escape(item.other_id)}" if item.other_id else "")
-    caption = f"<br>{escape(item.caption)}" if item.caption else ""
-    return f"<figure><div class=images>{images}</div><figcaption>{names}{caption}</figcaption></figure>"
-
-
-def _linked(thumbnail: str, label: str, mesh: str, folder: Path) -> str:
-    """An image that is a link to its mesh, if there is one."""
-    image = _image(thumbnail, label, folder)
-    if not mesh:
-        return image
-    return f'<a href="{escape(mesh, quote=True)}" title="open the mesh of {escape(label, quote=True)}">{image}</a>'
-
-
-def _image(name: str, label: str, folder: Path) -> str:
-    path = folder / name
-    if not name or not path.is_file():
-        return "<div class=none>no surface</div>"
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img src="data:image/png;base64,{data}" alt="{escape(label, quote=True)}" loading="lazy">'
 
 
 def _failures(report: Report) -> str:
     if not report.failures:
         return ""
     rows = "".join(f"<li><b>{escape(f.id)}</b> {escape(f.caption)}</li>" for f in report.failures)
-    return (
-        f"<h2 class=bad>Failures</h2>\n<p>{len(report.failures)} generated shapes have no usable surface. They "
-        f"count as empty and cover no reference.</p>\n<ul>{rows}</ul>"
-    )
+    return f"<h2 class=bad>Samples without a usable surface</h2>\n<ul>{rows}</ul>"
 
 
 def _skipped(report: Report) -> str:
@@ -220,3 +149,42 @@ def _skipped(report: Report) -> str:
         return ""
     rows = "".join(f"<li>{escape(m.title)}: {m.status}, {escape(m.reason)}</li>" for m in missing)
     return f"<h2>Not measured</h2>\n<ul>{rows}</ul>"
+
+
+def _how(report: Report) -> str:
+    """How each score was measured: counts, time, and its remark."""
+    rows = "".join(
+        f"<tr><td>{escape(m.title)}</td><td>{m.n}</td><td>{m.seconds:.1f}</td>"
+        f"<td class=text>{escape(m.reason)}</td></tr>"
+        for m in report.metrics
+        if m.status == "ok"
+    )
+    return (
+        "<section><h2>How it was measured</h2>\n<div class=scroll><table>\n<thead><tr><th>score</th><th>n</th>"
+        f"<th>seconds</th><th class=text>how</th></tr></thead>\n<tbody>{rows}</tbody>\n</table></div></section>"
+    )
+
+
+def _run(report: Report) -> str:
+    """The inputs, remarks, and hashes."""
+    run, protocol = report.run, report.protocol
+    about = f"{protocol['name']} v{protocol['version']}: {str(protocol['description']).strip()}"
+    rows = [
+        ("generated", f"{run.num_generated} shapes, {escape(run.generated)}"),
+        ("references", f"{run.num_references} shapes, {escape(run.references)}"),
+    ]
+    if run.num_training:
+        rows.append(("training", f"{run.num_training} shapes, {escape(run.training)}"))
+    rows.append(("protocol", escape(about)))
+    if run.nimg is not None:
+        rows.append(("trained for", f"{run.nimg / 1000:.1f} kimg"))
+    rows += [("note", escape(note)) for note in run.notes]
+    rows.append(("time", f"{run.seconds:.0f} s"))
+    rows.append(("code", f"<code>{escape(run.commit or 'unknown')}</code>"))
+    rows += [("detector", f"<code>{escape(name)}</code>") for name in detectors(report)]
+    if run.dataset_hash:
+        rows.append(("dataset", f"{escape(run.dataset)} <code>{escape(run.dataset_hash)}</code>"))
+    if run.network:
+        rows.append(("network", f"{escape(run.network)} <code>sha256 {escape(run.network_sha256)}</code>"))
+    listing = "".join(f"<dt>{label}</dt><dd>{value}</dd>" for label, value in rows)
+    return f"<section><h2>Inputs and hashes</h2>\n<dl class=run>{listing}</dl></section>"

@@ -1,30 +1,29 @@
-"""The report as Markdown, and how values are written in every form of the report."""
+"""The report as Markdown."""
 
-from metrics.report.report_schema import TRAIN_TEST_REFERENCE, Baseline, Metric, Report
-
-
-def number(value: float | None) -> str:
-    """A value as text: four significant digits, without an exponent for values of usual size."""
-    if value is None:
-        return "–"
-    if value == 0 or 0.01 <= abs(value) < 1e5:
-        return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
-    return f"{value:.3g}"
-
-
-def arrow(metric: Metric) -> str:
-    """The better direction: ↓, ↑, or → with the ideal value."""
-    if metric.direction == "target":
-        return f"→ {number(metric.target)}"
-    return "↓" if metric.direction == "lower" else "↑"
+from metrics.report.report_schema import Metric, Report
+from metrics.report.values import (
+    arrow,
+    comparison_rows,
+    detectors,
+    measured,
+    number,
+    shown_columns,
+    train_test_reference,
+)
+from metrics.report.words import findings, report_verdict, warnings
 
 
 def report_markdown(report: Report) -> str:
-    """The report as Markdown: inputs, scores, rows for comparison, and what was skipped, with reasons."""
+    """The report as Markdown: the verdict, inputs, scores, rows for comparison, and what was skipped, with reasons."""
     run, protocol = report.run, report.protocol
     lines = [
         "# Evaluation",
         "",
+        f"**{report_verdict(report)}**",
+        "",
+        *[f"- {heading}: {text}" for heading, text in findings(report)],
+        "",
+        *[line for warning in warnings(report) for line in (f"> {warning}", "")],
         f"- generated: {run.num_generated} shapes, {run.generated}",
         f"- references: {run.num_references} shapes, {run.references}",
         *([f"- training: {run.num_training} shapes, {run.training}"] if run.num_training else []),
@@ -40,18 +39,6 @@ def report_markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def detectors(report: Report) -> list[str]:
-    """The networks by which the scores were measured, each with its hash."""
-    used = (metric.detector for metric in report.metrics if metric.status == "ok" and metric.detector)
-    return list(dict.fromkeys(used))
-
-
-def train_test_reference(report: Report) -> Baseline:
-    """The row of the train-vs-test reference, without values where there is none."""
-    nothing = Baseline(name=TRAIN_TEST_REFERENCE, values={}, comparable=True)
-    return next((row for row in report.baselines if row.name == TRAIN_TEST_REFERENCE), nothing)
-
-
 def _score_lines(report: Report) -> list[str]:
     """The table of scores, each beside its train-vs-test reference."""
     reference = train_test_reference(report)
@@ -60,17 +47,11 @@ def _score_lines(report: Report) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for metric in measured(report):
-        known = reference.values.get(metric.name)
-        cells = _score_cells(metric, number(known) if known is not None else "")
+        cells = _score_cells(metric, number(reference.values.get(metric.name)))
         lines.append(f"{cells} {metric.seconds:.1f} | {metric.reason} |")
     if reference.note:
         lines += ["", f"Train vs test: {reference.note}."]
     return lines
-
-
-def measured(report: Report, group: str = "") -> list[Metric]:
-    """The metrics of a group that have a value."""
-    return [metric for metric in report.metrics if metric.status == "ok" and metric.group == group]
 
 
 def _score_cells(metric: Metric, *more: str) -> str:
@@ -85,26 +66,13 @@ def _attribute_lines(report: Report) -> list[str]:
     rows = measured(report, "attributes")
     if not rows:
         return []
-    head = ["| attribute | better | value | unit | 95 % interval | n | how |", "|---|---|---|---|---|---|---|"]
-    return ["", "## Attributes", "", *head, *[f"{_score_cells(m)} {m.reason} |" for m in rows]]
-
-
-def shown_columns(report: Report) -> list[Metric]:
-    """The columns of the comparison: the metrics for which any baseline but the train-vs-test reference has a value.
-
-    The table of scores already shows that reference beside each score.
-    """
-    named = {name for row in report.baselines if row.name != TRAIN_TEST_REFERENCE for name in row.values}
-    return [metric for metric in report.metrics if metric.name in named]
-
-
-def comparison_rows(report: Report) -> list[tuple[str, bool, str, dict[str, float]]]:
-    """The rows (name, comparable, note, values) of the comparison: this evaluation, then the baselines."""
-    own = {m.name: m.value for m in report.metrics if m.value is not None}
-    return [
-        ("**this evaluation**", True, "", own),
-        *[(b.name, b.comparable, b.note, b.values) for b in report.baselines],
+    known = train_test_reference(report).values
+    head = [
+        "| attribute | better | value | train vs test | unit | 95 % interval | n | how |",
+        "|---|---|---|---|---|---|---|---|",
     ]
+    shown = [f"{_score_cells(m, number(known.get(m.name)))} {m.reason} |" for m in rows]
+    return ["", "## Attributes", "", *head, *shown]
 
 
 def _baseline_lines(report: Report) -> list[str]:

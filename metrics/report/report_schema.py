@@ -13,6 +13,8 @@ from torch_utils.files import write_text
 # Names of the rows for comparison.
 TRAIN_TEST_REFERENCE = "training shapes (train-vs-test reference)"
 BEST_TRAINING_SHAPE = "best single training shape, repeated"
+# Titles of the galleries with which the page opens.
+RANDOM_SAMPLES, RANDOM_REFERENCES = "Random samples (seeded, not picked)", "References, chosen at random"
 
 Direction = Literal["lower", "higher", "target"]
 

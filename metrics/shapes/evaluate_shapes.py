@@ -13,12 +13,12 @@ from metrics.report.report_schema import BEST_TRAINING_SHAPE, TRAIN_TEST_REFEREN
 from metrics.session import Inputs, Session
 from metrics.shapes import distances
 from metrics.shapes.distances import BLOCK, ShapeSet
-from metrics.shapes.memorization import memorization
+from metrics.shapes.memorization import Memorization, memorization
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 from metrics.shapes.results import Results
 from metrics.shapes.set_scores import SCALES, Matrices, point_values, set_metrics, set_values
 from metrics.shapes.shape_table import CHUNK, ShapeTable, shape_table
-from metrics.shapes.single_scores import shape_metrics
+from metrics.shapes.single_scores import shape_metrics, training_shape_values
 from metrics.sources.shape_source import ShapeSource
 from torch_utils.errors import UserError
 
@@ -34,6 +34,9 @@ def evaluate_shapes(inputs: Inputs, session: Session) -> Results:
         )
     _note_problems(results)
     sets = _shape_sets(inputs, results, protocol)
+    if results.training is not None and "training" in sets:
+        usable_training = results.training.usable.nonzero()[:, 0]
+        results.training_part = usable_training[_training_part(len(usable_training), len(results.generated.ids))]
     for kind in protocol.distances:
         known = _light_field_sets(sets) if kind == "lfd" else sets
         if "references" not in known:
@@ -42,6 +45,8 @@ def evaluate_shapes(inputs: Inputs, session: Session) -> Results:
             continue
         results.metrics += _scores_of(kind, known, results, session)
     results.metrics += shape_metrics(results, protocol)
+    if len(results.training_part):
+        results.add_values(TRAIN_TEST_REFERENCE, *training_shape_values(results, protocol))
     return results
 
 
@@ -63,7 +68,12 @@ def _tables(inputs: Inputs, session: Session) -> Results:
             )
 
     references = table(inputs.references, session.real, "references", False)
-    training = table(inputs.training, session.real, "training shapes", False) if inputs.training else None
+    training = None
+    if inputs.training is not None:
+        meshes = "validity" in protocol.shape_metrics and not inputs.training.missing_mesh(
+            range(len(inputs.training.ids))
+        )
+        training = table(inputs.training, session.real, "training shapes", meshes)
     generated = table(inputs.generated, session.own, "generated shapes", "validity" in protocol.shape_metrics)
     return Results(generated, references, training)
 
@@ -161,28 +171,38 @@ def _matrices(kind: Distance, references: ShapeSet, generated: ShapeSet, session
 def _add_training_rows(kind: Distance, sets: dict[str, ShapeSet], results: Results, session: Session) -> None:
     """Add the train-vs-test reference and the best single training shape to the baselines.
 
-    The best one needs the distances to all training shapes. The train-vs-test reference also needs distances inside its
-    part of the training set.
+    Where memorization is measured, its reference is that of the held-out shapes, which are no copies. The best one
+    needs the distances to all training shapes. The train-vs-test reference also needs distances inside its part of the
+    training set.
     """
     references, training = sets["references"], sets["training"]
-    count = min(len(training), len(sets["generated"]))
     name = SCALES[kind].name
     with _blocks_bar(f"{name} references × training", references, session) as advance:
         every = distances.between(kind, references, training, session.real, progress=advance, **session.computing)
-    part = torch.randperm(len(training), generator=torch.Generator().manual_seed(0))[:count].sort().values
+    part = _training_part(len(training), len(sets["generated"]))
+    between = results.training_matrices[kind] = every.select(generated=part)
     if _measures_memorization(kind, results, session):
         # Memorization needs all of them, and other evaluations of the same data share them.
-        inside = _within_training(kind, training, session)[part][:, part]
+        within = _within_training(kind, training, session)
+        inside = within[part][:, part]
+        if len(training) >= 2:
+            held_out = memorization(DistanceMatrix(every.values.T), within)
+            results.add_values(TRAIN_TEST_REFERENCE, memorization_values(kind, held_out))
     else:
         inside = _within_training(kind, training.subset(part), session)
-    reference = Matrices(every.select(generated=part), results.matrices[kind].references, inside)
-    short = "" if count == len(sets["generated"]) else f"only {count} training shapes"
+    reference = Matrices(between, results.matrices[kind].references, inside)
+    short = "" if len(part) == len(sets["generated"]) else f"only {len(part)} training shapes"
     results.add_values(TRAIN_TEST_REFERENCE, set_values(kind, reference), short)
     best = int(every.values.double().mean(0).argmin())
     alone = DistanceMatrix(every.values[:, best : best + 1])
     assert results.training is not None
     usable_ids = [i for i, ok in zip(results.training.ids, results.training.usable.tolist(), strict=True) if ok]
     results.add_values(BEST_TRAINING_SHAPE, point_values(kind, alone), f"for {kind}: {usable_ids[best]}")
+
+
+def _training_part(training: int, generated: int) -> Tensor:
+    """Rows of the usable training shapes that are compared in the place of the generated ones, at most as many."""
+    return torch.randperm(training, generator=torch.Generator().manual_seed(0))[:generated].sort().values
 
 
 def _memorization_metrics(
@@ -197,13 +217,14 @@ def _memorization_metrics(
     inside = _within_training(kind, training, session)
     result = results.memorization = memorization(cross, inside)
     seconds = time.perf_counter() - start
-    near = result.nearest[torch.isfinite(result.nearest)]
+    near = int(torch.isfinite(result.nearest).sum())
     among = f"{len(training)} training shapes, {scale.name}"
+    values = memorization_values(kind, result)
     return [
         Metric(
             name="auth_pct",
             title="AuthPct",
-            value=100 * result.authentic_share,
+            value=values["auth_pct"],
             unit="%",
             direction="higher",
             n=len(generated),
@@ -216,12 +237,21 @@ def _memorization_metrics(
                 title=f"Nearest training shape, mean {scale.name}",
                 unit=scale.unit,
                 direction="higher",
-                n=near.numel(),
+                n=near,
                 reason=among,
             ),
-            scale.factor * float(near.double().mean()) if near.numel() else None,
+            values.get(f"nearest_training_{kind}"),
         ),
     ]
+
+
+def memorization_values(kind: Distance, result: Memorization) -> dict[str, float]:
+    """AuthPct, and the mean distance to the nearest training shape where any is finite, in printed units by name."""
+    values = {"auth_pct": 100 * result.authentic_share}
+    near = result.nearest[torch.isfinite(result.nearest)]
+    if near.numel():
+        values[f"nearest_training_{kind}"] = SCALES[kind].factor * float(near.double().mean())
+    return values
 
 
 def replace_value(metric: Metric, value: float | None) -> Metric:

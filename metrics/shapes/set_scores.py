@@ -60,6 +60,8 @@ def set_values(kind: Distance, matrices: Matrices) -> dict[str, float]:
     values = point_values(kind, matrices.between)
     accuracy = _accuracy(matrices)
     values[f"one_nna_{kind}"] = 100 * accuracy.overall
+    values[f"one_nna_{kind}_references"] = 100 * accuracy.references
+    values[f"one_nna_{kind}_generated"] = 100 * accuracy.generated
     return values
 
 

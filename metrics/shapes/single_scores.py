@@ -11,8 +11,10 @@ from metrics.protocols import Protocol
 from metrics.report.report_schema import Metric
 from metrics.shapes.jsd_f_score import common_cube, f_score, jensen_shannon, occupancy
 from metrics.shapes.mesh_validity import TOO_MANY_PAIRS, Validity
+from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 from metrics.shapes.results import Results
 from metrics.shapes.set_scores import record
+from metrics.shapes.shape_table import ShapeTable
 
 # The F-score's threshold, as a share of the references' longest side.
 F_SCORE_SHARE = 0.02
@@ -23,14 +25,42 @@ def shape_metrics(results: Results, protocol: Protocol) -> list[Metric]:
     metrics: list[Metric] = []
     if "validity" in protocol.shape_metrics:
         metrics += validity_metrics(results.generated.validity, len(results.generated.ids))
+    return metrics + _point_metrics(results, protocol, results.generated, slice(None), _cd_matrix(results))
+
+
+def training_shape_values(results: Results, protocol: Protocol) -> tuple[dict[str, float], str]:
+    """The same scores of `results.training_part` by name, for the train-vs-test reference, and a remark or ""."""
+    assert results.training is not None
+    metrics: list[Metric] = []
+    note = ""
+    if "validity" in protocol.shape_metrics:
+        validity = [results.training.validity[row] for row in results.training_part.tolist()]
+        if any(validity):
+            metrics += validity_metrics(validity, len(validity))
+        else:
+            note = "no mesh scores, because the meshes of training shapes are not at hand (--reference-meshes)"
+    part, matrix = results.training_part, results.training_matrices.get("cd")
+    metrics += _point_metrics(results, protocol, results.training, part, matrix)
+    return {metric.name: metric.value for metric in metrics if metric.value is not None}, note
+
+
+def _cd_matrix(results: Results) -> DistanceMatrix | None:
+    return results.matrices["cd"].between if "cd" in results.matrices else None
+
+
+def _point_metrics(
+    results: Results, protocol: Protocol, table: ShapeTable, rows: Tensor | slice, matrix: DistanceMatrix | None
+) -> list[Metric]:
+    """JSD and the F-score of these rows of a table. matrix: their CD to the references, without which no F-score."""
     usable = results.references.usable
     units = results.references.points[usable]
     references = results.references.normalized(protocol.normalization, units)[usable]
-    generated = results.generated.normalized(protocol.normalization, units)
+    compared = table.normalized(protocol.normalization, units)[rows]
+    metrics: list[Metric] = []
     if "jsd" in protocol.shape_metrics:
-        metrics.append(jsd_metric(references, generated))
-    if "f_score" in protocol.shape_metrics and "cd" in results.matrices:
-        metrics.append(f_score_metric(references, generated, results.matrices["cd"].between.nearest_generated()[1]))
+        metrics.append(jsd_metric(references, compared))
+    if "f_score" in protocol.shape_metrics and matrix is not None:
+        metrics.append(f_score_metric(references, compared, matrix.nearest_generated()[1]))
     return metrics
 
 

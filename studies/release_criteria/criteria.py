@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from metrics.report.markdown import number
+from metrics.report.values import number
 from studies.release_criteria.chair_types import TypeRule
 
 SHAPES = 200  # fewest on each side

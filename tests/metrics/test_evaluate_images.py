@@ -329,6 +329,10 @@ def test_clip_and_classifier_of_a_network(files: Path, tmp_path: Path) -> None:
     assert value(report, "accuracy_type") == pytest.approx(shares[1])
     assert report.metric("share_type_chair").target == 50  # type: ignore[union-attr]
     assert report.metric("share_red_true").target == pytest.approx(100 / 3)  # type: ignore[union-attr]
+    reference = next(b for b in report.baselines if b.name == TRAIN_TEST_REFERENCE).values
+    assert [m.name for m in report.metrics if m.status == "ok" and m.name not in reference] == []
+    assert sum(reference[f"share_type_{kind}"] for kind in ("chair", "stool", "bench")) == pytest.approx(100)
+    assert reference["cmmd"] < value(report, "cmmd")
     assert report.metric("accuracy_red") is None and 0 <= value(report, "reference_accuracy_red") <= 100
     for name in ("report.md", "report.html"):
         text = (tmp_path / name).read_text(encoding="utf-8")
