@@ -4,6 +4,7 @@
 #   make install   install tetragan in .venv and build the kernels
 #   make wheel     build a wheel with CPU and CUDA kernels, in dist
 #   make blender   install Blender for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
+#   make blender-addon pack the add-on for Blender 4.2 and newer, in dist (docs/blender.md)
 #   make gpu-check run on a machine with a GPU everything that only a GPU can tell, in at most nine minutes
 #   make gpu-wheels gather, in out/wheels, what a GPU machine without a network lacks
 #   make sanitize  run the tests of the ops on kernels with address, undefined-behavior and race checks
@@ -16,7 +17,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
-.PHONY: gpu-check gpu-wheels help install test lint demo blender wheel sanitize mutants soak clean
+.PHONY: blender-addon gpu-check gpu-wheels help install test lint demo blender wheel sanitize mutants soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -89,6 +90,14 @@ blender: .venv-blender/.installed
 	.venv-blender/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-blender.txt
 	@.venv-blender/bin/python -c 'import bpy; print("Blender", bpy.app.version_string)'
 	@touch $@
+
+# Blender installs an extension from a zip whose manifest lies at the top.
+ADDON ?= dist/tetragan_blender_addon.zip
+blender-addon:
+	@mkdir -p $(dir $(ADDON))
+	@rm -f $(ADDON)
+	@$(PYTHON) -m zipfile -c $(ADDON) blender_addon/blender_manifest.toml blender_addon/*.py
+	@echo "$(ADDON)  (in Blender: Edit > Preferences > Get Extensions > Install from Disk)"
 
 wheel: .venv/.installed
 	TETRAGAN_BUILD_CUDA=1 $(BIN)/python -m pip wheel --quiet --no-build-isolation --no-deps -w dist .

@@ -97,7 +97,9 @@ def _clip_scores(
     return metrics + _text_scores(clip, samples, [d.caption for d in wanted], pool, results.generated.usable)
 
 
-def _add_training_text_scores(clip: Clip, sets: ImageSets, count: int, pool: Sequence[str], results: Results) -> None:
+def _add_training_text_scores(
+    clip: ClipDetector, sets: ImageSets, count: int, pool: Sequence[str], results: Results
+) -> None:
     """Add the text scores of `count` training images with their own captions to the train-vs-test reference."""
     train = sets.train(count)
     if train is None or sets.training is None:

@@ -150,7 +150,7 @@ def test_every_score_has_its_train_vs_test_reference(evaluated: tuple[Report, Pa
     lacking = [m.name for m in report.metrics if m.status == "ok" and m.name not in row.values]
     assert lacking and all(name.startswith("mesh_") for name in lacking), "the dataset was made without meshes"
     assert "no mesh scores, because the meshes of training shapes are not at hand" in row.note
-    # Copies are judged beside held-out shapes, of which few are nearer to a training shape than its own neighbor.
+    # Copies stand beside held-out shapes, of which few are nearer to a training shape than its own neighbor.
     assert row.values["nearest_training_cd"] > 0 and row.values["jsd"] > 0 and 0 < row.values["f_score"] <= 100
 
 

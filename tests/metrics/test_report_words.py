@@ -78,7 +78,7 @@ def test_the_verdict_puts_the_scores_into_words(scores: tuple[float, float, floa
     assert words.report_verdict(report(*scores)) == sentence
 
 
-def test_without_a_reference_the_verdict_judges_nothing_that_needs_one() -> None:
+def test_without_a_reference_the_verdict_leaves_out_what_needs_one() -> None:
     bare = report(reference=None)
     assert words.report_verdict(bare) == (
         "The 200 samples cover 40 % of the references, and a nearest-neighbor test hardly tells them apart."
