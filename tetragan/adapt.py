@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from training.adapt.settings import AdaptSettings
 
-_METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev"]
+_METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip"]
 
 
 @click.command()
@@ -24,8 +24,10 @@ _METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev"]
 @click.option("--source", help='What it makes now.  [default: "a" and the category of the network]')
 @click.option("--prompts-file", type=PATH, help="Several prompts, one a line: one network each, in folders of --out.")
 @out_option("Folder for the adapted network, its sheets and its report.", folder=True)
-@click.option("--prior", help="Folder of a diffusion model in the form of diffusers, or the name of an included prior.")
-@click.option("--method", type=click.Choice(_METHODS), help="How the prior guides.  [default: dds]")
+@click.option(
+    "--prior", help="Folder of a diffusion model or a CLIP, or the name of an included prior.  [default: pixel]"
+)
+@click.option("--method", type=click.Choice(_METHODS), help="How the prior guides.  [default: dds; clip with a CLIP]")
 @click.option("--part", type=click.Choice(["texture", "geometry", "both"]), help="What may change.  [default: both]")
 @click.option("--keep", multiple=True, type=click.Choice(["distances"]), help="What must stay: how unlike samples are.")
 @click.option("--steps", type=click.IntRange(1, 1_000_000), help="Of the optimizer.  [default: by the prior's size]")
@@ -47,7 +49,8 @@ def adapt(
 ) -> None:
     """Move a whole generator towards a prompt. The result is an ordinary network, for all commands.
 
-    --set changes batch, resolution, supersample, rate, background, negative, seed, precision, threads and keep_weight.
+    --set changes batch, resolution, supersample, rate, background, negative, second_prior, clip, seed, precision,
+    threads and keep_weight.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     alone = resume and prompts_file is None
@@ -103,19 +106,20 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
     """Run one job after another; False if one was stopped."""
     from torch_utils.locks import owned_folder
     from torch_utils.process import prepare_process
+    from training.adapt.guide import open_guide
     from training.adapt.loop import NETWORK, holds_adaptation, run_job
-    from training.adapt.start import open_prior_of, shift_job
+    from training.adapt.start import shift_job
 
     say = partial(_say, quiet=quiet)
-    prior = None
+    guide = None
     prepare_process(jobs[0][0].threads, device)
     for settings, folder in jobs:
         with owned_folder(folder):
-            if prior is None:
-                prior = open_prior_of(settings, device)
-                for note in prior.notes:
+            if guide is None:
+                guide = open_guide(settings, device)
+                for note in guide.notes:
                     say(f"note: {note}")
-            job = shift_job(settings, prior, device)
+            job = shift_job(settings, guide, device)
             if not run_job(job, folder, quiet=quiet, resume=holds_adaptation(folder), say=say):
                 return False
         click.echo(f"{folder / NETWORK}: {settings.prompt!r} from {settings.source!r}; {folder / 'report.html'}")

@@ -15,6 +15,7 @@ from sampling.trained_generator import load
 from studies.soak.inputs import SETTINGS
 from tests.command_line import assert_refused, run
 from tests.guidance.tiny_priors import write_prior
+from tests.metrics.model_folders import write_clip
 from torch_utils.checkpoint import load_tensors, read_header, save_network
 from training.adapt import loop
 
@@ -109,6 +110,23 @@ def test_a_file_of_prompts(folder, tmp_path):
     assert any(not torch.equal(a, b) for a, b in zip(*(net.parameters() for net in made), strict=True))
     assert_refused(run(*call, "--prompts-file", prompts), "--resume")
     assert run(*call, "--prompts-file", prompts, "--resume").status == 0
+
+
+def test_clip_guides_and_another_evaluates(folder, tmp_path):
+    guides, evaluates = (write_clip(tmp_path / name) for name in ("clip", "other"))
+    values = list(command(folder, tmp_path / "out", "--steps", 1, "--set", f"clip={evaluates}"))
+    values[values.index("--prior") + 1] = guides
+    outcome = run(*values)
+    assert outcome.status == 0, outcome.stderr
+    text = (tmp_path / "out" / "report.html").read_text()
+    assert "<td>clip</td>" in text and "CLIP: cosine of images and prompt" in text
+    header = read_header(tmp_path / "out" / "network.safetensors")
+    assert header["adapted"]["method"] == "clip" and header["adapted"]["prior"] == "clip"
+    values[values.index("--out") + 1] = tmp_path / "b"
+    assert_refused(run(*values, "--method", "dds"), "--method dds: needs a diffusion prior")
+    assert_refused(run(*command(folder, tmp_path / "b", "--method", "clip")), "--method clip: needs a CLIP")
+    more = ("--set", f"second_prior={guides}")
+    assert_refused(run(*command(folder, tmp_path / "b", *more)), "second_prior", "--method clip")
 
 
 def test_bad_input(folder, tmp_path):

@@ -1,18 +1,21 @@
 """Adaptation: steps with a prior whose score is known. The prompt "0.9" means images of mean 0.9."""
 
+import dataclasses
 import functools
 
 import pytest
 import torch
 
 from configs.loader import build_config
+from guidance.clip import Clip
 from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from studies.soak.inputs import SETTINGS
 from tests.guidance.gaussian_prior import gaussian_prior
 from torch_utils.errors import UserError
 from training.adapt.distillation import distillation, draw_noise, method_gradient, prompt_texts
-from training.adapt.settings import check_prompts, preset_of, prompt_folder, read_prompts
+from training.adapt.guide import Guide, clip_directions, clip_scores, guide_objective
+from training.adapt.settings import AdaptSettings, check_prompts, preset_of, prompt_folder, read_prompts
 from training.adapt.shift import (
     Answer,
     Pair,
@@ -52,8 +55,6 @@ def objective(prompt: str, source: str, method="dds", scale=2.0, kind="epsilon")
 
 def _float_prompts(prior):
     """The prior's prompts are numbers; the one of bad images stands for 0."""
-    import dataclasses
-
     embed = prior.embed
     return dataclasses.replace(prior, embed=lambda prompts: embed(["0" if "," in text else text for text in prompts]))
 
@@ -172,3 +173,40 @@ def test_prompts(tmp_path):
         read_prompts(tmp_path / "none.txt")
     assert prompt_folder("A red, striped chair!") == "a-red-striped-chair"
     assert preset_of(16).batch > preset_of(512).batch and preset_of(16).supersample > preset_of(512).supersample
+
+
+def _color_clip() -> Clip:
+    """A "CLIP" that sees the mean color alone; its texts are three numbers."""
+
+    def embed_texts(texts) -> torch.Tensor:
+        colors = [[float(number) for number in text.split()[-3:]] for text in texts]
+        return torch.nn.functional.normalize(torch.tensor(colors), dim=1)
+
+    def embed_images(images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize(images.mean((2, 3)), dim=1)
+
+    return Clip(embed_images, embed_texts, SIDE, 3)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_clip_moves_images_along_the_direction_of_the_texts(count):
+    change = {}
+    for prompt in ("1 0 0", "0 1 1"):
+        values = {"network": "n", "prior": "p", "method": "clip", "prompt": prompt, "source": "1 1 1"}
+        settings = AdaptSettings(**values)
+        shift = build_shift(tiny_generator(), "texture", 1e-2)
+        run_steps(shift, guide_objective(Guide(clips=(_color_clip(),) * count), settings), 6)
+        color = (views(shift, shift.generator) - views(shift, shift.twin)).mean((0, 2, 3))
+        change[prompt] = float(color[0] - color[1:].mean())
+    assert change["1 0 0"] > 5e-3 and change["0 1 1"] < -5e-3
+
+
+def test_prompts_that_a_clip_cannot_tell_apart_are_refused():
+    with pytest.raises(UserError, match="are the same to this CLIP"):
+        clip_directions((_color_clip(),), "1 0 0", "2 0 0")
+
+
+def test_scores_are_cosines_with_both_prompts():
+    images = torch.tensor([1.0, -1, -1]).view(1, 3, 1, 1).expand(2, 3, SIDE, SIDE)
+    scores = clip_scores(_color_clip(), images, "1 0 0", "1 1 0")
+    assert scores == pytest.approx({"1 0 0": 1.0, "1 1 0": 0.5**0.5})

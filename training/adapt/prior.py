@@ -56,6 +56,19 @@ def prior_resolution(folder: Path) -> int:
     return side * 2 ** (len(blocks) - 1)
 
 
+def is_clip(folder: Path) -> bool:
+    """Whether a folder holds one model of transformers, as a CLIP is saved, and not a pipeline of diffusers."""
+    return (folder / "config.json").is_file() and not (folder / "model_index.json").is_file()
+
+
+def clip_resolution(folder: Path) -> int:
+    """Side of the images that a CLIP sees, px, from its configuration alone. UserError where it names none."""
+    side = (_config(folder).get("vision_config") or {}).get("image_size")
+    if not isinstance(side, int):
+        raise UserError(f"--prior {folder}: its config.json names no vision_config.image_size; is it a CLIP?")
+    return side
+
+
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     values = parse_json(read_file(path), str(path))

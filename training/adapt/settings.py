@@ -16,12 +16,12 @@ from guidance.prompts import checked_prompt
 from networks.pretrained import network_file
 from torch_utils.checkpoint import read_header
 from torch_utils.errors import UserError
-from training.adapt.prior import prior_folder, prior_resolution
+from training.adapt.prior import clip_resolution, is_clip, prior_folder, prior_resolution
 
 Part = Literal["texture", "geometry", "both"]
-Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev"]
+Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip"]
 Keep = Literal["distances", "discriminators"]
-DEFAULT_PRIOR = "pixel"
+DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
 # Classifier-free guidance of each method, as published, or what the included priors need.
 GUIDANCE_SCALE: dict[Method, float] = {
     "dds": 7.5,
@@ -32,6 +32,7 @@ GUIDANCE_SCALE: dict[Method, float] = {
     "ism": 7.5,
     "rfds": 50.0,
     "rfds-rev": 7.0,
+    "clip": 1.0,
 }
 
 
@@ -43,6 +44,8 @@ class AdaptSettings(StrictModel):
     source: str = Field(description="what it makes now")
     negative: str = Field("", description="the prompt in place of the empty one")
     prior: str = Field(description="a folder, or the name of an included prior")
+    second_prior: str = Field("", description="a second CLIP, for the method clip")
+    clip: str = Field("", description="a CLIP that only evaluates; empty: the included one")
     method: Method = Field("dds", description="how the prior guides")
     part: Part = Field("both", description="what may change")
     keep: tuple[Keep, ...] = Field((), description="what must stay")
@@ -116,15 +119,20 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     out of its range, prompts that are empty or equal, and a network or prior that is not there.
     """
     values = {**given, **_parsed(overrides)}
-    values.setdefault("prior", DEFAULT_PRIOR)
     header = read_header(network_file(values["network"]))
     if header.get("kind") != "network":
         raise UserError(f"--network {values['network']}: expected a network file, got {header.get('kind')!r}")
     config = build_config(header.get("config", {}), values["network"])
     values.setdefault("source", article(config.category))
     values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
-    values.setdefault("resolution", prior_resolution(prior_folder(values["prior"])))
-    values.setdefault("scale", GUIDANCE_SCALE.get(values.get("method", "dds"), 7.5))
+    values.setdefault("prior", DEFAULT_CLIP if values.get("method") == "clip" else DEFAULT_PRIOR)
+    folder = prior_folder(values["prior"])
+    values.setdefault("method", "clip" if is_clip(folder) else "dds")
+    if is_clip(folder) != (values["method"] == "clip"):
+        needed = "a CLIP" if values["method"] == "clip" else "a diffusion prior"
+        raise UserError(f"--method {values['method']}: needs {needed}, which --prior {values['prior']} is not")
+    values.setdefault("resolution", clip_resolution(folder) if is_clip(folder) else prior_resolution(folder))
+    values.setdefault("scale", GUIDANCE_SCALE.get(values["method"], 7.5))
     suited = preset_of(int(values["resolution"]))
     values = {**vars(suited), **values}
     try:

@@ -9,71 +9,39 @@ import numpy as np
 import torch
 
 from configs.schema import Config
-from guidance.priors.prior import DiffusionPrior
+from guidance.clip import Clip
 from networks.generator import Generator
 from networks.pretrained import load_generator_file
 from rendering.camera_distribution import CameraDistribution, load_camera_distribution
 from rendering.lighting import Shading
 from sampling.generate import preview_shading
 from torch_utils.checkpoint import save_network
-from training.adapt.distillation import Texts, distillation, prompt_texts
+from training.adapt.guide import Guide, clip_scores, guide_objective
 from training.adapt.loop import AdaptJob
-from training.adapt.prior import open_prior
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
 from training.adapt.shift import (
-    Answer,
-    Objective,
     Pair,
     Shift,
     build_shift,
     cameras_of,
-    distance_loss,
     draw_pair,
     draw_scene,
     shift_gradients,
     shift_step,
 )
 
+# Samples that the evaluating CLIP looks at.
+SCORED = 16
 # Entries of a network file's header that `save_network` writes itself.
 _OWN = ("kind", "config", "nimg", "commit", "precision", "format_version", "checksum")
-_DTYPES = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16}
 
 
-def open_prior_of(settings: AdaptSettings, device: torch.device) -> DiffusionPrior:
-    """The settings' prior. UserError where it cannot take their resolution."""
-    prior = open_prior(settings.prior, device, _DTYPES[settings.precision])
-    prior.check_resolution(settings.resolution)
-    return prior
-
-
-def prior_objective(prior: DiffusionPrior, texts: Texts, settings: AdaptSettings) -> Objective:
-    """What the prior says of a pair by the settings' method, with what else must stay."""
-
-    def objective(pair: Pair, step: int) -> Answer:
-        loss, finite = distillation(
-            settings.method,
-            prior,
-            pair.images,
-            pair.twin_images,
-            texts,
-            seed=settings.seed,
-            step=step,
-            scale=settings.scale,
-        )
-        if "distances" in settings.keep:
-            loss = loss + settings.keep_weight * distance_loss(pair.images, pair.twin_images)
-        return Answer(loss, finite)
-
-    return objective
-
-
-def shift_job(settings: AdaptSettings, prior: DiffusionPrior, device: torch.device) -> AdaptJob:
+def shift_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> AdaptJob:
     """The job of one prompt."""
     generator, file = load_generator_file(settings.network, device)
     shift = build_shift(generator, settings.part, settings.rate)
-    texts = prompt_texts(prior, settings.prompt, settings.source, settings.negative)
-    objective = prior_objective(prior, texts, settings)
+    objective = guide_objective(guide, settings)
     cameras = network_cameras(generator.config, settings.camera)
     shading = preview_shading(file.header.get("shading"))
     before = sheet_images(generator, shading)
@@ -95,14 +63,26 @@ def shift_job(settings: AdaptSettings, prior: DiffusionPrior, device: torch.devi
         sheet=partial(_sheet, shift, settings, shading, before),
         save=partial(save_adapted, generator=shift.average, header=file.header, settings=settings),
         device=device,
+        scores=partial(_scores, shift, settings, guide.evaluation, cameras),
         facts={
             "network": settings.network,
-            "prior": f"{settings.prior}, {settings.resolution} px",
-            "method": f"{settings.method}, guidance scale {settings.scale:g}",
+            "prior": " and ".join(filter(None, (settings.prior, settings.second_prior)))
+            + f", {settings.resolution} px",
+            "method": settings.method + (f", guidance scale {settings.scale:g}" if settings.method != "clip" else ""),
             "part": settings.part,
             "kept": ", ".join(settings.keep) or "nothing else",
         },
     )
+
+
+@torch.no_grad()
+def _scores(shift: Shift, settings: AdaptSettings, clip: Clip | None, cameras: CameraDistribution) -> dict[str, float]:
+    """Scores of fixed scenes by the CLIP that only evaluates; {} without one."""
+    if clip is None:
+        return {}
+    scene = draw_scene(shift.twin, cameras, settings.seed + 1, range(SCORED))
+    images = shift.average.render(scene.w_geo, scene.w_tex, scene.cameras, settings.background, clip.resolution).rgb
+    return clip_scores(clip, images, settings.prompt, settings.source)
 
 
 def network_cameras(config: Config, camera: str) -> CameraDistribution:

@@ -1,0 +1,125 @@
+"""What guides an adaptation: a diffusion prior or one or two CLIPs, and the loss that they give."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from guidance.clip import TEMPLATES, Clip, load_clip, prompt_embedding
+from guidance.clip_directional import directional_loss, summed_loss, text_direction
+from guidance.priors.prior import DiffusionPrior
+from torch_utils.errors import UserError
+from training.adapt.distillation import distillation, prompt_texts
+from training.adapt.prior import INCLUDED_PRIORS, open_prior, prior_folder
+from training.adapt.settings import AdaptSettings
+from training.adapt.shift import Answer, Objective, Pair, distance_loss
+
+# The included CLIP that only evaluates.
+EVALUATION_CLIP = "clip-b"
+_DTYPES = {"auto": None, "fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Guide:
+    """The opened prior: `diffusion`, or `clips`. evaluation: a CLIP that never guides, for the report."""
+
+    diffusion: DiffusionPrior | None = None
+    clips: tuple[Clip, ...] = ()
+    evaluation: Clip | None = None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """For the user, one line each."""
+        return () if self.diffusion is None else self.diffusion.notes
+
+
+def open_guide(settings: AdaptSettings, device: torch.device) -> Guide:
+    """What the settings name. UserError where it cannot be read, or cannot take their resolution."""
+    evaluation = load_clip(prior_folder(settings.clip), device) if settings.clip else _included_evaluation(device)
+    if settings.method == "clip":
+        names = (settings.prior, *((settings.second_prior,) if settings.second_prior else ()))
+        clips = tuple(load_clip(prior_folder(name), device) for name in names)
+        return Guide(clips=clips, evaluation=evaluation)
+    if settings.second_prior:
+        raise UserError("--set second_prior: goes with --method clip, which may have two CLIPs")
+    prior = open_prior(settings.prior, device, _DTYPES[settings.precision])
+    prior.check_resolution(settings.resolution)
+    return Guide(diffusion=prior, evaluation=evaluation)
+
+
+def _included_evaluation(device: torch.device) -> Clip | None:
+    folder = INCLUDED_PRIORS / EVALUATION_CLIP
+    return load_clip(folder, device) if folder.is_dir() else None
+
+
+def guide_objective(guide: Guide, settings: AdaptSettings) -> Objective:
+    """What the guide says of a pair by the settings' method, with what else must stay."""
+    says = _clip_objective(guide.clips, settings) if guide.clips else _diffusion_objective(guide, settings)
+
+    def objective(pair: Pair, step: int) -> Answer:
+        answer = says(pair, step)
+        if "distances" not in settings.keep:
+            return answer
+        kept = settings.keep_weight * distance_loss(pair.images, pair.twin_images)
+        return Answer(answer.loss + kept, answer.finite)
+
+    return objective
+
+
+def _diffusion_objective(guide: Guide, settings: AdaptSettings) -> Objective:
+    prior = guide.diffusion
+    assert prior is not None and settings.method != "clip", "open_guide opens one of both"
+    texts = prompt_texts(prior, settings.prompt, settings.source, settings.negative)
+    method = settings.method
+
+    def objective(pair: Pair, step: int) -> Answer:
+        loss, finite = distillation(
+            method,
+            prior,
+            pair.images,
+            pair.twin_images,
+            texts,
+            seed=settings.seed,
+            step=step,
+            scale=settings.scale,
+        )
+        return Answer(loss, finite)
+
+    return objective
+
+
+def clip_directions(clips: tuple[Clip, ...], prompt: str, source: str) -> list[Tensor]:
+    """The direction from the source to the prompt in the space of each CLIP, [D]. UserError where they embed alike."""
+    found = []
+    for clip in clips:
+        source_texts, texts = (clip.embed_texts([t.format(words) for t in TEMPLATES]) for words in (source, prompt))
+        try:
+            found.append(text_direction(source_texts, texts))
+        except ValueError:
+            raise UserError(
+                f"--prompt {prompt!r} and --source {source!r} are the same to this CLIP; it may not know the words"
+            ) from None
+    return found
+
+
+def _clip_objective(clips: tuple[Clip, ...], settings: AdaptSettings) -> Objective:
+    directions = clip_directions(clips, settings.prompt, settings.source)
+
+    def objective(pair: Pair, step: int) -> Answer:
+        losses = []
+        for clip, direction in zip(clips, directions, strict=True):
+            with torch.no_grad():
+                before = clip.embed_images(pair.twin_images / 2 + 0.5)
+            after = clip.embed_images(pair.images / 2 + 0.5)
+            losses.append(directional_loss(after, before, direction))
+        loss = summed_loss(losses)
+        return Answer(loss, torch.isfinite(loss.detach()))
+
+    return objective
+
+
+@torch.no_grad()
+def clip_scores(clip: Clip, images: Tensor, prompt: str, source: str) -> dict[str, float]:
+    """Mean cosine of images [N, 3, R, R] in [−1, 1] with each of the two prompts. Reported, never aimed at."""
+    embedded = clip.embed_images(images / 2 + 0.5)
+    return {text: float((embedded @ prompt_embedding(clip, text)).mean()) for text in (prompt, source)}
