@@ -169,8 +169,22 @@ class Generator(nn.Module):
         the training images. environments: light of pbr surfaces, one for each image or one for all; without, images
         show base colors. Differentiable in the styles and the cameras.
         """
-        config = self.config
-        geometry_planes, texture_planes = self.planes(w_geo, w_tex)
+        planes = self.planes(w_geo, w_tex)
+        return self.render_planes(planes, w_geo, w_tex, cameras, background, resolution, supersample, environments)
+
+    def render_planes(
+        self,
+        planes: tuple[Tensor, Tensor],
+        w_geo: Tensor,
+        w_tex: Tensor,
+        cameras: Cameras,
+        background: float | Tensor = 0.0,
+        resolution: int | None = None,
+        supersample: int | None = None,
+        environments: Sequence[EnvironmentLight] = (),
+    ) -> Rendered:
+        """`render` of given geometry and texture planes, such as those of `planes`, also differentiable in them."""
+        config, (geometry_planes, texture_planes) = self.config, planes
         surface = self.surface(geometry_planes, w_geo)
         with phase("raster"):
             raster = rasterize_mesh(

@@ -20,6 +20,7 @@ _METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip
 
 @click.command()
 @click.option("--network", metavar="NETWORK", help="A network file, a folder, or the name of an included network.")
+@click.option("--mode", type=click.Choice(["shift", "single"]), help="The whole network, or one sample of it.")
 @click.option("--prompt", help='What it shall make, such as "a red chair".')
 @click.option("--source", help='What it makes now.  [default: "a" and the category of the network]')
 @click.option("--prompts-file", type=PATH, help="Several prompts, one a line: one network each, in folders of --out.")
@@ -32,6 +33,10 @@ _METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip
 @click.option("--keep", multiple=True, type=click.Choice(["distances"]), help="What must stay: how unlike samples are.")
 @click.option("--steps", type=click.IntRange(1, 1_000_000), help="Of the optimizer.  [default: by the prior's size]")
 @click.option("--guidance-scale", "scale", type=click.FloatRange(0), help="How much the prompt counts.")
+@click.option("--sample", type=click.IntRange(0), help="With --mode single: the seed where it begins.  [default: 0]")
+@click.option(
+    "--reference", help="With --mode single, in place of words: an RGBA image, or a folder with transforms.json."
+)
 @click.option("--camera", help="A distribution by name or a YAML file.  [default: that of the network's category]")
 @click.option("--resume", is_flag=True, help="Continue the adaptation in --out, also to more --steps.")
 @set_option
@@ -48,6 +53,8 @@ def adapt(
     **options: Any,
 ) -> None:
     """Move a whole generator towards a prompt. The result is an ordinary network, for all commands.
+
+    With --mode single, one sample moves to a prompt, to an image or to posed views, and is written as a GLB.
 
     --set changes batch, resolution, supersample, rate, background, negative, second_prior, clip, seed, precision,
     threads and keep_weight.
@@ -86,9 +93,10 @@ def _new(
 
     if "network" not in given:
         raise click.UsageError("--network is missing: name a network file, a folder or an included network")
-    if ("prompt" in given) == (prompts_file is not None):
-        raise click.UsageError("adapt: give one of --prompt and --prompts-file")
-    prompts = [given.pop("prompt")] if prompts_file is None else read_prompts(prompts_file)
+    goals = [name in given for name in ("prompt", "reference")]
+    if sum(goals) + (prompts_file is not None) != 1:
+        raise click.UsageError("adapt: give one of --prompt, --prompts-file and --reference")
+    prompts = [given.pop("prompt", None)] if prompts_file is None else read_prompts(prompts_file)
     more = {} if steps is None else {"steps": steps}
     jobs = []
     for prompt in prompts:
@@ -98,7 +106,8 @@ def _new(
                 raise click.UsageError(f"--out {folder}: holds an adaptation; add --resume, or give another folder")
             jobs.append((resumed_settings(folder, steps), folder))
         else:
-            jobs.append((new_settings({**given, **more, "prompt": prompt}, overrides), folder))
+            goal = {} if prompt is None else {"prompt": prompt}
+            jobs.append((new_settings({**given, **more, **goal}, overrides), folder))
     return jobs
 
 
@@ -107,22 +116,27 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
     from torch_utils.locks import owned_folder
     from torch_utils.process import prepare_process
     from training.adapt.guide import open_guide
-    from training.adapt.loop import NETWORK, holds_adaptation, run_job
+    from training.adapt.loop import holds_adaptation, run_job
     from training.adapt.start import shift_job
+    from training.adapt.start_single import single_job
 
     say = partial(_say, quiet=quiet)
     guide = None
     prepare_process(jobs[0][0].threads, device)
     for settings, folder in jobs:
         with owned_folder(folder):
-            if guide is None:
+            if guide is None and settings.prompt:
                 guide = open_guide(settings, device)
                 for note in guide.notes:
                     say(f"note: {note}")
-            job = shift_job(settings, guide, device)
+            if settings.mode == "single":
+                job = single_job(settings, guide, device)
+            else:
+                assert guide is not None, "a shift has a prompt"
+                job = shift_job(settings, guide, device)
             if not run_job(job, folder, quiet=quiet, resume=holds_adaptation(folder), say=say):
                 return False
-        click.echo(f"{folder / NETWORK}: {settings.prompt!r} from {settings.source!r}; {folder / 'report.html'}")
+        click.echo(f"{folder}: {settings.prompt or settings.reference} from {settings.source!r}; report.html shows it")
     return True
 
 

@@ -28,7 +28,6 @@ from training.run.run_log import duration
 from training.run.state_file import Stateful, copy_state
 
 STATE = "state.safetensors"
-NETWORK = "network.safetensors"
 KIND = "adaptation-state"
 # Sheets over a run, and steps in a row without a finite answer after which it stops.
 SHEETS, MAX_FAILED = 6, 5
@@ -39,7 +38,7 @@ class AdaptJob:
     """One adaptation, ready to run.
 
     parts: what a state holds. rehearse(step): a step that changes nothing, for the estimate. step(step): a real one.
-    sheet(): image [H, W, 3] uint8 of before and after. save(path): writes the network. facts: for the record and the
+    sheet(): image [H, W, 3] uint8 of before and after. save(folder): writes the result. facts: for the record and the
     report, in words. scores(): figures of the network now, or {}.
     """
 
@@ -129,7 +128,7 @@ def run_job(job: AdaptJob, out: Path, *, quiet: bool = False, resume: bool = Fal
                 _write_sheet(job, out, history)
                 save_job(job, out, history)
     save_job(job, out, history)
-    job.save(out / NETWORK)
+    job.save(out)
     _write_sheet(job, out, history)
     return complete
 

@@ -23,7 +23,8 @@ def write_adapt_report(
 ) -> None:
     """Write the page. values: loss and change of each step. scores: by step and name. facts: more rows of the table."""
     done = f"{len(values)} of {settings.steps}, in {duration(seconds)}"
-    rows = [("source", settings.source), ("target", settings.prompt), *facts.items(), ("steps", done)]
+    goal = settings.prompt or settings.reference
+    rows = [("source", settings.source), ("target", goal), *facts.items(), ("steps", done)]
     loss = _averaged([value for value, _ in values])
     change = _averaged([value for _, value in values])
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
@@ -32,7 +33,7 @@ def write_adapt_report(
     sheets = sorted(out.glob("sheet-*.png"), reverse=True)
     body = "\n".join(
         (
-            f"<h1>{escape(settings.source)} → {escape(settings.prompt)}</h1>",
+            f"<h1>{escape(settings.source)} → {escape(goal)}</h1>",
             html_rows(rows),
             "<h2>Curves</h2>",
             line_chart("Loss", {"loss": loss}, end, _steps),
@@ -42,7 +43,7 @@ def write_adapt_report(
             *[_figure(path.name, f"step {int(path.stem.split('-')[1])}") for path in sheets],
         )
     )
-    write_text(out / "report.html", page(f"{settings.source} → {settings.prompt}", body))
+    write_text(out / "report.html", page(f"{settings.source} → {goal}", body))
 
 
 def _steps(count: float) -> str:

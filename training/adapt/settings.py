@@ -18,12 +18,15 @@ from torch_utils.checkpoint import read_header
 from torch_utils.errors import UserError
 from training.adapt.prior import clip_resolution, is_clip, prior_folder, prior_resolution
 
+Mode = Literal["shift", "single"]
 Part = Literal["texture", "geometry", "both"]
 Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip"]
 Keep = Literal["distances", "discriminators"]
+# Adam's learning rates for a network, and for one sample's styles by a prompt and by a reference.
+RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 1e-2, 5e-2
 DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
 # Classifier-free guidance of each method, as published, or what the included priors need.
-GUIDANCE_SCALE: dict[Method, float] = {
+GUIDANCE_SCALE: dict[str, float] = {
     "dds": 7.5,
     "sds": 100.0,
     "asd": 7.5,
@@ -37,8 +40,9 @@ GUIDANCE_SCALE: dict[Method, float] = {
 
 
 class AdaptSettings(StrictModel):
-    """One adaptation. The same settings give the same network."""
+    """One adaptation. The same settings give the same result."""
 
+    mode: Mode = Field("shift", description="a whole network, or a single sample of it")
     network: str = Field(description="the network that is adapted, as the user named it")
     prompt: str = Field(description="what it shall make")
     source: str = Field(description="what it makes now")
@@ -57,6 +61,11 @@ class AdaptSettings(StrictModel):
     rate: float = Field(2e-3, gt=0, description="Adam's learning rate")
     scale: float = Field(7.5, ge=0, description="classifier-free guidance")
     background: float = Field(0.7, ge=0, le=1, description="gray behind the object, sRGB")
+    sample: int = Field(0, ge=0, description="the seed where a single sample begins")
+    truncation: float = Field(0.7, ge=0, le=2, description="of that sample")
+    planes: bool = Field(False, description="whether its planes may change, too")
+    reference: str = Field("", description="an image or a folder of posed views, in place of a prompt")
+    view_deg: tuple[float, float] = Field((35.0, 20.0), description="azimuth and elevation of the image's camera")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the prior; auto: bf16 on a GPU")
     camera: str = Field("", description="a distribution's name or a YAML file; empty: that of the network's category")
     threads: int = Field(1, ge=0, description="CPU threads; 0 = one per core, which pays for large priors alone")
@@ -124,15 +133,16 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
         raise UserError(f"--network {values['network']}: expected a network file, got {header.get('kind')!r}")
     config = build_config(header.get("config", {}), values["network"])
     values.setdefault("source", article(config.category))
-    values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
-    values.setdefault("prior", DEFAULT_CLIP if values.get("method") == "clip" else DEFAULT_PRIOR)
-    folder = prior_folder(values["prior"])
-    values.setdefault("method", "clip" if is_clip(folder) else "dds")
-    if is_clip(folder) != (values["method"] == "clip"):
-        needed = "a CLIP" if values["method"] == "clip" else "a diffusion prior"
-        raise UserError(f"--method {values['method']}: needs {needed}, which --prior {values['prior']} is not")
-    values.setdefault("resolution", clip_resolution(folder) if is_clip(folder) else prior_resolution(folder))
-    values.setdefault("scale", GUIDANCE_SCALE.get(values["method"], 7.5))
+    single = values.get("mode") == "single"
+    if values.get("reference"):
+        if not single:
+            raise UserError("--reference: is for one sample; add --mode single")
+        # No prior looks at the images, so they are as large as those that the network was trained on.
+        values = {"prompt": "", "prior": "", "resolution": config.data.resolution, "rate": REFERENCE_RATE, **values}
+    else:
+        values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
+        values |= _guided(values)
+        values.setdefault("rate", SINGLE_RATE if single else RATE)
     suited = preset_of(int(values["resolution"]))
     values = {**vars(suited), **values}
     try:
@@ -143,6 +153,18 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
         if first["type"] == "extra_forbidden":
             raise UserError(f"--set {name}: no such setting{nearest(name, list(AdaptSettings.model_fields))}") from None
         raise UserError(f"--set {name}: {first['msg']}, got {first.get('input')!r}") from None
+
+
+def _guided(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The prior, and what suits it: method, resolution and guidance scale, where they are not given."""
+    prior = values.get("prior", DEFAULT_CLIP if values.get("method") == "clip" else DEFAULT_PRIOR)
+    folder = prior_folder(prior)
+    method = values.get("method", "clip" if is_clip(folder) else "dds")
+    if is_clip(folder) != (method == "clip"):
+        needed = "a CLIP" if method == "clip" else "a diffusion prior"
+        raise UserError(f"--method {method}: needs {needed}, which --prior {prior} is not")
+    side = values.get("resolution") or (clip_resolution(folder) if is_clip(folder) else prior_resolution(folder))
+    return {"prior": prior, "method": method, "resolution": side, "scale": values.get("scale", GUIDANCE_SCALE[method])}
 
 
 def _parsed(overrides: Sequence[str]) -> dict[str, Any]:

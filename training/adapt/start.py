@@ -11,7 +11,7 @@ import torch
 from configs.schema import Config
 from guidance.clip import Clip
 from networks.generator import Generator
-from networks.pretrained import load_generator_file
+from networks.pretrained import RUN_NETWORK_NAME, load_generator_file
 from rendering.camera_distribution import CameraDistribution, load_camera_distribution
 from rendering.lighting import Shading
 from sampling.generate import preview_shading
@@ -95,10 +95,10 @@ def _sheet(shift: Shift, settings: AdaptSettings, shading: Shading, before: np.n
     return labeled_rows([(f"before: {settings.source}", before), (f"after: {settings.prompt}", after)])
 
 
-def save_adapted(path: Path, *, generator: Generator, header: Mapping[str, Any], settings: AdaptSettings) -> None:
-    """Write an adapted network: an ordinary network file, whose header also says what it was adapted to."""
+def save_adapted(folder: Path, *, generator: Generator, header: Mapping[str, Any], settings: AdaptSettings) -> None:
+    """Write an adapted network to a folder: an ordinary network file, whose header also says what it was adapted to."""
     kept = {name: value for name, value in header.items() if name not in _OWN}
     adapted = settings.model_dump(mode="json", include={"network", "prompt", "source", "method", "part", "steps"})
     adapted["prior"] = Path(settings.prior).name
     config = generator.config.model_dump(mode="json")
-    save_network(path, generator, config, int(header["nimg"]), extra={**kept, "adapted": adapted})
+    save_network(folder / RUN_NETWORK_NAME, generator, config, int(header["nimg"]), extra={**kept, "adapted": adapted})

@@ -1,0 +1,202 @@
+"""The job of one sample: where it begins, what it shall look like, and the mesh that comes out."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset_tool.format import pixels
+from networks.generator import Generator
+from networks.pretrained import network_file
+from rendering.camera import Cameras, fov_from_sensor, orbit_cameras
+from rendering.images import over_background, preview_images, to_uint8
+from rendering.lighting import Shading
+from sampling.generate import preview_shading
+from sampling.mesh_export import MeshSettings, texture_colors, write_sample
+from sampling.trained_generator import TrainedGenerator, load
+from torch_utils.checkpoint import save_tensors
+from torch_utils.errors import UserError
+from torch_utils.files import read_file
+from training.adapt.guide import Guide, guide_objective
+from training.adapt.loop import AdaptJob
+from training.adapt.settings import AdaptSettings
+from training.adapt.sheet import TILE_PX, labeled_rows
+from training.adapt.shift import Answer, StepResult
+from training.adapt.single import (
+    Codes,
+    ReferenceViews,
+    Single,
+    build_single,
+    prompt_answer,
+    reference_answer,
+    single_step,
+)
+from training.adapt.start import network_cameras
+from training.mesh_texture.views import read_images
+
+MESH, STYLES = "sample.glb", "styles.safetensors"
+SHEET_AZIMUTHS_DEG = (35.0, 125.0, 215.0, 305.0)
+# GET3D's cameras, which the included networks were trained with.
+RADIUS = 1.2
+# Weight of `style_distance` for a keep_weight of 1: styles have a mean square near 1, and losses of images are small.
+KEEP = 1e-3
+Answers = Callable[[int], tuple[Answer, Tensor]]
+
+
+def single_job(settings: AdaptSettings, guide: Guide | None, device: torch.device) -> AdaptJob:
+    """The job of one sample: by a prompt with a guide, by a reference without one."""
+    trained = load(settings.network, str(device))
+    begin = trained.sample(seed=settings.sample, truncation=settings.truncation)
+    single = build_single(trained.network, begin.w_geo, begin.w_tex, settings.rate, planes=settings.planes)
+    shading = preview_shading(trained.header.get("shading"))
+    views = read_reference(settings, device) if settings.reference else None
+    answer = _from_prompt(single, settings, guide) if views is None else _from_views(single, settings, views)
+    before = _turned(single.network, single.start, shading)
+    rows = [] if views is None else [("reference", _shown(views))]
+
+    def step(number: int) -> StepResult:
+        return single_step(single, *answer(number), settings.keep_weight * KEEP)
+
+    def rehearse(number: int) -> None:
+        answer(number)[0].loss.backward()
+        single.codes.zero_grad(set_to_none=True)
+
+    def sheet() -> np.ndarray:
+        after = _turned(single.network, single.codes, shading)
+        return labeled_rows([*rows, (f"before: seed {settings.sample}", before), (f"after: {_goal(settings)}", after)])
+
+    return AdaptJob(
+        settings,
+        parts={"codes": single.codes, "adam": single.adam},
+        rehearse=rehearse,
+        step=step,
+        sheet=sheet,
+        save=partial(_write, trained=trained, single=single, settings=settings),
+        device=device,
+        facts={
+            "network": settings.network,
+            "sample": f"seed {settings.sample}, truncation {settings.truncation:g}",
+            "moves": "styles and planes" if settings.planes else "styles",
+            "towards": _goal(settings),
+        },
+    )
+
+
+def _goal(settings: AdaptSettings) -> str:
+    return Path(settings.reference).name if settings.reference else settings.prompt
+
+
+def _from_prompt(single: Single, settings: AdaptSettings, guide: Guide | None) -> Answers:
+    assert guide is not None, "a prompt has a guide"
+    objective = guide_objective(guide, settings)
+    cameras = network_cameras(single.network.config, settings.camera)
+
+    def answer(step: int) -> tuple[Answer, Tensor]:
+        drawn = cameras.sample(settings.seed, range(step * settings.batch, (step + 1) * settings.batch))
+        return prompt_answer(
+            single,
+            drawn.to(single.network.device),
+            step,
+            objective,
+            resolution=settings.resolution,
+            supersample=settings.supersample,
+            background=settings.background,
+        )
+
+    return answer
+
+
+def _from_views(single: Single, settings: AdaptSettings, views: ReferenceViews) -> Answers:
+    def answer(step: int) -> tuple[Answer, Tensor]:
+        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + step)
+        rows = torch.randperm(len(views), generator=generator)[: settings.batch].tolist()
+        return reference_answer(single, views.rows(rows), settings.supersample)
+
+    return answer
+
+
+def read_reference(settings: AdaptSettings, device: torch.device) -> ReferenceViews:
+    """The views of `settings.reference`, at `settings.resolution`: an image seen by the camera `view_deg`, or a folder
+    with transforms.json and, if there is one, normal.npz, as a shape's folder of a dataset has them.
+
+    UserError where they cannot be read, or have no alpha.
+    """
+    path, side = Path(settings.reference), settings.resolution
+    if not path.is_dir():
+        return _read_image(path, settings).to_side(side, device)
+    posed = read_images(path)
+    normals = None
+    if (path / "normal.npz").is_file():
+        try:
+            with np.load(path / "normal.npz") as stored:
+                normals = torch.from_numpy(stored["normal"].astype(np.float32)).permute(0, 3, 1, 2)
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path / 'normal.npz'}: cannot be read ({error})") from None
+        if normals.shape[0] != len(posed.rgb):
+            raise UserError(f"{path / 'normal.npz'}: has {len(normals)} views, but transforms.json {len(posed.rgb)}")
+    return ReferenceViews(posed.rgb, posed.mask, posed.cameras, normals).to_side(side, device)
+
+
+def _read_image(path: Path, settings: AdaptSettings) -> ReferenceViews:
+    rgba = pixels.decode(read_file(path), str(path))
+    if rgba.shape[0] != rgba.shape[1]:
+        raise UserError(f"--reference {path}: expected a square image, got {rgba.shape[1]} × {rgba.shape[0]} px")
+    image = torch.from_numpy(rgba.astype(np.float32) / 255).permute(2, 0, 1)[None]
+    if bool((image[:, 3] == 1).all()):
+        raise UserError(
+            f"--reference {path}: has no alpha, which says where the object is; cut it out first, e.g. with rembg"
+        )
+    azimuth, elevation = (torch.tensor([math.radians(angle)]) for angle in settings.view_deg)
+    cameras = Cameras.orbit(azimuth, elevation, RADIUS, fov_from_sensor(32, 35))
+    return ReferenceViews(image[:, :3] * image[:, 3:], image[:, 3:], cameras)
+
+
+@torch.no_grad()
+def _turned(network: Generator, codes: Codes, shading: Shading) -> np.ndarray:
+    """The sample from four sides, lit: [4, S, S, 3] uint8."""
+    surface, texture_planes = codes.surface(network)
+    return preview_images(
+        surface.mesh,
+        partial(network.materials, texture_planes, codes.w_tex),
+        orbit_cameras(SHEET_AZIMUTHS_DEG).to(network.device),
+        TILE_PX,
+        shading=shading,
+        supersample=network.config.rendering.supersample,
+        backend=network.config.rendering.backend,
+    )
+
+
+def _shown(views: ReferenceViews) -> np.ndarray:
+    """Four of the reference views (the only one four times) over the sheet's background: [4, S, S, 3] uint8."""
+    rows = [k * len(views) // len(SHEET_AZIMUTHS_DEG) for k in range(len(SHEET_AZIMUTHS_DEG))]
+    large = [
+        torch.nn.functional.interpolate(each[rows].cpu(), (TILE_PX, TILE_PX), mode="bilinear")
+        for each in (views.rgb, views.mask)
+    ]
+    return to_uint8(over_background(large[0], large[1]) * 2 - 1)
+
+
+@torch.no_grad()
+def _write(folder: Path, *, trained: TrainedGenerator, single: Single, settings: AdaptSettings) -> None:
+    """`MESH` and `STYLES`."""
+    network, codes = single.network, single.codes
+    surface, texture_planes = codes.surface(network)
+    if bool(surface.empty[0]):
+        raise UserError(f"--sample {settings.sample}: has no surface any more; try a lower --set rate")
+    colors = partial(network.materials, texture_planes, codes.w_tex)
+    about = {"network": trained.name, "sample": settings.sample, "goal": _goal(settings)}
+    write_sample(
+        folder,
+        Path(MESH).stem,
+        surface.mesh.detach(),
+        lambda points: texture_colors(colors)(points.to(network.device)),
+        MeshSettings("glb"),
+        unlit=trained.shaded,
+        about=about,
+    )
+    header = {"kind": "styles", "network": str(network_file(settings.network).name), "goal": _goal(settings)}
+    save_tensors(folder / STYLES, {name: value.detach() for name, value in codes.state_dict().items()}, header)
