@@ -84,6 +84,7 @@ def test_only_the_part_moves_and_the_twin_never(part):
     assert moved == {"texture": {"backbone", "texture_head"}, "geometry": {"backbone", "geometry"}}.get(
         part, {"backbone", "geometry", "texture_head"}
     )
+    assert {name.split(".")[0] for name in shift.adam.parameters} == moved
     scene = draw_scene(shift.twin, CAMERAS, 0, range(3))
     own, twin = shift.average.mesh(scene.w_geo).mesh, shift.twin.mesh(scene.w_geo).mesh
     same = own.vertices.shape == twin.vertices.shape and torch.equal(own.vertices, twin.vertices)

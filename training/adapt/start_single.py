@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from dataset_tool.format import pixels
+from dataset_tool.posed_images import read_images
 from networks.generator import Generator
 from networks.pretrained import network_file
 from rendering.camera import Cameras, fov_from_sensor, orbit_cameras
@@ -36,7 +37,6 @@ from training.adapt.single import (
     single_step,
 )
 from training.adapt.start import network_cameras
-from training.mesh_texture.views import read_images
 
 MESH, STYLES = "sample.glb", "styles.safetensors"
 SHEET_AZIMUTHS_DEG = (35.0, 125.0, 215.0, 305.0)
