@@ -1,6 +1,7 @@
 """The job of one sample: where it begins, what it shall look like, and the mesh that comes out."""
 
 import math
+import zipfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -132,9 +133,9 @@ def read_reference(settings: AdaptSettings, device: torch.device) -> ReferenceVi
     normals = None
     if (path / "normal.npz").is_file():
         try:
-            with np.load(path / "normal.npz") as stored:
+            with np.load(path / "normal.npz", allow_pickle=False) as stored:
                 normals = torch.from_numpy(stored["normal"].astype(np.float32)).permute(0, 3, 1, 2)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{path / 'normal.npz'}: cannot be read ({error})") from None
         if normals.shape[0] != len(posed.rgb):
             raise UserError(f"{path / 'normal.npz'}: has {len(normals)} views, but transforms.json {len(posed.rgb)}")
