@@ -77,7 +77,12 @@ setup(
         "torch_utils": ["csrc/README.md", "csrc/*/*.h", "csrc/*/*.cpp", "csrc/*/*.cu"],
         "configs": ["presets/*.yaml"],
         "dataset_tool": ["FORMAT.md"],
-        "networks": ["pretrained/*.safetensors", "pretrained/discriminators/*.safetensors"],
+        "networks": [
+            "pretrained/*.safetensors",
+            "pretrained/discriminators/*.safetensors",
+            "pretrained/priors/*/*",
+            "pretrained/priors/*/*/*",
+        ],
         "metrics": ["protocols/*.yaml"],
         "metrics.report": ["*.yaml", "*.css"],
         "webpage": ["static/*", "static/vendor/*", "static/vendor/*/*"],

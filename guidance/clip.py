@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from guidance.priors.folder import component_class, load_component, require_folder
+from guidance.priors.included import prior_folder
 from torch_utils.errors import UserError
 
 # Prompts are embedded in several phrases and averaged: a direction then belongs to the thing, not to the wording.
@@ -37,12 +38,12 @@ class Clip:
 
 
 def load_clip(folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
-    """The CLIP, SigLIP or like model of a `transformers` folder, from disk alone.
+    """The CLIP, SigLIP or like model of a `transformers` folder, or an included one by name, from disk alone.
 
     UserError, one line, for a hub name, a folder that is not complete, pickled weights, and a model without both
     towers.
     """
-    path, where = Path(folder), torch.device(device)
+    path, where = prior_folder(folder, "CLIP"), torch.device(device)
     model_class = component_class(path, "model", "transformers", _architecture(path))
     if not all(hasattr(model_class, name) for name in ("get_image_features", "get_text_features")):
         raise UserError(f"CLIP {path}: {model_class.__name__} does not embed both images and texts; expected a CLIP")

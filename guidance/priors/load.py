@@ -21,6 +21,7 @@ from guidance.priors.folder import (
     read_index,
     weights_variant,
 )
+from guidance.priors.included import prior_folder
 from guidance.priors.latents import build_condition, build_decode, build_encode, same
 from guidance.priors.prior import DiffusionPrior, Embeddings
 from guidance.priors.text import TEXT_CLASSES, build_embed
@@ -38,7 +39,7 @@ def load_prior(
     dtype: torch.dtype | None = None,
     controlnet: str | Path | None = None,
 ) -> DiffusionPrior:
-    """A text-to-image prior from a folder that `save_pretrained` of a diffusers pipeline wrote.
+    """A text-to-image prior from a folder that `save_pretrained` of a diffusers pipeline wrote, or an included one.
 
     UNets (Stable Diffusion 1, 2, XL; DeepFloyd IF's first stage; a UNet without a VAE works on pixels) and
     transformers (SD3, FLUX, SANA, PixArt), with ε, v, sample or flow prediction. dtype: default bfloat16 on a GPU,
@@ -46,7 +47,7 @@ def load_prior(
     one line, for a folder that is not complete, pickled weights, an unknown class, scheduler or prediction type, and a
     hub name in place of a folder.
     """
-    path, where = Path(folder), torch.device(device)
+    path, where = prior_folder(folder), torch.device(device)
     dtype = dtype or _default_dtype(where)
     pipeline, index = read_index(path, TEXT_CLASSES)
     classes = _classes(path, index, (*_UNUSED, "image_encoder"))

@@ -14,15 +14,16 @@ from typing import Any
 
 import click
 import torch
-from torch import Tensor
 
+from guidance.priors.folder import import_libraries, load_component
+from guidance.priors.prior import DiffusionPrior
 from rendering.images import image_grid, save_png, to_uint8
 from studies.plain_errors import PlainErrors
 from studies.text_priors import models
 from studies.text_priors.classifier import classifier_accuracy, make_classifier, train_classifier
 from studies.text_priors.data import SIDE, Captioned, captioned_images, joined
 from studies.text_priors.train_clip import retrieval, train_clip
-from studies.text_priors.train_diffusion import BACKGROUND, embed, sample_images, train_unet, train_vae
+from studies.text_priors.train_diffusion import BACKGROUND, build_prior, sampled_images, train_unet, train_vae
 from torch_utils.errors import UserError
 from torch_utils.files import write_json
 
@@ -64,7 +65,7 @@ def make_clip_part(folder: Path, cache: Path, shapes: int, steps: int) -> dict[s
     second = folder.name == "clip-b"
     torch.manual_seed(21 if second else 11)
     tokenizer = models.make_tokenizer()
-    model = models.make_clip(tokenizer, 8, 80, 3) if second else models.make_clip(tokenizer, 8, 112, 2)
+    model = models.make_clip(tokenizer, 4, 64, 3) if second else models.make_clip(tokenizer, 8, 96, 3)
     data = training_images(cache, shapes)
     half = len(data.shots) // 2
     data = data.rows(range(half, len(data.shots)) if second else range(half))
@@ -78,13 +79,13 @@ def make_clip_part(folder: Path, cache: Path, shapes: int, steps: int) -> dict[s
 
 def text_tower(out: Path) -> tuple[Any, Any]:
     """The text encoder and tokenizer of clip-a, which the diffusion priors share."""
-    from transformers import AutoTokenizer, CLIPTextModel
-
     folder = out / "clip-a"
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: is missing, and the diffusion priors use its text tower; add --parts clip-a")
-    encoder = CLIPTextModel.from_pretrained(folder, local_files_only=True).float().eval().requires_grad_(False)
-    return encoder, AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    _, transformers = import_libraries(folder)
+    cpu = torch.device("cpu")
+    encoder = load_component(folder, transformers.CLIPTextModel, torch.float32, cpu)
+    return encoder, load_component(folder, transformers.AutoTokenizer, torch.float32, cpu)
 
 
 def make_scheduler(prediction: str) -> Any:
@@ -98,10 +99,10 @@ def make_scheduler(prediction: str) -> Any:
     )
 
 
-def sample_grid(views: Tensor) -> Any:
-    """An image grid of samples [N, 3, S, S], enlarged to 64 px."""
-    large = torch.nn.functional.interpolate(views.clamp(-1, 1), size=64)
-    return image_grid(to_uint8(large), 8, gap_px=2)
+def sample_grid(prior: DiffusionPrior) -> Any:
+    """Eight samples of each of `SAMPLED`, a row each, enlarged to 64 px."""
+    drawn = sampled_images(prior, [text for text in SAMPLED for _ in range(8)])
+    return image_grid(to_uint8(torch.nn.functional.interpolate(drawn.clamp(-1, 1), size=64)), 8, gap_px=2)
 
 
 def make_pixel_part(folder: Path, cache: Path, shapes: int, steps: int) -> dict[str, Any]:
@@ -109,11 +110,9 @@ def make_pixel_part(folder: Path, cache: Path, shapes: int, steps: int) -> dict[
     torch.manual_seed(31)
     encoder, tokenizer = text_tower(folder.parent)
     unet, scheduler = models.make_pixel_unet(), make_scheduler("v_prediction")
-    data = training_images(cache, shapes)
-    losses = train_unet(unet, scheduler, encoder, tokenizer, data, steps, models.PIXEL_SIDE, seed=3)
-    condition = embed(encoder, tokenizer, [text for text in SAMPLED for _ in range(8)])
-    drawn = sample_images(unet, scheduler, condition, embed(encoder, tokenizer, [""]))
-    save_png(cache / "pixel.png", sample_grid(drawn))
+    prior = build_prior(unet, scheduler, encoder, tokenizer)
+    losses = train_unet(prior, training_images(cache, shapes), steps, seed=3)
+    save_png(cache / "pixel.png", sample_grid(prior))
     write_pipeline(folder, {"unet": unet}, encoder, tokenizer, scheduler, "DiffusionPipeline")
     return {"loss": sum(losses[-50:]) / len(losses[-50:])}
 
@@ -126,16 +125,9 @@ def make_latent_part(folder: Path, cache: Path, shapes: int, steps: int) -> dict
     vae = models.make_vae()
     vae_losses = train_vae(vae, data, steps // 2, seed=4)
     unet, scheduler = models.make_latent_unet(), make_scheduler("epsilon")
-
-    @torch.no_grad()
-    def encode(views: Tensor) -> Tensor:
-        return vae.encode(views).latent_dist.mean * vae.config.scaling_factor
-
-    losses = train_unet(unet, scheduler, encoder, tokenizer, data, steps, SIDE, seed=5, encode=encode)
-    condition = embed(encoder, tokenizer, [text for text in SAMPLED for _ in range(8)])
-    drawn = sample_images(unet, scheduler, condition, embed(encoder, tokenizer, [""]), clamp=False)
-    with torch.no_grad():
-        save_png(cache / "latent.png", sample_grid(vae.decode(drawn / vae.config.scaling_factor).sample))
+    prior = build_prior(unet, scheduler, encoder, tokenizer, vae)
+    losses = train_unet(prior, data, steps, seed=5)
+    save_png(cache / "latent.png", sample_grid(prior))
     write_pipeline(folder, {"vae": vae, "unet": unet}, encoder, tokenizer, scheduler, "StableDiffusionPipeline")
     return {"vae_loss": vae_losses[-1], "loss": sum(losses[-50:]) / len(losses[-50:])}
 
@@ -175,10 +167,10 @@ def make_classifier_part(folder: Path, cache: Path, shapes: int, steps: int) -> 
 
 
 STEPS: dict[str, tuple[Callable[[Path, Path, int, int], dict[str, Any]], int]] = {
-    "clip-a": (make_clip_part, 500),
-    "clip-b": (make_clip_part, 500),
-    "pixel": (make_pixel_part, 1500),
-    "latent": (make_latent_part, 1500),
+    "clip-a": (make_clip_part, 2000),
+    "clip-b": (make_clip_part, 1600),
+    "pixel": (make_pixel_part, 2400),
+    "latent": (make_latent_part, 2000),
     "classifier": (make_classifier_part, 600),
 }
 

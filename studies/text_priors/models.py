@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import torch
+
 from dataset_tool.procedural.captions import vocabulary
 from studies.text_priors.data import SIDE
 
@@ -93,19 +95,26 @@ def make_pixel_unet() -> Any:
 
 
 def make_vae() -> Any:
-    """The autoencoder of the latent pipeline: 32² pixels to 8² latents of 4 channels."""
+    """The autoencoder of the latent pipeline: 32² pixels to 8² latents of 4 channels.
+
+    Each group of a normalization holds several channels: alone, a channel would lose its mean, and with it the color.
+    """
     from diffusers import AutoencoderKL
 
-    return AutoencoderKL(
+    vae = AutoencoderKL(
         sample_size=SIDE,
         latent_channels=4,
-        block_out_channels=(8, 16, 32),
+        block_out_channels=(16, 24, 32),
         down_block_types=("DownEncoderBlock2D",) * 3,
         up_block_types=("UpDecoderBlock2D",) * 3,
         layers_per_block=1,
-        norm_num_groups=8,
+        norm_num_groups=4,
         mid_block_add_attention=False,
     )
+    with torch.no_grad():
+        # Little noise on the latents at first: under that of a fresh encoder, the decoder learns no hue.
+        vae.quant_conv.bias[4:] = -4.0
+    return vae
 
 
 def make_latent_unet() -> Any:

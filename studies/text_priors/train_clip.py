@@ -13,7 +13,7 @@ from studies.text_priors.data import Captioned, Shot, over
 from torch_utils.progress import progress_bar
 
 BATCH = 96
-LEARNING_RATE = 2e-3
+LEARNING_RATE = 1e-3
 SHIFT_PX = 2
 
 

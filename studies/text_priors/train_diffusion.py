@@ -1,6 +1,7 @@
 """Train the diffusion priors: a text-conditional UNet on pixels or latents (Ho et al. 2020), and the autoencoder."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,13 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, l1_loss, mse_loss
 
 from dataset_tool.procedural.captions import caption
+from guidance.denoising import denoising_loss
+from guidance.priors.families import build_network
+from guidance.priors.folder import noise_levels
+from guidance.priors.latents import build_decode, build_encode, same
+from guidance.priors.load import vae_factor
+from guidance.priors.prior import DiffusionPrior, Embeddings
+from guidance.sampler import sample_prior
 from studies.text_priors.data import SIDE, Captioned, Shot, over
 from studies.text_priors.models import TEXT_LENGTH
 from torch_utils.progress import progress_bar
@@ -23,11 +31,36 @@ KL_WEIGHT = 1e-5
 BACKGROUND = 0.7
 
 
-def embed(text_encoder: Any, tokenizer: Any, texts: Sequence[str]) -> Tensor:
-    """Embeddings [B, TEXT_LENGTH, D] of texts, padded to the full length as diffusers' pipelines do."""
-    found = tokenizer(list(texts), padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt")
-    with torch.no_grad():
-        return text_encoder(found["input_ids"]).last_hidden_state
+def build_prior(unet: Any, scheduler: Any, text_encoder: Any, tokenizer: Any, vae: Any = None) -> DiffusionPrior:
+    """What is being trained, as the distillation losses see it. vae: None for a UNet on pixels.
+
+    Texts are padded to the full length, as diffusers' pipelines do.
+    """
+    device = torch.device("cpu")
+    kind, levels = noise_levels(Path("the scheduler"), scheduler, device)
+    factor = 1 if vae is None else vae_factor(vae)
+
+    @torch.no_grad()
+    def embed(texts: Sequence[str]) -> Embeddings:
+        padded = {"padding": "max_length", "max_length": TEXT_LENGTH, "truncation": True}
+        tokens = tokenizer(list(texts), return_tensors="pt", **padded)
+        return Embeddings({"text": text_encoder(tokens["input_ids"]).last_hidden_state})
+
+    return DiffusionPrior(
+        network=build_network(unet),
+        prediction_type=kind,
+        levels=levels,
+        embed=embed,
+        encode=same if vae is None else build_encode(vae),
+        decode=same if vae is None else build_decode(vae),
+        pixel_space=vae is None,
+        resolution=unet.config.sample_size * factor,
+        factor=factor,
+        channels=unet.config.in_channels,
+        device=device,
+        dtype=torch.float32,
+        module=unet,
+    )
 
 
 def drawn_images(data: Captioned, count: int, side: int, generator: torch.Generator) -> tuple[Tensor, list[Shot]]:
@@ -45,28 +78,13 @@ def drawn_captions(shots: Sequence[Shot], rng: np.random.Generator) -> list[str]
     return ["" if rng.random() < EMPTY else caption(s.category, s.kind, s.finish, rng) for s in shots]
 
 
-def target_of(scheduler: Any, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-    """What the network should give: the noise, or v (Salimans & Ho 2022), as the scheduler's configuration says."""
-    return scheduler.get_velocity(x, noise, t) if scheduler.config.prediction_type == "v_prediction" else noise
-
-
-def train_unet(
-    unet: Any,
-    scheduler: Any,
-    text_encoder: Any,
-    tokenizer: Any,
-    data: Captioned,
-    steps: int,
-    side: int,
-    seed: int,
-    encode: Callable[[Tensor], Tensor] = lambda images: images,
-    batch: int = BATCH,
-) -> list[float]:
-    """Train on `steps` minibatches and leave the running average of the weights in `unet`; returns the losses.
-
-    encode: images [B, 3, side, side] → what the UNet sees.
+def train_unet(prior: DiffusionPrior, data: Captioned, steps: int, seed: int, batch: int = BATCH) -> list[float]:
+    """Train the prior's network on `steps` minibatches, and leave the running average of its weights; returns the
+    losses.
     """
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
+    unet: Any = prior.module
+    levels = unet_levels(prior)
     optimizer = torch.optim.AdamW(unet.parameters(), LEARNING_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.08)
     average = torch.optim.swa_utils.AveragedModel(
@@ -76,13 +94,12 @@ def train_unet(
     unet.train()
     with progress_bar("training the UNet", steps) as advance:
         for step in range(steps):
-            images, shots = drawn_images(data, batch, side, generator)
-            x = encode(images)
-            condition = embed(text_encoder, tokenizer, drawn_captions(shots, rng))
-            t = torch.randint(scheduler.config.num_train_timesteps, (batch,), generator=generator)
-            noise = torch.randn(x.shape, generator=generator)
-            found = unet(scheduler.add_noise(x, noise, t), t, encoder_hidden_states=condition).sample
-            loss = mse_loss(found, target_of(scheduler, x, noise, t))
+            images, shots = drawn_images(data, batch, prior.resolution, generator)
+            with torch.no_grad():
+                x = prior.encode(images)
+            captions = prior.embed(drawn_captions(shots, rng))
+            t = torch.randint(levels, (batch,), generator=generator) / levels
+            loss = denoising_loss(prior, x, captions, t, torch.randn(x.shape, generator=generator))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -95,6 +112,12 @@ def train_unet(
     unet.load_state_dict(average.module.state_dict())
     unet.eval()
     return losses
+
+
+def unet_levels(prior: DiffusionPrior) -> int:
+    """Number of steps of the prior's schedule."""
+    assert prior.levels.alphas_cumprod is not None, "the included priors are variance-preserving"
+    return len(prior.levels.alphas_cumprod)
 
 
 def train_vae(vae: Any, data: Captioned, steps: int, seed: int) -> list[float]:
@@ -124,35 +147,8 @@ def train_vae(vae: Any, data: Captioned, steps: int, seed: int) -> list[float]:
     return losses
 
 
-@torch.no_grad()
-def sample_images(
-    unet: Any,
-    scheduler: Any,
-    condition: Tensor,
-    empty: Tensor,
-    *,
-    guidance: float = 4.0,
-    steps: int = 25,
-    seed: int = 0,
-    clamp: bool = True,
-) -> Tensor:
-    """Deterministic samples (DDIM) of the UNet for embeddings [B, L, D]; empty [1, L, D]: of the empty text."""
-    config, count = unet.config, len(condition)
-    shape = (count, config.in_channels, config.sample_size, config.sample_size)
-    x = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-    both = torch.cat([empty.expand(count, -1, -1), condition])
-    times = torch.linspace(scheduler.config.num_train_timesteps - 1, 0, steps).long()
-    for k, t in enumerate(times.tolist()):
-        bar = scheduler.alphas_cumprod[t]
-        alpha, sigma = bar.sqrt(), (1 - bar).sqrt()
-        free, conditioned = unet(torch.cat([x, x]), t, encoder_hidden_states=both).sample.chunk(2)
-        out = free + guidance * (conditioned - free)
-        velocity = scheduler.config.prediction_type == "v_prediction"
-        clean = alpha * x - sigma * out if velocity else (x - sigma * out) / alpha
-        clean = clean.clamp(-1, 1) if clamp else clean
-        noise = (x - alpha * clean) / sigma
-        if k + 1 == steps:
-            return clean
-        bar = scheduler.alphas_cumprod[times[k + 1]]
-        x = bar.sqrt() * clean + (1 - bar).sqrt() * noise
-    return x
+def sampled_images(prior: DiffusionPrior, texts: Sequence[str], seed: int = 0) -> Tensor:
+    """A sample for each text: [N, 3, S, S] in [−1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        return prior.decode(sample_prior(prior, prior.embed(texts), prior.embed([""]), generator, scale=4.0, steps=25))

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from guidance.clip import TEMPLATES, Clip, load_clip, prompt_embedding
 from guidance.clip_directional import directional_loss, summed_loss, text_direction
+from guidance.priors.included import INCLUDED_PRIORS, prior_folder
 from guidance.priors.prior import DiffusionPrior
 from torch_utils.errors import UserError
 from training.adapt.distillation import distillation, prompt_texts
-from training.adapt.prior import INCLUDED_PRIORS, open_prior, prior_folder
+from training.adapt.prior import open_prior
 from training.adapt.settings import AdaptSettings
 from training.adapt.shift import Answer, Objective, Pair, distance_loss
 

@@ -1,4 +1,4 @@
-"""The prior of an adaptation: which folder a name means, and whether it fits into memory."""
+"""The prior of an adaptation: the images that it takes, and whether it fits into memory."""
 
 from pathlib import Path
 from typing import Any
@@ -6,38 +6,13 @@ from typing import Any
 import torch
 
 from guidance.priors.folder import read_index
+from guidance.priors.included import prior_folder
 from guidance.priors.load import load_prior
 from guidance.priors.prior import DiffusionPrior
 from guidance.priors.text import TEXT_CLASSES
-from networks.pretrained import INCLUDED
 from torch_utils.errors import UserError
 from torch_utils.files import parse_json, read_file
 from torch_utils.process import available_memory
-
-INCLUDED_PRIORS = INCLUDED / "priors"
-_MAKE = "python -m studies.text_priors --out networks/pretrained/priors"
-
-
-def included_priors() -> list[str]:
-    """Names of the priors in the package."""
-    return sorted(path.name for path in INCLUDED_PRIORS.glob("*") if path.is_dir())
-
-
-def prior_folder(name: str) -> Path:
-    """The folder that a user means by a folder or the name of an included prior; a folder of that name comes first.
-
-    UserError for a bare name that is neither. Hub names are left to `load_prior`, which says how to download them.
-    """
-    path = Path(name)
-    if path.is_dir() or path.name != name:
-        return path
-    if (INCLUDED_PRIORS / name).is_dir():
-        return INCLUDED_PRIORS / name
-    known = ", ".join(included_priors())
-    raise UserError(
-        f"--prior {name}: no such folder or included prior "
-        + (f"(included: {known})" if known else f"(none is included yet; train them: {_MAKE})")
-    )
 
 
 def prior_resolution(folder: Path) -> int:

@@ -12,11 +12,12 @@ from pydantic import Field, ValidationError
 from configs.loader import build_config, nearest
 from configs.strict import StrictModel
 from dataset_tool.procedural.choose import article
+from guidance.priors.included import prior_folder
 from guidance.prompts import checked_prompt
 from networks.pretrained import network_file
 from torch_utils.checkpoint import read_header
 from torch_utils.errors import UserError
-from training.adapt.prior import clip_resolution, is_clip, prior_folder, prior_resolution
+from training.adapt.prior import clip_resolution, is_clip, prior_resolution
 
 Mode = Literal["shift", "single"]
 Part = Literal["texture", "geometry", "both"]
