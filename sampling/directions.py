@@ -127,7 +127,7 @@ def attribute_directions(w_geo: Tensor, w_tex: Tensor, values: Mapping[str, Tens
 
     w_geo, w_tex [N, w_dim]: styles of N samples. values: of each attribute [N], such as a probability. Among all moves
     that change the regressed value by some amount, that along the direction is the shortest, in standard deviations of
-    the styles; so it stays among likely styles. Attributes that do not vary are left out.
+    the styles; so it stays among likely styles. Attributes that do not vary with the styles are left out.
     """
     sides = [_whitened(w_geo), _whitened(w_tex)]
     names, shares, geo, tex = [], [], [], []
@@ -138,9 +138,13 @@ def attribute_directions(w_geo: Tensor, w_tex: Tensor, values: Mapping[str, Tens
             continue
         # Coordinates of unit variance make the regression a product.
         slopes = [scores.T @ target / (len(target) - 1) / spread for scores, _ in sides]
-        explained = [float(slope.square().sum()) for slope in slopes]
-        kept = [part >= SMALLEST_SHARE * sum(explained) for part in explained]
-        length = sum(part for part, keep in zip(explained, kept, strict=True) if keep) ** 0.5
+        # Less what as many random numbers would explain by chance.
+        chance = [len(slope) / (len(target) - 1) for slope in slopes]
+        explained = [max(float(slope.square().sum()) - each, 0.0) for slope, each in zip(slopes, chance, strict=True)]
+        kept = [part >= max(SMALLEST_SHARE * sum(explained), 1e-9) for part in explained]
+        if not any(kept):
+            continue
+        length = sum(float(slope.square().sum()) for slope, keep in zip(slopes, kept, strict=True) if keep) ** 0.5
         moves = [slope @ axes * keep / length for slope, (_, axes), keep in zip(slopes, sides, kept, strict=True)]
         names.append(name)
         axes_used = sum(scores.shape[1] for (scores, _), keep in zip(sides, kept, strict=True) if keep)

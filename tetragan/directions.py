@@ -89,7 +89,7 @@ def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, sam
     found = principal_directions(w_geo, w_tex, axes)
     if classifier is None:
         return found
-    from metrics.images.attribute_labels import label_styles, value_columns
+    from metrics.images.attribute_labels import label_styles, log_odds, value_columns
     from metrics.images.classifier import load_classifier
 
     labeler = load_classifier(classifier, generator.device)
@@ -99,7 +99,7 @@ def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, sam
         geo, tex = (w[:, None].expand(-1, count, -1) for w, count in slots)
         probabilities, seen = label_styles(generator, labeler, geo, tex, advance)
     columns = {
-        name: values[seen]
+        name: log_odds(values[seen])
         for name, values in value_columns(labeler, probabilities).items()
         if RAREST <= float(values[seen].mean()) <= 1 - RAREST
     }

@@ -39,6 +39,15 @@ def label_styles(
     return {name: torch.cat(parts) for name, parts in probabilities.items()}, torch.cat(seen)
 
 
+# Log-odds are taken of probabilities from here to one less this.
+SURE = 0.01
+
+
+def log_odds(probabilities: Tensor) -> Tensor:
+    """ln(p / (1 − p)), bounded: what a linear regression can follow, as probabilities end at 0 and 1."""
+    return probabilities.clamp(SURE, 1 - SURE).logit()
+
+
 def value_columns(classifier: Classifier, probabilities: dict[str, Tensor]) -> dict[str, Tensor]:
     """The probability [N] of every value, by its label "type=armchair"."""
     return {

@@ -69,6 +69,15 @@ def test_an_attribute_of_the_shape_gets_the_shortest_move_that_changes_it() -> N
     assert found.shares[0] == pytest.approx(explained / (explained + 1), abs=0.02)
 
 
+def test_chance_moves_neither_side() -> None:
+    """Few samples and many axes: what noise explains is not taken for a part of the texture."""
+    random = torch.Generator().manual_seed(3)
+    w_geo, w_tex = torch.randn(2, 300, 40, generator=random)
+    found = attribute_directions(w_geo, w_tex, {"a=b": w_geo[:, 0], "c=d": torch.randn(300, generator=random)})
+    assert "a=b" in found.names and not found.w_tex[0].any() and found.w_geo[0].any()
+    assert found.shares[0] > 0.9 and all(share < 0.15 for share in found.shares[1:])
+
+
 def test_an_attribute_of_both_moves_both() -> None:
     w_geo, w_tex, rotation = styles()
     value = w_geo @ rotation[1] + 2 * w_tex[:, 0]
