@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from configs.strict import StrictModel
 
@@ -32,6 +32,9 @@ class MappingConfig(StrictModel):
         description="factor on the learning rate of the mapping networks and of the discriminators' camera mapping",
     )
     w_average_beta: Fraction = Field(0.998, description="decay of the running average of w per minibatch")
+    text_dim: NonNegativeInt = Field(
+        0, description="size of the text embedding that styles may depend on (tetragan adapt --mode mapping); 0 = none"
+    )
 
 
 class BackboneConfig(StrictModel):

@@ -13,7 +13,7 @@ from geometry.normals import vertex_normals
 from networks.backbone import TriPlaneBackbone, plane_features
 from networks.heads import TextureHead
 from networks.layers import compute_dtype
-from networks.mapping import Mapping
+from networks.mapping import Mapping, TextOffset
 from networks.triplane_geometry import TriPlaneGeometry
 from networks.volume_backbone import VolumeBackbone
 from networks.volume_geometry import VolumeGeometry
@@ -53,6 +53,11 @@ class Generator(nn.Module):
         sizes = (mapping.z_dim, mapping.w_dim, mapping.layers, mapping.lr_multiplier, config.classes)
         self.mapping_geo = Mapping(*sizes)
         self.mapping_tex = Mapping(*sizes)
+        text_sizes = (mapping.z_dim, mapping.text_dim, mapping.w_dim)
+        self.text_geo = TextOffset(*text_sizes) if mapping.text_dim else None
+        self.text_tex = TextOffset(*text_sizes) if mapping.text_dim else None
+        # [text_dim]: the text of all styles, where `map` is given none.
+        self.text: Tensor | None = None
         self.backbone: TriPlaneBackbone | VolumeBackbone
         self.geometry: TriPlaneGeometry | VolumeGeometry
         if config.geometry.network == "volume":
@@ -75,33 +80,73 @@ class Generator(nn.Module):
     # -- styles ------------------------------------------------------------------------------------------------------
 
     def map(
-        self, z_geo: Tensor, z_tex: Tensor, *, truncation: float = 1.0, labels: Tensor | None = None
+        self,
+        z_geo: Tensor,
+        z_tex: Tensor,
+        *,
+        truncation: float = 1.0,
+        labels: Tensor | None = None,
+        text: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Styles from latents [B, z_dim] each: w_geo [B, num_ws_geo, w_dim], w_tex [B, num_ws_tex, w_dim].
 
         truncation: 1 leaves w alone, 0 gives the running average. labels [B] int64: classes of a conditional network.
+        text [B or 1, text_dim]: of a network with text; None: `self.text`, and without one the styles know no text.
         """
-        return (
-            self._styles(self.mapping_geo, z_geo, self.w_average_geo, self.num_ws_geo, truncation, labels),
-            self.map_texture(z_tex, truncation=truncation, labels=labels),
-        )
+        text = self._text(text)
+        average = self._average(self.w_average_geo, self.text_geo, text)
+        w_geo = self._styles(self.mapping_geo, z_geo, average, truncation, labels, self.text_geo, text)
+        w_geo = w_geo[:, None].expand(-1, self.num_ws_geo, -1)
+        return w_geo, self.map_texture(z_tex, truncation=truncation, labels=labels, text=text)
 
-    def map_texture(self, z_tex: Tensor, *, truncation: float = 1.0, labels: Tensor | None = None) -> Tensor:
+    def map_texture(
+        self, z_tex: Tensor, *, truncation: float = 1.0, labels: Tensor | None = None, text: Tensor | None = None
+    ) -> Tensor:
         """The texture styles of `map` alone: [B, z_dim] → [B, num_ws_tex, w_dim]."""
-        return self._styles(self.mapping_tex, z_tex, self.w_average_tex, self.num_ws_tex, truncation, labels)
+        text = self._text(text)
+        average = self._average(self.w_average_tex, self.text_tex, text)
+        w_tex = self._styles(self.mapping_tex, z_tex, average, truncation, labels, self.text_tex, text)
+        return w_tex[:, None].expand(-1, self.num_ws_tex, -1)
+
+    def averages(self) -> tuple[Tensor, Tensor]:
+        """The styles of shape and texture [w_dim] that truncation leads to: the running averages, with `self.text`
+        those of the text.
+        """
+        text = self._text(None)
+        average_geo = self._average(self.w_average_geo, self.text_geo, text)
+        average_tex = self._average(self.w_average_tex, self.text_tex, text)
+        return average_geo.view(-1), average_tex.view(-1)
+
+    def _text(self, text: Tensor | None) -> Tensor | None:
+        if text is not None:
+            return text
+        return None if self.text is None else self.text[None]
+
+    def _average(self, average: Tensor, offset: TextOffset | None, text: Tensor | None) -> Tensor:
+        if text is None or offset is None:
+            return average
+        return average + offset(average.new_zeros(len(text), self.config.mapping.z_dim), text)
 
     def _styles(
-        self, network: Mapping, z: Tensor, average: Tensor, slots: int, truncation: float, labels: Tensor | None
+        self,
+        network: Mapping,
+        z: Tensor,
+        average: Tensor,
+        truncation: float,
+        labels: Tensor | None,
+        offset: TextOffset | None,
+        text: Tensor | None,
     ) -> Tensor:
+        """Styles [B, w_dim], the same for every slot."""
         condition = None
         if self.config.classes:
             if labels is None:
                 raise ValueError(f"map(): expected labels of {self.config.classes} classes, got none")
             condition = functional.one_hot(labels, self.config.classes).float()
         w = network(z, condition)
-        if truncation != 1:
-            w = average.lerp(w, truncation)
-        return w[:, None].expand(-1, slots, -1)
+        if text is not None and offset is not None:
+            w = w + offset(z, text.expand(len(z), -1))
+        return w if truncation == 1 else average.lerp(w, truncation)
 
     @torch.no_grad()
     def update_w_average(self, w_geo: Tensor, w_tex: Tensor) -> None:
@@ -226,6 +271,8 @@ class Generator(nn.Module):
         }
         if self.geometry.weights is not None:
             groups["cube_weights"] = list(self.geometry.weights.parameters())
+        for name, offset in (("mapping_geo", self.text_geo), ("mapping_tex", self.text_tex)):
+            groups[name] += [] if offset is None else list(offset.parameters())
         for name, parameter in self.backbone.named_parameters():
             groups[f"backbone.{_group_of(name)}"].append(parameter)
         return groups

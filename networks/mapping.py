@@ -36,5 +36,25 @@ class Mapping(nn.Module):
         return self.layers(torch.cat(parts, 1) if len(parts) > 1 else parts[0])
 
 
+class TextOffset(nn.Module):
+    """What a text adds to a style: z [B, z_dim] and text [B, text_dim] → [B, w_dim]. Zero-initialized.
+
+    The latent is an input, too, so that samples of one text differ by more than without it.
+    """
+
+    def __init__(self, z_dim: int, text_dim: int, w_dim: int) -> None:
+        super().__init__()
+        self.hidden = nn.Sequential(
+            EqualizedLinear(z_dim + text_dim, w_dim, "lrelu"), EqualizedLinear(w_dim, w_dim, "lrelu")
+        )
+        self.out = EqualizedLinear(w_dim, w_dim)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, z: Tensor, text: Tensor) -> Tensor:
+        """z [B, z_dim], text [B, text_dim], about unit mean square → [B, w_dim]."""
+        dtype = self.out.weight.dtype
+        return self.out(self.hidden(torch.cat([_unit_mean_square(z.to(dtype)), text.to(dtype)], 1)))
+
+
 def _unit_mean_square(x: Tensor) -> Tensor:
     return functional.rms_norm(x, x.shape[-1:], eps=1e-8)

@@ -90,6 +90,7 @@ class _Sizes:
 def _generator_sizes(config: Config) -> _Sizes:
     mapping, backbone, geometry, texture = config.mapping, config.backbone, config.geometry, config.texture
     sides = {"mapping.z_dim": mapping.z_dim, "mapping.w_dim": mapping.w_dim, "classes": config.classes}
+    sides["mapping.text_dim"] = mapping.text_dim
     sides["backbone.channel_base"] = channels_at(START_RESOLUTION, backbone.channel_base, backbone.channel_max)
     sides |= {"backbone.plane_channels": backbone.plane_channels, "geometry.hidden": geometry.hidden}
     sides |= {"texture.hidden": texture.hidden, "texture.features": texture.features}

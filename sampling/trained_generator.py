@@ -140,7 +140,7 @@ class TrainedGenerator:
         w_geo, w_tex = self._map(z_geo.to(self.device), z_tex.to(self.device), classes)
         psi = truncation if isinstance(truncation, tuple) else (truncation, truncation)
         ends = cutoff if isinstance(cutoff, tuple) else (cutoff, cutoff)
-        averages = self.network.w_average_geo, self.network.w_average_tex
+        averages = self.network.averages()
         shape, texture = map(truncated, (w_geo, w_tex), averages, psi, ends)
         return shape, texture
 
@@ -306,7 +306,7 @@ class TrainedGenerator:
         samples are named after. ValueError for latents that are not finite, or labels that do not fit.
         """
         labels = class_labels(self.classes, range(len(z_geo)), labels)
-        averages = self.network.w_average_geo, self.network.w_average_tex
+        averages = self.network.averages()
         w_geo, w_tex = (
             truncated(w, average, truncation)
             for w, average in zip(self._map(z_geo, z_tex, labels), averages, strict=True)

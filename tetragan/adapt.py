@@ -20,7 +20,7 @@ _METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip
 
 @click.command()
 @click.option("--network", metavar="NETWORK", help="A network file, a folder, or the name of an included network.")
-@click.option("--mode", type=click.Choice(["shift", "single"]), help="The whole network, or one sample of it.")
+@click.option("--mode", type=click.Choice(["shift", "mapping", "single"]), help="What learns.  [default: shift]")
 @click.option("--prompt", help='What it shall make, such as "a red chair".')
 @click.option("--source", help='What it makes now.  [default: "a" and the category of the network]')
 @click.option("--prompts-file", type=PATH, help="Several prompts, one a line: one network each, in folders of --out.")
@@ -54,7 +54,9 @@ def adapt(
 ) -> None:
     """Move a whole generator towards a prompt. The result is an ordinary network, for all commands.
 
-    With --mode single, one sample moves to a prompt, to an image or to posed views, and is written as a GLB.
+    With --mode mapping, one network learns all prompts of --prompts-file, whose lines may be templates such as
+    "a {red|blue} chair"; `tetragan generate --prompt` then names one. With --mode single, one sample moves to a prompt,
+    to an image or to posed views, and is written as a GLB.
 
     --set changes batch, resolution, supersample, rate, background, negative, second_prior, clip, seed, precision,
     threads and keep_weight.
@@ -98,16 +100,20 @@ def _new(
         raise click.UsageError("adapt: give one of --prompt, --prompts-file and --reference")
     prompts = [given.pop("prompt", None)] if prompts_file is None else read_prompts(prompts_file)
     more = {} if steps is None else {"steps": steps}
+    if given.get("mode") == "mapping":
+        from training.adapt.mapping import expanded
+
+        every = tuple(dict.fromkeys(text for prompt in prompts for text in expanded(prompt or "")))
+        said = every[0] if len(every) == 1 else f"{len(every)} prompts"
+        given["prompts"], prompts, prompts_file = every, [said], None
     jobs = []
     for prompt in prompts:
         folder = out if prompts_file is None else out / prompt_folder(prompt)
-        if holds_adaptation(folder):
-            if not resume:
-                raise click.UsageError(f"--out {folder}: holds an adaptation; add --resume, or give another folder")
-            jobs.append((resumed_settings(folder, steps), folder))
-        else:
-            goal = {} if prompt is None else {"prompt": prompt}
-            jobs.append((new_settings({**given, **more, **goal}, overrides), folder))
+        if holds_adaptation(folder) and not resume:
+            raise click.UsageError(f"--out {folder}: holds an adaptation; add --resume, or give another folder")
+        goal = {} if prompt is None else {"prompt": prompt}
+        settings = new_settings({**given, **more, **goal}, overrides)
+        jobs.append((resumed_settings(folder, steps, settings) if holds_adaptation(folder) else settings, folder))
     return jobs
 
 
@@ -118,6 +124,7 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
     from training.adapt.guide import open_guide
     from training.adapt.loop import holds_adaptation, run_job
     from training.adapt.start import shift_job
+    from training.adapt.start_mapping import mapping_job
     from training.adapt.start_single import single_job
 
     say = partial(_say, quiet=quiet)
@@ -133,7 +140,7 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
                 job = single_job(settings, guide, device)
             else:
                 assert guide is not None, "a shift has a prompt"
-                job = shift_job(settings, guide, device)
+                job = (mapping_job if settings.mode == "mapping" else shift_job)(settings, guide, device)
             if not run_job(job, folder, quiet=quiet, resume=holds_adaptation(folder), say=say):
                 return False
         click.echo(f"{folder}: {settings.prompt or settings.reference} from {settings.source!r}; report.html shows it")

@@ -11,6 +11,7 @@ from tetragan.options import SamplerOptions, latents_option, mesh_options, move_
 if TYPE_CHECKING:
     from sampling.mesh_export import MeshSettings
     from sampling.samples import Sample
+    from sampling.trained_generator import TrainedGenerator
 
 
 @click.command()
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 @click.option("--count", type=click.IntRange(1, 1_000_000), help="The first N seeds, instead of --seeds.")
 @click.option("--shape-seeds", help="Seeds of the shapes alone; with --texture-seeds, one each or one for all.")
 @click.option("--texture-seeds", help="Seeds of the textures alone.")
+@click.option("--prompt", help="What to make, of a network with text (`tetragan adapt --mode mapping`).")
 @click.option("--viewer", is_flag=True, help="Also write viewer.html, one file that shows the first 64 meshes.")
 @latents_option
 @move_options
@@ -30,6 +32,7 @@ def generate(
     count: int | None,
     shape_seeds: str | None,
     texture_seeds: str | None,
+    prompt: str | None,
     viewer: bool,
     latents_files: tuple[Path, ...],
     directions_file: Path | None,
@@ -50,6 +53,7 @@ def generate(
     shop = Sampler(sampler, meshes, "samples.json")
     if viewer and (shop.settings is None or shop.settings.file_format != "glb" or shop.settings.draco):
         raise click.UsageError("--viewer: shows GLB files without --draco; leave out --format and --draco")
+    of_prompt = {} if prompt is None else _use_prompt(shop.generator, prompt)
     drawn: Sequence[Sample]
     if latents_files:
         names, drawn, facts = shop.loaded(latents_files)
@@ -57,13 +61,29 @@ def generate(
         drawn, facts = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label), {}
         names = [sample.name for sample in drawn]
     samples, moved = shop.moved(drawn, directions_file, moves)
-    outcome = shop.run(samples, names, facts | moved)
+    outcome = shop.run(samples, names, facts | moved | of_prompt)
     shown = names[:MAX_GRID]
     image = image_grid(outcome.grid(shown))
     shop.save_image("samples.png", image, f"{len(shown)} of {len(names)} samples")
     if viewer:
         _write_viewer(shop.out, shown, shop.generator.name)
     end(outcome)
+
+
+def _use_prompt(generator: "TrainedGenerator", prompt: str) -> dict[str, str]:
+    """Let a network with text make what the prompt says. UserError for a network without."""
+    from guidance.clip import load_clip
+    from guidance.prompts import checked_prompt
+    from torch_utils.errors import UserError
+    from training.adapt.mapping import text_vectors
+    from training.adapt.prior import prior_folder
+
+    text, about = checked_prompt(prompt), generator.header.get("text")
+    if not generator.network.config.mapping.text_dim or not isinstance(about, dict):
+        raise UserError(f"--prompt: {generator.name} knows no texts; make it so with tetragan adapt --mode mapping")
+    clip = load_clip(prior_folder(str(about["encoder"])), generator.device)
+    generator.network.text = text_vectors(clip.embed_texts, [text], str(about["source"]))[0]
+    return {"prompt": text}
 
 
 def _write_viewer(folder: Path, names: list[str], title: str) -> None:

@@ -152,6 +152,37 @@ def test_one_sample_moves_to_words_or_to_an_image(folder, tmp_path):
     assert_refused(run(*call, "--prompt", "a car", "--out", tmp_path / "b"), "one of --prompt")
 
 
+def test_one_network_learns_many_prompts(folder, tmp_path):
+    clip, prompts = write_clip(tmp_path / "clip"), tmp_path / "prompts.txt"
+    prompts.write_text("a {red|blue} chair\n")
+    more = ("--mode", "mapping", "--steps", 2, "--set", f"text_encoder={clip}", "--part", "texture")
+    values = list(command(folder, tmp_path / "out", *more))
+    values[values.index("--prompt") : values.index("--prompt") + 2] = ["--prompts-file", prompts]
+    outcome = run(*values)
+    assert outcome.status == 0, outcome.stderr
+    assert "a red chair, a blue chair" in (tmp_path / "out" / "report.html").read_text()
+    resumed = run("adapt", "--out", tmp_path / "out", "--resume", "--steps", 3)
+    assert resumed.status == 0, resumed.stderr
+    header = read_header(tmp_path / "out" / "network.safetensors")
+    assert header["text"] == {"encoder": str(clip), "source": "a chair"}
+    assert header["adapted"]["prompts"] == ["a red chair", "a blue chair"]
+
+    def images(network: Path, name: str, *more: object) -> bytes:
+        call = ("generate", "--network", network, "--seeds", "0-1", "--format", "none", "--workers", 1)
+        made = run(*call, "--out", tmp_path / name, *more)
+        assert made.status == 0, made.stderr
+        return (tmp_path / name / "samples.png").read_bytes()
+
+    plain = images(tmp_path / "out", "plain")
+    assert plain == images(folder / "net.safetensors", "before")
+    assert images(tmp_path / "out", "red", "--prompt", "a red chair") != plain
+    assert json.loads((tmp_path / "red" / "samples.json").read_text())["made_by"]["prompt"] == "a red chair"
+    call = ("generate", "--network", folder / "net.safetensors", "--format", "none", "--out", tmp_path / "no")
+    assert_refused(run(*call, "--prompt", "a red chair"), "knows no texts", "--mode mapping")
+    assert_refused(run(*values, "--method", "clip", "--resume"), "leave out --method clip")
+    assert_refused(run(*values, "--method", "sds", "--resume"), "has method asd, but this one has sds")
+
+
 def test_bad_input(folder, tmp_path):
     def refused(*more: object, **changed: object) -> object:
         values = list(command(folder, tmp_path / "out"))

@@ -178,16 +178,22 @@ def holds_adaptation(out: Path) -> bool:
     return (out / STATE).is_file()
 
 
-def resumed_settings(out: Path, steps: int | None = None) -> AdaptSettings:
+def resumed_settings(out: Path, steps: int | None = None, given: AdaptSettings | None = None) -> AdaptSettings:
     """The settings of the adaptation in a folder, with another number of steps if one is given.
 
-    UserError where there is none, or where it was written by another version.
+    given: settings to compare with. UserError where they differ in anything but the steps, where there is no
+    adaptation, and where it was written by another version.
     """
     if not holds_adaptation(out):
         raise UserError(f"--resume: {out} holds no state of an adaptation; start it without --resume")
     _, header = load_tensors(out / STATE, kind=KIND)
     values = {**header["settings"], **({} if steps is None else {"steps": steps})}
     try:
-        return AdaptSettings.model_validate(values)
+        settings = AdaptSettings.model_validate(values)
     except ValidationError as error:
         raise UserError(f"{out / STATE}: was written by another version ({error.errors()[0]['msg']})") from None
+    for name in AdaptSettings.model_fields if given is not None else ():
+        old, new = getattr(settings, name), getattr(given, name)
+        if name != "steps" and old != new:
+            raise UserError(f"--resume: the adaptation in {out} has {name} {old}, but this one has {new}")
+    return settings

@@ -19,12 +19,12 @@ from torch_utils.checkpoint import read_header
 from torch_utils.errors import UserError
 from training.adapt.prior import clip_resolution, is_clip, prior_resolution
 
-Mode = Literal["shift", "single"]
+Mode = Literal["shift", "mapping", "single"]
 Part = Literal["texture", "geometry", "both"]
 Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip"]
 Keep = Literal["distances", "discriminators"]
-# Adam's learning rates for a network, and for one sample's styles by a prompt and by a reference.
-RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 1e-2, 5e-2
+# Adam's learning rates for a network, for its mapping, and for one sample's styles by a prompt and by a reference.
+RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
 DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
 # Classifier-free guidance of each method, as published, or what the included priors need.
 GUIDANCE_SCALE: dict[str, float] = {
@@ -43,7 +43,7 @@ GUIDANCE_SCALE: dict[str, float] = {
 class AdaptSettings(StrictModel):
     """One adaptation. The same settings give the same result."""
 
-    mode: Mode = Field("shift", description="a whole network, or a single sample of it")
+    mode: Mode = Field("shift", description="a whole network, its mapping, or one sample")
     network: str = Field(description="the network that is adapted, as the user named it")
     prompt: str = Field(description="what it shall make")
     source: str = Field(description="what it makes now")
@@ -62,6 +62,8 @@ class AdaptSettings(StrictModel):
     rate: float = Field(2e-3, gt=0, description="Adam's learning rate")
     scale: float = Field(7.5, ge=0, description="classifier-free guidance")
     background: float = Field(0.7, ge=0, le=1, description="gray behind the object, sRGB")
+    prompts: tuple[str, ...] = Field((), description="those of the mode mapping")
+    text_encoder: str = Field("", description="the CLIP whose embeddings the mapping networks take; empty: clip-a")
     sample: int = Field(0, ge=0, description="the seed where a single sample begins")
     truncation: float = Field(0.7, ge=0, le=2, description="of that sample")
     planes: bool = Field(False, description="whether its planes may change, too")
@@ -135,6 +137,12 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     config = build_config(header.get("config", {}), values["network"])
     values.setdefault("source", article(config.category))
     single = values.get("mode") == "single"
+    if values.get("mode") == "mapping":
+        values = {"method": "asd", "rate": MAPPING_RATE, **values}
+        if values["method"] == "clip":
+            raise UserError("--mode mapping: needs a diffusion prior; leave out --method clip")
+        for prompt in values["prompts"]:
+            checked_prompt(prompt)
     if values.get("reference"):
         if not single:
             raise UserError("--reference: is for one sample; add --mode single")

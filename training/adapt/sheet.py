@@ -22,11 +22,21 @@ _INK = "#222222"
 
 
 @torch.no_grad()
-def sheet_images(generator: Generator, shading: Shading, side: int = TILE_PX, count: int = SAMPLES) -> np.ndarray:
-    """Samples of seeds 0, 1, …, as `tetragan generate` draws them: [count, side, side, 3] uint8."""
+def sheet_images(
+    generator: Generator,
+    shading: Shading,
+    side: int = TILE_PX,
+    count: int = SAMPLES,
+    text: Tensor | None = None,
+) -> np.ndarray:
+    """Samples of seeds 0, 1, …, as `tetragan generate` draws them: [count, side, side, 3] uint8.
+
+    text [text_dim]: of a network with text.
+    """
     z_geo, z_tex = latents(range(count), generator.config.mapping.z_dim, generator.device)
     labels = _labels(generator, count)
-    w_geo, w_tex = generator.map(z_geo, z_tex, truncation=TRUNCATION, labels=labels)
+    of_all = None if text is None else text[None]
+    w_geo, w_tex = generator.map(z_geo, z_tex, truncation=TRUNCATION, labels=labels, text=of_all)
     cameras = orbit_cameras([GRID_AZIMUTH_DEG], GRID_ELEVATION_DEG)
     return render_styles(generator, w_geo, w_tex, cameras, side, shading=shading)[:, 0]
 

@@ -76,14 +76,15 @@ def weights_hash(module: nn.Module) -> str:
 
 @dataclass(frozen=True)
 class ShiftScene:
-    """What both generators draw: styles w_geo, w_tex [B, …, w_dim] of the frozen mapping, and a camera for each."""
+    """What both generators draw: styles w_geo, w_tex [B, …, w_dim] of the frozen mapping, a camera for each, and the
+    latents [B, z_dim] and labels [B] that the styles are of."""
 
     w_geo: Tensor
     w_tex: Tensor
     cameras: Cameras
-
-    def __len__(self) -> int:
-        return len(self.w_geo)
+    z_geo: Tensor
+    z_tex: Tensor
+    labels: Tensor | None
 
 
 @torch.no_grad()
@@ -93,7 +94,7 @@ def draw_scene(twin: Generator, cameras: CameraDistribution, seed: int, indices:
     z_geo, z_tex = normal(seed, indices, "adapt latents", 2 * config.mapping.z_dim).to(device).chunk(2, 1)
     labels = torch.tensor([index % config.classes for index in indices], device=device) if config.classes else None
     w_geo, w_tex = twin.map(z_geo, z_tex, labels=labels)
-    return ShiftScene(w_geo, w_tex, cameras.sample(seed, indices).to(device))
+    return ShiftScene(w_geo, w_tex, cameras.sample(seed, indices).to(device), z_geo, z_tex, labels)
 
 
 @dataclass(frozen=True)
@@ -109,24 +110,34 @@ class Pair:
     twin_mask: Tensor
 
 
-def draw_pair(shift: Shift, scene: ShiftScene, resolution: int, supersample: int, background: float) -> Pair:
+def draw_pair(
+    shift: Shift,
+    scene: ShiftScene,
+    resolution: int,
+    supersample: int,
+    background: float,
+    styles: tuple[Tensor, Tensor] | None = None,
+) -> Pair:
     """Render a scene by the moving generator and by its twin, base colors without light, over gray.
 
-    background: sRGB in [0, 1].
+    background: sRGB in [0, 1]. styles: those of the moving generator, where they are not the scene's.
     """
+    own = styles or (scene.w_geo, scene.w_tex)
     if shift.part == "texture":
-        return _draw_textures(shift, scene, resolution, supersample, background)
+        return _draw_textures(shift, scene, resolution, supersample, background, own[1])
 
-    def drawn(generator: Generator) -> Rendered:
-        return generator.render(scene.w_geo, scene.w_tex, scene.cameras, background, resolution, supersample)
+    def drawn(generator: Generator, w_geo: Tensor, w_tex: Tensor) -> Rendered:
+        return generator.render(w_geo, w_tex, scene.cameras, background, resolution, supersample)
 
     with torch.no_grad():
-        before = drawn(shift.twin)
-    after = drawn(shift.generator)
+        before = drawn(shift.twin, scene.w_geo, scene.w_tex)
+    after = drawn(shift.generator, *own)
     return Pair(after.rgb, before.rgb, after.mask, before.mask)
 
 
-def _draw_textures(shift: Shift, scene: ShiftScene, resolution: int, supersample: int, background: float) -> Pair:
+def _draw_textures(
+    shift: Shift, scene: ShiftScene, resolution: int, supersample: int, background: float, w_tex: Tensor
+) -> Pair:
     """`draw_pair` where the shapes are the same: extracted and rasterized once, for both."""
     twin = shift.twin
     with torch.no_grad():
@@ -141,14 +152,14 @@ def _draw_textures(shift: Shift, scene: ShiftScene, resolution: int, supersample
         )
         points = visible_points(raster, gradient=False)
 
-    def images(generator: Generator) -> tuple[Tensor, Tensor]:
-        planes = generator.texture_planes(features, scene.w_tex)
-        colors = generator.texture(planes, scene.w_tex, points, raster.point_offsets)
+    def images(generator: Generator, w_tex: Tensor) -> tuple[Tensor, Tensor]:
+        planes = generator.texture_planes(features, w_tex)
+        colors = generator.texture(planes, w_tex, points, raster.point_offsets)
         return composite(raster, colors, background)
 
     with torch.no_grad():
-        twin_images, mask = images(twin)
-    return Pair(images(shift.generator)[0] * 2 - 1, twin_images * 2 - 1, mask, mask)
+        twin_images, mask = images(twin, scene.w_tex)
+    return Pair(images(shift.generator, w_tex)[0] * 2 - 1, twin_images * 2 - 1, mask, mask)
 
 
 def distance_loss(images: Tensor, twin_images: Tensor, side: int = 16) -> Tensor:

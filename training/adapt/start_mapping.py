@@ -1,0 +1,107 @@
+"""The job of many prompts in one network: opens the text encoder, embeds the prompts, and writes the network."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from guidance.clip import load_clip
+from networks.pretrained import load_generator_file
+from rendering.lighting import Shading
+from sampling.generate import preview_shading
+from torch_utils.errors import UserError
+from training.adapt.distillation import Texts, distillation, prompt_texts
+from training.adapt.guide import Guide
+from training.adapt.loop import AdaptJob
+from training.adapt.mapping import build_mapping, draw_text_pair, prompt_rows, text_vectors
+from training.adapt.prior import prior_folder
+from training.adapt.settings import DEFAULT_CLIP, AdaptSettings
+from training.adapt.sheet import labeled_rows, sheet_images
+from training.adapt.shift import Answer, Objective, Pair, Shift, draw_scene, shift_gradients, shift_step
+from training.adapt.start import network_cameras, save_adapted
+
+# Prompts that a sheet shows, and samples of each.
+SHOWN, SAMPLES = 8, 6
+
+
+def mapping_objective(guide: Guide, settings: AdaptSettings) -> Objective:
+    """What the prior says of each image by the prompt that it was drawn for."""
+    prior, method = guide.diffusion, settings.method
+    if prior is None or method == "clip":
+        raise UserError("--mode mapping: needs a diffusion prior, not a CLIP; leave out --method clip")
+    with torch.no_grad():
+        target = prior.embed(list(settings.prompts))
+    others = prompt_texts(prior, settings.prompts[0], settings.source, settings.negative)
+
+    def objective(pair: Pair, step: int) -> Answer:
+        rows = prompt_rows(settings.seed, step, settings.batch, len(settings.prompts)).to(prior.device)
+        texts = Texts(target[rows], others.source, others.empty, others.bad)
+        loss, finite = distillation(
+            method,
+            prior,
+            pair.images,
+            pair.twin_images,
+            texts,
+            seed=settings.seed,
+            step=step,
+            scale=settings.scale,
+        )
+        return Answer(loss, finite)
+
+    return objective
+
+
+def mapping_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> AdaptJob:
+    """The job of all prompts of the settings."""
+    twin, file = load_generator_file(settings.network, device)
+    if twin.config.mapping.text_dim:
+        raise UserError(f"--network {settings.network}: knows texts already; start from the one that it was made of")
+    encoder = settings.text_encoder or DEFAULT_CLIP
+    vectors = text_vectors(load_clip(prior_folder(encoder), device).embed_texts, settings.prompts, settings.source)
+    shift = build_mapping(twin, vectors.shape[1], settings.part, settings.rate, settings.seed)
+    objective = mapping_objective(guide, settings)
+    cameras = network_cameras(twin.config, settings.camera)
+    shading = preview_shading(file.header.get("shading"))
+    before = sheet_images(twin, shading, count=SAMPLES)
+
+    def pair_of(step: int) -> Pair:
+        rows = prompt_rows(settings.seed, step, settings.batch, len(settings.prompts)).to(device)
+        indices = range(step * settings.batch, (step + 1) * settings.batch)
+        scene = draw_scene(twin, cameras, settings.seed, indices)
+        return draw_text_pair(
+            shift, scene, vectors[rows], settings.resolution, settings.supersample, settings.background
+        )
+
+    def rehearse(step: int) -> None:
+        shift_gradients(shift, pair_of(step), step, objective)
+        shift.generator.zero_grad(set_to_none=True)
+
+    header = {**file.header, "text": {"encoder": encoder, "source": settings.source}}
+    return AdaptJob(
+        settings,
+        parts={"generator": shift.generator, "average": shift.average, "adam": shift.adam},
+        rehearse=rehearse,
+        step=lambda step: shift_step(shift, pair_of(step), step, objective),
+        sheet=partial(_sheet, shift, settings, vectors, shading, before),
+        save=partial(save_adapted, generator=shift.average, header=header, settings=settings),
+        device=device,
+        facts={
+            "network": settings.network,
+            "prior": f"{Path(settings.prior).name}, {settings.resolution} px",
+            "method": f"{settings.method}, guidance scale {settings.scale:g}",
+            "learns": f"what a text adds to the styles ({settings.part})",
+            "prompts": ", ".join(settings.prompts[:24]) + (" …" if len(settings.prompts) > 24 else ""),
+        },
+    )
+
+
+def _sheet(
+    shift: Shift, settings: AdaptSettings, vectors: torch.Tensor, shading: Shading, before: np.ndarray
+) -> np.ndarray:
+    rows = [(f"before: {settings.source}", before)]
+    stride = max(1, len(settings.prompts) // SHOWN)
+    for number in list(range(0, len(settings.prompts), stride))[:SHOWN]:
+        images = sheet_images(shift.average, shading, count=SAMPLES, text=vectors[number])
+        rows.append((settings.prompts[number], images))
+    return labeled_rows(rows)
