@@ -31,7 +31,9 @@ def expanded(template: str) -> list[str]:
     if any("{" in piece or "}" in piece for piece in pieces):
         raise UserError(f"the template {template!r} has braces that do not match; write a {{red|blue}} chair")
     choices = [piece.split("|") if number % 2 else [piece] for number, piece in enumerate(pieces)]
-    prompts = [" ".join("".join(parts).split()) for parts in itertools.islice(itertools.product(*choices), MAX_PROMPTS)]
+    prompts = [
+        " ".join("".join(choice).split()) for choice in itertools.islice(itertools.product(*choices), MAX_PROMPTS)
+    ]
     return list(dict.fromkeys(prompts))
 
 
