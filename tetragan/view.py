@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from tetragan.options import PATH, device_option, network_option
+from tetragan.options import PATH, device_option, latents_option, network_option
 
 
 @click.command()
@@ -21,6 +21,7 @@ from tetragan.options import PATH, device_option, network_option
 @click.option(
     "--directions", "directions_file", type=PATH, help="A file of `tetragan directions`: sliders of attributes."
 )
+@latents_option
 @device_option()
 def view(
     network: str,
@@ -29,6 +30,7 @@ def view(
     token: str | None,
     open_browser: bool,
     directions_file: Path | None,
+    latents_files: tuple[Path, ...],
     device: str,
 ) -> None:
     """Serve a page that shows, varies and mixes samples, and gives their meshes; its API is at /api/openapi.json."""
@@ -50,12 +52,18 @@ def view(
     token = token or (None if is_loopback(address) else secrets.token_urlsafe(24))
     with listening_socket(address, port) as listener:
         from sampling.directions import load_directions
+        from sampling.samples import Sample
+        from sampling.style_file import load_styles
         from sampling.trained_generator import load
         from webpage.mesh_maker import MeshMaker
 
         generator = load(network, device)
         directions = None if directions_file is None else load_directions(directions_file, generator)
-        maker = MeshMaker(generator, directions)
+        latents: dict[str, Sample] = {}
+        for path in latents_files:
+            names, samples = load_styles(path, generator)
+            latents |= dict(zip(names, samples, strict=True))
+        maker = MeshMaker(generator, directions, latents)
         reachable = socket.gethostname().lower() if address in ("0.0.0.0", "::") else address
         shown = f"[{reachable}]" if ":" in reachable else reachable
         url = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")

@@ -67,6 +67,7 @@ def application(maker: MeshMaker, address: str = "127.0.0.1", token: str | None 
                 "classes": classes,
                 "pca_axes": PCA_AXES,
                 "attributes": maker.attributes,
+                "latents": list(maker.latents),
                 "pid": os.getpid(),
             }
         )

@@ -5,7 +5,7 @@ import tempfile
 import threading
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +43,15 @@ class NoSurface(UserError):
 class MeshMaker:
     """Makes one thing at a time, whatever the number of clients. The same query gives the same bytes."""
 
-    def __init__(self, generator: TrainedGenerator, directions: Directions | None = None) -> None:
-        """directions: of attributes, for the sliders; None has none."""
-        self.generator, self.directions = generator, directions
+    def __init__(
+        self,
+        generator: TrainedGenerator,
+        directions: Directions | None = None,
+        latents: "Mapping[str, Sample] | None" = None,
+    ) -> None:
+        """directions: of attributes, for the sliders; None has none. latents: samples by name, besides those of
+        seeds."""
+        self.generator, self.directions, self.latents = generator, directions, dict(latents or {})
         self.identity = generator.identity()
         self._lock = threading.Lock()
         self._bytes: OrderedDict[Any, bytes] = OrderedDict()
@@ -83,7 +89,13 @@ class MeshMaker:
     def _sample(self, query: SampleQuery) -> "Sample":
         generator, corners = self.generator, query.corner_seeds()
         label = query.label if generator.classes else None
-        if corners is None:
+        if query.latent is not None:
+            if query.latent not in self.latents:
+                raise UserError(
+                    f"latent: this page has {', '.join(self.latents) or 'none'}; start it with --latents FILE"
+                )
+            sample = self.latents[query.latent]
+        elif corners is None:
             texture_seed = query.shape_seed if query.texture_seed is None else query.texture_seed
             sample = generator.sample_pairs([query.shape_seed], [texture_seed], query.truncation, label)[0]
         else:
@@ -118,7 +130,7 @@ class MeshMaker:
             sample = self._sample(query)
             facts = {"network": self.identity["name"], "network_sha256": self.identity["sha256"]}
             given = key.model_dump(mode="json", exclude_defaults=True, by_alias=True)
-            name = sample.name if sample.seed is not None else "mixed"
+            name = sample.name if sample.seed is not None else query.latent or "mixed"
             job = SampleJob(name, sample.w_geo, sample.w_tex, {**facts, "truncation": key.truncation, **given})
             started = self._workshop(Path(), None).start(job)
             if started.surface is None:

@@ -30,6 +30,11 @@ class SampleQuery(BaseModel):
         description="Four seeds at the corners of the pad: top left, top right, bottom left, bottom right. "
         "They replace shape_seed and texture_seed.",
     )
+    latent: str | None = Field(
+        None,
+        max_length=200,
+        description="A sample of --latents, by a name that /api/info lists; it replaces the seeds.",
+    )
     x: float = Field(0.5, ge=0, le=1, description="Place on the pad, from left to right.")
     y: float = Field(0.5, ge=0, le=1, description="Place on the pad, from top to bottom.")
     shape_pca: str = Field(

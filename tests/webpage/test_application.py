@@ -8,6 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
+from sampling.directions import Directions, principal_directions
+from sampling.styles import random_styles
 from sampling.trained_generator import load
 
 pytest.importorskip("starlette", reason="starlette is an extra")
@@ -26,7 +28,10 @@ SMALL = "texture_size=64&faces=300"
 
 @pytest.fixture(scope="module")
 def maker() -> MeshMaker:
-    return MeshMaker(load("chair-64"))
+    generator = load("chair-64")
+    directions = principal_directions(*random_styles(generator.network, 200), 1)
+    attribute = Directions(("size=big",), directions.w_geo[:1], directions.w_tex[:1], (0.5,))
+    return MeshMaker(generator, attribute, {"mine": generator.sample(4)})
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +95,20 @@ def test_a_corner_of_the_pad_is_its_seed(server: Server) -> None:
     assert positions("shape_seed=4&shape_pca=2.5")["max"] != pytest.approx(seed["max"], abs=1e-4)
 
 
+def test_moves_along_attributes_and_samples_of_a_file(server: Server) -> None:
+    def positions(query: str) -> dict:
+        entry = document(server.get(f"/api/mesh.glb?{query}&texture_size=0").body)
+        return entry["accessors"][entry["meshes"][0]["primitives"][0]["attributes"]["POSITION"]]
+
+    info = json.loads(server.get("/api/info").body)
+    assert (info["attributes"], info["latents"]) == (["size=big"], ["mine"])
+    seed = positions("shape_seed=4")
+    assert positions("latent=mine") == seed and positions("latent=mine&shape_seed=9") == seed
+    moved = positions("latent=mine&move=size=big:2")
+    assert moved["max"] != pytest.approx(seed["max"], abs=1e-4)
+    assert moved == positions("shape_seed=4&move=size=big:2")
+
+
 def test_obj_is_an_archive_and_images_are_png(server: Server) -> None:
     archive = server.get(f"/api/mesh.obj?shape_seed=3&{SMALL}")
     assert archive.body[:2] == b"PK" and b"seed0003.obj" in archive.body
@@ -125,7 +144,8 @@ def test_ten_clients_get_the_same(server: Server) -> None:
         ("shape_pca=1,1,1,1,1", "shape_pca"),
         ("move=type", "move type: expected a direction and a number"),
         ("move=type:5", "from -4 to 4"),
-        ("move=type:2", "this page has no directions"),
+        ("move=type:2", "no direction 'type'; there are size=big"),
+        ("latent=yours", "this page has mine"),
         ("class=0", "unconditional"),
         ("shape_sed=3", "shape_sed"),
         ("shape_seed=3&shape_seed=4", "twice"),

@@ -5,16 +5,17 @@ import { Pad } from "./pad.js";
 const GALLERY = 12;
 const PREVIEW_FACES = 8000;
 const $ = (id) => document.getElementById(id);
-const state = { shape_seed: 0, texture_seed: 0, truncation: 0.7, label: null, pad: null, shape_pca: [], texture_pca: [], move: {} };
+const state = { shape_seed: 0, texture_seed: 0, truncation: 0.7, label: null, pad: null, shape_pca: [], texture_pca: [], move: {}, latent: null };
 let network = { name: "network" };
 let galleryStart = 0;
 let request = null;
 const viewer = new Viewer($("view"));
-const pad = new Pad($("pad"), (x, y) => change({ pad: { x, y } }));
+const pad = new Pad($("pad"), (x, y) => change({ pad: { x, y }, latent: null }));
 
 function query(extra = {}) {
   const values = { truncation: state.truncation, ...extra };
-  if (state.pad) {
+  if (state.latent !== null) values.latent = state.latent;
+  else if (state.pad) {
     values.corners = [0, 1, 2, 3].map((i) => galleryStart + i).join(",");
     values.x = state.pad.x.toFixed(3);
     values.y = state.pad.y.toFixed(3);
@@ -26,7 +27,7 @@ function query(extra = {}) {
   return new URLSearchParams(values);
 }
 
-const styled = () => state.pad || state.shape_pca.some(Boolean) || state.texture_pca.some(Boolean) ||
+const styled = () => state.latent !== null || state.pad || state.shape_pca.some(Boolean) || state.texture_pca.some(Boolean) ||
   Object.values(state.move).some(Boolean);
 
 function command() {
@@ -47,6 +48,7 @@ function refresh() {
     $(key).value = state[key];
     $(`${key}_number`).value = state[key];
   }
+  $("latent").value = state.latent ?? "";
   $("truncation").value = state.truncation;
   $("truncation_value").textContent = Number(state.truncation).toFixed(2);
   $("pad").classList.toggle("active", Boolean(state.pad));
@@ -115,7 +117,7 @@ function gallery() {
 
 function select(shape, texture) {
   clearAxes();
-  change({ shape_seed: shape, texture_seed: texture, pad: null, shape_pca: [], texture_pca: [], move: {} });
+  change({ shape_seed: shape, texture_seed: texture, pad: null, shape_pca: [], texture_pca: [], move: {}, latent: null });
 }
 
 function slider(name, id, place, set) {
@@ -175,7 +177,7 @@ const random = () => select(Math.floor(Math.random() * 1000), Math.floor(Math.ra
 for (const key of ["shape_seed", "texture_seed"]) {
   const set = (event) => {
     const value = Math.min(Math.max(Math.round(Number(event.target.value)) || 0, 0), 2 ** 31 - 1);
-    change({ [key]: value, pad: null });
+    change({ [key]: value, pad: null, latent: null });
   };
   $(key).oninput = set;
   $(`${key}_number`).onchange = set;
@@ -183,6 +185,7 @@ for (const key of ["shape_seed", "texture_seed"]) {
 $("truncation").oninput = (event) => change({ truncation: Number(event.target.value) });
 $("truncation").onchange = gallery;
 $("class").onchange = (event) => change({ label: event.target.value === "" ? null : Number(event.target.value) });
+$("latent").onchange = (event) => change({ latent: event.target.value || null, pad: null });
 for (const button of $("modes").children) button.onclick = () => mode(button.dataset.mode);
 $("random").onclick = random;
 $("more").onclick = more;
@@ -205,6 +208,10 @@ document.title = `${network.name} · TetraGAN`;
 if (info.classes) {
   $("class_row").hidden = false;
   $("class").append(new Option("in turn", ""), ...Array.from({ length: info.classes }, (_, i) => new Option(i, i)));
+}
+if (info.latents.length) {
+  $("latent_row").hidden = false;
+  $("latent").append(new Option("seeds", ""), ...info.latents.map((name) => new Option(name, name)));
 }
 axes(info.pca_axes);
 attributes(info.attributes);
