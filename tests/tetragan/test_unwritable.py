@@ -6,6 +6,7 @@ calls of the system that answer as a full or read-only disk does.
 
 import errno
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tests.command_line import assert_refused, run
 from tests.dataset_tool.shapes import write_dataset, write_folder
 from tests.metrics.boxes import write_box_dataset, write_boxes
 from tests.training import tiny
+from tests.training.test_mesh_texture import rendered, textured_box
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from torch_utils.files import WriteError
@@ -32,6 +34,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(root / "views", count=3)
     write_boxes(root / "boxes", 3, 0)
     write_box_dataset(root / "boxes_data", root / "boxes", train=2)
+    rendered(textured_box(root / "box.glb"), root / "posed", views=2, side=16)
     tiny.write_dataset(root / "discs", shapes=3, views=2)
     tiny.write_config(root / "tiny.yaml", training={"total_kimg": 0.016})
     torch.manual_seed(0)
@@ -50,10 +53,14 @@ def verbs(root: Path, out: Path) -> dict[str, list[object]]:
         "sheet png": ["dataset", "sheet", root / "views", "--out", out / "sheet.png"],
         "sheet html": ["dataset", "sheet", root / "views", "--out", out / "sheet.html"],
         "pack": ["dataset", "pack", root / "views", "--out", out / "data.zip"],
+        "pack shards": ["dataset", "pack", root / "views", "--out", out, "--shard-size", 1],
         "merge": ["dataset", "merge", root / "views", "--out", out],
         "subset": ["dataset", "subset", root / "views", "--out", out],
         "train": ["train", "--config", root / "tiny.yaml", "--data", root / "discs", "--out", out],
         "generate": ["generate", *network, "--seeds", 0, "--texture-size", 64, "--out", out],
+        "viewer": ["generate", *network, "--seeds", 0, "--texture-size", 64, "--viewer", "--out", out],
+        "texture": ["texture", root / "box.glb", "--images", root / "posed", "--size", 64, "--steps", 1,
+                    "--out", out / "textured.glb"],
         "interpolate": ["interpolate", *network, "--seeds", "0-1", "--steps", 2, "--out", out],
         "swap": ["swap", *network, "--shape-seeds", 0, "--texture-seeds", 1, "--out", out],
         "perturb": ["perturb", *network, "--count", 1, "--out", out],
@@ -132,6 +139,20 @@ def test_a_disk_that_fails_on_the_way_is_one_line(
     assert not [path for path in tmp_path.rglob("*") if path.name.endswith(".tmp")]
     if verb in ("merge", "subset"):
         assert not (tmp_path / "out" / "dataset.json").exists() and not (tmp_path / "out" / "shapes").exists()
+
+
+@pytest.mark.parametrize("verb", ["split", "convert"])
+def test_a_read_only_dataset_that_is_to_be_changed_is_one_line(verb: str, inputs: Path, tmp_path: Path, monkeypatch):
+    data = tmp_path / "data"
+    shutil.copytree(inputs / ("views/shapes" if verb == "convert" else "views"), data)
+    before = {path: path.read_bytes() for path in data.rglob("*") if path.is_file()}
+    axes = ["--up", "+Y", "--front", "+Z"] if verb == "convert" else []
+    with monkeypatch.context() as patch:
+        failing(errno.EROFS, 0, patch)
+        outcome = run("dataset", verb, data, *axes)
+    assert_refused(outcome, os.strerror(errno.EROFS), str(data))
+    assert {path: path.read_bytes() for path in data.rglob("*") if path.is_file()} == before
+    assert run("dataset", verb, data, *axes).status == 0
 
 
 def test_without_a_cache_results_are_kept_beside_the_report(tmp_path: Path, monkeypatch, capsys) -> None:
