@@ -138,6 +138,20 @@ def test_asd_without_shift_or_guidance_is_zero():
     assert torch.equal(gradient, torch.zeros_like(x))
 
 
+def test_asd_compares_with_a_later_time():
+    """Δt = 0.1(t − t_min) · shift: each image against its own later time, with the same noise."""
+    x, noise, t = inputs()
+    prior, shift = gaussian_prior(pixel_space=False), torch.linspace(0.3, 1.0, len(x))
+    later = t + 0.1 * (t - 0.02) * shift
+    here, ahead = (
+        prior.predict(add_noise(x, noise, *prior.alpha_sigma(time)), time, TEXT).eps for time in (t, later)
+    )
+    found = asd(prior, x, TEXT, EMPTY, t, noise, shift, scale=1.0, weighting="constant")
+    torch.testing.assert_close(found, here - ahead, atol=1e-5, rtol=1e-4)
+    sizes = found.abs().amax(dim=(1, 2, 3))
+    assert sizes[0] < 1e-5 and (sizes[1:] > 1e-3).all(), sizes
+
+
 def test_asd_keeps_more_variance_than_sds():
     """SDS pulls the samples of one prompt together. ASD pulls much less, yet moves them towards the prompt."""
     prior = gaussian_prior(pixel_space=False)
