@@ -100,7 +100,9 @@ def langevin_samples(truth: GaussianMixture, steps: int, real: Tensor) -> tuple[
     train(network, loss, truth, 2 * steps, seed=3)
     after = annealed_langevin(network, start, SIGMAS, generator, epsilon=2e-4, steps=60)
     panels = [points_panel("Langevin, known score", plain, real, EXTENT)]
-    panels += [points_panel(f"annealed, σ = {SIGMAS[i]:.2f}", after[i], real, EXTENT) for i in (2, 5, len(SIGMAS) - 1)]
+    panels += [
+        points_panel(f"annealed, noise {SIGMAS[i]:.2f}", after[i], real, EXTENT) for i in (2, 5, len(SIGMAS) - 1)
+    ]
     return panels, {"Langevin, known score": plain, "annealed Langevin (SMLD)": after[-1]}
 
 

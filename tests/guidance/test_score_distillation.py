@@ -143,9 +143,7 @@ def test_asd_compares_with_a_later_time():
     x, noise, t = inputs()
     prior, shift = gaussian_prior(pixel_space=False), torch.linspace(0.3, 1.0, len(x))
     later = t + 0.1 * (t - 0.02) * shift
-    here, ahead = (
-        prior.predict(add_noise(x, noise, *prior.alpha_sigma(time)), time, TEXT).eps for time in (t, later)
-    )
+    here, ahead = (prior.predict(add_noise(x, noise, *prior.alpha_sigma(time)), time, TEXT).eps for time in (t, later))
     found = asd(prior, x, TEXT, EMPTY, t, noise, shift, scale=1.0, weighting="constant")
     torch.testing.assert_close(found, here - ahead, atol=1e-5, rtol=1e-4)
     sizes = found.abs().amax(dim=(1, 2, 3))
