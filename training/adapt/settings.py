@@ -25,6 +25,8 @@ Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", 
 Keep = Literal["distances", "discriminators"]
 # Adam's learning rates for a network, for its mapping, and for one sample's styles by a prompt and by a reference.
 RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
+# Steps of the mode mapping, whose prompts share them, for each step of a shift.
+MAPPING_FACTOR = 3
 DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
 # Classifier-free guidance of each method, as published, or what the included priors need.
 GUIDANCE_SCALE: dict[str, float] = {
@@ -152,8 +154,10 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
         values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
         values |= _guided(values)
         values.setdefault("rate", SINGLE_RATE if single else RATE)
-    suited = preset_of(int(values["resolution"]))
-    values = {**vars(suited), **values}
+    suited = dict(vars(preset_of(int(values["resolution"]))))
+    if values.get("mode") == "mapping":
+        suited["steps"] *= MAPPING_FACTOR
+    values = {**suited, **values}
     try:
         return AdaptSettings.model_validate(values)
     except ValidationError as error:
