@@ -20,7 +20,7 @@ from guidance.clip import Clip, load_clip
 from networks.generator import Generator
 from networks.pretrained import INCLUDED, load_generator_file
 from rendering.camera import orbit_cameras
-from rendering.images import image_grid, save_png, to_uint8
+from rendering.images import save_png, to_uint8
 from sampling.generate import styles
 from studies.plain_errors import PlainErrors
 from studies.text_criteria.criteria import (
@@ -47,9 +47,10 @@ from studies.text_criteria.zero_shot import named_category, named_values, share
 from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
 from torch_utils.progress import progress_bar
+from training.adapt.sheet import labeled_rows
 
 AZIMUTHS_DEG, ELEVATION_DEG, SIDE, SUPERSAMPLE = (35.0, 215.0), 20.0, 64, 2
-BATCH, SHOWN = 8, 8
+BATCH, SHOWN, LIGHT = 8, 8, 0.94
 SOURCE, ORACLE = "source", "oracle"
 
 
@@ -105,11 +106,13 @@ def text_figures(clip: Clip, views: Views, source: Views, target: Target, others
     )
 
 
-def sheet(rows: Sequence[Views]) -> np.ndarray:
-    """The first samples of each in its first view, a row each."""
-    images = torch.cat([each.over(0.94).unflatten(0, each.rgb.shape[:2])[:SHOWN, 0] for each in rows])
-    large = torch.nn.functional.interpolate(images * 2 - 1, scale_factor=2)
-    return image_grid(to_uint8(large), min(SHOWN, len(rows[0])), gap_px=2)
+def sheet(shown: Mapping[str, Views]) -> np.ndarray:
+    """The first samples of each in its first view: a row each, under its name."""
+    rows = []
+    for name, views in shown.items():
+        images = views.over(LIGHT).unflatten(0, views.rgb.shape[:2])[:SHOWN, 0]
+        rows.append((name, to_uint8(torch.nn.functional.interpolate(images * 2 - 1, scale_factor=2))))
+    return labeled_rows(rows)
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ class PromptResult:
 
     figures: dict[str, TextFigures]
     criteria: dict[str, list[Criterion]]
-    shown: list[Views]
+    shown: dict[str, Views]
 
 
 def check_prompt(
@@ -129,11 +132,11 @@ def check_prompt(
     oracle = None if references is None else recolored(source, references.mean(0))
     fixed = {SOURCE: source} if oracle is None else {SOURCE: source, ORACLE: oracle}
     figures = {name: text_figures(clip, views, source, target, others) for name, views in fixed.items()}
-    shown = list(fixed.values())
+    shown = dict(fixed)
     for method in dict.fromkeys(each.method for each in drawn):
         own = [each.views for each in drawn if each.method == method]
         figures[method] = mean_figures([text_figures(clip, views, source, target, others) for views in own])
-        shown.append(own[0])
+        shown[method] = own[0]
     criteria = {name: check_criteria(each, figures[SOURCE], figures.get(ORACLE)) for name, each in figures.items()}
     return PromptResult(figures, criteria, shown)
 
