@@ -111,7 +111,7 @@ def _reference_note(report: Report) -> str:
         return ""
     special = f" Train vs test: {escape(reference.note)}." if reference.note else ""
     return (
-        "<p class=soft>Train vs test is the same score of training shapes and their images in the place of the "
+        "<p class='soft note'>Train vs test is the same score of training shapes and their images in the place of the "
         "samples. A perfect generator of this data gets it; a dash stands where it cannot be measured. "
         f"Even: the reference lies in the interval of the score, or within 2 %.{special}</p>"
     )

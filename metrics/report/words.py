@@ -114,10 +114,10 @@ class _Scores:
         return next((kind for kind in DISTANCES if self.value(f"cov_{kind}") is not None), None)
 
     def text(self, name: str) -> str:
-        """The title and value of a score, e.g. "COV-CD is 48.5 %"."""
+        """The title and value of a score, e.g. "COV-CD 48.5 %"."""
         metric = self.report.metric(name)
         assert metric is not None, name
-        return f"{metric.title} is {number(metric.value)} {metric.unit}".rstrip()
+        return f"{metric.title} {number(metric.value)} {metric.unit}".rstrip()
 
 
 def report_verdict(report: Report) -> str:
@@ -175,14 +175,20 @@ def findings(report: Report) -> list[tuple[str, str]]:
     return sentences
 
 
+def _whose(name: str) -> str:
+    """What the train-vs-test reference of a score was measured on."""
+    if name == "auth_pct":
+        return "held-out shapes"
+    return "training views" if name in ("fid", "fd") else "training shapes"
+
+
 def _finding(scores: _Scores, name: str) -> str:
     metric = scores.report.metric(name)
     assert metric is not None, name
     reference, single = scores.reference(name), scores.single(name)
     clauses = [scores.text(name)]
     if reference is not None:
-        whose = "held-out" if name == "auth_pct" else "training"
-        clauses.append(f"{whose} shapes reach {number(reference)}")
+        clauses.append(f"{_whose(name)} {number(reference)}")
     if name.startswith("mmd_") and single is not None:
         clauses.append(f"the best single training shape, repeated, {number(single)}")
     if metric.direction == "target":

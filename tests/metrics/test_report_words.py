@@ -78,6 +78,14 @@ def test_the_verdict_puts_the_scores_into_words(scores: tuple[float, float, floa
     assert words.report_verdict(report(*scores)) == sentence
 
 
+def test_findings_say_what_the_verdict_rests_on() -> None:
+    assert words.findings(report()) == [
+        ("Likeness", "MMD-CD 1.5 ×10⁻³; training shapes 1; the best single training shape, repeated, 4."),
+        ("Variety", "COV-CD 40 %; training shapes 50."),
+        ("Told apart", "1-NNA-CD 62 %; training shapes 50; 50 would be ideal."),
+    ]
+
+
 def test_without_a_reference_the_verdict_leaves_out_what_needs_one() -> None:
     bare = report(reference=None)
     assert words.report_verdict(bare) == (
