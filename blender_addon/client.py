@@ -129,12 +129,14 @@ def mesh_query(
     label: int | None = None,
     shape_pca: Sequence[float] = (),
     texture_pca: Sequence[float] = (),
+    move: str = "",
     faces: int = 8000,
     texture_size: int = 1024,
 ) -> dict[str, str]:
     """The parameters of /api/mesh.glb. texture_seed: None for that of the shape. label: a class, or None.
 
     shape_pca, texture_pca: moves along the first principal axes, standard deviations; zeros at the end are left out.
+    move: along attributes of /api/info, e.g. "type=armchair:2".
     """
     query = {"shape_seed": str(shape_seed), "truncation": f"{truncation:.3g}"}
     if texture_seed is not None and texture_seed != shape_seed:
@@ -147,6 +149,8 @@ def mesh_query(
             texts.pop()
         if texts:
             query[name] = ",".join(texts)
+    if move.strip():
+        query["move"] = move.strip()
     return query | {"faces": str(faces), "texture_size": str(texture_size)}
 
 

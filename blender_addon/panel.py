@@ -45,6 +45,9 @@ class TetraganSettings(bpy.types.PropertyGroup):
     label: bpy.props.IntProperty(name="Class", min=0, description="Of a conditional network; others have none")
     shape_pca: bpy.props.FloatVectorProperty(name="Shape", description="Moves along the principal axes", **PCA)
     texture_pca: bpy.props.FloatVectorProperty(name="Texture", description="Moves along the principal axes", **PCA)
+    move: bpy.props.StringProperty(
+        name="Attributes", description="Moves along attributes of the network, e.g. type=armchair:2,legs=star:-1"
+    )
     faces: bpy.props.IntProperty(name="Faces", default=8000, min=12, max=1_000_000)
     texture_size: bpy.props.IntProperty(
         name="Texture size", default=1024, min=0, max=4096, description="Side, px; 0 gives the bare geometry"
@@ -62,6 +65,7 @@ def _query(settings, classes):
         label=settings.label if classes else None,
         shape_pca=settings.shape_pca,
         texture_pca=settings.texture_pca,
+        move=settings.move,
         faces=settings.faces,
         texture_size=settings.texture_size,
     )
@@ -168,6 +172,7 @@ class TETRAGAN_PT_panel(bpy.types.Panel):
         layout.prop(settings, "label")
         layout.column(align=True).prop(settings, "shape_pca", slider=True)
         layout.column(align=True).prop(settings, "texture_pca", slider=True)
+        layout.prop(settings, "move")
         column = layout.column(align=True)
         column.prop(settings, "faces")
         column.prop(settings, "texture_size")

@@ -63,6 +63,8 @@ bpy.ops.ed.undo()
 facts["undone"] = names()
 bpy.ops.ed.redo()
 facts["redone"] = names()
+facts["unknown attribute"] = place(move="type=throne:1")
+bpy.context.scene.tetragan.move = ""
 for case, address in (("nobody", "127.0.0.1:9"), ("offline", "192.0.2.1:8017"), ("no address", "ftp://x")):
     preferences.address = address
     facts[case] = place()

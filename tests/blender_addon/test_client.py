@@ -56,10 +56,11 @@ def test_a_mesh_is_the_pages_own(page: Server, tmp_path: Path) -> None:
 
 
 def test_queries_are_what_the_api_takes() -> None:
-    query = mesh_query(0, 0, 0.7, label=1, texture_pca=[0, 0, 0, -4], shape_pca=[0, 0, 0, 0])
-    assert set(query) == {"shape_seed", "truncation", "class", "texture_pca", "faces", "texture_size"}
+    move = " type=stool:1.5 "
+    query = mesh_query(0, 0, 0.7, label=1, texture_pca=[0, 0, 0, -4], shape_pca=[0, 0, 0, 0], move=move)
+    assert set(query) == {"shape_seed", "truncation", "class", "texture_pca", "move", "faces", "texture_size"}
     parsed = parse_query(MeshQuery, list(query.items()), classes=2)
-    assert (parsed.shape_seed, parsed.texture_seed, parsed.label) == (0, None, 1)
+    assert (parsed.shape_seed, parsed.texture_seed, parsed.label, parsed.move) == (0, None, 1, "type=stool:1.5")
     assert parsed.moves() == ([], [0, 0, 0, -4])
 
 

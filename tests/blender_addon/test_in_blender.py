@@ -68,6 +68,7 @@ def test_errors_are_one_line_in_the_panel_and_place_nothing(facts: dict[str, Any
         ("nobody", "no page at http://127.0.0.1:9 ("),
         ("offline", "http://192.0.2.1:8017 is another machine: allow online access in Blender's preferences"),
         ("no address", "expected an address such as"),
+        ("unknown attribute", "move: "),
     ):
         outcome = facts[name]
         assert (outcome["status"], outcome["failed"]) == ("CANCELLED", True), name
