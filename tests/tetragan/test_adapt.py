@@ -66,7 +66,7 @@ def test_the_result_is_an_ordinary_network(folder, adapted, tmp_path):
 def test_sheets_and_report(adapted):
     assert [path.name for path in sorted(adapted.glob("sheet-*.png"))] == [f"sheet-{k:06d}.png" for k in range(5)]
     text = (adapted / "report.html").read_text()
-    for part in ("a chair → a red chair", "dds, guidance scale 7.5", "Loss", "sheet-000004.png", "4 of 4"):
+    for part in ("a chair → a red chair", "dds, guidance scale 2.5", "Loss", "sheet-000004.png", "4 of 4"):
         assert part in text
 
 

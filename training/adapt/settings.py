@@ -28,7 +28,9 @@ RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
 # Steps of the mode mapping, whose prompts share them, for each step of a shift.
 MAPPING_FACTOR = 3
 DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
-# Classifier-free guidance of each method, as published, or what the included priors need.
+# DDS with the included priors: at the published scale they saturate colors (docs/text.md).
+SMALL_PRIOR_PX, SMALL_PRIOR_SCALE = 32, 2.5
+# Classifier-free guidance of each method, as published.
 GUIDANCE_SCALE: dict[str, float] = {
     "dds": 7.5,
     "sds": 100.0,
@@ -177,7 +179,9 @@ def _guided(values: Mapping[str, Any]) -> dict[str, Any]:
         needed = "a CLIP" if method == "clip" else "a diffusion prior"
         raise UserError(f"--method {method}: needs {needed}, which --prior {prior} is not")
     side = values.get("resolution") or (clip_resolution(folder) if is_clip(folder) else prior_resolution(folder))
-    return {"prior": prior, "method": method, "resolution": side, "scale": values.get("scale", GUIDANCE_SCALE[method])}
+    small = method == "dds" and isinstance(side, int) and side <= SMALL_PRIOR_PX
+    scale = SMALL_PRIOR_SCALE if small else GUIDANCE_SCALE[method]
+    return {"prior": prior, "method": method, "resolution": side, "scale": values.get("scale", scale)}
 
 
 def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
