@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from tetragan.options import PATH, SamplerOptions, mesh_options, sampler_options
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from rendering.camera_distribution import CameraDistribution
     from sampling.mesh_export import MeshSettings
     from sampling.projection import Projected
@@ -55,6 +56,8 @@ def project(
     image is searched for, unless --azimuth and --elevation give it. NAME.safetensors holds the styles, for `--latents`
     of generate, interpolate and turntable.
     """
+    import numpy as np
+
     from sampling.projection import StyleSpace
     from sampling.start_search import make_bank
     from sampling.style_file import save_styles
@@ -173,7 +176,7 @@ def _sentence(target: "ProjectionTarget", result: "Projected") -> str:
     return text
 
 
-def _shown(image: Any, side: int) -> np.ndarray:
+def _shown(image: Any, side: int) -> "np.ndarray":
     """A premultiplied image [4, R, R] over the light background: uint8 [side, side, 3]."""
     from rendering.images import over_background, to_uint8
     from sampling.projection_target import resampled_square
@@ -182,7 +185,9 @@ def _shown(image: Any, side: int) -> np.ndarray:
     return to_uint8(over_background(larger[:, :3], larger[:, 3:]) * 2 - 1)[0]
 
 
-def _save_sheet(shop: "Sampler", columns: list[np.ndarray], names: list[str]) -> None:
+def _save_sheet(shop: "Sampler", columns: "list[np.ndarray]", names: list[str]) -> None:
+    import numpy as np
+
     from rendering.images import save_png
     from rendering.labeled_grid import labeled_grid
 

@@ -14,6 +14,7 @@ COMMANDS = {
     "interpolation": "tetragan interpolate --network chair-",
     "swap": "tetragan swap --network chair-",
     "page": "python -m studies.page_image",
+    "adapted": "python -m studies.adapted_sheet",
 }
 
 

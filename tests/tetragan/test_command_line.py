@@ -150,6 +150,7 @@ DEVICE_CALLS = {
     "interpolate": ["interpolate", "--network", "chair-64", "--out", "out"],
     "swap": ["swap", "--network", "chair-64", "--out", "out"],
     "perturb": ["perturb", "--network", "chair-64", "--out", "out"],
+    "adapt": ["adapt", "--network", "chair-64", "--prompt", "a red chair", "--out", "out"],
     "directions": ["directions", "--network", "chair-64", "--out", "out"],
     "project": ["project", "image.png", "--network", "chair-64", "--out", "out"],
     "turntable": ["turntable", "--network", "chair-64", "--out", "out"],

@@ -20,5 +20,12 @@ def test_a_mesh_gets_textures_from_images(tmp_path) -> None:
     assert lit.status == 0, lit.stderr
     assert_refused(run(*call, "--light", "room.hdr", "--overwrite"), "room.hdr", "no such file")
     assert_refused(run(*call, "--prompt", "red"), "one of --images and --prompt")
-    assert_refused(run("texture", str(path), "--prompt", "red", "--out", "new.glb"), "--prior")
+    assert_refused(run(*call, "--prior", "pixel"), "--prior", "for --prompt")
     assert_refused(run(*call[:-4], "--out", str(tmp_path / "out.obj")), ".glb")
+
+
+def test_the_included_prior_paints_a_mesh_without_further_options(tmp_path) -> None:
+    path, out = textured_box(tmp_path / "box.glb"), tmp_path / "red.glb"
+    outcome = run("texture", str(path), "--prompt", "a red chair", "--out", str(out), "--size", "64", "--steps", "2")
+    assert outcome.status == 0, outcome.stderr
+    assert "textures of 64 px for 'a red chair'" in outcome.stdout and geometry_bytes(out) == geometry_bytes(path)
