@@ -180,7 +180,7 @@ def test_one_network_learns_many_prompts(folder, tmp_path):
     call = ("generate", "--network", folder / "net.safetensors", "--format", "none", "--out", tmp_path / "no")
     assert_refused(run(*call, "--prompt", "a red chair"), "knows no texts", "--mode mapping")
     assert_refused(run(*values, "--method", "clip", "--resume"), "leave out --method clip")
-    assert_refused(run(*values, "--method", "sds", "--resume"), "has method asd, but this one has sds")
+    assert_refused(run(*values, "--method", "sds", "--resume"), "has method dds, but this one has sds")
 
 
 def test_bad_input(folder, tmp_path):

@@ -142,8 +142,8 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     values.setdefault("source", article(config.category))
     single = values.get("mode") == "single"
     if values.get("mode") == "mapping":
-        values = {"method": "asd", "rate": MAPPING_RATE, **values}
-        if values["method"] == "clip":
+        values = {"rate": MAPPING_RATE, **values}
+        if values.get("method") == "clip":
             raise UserError("--mode mapping: needs a diffusion prior; leave out --method clip")
         for prompt in values["prompts"]:
             checked_prompt(prompt)
