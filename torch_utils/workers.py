@@ -6,6 +6,7 @@ because the process may have died of what another item left behind; if it dies a
 
 import multiprocessing
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -153,8 +154,7 @@ def _finished(pending: dict[Future[Result | Failed], Item]) -> Iterator[tuple[It
 def _cause_of_death(processes: Iterable[multiprocessing.process.BaseProcess]) -> str:
     """Why a process died, from the exit status of the one that was not ended by the pool."""
     for process in processes:
-        process.join(1)
-        status = process.exitcode
+        status = _exit_status(process)
         if status is None or status in (0, -signal.SIGTERM):
             continue
         if status == -signal.SIGKILL:
@@ -163,6 +163,19 @@ def _cause_of_death(processes: Iterable[multiprocessing.process.BaseProcess]) ->
             return f"its process died of {signal.Signals(-status).name}"
         return f"its process ended with status {status}"
     return "its process died"
+
+
+def _exit_status(process: multiprocessing.process.BaseProcess, patience_s: float = 1.0) -> int | None:
+    """The exit status of a process that has ended or is about to; None if it lives on.
+
+    The pool's own thread waits for the same process. If it was told first, this one learns the status only when that
+    thread has noted it.
+    """
+    end = time.monotonic() + patience_s
+    while process.exitcode is None and time.monotonic() < end:
+        process.join(0.05)
+        time.sleep(0.005)
+    return process.exitcode
 
 
 def _start_worker(initialize: Callable[[], None]) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from torch_utils.errors import UserError
 from torch_utils.files import WriteError
-from torch_utils.workers import Failed, run_in_workers
+from torch_utils.workers import Failed, _cause_of_death, run_in_workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,6 +66,25 @@ def test_forked_processes_get_what_this_one_prepares() -> None:
     results = dict(run_in_workers(square_or_die, range(3), 2, initialize=nothing, prepare=prepare, fork=True))
     assert results.pop(2).cause == "not enough memory"
     assert results == {0: 4, 1: Failed("its process was killed (out of memory?)")}
+
+
+class ReapedElsewhere:
+    """A dead process whose status another thread has fetched from the system and notes a moment later."""
+
+    def __init__(self, known_after: int) -> None:
+        self.asked, self.known_after = 0, known_after
+
+    def join(self, timeout: float) -> None:
+        pass
+
+    @property
+    def exitcode(self) -> int | None:
+        self.asked += 1
+        return -signal.SIGKILL if self.asked > self.known_after else None
+
+
+def test_a_status_that_another_thread_notes_a_moment_later_is_waited_for() -> None:
+    assert _cause_of_death([ReapedElsewhere(known_after=3)]) == "its process was killed (out of memory?)"
 
 
 def test_items_that_kill_their_process_are_named_with_the_cause_and_the_rest_is_done() -> None:
