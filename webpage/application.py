@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -61,16 +62,7 @@ def application(maker: MeshMaker, address: str = "127.0.0.1", token: str | None 
         return await answer(request, ImageQuery, maker.image, "image/png", "image.png")
 
     async def info(_: Request) -> Response:
-        return JSONResponse(
-            {
-                "network": maker.identity,
-                "classes": classes,
-                "pca_axes": PCA_AXES,
-                "attributes": maker.attributes,
-                "latents": list(maker.latents),
-                "pid": os.getpid(),
-            }
-        )
+        return JSONResponse(facts_of(maker))
 
     async def openapi(_: Request) -> Response:
         return JSONResponse(openapi_document())
@@ -89,6 +81,18 @@ def application(maker: MeshMaker, address: str = "127.0.0.1", token: str | None 
         ],
         middleware=[Middleware(Guard, address=address, token=token, script_hashes=inline_script_hashes())],
     )
+
+
+def facts_of(maker: MeshMaker) -> dict[str, Any]:
+    """What `/api/info` says: the network, what can be varied, and the process that serves it."""
+    return {
+        "network": maker.identity,
+        "classes": maker.generator.classes,
+        "pca_axes": PCA_AXES,
+        "attributes": maker.attributes,
+        "latents": list(maker.latents),
+        "pid": os.getpid(),
+    }
 
 
 def inline_script_hashes() -> tuple[str, ...]:

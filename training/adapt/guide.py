@@ -10,7 +10,7 @@ from guidance.clip_directional import directional_loss, summed_loss, text_direct
 from guidance.priors.included import INCLUDED_PRIORS, prior_folder
 from guidance.priors.prior import DiffusionPrior
 from torch_utils.errors import UserError
-from training.adapt.distillation import distillation, prompt_texts
+from training.adapt.distillation import Texts, distillation, prompt_texts
 from training.adapt.prior import open_prior
 from training.adapt.settings import AdaptSettings
 from training.adapt.shift import Answer, Objective, Pair, distance_loss
@@ -69,24 +69,25 @@ def guide_objective(guide: Guide, settings: AdaptSettings) -> Objective:
 
 def _diffusion_objective(guide: Guide, settings: AdaptSettings) -> Objective:
     prior = guide.diffusion
-    assert prior is not None and settings.method != "clip", "open_guide opens one of both"
+    assert prior is not None, "open_guide opens one of both"
     texts = prompt_texts(prior, settings.prompt, settings.source, settings.negative)
-    method = settings.method
+    return lambda pair, step: diffusion_answer(prior, settings, pair, texts, step)
 
-    def objective(pair: Pair, step: int) -> Answer:
-        loss, finite = distillation(
-            method,
-            prior,
-            pair.images,
-            pair.twin_images,
-            texts,
-            seed=settings.seed,
-            step=step,
-            scale=settings.scale,
-        )
-        return Answer(loss, finite)
 
-    return objective
+def diffusion_answer(prior: DiffusionPrior, settings: AdaptSettings, pair: Pair, texts: Texts, step: int) -> Answer:
+    """What a diffusion prior says of a pair's images under their texts, of one prompt or of one for each image."""
+    assert settings.method != "clip", "a CLIP guides by its own objective"
+    loss, finite = distillation(
+        settings.method,
+        prior,
+        pair.images,
+        pair.twin_images,
+        texts,
+        seed=settings.seed,
+        step=step,
+        scale=settings.scale,
+    )
+    return Answer(loss, finite)
 
 
 def clip_directions(clips: tuple[Clip, ...], prompt: str, source: str) -> list[Tensor]:

@@ -11,8 +11,8 @@ from networks.pretrained import load_generator_file
 from rendering.lighting import Shading
 from sampling.generate import preview_shading
 from torch_utils.errors import UserError
-from training.adapt.distillation import Texts, distillation, prompt_texts
-from training.adapt.guide import Guide
+from training.adapt.distillation import Texts, prompt_texts
+from training.adapt.guide import Guide, diffusion_answer
 from training.adapt.loop import AdaptJob
 from training.adapt.mapping import build_mapping, draw_text_pair, prompt_rows, text_vectors
 from training.adapt.prior import prior_folder
@@ -27,8 +27,8 @@ SHOWN, SAMPLES = 8, 6
 
 def mapping_objective(guide: Guide, settings: AdaptSettings) -> Objective:
     """What the prior says of each image by the prompt that it was drawn for."""
-    prior, method = guide.diffusion, settings.method
-    if prior is None or method == "clip":
+    prior = guide.diffusion
+    if prior is None or settings.method == "clip":
         raise UserError("--mode mapping: needs a diffusion prior, not a CLIP; leave out --method clip")
     with torch.no_grad():
         target = prior.embed(list(settings.prompts))
@@ -37,17 +37,7 @@ def mapping_objective(guide: Guide, settings: AdaptSettings) -> Objective:
     def objective(pair: Pair, step: int) -> Answer:
         rows = prompt_rows(settings.seed, step, settings.batch, len(settings.prompts)).to(prior.device)
         texts = Texts(target[rows], others.source, others.empty, others.bad)
-        loss, finite = distillation(
-            method,
-            prior,
-            pair.images,
-            pair.twin_images,
-            texts,
-            seed=settings.seed,
-            step=step,
-            scale=settings.scale,
-        )
-        return Answer(loss, finite)
+        return diffusion_answer(prior, settings, pair, texts, step)
 
     return objective
 
