@@ -106,7 +106,7 @@ def _train(
     from dataset_tool.view_cache import cache_folder
     from torch_utils.process import prepare_process
     from torch_utils.progress import progress_bar
-    from training.data import open_data
+    from training.data import named_after, open_data
     from training.loop import run_training, start_run
 
     prepare_process(config.training.threads, ranks.device)
@@ -115,6 +115,8 @@ def _train(
     with folder.owned(ranks, resume=resume), folder.write_errors():
         if resume:
             folder.check_data(opened)
+        else:
+            config = named_after(opened, config)
         run = start_run(
             config, opened, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
         )

@@ -4,6 +4,7 @@ Every minibatch follows from (seed, global sample index) alone. So it is the sam
 resume, and nothing here has state: the images seen so far (`nimg`) say where a run is.
 """
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -58,6 +59,7 @@ class Data:
     epoch: indices of the views of one epoch, repetitions allowed. Default: every view once. notes: lines for the start
     of the log: how many shapes train, validate and test, advice where they are few, and where decoded views lie.
     held_out: points on validation shapes [R, P, 3], world units, for scores during the run; None if there are none.
+    category: of the shapes; "object" if unknown.
     """
 
     bank: RealViews
@@ -69,6 +71,7 @@ class Data:
     notes: Sequence[str] = ()
     held_out: Tensor | None = None
     light: str = ""
+    category: str = "object"
 
     def __post_init__(self) -> None:
         if not self.epoch:
@@ -102,8 +105,21 @@ def open_data(
     if config.augment.mode == "none":
         notes += few_shapes_advice(dataset.splits)
     notes += [bank.remark] if bank.remark else []
+    category = dataset.header.category
+    if "object" not in (category, config.category) and category != config.category:
+        notes.append(
+            f"The shapes are of the category {category}, but the network will be called one of {config.category}; "
+            f"to change that, add --set category={shlex.quote(category)}."
+        )
     held_out = held_out_points(dataset, config.training.validation_shapes if config.training.stage == "joint" else 0)
-    return Data(bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes, held_out, light)
+    return Data(
+        bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes, held_out, light, category
+    )
+
+
+def named_after(data: Data, config: Config) -> Config:
+    """The config with the category of the data, if it names none itself."""
+    return config.model_copy(update={"category": data.category}) if config.category == "object" else config
 
 
 def light_of(dataset: ViewDataset, source: str) -> str:

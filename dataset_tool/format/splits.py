@@ -63,11 +63,13 @@ def split_shapes(metas: Mapping[str, Mapping[str, Any]], shares: Shares = SHARES
 
     metas: the shapes' meta.json by id, of which only the fingerprints matter.
     """
-    splits = hash_splits(metas, shares)
-    split_of = {shape_id: name for name, ids in splits.items() for shape_id in ids}
-    for group in copies(metas):
-        split_of |= dict.fromkeys(group, split_of[group[0]])
-    return {name: sorted(shape_id for shape_id, own in split_of.items() if own == name) for name in SPLITS}
+    first_of = {shape_id: group[0] for group in copies(metas) for shape_id in group}
+    splits = hash_splits((first_of.get(shape_id, shape_id) for shape_id in metas), shares)
+    split_of = {first: name for name, ids in splits.items() for first in ids}
+    members: dict[str, list[str]] = {name: [] for name in SPLITS}
+    for shape_id in sorted(metas):
+        members[split_of[first_of.get(shape_id, shape_id)]].append(shape_id)
+    return members
 
 
 def split_counts(splits: Mapping[str, Sequence[str]]) -> str:

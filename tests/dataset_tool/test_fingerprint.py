@@ -141,6 +141,16 @@ def test_copies_stay_in_one_split(tmp_path) -> None:
     assert split_shapes({shape_id: {} for shape_id in ids}) == plain
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_copies_of_one_shape_alone_train(count) -> None:
+    """Few shapes are counted out by what differs, so that no copy can leave the training split empty."""
+    shape = {"geometry": geometry_fingerprint(mesh(VERTICES, FACES))}
+    ids = [f"shape-{i}" for i in range(count)]
+    assert split_shapes(dict.fromkeys(ids, shape)) == {"train": ids, "val": [], "test": []}
+    splits = split_shapes(dict.fromkeys(ids, shape) | {"other": {}})
+    assert sorted(len(splits[name]) for name in ("train", "test")) == [1, count]
+
+
 def test_splitting_again_brings_copies_together(tmp_path) -> None:
     for name in ("a", "b", "c", "d", "e", "f"):
         write_blocks(tmp_path / "source" / f"{name}.obj", stretch=1 if name in "abc" else 0.9 - 0.05 * ord(name) % 1)

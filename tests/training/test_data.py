@@ -1,12 +1,14 @@
 """Minibatches depend on (seed, global index) alone."""
 
+import json
+
 import torch
 
 from tests.dataset_tool.shapes import write_dataset
 from tests.training import tiny
 from torch_utils.distributed import Ranks
 from training.augment import Adaptation, augment, augmentation_uniforms
-from training.data import MinibatchSource, draw_latents, open_data, real_order, shape_indices, spread_views
+from training.data import MinibatchSource, draw_latents, named_after, open_data, real_order, shape_indices, spread_views
 from training.gan_step import mix_styles
 
 
@@ -105,3 +107,18 @@ def test_a_run_knows_how_many_shapes_it_trains_on(tmp_path):
     assert "augment.mode=ada" in advice and "below 30 test shapes" in advice
     augmented = open_data(path, tiny.config(augment={"mode": "ada"})).notes
     assert not any("Few shapes" in note for note in augmented), "who augments already needs no advice"
+
+
+def test_a_network_is_named_after_its_data(tmp_path):
+    path = write_dataset(tmp_path / "blobs", count=10)
+    header = json.loads((path / "dataset.json").read_text())
+    (path / "dataset.json").write_text(json.dumps({**header, "category": "mug"}))
+    unnamed = tiny.config()
+    opened = open_data(path, unnamed)
+    assert unnamed.category == "object"
+    assert named_after(opened, unnamed) == unnamed.model_copy(update={"category": "mug"})
+    chair = unnamed.model_copy(update={"category": "chair"})
+    assert named_after(opened, chair).category == "chair"
+    assert not any("category" in note for note in opened.notes)
+    [note] = [note for note in open_data(path, chair).notes if "category" in note]
+    assert "of the category mug" in note and note.endswith("add --set category=mug.")
