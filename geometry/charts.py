@@ -11,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 
+from torch_utils.ops.connected_vertices import connected_vertices
 from torch_utils.ops.rasterize import rasterize
 
 Floats = NDArray[np.float64]
@@ -199,8 +198,8 @@ def _merge_small(directions: Ints, cosines: Floats, areas: Floats, pairs: Ints, 
 def _connected(values: Ints, pairs: Ints) -> Ints:
     """Numbers [F] of the connected sets of faces that have one value."""
     same = pairs[values[pairs[:, 0]] == values[pairs[:, 1]]]
-    graph = coo_matrix((np.ones(len(same), bool), (same[:, 0], same[:, 1])), shape=(len(values), len(values)))
-    return connected_components(graph, directed=False)[1].astype(np.int64)
+    links = torch.from_numpy(same[:, [0, 1, 1]].astype(np.int32))  # to the op, triangles whose corners are faces
+    return np.unique(connected_vertices(links, len(values)).numpy(), return_inverse=True)[1]
 
 
 def _axes(

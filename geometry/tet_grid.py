@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import permutations
+from itertools import permutations, product
 
 import numpy as np
 import torch
@@ -10,6 +10,13 @@ from torch import Tensor
 
 # Local vertices of the six edges of a tetrahedron: the columns of `tet_edges`.
 TET_EDGES = ((0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3))
+# The steps from an edge's lower vertex to its upper one, half cells, each as one number, in the order of their ends:
+# from corner to corner or center to center, where only the half that leads to later vertices occurs, then from a corner
+# to a center.
+_STEP_WEIGHTS = np.array([25, 5, 1])
+_TO_SAME = np.array(list(product((-2, 0, 2), repeat=3)))[14:] @ _STEP_WEIGHTS
+_TO_CENTER = np.array(list(product((-1, 1), repeat=3))) @ _STEP_WEIGHTS
+_STEPS = np.concatenate([_TO_SAME, _TO_CENTER])
 
 
 @dataclass(frozen=True)
@@ -93,21 +100,28 @@ def tet_grid_on(layout: str, cells: int, box: float, device: torch.device) -> Te
     return tet_grid(layout, cells, box).to(device)
 
 
-def connect(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
-    """Edges [E, 2] (smaller vertex first, sorted) and tet_edges [T, 6], both int32, of tetrahedra [T, 4]."""
-    # Sorting 64-bit keys is several times faster than numpy.unique, which hashes.
-    low, high = np.array(TET_EDGES).T
-    wide = tets.astype(np.int64)
-    keys = np.minimum(wide[:, low], wide[:, high]) * num_vertices + np.maximum(wide[:, low], wide[:, high])
-    order = np.argsort(keys, axis=None)
-    ordered = keys.ravel()[order]
-    first = np.ones(len(ordered), bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    inverse = np.empty(len(ordered), np.int32)
-    inverse[order] = np.cumsum(first, dtype=np.int32) - 1
-    unique = ordered[first]
-    edges = np.stack([unique // num_vertices, unique % num_vertices], -1).astype(np.int32)
-    return edges, inverse.reshape(-1, 6)
+def connect(points: np.ndarray, tets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Edges [E, 2] (smaller vertex first, sorted) and tet_edges [T, 6], both int32, of tetrahedra [T, 4].
+
+    points [V, 3]: vertices in half cells, as `_bcc` and `_kuhn` number them: corners in their order, then centers.
+    """
+    # An edge is its lower vertex and one of a few steps, so a table of both takes the place of a sort.
+    number = (points @ _STEP_WEIGHTS).astype(np.int32)
+    rank = np.zeros(1 + 2 * _STEPS.max(), np.int32)
+    rank[_STEPS] = np.arange(len(_STEPS))  # negative steps count from the table's end
+    ends = np.full(len(points) * len(_STEPS), -1, np.int32)
+    slots = np.empty((len(tets), 6), np.int32)
+    columns = [np.ascontiguousarray(tets[:, k], np.int32) for k in range(4)]
+    numbers = [number[column] for column in columns]
+    for edge, (a, b) in enumerate(TET_EDGES):
+        ahead = numbers[b] - numbers[a]
+        step = np.where(columns[a] < columns[b], ahead, -ahead)
+        slot = np.minimum(columns[a], columns[b]) * len(_STEPS) + rank[step]
+        ends[slot] = np.maximum(columns[a], columns[b])
+        slots[:, edge] = slot
+    used = ends >= 0
+    edges = np.stack([np.flatnonzero(used) // len(_STEPS), ends[used]], 1).astype(np.int32)
+    return edges, (np.cumsum(used, dtype=np.int32) - 1)[slots]
 
 
 def tet_volumes(positions: Tensor, tets: Tensor) -> Tensor:
@@ -181,7 +195,7 @@ def _orient(points: np.ndarray, tets: np.ndarray) -> np.ndarray:
 
 
 def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, centers: bool) -> TetGrid:
-    edges, tet_edges = connect(tets, len(points))
+    edges, tet_edges = connect(points, tets)
     # (h − cells) · box / (2 · cells) rounds symmetrically: mirrored vertices have exactly mirrored coordinates.
     positions = ((points - cells) * (box / (2 * cells))).astype(np.float32)
     cell = box / cells

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.interpolate import RectBivariateSpline
 from torch import Tensor
 from torch.nn import functional
 
@@ -157,6 +156,8 @@ def split_sum_table(device: torch.device | str = "cpu", dtype: torch.dtype = tor
     with torch.no_grad():
         cosines = nodes.square().clamp(min=MIN_COSINE)
         values = torch.stack([_split_sum_row(cosines, float(roughness)) for roughness in nodes]).double().numpy()
+    from scipy.interpolate import RectBivariateSpline  # a tenth of a second that only this table is worth
+
     line = np.linspace(0, 1, TABLE_SIDE)
     splines = [RectBivariateSpline(nodes, nodes, values[..., channel], s=0) for channel in (0, 1)]
     table = np.stack([spline(line, np.sqrt(line)) for spline in splines], -1)

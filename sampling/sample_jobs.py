@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geometry.extraction import ExtractedSurface
 from geometry.mesh import Mesh
 from networks.generator import Generator
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
@@ -85,24 +86,42 @@ class Workshop:
     unlit: bool = False
 
     def make(self, job: SampleJob) -> SampleResult:
-        """Make one sample."""
-        return self.finish(self.start(job))
+        """Make one sample, on the CPU: the mesh first, which is what people wait for, then its images."""
+        surface, texture_planes = self._generate(job)
+        result = self.finish(_on_cpu(job, surface, texture_planes, None))
+        return replace(result, images=self._draw(job, surface.mesh, texture_planes))
 
     @torch.no_grad()
     def start(self, job: SampleJob) -> "_Started":
         """The part of the network: surface, texture planes and images; the results are on the CPU."""
-        generator = self.generator
-        w_geo, w_tex = job.w_geo.to(generator.device), job.w_tex.to(generator.device)
+        surface, texture_planes = self._generate(job)
+        return _on_cpu(job, surface, texture_planes, self._draw(job, surface.mesh, texture_planes))
+
+    @torch.no_grad()
+    def _generate(self, job: SampleJob) -> tuple[ExtractedSurface, Tensor]:
+        """The surface and the texture planes, where the network lies."""
         with phase("network"):
-            geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
-            surface = generator.surface(geometry_planes, w_geo)
-        images = None
-        if self.images is not None and job.draw:
-            with phase("image"):
-                images = _draw(generator, surface.mesh, texture_planes, w_tex, self.images)
-        if bool(surface.empty[0]):
-            return _Started(job, None, texture_planes.cpu(), images)
-        return _Started(job, surface.mesh.detach().to("cpu"), texture_planes.cpu(), images)
+            w_geo, w_tex = job.w_geo.to(self.generator.device), job.w_tex.to(self.generator.device)
+            geometry_planes, texture_planes = self.generator.planes(w_geo, w_tex)
+            return self.generator.surface(geometry_planes, w_geo), texture_planes
+
+    @torch.no_grad()
+    def _draw(self, job: SampleJob, mesh: Mesh, texture_planes: Tensor) -> NDArray[np.uint8] | None:
+        """The images; None where none are wanted."""
+        generator, style = self.generator, self.images
+        if style is None or not job.draw:
+            return None
+        with phase("image"):
+            return preview_images(
+                mesh,
+                partial(generator.materials, texture_planes, job.w_tex.to(generator.device)),
+                orbit_cameras(style.azimuths_deg, style.elevation_deg).to(generator.device),
+                style.resolution,
+                shading=style.shading,
+                background=style.background,
+                supersample=generator.config.rendering.supersample,
+                backend=generator.config.rendering.backend,
+            )
 
     @torch.no_grad()
     def finish(self, started: "_Started") -> SampleResult:
@@ -136,20 +155,11 @@ class _Started:
     images: NDArray[np.uint8] | None
 
 
-def _draw(
-    generator: Generator, mesh: Mesh, texture_planes: Tensor, w_tex: Tensor, style: ImageStyle
-) -> NDArray[np.uint8]:
-    cameras = orbit_cameras(style.azimuths_deg, style.elevation_deg).to(generator.device)
-    return preview_images(
-        mesh,
-        partial(generator.materials, texture_planes, w_tex),
-        cameras,
-        style.resolution,
-        shading=style.shading,
-        background=style.background,
-        supersample=generator.config.rendering.supersample,
-        backend=generator.config.rendering.backend,
-    )
+def _on_cpu(
+    job: SampleJob, surface: ExtractedSurface, texture_planes: Tensor, images: NDArray[np.uint8] | None
+) -> _Started:
+    mesh = None if bool(surface.empty[0]) else surface.mesh.detach().to("cpu")
+    return _Started(job, mesh, texture_planes.cpu(), images)
 
 
 def make_samples(

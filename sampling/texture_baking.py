@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 from torch.nn import functional
 
@@ -171,6 +170,8 @@ def _faces_of_charts(texels: Texels, full: Mesh, atlas: Atlas) -> tuple[np.ndarr
     A vertex belongs to the chart of the nearest texel. A face belongs to that of its first vertex, and is also drawn
     for those of its other vertices and of their neighbors.
     """
+    from scipy.spatial import cKDTree  # a fifth of a second that only strongly simplified meshes are worth
+
     assert full.normals is not None
     sparse = torch.zeros_like(texels.covered)
     sparse[::MATCH_STRIDE, ::MATCH_STRIDE] = True

@@ -72,7 +72,8 @@ def test_edges_are_unique_sorted_and_match_the_table(layout: str, cells: int) ->
 
 
 def test_connect_of_two_tetrahedra() -> None:
-    edges, tet_edges = connect(np.array([[0, 1, 2, 3], [3, 1, 2, 4]]), 5)
+    points = np.array([[0, 0, 0], [0, 0, 2], [0, 2, 0], [2, 0, 0], [2, 2, 2]])
+    edges, tet_edges = connect(points, np.array([[0, 1, 2, 3], [3, 1, 2, 4]]))
     assert edges.tolist() == [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [1, 4], [2, 3], [2, 4], [3, 4]]
     assert tet_edges.tolist() == [[0, 1, 2, 3, 4, 6], [4, 6, 8, 3, 5, 7]]
 

@@ -149,15 +149,19 @@ def test_a_full_disk_is_seen_before_the_first_mesh(g, tmp_path, monkeypatch) -> 
 def test_an_empty_surface_is_named_and_listed(g, tmp_path, monkeypatch) -> None:
     from dataclasses import replace
 
-    whole = Workshop.start
-    monkeypatch.setattr(
-        Workshop,
-        "start",
-        lambda shop, job: replace(whole(shop, job), surface=None) if job.name == "seed0001" else whole(shop, job),
-    )
-    outcome = run(g, tmp_path, [0, 1])
-    assert outcome.empty == ["seed0001"] and outcome.made == 1
-    assert json.loads((tmp_path / "samples.json").read_text())["samples"][1]["empty"] is True
+    from sampling import sample_jobs
+
+    whole = sample_jobs._on_cpu
+
+    def emptied(job, surface, *others):
+        return whole(job, replace(surface, empty=surface.empty | (job.name == "seed0001")), *others)
+
+    monkeypatch.setattr(sample_jobs, "_on_cpu", emptied)
+    for workers in (0, 1):
+        folder = tmp_path / str(workers)
+        outcome = run(g, folder, [0, 1], workers)
+        assert outcome.empty == ["seed0001"] and outcome.made == 1
+        assert json.loads((folder / "samples.json").read_text())["samples"][1]["empty"] is True
 
 
 @pytest.mark.parametrize("workers", [1, 2])
