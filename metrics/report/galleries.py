@@ -234,13 +234,11 @@ def histograms(results: Results) -> list[Histogram]:
 
 def _histogram(title: str, unit: str, values: Tensor, *, bins: int = 24, whole: bool = False) -> list[Histogram]:
     values = values[torch.isfinite(values)].double()
-    if values.numel() == 0:
-        return []
+    if values.numel() == 0 or values.min() == values.max():
+        return []  # one bar would say nothing that the tables do not
     low, high = float(values.min()), float(values.max())
     if whole:
         low, high = low - 0.5, high + 0.5
-        bins = min(bins, max(1, round(high - low)))
-    elif high <= low:
-        low, high = low - 0.5, high + 0.5
+        bins = min(bins, round(high - low))
     counts, edges = np.histogram(values.numpy(), bins=bins, range=(low, high))
     return [Histogram(title=title, unit=unit, edges=edges.tolist(), counts=counts.tolist())]

@@ -57,7 +57,7 @@ def _opening(report: Report, folder: Path) -> str:
     notes = "".join(f"<p class=warning>{escape(line)}</p>" for line in warnings(report))
     rows = "".join(f"<dt>{heading}</dt><dd>{escape(text)}</dd>" for heading, text in findings(report))
     return (
-        f"<h1>{escape(report.run.generated)}</h1>\n"
+        f"<h1>{escape(report.run.generated).replace('ψ ', 'ψ&nbsp;')}</h1>\n"
         f"<p class=soft>Evaluation against {escape(report.run.references)}</p>\n"
         f"{opening_images(report, folder)}\n<p class=verdict>{escape(report_verdict(report))}</p>\n{notes}\n"
         f"<dl class=findings>{rows}</dl>"
@@ -70,7 +70,7 @@ def _cards(report: Report) -> str:
     cards = "".join(
         f"<div class=card><span>{escape(m.title)} {arrow(m)}</span>"
         f"<b>{number(m.value)} <small>{escape(m.unit)}</small></b>"
-        f"<span>train vs test: {number(known.get(m.name))}</span></div>"
+        + (f"<span>train vs test: {number(known[m.name])}</span></div>" if m.name in known else "</div>")
         for m in shown
     )
     return f"<div class=cards>{cards}</div>" if cards else ""
@@ -93,8 +93,9 @@ def _scores(report: Report, group: Group) -> str:
         word = f"<small class={state}>{state}</small>" if state else ""
         rows.append(
             f"<tr><td><b>{escape(metric.title)}</b><p>{escape(meaning)}</p></td>"
-            f"<td>{number(metric.value)} <small>{escape(metric.unit)}</small></td>"
-            f"<td>{number(reference)} {word}</td><td>{arrow(metric)}</td><td>{_interval(metric)}</td></tr>"
+            f"<td data-label=value>{number(metric.value)} <small>{escape(metric.unit)}</small></td>"
+            f'<td data-label="train vs test">{number(reference)} {word}</td><td data-label=better>{arrow(metric)}</td>'
+            f'<td data-label="95 % interval">{_interval(metric)}</td></tr>'
         )
     about = f"<p class=soft>{escape(group.about)}</p>\n" if group.about else ""
     return (

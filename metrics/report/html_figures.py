@@ -9,6 +9,8 @@ from metrics.report.values import number
 
 # Images in each of the two rows with which a report opens.
 OPENING = 8
+# Characters of a name in a caption.
+LONGEST_NAME = 16
 # A histogram, in its own units: the whole, and the rectangle of the bars.
 WIDTH, HEIGHT = 280.0, 132.0
 LEFT, RIGHT, TOP, BOTTOM = 34.0, 276.0, 10.0, 96.0
@@ -84,9 +86,16 @@ def _item(item: GalleryItem, folder: Path, pair: bool) -> str:
     images = _linked(item.thumbnail, item.id, item.mesh, folder)
     if pair:
         images += _linked(item.other_thumbnail, item.other_id, item.other_mesh, folder)
-    names = escape(item.id) + (f" | {escape(item.other_id)}" if item.other_id else "")
+    names = _short(item.id) + (f" | {_short(item.other_id)}" if item.other_id else "")
     caption = f"<br>{escape(item.caption)}" if item.caption else ""
     return f"<figure><div class=images>{images}</div><figcaption>{names}{caption}</figcaption></figure>"
+
+
+def _short(name: str) -> str:
+    """A name for a caption: of a hash or another long one, its start, and the rest for the pointer."""
+    if len(name) <= LONGEST_NAME:
+        return escape(name)
+    return f'<span title="{escape(name, quote=True)}">{escape(name[: LONGEST_NAME - 1])}…</span>'
 
 
 def _linked(thumbnail: str, label: str, mesh: str, folder: Path) -> str:

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from metrics.report import words
+from metrics.report.galleries import _histogram
 from metrics.report.html import report_html
 from metrics.report.markdown import report_markdown
 from metrics.report.report_schema import (
@@ -192,8 +194,22 @@ def test_the_page_opens_with_images_and_the_verdict_and_ends_with_hashes(tmp_pat
 
 def test_every_score_of_the_page_stands_beside_its_meaning_and_reference() -> None:
     page = report_html(report(), Path())
-    rows = re.findall(r"<tr><td><b>(.*?)</b><p>(.*?)</p></td><td>(.*?)</td><td>(.*?)</td>", page)
+    cell = "<td data-label={}>(.*?)</td>"
+    rows = re.findall(
+        r"<tr><td><b>(.*?)</b><p>(.*?)</p></td>" + cell.format("value") + cell.format('"train vs test"'), page
+    )
     assert [row[0] for row in rows] == ["MMD-CD", "COV-CD", "1-NNA-CD"]
     assert all(row[1] == words.meaning(name) for row, name in zip(rows, REFERENCE, strict=True))
     assert [row[3].split()[0] for row in rows] == ["1", "50", "50"]
     assert all("worse" in row[3] for row in rows)
+    heads = re.findall("<th>(.*?)</th>", page[page.index("<h2>Shapes as a set") :])[:5]
+    labels = re.findall('<td data-label="?(.*?)"?>', page)
+    assert labels == 3 * heads[1:]  # the phone's layout, which has no heading row
+
+
+def test_long_names_are_cut_in_captions_and_a_histogram_of_one_value_is_left_out() -> None:
+    name = "0123456789abcdef" * 2
+    page = report_html(report(galleries={"Farthest": [GalleryItem(id=name, other_id="seed0001")]}), Path())
+    assert f'<span title="{name}">0123456789abcde…</span> | seed0001<' in page
+    assert _histogram("Components", "", torch.ones(9), whole=True) == []
+    assert _histogram("Components", "", torch.tensor([1.0, 1.0, 3.0]), whole=True)[0].counts == [2, 0, 1]
