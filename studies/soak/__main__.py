@@ -42,8 +42,8 @@ def main(parts: tuple[str, ...], share: float, seed: int, out: Path) -> None:
         "ranks": lambda rng: kill_ranks(inputs, folder / "ranks", times(10), 4.0 * share, rng),
         "render": lambda rng: kill_render(inputs, folder / "render", times(10), rng),
         "evaluate": lambda rng: kill_evaluation(inputs, folder / "evaluate", times(10), rng),
-        "disk": lambda rng: fill_disks(inputs, folder / "disk", times(22), rng),
-        "permission": lambda rng: lose_permissions(inputs, folder / "permission", times(22), rng),
+        "disk": lambda rng: fill_disks(inputs, folder / "disk", times(25), rng),
+        "permission": lambda rng: lose_permissions(inputs, folder / "permission", times(25), rng),
     }
     failures = 0
     click.echo("| part | result | minutes |\n|---|---|---|")
