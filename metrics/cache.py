@@ -8,8 +8,9 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 import safetensors
@@ -24,15 +25,25 @@ from torch_utils.files import WriteError
 # Increased whenever the meaning of a stored chunk changes.
 STORE_VERSION = 1
 Tensors = dict[str, Tensor]
+Result = TypeVar("Result")
 _PROVISIONAL: ContextVar[bool] = ContextVar("provisional", default=False)
 
 
 def mark_provisional() -> None:
     """Say that what is being computed is not to be kept for later evaluations.
 
-    So are results without a view that could not be read, or a mesh whose process was killed: both may be fixed.
+    So are results without a view or a mesh that could not be read: with more memory, or by a later version, it may be.
     """
     _PROVISIONAL.set(True)
+
+
+def watch_provisional(compute: Callable[[], Result]) -> tuple[Result, bool]:
+    """What compute() gives, and whether it called `mark_provisional`."""
+    outer = _PROVISIONAL.set(False)
+    try:
+        return compute(), _PROVISIONAL.get()
+    finally:
+        _PROVISIONAL.reset(outer)
 
 
 def content_key(values: Mapping[str, Any]) -> str:
@@ -77,10 +88,8 @@ class ChunkStore:
                 continue
             path = self._path(name, key, start, min(start + chunk, count))
             if self._read(path) is None:
-                outer = _PROVISIONAL.set(False)
-                tensors = compute(range(start, min(start + chunk, count)))
-                self._write(path, tensors, provisional=_PROVISIONAL.get())
-                _PROVISIONAL.reset(outer)
+                tensors, provisional = watch_provisional(partial(compute, range(start, min(start + chunk, count))))
+                self._write(path, tensors, provisional=provisional)
                 self.computed += 1
             else:
                 self.reused += 1

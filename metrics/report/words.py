@@ -124,6 +124,8 @@ def report_verdict(report: Report) -> str:
     """One sentence: how near the samples are to real shapes, how varied, and whether they can be told apart."""
     scores = _Scores(report)
     kind, samples = scores.distance(), f"The {counted(report.run.num_generated, 'sample')}"
+    if report.run.num_generated == 1:
+        return "One sample alone has no verdict: the scores compare sets of shapes."
     if kind is None:
         return f"{samples} have no verdict: no score of whole sets of shapes was measured."
     clauses = [clause for clause in (_likeness(scores, kind), _variety(scores, kind)) if clause]

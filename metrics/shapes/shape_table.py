@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metrics.cache import ChunkStore, Tensors, content_key
+from metrics.cache import ChunkStore, Tensors, content_key, mark_provisional
 from metrics.protocols import Normalization
 from metrics.shapes.mesh_validity import COLUMNS, Validity, mesh_validity
 from metrics.shapes.normalization import normalize_point_clouds
@@ -171,6 +171,7 @@ def _measure(shape_id: str, shape: Shape, meshes: bool, light_fields: bool, *, i
         if light_fields:
             descriptor = mesh_descriptor(shape.mesh)
     except Exception as error:  # noqa: BLE001
+        mark_provisional()
         return _Measured(validity, descriptor, note_failure(shape_id, error))
     return _Measured(validity, descriptor)
 

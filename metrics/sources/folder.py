@@ -19,7 +19,7 @@ from mesh_io.find_meshes import MESH_SUFFIXES, find_meshes
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
 from mesh_io.write import write_glb
-from metrics.cache import content_key
+from metrics.cache import content_key, mark_provisional
 from metrics.sources.captions import load_captions
 from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
@@ -104,6 +104,7 @@ class FolderSource:
                 return None
             return mesh if scale is None else normalize(mesh, "+Y", "+Z", scale)[0]
         except Exception as error:  # noqa: BLE001  # as in `attempt_shape`
+            mark_provisional()
             note_failure(self.ids[row], error)
             return None
 
@@ -154,6 +155,7 @@ class FolderSource:
             try:
                 return self._render_mesh(mesh, cameras, settings, lights)
             except Exception as error:  # noqa: BLE001  # as in `attempt_shape`
+                mark_provisional()
                 note_failure(self.ids[row], error)
         return _blank(len(cameras), settings)
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from geometry.mesh import Mesh
 from geometry.surface_sampling import sample_surface
 from mesh_io.source_mesh import SourceMesh
-from metrics.cache import content_key
+from metrics.cache import content_key, mark_provisional
 from metrics.sources.description import Description
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages
@@ -97,6 +97,7 @@ def attempt_shape(shape_id: str, make: Callable[[], Shape]) -> Shape:
         return make()
     # A foreign mesh may break any library in any way, and no shape may end the evaluation of all.
     except Exception as error:  # noqa: BLE001
+        mark_provisional()
         return Shape(None, note_failure(shape_id, error))
 
 

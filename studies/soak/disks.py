@@ -45,8 +45,8 @@ def writing_verbs(inputs: SoakInputs, out: Path) -> dict[str, list[object]]:
                             out, "--quiet"],
         "texture": ["texture", inputs.mesh, "--images", inputs.views, "--size", 256, "--steps", 2,
                     "--out", out / "textured.glb", "--quiet"],
-        "project": ["project", inputs.views / "000.png", *network, "--camera", "mug", "--starts", 8, "--steps", 2, "--texture-size", 256,
-                    "--out", out, "--quiet"],
+        "project": ["project", inputs.views / "000.png", *network, "--camera", "mug", "--starts", 8, "--steps", 2,
+                    "--texture-size", 256, "--out", out, "--quiet"],
         "directions": ["directions", *network, "--axes", 1, "--out", out, "--quiet"],
         "adapt": ["adapt", *network, "--prompt", "a red mug", "--source", "a mug", "--steps", 2, "--out", out,
                   "--quiet"],
@@ -190,7 +190,9 @@ def _run(call: list[object]) -> subprocess.CompletedProcess[str]:
 
 
 def _again(name: str, call: list[object], out: Path) -> list[object]:
-    """The same command; a training that has a state is resumed."""
+    """The same command; a training or an adaptation that has a state is resumed."""
+    if name.startswith("adapt") and any(out.glob("state*.safetensors")):
+        return [*call, "--resume"]
     if name == "train" and any(out.glob("state-*.safetensors")):
         return [*(part for part in call if part not in ("--config", call[2])), "--resume"]
     return call

@@ -68,6 +68,31 @@ def test_a_mesh_that_kills_its_process_costs_itself_alone(files: Path, tmp_path:
     assert table(source, tmp_path / "cache").problems == ["", "", ""], "it is tried again"
 
 
+def test_a_mesh_that_could_not_be_read_is_tried_again(files: Path, tmp_path: Path, monkeypatch) -> None:
+    """A later version may read it: neither its surface nor its empty images are kept."""
+    for number in range(2, 10):
+        (files / "boxes" / f"box{number}.obj").unlink()
+    settings = make_image_settings(PROTOCOL, open_dataset(files / "data"), None)
+    source, store = folder.FolderSource(files / "boxes"), ChunkStore(tmp_path / "cache")
+
+    def drawn():
+        images = source.images(4, settings)
+        return store.rows("images", "key", 4, 4, lambda rows: {"x": images.draw_rgba(rows)})["x"]
+
+    def fails(path: Path, **options: bool):
+        raise TypeError("a fault of this version")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(folder, "read_mesh", fails)
+        assert all("a fault of this version" in problem for problem in table(source, tmp_path / "cache").problems)
+        assert not drawn().any()
+    assert not list((tmp_path / "cache").glob("*"))
+    store = ChunkStore(tmp_path / "cache")
+    assert table(source, tmp_path / "cache").problems == ["", ""]
+    assert drawn().any()
+    assert list((tmp_path / "cache").glob("*")), "what was read is kept"
+
+
 def test_damaged_views_and_points_of_a_dataset_cost_themselves(files: Path, tmp_path: Path) -> None:
     root = files / "data"
     dataset = open_dataset(root)

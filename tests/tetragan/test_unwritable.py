@@ -195,6 +195,8 @@ def test_two_trainings_do_not_share_a_folder(inputs: Path, tmp_path: Path) -> No
     call = verbs(inputs, tmp_path / "out")["train"]
     with owned_folder(tmp_path / "out"):
         assert_refused(run(*call), f"{tmp_path / 'out'}: is in use by process {os.getpid()} on ", "wait for it")
+        early = run("train", "--data", inputs / "discs", "--out", tmp_path / "out", "--resume")
+        assert_refused(early, "is in use by process")  # not "no state to resume", which it will have soon
     assert run(*call).status == 0
     assert_refused(run(*call), "already holds a run")
     with owned_folder(tmp_path / "out"):

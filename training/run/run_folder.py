@@ -71,6 +71,7 @@ class RunFolder:
         learning. `RESUMABLE` settings (length, intervals) stay as they were unless overridden.
         """
         if not any_state(self.path):
+            refuse_owner(self.path)
             raise UserError(f"{self.path}: holds no state to resume; start without --resume")
         stored = load_config(str(self.path / CONFIG))
         config = override_config(stored.model_dump(mode="json"), overrides, str(self.path / CONFIG))
