@@ -62,10 +62,12 @@ def adapt(
     threads and keep_weight.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
-    alone = resume and prompts_file is None
+    alone = resume and prompts_file is None and "network" not in given
     if alone and (given or overrides):
         names = [f"--{'guidance-scale' if name == 'scale' else name}" for name in given] or ["--set"]
-        raise click.UsageError(f"--resume continues with the settings of {out}: leave out {', '.join(names)}")
+        raise click.UsageError(
+            f"--resume continues with the settings of {out}: leave out {', '.join(names)}, or repeat the whole command"
+        )
 
     from torch_utils.devices import pick_device
     from training.adapt.loop import resumed_settings

@@ -114,17 +114,17 @@ def drop_duplicate_faces(parts: list[SourcePart]) -> list[SourcePart]:
     for column in key.T:  # one at a time: a large mesh is not copied as a whole
         ordered = column[order]
         same[1:] &= ordered[1:] == ordered[:-1]
+    del key, ordered
     if not same.any():
         return parts
     textured = np.array([parts[index].material.image is not None for index in opaque])[owner]
     outward = _outward(vertices, faces, corners, order, same)
-    group = np.cumsum(~same) - 1
-    group_of = np.empty(len(faces), np.int64)
-    group_of[order] = group
-    ranked = np.lexsort((np.arange(len(faces)), ~outward, ~textured, group_of))
-    first = np.concatenate([[True], np.diff(group_of[ranked]) > 0])
+    group_of = np.empty(len(faces), np.int32)
+    group_of[order] = np.cumsum(~same, dtype=np.int32) - 1
+    ranked = np.lexsort((~outward, ~textured, group_of))  # the first of equals comes first
+    ordered = group_of[ranked]
     keep = np.zeros(len(faces), bool)
-    keep[ranked[first]] = True
+    keep[ranked[np.concatenate([[True], ordered[1:] > ordered[:-1]])]] = True
     result = list(parts)
     for place, index in enumerate(opaque):
         kept = parts[index].faces[keep[owner == place]]
@@ -166,23 +166,33 @@ def _outward(
     copy with the opposite winding does the reverse. A flat component has no volume: its first copies count as outward.
     """
     labels = connected_vertices(torch.from_numpy(corners).int(), int(corners.max()) + 1).numpy()
-    _, component = np.unique(labels[corners[:, 0]], return_inverse=True)
-    triangle = vertices[faces]
+    component = np.unique(labels[corners[:, 0]], return_inverse=True)[1].astype(np.int32)
     components = int(component.max()) + 1
-    weight = np.bincount(component, minlength=components)
-    middle = triangle.mean(1)
-    center = np.stack([np.bincount(component, middle[:, axis], components) for axis in range(3)], 1) / weight[:, None]
-    local = triangle - center[component][:, None]
-    volume = np.einsum("fi,fi->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
+    center = np.zeros((components, 3))
+    for part in _pieces(len(faces)):
+        middle = vertices[faces[part]].mean(1)
+        center += np.stack([np.bincount(component[part], middle[:, axis], components) for axis in range(3)], 1)
+    center /= np.bincount(component, minlength=components)[:, None]
+    volume = np.empty(len(faces))
+    for part in _pieces(len(faces)):
+        local = vertices[faces[part]] - center[component[part]][:, None]
+        volume[part] = np.einsum("fi,fi->f", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
     is_first = np.zeros(len(faces), bool)
     is_first[order[~same]] = True
     total = np.bincount(component[is_first], volume[is_first], components)
     size = np.bincount(component[is_first], np.abs(volume[is_first]), components)
-    sign = np.where(total < -0.05 * size, -1, 1)[component]
+    inward = total < -0.05 * size
     # Parity of a copy against the first of its group: even permutations of the corners keep the winding.
-    group = np.cumsum(~same) - 1
-    lead = np.empty(len(faces), np.int64)
-    lead[order] = order[~same][group]
-    rolled = np.stack([np.roll(corners, -shift, axis=1) for shift in range(3)])
-    agrees = (rolled == corners[lead]).all(2).any(0)
-    return np.where(agrees, sign, -sign) > 0
+    lead = np.empty(len(faces), np.int32)
+    lead[order] = order[~same][np.cumsum(~same, dtype=np.int32) - 1]
+    outward = np.empty(len(faces), bool)
+    for part in _pieces(len(faces)):
+        rolled = np.stack([np.roll(corners[part], -shift, axis=1) for shift in range(3)])
+        agrees = (rolled == corners[lead[part]]).all(2).any(0)
+        outward[part] = agrees != inward[component[part]]
+    return outward
+
+
+def _pieces(count: int, size: int = 1 << 17) -> list[slice]:
+    """Rows a few at a time, so that what is computed of a large mesh is not held as a whole."""
+    return [slice(start, start + size) for start in range(0, count, size)]

@@ -103,6 +103,7 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     with np.errstate(all="ignore"):
         triangles, owner = triangulate(positions, keys[:, 0], counts, files.warn)
     material_of = face_material[owner]
+    plain = bool((counts == 3).all())  # then triangles are the corners as they come
     del counts, owner
     library = ObjMaterials(files, textures)
     for statement in content.libraries:
@@ -112,7 +113,8 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     for index in face_material[:1].tolist() if single else dict.fromkeys(face_material.tolist()):
         chosen = triangles if single else triangles[material_of == index]
         if len(chosen):
-            parts.append(_part(library, content.materials[index], keys[chosen.reshape(-1)], tables))
+            corners = keys if single and plain else keys[chosen.reshape(-1)]
+            parts.append(_part(library, content.materials[index], corners, tables))
     return parts
 
 

@@ -72,10 +72,13 @@ def test_sheets_and_report(adapted):
 
 def test_a_resumed_adaptation_is_the_undisturbed_one(folder, adapted, tmp_path):
     out = tmp_path / "red"
-    outcome = run(*command(folder, out, "--steps", 2, "--part", "texture", "--keep", "distances", "--quiet"))
+    call = command(folder, out, "--part", "texture", "--keep", "distances", "--quiet")
+    outcome = run(*call, "--steps", 2)
     assert outcome.status == 0 and not outcome.stderr, outcome.stderr
     assert_refused(run(*command(folder, out)), "--resume")
     assert_refused(run("adapt", "--out", out, "--resume", "--prompt", "a car"), "leave out --prompt")
+    assert_refused(run(*call, "--resume", "--set", "seed=9"), "has seed 0, but this one has 9")
+    assert run(*call, "--resume", "--steps", 3).status == 0
     assert run("adapt", "--out", out, "--resume", "--steps", 4, "--quiet").status == 0
     (first, header), (second, other) = (load_tensors(path / "state.safetensors") for path in (adapted, out))
     assert first.keys() == second.keys()
