@@ -47,7 +47,7 @@ class SampleQuery(BaseModel):
 
     move: str = Field(
         "",
-        max_length=400,
+        max_length=2000,
         description="Moves along attributes that /api/info lists, e.g. type=armchair:2,legs=star:-1, "
         "from -4 to 4 standard deviations.",
     )

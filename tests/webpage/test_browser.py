@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sampling.directions import Directions, principal_directions
+from sampling.styles import random_styles
 from sampling.trained_generator import load
 
 pytest.importorskip("uvicorn", reason="uvicorn is an extra")
@@ -26,7 +28,10 @@ SOFTWARE_GL = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--e
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    yield from started(MeshMaker(load("chair-64")))
+    generator = load("chair-64")
+    axes = principal_directions(*random_styles(generator.network, 200), 2)
+    attributes = Directions(("size=big", "size=small", "legs=star"), axes.w_geo[:3], axes.w_tex[:3], (0.5, 0.4, 0.3))
+    yield from started(MeshMaker(generator, attributes, {"mine": generator.sample(4), "other": generator.sample(5)}))
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +88,47 @@ def test_the_page_by_hand(server: Server, page, tmp_path: Path) -> None:
     assert (tmp_path / "mesh.glb").read_bytes() == server.maker.mesh(expected, "glb")
 
 
+def test_samples_of_a_file_and_sliders_by_hand(server: Server, page, tmp_path: Path) -> None:
+    page.goto(f"http://127.0.0.1:{server.port}/", timeout=WAIT_MS, wait_until="commit")
+    ready(page, "shape_seed=0&texture_seed=0")
+    assert page.locator("#latent option").all_inner_texts() == ["seeds", "mine", "other"]
+    assert page.locator("#attributes summary").all_inner_texts() == ["size", "legs"]
+    assert page.locator(".idle").count() == 0
+    page.locator("#latent").select_option("mine")
+    ready(page, "latent=mine")
+    assert page.locator(".idle").count() == 3  # neither seed nor ψ makes what is shown
+    big = page.locator('[data-axis="size=big"]')
+    big.fill("2")
+    ready(page, "move=size%3Dbig%3A2")
+    assert page.locator("#attributes output").all_inner_texts()[:2] == ["+2.0", "0"]
+    page.locator("summary", has_text="Principal axes").click()
+    page.locator('[data-axis="texture_pca1"]').fill("-1.5")
+    ready(page, "texture_pca=0%2C-1.5")
+    with page.expect_download() as download:
+        page.locator('[data-ending="obj"]').click()
+    download.value.save_as(tmp_path / "mesh.zip")
+    expected = MeshQuery(truncation=0.7, latent="mine", move="size=big:2", texture_pca="0,-1.5,0,0")
+    assert (tmp_path / "mesh.zip").read_bytes() == server.maker.mesh(expected, "obj")
+    big.focus()
+    page.keyboard.press("g")  # letters work while a slider has the focus
+    assert page.locator("#pad img").first.get_attribute("title") == "Seed 12"
+    page.locator("#reset").click()
+    ready(page, "truncation=0.7&latent=mine")
+    assert set(page.locator("#attributes output, #axes output").all_text_contents()) == {"0"}
+    page.locator("#pad").click(position={"x": 60, "y": 75})
+    ready(page, "corners=12%2C13%2C14%2C15&x=")
+    assert page.locator("#latent").input_value() == "" and page.locator(".idle").count() == 2
+    page.route("**/api/mesh.glb*", lambda route: route.abort())
+    page.keyboard.press("r")
+    page.wait_for_selector('#status:has-text("Is tetragan view still running?")')
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 def test_nothing_is_cut_off(server: Server, page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 600})
     page.goto(f"http://127.0.0.1:{server.port}/", timeout=WAIT_MS, wait_until="commit")
     ready(page, "shape_seed=0")
-    for selector in ("#modes", "#random", "#pad", "#gallery", "#copy"):
+    for selector in ("#modes", "#random", "#latent", "#pad", "#attributes", "#gallery", "#copy"):
         box = page.locator(selector).bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= width, selector
 

@@ -52,6 +52,9 @@ function refresh() {
   $("truncation").value = state.truncation;
   $("truncation_value").textContent = Number(state.truncation).toFixed(2);
   $("pad").classList.toggle("active", Boolean(state.pad));
+  // What does not make the sample that is shown is dimmed; to touch it is to choose it.
+  for (const key of ["shape_seed", "texture_seed"]) $(key).parentElement.classList.toggle("idle", state.latent !== null || Boolean(state.pad));
+  $("truncation").parentElement.classList.toggle("idle", state.latent !== null);
   $("command").textContent = command();
   for (const link of document.querySelectorAll("[data-ending]")) {
     link.href = `/api/mesh.${link.dataset.ending}?${query()}`;
@@ -66,7 +69,9 @@ function refresh() {
 }
 
 async function bytes(extra, signal) {
-  const answer = await fetch(`/api/mesh.glb?${query(extra)}`, { signal });
+  const answer = await fetch(`/api/mesh.glb?${query(extra)}`, { signal }).catch((error) => {
+    throw error.name === "AbortError" ? error : new Error("No answer. Is tetragan view still running?");
+  });
   if (!answer.ok) throw new Error((await answer.json()).error);
   return answer.arrayBuffer();
 }
@@ -86,7 +91,7 @@ async function load() {
     if (own !== request) return;
     await viewer.show(textured);
     document.body.dataset.ready = query().toString();
-    say(`${((performance.now() - start) / 1000).toFixed(1)} s`, 2);
+    say(`Made in ${((performance.now() - start) / 1000).toFixed(1)} s`, 2);
   } catch (error) {
     if (error.name !== "AbortError") say(error.message, 0);
   }
@@ -98,15 +103,23 @@ function say(text, progress) {
   $("progress").hidden = progress === 2 || progress === 0;
 }
 
+function thumbnail(seed) {
+  const own = state.label === null ? "" : `&class=${state.label}`;
+  return `/api/image.png?shape_seed=${seed}&resolution=128&truncation=${state.truncation}${own}`;
+}
+
 function gallery() {
-  document.querySelectorAll("#pad b").forEach((corner, row) => (corner.textContent = galleryStart + row));
+  document.querySelectorAll("#pad img").forEach((corner, row) => {
+    corner.src = thumbnail(galleryStart + row);
+    corner.title = `Seed ${galleryStart + row}`;
+  });
   $("gallery").replaceChildren(
     ...Array.from({ length: GALLERY }, (_, row) => {
       const seed = galleryStart + row;
       const button = Object.assign(document.createElement("button"), { title: `Seed ${seed}` });
       button.dataset.seed = seed;
       const image = Object.assign(document.createElement("img"), { alt: `Seed ${seed}`, loading: "lazy" });
-      image.src = `/api/image.png?shape_seed=${seed}&resolution=128&truncation=${state.truncation}`;
+      image.src = thumbnail(seed);
       const caption = Object.assign(document.createElement("span"), { textContent: seed });
       button.append(image, caption);
       button.onclick = () => select(seed, seed);
@@ -123,16 +136,40 @@ function select(shape, texture) {
 function slider(name, id, place, set) {
   const label = document.createElement("label");
   const input = Object.assign(document.createElement("input"), { type: "range", min: -3, max: 3, step: 0.1, value: 0 });
+  const output = document.createElement("output");
   input.dataset.axis = id;
-  input.oninput = () => set(Number(input.value));
-  label.append(`${name} `, input);
+  input.ondblclick = () => {
+    input.value = 0;
+    input.oninput();
+  };
+  input.oninput = () => {
+    set(Number(input.value));
+    shown(input);
+  };
+  label.append(`${name} `, input, output);
   place.append(label);
+  shown(input);
 }
 
+// The number beside a slider, and a mark on its group, which may be closed.
+function shown(input) {
+  const step = Number(input.value);
+  input.nextElementSibling.textContent = step ? `${step > 0 ? "+" : "−"}${Math.abs(step).toFixed(1)}` : "0";
+  const group = input.closest("details");
+  group.classList.toggle("moved", [...group.querySelectorAll("input")].some((each) => Number(each.value)));
+}
+
+// One group an attribute, in the order of its clearest value; the first is open.
 function attributes(names) {
   $("attributes_box").hidden = !names.length;
-  for (const name of names)
-    slider(name.replace("=", ": "), name, $("attributes"), (step) => change({ move: { ...state.move, [name]: step } }));
+  for (const attribute of new Set(names.map((name) => name.split("=")[0]))) {
+    const group = document.createElement("details");
+    group.open = !$("attributes").children.length;
+    group.append(Object.assign(document.createElement("summary"), { textContent: attribute }));
+    $("attributes").append(group);
+    for (const name of names.filter((each) => each.startsWith(`${attribute}=`)))
+      slider(name.slice(attribute.length + 1), name, group, (step) => change({ move: { ...state.move, [name]: step } }));
+  }
 }
 
 function axes(count) {
@@ -147,7 +184,12 @@ function axes(count) {
   }
 }
 
-const clearAxes = () => document.querySelectorAll("#axes input, #attributes input").forEach((slider) => (slider.value = 0));
+function clearAxes() {
+  for (const input of document.querySelectorAll("#axes input, #attributes input")) {
+    input.value = 0;
+    shown(input);
+  }
+}
 
 function mode(name) {
   for (const button of $("modes").children) button.setAttribute("aria-pressed", button.dataset.mode === name);
@@ -184,7 +226,10 @@ for (const key of ["shape_seed", "texture_seed"]) {
 }
 $("truncation").oninput = (event) => change({ truncation: Number(event.target.value) });
 $("truncation").onchange = gallery;
-$("class").onchange = (event) => change({ label: event.target.value === "" ? null : Number(event.target.value) });
+$("class").onchange = (event) => {
+  change({ label: event.target.value === "" ? null : Number(event.target.value) });
+  gallery();
+};
 $("latent").onchange = (event) => change({ latent: event.target.value || null, pad: null });
 for (const button of $("modes").children) button.onclick = () => mode(button.dataset.mode);
 $("random").onclick = random;
@@ -195,7 +240,7 @@ $("reset").onclick = () => {
   change({ shape_pca: [], texture_pca: [], move: {} });
 };
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, select") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.target.matches("input[type=number], select") || event.ctrlKey || event.metaKey || event.altKey) return;
   const actions = { r: random, c: copy, g: more, 1: () => mode("texture"), 2: () => mode("wireframe"), 3: () => mode("normals") };
   actions[event.key.toLowerCase()]?.();
 });
