@@ -82,6 +82,21 @@ def test_what_a_document_names_exists(name: str) -> None:
     assert not missing, "\n".join(sorted(missing))
 
 
+def unlisted(index: str, pages: list[str]) -> list[str]:
+    """Pages of docs/ and below that no link of its index leads to."""
+    links = {str((ROOT / "docs" / link).resolve().relative_to(ROOT)) for link in re.findall(r"\]\(([^)#]+)\)", index)}
+    return [page for page in pages if page not in links]
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    # What a page of its folder leads to.
+    parts = {"docs/README.md", "docs/study/table.md"}
+    pages = [name for name in DOCUMENTS if name.startswith("docs/") and not name.endswith("release_criteria.md")]
+    assert not unlisted(index, [page for page in pages if page not in parts])
+    assert unlisted("[a](a.md), [b](../b.md)", ["docs/a.md", "b.md", "docs/c.md"]) == ["docs/c.md"]
+
+
 def test_what_is_missing_is_seen() -> None:
     assert named_paths("`geometry/nowhere.py`, out/demo and [x](docs/y.md)", ROOT) == {
         "geometry/nowhere.py",
