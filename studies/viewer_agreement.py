@@ -14,6 +14,7 @@ import io
 import math
 import os
 import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -42,10 +43,21 @@ DISTANCE, FOV_DEG = 2.6, 24.0
 PAGE = """<!doctype html><html><body style="margin:0;background:transparent">
 <script type="module">{script}</script>
 <model-viewer id="v" style="width:{side}px;height:{side}px;background-color:transparent"
- src="data:model/gltf-binary;base64,{model}"
  environment-image="data:image/vnd.radiance;base64,{light}#.hdr" tone-mapping="neutral" exposure="1"
- camera-orbit="0deg 90deg {distance}m" camera-target="0m 0m 0m" field-of-view="{fov}deg" min-field-of-view="5deg"
+ camera-orbit="{azimuth}deg {polar}deg {distance}m" camera-target="0m 0m 0m"
+ max-camera-orbit="auto auto 100m" field-of-view="{fov}deg" min-field-of-view="5deg" max-field-of-view="90deg"
  shadow-intensity="0" interaction-prompt="none" disable-zoom></model-viewer></body></html>"""
+
+SHOW = """async (source) => {
+  await customElements.whenDefined("model-viewer");
+  const viewer = document.getElementById("v");
+  const loaded = new Promise((resolve) => viewer.addEventListener("load", resolve, { once: true }));
+  viewer.src = source;
+  await loaded;
+  viewer.jumpCameraToGoal();
+  await new Promise((resolve) => setTimeout(resolve, 4000));
+  return viewer.toDataURL("image/png");
+}"""
 
 
 def nine_spheres_mesh() -> Mesh:
@@ -93,15 +105,24 @@ def our_image(mesh: Mesh, side: int) -> np.ndarray:
     return (image.clamp(0, 1) * 255).round().byte().numpy()
 
 
-def viewer_image(script: str, model: bytes, light: bytes, side: int, chromium: str) -> np.ndarray:
-    """RGBA [R, R, 4] uint8 of model-viewer."""
+def viewer_images(
+    script: str,
+    models: Sequence[bytes],
+    light: bytes,
+    side: int,
+    chromium: str,
+    azimuth_deg: float = 0.0,
+    polar_deg: float = 90.0,
+) -> Iterator[np.ndarray]:
+    """RGBA [R, R, 4] uint8 of model-viewer for each GLB file; the camera looks at the origin."""
     from playwright.sync_api import sync_playwright
 
     page_text = PAGE.format(
         script=script.replace("</script", "<\\/script"),
         side=side,
-        model=base64.b64encode(model).decode(),
         light=base64.b64encode(light).decode(),
+        azimuth=azimuth_deg,
+        polar=polar_deg,
         distance=DISTANCE,
         fov=FOV_DEG,
     )
@@ -110,13 +131,10 @@ def viewer_image(script: str, model: bytes, light: bytes, side: int, chromium: s
         page = browser.new_page(viewport={"width": side, "height": side})
         page.set_default_timeout(540_000)
         page.set_content(page_text, wait_until="commit")
-        page.wait_for_function("() => document.getElementById('v') && document.getElementById('v').modelIsVisible")
-        shot = page.evaluate(
-            "async () => { const v = document.getElementById('v'); v.jumpCameraToGoal();"
-            "await new Promise(r => setTimeout(r, 4000)); return v.toDataURL('image/png'); }"
-        )
+        for model in models:
+            shot = page.evaluate(SHOW, f"data:model/gltf-binary;base64,{base64.b64encode(model).decode()}")
+            yield np.asarray(Image.open(io.BytesIO(base64.b64decode(shot.split(",", 1)[1]))).convert("RGBA"))
         browser.close()
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(shot.split(",", 1)[1]))).convert("RGBA"))
 
 
 @click.command()
@@ -134,13 +152,8 @@ def main(script: Path, side: int, out: Path) -> None:
     write_glb(out / "spheres.glb", mesh)
     write_environment(out / "room.hdr", preview_light())
     ours = our_image(mesh, side)
-    theirs = viewer_image(
-        script.read_text(encoding="utf-8"),
-        (out / "spheres.glb").read_bytes(),
-        (out / "room.hdr").read_bytes(),
-        side,
-        chromium,
-    )
+    files = [(out / name).read_bytes() for name in ("spheres.glb", "room.hdr")]
+    theirs = next(viewer_images(script.read_text(encoding="utf-8"), files[:1], files[1], side, chromium))
     if theirs.shape != ours.shape:
         raise click.ClickException(f"model-viewer gave {theirs.shape[1]} × {theirs.shape[0]} px, not {side}²")
     psnr = foreground_psnr(ours[None], theirs[None])
