@@ -16,14 +16,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from torch_utils.ops.texture import texture
+from torch_utils.ops.environment_shading import DIELECTRIC_F0, MIN_COSINE, Albedos, layer_albedos
 
 Diffuse = Literal["lambert", "disney"]
-# Reflectance at normal incidence of a dielectric with refractive index 1.5, as glTF fixes it.
-DIELECTRIC_F0 = 0.04
 # Smaller values of roughness² make the lobe narrower than float32 can resolve.
 MIN_ALPHA = 1e-3
-MIN_COSINE = 1e-4
 TABLE_SIDE = 256
 TABLE_NODES = 48
 # Nodes of the quadrature behind the table, along the azimuth (half a turn) and the polar coordinate.
@@ -54,19 +51,6 @@ class ShadingPoints:
     def cosine(self) -> Tensor:
         """Cosine [..., 1] between normal and view direction, at least `MIN_COSINE`."""
         return (self.normal * self.towards_eye).sum(-1, keepdim=True).clamp(min=MIN_COSINE)
-
-
-@dataclass(frozen=True)
-class Albedos:
-    """What a surface reflects of uniform light, for one view direction.
-
-    specular [..., 3]: by the microfacet layer, with multiple scattering. compensation [..., 3]: factor on the
-    single-scattering layer that yields it. diffuse [..., 3]: by the base below, through the layer.
-    """
-
-    specular: Tensor
-    compensation: Tensor
-    diffuse: Tensor
 
 
 def ggx_alpha(roughness: Tensor) -> Tensor:
@@ -108,13 +92,8 @@ def disney_diffuse(cosine_light: Tensor, cosine_eye: Tensor, cosine_half: Tensor
 
 def albedos(points: ShadingPoints) -> Albedos:
     """What the points reflect of uniform light towards the eye."""
-    scale, bias = split_sum(points.cosine, points.roughness).split(1, -1)
-    single = (scale + bias).clamp(min=1e-4)
-    loss = 1 / single - 1
-    compensation = 1 + points.f0 * loss
-    dielectric = (DIELECTRIC_F0 * scale + bias) * (1 + DIELECTRIC_F0 * loss)
-    diffuse = points.base_color * (1 - points.metallic) * (1 - dielectric)
-    return Albedos((points.f0 * scale + bias) * compensation, compensation, diffuse)
+    table = split_sum_table(points.roughness.device, points.roughness.dtype)
+    return layer_albedos(points.cosine, points.base_color, points.metallic, points.roughness, table)
 
 
 def reflectance(points: ShadingPoints, towards_light: Tensor, diffuse: Diffuse = "lambert") -> Tensor:
@@ -133,21 +112,11 @@ def reflectance(points: ShadingPoints, towards_light: Tensor, diffuse: Diffuse =
     return (specular + base) * cosine_light
 
 
-def split_sum(cosine_eye: Tensor, roughness: Tensor) -> Tensor:
-    """(A, B) [..., 2] such that the layer reflects f0·A + B of uniform light (Karis 2013, "Real shading in Unreal").
-
-    cosine_eye, roughness [..., 1] in [0, 1]. Bilinear in a table of 256²; differentiable.
-    """
-    uv = torch.cat([cosine_eye, roughness], -1).reshape(1, 1, -1, 2)
-    uv = (uv * (TABLE_SIDE - 1) + 0.5) / TABLE_SIDE
-    table = split_sum_table(uv.device, uv.dtype)
-    return texture(table[None], uv, filter="bilinear", boundary="clamp").view(*cosine_eye.shape[:-1], 2)
-
-
 @functools.cache
 def split_sum_table(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Tensor:
-    """The table [256, 256, 2]: rows are roughness, columns n·v, both from 0 to 1.
+    """(A, B) such that the layer reflects f0·A + B of uniform light (Karis 2013, "Real shading in Unreal").
 
+    The table [256, 256, 2]: rows are roughness, columns n·v, both from 0 to 1 (`environment_shading`, `split_sum`).
     It is integrated at `TABLE_NODES`² points, which are dense near grazing angles, and interpolated by a cubic spline.
     """
     if torch.device(device).type != "cpu" or dtype != torch.float32:

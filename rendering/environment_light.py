@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rendering.brdf import ShadingPoints, albedos, ggx_alpha
-from torch_utils.ops.texture import texture
+from rendering.brdf import ShadingPoints, ggx_alpha, split_sum_table
+from torch_utils.ops.environment_shading import environment_shading, radiance_from
 
 # Rows of the filtered images, and the roughness of each. Roughness 0 is the image itself.
 FILTERED_ROWS = 64
@@ -45,11 +45,11 @@ class EnvironmentLight:
 
     def radiance(self, directions: Tensor) -> Tensor:
         """Radiance [..., 3] from unit directions [..., 3]."""
-        return _look_up(self.mirror, _angles(directions), self.mirror.shape[1] - 2)
+        return radiance_from(self.mirror[0], directions)
 
     def white_diffuse(self, normals: Tensor) -> Tensor:
         """Radiance [..., 3] of white diffuse surfaces with unit normals [..., 3]: irradiance / π."""
-        return _look_up(self.irradiance, _angles(normals), IRRADIANCE_ROWS)
+        return radiance_from(self.irradiance[0], normals)
 
     def reflected(self, points: ShadingPoints, visibility: Tensor | None = None) -> Tensor:
         """Radiance [..., 3] from the points to the eye.
@@ -57,27 +57,29 @@ class EnvironmentLight:
         visibility [..., 1]: unblocked share of the hemisphere. It dims the irradiance, and reflections by the estimate
         of Lagarde and de Rousiers (2014, listing 26), which spares mirrors seen from the front.
         """
-        albedo = albedos(points)
-        mirrored = 2 * (points.normal * points.towards_eye).sum(-1, keepdim=True) * points.normal - points.towards_eye
-        specular = self._filtered(mirrored, points.roughness) * albedo.specular
-        diffuse = self.white_diffuse(points.normal) * albedo.diffuse
+        normal = points.normal
+        surface = (normal, points.towards_eye, points.base_color, points.metallic, points.roughness)
+        flat, towards_eye, base_color, metallic, roughness = (
+            part.reshape(-1, part.shape[-1]).to(normal.dtype) for part in surface
+        )
+        parts = environment_shading(
+            flat,
+            towards_eye,
+            base_color,
+            metallic,
+            roughness,
+            mirror=self.mirror[0],
+            filtered=self.filtered[0].unflatten(0, (len(LEVELS) - 1, -1)),
+            irradiance=self.irradiance[0],
+            table=split_sum_table(normal.device, normal.dtype),
+            knots=_knots(normal.device, normal.dtype),
+        )
+        specular, diffuse = (part.view(normal.shape) for part in parts)
         if visibility is None:
             return specular + diffuse
         sharp = torch.exp2(-16 * points.roughness - 1)
         open_share = ((points.cosine + visibility).clamp(min=1e-6) ** sharp - 1 + visibility).clamp(0, 1)
         return specular * open_share + diffuse * visibility
-
-    def _filtered(self, directions: Tensor, roughness: Tensor) -> Tensor:
-        """Radiance [..., 3] around directions, filtered by the lobe of a roughness [..., 1]."""
-        knots = roughness.new_tensor(LEVELS)
-        upper = torch.bucketize(roughness.detach().contiguous(), knots).clamp(1, len(LEVELS) - 1)
-        share = ((roughness - knots[upper - 1]) / (knots[upper] - knots[upper - 1])).clamp(0, 1)
-        rows, levels = FILTERED_ROWS, len(LEVELS) - 1
-        angles = _angles(directions)
-        above = _look_up(self.filtered, angles, rows, upper - 1, levels)
-        below = _look_up(self.filtered, angles, rows, (upper - 2).clamp(min=0), levels)
-        below = torch.where(upper == 1, _look_up(self.mirror, angles, self.mirror.shape[1] - 2), below)
-        return below + (above - below) * share
 
     def rotated(self, angle_rad: float) -> "EnvironmentLight":
         """The environment turned by whole columns about +Y, counter-clockwise seen from above."""
@@ -170,23 +172,10 @@ def texel_directions(rows: int, like: Tensor) -> Tensor:
     return torch.stack([ring * azimuth.cos(), y, ring * azimuth.sin()], -1).to(like)
 
 
-def _angles(directions: Tensor) -> tuple[Tensor, Tensor]:
-    """u and v [...] of unit directions [..., 3] in an equirectangular image."""
-    x, y, z = directions.unbind(-1)
-    flat = x.square() + z.square() + 1e-12
-    # Straight up and down, the azimuth has no gradient.
-    u = 0.5 + torch.atan2(z, torch.where(flat < 2e-12, torch.full_like(x, 1e-6), x)) / (2 * math.pi)
-    return u, 0.5 - torch.atan2(y, flat.sqrt()) / math.pi
-
-
-def _look_up(
-    image: Tensor, angles: tuple[Tensor, Tensor], rows: int, level: Tensor | None = None, levels: int = 1
-) -> Tensor:
-    """Bilinear values [..., 3] of images with `rows` rows each and a border, at `_angles` of directions."""
-    u, v = angles
-    row = v * rows + 1 if level is None else v * rows + (level.squeeze(-1) * (rows + 2) + 1)
-    uv = torch.stack([u, row / ((rows + 2) * levels)], -1).reshape(1, 1, -1, 2)
-    return texture(image, uv, filter="bilinear", boundary="wrap").view(*u.shape, 3)
+@functools.cache
+def _knots(device: torch.device, dtype: torch.dtype) -> Tensor:
+    """`LEVELS` as a tensor."""
+    return torch.tensor(LEVELS, dtype=dtype, device=device)
 
 
 def _padded(image: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from tests.ops.case import Case
 from tests.ops.cases_geometry import GEOMETRY_CASES
 from tests.ops.cases_surfaces import SURFACE_CASES
-from tests.ops.emulation import network_inputs, raster_inputs
+from tests.ops.emulation import network_inputs, raster_inputs, shading_inputs
 from tests.ops.emulation.inputs import DTYPES, Input
 
 
@@ -32,6 +32,7 @@ INPUTS: dict[str, Callable[[], Iterator[Input]]] = {
     "chamfer": network_inputs.chamfer_inputs,
     "connect_components": raster_inputs.connect_components_inputs,
     "connected_vertices": _connected_vertices,
+    "environment_shading": shading_inputs.environment_shading_inputs,
     "face_neighbors": raster_inputs.face_neighbors_inputs,
     "flexicubes": _flexicubes,
     "interpolate": raster_inputs.interpolate_inputs,
