@@ -88,7 +88,7 @@ def _preset(name: str) -> dict[str, Any]:
     category, _, suffix = name.rpartition("-")
     if not (suffix.isdigit() and category in preset_names()):
         raise UsageError(
-            f"--config {name}: no such preset{nearest(name, preset_names())}; presets: {', '.join(preset_names())}"
+            f"{name}: no such preset or YAML file{nearest(name, preset_names())} (presets: {', '.join(preset_names())})"
         )
     values = _read_preset(category)
     config = build_config(values, category)

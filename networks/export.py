@@ -26,6 +26,8 @@ from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
 
 CARD_NAME = "README.md"
+# Names of files that an --out may be meant for; any other name is that of a folder.
+FOREIGN_SUFFIXES = {".pt", ".pth", ".pkl", ".ckpt", ".bin", ".onnx", ".zip", ".glb"}
 COLOR_PREFIX = "discriminator_color/"
 # What can be changed in a trained network: how its signed distance is cut into a mesh, and how that is drawn.
 SETTABLE = (
@@ -70,8 +72,12 @@ def export_network(
     stage that began with this network, whose textures are taken. Where `out` is a file, the
     discriminators of the state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later
     --init; a folder has the Hugging Face form and holds the generator alone. Returns the files of weights. UserError as
-    `load_generator`.
+    `load_generator`, and for an `out` that is named as a file of another format.
     """
+    if out.suffix.lower() in FOREIGN_SUFFIXES:
+        raise UserError(
+            f"--out {out}: expected a .safetensors file or a folder, e.g. {out.with_suffix('.safetensors')}"
+        )
     source = network_file(network)
     weights, discriminators, header = _read(source)
     if textures is not None:

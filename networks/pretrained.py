@@ -35,12 +35,14 @@ def pretrained_networks() -> list[str]:
 def network_file(network: Path | str) -> Path:
     """The file that a user means by a file, a folder of a network or a run, or the name of an included network.
 
-    A file or folder of that name comes first. UserError for a bare name that is none of these.
+    A file or folder of that name comes first. UserError for a folder without a network and for an unknown bare name.
     """
     path = Path(network)
     if path.is_dir():
-        in_run = path / RUN_NETWORK_NAME
-        return in_run if in_run.is_file() and not (path / WEIGHTS_NAME).is_file() else path / WEIGHTS_NAME
+        for name in (WEIGHTS_NAME, RUN_NETWORK_NAME):
+            if (path / name).is_file():
+                return path / name
+        raise UserError(f"{network}: a folder without a network: expected {RUN_NETWORK_NAME} or {WEIGHTS_NAME} in it")
     if path.exists() or path.suffix or path.name != str(network):
         return path
     included = INCLUDED / f"{path.name}.safetensors"

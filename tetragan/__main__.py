@@ -36,12 +36,8 @@ VERBS = {
         "diagnose",
         "Find what a network does not make: missing shapes, and the classes that cost most.",
     ),
-    "info": ("tetragan.info", "info", "Layers, parameters, multiply-adds and memory of a preset or a network file."),
-    "doctor": (
-        "tetragan.doctor",
-        "doctor",
-        "What is installed, which kernels are active, and what to do about the rest.",
-    ),
+    "info": ("tetragan.info", "info", "Show the layers, parameters, cost and memory of a preset or network."),
+    "doctor": ("tetragan.doctor", "doctor", "Show what is installed and active, and how to fix the rest."),
 }
 
 

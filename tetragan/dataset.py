@@ -82,7 +82,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     help="Blender's Cycles needs an environment of its own: make blender.",
 )
 @click.option(
-    "--samples", type=click.IntRange(1, 4096), default=32, show_default=True, help="Samples per pixel, of Cycles."
+    "--samples", type=click.IntRange(1, 4096), default=32, show_default=True, help="Samples per pixel, for Cycles."
 )
 @device_option("cpu")
 @click.option(
@@ -116,7 +116,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     help="Further images to store; may be repeated.",
 )
 @click.option("--manifest", type=PATH, help="CSV or JSON that names shapes, captions, classes, axes.")
-@click.option("--layout", type=click.Choice(LAYOUTS), default="auto", show_default=True, help="Of SOURCE.")
+@click.option("--layout", type=click.Choice(LAYOUTS), default="auto", show_default=True, help="Layout of SOURCE.")
 @click.option("--split-lists", type=PATH, help="Folder with train.txt, val.txt, test.txt.")
 @shares_option
 @click.option("--up", help="Up axis of the sources, e.g. +Z.")
@@ -134,10 +134,11 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 @click.option("--allow-outside", is_flag=True, help="Meshes may name textures outside SOURCE.")
 @quiet_option
 def render(source: Path, out: Path, camera: str, supersample: str, workers: int, quiet: bool, **options) -> None:
-    """Render SOURCE, a ShapeNet tree, a folder of meshes or a manifest, to posed RGBA views.
+    """Render meshes to posed RGBA views.
 
-    Shapes that cannot be read are listed at the end; the others are rendered. The result depends on the files and the
-    options alone, not on their order, the workers or the shards.
+    SOURCE is a folder of meshes, a ShapeNet tree or a manifest. Shapes that cannot be read are listed at the end; the
+    others are rendered. The result depends on the files and the options alone, not on their order, the workers or the
+    shards.
     """
     from dataset_tool.render.render_dataset import DEFAULT_SCALE, SCALES, render_dataset
     from dataset_tool.render.render_shape import RenderSettings
@@ -208,7 +209,10 @@ def _report(result, out: Path) -> None:
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @quiet_option
 def check(data: Path, strict: bool, quiet: bool) -> None:
-    """Verify every image, camera, split and hash of DATA; exit status 2 for errors."""
+    """Verify every image, camera, split and hash of DATA.
+
+    Prints a line for each error and warning; exit status 2 for errors.
+    """
     from dataset_tool.check import check_dataset
     from dataset_tool.dataset import open_dataset
     from torch_utils.errors import UserError
@@ -236,7 +240,7 @@ def check(data: Path, strict: bool, quiet: bool) -> None:
 @dataset.command()
 @click.argument("data", type=PATH)
 def info(data: Path) -> None:
-    """What DATA holds."""
+    """Print what DATA holds."""
     from dataset_tool.dataset import open_dataset
     from rendering.camera_distribution import dump_camera_distribution
 
@@ -269,7 +273,7 @@ def info(data: Path) -> None:
 @click.option("--side", type=click.IntRange(16), default=128, show_default=True, help="Side of an image, px.")
 @click.option("--columns", type=click.IntRange(1), default=1, show_default=True, help="Shapes per row of a PNG.")
 def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, side: int, columns: int) -> None:
-    """A contact sheet of DATA."""
+    """Draw a contact sheet of DATA."""
     from dataset_tool.contact_sheet import choose, write_html_contact_sheet, write_png_contact_sheet
     from dataset_tool.dataset import open_dataset
 
@@ -291,7 +295,10 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
 @click.option("--shard-size", type=click.IntRange(1), help="Write a folder of tar files of about so many MB instead.")
 @quiet_option
 def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
-    """Pack DATA into one uncompressed zip, or into shards for network file systems; every command reads both."""
+    """Pack DATA into one zip, or into shards.
+
+    The zip is uncompressed; shards suit network file systems. Every command reads both.
+    """
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import pack as pack_dataset
     from torch_utils.progress import progress_bar
@@ -307,7 +314,10 @@ def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
 @out_option("A new folder; files are linked where possible.")
 @quiet_option
 def merge(data: tuple[Path, ...], out: Path, quiet: bool) -> None:
-    """Merge datasets that were rendered alike; every shape keeps its split."""
+    """Merge datasets that were rendered alike.
+
+    Every shape keeps its split.
+    """
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import merge as join_datasets
     from torch_utils.progress import progress_bar
@@ -343,7 +353,10 @@ def split(data: Path, lists: Path | None, shares: tuple[float, float, float] | N
 @click.option("--count", type=click.IntRange(1), help="At most this many shapes of each split.")
 @quiet_option
 def subset(data: Path, out: Path, ids: Path | None, quiet: bool, **conditions) -> None:
-    """Copy some shapes of DATA into a new dataset; every shape keeps its split."""
+    """Copy some shapes of DATA into a new dataset.
+
+    Every shape keeps its split.
+    """
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import subset as copy_some
     from dataset_tool.sources.find_shapes import read_split_lists
@@ -363,15 +376,22 @@ def _counts(header) -> str:
 
 @dataset.command()
 @click.argument("folder", type=PATH)
-@click.option("--layout", type=click.Choice(["get3d", "nerf", "eg3d"]), help="[default: detected]")
+@click.option("--layout", type=click.Choice(["get3d", "nerf", "eg3d"]), help="Layout of FOLDER.  [default: detected]")
 @click.option("--category", default="object", show_default=True, help="Category of the shapes.")
 @click.option("--up", help="Up axis of its world, if it is not the usual one.")
 @click.option("--front", help="Front of its world: an axis, or degrees.")
 @click.option("--world-scale", type=POSITIVE, help="Factor from its units to ours.  [default: by framing]")
-@click.option("--alpha", type=click.Choice(["straight", "premultiplied"]), help="Of its images.  [default: straight]")
-@click.option("--masks", type=click.Choice(["white", "black"]), help="The object in its masks.  [default: white]")
+@click.option(
+    "--alpha", type=click.Choice(["straight", "premultiplied"]), help="How its images store alpha.  [default: straight]"
+)
+@click.option(
+    "--masks", type=click.Choice(["white", "black"]), help="Value of the object in its masks.  [default: white]"
+)
 def convert(folder: Path, **options) -> None:
-    """Make PATH, a dataset of GET3D, NeRF, nerfstudio or EG3D, readable in place; no image is copied."""
+    """Make data of GET3D, NeRF, nerfstudio or EG3D readable.
+
+    Writes dataset.json and shapes/ into FOLDER; no image is copied.
+    """
     from dataset_tool.sources.convert import convert as convert_folder
     from dataset_tool.sources.orientation import parse_front
 

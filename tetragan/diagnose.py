@@ -32,10 +32,11 @@ def diagnose() -> None:
 @click.option("--views", type=click.IntRange(1), default=4, show_default=True, help="Views of each shape.")
 @device_option()
 def missing(network: str, data: Path, attributes: str, out: Path, split: str, views: int, device: str) -> None:
-    """Real shapes that no sample resembles: those to which the discriminators give the highest logits.
+    """Show the real shapes that no sample resembles.
 
-    Writes missing.png, 32 shapes, the highest logit first, and missing.md, the mean logit of every class. Classes that
-    the generator makes lie around 0; one that it does not make stands out.
+    They are those to which the discriminators give the highest logits. Writes missing.png, 32 shapes, the highest logit
+    first, and missing.md, the mean logit of every class. Classes that the generator makes lie around 0; one that it
+    does not make stands out.
     """
     from metrics.images.missing_shapes import report_missing_shapes
     from torch_utils.devices import pick_device
@@ -55,7 +56,7 @@ def missing(network: str, data: Path, attributes: str, out: Path, split: str, vi
 @click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="At most this many shapes a set.")
 @device_option()
 def classes(network: str, data: Path, attributes: str, out: Path, count: int, device: str) -> None:
-    """What each class of held-out shapes adds to MMD-CD, against the train-vs-test reference.
+    """Show what each class of held-out shapes adds to MMD-CD.
 
     Prints and writes classes.md: for every class the mean distance to the nearest sample and to the nearest training
     shape, and its share of the difference, the largest first.

@@ -44,7 +44,7 @@ OPTIONAL = {
 
 @click.command()
 def doctor() -> None:
-    """What is installed, which kernels are active, and what to do about the rest; exit status 1 if not ready."""
+    """Show what is installed, which kernels are active, and how to fix the rest; exit status 1 if not ready."""
     click.echo(f"Python {platform.python_version()} on {platform.machine()} {platform.system()}")
     missing = [name for name in REQUIRED if not _report_package(name, INSTALL)]
     for name, purpose in OPTIONAL.items():

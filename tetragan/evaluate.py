@@ -18,7 +18,12 @@ from tetragan.options import PATH, device_option, out_option, quiet_option
     help="A folder of meshes to compare with, or of the dataset's source meshes.",
 )
 @out_option("Output folder; intermediate results in it are reused.", required=False, folder=True)
-@click.option("--protocol", default="quick", show_default=True, help="The name of a protocol, or a YAML file.")
+@click.option(
+    "--protocol",
+    default="quick",
+    show_default=True,
+    help="What is compared and how: the name of a protocol, or a YAML file.",
+)
 @click.option("--split", default="test", show_default=True, help="The split of the dataset to compare with.")
 @click.option("--count", type=click.IntRange(1), help="Compare with at most this many references.")
 @click.option("--truncation", type=click.FloatRange(0, 2), help="ψ of the generator.  [default: the protocol's]")

@@ -13,7 +13,10 @@ from tetragan.options import set_option
 @set_option
 @click.option("--layers/--no-layers", default=True, show_default=True, help="Print one line for each layer.")
 def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
-    """Layers, parameters, multiply-adds and memory of NAME: a preset, a YAML file or a network (.safetensors)."""
+    """Show layers, parameters, multiply-adds and memory of NAME.
+
+    NAME is a preset, a YAML file, a network file (.safetensors), or the folder of a run or of a network.
+    """
     import torch
 
     from configs.loader import build_config, load_config

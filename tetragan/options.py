@@ -76,7 +76,9 @@ quiet_option: Decorator = click.option("--quiet", is_flag=True, help="Print no p
 
 def device_option(default: str = "auto") -> Decorator:
     """--device, a name that `torch_utils.devices.pick_device` checks."""
-    return click.option("--device", default=default, show_default=True, help="auto, cpu, cuda or cuda:N.")
+    return click.option(
+        "--device", default=default, show_default=True, help="Where to compute: auto, cpu, cuda or cuda:N."
+    )
 
 
 def out_option(description: str, *, required: bool = True, folder: bool = False) -> Decorator:
@@ -87,7 +89,7 @@ def out_option(description: str, *, required: bool = True, folder: bool = False)
 
 def seeds_option(default: str) -> Decorator:
     """--seeds, which `sampling.latents.parse_seeds` reads; None where it is not given, for verbs with --latents."""
-    return click.option("--seeds", help=f"Numbers and ranges, e.g. 0-15,20.  [default: {default}]")
+    return click.option("--seeds", help=f"Seeds to sample: numbers and ranges, e.g. 0-15,20.  [default: {default}]")
 
 
 class SplitShares(click.ParamType):
@@ -132,8 +134,11 @@ def move_options(verb: Any) -> Any:
 def video_options(default: str | None) -> Decorator:
     """--video, the format of a video or None, and --fps."""
     formats = click.Choice(["mp4", "webp", "gif"])
-    video = click.option("--video", type=formats, default=default, show_default=default or "none", help="Its format.")
-    fps = click.option("--fps", type=click.FloatRange(1, 60), default=24.0, show_default=True, help="Frames a second.")
+    described = "Format of the video." if default else "Also write a video, in this format."
+    video = click.option("--video", type=formats, default=default, show_default=default is not None, help=described)
+    fps = click.option(
+        "--fps", type=click.FloatRange(1, 60), default=24.0, show_default=True, help="Frames per second."
+    )
     return lambda verb: video(fps(verb))
 
 
@@ -181,7 +186,9 @@ def sampler_options(verb: Callable[..., None], *, random: bool = True) -> Callab
             resolution_option,
             unlit_option,
             click.option(
-                "--workers", type=click.IntRange(1, 256), help="Processes.  [default: one per core, at most 16]"
+                "--workers",
+                type=click.IntRange(1, 256),
+                help="Number of processes.  [default: one per core, at most 16]",
             ),
             click.option("--overwrite", is_flag=True, help="Replace what another network or other settings made."),
             device_option(),
@@ -190,7 +197,7 @@ def sampler_options(verb: Callable[..., None], *, random: bool = True) -> Callab
                 type=click.Choice(["fp32", "bf16", "auto"]),
                 default="fp32",
                 show_default=True,
-                help="Of the convolutions; bf16 is faster for large networks; auto: where the processor has it.",
+                help="Precision of the convolutions. bf16 is faster for large networks; auto picks by processor.",
             ),
             quiet_option,
         ]

@@ -26,8 +26,8 @@ COLUMNS = ("given", "projected", "lit", "from behind")
 @click.command()
 @click.argument("inputs", nargs=-1, required=True, type=PATH)
 @functools.partial(sampler_options, random=False)
-@click.option("--azimuth", type=float, help="Of the camera of all images, degrees; 0 sees the front.")
-@click.option("--elevation", type=click.FloatRange(-90, 90), help="Of the camera of all images, degrees.")
+@click.option("--azimuth", type=float, help="Azimuth of the camera of all images, degrees; 0 sees the front.")
+@click.option("--elevation", type=click.FloatRange(-90, 90), help="Elevation of the camera of all images, degrees.")
 @click.option(
     "--camera", help="Camera distribution of the training views: a name or a YAML file.  [default: the category's]"
 )
@@ -38,7 +38,13 @@ COLUMNS = ("given", "projected", "lit", "from behind")
     show_default=True,
     help="Random samples that the search starts from.",
 )
-@click.option("--steps", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Of the last stage.")
+@click.option(
+    "--steps",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    help="Steps of the last stage of the search.",
+)
 @mesh_options("glb")
 def project(
     inputs: tuple[Path, ...],

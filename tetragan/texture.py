@@ -22,7 +22,7 @@ from tetragan.options import PATH, quiet_option
     default=None,
     help="Say in the prompt from where an image is seen.  [default: for priors of 256 px and more]",
 )
-@click.option("--out", type=PATH, required=True, help="A .glb file.")
+@click.option("--out", type=PATH, required=True, help="The .glb file to write.")
 @click.option("--project", is_flag=True, help="Only project the images onto the texture; do not fit it afterwards.")
 @click.option(
     "--guidance-scale",
@@ -30,7 +30,7 @@ from tetragan.options import PATH, quiet_option
     type=click.FloatRange(0),
     default=100.0,
     show_default=True,
-    help="Of --prompt; less is less saturated.",
+    help="How much the words of --prompt count; a smaller scale saturates less.",
 )
 @click.option("--light", help="The images are lit: studio or an environment file; also fits metallic and roughness.")
 @click.option(
@@ -39,10 +39,18 @@ from tetragan.options import PATH, quiet_option
     help="What is optimized: texels, a tri-plane field, or a network that draws the texture."
     "  [default: maps; field with --prompt]",
 )
-@click.option("--size", "size_px", type=click.IntRange(64, 4096), default=1024, show_default=True, help="Side, px.")
-@click.option("--steps", type=click.IntRange(1, 100_000), help="Of the optimizer.  [default: 300; 600 with --prompt]")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of cameras, lights and the order of images."
+    "--size", "size_px", type=click.IntRange(64, 4096), default=1024, show_default=True, help="Side of a texture, px."
+)
+@click.option(
+    "--steps", type=click.IntRange(1, 100_000), help="Steps of the optimizer.  [default: 300; 600 with --prompt]"
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of cameras, lights and the order of images.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 @quiet_option

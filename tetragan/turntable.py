@@ -15,14 +15,18 @@ from tetragan.options import SamplerOptions, latents_option, sampler_options, se
 @video_options("mp4")
 @click.option("--frames", type=click.IntRange(2, 1000), default=72, show_default=True, help="Frames of one turn.")
 @click.option(
-    "--elevation", type=click.FloatRange(-89, 89), default=20.0, show_default=True, help="Of the camera, degrees."
+    "--elevation",
+    type=click.FloatRange(-89, 89),
+    default=20.0,
+    show_default=True,
+    help="Elevation of the camera, degrees.",
 )
 @click.option(
     "--background",
     type=click.Choice(["light", "black", "transparent"]),
     default="light",
     show_default=True,
-    help="transparent: for webp and gif.",
+    help="Background; mp4 cannot be transparent.",
 )
 def turntable(
     sampler: SamplerOptions,

@@ -9,13 +9,19 @@ from tetragan.options import PATH, device_option, latents_option, network_option
 
 @click.command()
 @network_option
-@click.option("--host", "address", default="127.0.0.1", show_default=True, help="Another address needs a token.")
-@click.option("--port", type=click.IntRange(1, 65535), default=8017, show_default=True)
+@click.option(
+    "--host",
+    "address",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to serve; any but this machine's own needs a token.",
+)
+@click.option("--port", type=click.IntRange(1, 65535), default=8017, show_default=True, help="Port to serve.")
 @click.option(
     "--token",
     envvar="TETRAGAN_VIEW_TOKEN",
     show_envvar=True,
-    help="What clients must know, at least 16 characters.  [default: a random one, unless --host is this machine]",
+    help="What clients must send, at least 16 characters.  [default: a random one, unless --host is this machine]",
 )
 @click.option("--open/--no-open", "open_browser", default=False, help="Open the page in a browser.")
 @click.option(

@@ -137,8 +137,8 @@ def test_every_field_has_a_description() -> None:
 @pytest.mark.parametrize(
     ("name", "overrides", "expected"),
     [
-        ("chiar", [], "--config chiar: no such preset; did you mean 'chair'?"),
-        ("chair-big", [], "--config chair-big: no such preset"),
+        ("chiar", [], "chiar: no such preset or YAML file; did you mean 'chair'?"),
+        ("chair-big", [], "chair-big: no such preset or YAML file"),
         ("missing.yaml", [], "missing.yaml: no such file"),
         ("chair", ["loss.gama=1"], "--set loss.gama: unknown setting; did you mean 'loss.gamma'?"),
         ("chair", ["loss.gamma"], "--set loss.gamma: expected path.to.field=value"),

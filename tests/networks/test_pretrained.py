@@ -93,6 +93,11 @@ def test_an_included_network_is_found_by_its_name_and_a_file_of_that_name_comes_
     (tmp_path / "stool-64").write_bytes(b"")
     assert pretrained.network_file("stool-64") == Path("stool-64")
     (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=r"run: a folder without a network: expected network.safetensors"):
+        pretrained.network_file("run")
+    (tmp_path / "run/network.safetensors").write_bytes(b"")
+    assert pretrained.network_file("run") == Path("run/network.safetensors")
+    (tmp_path / "run/model.safetensors").write_bytes(b"")
     assert pretrained.network_file("run") == Path("run/model.safetensors")
     assert pretrained.network_file("./stool-65") == Path("./stool-65")
 
@@ -128,6 +133,12 @@ def test_only_network_files_are_exported(tmp_path: Path) -> None:
     (tmp_path / "foreign.safetensors").write_bytes(b"not a network")
     outcome = run("export", "--network", str(tmp_path / "foreign.safetensors"), "--out", str(tmp_path / "out"))
     assert outcome.status == 2 and "foreign.safetensors" in outcome.message
+
+
+def test_an_export_is_not_named_as_another_format(tmp_path: Path) -> None:
+    outcome = run("export", "--network", "chair-64", "--out", str(tmp_path / "chair.pt"))
+    assert outcome.status == 2 and f"e.g. {tmp_path / 'chair.safetensors'}" in outcome.message
+    assert not list(tmp_path.iterdir())
     assert not (tmp_path / "out").exists()
 
 
