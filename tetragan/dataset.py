@@ -209,10 +209,7 @@ def _report(result, out: Path) -> None:
 @click.option("--strict", is_flag=True, help="Warnings count as errors.")
 @quiet_option
 def check(data: Path, strict: bool, quiet: bool) -> None:
-    """Verify every image, camera, split and hash of DATA.
-
-    Prints a line for each error and warning; exit status 2 for errors.
-    """
+    """Verify images, cameras and splits; exit status 2 for errors."""
     from dataset_tool.check import check_dataset
     from dataset_tool.dataset import open_dataset
     from torch_utils.errors import UserError
@@ -295,10 +292,7 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
 @click.option("--shard-size", type=click.IntRange(1), help="Write a folder of tar files of about so many MB instead.")
 @quiet_option
 def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
-    """Pack DATA into one zip, or into shards.
-
-    The zip is uncompressed; shards suit network file systems. Every command reads both.
-    """
+    """Pack DATA into one zip, or into shards; every command reads both."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import pack as pack_dataset
     from torch_utils.progress import progress_bar
@@ -314,10 +308,7 @@ def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
 @out_option("A new folder; files are linked where possible.")
 @quiet_option
 def merge(data: tuple[Path, ...], out: Path, quiet: bool) -> None:
-    """Merge datasets that were rendered alike.
-
-    Every shape keeps its split.
-    """
+    """Merge datasets of equal settings; every shape keeps its split."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import merge as join_datasets
     from torch_utils.progress import progress_bar
@@ -353,10 +344,7 @@ def split(data: Path, lists: Path | None, shares: tuple[float, float, float] | N
 @click.option("--count", type=click.IntRange(1), help="At most this many shapes of each split.")
 @quiet_option
 def subset(data: Path, out: Path, ids: Path | None, quiet: bool, **conditions) -> None:
-    """Copy some shapes of DATA into a new dataset.
-
-    Every shape keeps its split.
-    """
+    """Copy some shapes of DATA, with their splits, to a new dataset."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import subset as copy_some
     from dataset_tool.sources.find_shapes import read_split_lists
@@ -388,10 +376,7 @@ def _counts(header) -> str:
     "--masks", type=click.Choice(["white", "black"]), help="Value of the object in its masks.  [default: white]"
 )
 def convert(folder: Path, **options) -> None:
-    """Make data of GET3D, NeRF, nerfstudio or EG3D readable.
-
-    Writes dataset.json and shapes/ into FOLDER; no image is copied.
-    """
+    """Make data of GET3D, nerfstudio or EG3D readable in place."""
     from dataset_tool.sources.convert import convert as convert_folder
     from dataset_tool.sources.orientation import parse_front
 
