@@ -111,8 +111,8 @@ def connect(points: np.ndarray, tets: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rank[_STEPS] = np.arange(len(_STEPS))  # negative steps count from the table's end
     ends = np.full(len(points) * len(_STEPS), -1, np.int32)
     slots = np.empty((len(tets), 6), np.int32)
-    columns = [np.ascontiguousarray(tets[:, k], np.int32) for k in range(4)]
-    numbers = [number[column] for column in columns]
+    columns = np.ascontiguousarray(tets.T, np.int32)
+    numbers = number[columns]
     for edge, (a, b) in enumerate(TET_EDGES):
         ahead = numbers[b] - numbers[a]
         step = np.where(columns[a] < columns[b], ahead, -ahead)
@@ -143,8 +143,8 @@ def flipped_share(grid: TetGrid, positions: Tensor) -> Tensor:
 def _bcc(cells: int) -> tuple[np.ndarray, np.ndarray]:
     """Vertices in half cells [V, 3], 0 … 2·cells, and tetrahedra [T, 4] of either orientation."""
     points = np.concatenate([2 * _cubic(cells + 1), 2 * _cubic(cells) + 1])
-    corner = np.arange((cells + 1) ** 3).reshape((cells + 1,) * 3)
-    center = np.arange(cells**3).reshape((cells,) * 3) + (cells + 1) ** 3
+    corner = np.arange((cells + 1) ** 3, dtype=np.int32).reshape((cells + 1,) * 3)
+    center = np.arange(cells**3, dtype=np.int32).reshape((cells,) * 3) + np.int32((cells + 1) ** 3)
     tets = []
     for axis in range(3):
         # Axis 0 is the face's normal; corners of the square in order around it.
@@ -185,9 +185,10 @@ def _cubic(side: int) -> np.ndarray:
 
 def _orient(points: np.ndarray, tets: np.ndarray) -> np.ndarray:
     """The tetrahedra with the last two vertices swapped where the orientation was negative."""
-    x, y, z = points.astype(np.int32).T
+    x, y, z = np.ascontiguousarray(points.T, np.int32)
+    columns = np.ascontiguousarray(tets.T)
     (ax, bx, cx), (ay, by, cy), (az, bz, cz) = (
-        [component[tets[:, k]] - component[tets[:, 0]] for k in (1, 2, 3)] for component in (x, y, z)
+        component[columns[1:]] - component[columns[0]] for component in (x, y, z)
     )
     negative = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx) < 0
     tets[negative] = tets[negative][:, [0, 1, 3, 2]]
@@ -205,7 +206,7 @@ def _assemble(points: np.ndarray, tets: np.ndarray, cells: int, box: float, cent
         cubic_grids.append(CubicGrid((cells + 1) ** 3, cells, (cell - box) / 2, cell))
     return TetGrid(
         positions=torch.from_numpy(positions),
-        tets=torch.from_numpy(tets.astype(np.int32)),
+        tets=torch.from_numpy(tets.astype(np.int32, copy=False)),
         edges=torch.from_numpy(edges),
         tet_edges=torch.from_numpy(tet_edges),
         boundary=torch.from_numpy(~free.all(1)),

@@ -25,7 +25,7 @@ class Sampler:
         self, options: SamplerOptions, meshes: "Callable[[], MeshSettings | None] | None", record_name: str
     ) -> None:
         from networks.grid_memory import check_cells, memory_line
-        from sampling.sample_run import default_folder, default_workers
+        from sampling.sample_run import default_folder, default_workers, one_thread
         from sampling.trained_generator import load
         from torch_utils.devices import pick_device
         from torch_utils.failures import failure_log
@@ -34,7 +34,8 @@ class Sampler:
         self.options, self.record_name = options, record_name
         self.settings = None if meshes is None else meshes()
         self.device = pick_device(options.device)
-        self.generator: TrainedGenerator = load(options.network, precision=options.precision, cells=options.cells)
+        with one_thread():  # several would take longer to start than to load
+            self.generator: TrainedGenerator = load(options.network, precision=options.precision, cells=options.cells)
         self.out = options.out or default_folder(self.generator)
         self.workers = options.workers or default_workers()
         if options.cells is not None:
