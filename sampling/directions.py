@@ -24,6 +24,9 @@ KIND = "directions"
 VARIANCE_KEPT = 0.98
 # Shape or texture is left alone by an attribute that it explains less than this share of.
 SMALLEST_SHARE = 0.1
+# How little a direction may change other attributes: 0 would leave them alone, much more than 1 ignores them. Values
+# are correlated, so that a direction which leaves all others alone changes little of its own.
+OTHERS_KEPT = 2.0
 
 
 @dataclass(frozen=True)
@@ -122,39 +125,70 @@ def principal_axes(styles: Tensor) -> Tensor:
     return (axes * signs).to(styles.dtype)
 
 
-def attribute_directions(w_geo: Tensor, w_tex: Tensor, values: Mapping[str, Tensor]) -> Directions:
+def attribute_directions(
+    w_geo: Tensor, w_tex: Tensor, values: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None = None
+) -> Directions:
     """Directions along which attributes change, by linear regression of their values on the styles.
 
-    w_geo, w_tex [N, w_dim]: styles of N samples. values: of each attribute [N], such as a probability. Among all moves
-    that change the regressed value by some amount, that along the direction is the shortest, in standard deviations of
-    the styles; so it stays among likely styles. Attributes that do not vary with the styles are left out.
+    w_geo, w_tex [N, w_dim]: styles of N samples. values: of each attribute [N], such as the log-odds of "type=stool".
+    kept: values that no direction may change, such as those of the category. Of the moves that leave these alone, and
+    change other attributes little, the direction is the shortest, in standard deviations of the styles: it stays among
+    likely styles. Attributes that do not vary with the styles are left out.
     """
     sides = [_whitened(w_geo), _whitened(w_tex)]
+    width = sides[0][0].shape[1]
+    scores = torch.cat([scores for scores, _ in sides], 1)
+    slopes = {name: slope for name, value in values.items() if (slope := _slope(scores, value)) is not None}
+    fixed = [slope for value in (kept or {}).values() if (slope := _slope(scores, value)) is not None]
     names, shares, geo, tex = [], [], [], []
-    for name, value in values.items():
-        target = value.double() - value.double().mean()
-        spread = float(target.std())
-        if spread < 1e-6:
+    for name, slope in slopes.items():
+        used, share = _explained(slope, width, len(scores))
+        if not bool(used.any()):
             continue
-        # Coordinates of unit variance make the regression a product.
-        slopes = [scores.T @ target / (len(target) - 1) / spread for scores, _ in sides]
-        # Less what as many random numbers would explain by chance.
-        chance = [len(slope) / (len(target) - 1) for slope in slopes]
-        explained = [max(float(slope.square().sum()) - each, 0.0) for slope, each in zip(slopes, chance, strict=True)]
-        kept = [part >= max(SMALLEST_SHARE * sum(explained), 1e-9) for part in explained]
-        if not any(kept):
-            continue
-        length = sum(float(slope.square().sum()) for slope, keep in zip(slopes, kept, strict=True) if keep) ** 0.5
-        moves = [slope @ axes * keep / length for slope, (_, axes), keep in zip(slopes, sides, kept, strict=True)]
+        others = [other for key, other in slopes.items() if key.split("=")[0] != name.split("=")[0]]
+        apart = _apart(slope * used, [each * used for each in fixed], [each * used for each in others])
+        direction = apart / apart.norm().clamp(min=1e-12)
         names.append(name)
-        axes_used = sum(scores.shape[1] for (scores, _), keep in zip(sides, kept, strict=True) if keep)
-        unexplained = (1 - length**2) * (len(target) - 1) / max(len(target) - axes_used - 1, 1)
-        shares.append(min(max(1 - unexplained, 0.0), 1.0))
-        geo.append(moves[0].to(w_geo.dtype))
-        tex.append(moves[1].to(w_tex.dtype))
+        shares.append(share)
+        geo.append((direction[:width] @ sides[0][1]).to(w_geo.dtype))
+        tex.append((direction[width:] @ sides[1][1]).to(w_tex.dtype))
     if not names:
         return Directions((), w_geo[:0], w_tex[:0], ())
     return Directions(tuple(names), torch.stack(geo), torch.stack(tex), tuple(shares))
+
+
+def _slope(scores: Tensor, value: Tensor) -> Tensor | None:
+    """Correlations [K] of a value [N] with coordinates of unit variance [N, K], which make the regression a product;
+    None for a value that does not vary."""
+    target = value.double() - value.double().mean()
+    spread = float(target.std())
+    return None if spread < 1e-6 else scores.T @ target / (len(target) - 1) / spread
+
+
+def _explained(slope: Tensor, width: int, count: int) -> tuple[Tensor, float]:
+    """Which coordinates [K] an attribute uses, all of shape, all of texture or both, and its adjusted R².
+
+    width: number of the shape's coordinates. count: of samples.
+    """
+    of_shape = torch.arange(len(slope)) < width
+    # Less what as many random numbers would explain by chance.
+    explained = [
+        max(float(slope[own].square().sum()) - int(own.sum()) / (count - 1), 0.0) for own in (of_shape, ~of_shape)
+    ]
+    used = torch.zeros(len(slope), dtype=torch.bool)
+    for own, part in zip((of_shape, ~of_shape), explained, strict=True):
+        used |= own & (part >= max(SMALLEST_SHARE * sum(explained), 1e-9))
+    unexplained = (1 - float((slope * used).square().sum())) * (count - 1) / max(count - int(used.sum()) - 1, 1)
+    return used, min(max(1 - unexplained, 0.0), 1.0)
+
+
+def _apart(slope: Tensor, fixed: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+    """A slope [K] without its part along the fixed ones, and with less of its part along the others."""
+    if not fixed and not others:
+        return slope
+    basis = torch.stack([*fixed, *others], 1)
+    penalty = torch.cat([torch.full((len(fixed),), 1e-6), torch.full((len(others),), OTHERS_KEPT)]).to(slope)
+    return slope - basis @ torch.linalg.solve(basis.T @ basis + torch.diag(penalty), basis.T @ slope)
 
 
 def whitened_axes(styles: Tensor, share: float = VARIANCE_KEPT) -> tuple[Tensor, Tensor]:

@@ -89,7 +89,7 @@ def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, sam
     found = principal_directions(w_geo, w_tex, axes)
     if classifier is None:
         return found
-    from metrics.images.attribute_labels import label_styles, log_odds, value_columns
+    from metrics.images.attribute_labels import SURER, label_styles, log_odds, value_columns
     from metrics.images.classifier import load_classifier
 
     labeler = load_classifier(classifier, generator.device)
@@ -98,10 +98,9 @@ def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, sam
         slots = zip((w_geo, w_tex), generator.slots, strict=True)
         geo, tex = (w[:, None].expand(-1, count, -1) for w, count in slots)
         probabilities, seen = label_styles(generator, labeler, geo, tex, advance)
-    columns = {
-        name: log_odds(values[seen])
-        for name, values in value_columns(labeler, probabilities).items()
-        if RAREST <= float(values[seen].mean()) <= 1 - RAREST
-    }
+    columns = {name: values[seen] for name, values in value_columns(labeler, probabilities).items()}
+    varied = {name: log_odds(p) for name, p in columns.items() if RAREST <= float(p.mean()) <= 1 - RAREST}
+    # What nearly all samples are, such as chairs, they shall stay.
+    kept = {name: log_odds(p, SURER) for name, p in columns.items() if float(p.mean()) > 1 - RAREST}
     seen = seen.to(w_geo.device)
-    return found + attribute_directions(w_geo[seen], w_tex[seen], columns).sorted()
+    return found + attribute_directions(w_geo[seen], w_tex[seen], varied, kept).sorted()

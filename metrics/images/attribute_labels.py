@@ -39,13 +39,14 @@ def label_styles(
     return {name: torch.cat(parts) for name, parts in probabilities.items()}, torch.cat(seen)
 
 
-# Log-odds are taken of probabilities from here to one less this.
-SURE = 0.01
+# Log-odds are taken of probabilities from here to one less this; those of values that nearly all samples have vary
+# only nearer to 1.
+SURE, SURER = 0.01, 1e-6
 
 
-def log_odds(probabilities: Tensor) -> Tensor:
+def log_odds(probabilities: Tensor, sure: float = SURE) -> Tensor:
     """ln(p / (1 − p)), bounded: what a linear regression can follow, as probabilities end at 0 and 1."""
-    return probabilities.clamp(SURE, 1 - SURE).logit()
+    return probabilities.double().clamp(sure, 1 - sure).logit()
 
 
 def value_columns(classifier: Classifier, probabilities: dict[str, Tensor]) -> dict[str, Tensor]:

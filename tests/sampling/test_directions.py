@@ -87,6 +87,25 @@ def test_an_attribute_of_both_moves_both() -> None:
     assert torch.allclose(found.w_geo[0], rotation[1] / 5**0.5, atol=0.1)
 
 
+def test_a_direction_leaves_kept_values_alone_and_changes_others_little() -> None:
+    w_geo, w_tex, _ = styles()
+    axes = principal_axes(w_geo)
+    size, legs, category = (w_geo @ axes[row] / axes[row].square().sum() for row in range(3))
+    values = {"type=big": size + legs + category, "type=small": -size, "legs=star": legs}
+    kept = {"category=chair": category}
+    free, bound = (attribute_directions(w_geo, w_tex, values, each) for each in (None, kept))
+    coordinates = [found.w_geo[0] @ axes[:3].T / axes[:3].square().sum(1) for found in (free, bound)]
+    assert coordinates[0][2] > 0.5, "without being kept the category would change"
+    for size_step, legs_step, category_step in coordinates[1:]:
+        assert abs(category_step) < 1e-3
+        assert 0 < legs_step < 0.7 * size_step, "less of what only the other attribute needs"
+    assert bound.w_geo[0] @ free.w_geo[0] > 0 and bound.names == free.names
+    alone = (
+        attribute_directions(w_geo, w_tex, {"type=big": size + legs}).w_geo[0] @ axes[:2].T / axes[:2].square().sum(1)
+    )
+    assert torch.allclose(alone[0], alone[1], atol=0.05), "nothing else is there to be left alone"
+
+
 def test_a_move_adds_to_all_slots_and_keeps_the_seed(g: TrainedGenerator) -> None:
     w_dim = g.network.config.mapping.w_dim
     geo = torch.randn(2, w_dim)
