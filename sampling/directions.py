@@ -26,7 +26,7 @@ VARIANCE_KEPT = 0.98
 SMALLEST_SHARE = 0.1
 # How little a direction may change other attributes: 0 would leave them alone, much more than 1 ignores them. Values
 # are correlated, so that a direction which leaves all others alone changes little of its own.
-OTHERS_KEPT = 2.0
+OTHERS_KEPT = 1.0
 
 
 @dataclass(frozen=True)
