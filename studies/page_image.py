@@ -39,7 +39,9 @@ def main(address: str, seed: int, width: int, height: int, out: Path) -> None:
         page.goto(address, wait_until="commit")
         page.locator(f'#gallery button[data-seed="{seed}"]').click()
         page.wait_for_selector(f'body[data-ready*="shape_seed={seed}&"]')
-        page.wait_for_function("[...document.querySelectorAll('#gallery img')].every(image => image.complete)")
+        # Not wait_for_function: the page's security policy refuses the strings that it evaluates.
+        while not page.evaluate("[...document.querySelectorAll('#gallery img, #pad img')].every((i) => i.complete)"):
+            page.wait_for_timeout(200)
         page.evaluate("document.getElementById('status').style.visibility = 'hidden'")  # the time of this machine
         with write_errors(out):
             out.parent.mkdir(parents=True, exist_ok=True)
