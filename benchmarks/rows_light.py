@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from benchmarks.row import Job, Row, tensor_bytes
 from benchmarks.rows_raster import bumpy_sphere
@@ -30,14 +29,13 @@ def light_job(device: torch.device) -> Job:
     def image(points: Tensor, values: Tensor, lit: bool) -> Tensor:
         mesh = Mesh.single(points, faces.to(device))
         raster = rasterize_mesh(mesh, cameras, SIDE)
-        seen = visible_attributes(raster, values)
         if not lit:
-            return composite(raster, seen[:, :3])[0]
-        attributes = torch.cat([vertex_normals(mesh), mesh.vertices], 1)
-        normal, position = visible_attributes(raster, attributes).split(3, 1)
-        towards = functional.normalize(cameras.position() - position, dim=1)
-        base, metallic, roughness = srgb_to_linear(seen[:, :3]), seen[:, 3:4], seen[:, 4:]
-        surface = ShadingPoints(position, functional.normalize(normal, dim=1), towards, base, metallic, roughness)
+            return composite(raster, visible_attributes(raster, values)[:, :3])[0]
+        attributes = torch.cat([vertex_normals(mesh), mesh.vertices, values], 1)
+        seen = visible_attributes(raster, attributes)
+        normal, position, base, metallic, roughness = seen.split((3, 3, 3, 1, 1), 1)
+        towards = cameras.position() - position
+        surface = ShadingPoints(position, normal, towards, srgb_to_linear(base), metallic, roughness)
         return composite(raster, linear_to_srgb(environment.reflected(surface)))[0]
 
     def both_ways(lit: bool) -> Callable[[], object]:

@@ -1,16 +1,15 @@
 """Normals of faces and vertices."""
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from geometry.mesh import Mesh
+from torch_utils.ops.weighted_normals import cross_products, weighted_normals
 
 
 def face_cross_products(mesh: Mesh) -> Tensor:
     """Outward face normals of a packed batch, each as long as twice the face's area [ΣF, 3]."""
-    a, b, c = (mesh.vertices[mesh.faces[:, k]] for k in range(3))
-    return torch.linalg.cross(b - a, c - a)
+    return cross_products(mesh.vertices, mesh.faces)
 
 
 def face_normals(mesh: Mesh) -> Tensor:
@@ -25,17 +24,6 @@ def face_normals(mesh: Mesh) -> Tensor:
 def vertex_normals(mesh: Mesh) -> Tensor:
     """Area-weighted unit vertex normals of a packed batch [ΣV, 3]; differentiable.
 
-    A vertex without faces, or whose faces cancel, gets +Y. Deterministic: the sums run in the order of the faces (on
-    CUDA under `torch.use_deterministic_algorithms(True)`).
+    A vertex without faces, or whose faces cancel, gets +Y.
     """
-    weighted = face_cross_products(mesh)
-    # On the CPU, `scatter_add` takes a third of the time of `index_add`, for the same bits.
-    corners = mesh.faces.t().reshape(-1, 1).long().expand(-1, 3)
-    total = torch.zeros_like(mesh.vertices).scatter_add(0, corners, weighted.repeat(3, 1))
-    # Scale first: the squares of small cross products would underflow.
-    scale = weighted.detach().abs().amax().clamp(min=torch.finfo(total.dtype).tiny) if weighted.numel() else 1
-    total = total / scale
-    length = total.norm(dim=-1, keepdim=True)
-    defined = length > torch.finfo(total.dtype).eps ** 2
-    up = torch.tensor([0.0, 1.0, 0.0], dtype=total.dtype, device=total.device)
-    return torch.where(defined, total / torch.where(defined, length, 1), up)
+    return weighted_normals(mesh.vertices, mesh.faces)

@@ -297,13 +297,13 @@ def lit_colors(
     The light is as in `dataset render --shading pbr`. gradient: whether it reaches the vertices through their normals.
     """
     normals = vertex_normals(raster.mesh if gradient else raster.mesh.detach())
-    normals = functional.normalize(visible_attributes(raster, normals), dim=1)
+    normals = visible_attributes(raster, normals)
     view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
-    towards = functional.normalize(cameras.position().to(points)[view] - points, dim=1)
+    towards = cameras.position().to(points)[view] - points
     # One image of each shape needs no further synchronization with the host.
     counts = raster.point_offsets.diff() if raster.views == 1 else torch.bincount(view, minlength=len(cameras))
-    base, metallic, roughness = srgb_to_linear(values[:, :3]), values[:, 3:4], values[:, 4:]
-    surface = ShadingPoints(points, normals, towards, base, metallic, roughness)
+    base, metallic, roughness = values.split((3, 1, 1), 1)
+    surface = ShadingPoints(points, normals, towards, srgb_to_linear(base), metallic, roughness)
     return linear_to_srgb(reflected_of_views(surface, counts.tolist(), environments))
 
 

@@ -31,8 +31,8 @@ TABLE_SAMPLES = (24, 64)
 class ShadingPoints:
     """Surface points to be lit, with any leading dimensions.
 
-    position, normal, towards_eye [..., 3]: world; the last two of unit length. base_color [..., 3]: linear, in [0, 1].
-    metallic, roughness [..., 1] in [0, 1].
+    position, normal, towards_eye [..., 3]: world; the last two of unit length (`EnvironmentLight` takes any length).
+    base_color [..., 3]: linear, in [0, 1]. metallic, roughness [..., 1] in [0, 1].
     """
 
     position: Tensor
@@ -50,7 +50,8 @@ class ShadingPoints:
     @property
     def cosine(self) -> Tensor:
         """Cosine [..., 1] between normal and view direction, at least `MIN_COSINE`."""
-        return (self.normal * self.towards_eye).sum(-1, keepdim=True).clamp(min=MIN_COSINE)
+        normal, towards_eye = (functional.normalize(part, dim=-1) for part in (self.normal, self.towards_eye))
+        return (normal * towards_eye).sum(-1, keepdim=True).clamp(min=MIN_COSINE)
 
 
 def ggx_alpha(roughness: Tensor) -> Tensor:

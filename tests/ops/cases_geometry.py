@@ -1,4 +1,4 @@
-"""Sample inputs of marching_tets_topology, edge_crossings, connect_components and connected_vertices."""
+"""Sample inputs of the ops on tet grids, and of collapse_edges, connected_vertices and weighted_normals."""
 
 from dataclasses import astuple
 
@@ -8,6 +8,7 @@ from torch import Tensor
 from geometry.tet_grid import tet_grid
 from tests.geometry.dense import extract
 from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.cases_raster import grid_faces
 from torch_utils.ops.collapse_edges import collapse_edges, collapse_edges_reference
 from torch_utils.ops.connect_components import connect_components, connect_components_reference
 from torch_utils.ops.connected_vertices import connected_vertices, connected_vertices_reference
@@ -17,6 +18,7 @@ from torch_utils.ops.marching_tets import (
     marching_tets_topology,
     marching_tets_topology_reference,
 )
+from torch_utils.ops.weighted_normals import weighted_normals, weighted_normals_reference
 
 
 def signed_noise(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
@@ -108,6 +110,16 @@ def _components(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     faces = torch.randint(0, max(count, 1), (batch * width, 3), generator=generator).int()
     faces[:1] = 0
     return {"faces": faces.flip(0), "count": count}
+
+
+def _bumpy_strips(batch: int, width: int, dtype: torch.dtype) -> Arguments:
+    """Strips of triangles, and for each a vertex without faces and a fan around one with two opposite faces."""
+    strips = [grid_faces(width, 2) + n * (3 * (width + 1) + 4) for n in range(batch)]
+    rest = [torch.tensor([[0, 1, 2], [0, 2, 1]]) + (n + 1) * (3 * (width + 1) + 4) - 3 for n in range(batch)]
+    generator = torch.Generator().manual_seed(6)
+    vertices = torch.randn(batch * (3 * (width + 1) + 4), 3, generator=generator, dtype=torch.float64)
+    faces = torch.cat([*strips, *rest]).int() if batch else torch.zeros(0, 3, dtype=torch.int32)
+    return {"vertices": vertices.to(dtype), "faces": faces}
 
 
 def _set(name: str, value):
@@ -223,6 +235,22 @@ GEOMETRY_CASES = [
             BadInput("shape", _set("faces", lambda x: x[:, :2]), "expected faces of shape [F, 3]"),
             BadInput("range", _set("count", lambda x: 1), "connected_vertices(): expected faces in [0, 1)"),
             BadInput("count", _set("count", lambda x: -1), "expected count in [0, 2³¹), got -1"),
+        ),
+    ),
+    Case(
+        name="weighted_normals",
+        function=weighted_normals,
+        reference=weighted_normals_reference,
+        make=_bumpy_strips,
+        gradients=("vertices",),
+        overloads=lambda a: [(torch.ops.tetragan.weighted_normals.default, tuple(a.values()))],
+        bad_inputs=(
+            BadInput(
+                "rank", _set("vertices", lambda x: x[None]), "weighted_normals(): expected vertices of shape [V, 3]"
+            ),
+            BadInput("half", _set("vertices", lambda x: x.half()), "expected vertices of type float32", TypeError),
+            BadInput("type", _set("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
+            BadInput("range", _set("vertices", lambda x: x[:4]), "expected faces in [0, 4)"),
         ),
     ),
 ]

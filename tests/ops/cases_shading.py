@@ -36,8 +36,8 @@ def _environment_shading(batch: int, width: int, dtype: torch.dtype) -> Argument
     # From all sides, some from behind.
     eye = functional.normalize(normal + 1.2 * functional.normalize(2 * uniform(count, 3) - 1, dim=1), dim=1)
     return {
-        "normal": normal.to(dtype),
-        "towards_eye": eye.to(dtype),
+        "normal": (normal * (0.5 + uniform(count, 1))).to(dtype),
+        "towards_eye": (eye * (0.5 + uniform(count, 1))).to(dtype),
         "base_color": uniform(count, 3).to(dtype),
         "metallic": uniform(count, 1).to(dtype),
         "roughness": uniform(count, 1).to(dtype),

@@ -14,7 +14,10 @@ from tests.ops.emulation.library import emulated_folders
 from torch_utils import build
 
 # Ops that have no CUDA kernel, by design (docs/ops.md).
-IN_PYTORCH = {"lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges"}
+IN_PYTORCH = {
+    "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges", "weighted_normals",
+    "weighted_normals_backward",
+}  # fmt: skip
 ARCHITECTURES = "75,90"
 OBJECTS = build.PACKAGE.parent / "build" / "cuda"
 

@@ -7,7 +7,7 @@
 
 The split-sum approximation (Karis 2013, "Real shading in Unreal") with conserved energy (Turquin 2019, "Practical
 multiple scattering compensation", eq. 16): linear radiance towards the eye, from the GGX layer and from the base below
-it. normal, towards_eye: of unit length. base_color: linear; metallic, roughness in [0, 1].
+it. normal, towards_eye: of any length. base_color: linear; metallic, roughness in [0, 1].
 
 mirror, filtered, irradiance: equirectangular images with one row more at each end, beyond the poles. Row 0 is straight
 up (+Y), the middle column looks along +X, and columns run from there towards +Z. `filtered[l]` is seen at roughness
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from torch_utils.ops.autograd import differentiable, differentiable_once
 from torch_utils.ops.checks import FLOATING, check_tensor
@@ -95,6 +96,7 @@ def environment_shading_reference(
     knots: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """The same by look-ups in textures, differentiable through autograd to all arguments but the knots."""
+    normal, towards_eye = functional.normalize(normal, dim=-1), functional.normalize(towards_eye, dim=-1)
     facing = (normal * towards_eye).sum(-1, keepdim=True)
     albedo = layer_albedos(facing.clamp(min=MIN_COSINE), base_color, metallic, roughness, table)
     specular = _filtered_radiance(2 * facing * normal - towards_eye, roughness, mirror, filtered, knots)

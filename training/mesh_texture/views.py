@@ -74,8 +74,8 @@ def shown(values: Tensor, view: View, light: EnvironmentLight | None) -> Tensor:
     """sRGB colors [P, 3] of surface values [P, 3 or 5]: sRGB base color, and metallic and roughness under a light."""
     if light is None:
         return values[:, :3]
-    base, metallic, roughness = srgb_to_linear(values[:, :3]), values[:, 3:4], values[:, 4:5]
-    points = ShadingPoints(view.position, view.normal, view.towards_eye, base, metallic, roughness)
+    base, metallic, roughness = values.split((3, 1, 1), 1)
+    points = ShadingPoints(view.position, view.normal, view.towards_eye, srgb_to_linear(base), metallic, roughness)
     return linear_to_srgb(light.reflected(points))
 
 

@@ -10,7 +10,7 @@ namespace tetragan {
 namespace shading {
 
 constexpr double kPi = 3.14159265358979323846;
-constexpr double kDielectricF0 = 0.04, kMinCosine = 1e-4, kMinAlbedo = 1e-4;
+constexpr double kDielectricF0 = 0.04, kMinCosine = 1e-4, kMinAlbedo = 1e-4, kMinLength = 1e-12;
 
 // Equirectangular images of 3 channels, and a table of 2. rows: without the one more at each end.
 template <class T>
@@ -75,20 +75,46 @@ TETRAGAN_HD void angles_gradient(const T* d, T by_u, T by_v, T* out) {
   out[2] += along * d[2] + around * d[0];
 }
 
-// A point's view direction mirrored at the normal, and where this and the normal point.
+// A vector of unit length, and what the vector was multiplied with.
+template <class T>
+struct Unit {
+  T at[3], scale;
+};
+
+template <class T>
+TETRAGAN_HD Unit<T> unit_of(const T* vector) {
+  const T length = std::sqrt(vector[0] * vector[0] + vector[1] * vector[1] + vector[2] * vector[2]);
+  Unit<T> unit;
+  unit.scale = T(1) / (length < T(kMinLength) ? T(kMinLength) : length);
+  for (int k = 0; k < 3; ++k) unit.at[k] = vector[k] * unit.scale;
+  return unit;
+}
+
+// Turns the gradient of the unit vector into that of the vector.
+template <class T>
+TETRAGAN_HD void unit_gradient(const Unit<T>& unit, T* gradient) {
+  const T along = unit.at[0] * gradient[0] + unit.at[1] * gradient[1] + unit.at[2] * gradient[2];
+  const T kept = unit.scale < T(1 / kMinLength) ? along : T(0);  // a vector that is too short is only multiplied
+  for (int k = 0; k < 3; ++k) gradient[k] = (gradient[k] - unit.at[k] * kept) * unit.scale;
+}
+
+// A point's normal and view direction, the latter mirrored at the normal, and where this and the normal point.
 template <class T>
 struct Directions {
+  Unit<T> normal, eye;
   T facing, mirrored[3];
-  Angles<T> reflection, normal;
+  Angles<T> reflection, up;
 };
 
 template <class T>
 TETRAGAN_HD Directions<T> directions_of(const T* normal, const T* eye) {
   Directions<T> d;
-  d.facing = normal[0] * eye[0] + normal[1] * eye[1] + normal[2] * eye[2];
-  for (int k = 0; k < 3; ++k) d.mirrored[k] = T(2) * d.facing * normal[k] - eye[k];
+  d.normal = unit_of(normal);
+  d.eye = unit_of(eye);
+  d.facing = d.normal.at[0] * d.eye.at[0] + d.normal.at[1] * d.eye.at[1] + d.normal.at[2] * d.eye.at[2];
+  for (int k = 0; k < 3; ++k) d.mirrored[k] = T(2) * d.facing * d.normal.at[k] - d.eye.at[k];
   d.reflection = angles_of(d.mirrored);
-  d.normal = angles_of(normal);
+  d.up = angles_of(d.normal.at);
   return d;
 }
 
@@ -167,7 +193,7 @@ TETRAGAN_HD Texels<T> gather(const Environment<T>& e, const Directions<T>& d, T 
   read_image(e.filtered + (upper - 1) * size, e.filtered_rows, e.filtered_columns, d.reflection, texels.rougher);
   read_image(sharp ? e.mirror : e.filtered + (upper - 2) * size, sharp ? e.mirror_rows : e.filtered_rows,
              sharp ? e.mirror_columns : e.filtered_columns, d.reflection, texels.smoother);
-  read_image(e.irradiance, e.irradiance_rows, e.irradiance_columns, d.normal, texels.white);
+  read_image(e.irradiance, e.irradiance_rows, e.irradiance_columns, d.up, texels.white);
   read_table(e, d.facing, roughness, texels.table);
   return texels;
 }
@@ -291,12 +317,14 @@ TETRAGAN_HD Surface<T> reflect_gradient(const Directions<T>& d, const Texels<T>&
   T of_mirrored[3] = {0, 0, 0};
   angles_gradient(d.mirrored, of_reflection.u, of_reflection.v, of_mirrored);
   T of_facing = of_scale * found.sum.by_x[0] + of_bias * found.sum.by_x[1];
-  for (int k = 0; k < 3; ++k) of_facing += T(2) * of_mirrored[k] * s.normal[k];
+  for (int k = 0; k < 3; ++k) of_facing += T(2) * of_mirrored[k] * d.normal.at[k];
   for (int k = 0; k < 3; ++k) {
-    g.normal[k] = T(2) * d.facing * of_mirrored[k] + of_facing * s.eye[k];
-    g.eye[k] = of_facing * s.normal[k] - of_mirrored[k];
+    g.normal[k] = T(2) * d.facing * of_mirrored[k] + of_facing * d.eye.at[k];
+    g.eye[k] = of_facing * d.normal.at[k] - of_mirrored[k];
   }
-  angles_gradient(s.normal, of_normal.u, of_normal.v, g.normal);
+  angles_gradient(d.normal.at, of_normal.u, of_normal.v, g.normal);
+  unit_gradient(d.normal, g.normal);
+  unit_gradient(d.eye, g.eye);
   return g;
 }
 
