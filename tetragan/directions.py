@@ -42,7 +42,7 @@ RAREST = 0.02
 )
 @mesh_options("none")
 def directions(
-    sampler: SamplerOptions,
+    options: SamplerOptions,
     meshes: "Callable[[], MeshSettings | None]",
     seed: int,
     axes: int,
@@ -61,21 +61,21 @@ def directions(
 
     if not axes and classifier is None:
         raise click.UsageError("--axes 0 needs --classifier")
-    shop = Sampler(sampler, meshes, "directions.json")
-    found = _find(shop.generator, axes, classifier, samples, sampler.quiet)
-    found.save(shop.out / "directions.safetensors", shop.generator.identity())
-    click.echo(f"{shop.out / 'directions.safetensors'}: {len(found)} directions")
+    sampler = Sampler(options, meshes, "directions.json")
+    found = _find(sampler.generator, axes, classifier, samples, options.quiet)
+    found.save(sampler.out / "directions.safetensors", sampler.generator.identity())
+    click.echo(f"{sampler.out / 'directions.safetensors'}: {len(found)} directions")
     for name, share in zip(found.names, found.shares, strict=True):
         click.echo(f"  {name:24} {share:6.1%} of the variance")
-    center = shop.generator.sample(seed, sampler.truncation, sampler.label)
+    center = sampler.generator.sample(seed, options.truncation, options.label)
     shown = found.names[: 2 * axes + rows]
     moved = [each for name in shown for each in slider(found, center, name, STEPS)]
     names = [f"{name.replace('=', '-')}_{step:+d}" for name in shown for step in STEPS]
     facts = {"shape_seed": seed, "axes": axes, "classifier": None if classifier is None else classifier.name}
-    outcome = shop.run(moved, names, {**facts, "labeled": samples}, what="steps", draw_all=True)
-    title = f"{shop.generator.name}, seed {seed}: steps in standard deviations"
+    outcome = sampler.run(moved, names, {**facts, "labeled": samples}, what="steps", draw_all=True)
+    title = f"{sampler.generator.name}, seed {seed}: steps in standard deviations"
     image = labeled_grid(outcome.grid(names), shown, [f"{step:+d}" if step else "0" for step in STEPS], title)
-    shop.save_image("directions.png", image, f"seed {seed} along {len(shown)} directions")
+    sampler.save_image("directions.png", image, f"seed {seed} along {len(shown)} directions")
     end(outcome)
 
 

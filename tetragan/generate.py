@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @move_options
 @mesh_options("glb")
 def generate(
-    sampler: SamplerOptions,
+    options: SamplerOptions,
     meshes: "Callable[[], MeshSettings | None]",
     seeds: str | None,
     count: int | None,
@@ -50,23 +50,23 @@ def generate(
     from sampling.sample_run import MAX_GRID
     from tetragan.sampler import Sampler, end
 
-    shop = Sampler(sampler, meshes, "samples.json")
-    if viewer and (shop.settings is None or shop.settings.file_format != "glb" or shop.settings.draco):
+    sampler = Sampler(options, meshes, "samples.json")
+    if viewer and (sampler.settings is None or sampler.settings.file_format != "glb" or sampler.settings.draco):
         raise click.UsageError("--viewer: shows GLB files without --draco; leave out --format and --draco")
-    of_prompt = {} if prompt is None else _use_prompt(shop.generator, prompt)
+    of_prompt = {} if prompt is None else _use_prompt(sampler.generator, prompt)
     drawn: Sequence[Sample]
     if latents_files:
-        names, drawn, facts = shop.loaded(latents_files)
+        names, drawn, facts = sampler.loaded(latents_files)
     else:
-        drawn, facts = shop.generator.sample_pairs(shapes, textures, sampler.truncation, sampler.label), {}
+        drawn, facts = sampler.generator.sample_pairs(shapes, textures, options.truncation, options.label), {}
         names = [sample.name for sample in drawn]
-    samples, moved = shop.moved(drawn, directions_file, moves)
-    outcome = shop.run(samples, names, facts | moved | of_prompt)
+    samples, moved = sampler.moved(drawn, directions_file, moves)
+    outcome = sampler.run(samples, names, facts | moved | of_prompt)
     shown = names[:MAX_GRID]
     image = image_grid(outcome.grid(shown))
-    shop.save_image("samples.png", image, f"{len(shown)} of {len(names)} samples")
+    sampler.save_image("samples.png", image, f"{len(shown)} of {len(names)} samples")
     if viewer:
-        _write_viewer(shop.out, shown, shop.generator.name)
+        _write_viewer(sampler.out, shown, sampler.generator.name)
     end(outcome)
 
 

@@ -42,7 +42,7 @@ STRIP = 12
 @video_options(None)
 @mesh_options("none")
 def interpolate(
-    sampler: SamplerOptions,
+    options: SamplerOptions,
     meshes: "Callable[[], MeshSettings | None]",
     seeds: str | None,
     latents_files: tuple[Path, ...],
@@ -70,28 +70,28 @@ def interpolate(
         raise click.UsageError(f"--seeds {seeds}: expected at least two seeds, e.g. --seeds 0-3")
     if video is not None:
         check_video_format(video)
-    shop = Sampler(sampler, meshes, "interpolation.json")
-    generator = shop.generator
+    sampler = Sampler(options, meshes, "interpolation.json")
+    generator = sampler.generator
     facts = {"seeds": seed_list, "steps": steps, "path": path, "vary": vary, "loop": loop}
     # A conditional network stays in the class of the first seed: there is no path from one class to another.
-    label = seed_list[0] % generator.classes if generator.classes and sampler.label is None else sampler.label
-    stops: Sequence[Sample] = generator.sample(seed_list, sampler.truncation, label)
+    label = seed_list[0] % generator.classes if generator.classes and options.label is None else options.label
+    stops: Sequence[Sample] = generator.sample(seed_list, options.truncation, label)
     if latents_files:
-        _, stops, own = shop.loaded(latents_files)
+        _, stops, own = sampler.loaded(latents_files)
         path = "w"
         facts |= {**own, "seeds": None, "path": path}
         if len(stops) < 2:
             raise click.UsageError("--latents: expected at least two samples")
     samples = generator.interpolate_all(stops, steps, path=path, vary=vary, loop=loop)
     names = [f"step{row:04d}" for row in range(len(samples))]
-    outcome = shop.run(samples, names, facts, what="steps", draw_all=True)
+    outcome = sampler.run(samples, names, facts, what="steps", draw_all=True)
     row = steps - 1 if loop else steps
     kept = sorted({round(column * (row - 1) / (min(row, STRIP) - 1)) for column in range(min(row, STRIP))} or {0})
     shown = [names[start + column] for start in range(0, len(names), row) for column in kept]
     image = image_grid(outcome.grid(shown), columns=len(kept))
-    shop.save_image("interpolation.png", image, f"{counted(len(names) // row, 'path')} of {row} steps")
+    sampler.save_image("interpolation.png", image, f"{counted(len(names) // row, 'path')} of {row} steps")
     if video is not None:
-        file = shop.out / f"interpolation.{video}"
+        file = sampler.out / f"interpolation.{video}"
         write_video(file, (outcome.image(name) for name in names), fps)
         click.echo(f"{file}: {len(names)} frames")
     end(outcome)

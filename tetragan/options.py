@@ -163,7 +163,7 @@ class SamplerOptions:
 
 
 def sampler_options(verb: Callable[..., None], *, random: bool = True) -> Callable[..., None]:
-    """Declare the options of `SamplerOptions`, and pass them to the verb as `sampler`.
+    """Declare the options of `SamplerOptions`, and pass them to the verb as `options`.
 
     random: False leaves out what only random samples need, truncation and class.
     """
@@ -174,7 +174,7 @@ def sampler_options(verb: Callable[..., None], *, random: bool = True) -> Callab
         values |= fixed
         own = {entry.name: values.pop(entry.name) for entry in fields(SamplerOptions)}
         _import_sampling()
-        verb(sampler=SamplerOptions(**own), **values)
+        verb(options=SamplerOptions(**own), **values)
 
     for option in reversed(
         [

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @vary_option
 @mesh_options("none")
 def perturb(
-    sampler: SamplerOptions,
+    options: SamplerOptions,
     meshes: "Callable[[], MeshSettings | None]",
     seed: int,
     count: int,
@@ -40,12 +40,12 @@ def perturb(
     from rendering.images import image_grid
     from tetragan.sampler import Sampler, end
 
-    shop = Sampler(sampler, meshes, "perturbations.json")
-    center = shop.generator.sample(seed, sampler.truncation, sampler.label)
-    variations = shop.generator.perturb(center, count, radius, seed=noise_seed, vary=vary)
+    sampler = Sampler(options, meshes, "perturbations.json")
+    center = sampler.generator.sample(seed, options.truncation, options.label)
+    variations = sampler.generator.perturb(center, count, radius, seed=noise_seed, vary=vary)
     names = [f"seed{seed:04d}_variation{number:02d}" for number in range(count + 1)]
     facts = {"shape_seed": seed, "radius": radius, "noise_seed": noise_seed, "vary": vary}
-    outcome = shop.run([center, *variations], names, facts, what="variations")
+    outcome = sampler.run([center, *variations], names, facts, what="variations")
     image = image_grid(outcome.grid(names))
-    shop.save_image("perturbations.png", image, f"seed {seed} and {count} variations within radius {radius:g}")
+    sampler.save_image("perturbations.png", image, f"seed {seed} and {count} variations within radius {radius:g}")
     end(outcome)

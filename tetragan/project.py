@@ -2,7 +2,7 @@
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sampling.mesh_export import MeshSettings
     from sampling.projection import Projected
     from sampling.projection_target import ProjectionTarget
+    from sampling.samples import Sample
     from sampling.trained_generator import TrainedGenerator
     from tetragan.sampler import Sampler
 
@@ -48,7 +49,7 @@ COLUMNS = ("given", "projected", "lit", "from behind")
 @mesh_options("glb")
 def project(
     inputs: tuple[Path, ...],
-    sampler: SamplerOptions,
+    options: SamplerOptions,
     meshes: "Callable[[], MeshSettings | None]",
     azimuth: float | None,
     elevation: float | None,
@@ -62,47 +63,23 @@ def project(
     image is searched for, unless --azimuth and --elevation give it. NAME.safetensors holds the styles, for `--latents`
     of generate, interpolate and turntable.
     """
-    import numpy as np
-
-    from sampling.projection import StyleSpace
-    from sampling.start_search import make_bank
-    from sampling.style_file import save_styles
     from tetragan.sampler import Sampler, end
     from torch_utils.files import file_hash
-    from torch_utils.progress import progress_bar
 
     if (azimuth is None) != (elevation is None):
         raise click.UsageError("--azimuth and --elevation belong together")
-    shop = Sampler(sampler, meshes, "projections.json")
-    generator, distribution = shop.generator, _distribution(shop.generator, camera)
-    targets, refused = _read(inputs, generator, distribution, None if azimuth is None else (azimuth, elevation or 0.0))
-    facts: dict[str, Any] = {"inputs": {each.name: file_hash(path) for path, each in targets if path.is_file()}}
-    facts |= {"azimuth_deg": azimuth, "elevation_deg": elevation, "starts": starts, "steps": steps}
-    shop.guard(facts)
-    generator.network.to(shop.device)
-    with progress_bar("starts", starts, quiet=sampler.quiet) as advance:
-        bank = make_bank(generator.network, generator.slots, starts, advance)
-    space = StyleSpace(generator.network)
-    found = []
-    for _, target in targets:
-        with progress_bar(target.name, 50 + steps, quiet=sampler.quiet) as advance:
-            result = _project(shop, space, bank, target, distribution, steps, advance)
-        found.append(result)
-        path = shop.out / f"{target.name}.safetensors"
-        save_styles(path, [target.name], result.w_geo, result.w_tex, generator.identity(), [_figures(target, result)])
-        click.echo(f"{path}: {_sentence(target, result)}")
+    sampler = Sampler(options, meshes, "projections.json")
+    generator, distribution = sampler.generator, _distribution(sampler.generator, camera)
+    angles = None if azimuth is None else (azimuth, elevation or 0.0)
+    paths, targets, refused = _read(inputs, generator, distribution, angles)
+    hashes = {each.name: file_hash(path) for path, each in zip(paths, targets, strict=True) if path.is_file()}
+    facts = {"inputs": hashes, "azimuth_deg": azimuth, "elevation_deg": elevation, "starts": starts, "steps": steps}
+    sampler.guard(facts)
+    found = _project_all(sampler, targets, distribution, starts, steps)
     samples = [generator.from_styles(each.w_geo.cpu(), each.w_tex.cpu())[0] for each in found]
-    generator.network.to("cpu")
-    names = [target.name for _, target in targets]
-    outcome = shop.run(samples, names, facts, draw_all=True)
-    shown = shop.options.resolution or 2 * generator.resolution
-    columns = [
-        np.stack([_shown(each.images[0], shown) for _, each in targets]),
-        np.stack([_shown(each.images[0], shown) for each in found]),
-        outcome.grid(names),
-        np.concatenate([each.render(215.0, resolution=shown, unlit=sampler.unlit)[None] for each in samples]),
-    ]
-    _save_sheet(shop, columns, names)
+    names = [target.name for target in targets]
+    outcome = sampler.run(samples, names, facts, draw_all=True)
+    _save_grid(sampler, targets, found, samples, outcome.grid(names))
     for line in refused:
         click.echo(f"Error: {line}", err=True)
     end(outcome)
@@ -125,8 +102,11 @@ def _read(
     generator: "TrainedGenerator",
     distribution: "CameraDistribution",
     angles: tuple[float, float] | None,
-) -> "tuple[list[tuple[Path, ProjectionTarget]], list[str]]":
-    """The targets, and what was wrong with the others. UserError if there is none."""
+) -> "tuple[list[Path], list[ProjectionTarget], list[str]]":
+    """The paths and targets that can be read, and what is wrong with the others. UserError if there is none.
+
+    angles: azimuth and elevation in degrees of every image that brings no camera; None searches for it.
+    """
     from dataclasses import replace
 
     from sampling.projection_target import read_projection_target
@@ -134,7 +114,8 @@ def _read(
     from torch_utils.errors import UserError
 
     shading: Any = generator.header.get("shading") or "albedo"
-    targets: list[tuple[Path, ProjectionTarget]] = []
+    paths: list[Path] = []
+    targets: list[ProjectionTarget] = []
     refused = []
     for path in inputs:
         try:
@@ -142,27 +123,58 @@ def _read(
         except UserError as error:
             refused.append(str(error))
             continue
-        if any(target.name == other.name for _, other in targets):
+        if any(target.name == other.name for other in targets):
             raise click.UsageError(f"{path}: another input is called {target.name!r}, too; rename one of them")
         if target.cameras is None and angles is not None:
             target = replace(target, cameras=camera_of_angles(distribution, *angles))
-        targets.append((path, target))
+        paths.append(path)
+        targets.append(target)
     if not targets:
         raise UserError(refused[0])
-    return targets, refused
+    return paths, targets, refused
 
 
-def _project(shop: "Sampler", space, bank, target: "ProjectionTarget", distribution, steps: int, advance):
+def _project_all(
+    sampler: "Sampler",
+    targets: "Sequence[ProjectionTarget]",
+    distribution: "CameraDistribution",
+    starts: int,
+    steps: int,
+) -> "list[Projected]":
+    """Project one target after another; NAME.safetensors is written as soon as it is found."""
+    from sampling.projection import StyleSpace
+    from sampling.start_search import make_bank
+    from sampling.style_file import save_styles
+    from torch_utils.progress import progress_bar
+
+    generator, quiet = sampler.generator, sampler.options.quiet
+    generator.network.to(sampler.device)
+    with progress_bar("starts", starts, quiet=quiet) as advance:
+        bank = make_bank(generator.network, generator.slots, starts, advance)
+    space = StyleSpace(generator.network)
+    found = []
+    for target in targets:
+        with progress_bar(target.name, 50 + steps, quiet=quiet) as advance:
+            result = _project(sampler, space, bank, target, distribution, steps, advance)
+        found.append(result)
+        path = sampler.out / f"{target.name}.safetensors"
+        save_styles(path, [target.name], result.w_geo, result.w_tex, generator.identity(), [_figures(target, result)])
+        click.echo(f"{path}: {_sentence(target, result)}")
+    generator.network.to("cpu")
+    return found
+
+
+def _project(sampler: "Sampler", space, bank, target: "ProjectionTarget", distribution, steps: int, advance):
     from sampling.projection import project_styles, stages_of
     from sampling.start_search import starts_anywhere, starts_for_cameras
 
-    images = target.images.to(shop.device)
+    images = target.images.to(sampler.device)
     if target.cameras is None:
         starts = starts_anywhere(bank, images, distribution)
     else:
         starts = starts_for_cameras(bank, images, target.cameras)
     stages = stages_of(len(starts.w_geo), steps)
-    return project_styles(shop.generator.network, space, images, starts, target.cameras, stages, advance)
+    return project_styles(sampler.generator.network, space, images, starts, target.cameras, stages, advance)
 
 
 def _figures(target: "ProjectionTarget", result: "Projected") -> dict[str, Any]:
@@ -191,13 +203,27 @@ def _shown(image: Any, side: int) -> "np.ndarray":
     return to_uint8(over_background(larger[:, :3], larger[:, 3:]) * 2 - 1)[0]
 
 
-def _save_sheet(shop: "Sampler", columns: "list[np.ndarray]", names: list[str]) -> None:
+def _save_grid(
+    sampler: "Sampler",
+    targets: "Sequence[ProjectionTarget]",
+    found: "Sequence[Projected]",
+    samples: "Sequence[Sample]",
+    lit: "np.ndarray",
+) -> None:
+    """projections.png, a row for each target. lit: the samples' images [N, R, R, 3] uint8."""
     import numpy as np
 
     from rendering.images import save_png
     from rendering.labeled_grid import labeled_grid
 
-    rows = np.stack(columns, 1).reshape(-1, *columns[0].shape[1:])
-    path = shop.out / "projections.png"
-    save_png(path, labeled_grid(rows, names, COLUMNS))
+    side, unlit = sampler.options.resolution or 2 * sampler.generator.resolution, sampler.options.unlit
+    columns = [
+        np.stack([_shown(each.images[0], side) for each in targets]),
+        np.stack([_shown(each.images[0], side) for each in found]),
+        lit,
+        np.concatenate([each.render(215.0, resolution=side, unlit=unlit)[None] for each in samples]),
+    ]
+    rows = np.stack(columns, 1).reshape(-1, *lit.shape[1:])
+    path = sampler.out / "projections.png"
+    save_png(path, labeled_grid(rows, [target.name for target in targets], COLUMNS))
     click.echo(f"{path}: {', '.join(COLUMNS)}")

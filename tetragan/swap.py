@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.option("--texture-seeds", default="5-9", show_default=True, help="The columns of the table.")
 @mesh_options("none")
 def swap(
-    sampler: SamplerOptions, meshes: "Callable[[], MeshSettings | None]", shape_seeds: str, texture_seeds: str
+    options: SamplerOptions, meshes: "Callable[[], MeshSettings | None]", shape_seeds: str, texture_seeds: str
 ) -> None:
     """Show shapes × textures in one table: swap.png, and with --format a mesh for every cell.
 
@@ -30,11 +30,11 @@ def swap(
     shapes, textures = seeds_of(shape_seeds, "--shape-seeds"), seeds_of(texture_seeds, "--texture-seeds")
     if len(shapes) * len(textures) > MAX_GRID:
         raise click.UsageError(f"a table of {len(shapes)} × {len(textures)}: expected at most {MAX_GRID} cells")
-    shop = Sampler(sampler, meshes, "swap.json")
+    sampler = Sampler(options, meshes, "swap.json")
     rows = [shape for shape in shapes for _ in textures]
-    samples = shop.generator.sample_pairs(rows, textures * len(shapes), sampler.truncation, sampler.label)
+    samples = sampler.generator.sample_pairs(rows, textures * len(shapes), options.truncation, options.label)
     names = [f"shape{sample.seed:04d}_texture{sample.texture_seed:04d}" for sample in samples]
-    outcome = shop.run(samples, names, what="cells")
+    outcome = sampler.run(samples, names, what="cells")
     image = image_grid(outcome.grid(names), columns=len(textures))
-    shop.save_image("swap.png", image, f"{len(shapes)} shapes × {len(textures)} textures")
+    sampler.save_image("swap.png", image, f"{len(shapes)} shapes × {len(textures)} textures")
     end(outcome)

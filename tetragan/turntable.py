@@ -29,7 +29,7 @@ from tetragan.options import SamplerOptions, latents_option, sampler_options, se
     help="Background; mp4 cannot be transparent.",
 )
 def turntable(
-    sampler: SamplerOptions,
+    options: SamplerOptions,
     seeds: str | None,
     latents_files: tuple[Path, ...],
     video: str,
@@ -52,22 +52,22 @@ def turntable(
     if latents_files and seeds is not None:
         raise click.UsageError("--latents: takes the place of --seeds")
     chosen = seeds_of(seeds or "0")
-    shop = Sampler(sampler, None, "turntable.json")
+    sampler = Sampler(options, None, "turntable.json")
     if latents_files:
-        names, samples, facts = shop.loaded(latents_files)
+        names, samples, facts = sampler.loaded(latents_files)
     else:
-        samples = [shop.generator.sample(seed, sampler.truncation, sampler.label) for seed in chosen]
+        samples = [sampler.generator.sample(seed, options.truncation, options.label) for seed in chosen]
         names, facts = [f"{seed:04d}" for seed in chosen], {}
-    shop.guard(
+    sampler.guard(
         {**facts, "frames": frames, "elevation_deg": elevation, "background": background, "video": video, "fps": fps}
     )
-    shading = "albedo" if sampler.unlit else preview_shading(shop.generator.header.get("shading"))
-    side = sampler.resolution or 2 * shop.generator.resolution
-    shop.generator.network.to(shop.device)
+    shading = "albedo" if options.unlit else preview_shading(sampler.generator.header.get("shading"))
+    side = options.resolution or 2 * sampler.generator.resolution
+    sampler.generator.network.to(sampler.device)
     empty = []
-    with progress_bar("frames", frames * len(samples), quiet=sampler.quiet) as advance:
+    with progress_bar("frames", frames * len(samples), quiet=options.quiet) as advance:
         for name, sample in zip(names, samples, strict=True):
-            path = shop.out / f"turntable{'_' * bool(latents_files)}{name}.{video}"
+            path = sampler.out / f"turntable{'_' * bool(latents_files)}{name}.{video}"
 
             def drawn(sample=sample):
                 for frame in turntable_frames(sample, frames, side, elevation, shading, background):
