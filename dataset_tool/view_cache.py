@@ -9,7 +9,6 @@ import errno
 import os
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
@@ -29,19 +28,6 @@ Bar = Callable[[int], AbstractContextManager[Callable[[], None]]]
 RESERVE_BYTES = 1 << 30
 # Age at which the unfinished file of a killed run may go, seconds.
 STALE_SECONDS = 86400.0
-
-
-def cache_folder() -> Path:
-    """Where results are kept for later runs: TETRAGAN_CACHE, or the user's cache; for a user without a home, /tmp."""
-    chosen, base = os.environ.get("TETRAGAN_CACHE"), Path(os.environ.get("XDG_CACHE_HOME", ""))
-    if chosen:
-        return Path(chosen)
-    if base.is_absolute():
-        return base / "tetragan"
-    try:
-        return Path("~/.cache/tetragan").expanduser()
-    except RuntimeError:
-        return Path(tempfile.gettempdir()) / f"tetragan-{os.getuid()}"
 
 
 class CachedViews:

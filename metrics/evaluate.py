@@ -11,7 +11,6 @@ import click
 import torch
 
 from dataset_tool.dataset import ViewDataset, open_dataset
-from dataset_tool.view_cache import cache_folder
 from metrics.cache import ChunkStore
 from metrics.images.conditions import Conditions, parse_attributes
 from metrics.images.evaluate_images import evaluate_images
@@ -36,6 +35,7 @@ from networks.generator import Generator
 from networks.grid_memory import check_cells
 from networks.pretrained import load_generator_file, network_file
 from torch_utils import distributed
+from torch_utils.cache_folder import cache_folder
 from torch_utils.checkpoint import code_version
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError

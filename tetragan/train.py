@@ -103,7 +103,7 @@ def _train(
     quiet: bool,
 ) -> tuple[bool, bool]:
     """Open the dataset and run to the end. Whether it got there, and whether nothing was left to do."""
-    from dataset_tool.view_cache import cache_folder
+    from torch_utils.cache_folder import cache_folder
     from torch_utils.process import prepare_process
     from torch_utils.progress import progress_bar
     from training.data import named_after, open_data

@@ -12,10 +12,10 @@ from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from configs.schema import Config
-from dataset_tool.view_cache import cache_folder
 from networks.layers import compute_dtype
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
+from torch_utils.cache_folder import cache_folder
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks, agree, barrier
 from torch_utils.process import peak_memory_mb, prepare_process

@@ -5,7 +5,6 @@ frame. Texture coordinates are meters on the surface, and a material has the siz
 are not stretched.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -112,14 +111,6 @@ class ProceduralShape:
     def num_faces(self) -> int:
         """Triangles in all parts."""
         return sum(len(part.faces) for part in self.parts)
-
-    def geometry_hash(self) -> str:
-        """Hex digest of positions (rounded to 0.1 mm) and faces, independent of textures."""
-        digest = hashlib.sha256()
-        for part in self.parts:
-            digest.update(np.round(part.vertices * 1e4).astype(np.int32).tobytes())
-            digest.update(part.faces.tobytes())
-        return digest.hexdigest()
 
 
 def with_mirror(parts: Iterable[ProceduralPart]) -> list[ProceduralPart]:

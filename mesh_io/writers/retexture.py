@@ -1,7 +1,6 @@
 """New textures for an existing glTF file. Everything else, from vertices and UVs to skins, stays bit for bit."""
 
 import copy
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,19 +117,3 @@ def _view(values: dict[str, Any], data: bytearray, content: bytes) -> int:
     views.append({"buffer": 0, "byteOffset": len(data), "byteLength": len(content)})
     data += content
     return len(views) - 1
-
-
-def geometry_bytes(path: Path) -> dict[str, bytes]:
-    """The bytes of every accessor's elements, and the JSON of all that is not appearance, of a glTF file.
-
-    For checks that a file kept its geometry: positions, normals, UVs, joints, weights, morph targets, animations, node
-    tree and skins.
-    """
-    document = open_document(SourceFiles(path))
-    found = {}
-    for index, entry in enumerate(document.json.get("accessors", [])):
-        parts = [bytes(np.ascontiguousarray(document.accessor(index)).tobytes())]
-        found[f"accessor {index}"] = b"".join([*parts, struct.pack("<q", int(entry["count"]))])
-    for name in ("nodes", "skins", "animations", "scenes", "scene", "meshes", "cameras"):
-        found[name] = repr(document.json.get(name)).encode()
-    return found

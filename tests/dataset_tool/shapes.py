@@ -1,5 +1,6 @@
 """Small mesh files and datasets for the tests of the dataset tool."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, write_header, write_shape
+from dataset_tool.procedural.shape import ProceduralShape
 from dataset_tool.render.render_dataset import finish
 from dataset_tool.render.render_shape import RenderSettings
 from rendering.camera_distribution import CameraDistribution, ScalarDistribution
@@ -91,3 +93,12 @@ def write_dataset(root: Path, count: int = 5, views: int = 3, resolution: int = 
         write_shape(root, ShapeRecord(f"s{index}", images, cameras, points, None, meta), image_format)
     finish(root)
     return root
+
+
+def geometry_hash(shape: ProceduralShape) -> str:
+    """Hex digest of positions (rounded to 0.1 mm) and faces, independent of textures."""
+    digest = hashlib.sha256()
+    for part in shape.parts:
+        digest.update(np.round(part.vertices * 1e4).astype(np.int32).tobytes())
+        digest.update(part.faces.tobytes())
+    return digest.hexdigest()

@@ -4,9 +4,7 @@ import errno
 import json
 import os
 import resource
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,25 +100,6 @@ def test_a_disk_that_fills_up_costs_only_the_cache(data, tmp_path, monkeypatch, 
     assert bank.remark.startswith("Views are decoded again") and "(No space left on device)" in bank.remark
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
     assert torch.equal(bank.batch([1])[0], ImageBank(open_dataset(data), "train").batch([1])[0])
-
-
-def test_a_user_without_a_home_has_a_cache(monkeypatch):
-    monkeypatch.delenv("TETRAGAN_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "relative")  # which is no value, says the standard
-
-    def no_home(_self):
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", no_home)
-    assert view_cache.cache_folder() == Path(tempfile.gettempdir()) / f"tetragan-{os.getuid()}"
-
-
-def test_the_folder_comes_from_the_environment(monkeypatch):
-    monkeypatch.delenv("TETRAGAN_CACHE")
-    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
-    assert str(view_cache.cache_folder()) == "/somewhere/tetragan"
-    monkeypatch.setenv("TETRAGAN_CACHE", "/elsewhere")
-    assert str(view_cache.cache_folder()) == "/elsewhere"
 
 
 def _decode_share(rank, port, data, folder):

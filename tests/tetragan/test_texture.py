@@ -1,7 +1,7 @@
 """`tetragan texture` from the command line."""
 
-from mesh_io.writers.retexture import geometry_bytes
 from tests.command_line import assert_refused, run
+from tests.mesh_io.gltf_geometry import geometry_bytes
 from tests.training.test_mesh_texture import rendered, textured_box
 
 

@@ -94,7 +94,9 @@ def test_parents_and_targets_of_the_wrong_type_are_named(tmp_path: Path) -> None
 
 
 def test_a_long_name_is_as_good_as_any(tmp_path: Path) -> None:
-    write_text(tmp_path / ("n" * 250 + ".txt"), "text")
+    path = tmp_path / ("n" * 250 + ".txt")
+    write_text(path, "text")
+    assert path.read_text() == "text"
 
 
 def test_text_that_utf8_cannot_express_is_escaped(tmp_path: Path) -> None:

@@ -20,11 +20,12 @@ from mesh_io.read import read_mesh
 from mesh_io.readers.gltf_document import open_document
 from mesh_io.readers.source_files import SourceFiles
 from mesh_io.write import write_glb, write_mesh
-from mesh_io.writers.retexture import MaterialTextures, geometry_bytes, retextured_glb
+from mesh_io.writers.retexture import MaterialTextures, retextured_glb
 from rendering.camera import Cameras, orbit_cameras
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from tests.dataset_tool.shapes import box
+from tests.mesh_io.gltf_geometry import geometry_bytes
 from torch_utils.errors import UserError
 from training.mesh_texture.fit import FitSettings, fit_textures
 from training.mesh_texture.parameterizations import DeepImagePrior, TriPlaneField
