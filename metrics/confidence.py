@@ -6,19 +6,11 @@ would change, so these two are subsampled without replacement and the spread is 
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval [low, high] in the metric's unit, and the method that gave it."""
-
-    low: float
-    high: float
-    method: str
+from metrics.report.report_schema import Interval
 
 
 def bootstrap_mean(values: Tensor, *, draws: int = 1000, seed: int = 0) -> Interval | None:
@@ -30,7 +22,7 @@ def bootstrap_mean(values: Tensor, *, draws: int = 1000, seed: int = 0) -> Inter
     index = torch.randint(count, (draws, count), generator=generator)
     means = values.double()[index].mean(dim=1)
     low, high = torch.quantile(means, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    return Interval(low, high, f"bootstrap over {count} shapes, {draws} draws, 95 %")
+    return Interval(low=low, high=high, method=f"bootstrap over {count} shapes, {draws} draws, 95 %")
 
 
 def subsample(
@@ -61,4 +53,18 @@ def subsample(
     share = sizes[0] / num_references
     std = float(torch.tensor(results, dtype=torch.float64).std()) * math.sqrt(share / (1 - share))
     method = f"subsampling without replacement, {draws} draws of {share:.0%}, 95 %"
-    return Interval(value - 1.96 * std, value + 1.96 * std, method)
+    return Interval(low=value - 1.96 * std, high=value + 1.96 * std, method=method)
+
+
+def scaled(interval: Interval | None, factor: float) -> Interval | None:
+    """The interval in a unit that is `factor` times as fine; None of None."""
+    if interval is None:
+        return None
+    return Interval(low=interval.low * factor, high=interval.high * factor, method=interval.method)
+
+
+def clipped(interval: Interval | None, low: float, high: float) -> Interval | None:
+    """The interval cut to the metric's range; None of None."""
+    if interval is None:
+        return None
+    return interval.model_copy(update={"low": max(low, interval.low), "high": min(high, interval.high)})

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from metrics.cache import ChunkStore, Tensors, content_key
-from metrics.confidence import bootstrap_mean
+from metrics.confidence import bootstrap_mean, clipped, scaled
 from metrics.images.classifier import Classifier
 from metrics.images.text_scores import attribute_accuracy
 from metrics.report.report_schema import Metric
-from metrics.shapes.set_scores import clipped, record
 from metrics.sources.description import Description
 from metrics.sources.lazy_images import LazyImages
 
@@ -89,7 +88,7 @@ def _accuracy(
             value=100 * accuracy[name],
             unit="%",
             direction="higher",
-            interval=clipped(record(bootstrap_mean(each), 100), 0, 100),
+            interval=clipped(scaled(bootstrap_mean(each), 100), 0, 100),
             n=len(each),
             reason=f"chance {100 / len(values):.3g} %",
             group="attributes",
@@ -135,7 +134,7 @@ def _shares(name: str, values: Sequence[str], predicted: Tensor, seen: Tensor, s
                 unit="%",
                 direction="target",
                 target=100 * float(target[index]),
-                interval=clipped(record(bootstrap_mean(each), 100), 0, 100),
+                interval=clipped(scaled(bootstrap_mean(each), 100), 0, 100),
                 reason=f"references: {100 * float(classified[index]):.3g} % by the classifier"
                 + ("" if data is None else f", {100 * float(data[index]):.3g} % stated"),
                 **common,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from metrics.confidence import bootstrap_mean
+from metrics.confidence import bootstrap_mean, clipped, scaled
 from metrics.images.attribute_scores import (
     attribute_metrics,
     attribute_probabilities,
@@ -25,7 +25,6 @@ from metrics.images.text_scores import caption_cosines, retrieved
 from metrics.report.report_schema import TRAIN_TEST_REFERENCE, Baseline, Metric
 from metrics.session import Inputs, Session
 from metrics.shapes.results import Results
-from metrics.shapes.set_scores import clipped, record
 from metrics.sources.image_settings import ImageSettings
 
 TEXT_SCORES = (("clip_score", "CLIP score"), ("r_precision", "R-precision"))
@@ -127,7 +126,7 @@ def _text_scores(
         title="CLIP score",
         value=100 * float(cosine.mean()),
         direction="higher",
-        interval=record(bootstrap_mean(cosine), 100),
+        interval=scaled(bootstrap_mean(cosine), 100),
         n=len(chosen),
         reason=f"{clip.image_encoder.label}; one image per shape",
     )
@@ -144,7 +143,7 @@ def _text_scores(
         value=100 * float(correct.mean()),
         unit="%",
         direction="higher",
-        interval=clipped(record(bootstrap_mean(correct), 100), 0, 100),
+        interval=clipped(scaled(bootstrap_mean(correct), 100), 0, 100),
         n=len(chosen),
         reason=f"among {len(every)} different captions, the references' ({len(pool)}) and the generated shapes'; "
         f"chance {100 / len(every):.2g} %",

@@ -15,7 +15,7 @@ from metrics.images.frechet import frechet_distance_of_features, frechet_infinit
 from metrics.images.kid_cmmd import kernel_distance
 from metrics.images.precision_recall import manifold_scores
 from metrics.images.vendi import vendi_score
-from metrics.report.report_schema import IntervalRecord, Metric
+from metrics.report.report_schema import Interval, Metric
 from metrics.sources.lazy_images import LazyImages
 
 # Images per chunk of features on disk.
@@ -116,7 +116,7 @@ def image_metrics(
         metrics.append(score("fid_infinity", "FID∞", lambda: frechet_infinity(a, b)))
     start = time.perf_counter()
     mean, std = kernel_distance(a, b)
-    spread = IntervalRecord(
+    spread = Interval(
         low=1000 * (mean - 1.96 * std),
         high=1000 * (mean + 1.96 * std),
         method="spread of 100 subsets of images, ± 1.96 standard deviations",

@@ -19,8 +19,8 @@ RANDOM_SAMPLES, RANDOM_REFERENCES = "Random samples (seeded, not picked)", "Refe
 Direction = Literal["lower", "higher", "target"]
 
 
-class IntervalRecord(StrictModel):
-    """A confidence interval, in the metric's unit."""
+class Interval(StrictModel):
+    """A 95 % interval [low, high] in the metric's unit, and the method that gave it."""
 
     low: float
     high: float
@@ -42,7 +42,7 @@ class Metric(StrictModel):
     unit: str = ""
     direction: Direction = "lower"
     target: float | None = None
-    interval: IntervalRecord | None = None
+    interval: Interval | None = None
     n: int = 0
     status: Literal["ok", "skipped", "failed"] = "ok"
     reason: str = ""

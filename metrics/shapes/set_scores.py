@@ -7,11 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from metrics.confidence import Interval, bootstrap_mean, subsample
+from metrics.confidence import bootstrap_mean, clipped, scaled, subsample
 from metrics.protocols import Distance
-from metrics.report.report_schema import IntervalRecord, Metric
-from metrics.shapes import mmd_cov_1nna as point_sets
-from metrics.shapes.mmd_cov_1nna import DistanceMatrix
+from metrics.report.report_schema import Metric
+from metrics.shapes.mmd_cov_1nna import (
+    DistanceMatrix,
+    OneNearestNeighbor,
+    coverage,
+    minimum_matching_distance,
+    one_nearest_neighbor,
+    permutation_p_value,
+    pool_labels,
+    pooled_nearest,
+)
 
 
 @dataclass(frozen=True)
@@ -41,20 +49,6 @@ class Matrices:
     generated: Tensor
 
 
-def record(interval: Interval | None, factor: float = 1.0) -> IntervalRecord | None:
-    """An interval as the report stores it, times the printed factor."""
-    if interval is None:
-        return None
-    return IntervalRecord(low=interval.low * factor, high=interval.high * factor, method=interval.method)
-
-
-def clipped(interval: IntervalRecord | None, low: float, high: float) -> IntervalRecord | None:
-    """The interval cut to the metric's range."""
-    if interval is None:
-        return None
-    return interval.model_copy(update={"low": max(low, interval.low), "high": min(high, interval.high)})
-
-
 def set_values(kind: Distance, matrices: Matrices) -> dict[str, float]:
     """MMD, COV and 1-NNA in printed units by metric name, for a baseline."""
     values = point_values(kind, matrices.between)
@@ -68,8 +62,8 @@ def set_values(kind: Distance, matrices: Matrices) -> dict[str, float]:
 def point_values(kind: Distance, between: DistanceMatrix) -> dict[str, float]:
     """MMD and COV in printed units by metric name."""
     return {
-        f"mmd_{kind}": SCALES[kind].factor * point_sets.minimum_matching_distance(between),
-        f"cov_{kind}": 100 * point_sets.coverage(between),
+        f"mmd_{kind}": SCALES[kind].factor * minimum_matching_distance(between),
+        f"cov_{kind}": 100 * coverage(between),
     }
 
 
@@ -87,16 +81,16 @@ def set_metrics(kind: Distance, matrices: Matrices, seconds: float) -> list[Metr
         Metric(
             name=f"mmd_{kind}",
             title=f"MMD-{scale.name}",
-            value=scale.factor * point_sets.minimum_matching_distance(between),
+            value=scale.factor * minimum_matching_distance(between),
             unit=scale.unit,
-            interval=record(bootstrap_mean(mmd_each), scale.factor),
+            interval=scaled(bootstrap_mean(mmd_each), scale.factor),
             n=references,
             reason=scale.variant,
             seconds=seconds,
         )
     ]
-    cov = 100 * point_sets.coverage(between)
-    spread = subsample(lambda r, g: 100 * point_sets.coverage(between.select(r, g)), references, generated, value=cov)
+    cov = 100 * coverage(between)
+    spread = subsample(lambda r, g: 100 * coverage(between.select(r, g)), references, generated, value=cov)
     metrics.append(
         Metric(
             name=f"cov_{kind}",
@@ -104,7 +98,7 @@ def set_metrics(kind: Distance, matrices: Matrices, seconds: float) -> list[Metr
             value=cov,
             unit="%",
             direction="higher",
-            interval=clipped(record(spread), 0, 100),
+            interval=clipped(spread, 0, 100),
             n=references,
             seconds=time.perf_counter() - start,
         )
@@ -118,15 +112,15 @@ def _nearest(matrices: Matrices, references: Tensor | None = None, generated: Te
         inside_r = inside_r[references][:, references]
     if generated is not None:
         inside_g = inside_g[generated][:, generated]
-    return point_sets.pooled_nearest(matrices.between.select(references, generated), inside_r, inside_g)
+    return pooled_nearest(matrices.between.select(references, generated), inside_r, inside_g)
 
 
 def _accuracy(
     matrices: Matrices, references: Tensor | None = None, generated: Tensor | None = None
-) -> point_sets.OneNearestNeighbor:
+) -> OneNearestNeighbor:
     nearest = _nearest(matrices, references, generated)
     count = matrices.between.num_references if references is None else references.numel()
-    return point_sets.one_nearest_neighbor(nearest, point_sets.pool_labels(count, nearest.numel() - count))
+    return one_nearest_neighbor(nearest, pool_labels(count, nearest.numel() - count))
 
 
 def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
@@ -138,7 +132,7 @@ def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
         return [Metric(name=f"one_nna_{kind}", title=f"1-NNA-{name}", status="skipped", reason=reason)]
     accuracy = _accuracy(matrices)
     nearest = _nearest(matrices)
-    p_value = point_sets.permutation_p_value(nearest, point_sets.pool_labels(references, generated))
+    p_value = permutation_p_value(nearest, pool_labels(references, generated))
 
     def overall(r: Tensor, g: Tensor) -> float:
         return 100 * _accuracy(matrices, r, g).overall
@@ -156,7 +150,7 @@ def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
             title=f"1-NNA-{name}",
             value=100 * accuracy.overall,
             target=50.0 if equal else overall_target,
-            interval=clipped(record(spread), 0, 100),
+            interval=clipped(spread, 0, 100),
             reason=f"permutation p-value {p_value:.3g}",
             seconds=time.perf_counter() - start,
             **common,

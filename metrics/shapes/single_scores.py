@@ -13,7 +13,6 @@ from metrics.shapes.jsd_f_score import common_cube, f_score, jensen_shannon, occ
 from metrics.shapes.mesh_validity import TOO_MANY_PAIRS, Validity
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 from metrics.shapes.results import Results
-from metrics.shapes.set_scores import record
 from metrics.shapes.shape_table import ShapeTable
 
 # The F-score's threshold, as a share of the references' longest side.
@@ -86,7 +85,7 @@ def validity_metrics(validity: Sequence[Validity | None], count: int) -> list[Me
             title=title,
             value=float(each.mean()),
             unit=unit,
-            interval=record(bootstrap_mean(each)),
+            interval=bootstrap_mean(each),
             n=len(meshes),
             **more,
         )
@@ -160,7 +159,7 @@ def f_score_metric(references: Tensor, generated: Tensor, nearest: Tensor) -> Me
         value=100 * float(values.mean()),
         unit="%",
         direction="higher",
-        interval=record(bootstrap_mean(100 * values)),
+        interval=bootstrap_mean(100 * values),
         n=references.shape[0],
         reason=f"of each reference and its nearest sample, threshold {threshold:.4g} = {F_SCORE_SHARE:.0%} of the "
         "references' longest side",

@@ -15,7 +15,7 @@ from metrics.evaluate import Options, resolved_protocol, run_evaluation
 from metrics.report.compare import comparison, parse_requirement, unmet
 from metrics.report.html import report_html
 from metrics.report.markdown import report_markdown
-from metrics.report.report_schema import IntervalRecord, Metric, Report, load_report
+from metrics.report.report_schema import Interval, Metric, Report, load_report
 from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from tests.metrics.boxes import write_boxes
@@ -257,7 +257,7 @@ def test_compare_says_what_differs(evaluated: tuple[Report, Path]) -> None:
 
 def test_compare_tells_detectors_apart(evaluated: tuple[Report, Path]) -> None:
     def with_detector(name: str, value: float) -> Report:
-        interval = IntervalRecord(low=value - 1, high=value + 1, method="")
+        interval = Interval(low=value - 1, high=value + 1, method="")
         metric = Metric(name="fd", title="FD", value=value, detector=name, interval=interval)
         return evaluated[0].model_copy(update={"metrics": [metric]})
 

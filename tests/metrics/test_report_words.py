@@ -18,7 +18,7 @@ from metrics.report.report_schema import (
     EvaluationRun,
     GalleryItem,
     Histogram,
-    IntervalRecord,
+    Interval,
     Metric,
     Report,
 )
@@ -118,7 +118,7 @@ def test_few_shapes_and_few_images_are_warned_of() -> None:
         (Metric(name="a", title="", value=1.0), 2.0, "better"),
         (Metric(name="a", title="", value=3.0), 2.0, "worse"),
         (Metric(name="a", title="", value=2.03), 2.0, "even"),
-        (Metric(name="a", title="", value=3.0, interval=IntervalRecord(low=1.9, high=4, method="")), 2.0, "even"),
+        (Metric(name="a", title="", value=3.0, interval=Interval(low=1.9, high=4, method="")), 2.0, "even"),
         (Metric(name="a", title="", value=3.0, direction="higher"), 2.0, "better"),
         (Metric(name="a", title="", value=44.0, direction="target", target=50), 60.0, "better"),
         (Metric(name="a", title="", value=62.0, direction="target", target=50), 60.0, "worse"),
