@@ -35,15 +35,7 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     from torch_utils.progress import progress_bar
 
     with progress_bar(f"making {category}s", count, quiet=quiet) as advance:
-        seen = 0
-
-        def progress(done: int, _: int) -> None:
-            nonlocal seen
-            for _i in range(done - seen):
-                advance()
-            seen = done
-
-        summary = write_shapes(category, count, seed, out, workers=workers or os.cpu_count() or 1, progress=progress)
+        summary = write_shapes(category, count, seed, out, workers=workers or os.cpu_count() or 1, on_shape=advance)
     kept = f", {counted(summary.kept, 'was', 'were')} there" if summary.kept else ""
     click.echo(
         f"{counted(summary.written, f'{category} mesh', f'{category} meshes')} written to {summary.folder}{kept}"

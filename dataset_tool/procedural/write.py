@@ -222,11 +222,11 @@ def write_shapes(
     out: Path | str,
     *,
     workers: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    on_shape: Callable[[], None] = lambda: None,
 ) -> WriteSummary:
     """Write shapes 0 … count − 1 of a category and seed to `out`, except for those that are already there.
 
-    workers: processes. progress: called with (done, count) after every shape, the existing ones first.
+    workers: processes. on_shape: called once for every shape, the existing ones first.
     Raises UserError for an unknown category, a count below 1, a foreign folder or one with another seed, and a folder
     that another process works in or that cannot be written.
     """
@@ -238,23 +238,17 @@ def write_shapes(
     out = Path(out)
     _read_marker(out)  # refuses a foreign folder before anything is written to it
     with owned_folder(out), failure_log(out / "failures.log"):
-        return _write_missing(category, count, seed, out, workers, progress)
+        return _write_missing(category, count, seed, out, workers, on_shape)
 
 
 def _write_missing(
-    category: str, count: int, seed: int, out: Path, workers: int, progress: Callable[[int, int], None] | None
+    category: str, count: int, seed: int, out: Path, workers: int, on_shape: Callable[[], None]
 ) -> WriteSummary:
     folder = _claim(out, category, seed)
     tasks = [_Task(category, seed, index, folder / shape_id(category, seed, index)) for index in range(count)]
     missing = [task for task in tasks if not task.folder.exists()]
-    done = count - len(missing)
-    report = progress or (lambda finished, total: None)
-    report(done, count)
-
-    def on_shape() -> None:
-        nonlocal done
-        done += 1
-        report(done, count)
-
+    kept = count - len(missing)
+    for _ in range(kept):
+        on_shape()
     _run(missing, workers, on_shape)
-    return WriteSummary(written=len(missing), kept=count - len(missing), folder=folder)
+    return WriteSummary(written=len(missing), kept=kept, folder=folder)
