@@ -3,8 +3,8 @@
     python -m studies.projection_accuracy --network chair-128 --seeds 1001-1008 --out out/projection
 
 The samples are held out: the bank of starts does not contain them. For each seed: silhouette IoU, PSNR, how far the
-found camera's direction is from the true one, and processor seconds of one thread. The last lines are the means, and how
-many cameras lie within five degrees.
+found camera's direction is from the true one, and processor seconds of one thread. The last lines are the means, and
+how many cameras lie within five degrees.
 """
 
 import math
@@ -98,9 +98,7 @@ def main(network: str, seeds: str, starts: int, steps: int, out: Path) -> None:
     bank, space = make_bank(generator.network, generator.slots, starts), StyleSpace(generator.network)
     results = {}
     for name, given in (("given", True), ("unknown", False)):
-        click.echo(
-            f"\ncameras {name}\n\n| seed | IoU | PSNR, dB | camera off, ° | processor s |\n|---|---|---|---|---|"
-        )
+        click.echo(f"\ncameras {name}\n\n| seed | IoU | PSNR, dB | camera off, ° | CPU s |\n|---|---|---|---|---|")
         found = []
         for seed in parse_seeds(seeds):
             found.append(find_again(generator, bank, space, distribution, seed, steps, given=given))
