@@ -13,6 +13,7 @@ from tetragan.options import PATH, device_option, out_option, quiet_option, set_
 if TYPE_CHECKING:
     from configs.schema import Config
     from torch_utils.distributed import Ranks
+    from training.initialize import InitSource
     from training.run.run_folder import RunFolder
 
 
@@ -62,6 +63,7 @@ def train(
     _check_options(config_name, data, out, resume, init, discriminators, dry_run=dry_run, benchmark=benchmark)
 
     from torch_utils import distributed
+    from training.initialize import InitSource
     from training.run.run_folder import RunFolder
 
     folder = RunFolder(out) if out is not None else None
@@ -70,20 +72,17 @@ def train(
     if folder is not None and not resume:
         folder.refuse_run()
     config = _config(config_name, overrides, init, folder if resume else None)
+    source = None if init is None else InitSource(init, discriminators)
     ranks = distributed.start(device)
     try:
         if folder is None or dry_run or benchmark:
             from training.benchmark import benchmark_run, dry_run_report
 
-            click.echo(
-                benchmark_run(config, data, ranks)
-                if benchmark
-                else dry_run_report(config, data, init, discriminators, ranks)
-            )
+            click.echo(benchmark_run(config, data, ranks) if benchmark else dry_run_report(config, data, source, ranks))
             return
 
         assert data is not None and out is not None, "checked above"
-        complete, nothing_left = _train(config, data, folder, ranks, resume, init, discriminators, quiet)
+        complete, nothing_left = _train(config, data, folder, ranks, resume=resume, init=source, quiet=quiet)
     finally:
         distributed.stop(ranks)
     if ranks.first:
@@ -97,9 +96,9 @@ def _train(
     data: Path,
     folder: "RunFolder",
     ranks: "Ranks",
+    *,
     resume: bool,
-    init: Path | None,
-    discriminators: Path | None,
+    init: "InitSource | None",
     quiet: bool,
 ) -> tuple[bool, bool]:
     """Open the dataset and run to the end. Whether it got there, and whether nothing was left to do."""
@@ -117,9 +116,7 @@ def _train(
             folder.check_data(opened)
         else:
             config = named_after(opened, config)
-        run = start_run(
-            config, opened, folder, ranks, resume=resume, init=init, discriminators=discriminators, quiet=quiet
-        )
+        run = start_run(config, opened, folder, ranks, resume=resume, init=init, quiet=quiet)
         nothing_left = run.progress.nimg >= run.total_nimg
         return run_training(run), nothing_left
 

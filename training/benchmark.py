@@ -21,7 +21,7 @@ from torch_utils.distributed import Ranks, agree, barrier
 from torch_utils.process import peak_memory_mb, prepare_process
 from torch_utils.timing import phase, recording
 from training.data import Data, MinibatchSource, check_batch, open_data
-from training.initialize import initialize_from
+from training.initialize import InitSource, initialize_from
 from training.memory_check import refuse_too_large
 from training.run.run_log import duration
 from training.run.step_statistics import Statistics
@@ -128,11 +128,9 @@ def _step_and_operators(step, ranks: Ranks) -> tuple[float, dict[str, float]]:
     return seconds / _PROFILED, {name: time * 1e-6 / _PROFILED for name, time in times.items()}
 
 
-def dry_run_report(
-    config: Config, data: Path | None, init: Path | None, discriminators: Path | None, ranks: Ranks
-) -> str:
+def dry_run_report(config: Config, data: Path | None, init: InitSource | None, ranks: Ranks) -> str:
     """Check data, configuration and --init with a few steps. Returns the time and memory that the run would take."""
-    opened, train_state, step = _prepare(config, data, ranks, init, discriminators)
+    opened, train_state, step = _prepare(config, data, ranks, init)
     start = time.perf_counter()
     step(0)
     _wait(ranks)
@@ -155,8 +153,7 @@ def _prepare(
     config: Config,
     data: Path | None,
     ranks: Ranks,
-    init: Path | None = None,
-    discriminators: Path | None = None,
+    init: InitSource | None = None,
     cache: Path | None = None,
 ):
     """Data, networks, and a function that trains on the minibatch of a given iteration."""
@@ -171,7 +168,7 @@ def _prepare(
         opened = open_data(data, config, cache=cache, ranks=ranks)
     train_state: TrainState = build_train_state(config, ranks)
     if init is not None:
-        initialize_from(train_state, config, init, discriminators)
+        initialize_from(train_state, config, init)
     source, statistics = MinibatchSource(config, opened, ranks), Statistics()
     update = step_of(config, train_state, opened.camera_distribution, ranks, statistics)
 

@@ -26,6 +26,18 @@ MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
 
 
 @dataclass(frozen=True)
+class InitSource:
+    """Where a run's first weights come from.
+
+    path: a run's folder (its newest state), a state, a network file or an included network's name. discriminators:
+    another run, state or network to take the discriminators from; None for those of `path`, if it has any.
+    """
+
+    path: Path
+    discriminators: Path | None = None
+
+
+@dataclass(frozen=True)
 class Initialization:
     """What a run took over. sources: in words. fresh: names of what starts untrained. why: differing sizes, or ""."""
 
@@ -41,14 +53,10 @@ class Initialization:
 
 
 @torch.no_grad()
-def initialize_from(
-    train_state: TrainState, config: Config, path: Path, discriminators_path: Path | None = None
-) -> Initialization:
-    """Copy weights from a network file or a state into `train_state`, by name where the shapes agree.
+def initialize_from(train_state: TrainState, config: Config, source: InitSource) -> Initialization:
+    """Copy weights into `train_state`, by name where the shapes agree. config: the run's.
 
-    config: the run's. path: a run's folder (its newest state), a state, a network file or an included network's name.
-    The discriminators are copied too if the file contains them or they lie beside it. discriminators_path: another run,
-    state or network to take the discriminators from.
+    The discriminators are copied too if the file contains them or they lie beside it.
 
     If the planes are larger than before (`backbone.plane_resolution`), the generated shapes stay the same at first,
     because the new blocks start with no effect. Discriminators for another resolution keep the blocks that both have.
@@ -56,6 +64,7 @@ def initialize_from(
     `fresh` of the result: tensors whose shape changed (resolution, classes), and "the discriminators" if there were
     none. UserError if nothing fits, or if the texture stage could not keep the shapes.
     """
+    path = source.path
     weights, discriminators, stored = _stored(path)
     why = differing(size_differences(stored, config), str(path), "this run")
     if config.training.stage == "texture":
@@ -68,18 +77,18 @@ def initialize_from(
         raise UserError(f"{path}: none of its tensors fits ({reason}); use the preset that it was trained with")
     zero_initialize_new_blocks(train_state.generator, fresh)
     train_state.average.load_state_dict(train_state.generator.state_dict())
-    if discriminators_path is not None:
-        _, discriminators, other = _stored(discriminators_path)
+    if source.discriminators is not None:
+        _, discriminators, other = _stored(source.discriminators)
         change = other.mapping.lr_multiplier / own_multiplier
         if discriminators is None:
             raise UserError(
-                f"--discriminators {discriminators_path}: no discriminators in it or beside it; name a run or a state"
+                f"--discriminators {source.discriminators}: no discriminators in it or beside it; name a run or a state"
             )
     if train_state.color_discriminator is not None:
         name = "discriminator_color/"
         own = {key.removeprefix(name): value for key, value in (discriminators or {}).items() if key.startswith(name)}
         fresh += [name + key for key in _take(train_state.color_discriminator, own, 1.0)]
-    sources = str(path) + (f" and the discriminators of {discriminators_path}" if discriminators_path else "")
+    sources = str(path) + (f" and the discriminators of {source.discriminators}" if source.discriminators else "")
     if not train_state.discriminators:
         return Initialization(sources, fresh, why)
     if discriminators is None:

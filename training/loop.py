@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.process import peak_memory_mb, stop_requests
 from training.data import Data, MinibatchSource, check_batch
-from training.initialize import initialize_from
+from training.initialize import InitSource, initialize_from
 from training.memory_check import MemoryCheck, refuse_too_large
 from training.optimizer import NonFiniteError, SkipGuard
 from training.penalties import penalty_warnings
@@ -98,13 +97,12 @@ def start_run(
     ranks: Ranks,
     *,
     resume: bool = False,
-    init: Path | None = None,
-    discriminators: Path | None = None,
+    init: InitSource | None = None,
     quiet: bool = False,
 ) -> TrainingRun:
     """A run ready to train: new, with the weights of `init`, or resumed from the newest state in `folder`.
 
-    init, discriminators: as for `initialize_from`. quiet: report only problems. UserError if anything does not fit.
+    quiet: report only problems. UserError if anything does not fit.
     """
     memory = _refuse_unfit(config, data, ranks, resume=resume, init=init)
     train_state = build_train_state(config, ranks)
@@ -115,7 +113,7 @@ def start_run(
         progress = Progress(**state["counters"])
         notes += _resume_notes(state)
     elif init is not None:
-        notes.append(initialize_from(train_state, config, init, discriminators).note())
+        notes.append(initialize_from(train_state, config, init).note())
     notes += penalty_warnings(config)
     distributed.barrier(ranks)
     if distributed.differ([zlib.crc32(device_name(ranks.device).encode())], ranks):
@@ -147,7 +145,9 @@ def start_run(
     return run
 
 
-def _refuse_unfit(config: Config, data: Data, ranks: Ranks, *, resume: bool, init: Path | None) -> MemoryCheck | None:
+def _refuse_unfit(
+    config: Config, data: Data, ranks: Ranks, *, resume: bool, init: InitSource | None
+) -> MemoryCheck | None:
     """UserError if the batch, the memory, the stage or the data do not fit. Returns the memory of a step, if known."""
     check_batch(config, ranks)
     memory = refuse_too_large(config, ranks) if config.training.stage == "joint" else None

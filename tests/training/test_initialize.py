@@ -9,7 +9,7 @@ from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from training.initialize import initialize_from
+from training.initialize import InitSource, initialize_from
 from training.train_state import build_train_state
 
 
@@ -23,7 +23,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def started(network: Path, **sections: dict):
     settings = tiny.config(**sections)
-    return initialize_from(build_train_state(settings, Ranks()), settings, network)
+    return initialize_from(build_train_state(settings, Ranks()), settings, InitSource(network))
 
 
 def test_the_note_says_why_tensors_are_new(network: Path) -> None:
