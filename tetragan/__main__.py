@@ -27,7 +27,7 @@ VERBS = {
     "project": ("tetragan.project", "project", "Find the samples that look like images or meshes."),
     "turntable": ("tetragan.turntable", "turntable", "Turn samples around in a video."),
     "adapt": ("tetragan.adapt", "adapt", "Move a network towards a prompt, with a diffusion model's help."),
-    "texture": ("tetragan.texture", "texture", "Give one mesh textures from posed images; its UVs stay."),
+    "texture": ("tetragan.texture", "texture", "Texture a mesh from posed images or words; its UVs stay."),
     "view": ("tetragan.view", "view", "Play with a network on a local page, which also has an API."),
     "export": ("tetragan.export", "export", "Copy a network to a file, also of half the size, or to a folder."),
     "evaluate": ("tetragan.evaluate", "evaluate", "Measure a network or a folder of meshes against a dataset."),

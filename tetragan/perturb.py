@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from tetragan.options import SamplerOptions, mesh_options, sampler_options, vary_option
+from torch_utils.text import counted
 
 if TYPE_CHECKING:
     from sampling.mesh_export import MeshSettings
@@ -47,5 +48,7 @@ def perturb(
     facts = {"shape_seed": seed, "radius": radius, "noise_seed": noise_seed, "vary": vary}
     outcome = sampler.run([center, *variations], names, facts, what="variations")
     image = image_grid(outcome.grid(names))
-    sampler.save_image("perturbations.png", image, f"seed {seed} and {count} variations within radius {radius:g}")
+    sampler.save_image(
+        "perturbations.png", image, f"seed {seed} and {counted(count, 'variation')} within radius {radius:g}"
+    )
     end(outcome)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tetragan.options import SamplerOptions, mesh_options, sampler_options
+from torch_utils.text import counted
 
 if TYPE_CHECKING:
     from sampling.mesh_export import MeshSettings
@@ -36,5 +37,5 @@ def swap(
     names = [f"shape{sample.seed:04d}_texture{sample.texture_seed:04d}" for sample in samples]
     outcome = sampler.run(samples, names, what="cells")
     image = image_grid(outcome.grid(names), columns=len(textures))
-    sampler.save_image("swap.png", image, f"{len(shapes)} shapes × {len(textures)} textures")
+    sampler.save_image("swap.png", image, f"{counted(len(shapes), 'shape')} × {counted(len(textures), 'texture')}")
     end(outcome)
