@@ -28,6 +28,7 @@ from tests.dataset_tool.shapes import box
 from tests.mesh_io.gltf_geometry import geometry_bytes
 from torch_utils.errors import UserError
 from training.mesh_texture.fit import FitSettings, fit_textures
+from training.mesh_texture.memory import check_fit, fit_bytes
 from training.mesh_texture.parameterizations import DeepImagePrior, TriPlaneField
 from training.mesh_texture.projection import project_images
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
@@ -197,6 +198,26 @@ def test_shared_and_outside_texels_are_told(tmp_path):
     write_glb(tmp_path / "a.glb", mesh.replace(textures={"base_color": torch.ones(4, 4, 3)}))
     notes = "\n".join(read_target(tmp_path / "a.glb", SIDE).notes)
     assert "cross the border" in notes and "belong to several places" in notes
+
+
+@pytest.mark.parametrize(
+    ("faces", "side", "said"), [(10**6, 256, "simplify"), (12, 4096, "images"), (12, 64, "--size")]
+)
+def test_what_does_not_fit_into_memory_is_refused_first(monkeypatch, faces: int, side: int, said: str):
+    monkeypatch.setattr("training.mesh_texture.memory.available_memory", lambda device: 10**9)
+    assert fit_bytes(10**6, 12, 128, 1, 256) == pytest.approx(1.1e9, rel=0.1)  # 1.07 GB were measured
+    check_fit("small.glb", 10_000, 24, 256, 1, 1024)
+    with pytest.raises(UserError, match=f"a.glb: {faces:,} faces, 24 images.* GB are free; .*{said}"):
+        check_fit("a.glb", faces, 24, side, 1, 2048)
+
+
+def test_a_fit_asks_whether_there_is_memory(monkeypatch, tmp_path):
+    path = textured_box(tmp_path / "box.glb")
+    folder = rendered(path, tmp_path / "views", views=2, side=32)
+    monkeypatch.setattr("training.mesh_texture.memory.available_memory", lambda device: 1000)
+    with pytest.raises(UserError, match="12 faces, 2 images of 32 px and 1 textures of 64 px need about"):
+        texture_mesh(path, folder, tmp_path / "out.glb", FitSettings(size_px=64, steps=1))
+    assert not (tmp_path / "out.glb").exists()
 
 
 @pytest.mark.parametrize("what", ["no transforms", "no alpha", "missing image"])

@@ -16,6 +16,7 @@ from torch_utils.errors import UserError
 from torch_utils.files import printable, write_bytes
 from training.adapt.prior import open_prior
 from training.mesh_texture.fit import FitSettings, fit_textures
+from training.mesh_texture.memory import check_fit
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
 from training.mesh_texture.target import TextureTarget, read_target
 
@@ -51,6 +52,8 @@ def texture_mesh(
         check_light(light, "pbr")
         lights = environments_of(light, [])
     target = read_target(path, settings.size_px)
+    size = (len(target.mesh.faces), len(views.rgb), views.rgb.shape[-1], len(target.materials), settings.size_px)
+    check_fit(printable(path), *size)
     fitted = fit_textures(target.transformed(views.source_to_world), views, settings, lights, progress)
     if fitted.seen < 0.01:
         where = f"the cameras of {printable(images)} do not see it"
