@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,15 @@ from torch.nn.functional import interpolate, normalize
 
 from guidance.priors.folder import component_class, load_component, require_folder
 from guidance.priors.included import prior_folder
+from guidance.priors.text import unknown_words
 from torch_utils.errors import UserError
 
 # Prompts are embedded in several phrases and averaged: a direction then belongs to the thing, not to the wording.
 TEMPLATES = ("{}", "a photo of {}", "a render of {}", "an image of {}", "a 3d model of {}")
 # Texts that go through the model together.
 _TEXT_BATCH = 64
+# Files of which a folder needs one of each.
+_PARTS = {"tokenizer": ("tokenizer.*", "vocab*", "spiece*"), "image processor": ("*processor_config.json",)}
 # PIL's numbers of filters, as image processors name them.
 _FILTERS = {2: "bilinear", 3: "bicubic"}
 
@@ -28,13 +32,14 @@ class Clip:
 
     embed_images(images [N, 3, H, H] in [0, 1]) → [N, D] of length 1, with gradient to the images.
     embed_texts(N texts) → [N, D] of length 1, without gradient. resolution: side of the images that it sees, px; others
-    are resized. dimension: D.
+    are resized. dimension: D. unknown_words(prompt): those that the text tower does not know.
     """
 
     embed_images: Callable[[Tensor], Tensor]
     embed_texts: Callable[[Sequence[str]], Tensor]
     resolution: int
     dimension: int
+    unknown_words: Callable[[str], tuple[str, ...]] = lambda prompt: ()
 
 
 def load_clip(folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Clip:
@@ -47,6 +52,9 @@ def load_clip(folder: str | Path, device: torch.device | str = "cpu", dtype: tor
     model_class = component_class(path, "model", "transformers", _architecture(path))
     if not all(hasattr(model_class, name) for name in ("get_image_features", "get_text_features")):
         raise UserError(f"CLIP {path}: {model_class.__name__} does not embed both images and texts; expected a CLIP")
+    for part, patterns in _PARTS.items():
+        if not any(file for pattern in patterns for file in path.glob(pattern)):
+            raise UserError(f"CLIP {path}: incomplete, it has no {part}; download or save the folder again")
     model = load_component(path, model_class, dtype, where)
     transformers = component_class(path, "tokenizer", "transformers", "AutoTokenizer")
     tokenizer = load_component(path, transformers, dtype, where)
@@ -61,7 +69,8 @@ def load_clip(folder: str | Path, device: torch.device | str = "cpu", dtype: tor
             raise ValueError("embed_texts(): expected a list of texts")
         return normalize(encode_texts(texts).float(), dim=1)
 
-    return Clip(embed_images, embed_texts, int(model.config.vision_config.image_size), embed_texts([""]).shape[1])
+    side, dimension = int(model.config.vision_config.image_size), embed_texts([""]).shape[1]
+    return Clip(embed_images, embed_texts, side, dimension, partial(unknown_words, [tokenizer]))
 
 
 def build_image_encoder(model: Any, processor: Any, path: Path) -> Callable[[Tensor], Tensor]:

@@ -124,7 +124,7 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
     from torch_utils.locks import owned_folder
     from torch_utils.process import prepare_process
     from training.adapt.guide import open_guide
-    from training.adapt.loop import holds_adaptation, run_job
+    from training.adapt.loop import holds_adaptation, memory_advice, run_job
     from training.adapt.start import shift_job
     from training.adapt.start_mapping import mapping_job
     from training.adapt.start_single import single_job
@@ -133,11 +133,14 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
     guide = None
     prepare_process(jobs[0][0].threads, device)
     for settings, folder in jobs:
-        with owned_folder(folder):
+        with owned_folder(folder), memory_advice(settings, device, folder):
             if guide is None and settings.prompt:
                 guide = open_guide(settings, device)
                 for note in guide.notes:
                     say(f"note: {note}")
+            if guide is not None:
+                for word in guide.unknown_words(settings.prompts or (settings.prompt,)):
+                    say(f"note: the prior does not know {word!r}; it takes all such words for the same one")
             if settings.mode == "single":
                 job = single_job(settings, guide, device)
             else:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,8 @@ import torch
 
 from guidance.priors.prior import NoiseLevels, PredictionType
 from torch_utils.errors import UserError
+from torch_utils.failures import is_out_of_memory
+from torch_utils.process import available_memory
 
 _PREDICTION_TYPES: dict[str, PredictionType] = {
     "epsilon": "epsilon",
@@ -17,6 +19,7 @@ _PREDICTION_TYPES: dict[str, PredictionType] = {
     "sample": "sample",
     "flow_prediction": "flow",
 }
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _INSTALL = "pip install -c constraints.txt diffusers transformers peft"
 
 
@@ -43,9 +46,30 @@ def require_folder(path: Path, kind: str) -> None:
     """UserError where there is no such folder; for the name of a model on the hub, with the command that gets it."""
     if path.is_dir():
         return
-    hub = re.fullmatch(r"[\w.-]+/[\w.-]+", str(path))
-    advice = f"; if you mean the model of that name on the hub: hf download {path} --local-dir priors/{path.name}"
-    raise UserError(f"{kind} {path}: no such folder{advice if hub else ''}")
+    if path.is_file():
+        pickled = path.suffix in _PICKLES
+        reason = "is pickled and can run code when opened" if pickled else "is a single file"
+        raise UserError(f"{kind} {path}: {reason}; expected a folder that save_pretrained of the library wrote")
+    hub = re.fullmatch(r"(?:https?:/+[^/]+/)?([\w.-]+/[\w.-]+)(?:/tree/\w+)?", str(path))
+    if hub is None:
+        raise UserError(f"{kind} {path}: no such folder")
+    name = hub[1]
+    raise UserError(
+        f"{kind} {path}: no such folder; if you mean the model of that name on the hub: hf download {name} --local-dir "
+        f"priors/{name.split('/')[1]}"
+    )
+
+
+def native_side(path: Path, config: Mapping[str, Any]) -> int:
+    """Side of the latents, or pixels, that a denoiser of a folder was trained on, by its configuration.
+
+    128 where that names none (FLUX). UserError where it is no number.
+    """
+    side = config.get("sample_size") or 128
+    side = side[0] if isinstance(side, list | tuple) and side else side
+    if not isinstance(side, int) or side < 1:
+        raise UserError(f"prior {path}: sample_size in its config.json is {side!r}; expected a number of pixels")
+    return side
 
 
 def import_libraries(path: Path) -> tuple[Any, Any]:
@@ -83,8 +107,12 @@ def load_component(folder: Path, component_class: Any, dtype: torch.dtype, devic
             options["dtype"] = dtype
     try:
         loaded = component_class.from_pretrained(str(folder), **options)
+        if is_model and not loaded[1]["missing_keys"]:
+            loaded[0].to(device)
     # A downloaded folder may be broken in any way, and the libraries raise any kind of exception.
     except Exception as error:  # noqa: BLE001
+        if is_out_of_memory(error):
+            raise UserError(_too_large(folder, name, dtype, device)) from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise UserError(f"prior {folder}: cannot be read as {name} ({reason})") from None
     if not is_model:
@@ -93,14 +121,47 @@ def load_component(folder: Path, component_class: Any, dtype: torch.dtype, devic
     missing = sorted(info["missing_keys"])
     if missing:
         raise UserError(f"prior {folder}: its weights lack {missing[0]} of {name}; download or save it again")
-    return model.to(device).eval().requires_grad_(False)
+    return model.eval().requires_grad_(False)
+
+
+def _too_large(folder: Path, name: str, dtype: torch.dtype, device: torch.device) -> str:
+    free = available_memory(device)
+    has = "" if free is None else f", and {as_gib(free)} are free"
+    takes = as_gib(weight_bytes(folder, dtype))
+    advice = "half precision takes half of it, and a smaller prior less"
+    return f"prior {folder}: {name} does not fit into memory (its weights take {takes}{has}); {advice}"
+
+
+def as_gib(count: int) -> str:
+    """Bytes as text: "1.5 GiB", "20 MiB"."""
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
+    """Bytes of all weights of a folder once they are loaded in `dtype`; reads the headers alone."""
+    from safetensors import SafetensorError, safe_open
+
+    total = 0
+    for part in {path.parent for path in folder.rglob("*.safetensors")}:
+        if part.name in ("safety_checker", "feature_extractor"):
+            continue
+        files = list(part.glob("*.safetensors"))
+        whole = [file for file in files if ".fp16." not in file.name] or files
+        for file in whole:
+            try:
+                with safe_open(file, framework="pt") as tensors:
+                    shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
+            except (SafetensorError, OSError):
+                continue  # `load_component` says what is wrong with it
+            total += sum(torch.Size(shape).numel() for shape in shapes)
+    return total * dtype.itemsize
 
 
 def weights_variant(folder: Path) -> dict[str, str]:
     """The `variant` option if every weight file is of one. UserError where there are none, or only pickled ones."""
     files = [file.name for file in folder.glob("*.safetensors")]
     if not files:
-        pickled = next((file.name for pattern in ("*.bin", "*.pt", "*.ckpt") for file in folder.glob(pattern)), None)
+        pickled = next((file.name for file in sorted(folder.glob("*")) if file.suffix in _PICKLES), None)
         if pickled:
             raise UserError(
                 f"prior {folder}: {pickled} is pickled and can run code when opened; expected .safetensors (download "

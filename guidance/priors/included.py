@@ -19,7 +19,7 @@ def prior_folder(name: str | Path, option: str = "--prior") -> Path:
     UserError for a bare name that is neither. Hub names are left to the loader, which says how to download them.
     """
     path = Path(name)
-    if path.is_dir() or path.name != str(name):
+    if path.exists() or path.name != str(name):
         return path
     if (INCLUDED_PRIORS / path.name).is_dir():
         return INCLUDED_PRIORS / path.name

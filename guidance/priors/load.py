@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from guidance.priors.folder import (
     component_class,
     import_libraries,
     load_component,
+    native_side,
     noise_levels,
     read_index,
     weights_variant,
@@ -24,7 +25,7 @@ from guidance.priors.folder import (
 from guidance.priors.included import prior_folder
 from guidance.priors.latents import build_condition, build_decode, build_encode, same
 from guidance.priors.prior import DiffusionPrior, Embeddings
-from guidance.priors.text import TEXT_CLASSES, build_embed
+from guidance.priors.text import TEXT_CLASSES, TOKENIZERS, build_embed, unknown_words
 from torch_utils.errors import UserError
 from torch_utils.files import file_hash
 
@@ -56,6 +57,7 @@ def load_prior(
     return replace(
         prior,
         embed=build_embed(pipeline, components, where),
+        unknown_words=partial(unknown_words, [part for name, part in components.items() if name in TOKENIZERS]),
         text_key=cache(lambda: text_key(path)),
         notes=_notes(path, index),
     )
@@ -138,7 +140,7 @@ def _assemble(
         encode=same if vae is None else build_encode(vae),
         decode=same if vae is None else build_decode(vae),
         pixel_space=vae is None,
-        resolution=_native_side(denoiser) * factor,
+        resolution=native_side(path, denoiser.config) * factor,
         factor=factor,
         channels=_channels(denoiser, vae),
         device=device,
@@ -208,12 +210,6 @@ def vae_factor(vae: Any) -> int:
     """Pixels along a latent's side."""
     blocks = vae.config.get("block_out_channels") or vae.config.get("encoder_block_out_channels")
     return 2 ** (len(blocks) - 1)
-
-
-def _native_side(denoiser: Any) -> int:
-    """Side of the latents, or pixels, that the denoiser was trained on; 128 where its configuration has none (FLUX)."""
-    side = denoiser.config.get("sample_size") or 128
-    return int(side if isinstance(side, int) else side[0])
 
 
 def _channels(denoiser: Any, vae: Any) -> int:

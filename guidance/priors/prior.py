@@ -95,7 +95,7 @@ class DiffusionPrior:
     input of the network (`guidance`), so that one pass does what otherwise takes two. condition(images): latents
     without the scale, as InstructPix2Pix and Zero-1-to-3 take their reference image; None for pixels. module: the
     denoiser, for LoRA. text_key(): changes with any weight or setting of the text encoders. notes: for the user, one
-    line each.
+    line each. unknown_words(prompt): those that no tokenizer knows.
     """
 
     network: Callable[..., Tensor]
@@ -116,6 +116,7 @@ class DiffusionPrior:
     module: nn.Module | None = None
     text_key: Callable[[], str] = lambda: ""
     notes: tuple[str, ...] = ()
+    unknown_words: Callable[[str], tuple[str, ...]] = lambda prompt: ()
 
     def alpha_sigma(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """α and σ of t [B], shaped [B, 1, 1, 1]."""

@@ -34,6 +34,7 @@ _ARGUMENTS: dict[str, dict[str, Any]] = {
     "StableDiffusion3Pipeline": {"prompt_2": None, "prompt_3": None},
     "FluxPipeline": {"prompt_2": None},
 }
+TOKENIZERS = ("tokenizer", "tokenizer_2", "tokenizer_3")
 TEXT_CLASSES = (*_RETURNED, *_TEXT_PIPELINES)
 
 
@@ -73,6 +74,16 @@ def build_embed(
         return Embeddings({key: torch.cat([one[key] for one in each]) for key in each[0]})
 
     return embed
+
+
+def unknown_words(tokenizers: Sequence[Any], prompt: str) -> tuple[str, ...]:
+    """The words of a prompt for which every tokenizer has nothing but its unknown token."""
+
+    def is_unknown(word: str, tokenizer: Any) -> bool:
+        unknown = tokenizer.unk_token_id
+        return unknown is not None and unknown in tokenizer(word, add_special_tokens=False).input_ids
+
+    return tuple(word for word in prompt.split() if all(is_unknown(word, tokenizer) for tokenizer in tokenizers))
 
 
 def _arguments_of(pipeline_class: Any, components: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,15 @@ from networks.generator import Generator
 from tests.training.test_adapt import CAMERAS, SIDE, prior, tiny_generator
 from torch_utils.errors import UserError
 from training.adapt.guide import Guide
-from training.adapt.mapping import build_mapping, draw_text_pair, expanded, prompt_rows, text_vectors, with_text
+from training.adapt.mapping import (
+    build_mapping,
+    check_apart,
+    draw_text_pair,
+    expanded,
+    prompt_rows,
+    text_vectors,
+    with_text,
+)
 from training.adapt.settings import AdaptSettings
 from training.adapt.shift import draw_scene, shift_step, weights_hash
 from training.adapt.start_mapping import mapping_objective
@@ -96,6 +104,18 @@ def test_text_vectors_are_differences_from_the_source():
     vectors = text_vectors(lambda texts: torch.tensor([table[text] for text in texts]), list(table), "a chair")
     assert not vectors[0].any()
     torch.testing.assert_close(vectors[1:].square().mean(1), torch.ones(2))
+
+
+def test_prompts_that_a_text_encoder_cannot_tell_apart_are_refused():
+    table = {"a chair": [1.0, 0.0], "a red chair": [0.8, 0.6], "a zip chair": [0.8, 0.6], "a zap chair": [1.0, 1e-7]}
+    for prompts, pair in (
+        (["a red chair", "a zip chair"], "'a zip chair' from 'a red chair'"),
+        (["a red chair", "a zap chair"], "'a zap chair' from 'a chair'"),
+    ):
+        vectors = text_vectors(lambda texts: torch.tensor([table[text] for text in texts]), prompts, "a chair")
+        check_apart(prompts[:1], vectors[:1], "a chair")
+        with pytest.raises(UserError, match=pair):
+            check_apart(prompts, vectors, "a chair")
 
 
 def test_prompts_of_a_step_depend_on_seed_and_step_alone():

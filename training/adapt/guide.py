@@ -1,5 +1,6 @@
 """What guides an adaptation: a diffusion prior or one or two CLIPs, and the loss that they give."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from guidance.clip import TEMPLATES, Clip, load_clip, prompt_embedding
 from guidance.clip_directional import directional_loss, summed_loss, text_direction
 from guidance.priors.included import INCLUDED_PRIORS, prior_folder
-from guidance.priors.prior import DiffusionPrior
+from guidance.priors.prior import DiffusionPrior, Embeddings
 from torch_utils.errors import UserError
 from training.adapt.distillation import Texts, distillation, prompt_texts
 from training.adapt.prior import open_prior
@@ -32,6 +33,12 @@ class Guide:
     def notes(self) -> tuple[str, ...]:
         """For the user, one line each."""
         return () if self.diffusion is None else self.diffusion.notes
+
+    def unknown_words(self, prompts: Sequence[str]) -> tuple[str, ...]:
+        """Words of prompts that the diffusion prior, or one of the CLIPs, does not know."""
+        models = self.clips if self.diffusion is None else (self.diffusion,)
+        text = " ".join(prompts)
+        return tuple(dict.fromkeys(word for model in models for word in model.unknown_words(text)))
 
 
 def open_guide(settings: AdaptSettings, device: torch.device) -> Guide:
@@ -71,7 +78,17 @@ def _diffusion_objective(guide: Guide, settings: AdaptSettings) -> Objective:
     prior = guide.diffusion
     assert prior is not None, "open_guide opens one of both"
     texts = prompt_texts(prior, settings.prompt, settings.source, settings.negative)
+    check_understood(settings.prompt, settings.source, texts.target, texts.source)
     return lambda pair, step: diffusion_answer(prior, settings, pair, texts, step)
+
+
+def check_understood(prompt: str, source: str, target: Embeddings, now: Embeddings) -> None:
+    """UserError where a prior embeds a prompt, as `target`, exactly as the source, as `now`."""
+    if all(torch.equal(value, now.tensors[name]) for name, value in target.tensors.items()):
+        raise UserError(
+            f"--prompt {prompt!r} and --source {source!r} are the same to this prior, which cuts long prompts off and "
+            "may not know the words; say the difference first, in other words"
+        )
 
 
 def diffusion_answer(prior: DiffusionPrior, settings: AdaptSettings, pair: Pair, texts: Texts, step: int) -> Answer:

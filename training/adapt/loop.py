@@ -5,7 +5,8 @@ depends on the seed and the step alone, so a resumed adaptation is bitwise the o
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from guidance.priors.folder import as_gib
 from rendering.images import save_png
 from torch_utils.checkpoint import load_tensors, save_tensors
 from torch_utils.errors import UserError
@@ -67,19 +69,11 @@ class History:
 
 
 def measure_steps(job: AdaptJob, say: Callable[[str], None]) -> None:
-    """Measure two steps that change nothing, and say what the whole will take.
-
-    UserError with advice where a step does not fit into memory.
-    """
+    """Measure two steps that change nothing, and say what the whole will take."""
     settings = job.settings
-    try:
-        job.rehearse(0)  # the first one also loads and allocates
-        start = time.perf_counter()
-        job.rehearse(0)
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise UserError(_too_large(settings, job.device)) from None
-        raise
+    job.rehearse(0)  # the first one also loads and allocates
+    start = time.perf_counter()
+    job.rehearse(0)
     seconds = time.perf_counter() - start
     say(
         f"{settings.steps} steps of {settings.batch} images of {settings.resolution} px: about "
@@ -87,13 +81,27 @@ def measure_steps(job: AdaptJob, say: Callable[[str], None]) -> None:
     )
 
 
-def _too_large(settings: AdaptSettings, device: torch.device) -> str:
+@contextmanager
+def memory_advice(settings: AdaptSettings, device: torch.device, out: Path) -> Iterator[None]:
+    """An adaptation in the folder `out` that runs out of memory in this block ends with advice, as a UserError."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise UserError(_too_large(settings, device, out)) from None
+        raise
+
+
+def _too_large(settings: AdaptSettings, device: torch.device, out: Path) -> str:
     free = available_memory(device)
-    has = "" if free is None else f" ({free / 2**30:.1f} GiB are free now)"
+    has = "" if free is None else f" ({as_gib(free)} are free now)"
     smaller = (
         f"--set batch={settings.batch // 2}" if settings.batch > 1 else f"--set resolution={settings.resolution // 2}"
     )
-    return f"a step of {settings.batch} images of {settings.resolution} px does not fit into memory{has}; try {smaller}"
+    advice = f"try {smaller}"
+    if holds_adaptation(out):
+        advice = f"close other programs and add --resume, which continues from the last sheet in {out}"
+    return f"a step of {settings.batch} images of {settings.resolution} px does not fit into memory{has}; {advice}"
 
 
 def run_job(job: AdaptJob, out: Path, *, quiet: bool = False, resume: bool = False, say: Callable[[str], None]) -> bool:

@@ -47,6 +47,17 @@ def text_vectors(embed_texts: Callable[[Sequence[str]], Tensor], prompts: Sequen
     return rms_norm(difference, difference.shape[-1:], eps=1e-8)
 
 
+def check_apart(prompts: Sequence[str], vectors: Tensor, source: str) -> None:
+    """UserError for a prompt whose vector of `text_vectors` [N, D] is that of another one, or of the source."""
+    told = "the text encoder of --set text_encoder cannot tell {!r} from {!r}; it may not know the words"
+    for row, prompt in enumerate(prompts):
+        if vectors[row].square().mean() < 0.5:
+            raise UserError(told.format(prompt, source))
+        distances = (vectors[:row] - vectors[row]).square().mean(1)
+        if row and distances.min() < 1e-4:
+            raise UserError(told.format(prompt, prompts[int(distances.argmin())]))
+
+
 def with_text(twin: Generator, text_dim: int, seed: int) -> Generator:
     """The generator with offsets of a text, zero-initialized; otherwise bitwise the same."""
     config = twin.config.model_copy(update={"mapping": twin.config.mapping.model_copy(update={"text_dim": text_dim})})

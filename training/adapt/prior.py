@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from guidance.priors.folder import read_index
+from guidance.priors.folder import as_gib, native_side, read_index, weight_bytes
 from guidance.priors.included import prior_folder
 from guidance.priors.load import load_prior
 from guidance.priors.prior import DiffusionPrior
@@ -22,8 +22,7 @@ def prior_resolution(folder: Path) -> int:
     """
     _, parts = read_index(folder, TEXT_CLASSES)
     denoiser = "transformer" if "transformer" in parts else "unet"
-    side = _config(folder / denoiser).get("sample_size") or 128
-    side = int(side if isinstance(side, int) else side[0])
+    side = native_side(folder / denoiser, _config(folder / denoiser))
     if "vae" not in parts or parts["vae"][0] is None:
         return side
     vae = _config(folder / "vae")
@@ -39,41 +38,19 @@ def is_clip(folder: Path) -> bool:
 def clip_resolution(folder: Path) -> int:
     """Side of the images that a CLIP sees, px, from its configuration alone. UserError where it names none."""
     side = (_config(folder).get("vision_config") or {}).get("image_size")
-    if not isinstance(side, int):
+    if not isinstance(side, int) or side < 1:
         raise UserError(f"--prior {folder}: its config.json names no vision_config.image_size; is it a CLIP?")
     return side
 
 
 def _config(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"prior {folder}: incomplete, it lacks config.json; download or save the folder again")
     values = parse_json(read_file(path), str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: expected the configuration of a model")
     return values
-
-
-def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
-    """Bytes of all weights of a folder once they are loaded in `dtype`; reads the headers alone."""
-    from safetensors import SafetensorError, safe_open
-
-    total = 0
-    for part in {path.parent for path in folder.rglob("*.safetensors")}:
-        if part.name in ("safety_checker", "feature_extractor"):
-            continue
-        files = list(part.glob("*.safetensors"))
-        whole = [file for file in files if ".fp16." not in file.name] or files
-        for file in whole:
-            try:
-                with safe_open(file, framework="pt") as tensors:
-                    shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
-            except (SafetensorError, OSError):
-                continue  # `load_prior` says what is wrong with it
-            total += sum(torch.Size(shape).numel() for shape in shapes)
-    return total * dtype.itemsize
-
-
-def _gib(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB"
 
 
 def open_prior(name: str, device: torch.device, dtype: torch.dtype | None) -> DiffusionPrior:
@@ -87,5 +64,5 @@ def open_prior(name: str, device: torch.device, dtype: torch.dtype | None) -> Di
         needed, free = weight_bytes(folder, loaded), available_memory(device)
         if free is not None and needed > free:
             half = "; --set precision=bf16 halves that" if loaded == torch.float32 else ""
-            raise UserError(f"--prior {folder}: its weights take {_gib(needed)}, but {_gib(free)} are free{half}")
+            raise UserError(f"--prior {folder}: its weights take {as_gib(needed)}, but {as_gib(free)} are free{half}")
     return load_prior(folder, device, dtype)

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError
 from configs.loader import build_config, nearest
 from configs.strict import StrictModel
 from dataset_tool.procedural.choose import article
+from guidance.priors.folder import require_folder
 from guidance.priors.included import prior_folder
 from guidance.prompts import checked_prompt
 from networks.pretrained import network_file
@@ -104,7 +105,9 @@ def preset_of(resolution: int) -> Preset:
 
 def check_prompts(prompt: str, source: str) -> tuple[str, str]:
     """Both without space around them. UserError where one is empty, or where they say the same."""
-    target, now = checked_prompt(prompt), checked_prompt(source)
+    if not source.strip():
+        raise UserError("--source is empty; say what the network makes now, such as 'a chair', or leave it out")
+    target, now = checked_prompt(prompt), source.strip()
     if " ".join(target.lower().split()) == " ".join(now.lower().split()):
         raise UserError(f"--prompt and --source both say {target!r}, so nothing would change; name what shall differ")
     return target, now
@@ -146,7 +149,7 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
         if values.get("method") == "clip":
             raise UserError("--mode mapping: needs a diffusion prior; leave out --method clip")
         for prompt in values["prompts"]:
-            checked_prompt(prompt)
+            check_prompts(prompt, values["source"])
     if values.get("reference"):
         if not single:
             raise UserError("--reference: is for one sample; add --mode single")
@@ -156,7 +159,9 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
         values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
         values |= _guided(values)
         values.setdefault("rate", SINGLE_RATE if single else RATE)
-    suited = dict(vars(preset_of(int(values["resolution"]))))
+    side = values["resolution"]
+    # What is no number gets its answer from the validation below.
+    suited = dict(vars(preset_of(side if isinstance(side, int) else SMALL_PRIOR_PX)))
     if values.get("mode") == "mapping":
         suited["steps"] *= MAPPING_FACTOR
     values = {**suited, **values}
@@ -174,11 +179,14 @@ def _guided(values: Mapping[str, Any]) -> dict[str, Any]:
     """The prior, and what suits it: method, resolution and guidance scale, where they are not given."""
     prior = values.get("prior", DEFAULT_CLIP if values.get("method") == "clip" else DEFAULT_PRIOR)
     folder = prior_folder(prior)
+    require_folder(folder, "prior")
     method = values.get("method", "clip" if is_clip(folder) else "dds")
     if is_clip(folder) != (method == "clip"):
         needed = "a CLIP" if method == "clip" else "a diffusion prior"
         raise UserError(f"--method {method}: needs {needed}, which --prior {prior} is not")
-    side = values.get("resolution") or (clip_resolution(folder) if is_clip(folder) else prior_resolution(folder))
+    side = values.get("resolution")
+    if side is None:
+        side = clip_resolution(folder) if is_clip(folder) else prior_resolution(folder)
     small = method == "dds" and isinstance(side, int) and side <= SMALL_PRIOR_PX
     scale = SMALL_PRIOR_SCALE if small else GUIDANCE_SCALE[method]
     return {"prior": prior, "method": method, "resolution": side, "scale": values.get("scale", scale)}

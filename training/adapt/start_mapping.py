@@ -12,9 +12,9 @@ from rendering.lighting import Shading
 from sampling.generate import preview_shading
 from torch_utils.errors import UserError
 from training.adapt.distillation import Texts, prompt_texts
-from training.adapt.guide import Guide, diffusion_answer
+from training.adapt.guide import Guide, check_understood, diffusion_answer
 from training.adapt.loop import AdaptJob
-from training.adapt.mapping import build_mapping, draw_text_pair, prompt_rows, text_vectors
+from training.adapt.mapping import build_mapping, check_apart, draw_text_pair, prompt_rows, text_vectors
 from training.adapt.prior import prior_folder
 from training.adapt.settings import DEFAULT_CLIP, AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
@@ -33,6 +33,8 @@ def mapping_objective(guide: Guide, settings: AdaptSettings) -> Objective:
     with torch.no_grad():
         target = prior.embed(list(settings.prompts))
     others = prompt_texts(prior, settings.prompts[0], settings.source, settings.negative)
+    for row, prompt in enumerate(settings.prompts):
+        check_understood(prompt, settings.source, target[[row]], others.source)
 
     def objective(pair: Pair, step: int) -> Answer:
         rows = prompt_rows(settings.seed, step, settings.batch, len(settings.prompts)).to(prior.device)
@@ -49,6 +51,7 @@ def mapping_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> 
         raise UserError(f"--network {settings.network}: knows texts already; start from the one that it was made of")
     encoder = settings.text_encoder or DEFAULT_CLIP
     vectors = text_vectors(load_clip(prior_folder(encoder), device).embed_texts, settings.prompts, settings.source)
+    check_apart(settings.prompts, vectors, settings.source)
     shift = build_mapping(twin, vectors.shape[1], settings.part, settings.rate, settings.seed)
     objective = mapping_objective(guide, settings)
     cameras = network_cameras(twin.config, settings.camera)
