@@ -15,7 +15,17 @@ if TYPE_CHECKING:
 
     from training.adapt.settings import AdaptSettings
 
-_METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip"]
+_KEEP = ("distances", "discriminators")
+_METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip"]
+
+
+def _names(values: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of --keep, whose values may be lists with commas."""
+    names = tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",")))
+    wrong = next((name for name in names if name not in _KEEP), None)
+    if wrong is not None:
+        raise click.BadParameter(f"expected {' or '.join(_KEEP)}, got {wrong!r}")
+    return names
 
 
 @click.command()
@@ -24,13 +34,20 @@ _METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip
 @click.option("--prompt", help='What it shall make, such as "a red chair".')
 @click.option("--source", help='What it makes now.  [default: "a" and the category of the network]')
 @click.option("--prompts-file", type=PATH, help="Several prompts, one a line: one network each, in folders of --out.")
+@click.option("--data", type=PATH, help="With --mode mapping: a dataset, whose captions are the prompts.")
 @out_option("Folder for the adapted network, its sheets and its report.", folder=True)
 @click.option(
     "--prior", help="Folder of a diffusion model or a CLIP, or the name of an included prior.  [default: pixel]"
 )
 @click.option("--method", type=click.Choice(_METHODS), help="How the prior guides.  [default: dds; clip with a CLIP]")
 @click.option("--part", type=click.Choice(["texture", "geometry", "both"]), help="What may change.  [default: both]")
-@click.option("--keep", multiple=True, type=click.Choice(["distances"]), help="What must stay: how unlike samples are.")
+@click.option(
+    "--keep",
+    multiple=True,
+    metavar="|".join(_KEEP),
+    callback=lambda _, __, values: _names(values),
+    help="What must stay: how unlike samples are, or how real they look to the discriminators; or both, with a comma.",
+)
 @click.option("--steps", type=click.IntRange(1, 1_000_000), help="Of the optimizer.  [default: by the prior's size]")
 @click.option("--guidance-scale", "scale", type=click.FloatRange(0), help="How much the prompt counts.")
 @click.option("--sample", type=click.IntRange(0), help="With --mode single: the seed where it begins.  [default: 0]")
@@ -55,8 +72,8 @@ def adapt(
     """Move a whole generator towards a prompt. The result is an ordinary network, for all commands.
 
     With --mode mapping, one network learns all prompts of --prompts-file, whose lines may be templates such as
-    "a {red|blue} chair"; `tetragan generate --prompt` then names one. With --mode single, one sample moves to a prompt,
-    to an image or to posed views, and is written as a GLB.
+    "a {red|blue} chair", or the captions of --data; `tetragan generate --prompt` then names one. With --mode single,
+    one sample moves to a prompt, to an image or to posed views, and is written as a GLB.
 
     --set changes batch, resolution, supersample, rate, background, negative, second_prior, clip, seed, precision,
     threads and keep_weight.
@@ -97,12 +114,16 @@ def _new(
 
     if "network" not in given:
         raise click.UsageError("--network is missing: name a network file, a folder or an included network")
-    goals = [name in given for name in ("prompt", "reference")]
+    goals = [name in given for name in ("prompt", "reference", "data")]
     if sum(goals) + (prompts_file is not None) != 1:
-        raise click.UsageError("adapt: give one of --prompt, --prompts-file and --reference")
+        raise click.UsageError("adapt: give one of --prompt, --prompts-file, --data and --reference")
+    if "data" in given and given.get("mode") != "mapping":
+        raise click.UsageError("--data: its captions are for one network of many prompts; add --mode mapping")
+    if "data" in given:
+        given["data"] = str(given["data"])
     prompts = [given.pop("prompt", None)] if prompts_file is None else read_prompts(prompts_file)
     more = {} if steps is None else {"steps": steps}
-    if given.get("mode") == "mapping":
+    if given.get("mode") == "mapping" and "data" not in given:
         from training.adapt.mapping import expanded
 
         every = tuple(dict.fromkeys(text for prompt in prompts for text in expanded(prompt or "")))

@@ -23,15 +23,19 @@ UNET, SD3, FLUX, SANA, PIXART = (
 FAMILIES = (UNET, SD3, FLUX, SANA, PIXART)
 
 
-def build_network(module: Any, control: nn.Module | None = None) -> Network:
-    """The call of a denoiser by its class. control: a ControlNet of a UNet. ValueError for an unknown class."""
+def build_network(
+    module: Any, control: nn.Module | None = None, encode_control: Callable[[Tensor], Tensor] | None = None
+) -> Network:
+    """The call of a denoiser by its class. control: a ControlNet of a UNet or of SD3, which sees its image through
+    encode_control. ValueError for an unknown class.
+    """
     family = type(module).__name__
     if family == UNET:
         return unet_network(module, control)
-    if control is not None:
-        raise ValueError(f"build_network(): expected a {UNET} for a ControlNet, got {family}")
     if family == SD3:
-        return sd3_network(module)
+        return sd3_network(module, control, encode_control)
+    if control is not None:
+        raise ValueError(f"build_network(): expected {UNET} or {SD3} for a ControlNet, got {family}")
     if family == FLUX:
         return flux_network(module)
     if family == SANA:
@@ -91,15 +95,45 @@ def _size_ids(sample: Tensor, config: Any) -> Tensor:
     return row.expand(len(sample), 6)
 
 
-def sd3_network(transformer: Any) -> Network:
-    """Stable Diffusion 3 and 3.5."""
+def sd3_network(
+    transformer: Any, control_net: Any = None, encode_control: Callable[[Tensor], Tensor] | None = None
+) -> Network:
+    """Stable Diffusion 3 and 3.5.
 
-    def call(x_t: Tensor, timestep: Tensor, embeddings: Embeddings) -> Tensor:
+    Conditions: control [B, 3, H, W] in [0, 1] with control_scale. encode_control(images in [−1, 1]) → latents without
+    shift and scale [B, C, h, w], as the ControlNet takes its image.
+    """
+
+    def call(
+        x_t: Tensor,
+        timestep: Tensor,
+        embeddings: Embeddings,
+        *,
+        control: Tensor | None = None,
+        control_scale: float = 1.0,
+    ) -> Tensor:
+        text, pooled = (embeddings.tensors[name].to(x_t.dtype) for name in ("text", "pooled"))
+        residuals = None
+        if control_net is not None:
+            if control is None:
+                raise ValueError("sd3_network(): expected a control image for the ControlNet, got none")
+            config = control_net.config
+            residuals = control_net(
+                hidden_states=x_t,
+                timestep=timestep,
+                # The ControlNets of SD3.5 know no text, and some of SD3 no pooled text.
+                encoder_hidden_states=None if config.joint_attention_dim is None else text,
+                pooled_projections=torch.zeros_like(pooled) if config.force_zeros_for_pooled_projection else pooled,
+                controlnet_cond=encode_control(control * 2 - 1).to(x_t.dtype) if encode_control else control,
+                conditioning_scale=control_scale,
+                return_dict=False,
+            )[0]
         return transformer(
             hidden_states=x_t,
             timestep=timestep,
-            encoder_hidden_states=embeddings.tensors["text"].to(x_t.dtype),
-            pooled_projections=embeddings.tensors["pooled"].to(x_t.dtype),
+            encoder_hidden_states=text,
+            pooled_projections=pooled,
+            block_controlnet_hidden_states=residuals,
             return_dict=False,
         )[0]
 

@@ -20,6 +20,7 @@ from guidance.priors.folder import (
     native_side,
     noise_levels,
     read_index,
+    require_folder,
     weights_variant,
 )
 from guidance.priors.included import prior_folder
@@ -27,10 +28,12 @@ from guidance.priors.latents import build_condition, build_decode, build_encode,
 from guidance.priors.prior import DiffusionPrior, Embeddings
 from guidance.priors.text import TEXT_CLASSES, TOKENIZERS, build_embed, unknown_words
 from torch_utils.errors import UserError
-from torch_utils.files import file_hash
+from torch_utils.files import file_hash, parse_json, read_file
 
 # Parts of a pipeline that guidance does not use.
 _UNUSED = ("safety_checker", "feature_extractor", "watermarker")
+# The class of the ControlNet of each denoiser.
+_CONTROLNETS = {UNET: "ControlNetModel", SD3: "SD3ControlNetModel"}
 _CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
@@ -44,9 +47,9 @@ def load_prior(
 
     UNets (Stable Diffusion 1, 2, XL; DeepFloyd IF's first stage; a UNet without a VAE works on pixels) and
     transformers (SD3, FLUX, SANA, PixArt), with ε, v, sample or flow prediction. dtype: default bfloat16 on a GPU,
-    float32 on the CPU. controlnet: folder of a ControlNet for a UNet; its image is the condition `control`. UserError,
-    one line, for a folder that is not complete, pickled weights, an unknown class, scheduler or prediction type, and a
-    hub name in place of a folder.
+    float32 on the CPU. controlnet: folder of a ControlNet for a UNet or SD3; its image is the condition `control`.
+    UserError, one line, for a folder that is not complete, pickled weights, an unknown class, scheduler or prediction
+    type, and a hub name in place of a folder.
     """
     path, where = prior_folder(folder), torch.device(device)
     dtype = dtype or _default_dtype(where)
@@ -132,8 +135,9 @@ def _assemble(
     denoiser = components.get("transformer") or components["unet"]
     vae = components.get("vae")
     factor = 1 if vae is None else vae_factor(vae)
+    net = _load_controlnet(path, denoiser, controlnet, dtype, device)
     prior = DiffusionPrior(
-        network=build_network(denoiser, _load_controlnet(path, denoiser, controlnet, dtype, device)),
+        network=build_network(denoiser, net, _control_encoder(net, vae)),
         prediction_type=kind,
         levels=levels,
         embed=_no_text,
@@ -168,12 +172,31 @@ def _load_controlnet(
 ) -> Any:
     if controlnet is None:
         return None
-    if type(denoiser).__name__ != UNET:
-        raise UserError(f"{controlnet}: a ControlNet needs a {UNET}; prior {path} has a {type(denoiser).__name__}")
-    folder = Path(controlnet)
-    if not folder.is_dir():
-        raise UserError(f"ControlNet {folder}: no such folder")
-    return load_component(folder, import_libraries(path)[0].ControlNetModel, dtype, device)
+    family, folder = type(denoiser).__name__, Path(controlnet)
+    if family not in _CONTROLNETS:
+        raise UserError(f"{folder}: a ControlNet needs one of {', '.join(_CONTROLNETS)}; prior {path} has a {family}")
+    require_folder(folder, "ControlNet")
+    expected = _CONTROLNETS[family]
+    config = parse_json(read_file(folder / "config.json"), str(folder / "config.json"))
+    written = config.get("_class_name") if isinstance(config, dict) else None
+    if written != expected:
+        raise UserError(f"ControlNet {folder}: is a {written}; prior {path} takes a {expected}")
+    net = load_component(folder, getattr(import_libraries(path)[0], expected), dtype, device)
+    if family == SD3:
+        if net.config.extra_conditioning_channels:
+            raise UserError(f"ControlNet {folder}: takes a mask besides its image (inpainting), which is not supported")
+        if net.pos_embed is None:  # SD3.5's share that of the transformer
+            net.pos_embed = denoiser.pos_embed
+    return net
+
+
+def _control_encoder(net: Any, vae: Any) -> Callable[[Tensor], Tensor] | None:
+    """How the ControlNet of a transformer takes its image: as latents, which those of InstantX do not shift."""
+    if net is None or type(net).__name__ != _CONTROLNETS[SD3]:
+        return None
+    unscaled = build_condition(vae)
+    shift = 0.0 if net.config.force_zeros_for_pooled_projection else vae.config.get("shift_factor") or 0.0
+    return lambda images: (unscaled(images) - shift) * vae.config.scaling_factor
 
 
 def _load_projection(folder: Path, prior: DiffusionPrior) -> CameraProjection:

@@ -123,7 +123,7 @@ BROKEN = {
     "pickled": lambda f: (f / "model.safetensors").rename(f / "pytorch_model.bin"),
     "no .safetensors": lambda f: (f / "model.safetensors").unlink(),
     "AutoTokenizer": lambda f: (f / "tokenizer.json").write_text("{"),
-    "AutoImageProcessor": lambda f: (f / "preprocessor_config.json").unlink(),
+    "it has no image processor": lambda f: (f / "preprocessor_config.json").unlink(),
     "no config.json": lambda f: (f / "config.json").unlink(),
     "config.json cannot be read": lambda f: write_config(f, architectures=[]),
     "does not have": lambda f: write_config(f, architectures=["CLIPQuantum"]),

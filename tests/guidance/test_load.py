@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from guidance.composite import normal_control
 from guidance.priors.latents import build_decode, build_encode
 from guidance.priors.load import load_prior
 from guidance.priors.prior import add_noise, guided_prediction
@@ -111,8 +112,44 @@ def test_controlnet_starts_as_a_no_op_and_then_matters(prior_folder, tmp_path, n
     assert not torch.equal(prior.predict(x, t, text, control=control).eps, without.eps)
     empty = prior.predict(x, t, text, control=control, control_scale=0.0)
     torch.testing.assert_close(empty.eps, without.eps)
-    with pytest.raises(UserError, match="ControlNet needs a UNet2DConditionModel"):
+    with pytest.raises(UserError, match="is a ControlNetModel; prior"):
         load_prior(prior_folder("sd3"), controlnet=tmp_path / "control")
+    with pytest.raises(UserError, match="ControlNet needs one of UNet2DConditionModel, SD3Transformer2DModel"):
+        load_prior(prior_folder("pixart"), controlnet=tmp_path / "control")
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["of its own", "as of SD3.5"])
+def test_the_controlnet_of_a_transformer_sees_normals(prior_folder, tmp_path, no_network, shared):
+    """A no-op at first; then normals matter, through the VAE, and the scale 0 leaves them out."""
+    from diffusers import SD3ControlNetModel
+
+    torch.manual_seed(0)
+    plain = load_prior(prior_folder("sd3"))
+    names = ("sample_size", "patch_size", "in_channels", "attention_head_dim", "num_attention_heads",
+             "caption_projection_dim", "pooled_projection_dim", "pos_embed_max_size")  # fmt: skip
+    config = {name: plain.module.config[name] for name in names}
+    text = None if shared else plain.module.config.joint_attention_dim
+    net = SD3ControlNetModel(
+        **config, num_layers=1, out_channels=4, joint_attention_dim=text, use_pos_embed=not shared,
+        force_zeros_for_pooled_projection=not shared,
+    )  # fmt: skip
+    net.save_pretrained(tmp_path / "control")
+    prior = load_prior(prior_folder("sd3"), controlnet=tmp_path / "control")
+    x, t, text = torch.randn(2, 4, 8, 8), torch.tensor([0.3, 0.7]), prior.embed(PROMPTS)
+    control = normal_control(torch.nn.functional.normalize(torch.randn(2, 32, 32, 3), dim=-1), torch.ones(2, 32, 32, 1))
+    without = plain.predict(x, t, text)
+    torch.testing.assert_close(prior.predict(x, t, text, control=control).eps, without.eps)
+    with pytest.raises(ValueError, match="expected a control image"):
+        prior.predict(x, t, text)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    net.save_pretrained(tmp_path / "control")
+    prior = load_prior(prior_folder("sd3"), controlnet=tmp_path / "control")
+    first, other = (prior.predict(x, t, text, control=image).eps for image in (control, control.flip(-1)))
+    assert (first - without.eps).abs().max() > 1e-3 and (first - other).abs().max() > 1e-3
+    torch.testing.assert_close(prior.predict(x, t, text, control=control, control_scale=0.0).eps, without.eps)
+    both = guided_prediction(prior, x, t, text, prior.embed([""]), 3.0, control=control)
+    assert both.eps.isfinite().all()
 
 
 class OverflowingVae(torch.nn.Module):

@@ -139,8 +139,9 @@ def _sdxl(_: str) -> dict[str, Any]:
 def _sd3(_: str) -> dict[str, Any]:
     from diffusers import FlowMatchEulerDiscreteScheduler, SD3Transformer2DModel
 
+    # A ControlNet does not reach the last of the layers.
     transformer = SD3Transformer2DModel(
-        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=1, attention_head_dim=8,
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=2, attention_head_dim=8,
         num_attention_heads=2, joint_attention_dim=2 * HIDDEN, caption_projection_dim=16,
         pooled_projection_dim=2 * HIDDEN, pos_embed_max_size=8,
     )  # fmt: skip

@@ -13,8 +13,9 @@ from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from studies.soak.inputs import SETTINGS
 from tests.guidance.gaussian_prior import gaussian_prior
 from torch_utils.errors import UserError
-from training.adapt.distillation import distillation, draw_noise, method_gradient, prompt_texts
+from training.adapt.distillation import distillation, draw_noise, hifa_answer, method_gradient, prompt_texts
 from training.adapt.guide import Guide, clip_directions, clip_scores, guide_objective
+from training.adapt.screening import screened_ids
 from training.adapt.settings import AdaptSettings, check_prompts, preset_of, prompt_folder, read_prompts
 from training.adapt.shift import (
     Answer,
@@ -46,6 +47,10 @@ def objective(prompt: str, source: str, method="dds", scale=2.0, kind="epsilon")
     texts = prompt_texts(_float_prompts(prior(kind)), prompt, source)
 
     def answer(pair: Pair, step: int) -> Answer:
+        if method == "hifa":
+            return Answer(
+                *hifa_answer(prior(kind), pair.images, texts, progress=step / 6, seed=0, step=step, scale=scale)
+            )
         return Answer(
             *distillation(method, prior(kind), pair.images, pair.twin_images, texts, seed=0, step=step, scale=scale)
         )
@@ -103,7 +108,7 @@ def test_a_null_prompt_moves_nothing(part):
     assert weights_hash(shift.generator) == weights_hash(shift.average) == before
 
 
-@pytest.mark.parametrize("method", ["dds", "sds", "asd", "csd", "nfsd", "ism"])
+@pytest.mark.parametrize("method", ["dds", "sds", "asd", "csd", "nfsd", "ism", "hifa"])
 def test_images_go_where_the_prompt_says(method):
     """Brighter for "0.9", darker for "-0.9": a flipped sign or an ignored prompt fails."""
     change = {}
@@ -200,6 +205,21 @@ def test_clip_moves_images_along_the_direction_of_the_texts(count):
         color = (views(shift, shift.generator) - views(shift, shift.twin)).mean((0, 2, 3))
         change[prompt] = float(color[0] - color[1:].mean())
     assert change["1 0 0"] > 5e-3 and change["0 1 1"] < -5e-3
+
+
+def test_screened_latents_are_those_whose_images_fit_the_prompt():
+    twin, clip = tiny_generator(), _color_clip()
+    values = {"network": "n", "prior": "p", "method": "clip", "prompt": "1 0 0", "source": "1 1 1", "batch": 8}
+    settings = AdaptSettings(**values, screened=2)
+    ids = screened_ids(twin, clip, CAMERAS, settings)
+    scene = draw_scene(twin, CAMERAS, 0, range(20))
+    with torch.no_grad():
+        images = twin.render(scene.w_geo, scene.w_tex, scene.cameras, settings.background, SIDE).rgb
+    red = clip.embed_images(images / 2 + 0.5)[:, 0]
+    assert sorted(ids) == sorted(red.topk(2).indices.tolist()) and len(set(ids)) == 2
+    chosen = draw_scene(twin, CAMERAS, 0, range(4), [ids[0]] * 4)
+    assert torch.equal(chosen.w_tex, scene.w_tex[[ids[0]] * 4])
+    assert torch.equal(chosen.cameras.camera_to_world, scene.cameras.camera_to_world[:4])
 
 
 def test_prompts_that_a_clip_cannot_tell_apart_are_refused():

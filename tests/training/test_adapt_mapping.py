@@ -1,13 +1,17 @@
 """Many prompts in one network: an offset of the styles that depends on a text, with all else frozen."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
 
+from guidance.clip import Clip
 from networks.generator import Generator
+from tests.training import tiny
 from tests.training.test_adapt import CAMERAS, SIDE, prior, tiny_generator
 from torch_utils.errors import UserError
+from training.adapt.captions import dataset_captions
 from training.adapt.guide import Guide
 from training.adapt.mapping import (
     build_mapping,
@@ -18,6 +22,7 @@ from training.adapt.mapping import (
     text_vectors,
     with_text,
 )
+from training.adapt.precision import r_precision
 from training.adapt.settings import AdaptSettings
 from training.adapt.shift import draw_scene, shift_step, weights_hash
 from training.adapt.start_mapping import mapping_objective
@@ -116,6 +121,60 @@ def test_prompts_that_a_text_encoder_cannot_tell_apart_are_refused():
         check_apart(prompts[:1], vectors[:1], "a chair")
         with pytest.raises(UserError, match=pair):
             check_apart(prompts, vectors, "a chair")
+
+
+def test_prompts_are_the_distinct_captions_of_the_training_split(tmp_path):
+    data = tiny.write_dataset(tmp_path / "discs", shapes=6)
+    header = json.loads((data / "dataset.json").read_text())
+    ids = [f"shape{k}" for k in range(6)]
+    header["splits"] = {"train": ids[:4], "val": ids[4:5], "test": ids[5:]}
+    (data / "dataset.json").write_text(json.dumps(header))
+    captions = ["a red  disc", "A disc", "a Red disc", "a blue disc", "a blue disc", "a green disc"]
+
+    def write(captions: list[str]) -> None:
+        for shape_id, caption in zip(ids, captions, strict=True):
+            file = data / "shapes" / shape_id / "meta.json"
+            file.write_text(json.dumps({**json.loads(file.read_text()), "caption": caption}))
+
+    write(captions)
+    found = dataset_captions(data, "a disc")
+    assert found.train == ("a red disc", "a blue disc") and found.held_out == ("a green disc",)
+    (data / "shapes" / "shape0" / "meta.json").write_text("{")  # one bad file
+    assert dataset_captions(data, "a disc").train == ("a Red disc", "a blue disc")
+    (data / "shapes" / "shape0" / "meta.json").write_text("{}")
+    write(["", "a disc"] * 3)
+    with pytest.raises(UserError, match="no shape of its training split has a caption besides 'a disc'"):
+        dataset_captions(data, "a disc")
+
+
+def test_r_precision_is_high_where_each_caption_is_drawn_and_low_where_they_are_swapped():
+    """The "CLIP" sees the mean color before the gray, less what all images share."""
+    generator = with_text(tiny_generator(), TEXTS.shape[1], 0)
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in generator.text_tex.parameters():
+            parameter.normal_(std=2.0)
+    seen: list[torch.Tensor] = []
+
+    def colors(images: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.normalize((images - 0.5).mean((2, 3)), dim=1)
+
+    def record(images: torch.Tensor) -> torch.Tensor:
+        seen.append(colors(images))
+        return seen[-1]
+
+    def measured(embed_images, texts: torch.Tensor) -> float:
+        clip = Clip(embed_images, lambda _: texts, SIDE, 3)
+        return r_precision(generator, clip, ["first", "second"], TEXTS, CAMERAS, 0.5, 0)
+
+    measured(record, torch.eye(2, 3))
+    shared, means = torch.cat(seen).mean(0), torch.stack([images.mean(0) for images in seen])
+
+    def embed(images: torch.Tensor) -> torch.Tensor:
+        return colors(images) - shared
+
+    drawn, swapped = measured(embed, means - shared), measured(embed, means.flip(0) - shared)
+    assert drawn >= 0.75 and drawn + swapped == 1.0
 
 
 def test_prompts_of_a_step_depend_on_seed_and_step_alone():

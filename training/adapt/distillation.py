@@ -7,8 +7,8 @@ from torch import Tensor
 
 from guidance.flow_distillation import rfds, rfds_reverse
 from guidance.priors.prior import DiffusionPrior, Embeddings
-from guidance.sampler import ism
-from guidance.schedules import FULL_RANGE, draw_times
+from guidance.sampler import hifa_loss, hifa_target, ism
+from guidance.schedules import FULL_RANGE, draw_times, square_root_time
 from guidance.score_distillation import as_loss, asd, csd, dds, nfsd, sds
 from torch_utils.errors import UserError
 from training.adapt.settings import Method
@@ -78,6 +78,24 @@ def method_gradient(
     if method == "rfds":
         return rfds(prior, x, texts.target, empty, t, noise, scale=scale)
     return rfds_reverse(prior, x, texts.target, empty, t, noise, scale=scale)
+
+
+def hifa_answer(
+    prior: DiffusionPrior, images: Tensor, texts: Texts, *, progress: float, seed: int, step: int, scale: float
+) -> tuple[Tensor, Tensor]:
+    """The loss of HiFA for images [B, 3, R, R] in [−1, 1], and whether the prior's answer was finite.
+
+    Summed over an image's elements, as the losses of the other methods are. progress: of the run, in [0, 1]; t falls
+    with it.
+    """
+    x = prior.to_prior(images, images.shape[-1])
+    noise = draw_noise(x, seed, step).noise
+    t = torch.full((len(x),), square_root_time(progress), device=x.device)
+    empty = None if prior.embedded_guidance else texts.empty
+    target = hifa_target(prior, x, texts.target, empty, t, noise, scale=scale)
+    finite = torch.isfinite(target).all()
+    target = torch.where(target.isfinite(), target, x.detach())
+    return hifa_loss(prior, x, images, target) * x[0].numel(), finite
 
 
 def distillation(

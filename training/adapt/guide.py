@@ -11,7 +11,8 @@ from guidance.clip_directional import directional_loss, summed_loss, text_direct
 from guidance.priors.included import INCLUDED_PRIORS, prior_folder
 from guidance.priors.prior import DiffusionPrior, Embeddings
 from torch_utils.errors import UserError
-from training.adapt.distillation import Texts, distillation, prompt_texts
+from training.adapt.distillation import Texts, distillation, hifa_answer, prompt_texts
+from training.adapt.follower import Follower, build_follower, vsd_loss
 from training.adapt.prior import open_prior
 from training.adapt.settings import AdaptSettings
 from training.adapt.shift import Answer, Objective, Pair, distance_loss
@@ -60,9 +61,9 @@ def _included_evaluation(device: torch.device) -> Clip | None:
     return load_clip(folder, device) if folder.is_dir() else None
 
 
-def guide_objective(guide: Guide, settings: AdaptSettings) -> Objective:
-    """What the guide says of a pair by the settings' method, with what else must stay."""
-    says = _clip_objective(guide.clips, settings) if guide.clips else _diffusion_objective(guide, settings)
+def guide_objective(guide: Guide, settings: AdaptSettings, follower: Follower | None = None) -> Objective:
+    """What the guide says of a pair by the settings' method, with what else must stay. follower: of the method vsd."""
+    says = _clip_objective(guide.clips, settings) if guide.clips else _diffusion_objective(guide, settings, follower)
 
     def objective(pair: Pair, step: int) -> Answer:
         answer = says(pair, step)
@@ -74,12 +75,30 @@ def guide_objective(guide: Guide, settings: AdaptSettings) -> Objective:
     return objective
 
 
-def _diffusion_objective(guide: Guide, settings: AdaptSettings) -> Objective:
+def guide_follower(guide: Guide, settings: AdaptSettings) -> Follower | None:
+    """A new follower for the method vsd; None for the others."""
+    if settings.method != "vsd":
+        return None
+    assert guide.diffusion is not None, "a CLIP guides by its own objective"
+    return build_follower(guide.diffusion, settings.seed)
+
+
+def _diffusion_objective(guide: Guide, settings: AdaptSettings, follower: Follower | None) -> Objective:
     prior = guide.diffusion
     assert prior is not None, "open_guide opens one of both"
     texts = prompt_texts(prior, settings.prompt, settings.source, settings.negative)
     check_understood(settings.prompt, settings.source, texts.target, texts.source)
-    return lambda pair, step: diffusion_answer(prior, settings, pair, texts, step)
+    if follower is None:
+        return lambda pair, step: diffusion_answer(prior, settings, pair, texts, step)
+
+    def followed(pair: Pair, step: int) -> Answer:
+        assert pair.cameras is not None, "pairs are drawn with their cameras"
+        poses = pair.cameras.camera_to_world
+        return Answer(
+            *vsd_loss(follower, prior, pair.images, poses, texts, seed=settings.seed, step=step, scale=settings.scale)
+        )
+
+    return followed
 
 
 def check_understood(prompt: str, source: str, target: Embeddings, now: Embeddings) -> None:
@@ -93,7 +112,14 @@ def check_understood(prompt: str, source: str, target: Embeddings, now: Embeddin
 
 def diffusion_answer(prior: DiffusionPrior, settings: AdaptSettings, pair: Pair, texts: Texts, step: int) -> Answer:
     """What a diffusion prior says of a pair's images under their texts, of one prompt or of one for each image."""
-    assert settings.method != "clip", "a CLIP guides by its own objective"
+    assert settings.method not in ("clip", "vsd"), "these two have objectives of their own"
+    if settings.method == "hifa":
+        progress = step / settings.steps
+        return Answer(
+            *hifa_answer(
+                prior, pair.images, texts, progress=progress, seed=settings.seed, step=step, scale=settings.scale
+            )
+        )
     loss, finite = distillation(
         settings.method,
         prior,

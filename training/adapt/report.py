@@ -11,6 +11,7 @@ from training.run.run_log import duration
 
 # Points of a curve; a longer run is averaged over blocks.
 _POINTS = 120
+_SCORES = ("CLIP: cosine of images and prompt", "R-precision by the CLIP that guided nothing")
 
 
 def write_adapt_report(
@@ -29,6 +30,8 @@ def write_adapt_report(
     change = _averaged([value for _, value in values])
     names = list(dict.fromkeys(name for found in scores.values() for name in found))
     by_name = {name: [(float(step), found[name]) for step, found in scores.items() if name in found] for name in names}
+    if settings.mode == "mapping" and scores:
+        rows += [(name, f"{value:.2f}") for name, value in scores[max(scores)].items()]
     end = max(settings.steps, 1)
     sheets = sorted(out.glob("sheet-*.png"), reverse=True)
     body = "\n".join(
@@ -38,7 +41,7 @@ def write_adapt_report(
             "<h2>Curves</h2>",
             line_chart("Loss", {"loss": loss}, end, _steps),
             line_chart("Change of the images, root mean square (range 2)", {"change": change}, end, _steps),
-            line_chart("CLIP: cosine of images and prompt", by_name, end, _steps),
+            line_chart(_SCORES[settings.mode == "mapping"], by_name, end, _steps),
             "<h2>Before and after</h2>",
             *[_figure(path.name, f"step {int(path.stem.split('-')[1])}") for path in sheets],
         )

@@ -18,11 +18,12 @@ from guidance.prompts import checked_prompt
 from networks.pretrained import network_file
 from torch_utils.checkpoint import read_header
 from torch_utils.errors import UserError
+from training.adapt.captions import dataset_captions
 from training.adapt.prior import clip_resolution, is_clip, prior_resolution
 
 Mode = Literal["shift", "mapping", "single"]
 Part = Literal["texture", "geometry", "both"]
-Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "rfds", "rfds-rev", "clip"]
+Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip"]
 Keep = Literal["distances", "discriminators"]
 # Adam's learning rates for a network, for its mapping, and for one sample's styles by a prompt and by a reference.
 RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
@@ -39,6 +40,8 @@ GUIDANCE_SCALE: dict[str, float] = {
     "nfsd": 7.5,
     "csd": 1.0,
     "ism": 7.5,
+    "hifa": 7.5,
+    "vsd": 7.5,
     "rfds": 50.0,
     "rfds-rev": 7.0,
     "clip": 1.0,
@@ -58,6 +61,7 @@ class AdaptSettings(StrictModel):
     clip: str = Field("", description="a CLIP that only evaluates; empty: the included one")
     method: Method = Field("dds", description="how the prior guides")
     part: Part = Field("both", description="what may change")
+    screened: int = Field(0, ge=0, description="with the method clip: latents to learn from, of ten times as many")
     keep: tuple[Keep, ...] = Field((), description="what must stay")
     keep_weight: float = Field(1.0, ge=0, description="weight of each of them")
     steps: int = Field(300, ge=1, description="of the optimizer")
@@ -68,6 +72,8 @@ class AdaptSettings(StrictModel):
     scale: float = Field(7.5, ge=0, description="classifier-free guidance")
     background: float = Field(0.7, ge=0, le=1, description="gray behind the object, sRGB")
     prompts: tuple[str, ...] = Field((), description="those of the mode mapping")
+    data: str = Field("", description="the dataset whose captions they are")
+    held_out: tuple[str, ...] = Field((), description="captions of its other splits, which only measure")
     text_encoder: str = Field("", description="the CLIP whose embeddings the mapping networks take; empty: clip-a")
     sample: int = Field(0, ge=0, description="the seed where a single sample begins")
     truncation: float = Field(0.7, ge=0, le=2, description="of that sample")
@@ -144,10 +150,17 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     config = build_config(header.get("config", {}), values["network"])
     values.setdefault("source", article(config.category))
     single = values.get("mode") == "single"
+    _check_kept(values.get("mode"), values.get("keep", ()))
     if values.get("mode") == "mapping":
         values = {"rate": MAPPING_RATE, **values}
         if values.get("method") == "clip":
             raise UserError("--mode mapping: needs a diffusion prior; leave out --method clip")
+        if values.get("method") == "vsd":
+            raise UserError("--mode mapping: one follower cannot learn all prompts (docs/text.md); use dds or asd")
+        if values.get("data"):
+            found = dataset_captions(Path(values["data"]), values["source"])
+            said = f"{len(found.train)} captions of {Path(values['data']).name}"
+            values |= {"prompt": said, "prompts": found.train, "held_out": found.held_out}
         for prompt in values["prompts"]:
             check_prompts(prompt, values["source"])
     if values.get("reference"):
@@ -159,6 +172,8 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
         values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
         values |= _guided(values)
         values.setdefault("rate", SINGLE_RATE if single else RATE)
+    if values.get("screened") and (values.get("mode", "shift") != "shift" or values.get("method") != "clip"):
+        raise UserError("--set screened: a CLIP chooses latents; it goes with --mode shift and --method clip")
     side = values["resolution"]
     # What is no number gets its answer from the validation below.
     suited = dict(vars(preset_of(side if isinstance(side, int) else SMALL_PRIOR_PX)))
@@ -173,6 +188,14 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
         if first["type"] == "extra_forbidden":
             raise UserError(f"--set {name}: no such setting{nearest(name, list(AdaptSettings.model_fields))}") from None
         raise UserError(f"--set {name}: {first['msg']}, got {first.get('input')!r}") from None
+
+
+def _check_kept(mode: str | None, keep: Sequence[str]) -> None:
+    """UserError for what a mode cannot keep."""
+    if mode == "single" and keep:
+        raise UserError("--keep: is about many samples; for --mode single, --set keep_weight=10 holds the one")
+    if mode == "mapping" and "distances" in keep:
+        raise UserError("--keep distances: samples of different prompts must differ; with --mode mapping leave it out")
 
 
 def _guided(values: Mapping[str, Any]) -> dict[str, Any]:

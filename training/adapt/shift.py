@@ -88,11 +88,21 @@ class ShiftScene:
 
 
 @torch.no_grad()
-def draw_scene(twin: Generator, cameras: CameraDistribution, seed: int, indices: Sequence[int]) -> ShiftScene:
-    """Latents and cameras of the samples `indices`; they depend on (seed, index) alone."""
+def draw_scene(
+    twin: Generator,
+    cameras: CameraDistribution,
+    seed: int,
+    indices: Sequence[int],
+    latents: Sequence[int] | None = None,
+) -> ShiftScene:
+    """Latents and cameras of the samples `indices`; they depend on (seed, index) alone.
+
+    latents: those of other samples, with these cameras.
+    """
     config, device = twin.config, twin.device
-    z_geo, z_tex = normal(seed, indices, "adapt latents", 2 * config.mapping.z_dim).to(device).chunk(2, 1)
-    labels = torch.tensor([index % config.classes for index in indices], device=device) if config.classes else None
+    latents = indices if latents is None else latents
+    z_geo, z_tex = normal(seed, latents, "adapt latents", 2 * config.mapping.z_dim).to(device).chunk(2, 1)
+    labels = torch.tensor([index % config.classes for index in latents], device=device) if config.classes else None
     w_geo, w_tex = twin.map(z_geo, z_tex, labels=labels)
     return ShiftScene(w_geo, w_tex, cameras.sample(seed, indices).to(device), z_geo, z_tex, labels)
 
@@ -101,13 +111,14 @@ def draw_scene(twin: Generator, cameras: CameraDistribution, seed: int, indices:
 class Pair:
     """The same scene by both: images, twin_images [B, 3, R, R] in [−1, 1]; mask, twin_mask [B, 1, R, R].
 
-    Gradient reaches `images` and `mask` alone.
+    Gradient reaches `images` and `mask` alone. cameras: of the images, for methods that look at them.
     """
 
     images: Tensor
     twin_images: Tensor
     mask: Tensor
     twin_mask: Tensor
+    cameras: Cameras | None = None
 
 
 def draw_pair(
@@ -132,7 +143,7 @@ def draw_pair(
     with torch.no_grad():
         before = drawn(shift.twin, scene.w_geo, scene.w_tex)
     after = drawn(shift.generator, *own)
-    return Pair(after.rgb, before.rgb, after.mask, before.mask)
+    return Pair(after.rgb, before.rgb, after.mask, before.mask, scene.cameras)
 
 
 def _draw_textures(
@@ -159,7 +170,7 @@ def _draw_textures(
 
     with torch.no_grad():
         twin_images, mask = images(twin, scene.w_tex)
-    return Pair(images(shift.generator, w_tex)[0] * 2 - 1, twin_images * 2 - 1, mask, mask)
+    return Pair(images(shift.generator, w_tex)[0] * 2 - 1, twin_images * 2 - 1, mask, mask, scene.cameras)
 
 
 def distance_loss(images: Tensor, twin_images: Tensor, side: int = 16) -> Tensor:

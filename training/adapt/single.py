@@ -158,7 +158,7 @@ def prompt_answer(
         before = draw_codes(single.network, single.start, cameras, resolution, supersample, background)
     after = draw_codes(single.network, single.codes, cameras, resolution, supersample, background)
     change = (after.rgb.detach() - before.rgb).square().mean().sqrt()
-    return objective(Pair(after.rgb, before.rgb, after.mask, before.mask), step), change
+    return objective(Pair(after.rgb, before.rgb, after.mask, before.mask, cameras), step), change
 
 
 def reference_answer(single: Single, views: ReferenceViews, supersample: int) -> tuple[Answer, Tensor]:

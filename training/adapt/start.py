@@ -16,13 +16,17 @@ from rendering.camera_distribution import CameraDistribution, load_camera_distri
 from rendering.lighting import Shading
 from sampling.generate import preview_shading
 from torch_utils.checkpoint import save_network
-from training.adapt.guide import Guide, clip_scores, guide_objective
+from training.adapt.follower import with_follower
+from training.adapt.guide import Guide, clip_scores, guide_follower, guide_objective
+from training.adapt.keep import keep_realism
 from training.adapt.loop import AdaptJob
+from training.adapt.screening import screened_ids
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
 from training.adapt.shift import (
     Pair,
     Shift,
+    ShiftScene,
     build_shift,
     cameras_of,
     draw_pair,
@@ -41,21 +45,28 @@ def shift_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> Ad
     """The job of one prompt."""
     generator, file = load_generator_file(settings.network, device)
     shift = build_shift(generator, settings.part, settings.rate)
-    objective = guide_objective(guide, settings)
     cameras = network_cameras(generator.config, settings.camera)
+    screened = screened_ids(shift.twin, guide.clips[0], cameras, settings) if settings.screened else None
     shading = preview_shading(file.header.get("shading"))
     before = sheet_images(generator, shading)
 
-    def pair_of(step: int) -> Pair:
+    def draw(step: int, resolution: int, supersample: int, background: float) -> tuple[ShiftScene, Pair]:
         indices = range(step * settings.batch, (step + 1) * settings.batch)
-        scene = draw_scene(shift.twin, cameras, settings.seed, indices)
-        return draw_pair(shift, scene, settings.resolution, settings.supersample, settings.background)
+        latents = [screened[index % len(screened)] for index in indices] if screened else None
+        scene = draw_scene(shift.twin, cameras, settings.seed, indices, latents)
+        return scene, draw_pair(shift, scene, resolution, supersample, background)
+
+    def pair_of(step: int) -> Pair:
+        return draw(step, settings.resolution, settings.supersample, settings.background)[1]
+
+    follower = guide_follower(guide, settings)
+    objective = keep_realism(guide_objective(guide, settings, follower), settings, draw, device)
 
     def rehearse(step: int) -> None:
         shift_gradients(shift, pair_of(step), step, objective)
         shift.generator.zero_grad(set_to_none=True)
 
-    return AdaptJob(
+    job = AdaptJob(
         settings,
         parts={"generator": shift.generator, "average": shift.average, "adam": shift.adam},
         rehearse=rehearse,
@@ -73,6 +84,7 @@ def shift_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> Ad
             "kept": ", ".join(settings.keep) or "nothing else",
         },
     )
+    return with_follower(job, follower)
 
 
 @torch.no_grad()

@@ -7,22 +7,28 @@ import numpy as np
 import torch
 
 from guidance.clip import load_clip
+from guidance.priors.prior import join_embeddings
 from networks.pretrained import load_generator_file
 from rendering.lighting import Shading
 from sampling.generate import preview_shading
 from torch_utils.errors import UserError
+from training.adapt.captions import POOL
 from training.adapt.distillation import Texts, prompt_texts
 from training.adapt.guide import Guide, check_understood, diffusion_answer
+from training.adapt.keep import keep_realism
 from training.adapt.loop import AdaptJob
 from training.adapt.mapping import build_mapping, check_apart, draw_text_pair, prompt_rows, text_vectors
+from training.adapt.precision import r_precision
 from training.adapt.prior import prior_folder
 from training.adapt.settings import DEFAULT_CLIP, AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
-from training.adapt.shift import Answer, Objective, Pair, Shift, draw_scene, shift_gradients, shift_step
+from training.adapt.shift import Answer, Objective, Pair, Shift, ShiftScene, draw_scene, shift_gradients, shift_step
 from training.adapt.start import network_cameras, save_adapted
 
 # Prompts that a sheet shows, and samples of each.
 SHOWN, SAMPLES = 8, 6
+# Prompts that go through the prior's text encoder together.
+EMBEDDED = 64
 
 
 def mapping_objective(guide: Guide, settings: AdaptSettings) -> Objective:
@@ -30,8 +36,10 @@ def mapping_objective(guide: Guide, settings: AdaptSettings) -> Objective:
     prior = guide.diffusion
     if prior is None or settings.method == "clip":
         raise UserError("--mode mapping: needs a diffusion prior, not a CLIP; leave out --method clip")
+    prompts = settings.prompts
     with torch.no_grad():
-        target = prior.embed(list(settings.prompts))
+        parts = [prior.embed(list(prompts[k : k + EMBEDDED])) for k in range(0, len(prompts), EMBEDDED)]
+    target = join_embeddings(parts)
     others = prompt_texts(prior, settings.prompts[0], settings.source, settings.negative)
     for row, prompt in enumerate(settings.prompts):
         check_understood(prompt, settings.source, target[[row]], others.source)
@@ -50,21 +58,37 @@ def mapping_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> 
     if twin.config.mapping.text_dim:
         raise UserError(f"--network {settings.network}: knows texts already; start from the one that it was made of")
     encoder = settings.text_encoder or DEFAULT_CLIP
-    vectors = text_vectors(load_clip(prior_folder(encoder), device).embed_texts, settings.prompts, settings.source)
+    embed_texts = load_clip(prior_folder(encoder), device).embed_texts
+    vectors = text_vectors(embed_texts, settings.prompts, settings.source)
     check_apart(settings.prompts, vectors, settings.source)
     shift = build_mapping(twin, vectors.shape[1], settings.part, settings.rate, settings.seed)
-    objective = mapping_objective(guide, settings)
     cameras = network_cameras(twin.config, settings.camera)
     shading = preview_shading(file.header.get("shading"))
     before = sheet_images(twin, shading, count=SAMPLES)
 
-    def pair_of(step: int) -> Pair:
+    def draw(step: int, resolution: int, supersample: int, background: float) -> tuple[ShiftScene, Pair]:
         rows = prompt_rows(settings.seed, step, settings.batch, len(settings.prompts)).to(device)
         indices = range(step * settings.batch, (step + 1) * settings.batch)
         scene = draw_scene(twin, cameras, settings.seed, indices)
-        return draw_text_pair(
-            shift, scene, vectors[rows], settings.resolution, settings.supersample, settings.background
+        return scene, draw_text_pair(shift, scene, vectors[rows], resolution, supersample, background)
+
+    def pair_of(step: int) -> Pair:
+        return draw(step, settings.resolution, settings.supersample, settings.background)[1]
+
+    objective = keep_realism(mapping_objective(guide, settings), settings, draw, device)
+
+    # R-precision is measured over captions that were not learned, or else over the prompts themselves.
+    name = "R-precision of held-out captions" if len(settings.held_out) > 1 else "R-precision of the prompts"
+    measured = settings.held_out if len(settings.held_out) > 1 else settings.prompts[:POOL]
+    told = text_vectors(embed_texts, measured, settings.source)
+
+    def precision() -> dict[str, float]:
+        if guide.evaluation is None or len(measured) < 2:
+            return {}
+        own = r_precision(
+            shift.average, guide.evaluation, measured, told, cameras, settings.background, settings.seed + 1
         )
+        return {f"{name} ({len(measured)})": own}
 
     def rehearse(step: int) -> None:
         shift_gradients(shift, pair_of(step), step, objective)
@@ -79,11 +103,13 @@ def mapping_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> 
         sheet=partial(_sheet, shift, settings, vectors, shading, before),
         save=partial(save_adapted, generator=shift.average, header=header, settings=settings),
         device=device,
+        scores=precision,
         facts={
             "network": settings.network,
             "prior": f"{Path(settings.prior).name}, {settings.resolution} px",
             "method": f"{settings.method}, guidance scale {settings.scale:g}",
             "learns": f"what a text adds to the styles ({settings.part})",
+            "kept": ", ".join(settings.keep) or "nothing else",
             "prompts": ", ".join(settings.prompts[:24]) + (" …" if len(settings.prompts) > 24 else ""),
         },
     )

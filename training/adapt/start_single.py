@@ -23,7 +23,8 @@ from sampling.trained_generator import TrainedGenerator, load
 from torch_utils.checkpoint import save_tensors
 from torch_utils.errors import UserError
 from torch_utils.files import read_file
-from training.adapt.guide import Guide, guide_objective
+from training.adapt.follower import Follower, with_follower
+from training.adapt.guide import Guide, guide_follower, guide_objective
 from training.adapt.loop import AdaptJob
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import TILE_PX, labeled_rows
@@ -55,7 +56,8 @@ def single_job(settings: AdaptSettings, guide: Guide | None, device: torch.devic
     single = build_single(trained.network, begin.w_geo, begin.w_tex, settings.rate, planes=settings.planes)
     shading = preview_shading(trained.header.get("shading"))
     views = read_reference(settings, device) if settings.reference else None
-    answer = _from_prompt(single, settings, guide) if views is None else _from_views(single, settings, views)
+    follower = guide_follower(guide, settings) if views is None and guide is not None else None
+    answer = _from_prompt(single, settings, guide, follower) if views is None else _from_views(single, settings, views)
     before = _turned(single.network, single.start, shading)
     rows = [] if views is None else [("reference", _shown(views))]
 
@@ -70,7 +72,7 @@ def single_job(settings: AdaptSettings, guide: Guide | None, device: torch.devic
         after = _turned(single.network, single.codes, shading)
         return labeled_rows([*rows, (f"before: seed {settings.sample}", before), (f"after: {_goal(settings)}", after)])
 
-    return AdaptJob(
+    job = AdaptJob(
         settings,
         parts={"codes": single.codes, "adam": single.adam},
         rehearse=rehearse,
@@ -85,15 +87,16 @@ def single_job(settings: AdaptSettings, guide: Guide | None, device: torch.devic
             "towards": _goal(settings),
         },
     )
+    return with_follower(job, follower)
 
 
 def _goal(settings: AdaptSettings) -> str:
     return Path(settings.reference).name if settings.reference else settings.prompt
 
 
-def _from_prompt(single: Single, settings: AdaptSettings, guide: Guide | None) -> Answers:
+def _from_prompt(single: Single, settings: AdaptSettings, guide: Guide | None, follower: Follower | None) -> Answers:
     assert guide is not None, "a prompt has a guide"
-    objective = guide_objective(guide, settings)
+    objective = guide_objective(guide, settings, follower)
     cameras = network_cameras(single.network.config, settings.camera)
 
     def answer(step: int) -> tuple[Answer, Tensor]:

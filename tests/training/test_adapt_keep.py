@@ -1,0 +1,124 @@
+"""What an adaptation keeps: the original discriminators as a regularizer."""
+
+import pytest
+import torch
+
+from networks.discriminator import build_discriminator, discriminator_names
+from networks.generator import Generator
+from networks.pretrained import discriminators_file
+from tests.training.test_adapt import CAMERAS, objective, run_steps, tiny_generator
+from torch_utils.checkpoint import read_header, save_network, save_tensors
+from torch_utils.errors import UserError
+from training.adapt.keep import KeptDiscriminators, keep_realism, load_kept, realism_loss
+from training.adapt.settings import AdaptSettings, Keep
+from training.adapt.shift import Answer, Pair, Shift, build_shift, draw_pair, draw_scene, weights_hash
+from training.run.state_file import save_state
+
+CPU = torch.device("cpu")
+
+
+def discriminators(generator: Generator) -> KeptDiscriminators:
+    torch.manual_seed(1)
+    config = generator.config
+    networks = {name: build_discriminator(config, name) for name in discriminator_names(config)}
+    return KeptDiscriminators({name: net.eval().requires_grad_(False) for name, net in networks.items()}, config)
+
+
+def tensors_of(kept: KeptDiscriminators) -> dict[str, torch.Tensor]:
+    named = kept.networks.items()
+    return {f"discriminator_{head}/{name}": t for head, net in named for name, t in net.state_dict().items()}
+
+
+def write_network(path, generator: Generator, kept: KeptDiscriminators | None) -> None:
+    save_network(path, generator, generator.config.model_dump(mode="json"), 8)
+    if kept is not None:
+        about = {name: value for name, value in read_header(path).items() if name in ("nimg", "config", "commit")}
+        discriminators_file(path).parent.mkdir()
+        save_tensors(discriminators_file(path), tensors_of(kept), {"kind": "discriminators", **about})
+
+
+def settings(network, keep: tuple[Keep, ...] = ("discriminators",), weight: float = 1.0) -> AdaptSettings:
+    values = {"network": str(network), "prior": "p", "prompt": "0.9", "source": "0"}
+    return AdaptSettings(**values, keep=keep, keep_weight=weight)
+
+
+def drawing(shift: Shift):
+    def draw(step: int, side: int, supersample: int, background: float):
+        scene = draw_scene(shift.twin, CAMERAS, 0, range(2 * step, 2 * step + 2))
+        return scene, draw_pair(shift, scene, side, supersample, background)
+
+    return draw
+
+
+def test_realism_is_zero_at_the_twin_and_counts_what_looks_less_real():
+    shift = build_shift(tiny_generator(), "both", 1e-2)
+    kept = discriminators(shift.twin)
+    scene, pair = drawing(shift)(0, kept.config.data.resolution, 1, 0.0)
+    loss = realism_loss(kept, scene, pair)
+    loss.backward()
+    assert float(loss.detach()) == 0
+    assert all(p.grad is None or not p.grad.any() for p in shift.generator.parameters())
+    logits = [
+        kept.networks["rgb"](images, scene.cameras, scene.labels) for images in (pair.twin_images, pair.images.neg())
+    ]
+    other = Pair(pair.images.neg(), pair.twin_images, pair.mask, pair.twin_mask)
+    wanted = torch.relu(logits[0] - logits[1]).mean()
+    torch.testing.assert_close(realism_loss(kept, scene, other), wanted)
+    opposite = Pair(pair.twin_images, pair.images.neg(), pair.mask, pair.twin_mask)
+    torch.testing.assert_close(realism_loss(kept, scene, opposite), torch.relu(logits[1] - logits[0]).mean())
+
+
+def test_they_lead_back_to_images_that_look_real(tmp_path):
+    """From a generator that looks less real than its twin, the term alone leads back."""
+    moved, shift = (build_shift(tiny_generator(), "texture", 1e-2) for _ in range(2))
+    run_steps(moved, objective("0.9", "0", "sds"), 6)
+    shift.generator.load_state_dict(moved.generator.state_dict())
+    write_network(tmp_path / "net.safetensors", shift.twin, discriminators(shift.twin))
+    kept = load_kept(str(tmp_path / "net.safetensors"), CPU)
+
+    def unreal() -> float:
+        with torch.no_grad():
+            return float(realism_loss(kept, *drawing(shift)(0, kept.config.data.resolution, 1, 0.0)))
+
+    def nothing(pair: Pair, step: int) -> Answer:
+        return Answer(pair.images.sum() * 0, torch.tensor(True))
+
+    before = unreal()
+    run_steps(shift, keep_realism(nothing, settings(tmp_path / "net.safetensors"), drawing(shift), CPU), 6)
+    assert before > 0 and unreal() < 0.7 * before
+    assert not any(p.grad is not None for net in kept.networks.values() for p in net.parameters())
+
+
+def test_a_null_prompt_moves_nothing_with_them(tmp_path):
+    shift = build_shift(tiny_generator(), "both", 1e-2)
+    write_network(tmp_path / "net.safetensors", shift.twin, discriminators(shift.twin))
+    before = weights_hash(shift.generator)
+    own = settings(tmp_path / "net.safetensors")
+    run_steps(shift, keep_realism(objective("0.4", "0.4"), own, drawing(shift), CPU), 2)
+    assert weights_hash(shift.generator) == before
+
+
+def test_where_they_are_found(tmp_path):
+    generator = tiny_generator()
+    kept = discriminators(generator)
+    write_network(tmp_path / "net.safetensors", generator, kept)
+    run = tmp_path / "run"
+    run.mkdir()
+    write_network(run / "network.safetensors", generator, None)
+    with pytest.raises(UserError, match="has none, neither as"):
+        load_kept(str(run), CPU)
+    parts = {f"discriminator_{name}": network for name, network in kept.networks.items()}
+    save_state(run, parts, 8, {"nimg": 8}, generator.config.model_dump(mode="json"))
+    for source in (tmp_path / "net.safetensors", run):
+        found = load_kept(str(source), CPU)
+        assert found.networks.keys() == kept.networks.keys() == {"rgb", "mask"}
+        for name, network in found.networks.items():
+            own = kept.networks[name].state_dict()
+            assert all(torch.equal(value, own[key]) for key, value in network.state_dict().items())
+
+
+def test_without_the_setting_an_objective_stays_the_same():
+    def answer(pair: Pair, step: int) -> Answer:
+        return Answer(pair.images.sum(), torch.tensor(True))
+
+    assert keep_realism(answer, settings("none", keep=("distances",)), drawing(None), CPU) is answer
