@@ -69,10 +69,10 @@ def export_network(
 
     network may also be a training state: its running average is taken. half: store float16. overrides: "path=value" of
     `SETTABLE`, which change how the weights are used and not what they mean. textures: a network or state of a texture
-    stage that began with this network, whose textures are taken. Where `out` is a file, the
-    discriminators of the state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later
-    --init; a folder has the Hugging Face form and holds the generator alone. Returns the files of weights. UserError as
-    `load_generator`, and for an `out` that is named as a file of another format.
+    stage that began with this network, whose textures are taken. Where `out` is a file, the discriminators of the
+    state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later --init; a folder has the
+    Hugging Face form and holds the generator alone. Returns the files of weights. UserError as `load_generator`, and
+    for an `out` that is named as a file of another format.
     """
     if out.suffix.lower() in FOREIGN_SUFFIXES:
         raise UserError(

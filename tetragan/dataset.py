@@ -319,7 +319,7 @@ def split(data: Path, lists: Path | None, shares: tuple[float, float, float] | N
     """Split DATA, a folder, again; no image changes."""
     from dataset_tool.edit import resplit
     from dataset_tool.format.splits import SHARES
-    from dataset_tool.sources.find_shapes import read_split_lists
+    from dataset_tool.sources.split_lists import read_split_lists
 
     if lists and shares:
         raise click.UsageError("--split and --lists: give one; the lists say which shape is in which split")
@@ -339,7 +339,7 @@ def subset(data: Path, out: Path, ids: Path | None, quiet: bool, **conditions) -
     """Copy some shapes of DATA, with their splits, to a new dataset."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import subset as copy_some
-    from dataset_tool.sources.find_shapes import read_split_lists
+    from dataset_tool.sources.split_lists import read_split_lists
     from torch_utils.progress import progress_bar
 
     opened = open_dataset(data)

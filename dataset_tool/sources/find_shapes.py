@@ -17,6 +17,7 @@ from dataset_tool.sources.shapenet import (
     SourceLayout,
     shapenet_place,
 )
+from dataset_tool.sources.split_lists import read_split_lists
 from dataset_tool.sources.synsets import SYNSETS, synset_name
 from mesh_io.find_meshes import MESH_SUFFIXES, Note, find_meshes
 from torch_utils.errors import UserError
@@ -66,10 +67,9 @@ def find_shapes(
     mesh file, or a manifest (CSV or JSON). layout: "folder" takes a tree for a plain folder whatever its names are,
     "shapenet-v1" and "shapenet-v2" for ShapeNet. note: called with a line for all that was assumed or passed over.
     manifest: a file that lists the shapes to use, with captions, classes and axes (see `manifest.read_manifest`).
-    Without it, a manifest.csv, manifest.json or metadata.json in the folder only
-    describes shapes; shapes that it does not list are used as well.
-    split_lists: a folder with train.txt, val.txt and test.txt, or one list file; only the listed ids are used. up,
-    front, class_name: override layout and manifest for all shapes.
+    Without it, a manifest.csv, manifest.json or metadata.json in the folder only describes shapes; shapes that it does
+    not list are used as well. split_lists: a folder with train.txt, val.txt and test.txt, or one list file; only the
+    listed ids are used. up, front, class_name: override layout and manifest for all shapes.
     Raises UserError for a missing or empty source, clashing ids, and lists that name no shape of the source.
     """
     source = Path(source)
@@ -86,7 +86,9 @@ def find_shapes(
         raise UserError(f"{source}: no meshes in it; expected files ending in {' '.join(MESH_SUFFIXES)}")
     shapes = _unique(shapes)
     if split_lists is not None:
-        shapes, _ = apply_splits(shapes, read_split_lists(Path(split_lists)))
+        shapes, missing = apply_splits(shapes, read_split_lists(Path(split_lists)))
+        if absent := [shape_id for ids in missing.values() for shape_id in ids]:
+            note(f"{split_lists}: {len(absent):,} of its ids are not among the shapes, e.g. {absent[0]}")
     changes: dict[str, Any] = {}
     if up is not None:
         changes["up"] = axis_name(up)
@@ -309,40 +311,6 @@ def _apply_entry(shape: ShapeFile, entry: ManifestEntry) -> ShapeFile:
         front=shape.front if entry.front is None else entry.front,
         split=entry.split or shape.split,
     )
-
-
-def read_split_lists(path: Path) -> dict[str, list[str]]:
-    """Split name → ids, from a folder with train.txt, val.txt and test.txt, or from one list file.
-
-    A list file whose name is not a split belongs to train. The files have one id, or `synset/id`, per line, as those
-    published with GET3D; # starts a comment.
-    """
-    if path.is_dir():
-        files = {name: path / f"{name}.txt" for name in ("train", "val", "test") if (path / f"{name}.txt").is_file()}
-        if not files:
-            raise UserError(f"{path}: no train.txt, val.txt or test.txt in it")
-    elif path.is_file():
-        files = {path.stem if path.stem in ("train", "val", "test") else "train": path}
-    else:
-        raise UserError(f"{path}: no such split list or folder of lists")
-    splits = {}
-    for name, file in files.items():
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{file}: cannot be read as a list of ids ({error})") from None
-        words = (line.split("#")[0].strip().replace("\\", "/").rpartition("/")[2] for line in text.splitlines())
-        splits[name] = list(dict.fromkeys(word for word in words if word))
-    _check_disjoint(path, splits)
-    return splits
-
-
-def _check_disjoint(path: Path, splits: dict[str, list[str]]) -> None:
-    seen: dict[str, str] = {}
-    for name, ids in splits.items():
-        for shape_id in ids:
-            if seen.setdefault(shape_id, name) != name:
-                raise UserError(f"{path}: id {shape_id} is in both {seen[shape_id]} and {name}")
 
 
 def apply_splits(

@@ -14,9 +14,9 @@ from dataset_tool.sources.find_shapes import (
     clean_id,
     common_class,
     find_shapes,
-    read_split_lists,
 )
 from dataset_tool.sources.manifest import read_manifest
+from dataset_tool.sources.split_lists import read_split_lists
 from dataset_tool.sources.synsets import SYNSETS, synset_name
 from torch_utils.errors import UserError
 
@@ -188,7 +188,9 @@ def test_broken_manifests(tmp_path, name, text, message):
 def test_split_lists(shapenet, tmp_path):
     touch(tmp_path / "lists" / "train.txt", f"{'a' * 32}\r\n{ID}\n{ID}\n# comment\n\n")
     touch(tmp_path / "lists" / "test.txt", f"03001627/{'b' * 32}\n{'f' * 32}\n")
-    shapes = find_shapes(shapenet, split_lists=tmp_path / "lists")
+    notes: list[str] = []
+    shapes = find_shapes(shapenet, split_lists=tmp_path / "lists", note=notes.append)
+    assert f"{tmp_path / 'lists'}: 1 of its ids are not among the shapes, e.g. {'f' * 32}" in notes
     assert {shape.id: shape.split for shape in shapes} == {"a" * 32: "train", ID: "train", "b" * 32: "test"}
     kept, missing = apply_splits(find_shapes(shapenet), read_split_lists(tmp_path / "lists"))
     assert len(kept) == 3 and missing == {"train": [], "test": ["f" * 32]}
