@@ -31,7 +31,8 @@ class PosedImages:
 def read_images(folder: Path) -> PosedImages:
     """The images that `transforms.json` in a folder names, such as a shape's folder of a dataset.
 
-    The mask of an image is its alpha. UserError for images of several sizes, without alpha, or fewer than one.
+    The mask of an image is its alpha. UserError for images of several sizes, images without alpha, a damaged meta.json,
+    or fewer than one image.
     """
     path = folder / "transforms.json"
     if not path.is_file():
@@ -48,15 +49,26 @@ def read_images(folder: Path) -> PosedImages:
         raise UserError(f"{printable(folder)}: expected square images of one size")
     stack = torch.from_numpy(np.stack(images).astype(np.float32) / 255).permute(0, 3, 1, 2)
     mask = stack[:, 3:]
-    if bool((mask == 1).all()):
+    opaque = [name for name, own in zip(frames.images, mask, strict=True) if bool((own == 1).all())]
+    if opaque:
+        which = "the images have" if len(opaque) == len(images) else f"{len(opaque)} of {len(images)} images have"
         raise UserError(
-            f"{printable(folder)}: the images have no alpha, which says where the object is; cut them out first, for "
-            "example with rembg"
+            f"{printable(folder)}: {which} no alpha, which says where the object is ({opaque[0]}); cut them out first, "
+            "for example with rembg"
         )
     pose, focal, principal = (torch.from_numpy(a) for a in (frames.camera_to_world, frames.focal, frames.principal))
     cameras = Cameras(pose, focal, principal)
-    meta = folder / "meta.json"
-    matrix = np.eye(4)
-    if meta.is_file():
-        matrix = np.asarray(json.loads(meta.read_bytes()).get("source_to_world", matrix), np.float64)
-    return PosedImages(stack[:, :3] * mask, mask, cameras, matrix)
+    return PosedImages(stack[:, :3] * mask, mask, cameras, _source_to_world(folder / "meta.json"))
+
+
+def _source_to_world(path: Path) -> np.ndarray:
+    """The 4×4 matrix in a shape's meta.json; the identity without one."""
+    if not path.is_file():
+        return np.eye(4)
+    try:
+        matrix = np.asarray(json.loads(path.read_bytes()).get("source_to_world", np.eye(4)), np.float64)
+    except (ValueError, TypeError, AttributeError):
+        matrix = np.empty(0)
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
+        raise UserError(f"{printable(path)}: expected a 4 × 4 source_to_world; correct it, or remove the file")
+    return matrix

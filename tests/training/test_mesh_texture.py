@@ -220,6 +220,31 @@ def test_a_fit_asks_whether_there_is_memory(monkeypatch, tmp_path):
     assert not (tmp_path / "out.glb").exists()
 
 
+def test_texture_coordinates_that_cover_nothing_are_refused(tmp_path):
+    part = read_mesh(textured_box(tmp_path / "box.glb")).parts[0]
+    assert part.uvs is not None
+    uvs = torch.full((len(part.uvs), 2), 0.3)
+    mesh = Mesh.single(torch.from_numpy(part.vertices).float(), torch.from_numpy(part.faces), uvs=uvs)
+    write_glb(tmp_path / "a.glb", mesh.replace(textures={"base_color": torch.ones(4, 4, 3)}))
+    with pytest.raises(UserError, match="the UVs of texture 0 cover no texel"):
+        read_target(tmp_path / "a.glb", SIDE)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"source_to_world": [[1, 2], [3, 4]]}', '{"source_to_world": "a"}'])
+def test_a_damaged_meta_json_is_named(tmp_path, text: str):
+    folder = rendered(textured_box(tmp_path / "box.glb"), tmp_path / "views", views=1, side=32)
+    (folder / "meta.json").write_text(text)
+    with pytest.raises(UserError, match=r"meta.json: expected a 4 × 4 source_to_world"):
+        read_images(folder)
+
+
+def test_a_single_image_without_alpha_is_named(tmp_path):
+    folder = rendered(textured_box(tmp_path / "box.glb"), tmp_path / "views", views=3, side=32)
+    Image.open(folder / "001.png").convert("RGB").save(folder / "001.png")
+    with pytest.raises(UserError, match=r"1 of 3 images have no alpha.*\(001.png\)"):
+        read_images(folder)
+
+
 @pytest.mark.parametrize("what", ["no transforms", "no alpha", "missing image"])
 def test_unusable_images_are_refused(tmp_path, what):
     folder = rendered(textured_box(tmp_path / "box.glb"), tmp_path / "views", views=2, side=32)

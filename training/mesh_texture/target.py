@@ -22,6 +22,7 @@ GLTF_ENDINGS = (".glb", ".gltf")
 # Texels that several places of the surface share, as a share of all that are used: below this it is the texels on the
 # borders of charts.
 OVERLAP_SHARE = 0.03
+OVERLAP_SIDE_PX = 512
 MAX_FACES = 4_000_000
 
 
@@ -137,6 +138,11 @@ def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMes
             "there, so places of the surface share texels"
         )
     for number in range(len(materials)):
+        if not bool(target.texels(number, OVERLAP_SIDE_PX).covered.any()):
+            raise UserError(
+                f"{printable(source.path)}: the UVs of texture {number} cover no texel (they lie in one place); "
+                "unwrap it, or remove its UVs to get an atlas"
+            )
         share = overlap(target, number)
         if share > OVERLAP_SHARE:
             notes.append(
@@ -146,7 +152,7 @@ def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMes
     return TextureTarget(split, texture, materials, tuple(notes))
 
 
-def overlap(target: TextureTarget, number: int, size_px: int = 512) -> float:
+def overlap(target: TextureTarget, number: int, size_px: int = OVERLAP_SIDE_PX) -> float:
     """Share of the used texels of a texture that more than one place of the surface uses."""
     assert target.mesh.uvs is not None
     faces = target.mesh.faces[target.face_texture == number].long()

@@ -57,7 +57,8 @@ def texture_mesh(
     fitted = fit_textures(target.transformed(views.source_to_world), views, settings, lights, progress)
     if fitted.seen < 0.01:
         where = f"the cameras of {printable(images)} do not see it"
-        raise UserError(f"{printable(path)}: {where}; both must be in one frame of reference")
+        said = "".join(f" (note: {note})" for note in target.notes[:1])
+        raise UserError(f"{printable(path)}: {where}; both must be in one frame of reference{said}")
     write_with_textures(path, out, target, fitted.textures)
     return TextureResult(target.notes, fitted.psnr, fitted.seen)
 
