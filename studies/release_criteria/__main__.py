@@ -1,10 +1,11 @@
-"""Whether a network of chairs is good enough to be included.
+"""Whether a network is good enough to be included.
 
-    python -m studies.release_criteria --network FILE --data DATASET --classifier DIR --out DIR
+    python -m studies.release_criteria --network FILE --data DATASET --out DIR
 
-Measures four generators against held-out chairs: the candidate, the same generator before training, the candidate with
+Measures four generators against held-out shapes: the candidate, the same generator before training, the candidate with
 one latent for all samples, and the candidate's shapes in plain gray. Prints and writes release_criteria.md
-and release_criteria.json.
+and release_criteria.json. What a classifier says of images and types is a criterion for chairs alone, for which one is
+included.
 
 Exit status 1 where the candidate misses a criterion. The others must fail; where one passes, the criteria prove
 nothing and the exit status is 1 as well.
@@ -58,9 +59,9 @@ from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
 from torch_utils.progress import progress_bar
 
-NETWORK, UNTRAINED, COLLAPSED, GRAY, REAL = "network", "untrained", "collapsed", "gray", "held-out chairs"
+NETWORK, UNTRAINED, COLLAPSED, GRAY, REAL = "network", "untrained", "collapsed", "gray", "held-out"
 REPORT = "release_criteria"
-CLASSIFIER = Path(__file__).parent / "chair_classifier"
+CLASSIFIERS = {"chair": Path(__file__).parent / "chair_classifier"}
 TRUNCATION = 1.0
 
 
@@ -82,16 +83,33 @@ class OneSeed(NetworkSource):
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What every generator is compared with. views: images of each shape that the classifier sees."""
+class Judge:
+    """A classifier of images, and the types that a generator must make. views: images of a shape that it sees."""
 
-    dataset: ViewDataset
-    references: DatasetSource
     classifier: ChairClassifier
     rules: list[TypeRule]
     views: int
-    cache: Path
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What every generator is compared with. judge: for images and types; None where no classifier is known."""
+
+    dataset: ViewDataset
+    references: DatasetSource
     training: DatasetSource
+    cache: Path
+    judge: Judge | None
+
+    @property
+    def views(self) -> int:
+        """Images of each shape that are looked at."""
+        return 1 if self.judge is None else self.judge.views
+
+    @property
+    def rules(self) -> list[TypeRule]:
+        """What makes a type; none without a judge."""
+        return [] if self.judge is None else self.judge.rules
 
 
 def criteria_protocol(count: int) -> Protocol:
@@ -125,17 +143,19 @@ def images_of(source: NetworkSource, camera_distribution: CameraDistribution, vi
     return torch.cat(parts)
 
 
-def classify_views(images: Tensor, comparison: Comparison) -> tuple[float, dict[str, int]]:
-    """The share of images [N, 3, S, S] classified as chairs, %, and the number of shapes of each type.
+def classify_views(images: Tensor, judge: Judge | None) -> tuple[float | None, dict[str, int]]:
+    """The share of images [N, 3, S, S] of the category, %, and the number of shapes of each type; none without a judge.
 
-    A shape counts as of a type only if most of its images are classified as chairs. The classifier was trained on
-    types of chairs alone, so it would name one for a ball too.
+    A shape counts as of a type only if most of its images are of the category. The classifier was trained on types of
+    chairs alone, so it would name one for a ball too.
     """
-    found, values = comparison.classifier.probabilities(images), comparison.classifier.values
+    if judge is None:
+        return None, {}
+    found, values = judge.classifier.probabilities(images), judge.classifier.values
     chairs = (found[CATEGORY].argmax(1) == values[CATEGORY].index("chair")).float()
-    is_chair = chairs.view(-1, comparison.views).mean(1) > 0.5
-    types = {name: p * is_chair for name, p in type_probabilities(found, values, comparison.views).items()}
-    return 100 * float(chairs.double().mean()), occurring(comparison.rules, types)
+    is_chair = chairs.view(-1, judge.views).mean(1) > 0.5
+    types = {name: p * is_chair for name, p in type_probabilities(found, values, judge.views).items()}
+    return 100 * float(chairs.double().mean()), occurring(judge.rules, types)
 
 
 def colors_of(rgba: Tensor) -> ColorFigures:
@@ -168,7 +188,7 @@ def measure_figures(
     found = evaluate_shapes(Inputs(source, comparison.references, training), session)
     values = {metric.name: metric.value for metric in found.metrics}
     images = images_of(source, comparison.dataset.camera_distribution, comparison.views)
-    chairs, types = classify_views(images[:, :3], comparison)
+    of_category, types = classify_views(images[:, :3], comparison.judge)
     figures = Figures(
         generated=source.count,
         references=int(found.references.usable.sum()),
@@ -177,7 +197,7 @@ def measure_figures(
         one_nna=values.get("one_nna_cd"),
         components=values.get("mesh_components"),
         empty=int((~found.generated.usable).sum()),
-        chairs=chairs,
+        of_category=of_category,
         types=types,
         colors=colors_of(images[:: comparison.views]),
     )
@@ -216,9 +236,9 @@ def measure_generators(
     source = NetworkSource(file, generator, count, TRUNCATION)
     figures[NETWORK], found, images = measure_figures(source, comparison, comparison.training)
     gray = in_gray(images)
-    chairs, types = classify_views(gray[:, :3], comparison)
+    of_category, types = classify_views(gray[:, :3], comparison.judge)
     colors = colors_of(gray[:: comparison.views])
-    figures[GRAY] = replace(figures[NETWORK], chairs=chairs, types=types, colors=colors)
+    figures[GRAY] = replace(figures[NETWORK], of_category=of_category, types=types, colors=colors)
     real = colors_of(real_views(comparison.dataset, comparison.references.ids, images.shape[-1]))
     source = NetworkSource(start, untrained(generator, start), count, TRUNCATION)
     figures[UNTRAINED], _, _ = measure_figures(source, comparison, None)
@@ -227,17 +247,23 @@ def measure_generators(
     return figures, reference_scores(found), real
 
 
-def report_notes(samples: int, training: int, views: int, real_chairs: float) -> list[str]:
-    """How the figures were measured. real_chairs: held-out images classified as chairs, %."""
-    return [
-        f"{samples} samples at ψ 1 against {samples} held-out chairs, 2,048 points. CD ×10⁻³ is squared and sums both "
-        "directions.",
-        f"The train-vs-test reference and the best single chair are taken from {training} training chairs.",
-        f"The classifier saw {views} images of each shape. It classifies {real_chairs:.1f} % of the held-out images as "
-        "chairs.",
+def report_notes(comparison: Comparison, real_of_category: float | None) -> list[str]:
+    """How the figures were measured. real_of_category: held-out images classified as of the category, %."""
+    category, samples = comparison.dataset.header.category, len(comparison.references.ids)
+    notes = [
+        f"{samples} samples at ψ 1 against {samples} held-out shapes ({category}), 2,048 points. CD ×10⁻³ is squared "
+        "and sums both directions.",
+        "The train-vs-test reference and the best single shape are taken from "
+        f"{len(comparison.training.ids)} training shapes.",
         "untrained: the same generator before its first step. collapsed: the network with seed 0 for all samples. "
         "gray: the network's shapes in plain gray.",
     ]
+    if real_of_category is not None:
+        notes.append(
+            f"The classifier saw {comparison.views} images of each shape. It classifies {real_of_category:.1f} % of "
+            "the held-out images as of the category."
+        )
+    return notes
 
 
 def write_criteria(
@@ -250,25 +276,23 @@ def write_criteria(
     """Write release_criteria.md and .json; returns every generator's criteria."""
     criteria = {name: check_criteria(each, reference, comparison.rules, real_colors) for name, each in figures.items()}
     ids, views = comparison.references.ids, comparison.views
-    real_chairs, real_types = classify_views(load_views(comparison.dataset, ids, views), comparison)
+    real_of_category, real_types = classify_views(load_views(comparison.dataset, ids, views), comparison.judge)
     types: dict[str, Any] = {name: each.types for name, each in figures.items()} | {REAL: real_types}
     title = "Release criteria: " + ("passed" if passes(criteria[NETWORK]) else "not passed")
-    notes = report_notes(len(ids), len(comparison.training.ids), views, real_chairs)
+    notes = report_notes(comparison, real_of_category)
     write_text(out / f"{REPORT}.md", criteria_markdown(title, criteria, types, comparison.rules, notes))
-    real = {REAL: {"chairs": real_chairs, "types": real_types, "colors": vars(real_colors)}}
+    real = {REAL: {"of_category": real_of_category, "types": real_types, "colors": vars(real_colors)}}
     write_json(out / f"{REPORT}.json", criteria_json(figures, criteria, reference) | real)
     return criteria
 
 
 @click.command(cls=PlainErrors)
 @click.option("--network", required=True, help="A network file, a folder with one, or the name of an included network.")
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset of procedural chairs.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset with held-out shapes.")
 @click.option(
     "--classifier",
     type=click.Path(path_type=Path),
-    default=CLASSIFIER,
-    show_default="the included one",
-    help="Folder from `studies.release_criteria.train_classifier`.",
+    help="Folder from `studies.release_criteria.train_classifier`.  [default: the included one for chairs, else none]",
 )
 @click.option(
     "--out",
@@ -276,27 +300,20 @@ def write_criteria(
     required=True,
     help="Folder of the report; its cache is reused.",
 )
-@click.option("--count", default=SHAPES, show_default=True, help="Held-out chairs at most, and as many samples.")
+@click.option("--count", default=SHAPES, show_default=True, help="Held-out shapes at most, and as many samples.")
 @click.option(
-    "--training", default=400, show_default=True, help="Training chairs for the reference and the best single chair."
+    "--training", default=400, show_default=True, help="Training shapes for the reference and the best single shape."
 )
-def main(network: str, data: Path, classifier: Path, out: Path, count: int, training: int) -> None:
+def main(network: str, data: Path, classifier: Path | None, out: Path, count: int, training: int) -> None:
     """Check a network against the release criteria."""
     dataset = open_dataset(data)
-    rules, views = load_rules(classifier)
+    folder = classifier or CLASSIFIERS.get(dataset.header.category)
+    judge = None if folder is None else Judge(load_chair_classifier(folder), *load_rules(folder))
     references = DatasetSource(dataset, "test", count)
     if not references.ids or not dataset.splits["train"]:
         raise UserError(f"{data}: expected train and test splits; make them with: tetragan dataset split {data}")
     out.mkdir(parents=True, exist_ok=True)
-    comparison = Comparison(
-        dataset,
-        references,
-        load_chair_classifier(classifier),
-        rules,
-        views,
-        out / "cache",
-        DatasetSource(dataset, "train", training),
-    )
+    comparison = Comparison(dataset, references, DatasetSource(dataset, "train", training), out / "cache", judge)
     figures, reference, real_colors = measure_generators(network, comparison, out)
     criteria = write_criteria(out, figures, reference, real_colors, comparison)
     click.echo((out / f"{REPORT}.md").read_text(encoding="utf-8"))

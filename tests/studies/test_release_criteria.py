@@ -1,6 +1,7 @@
 """The release criteria on both sides of every threshold, their classifier, and one small check from end to end."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,7 +36,14 @@ from studies.release_criteria.classifier_data import (
     gather,
     load_views,
 )
-from studies.release_criteria.criteria import ColorFigures, Figures, TrainTestReference, check_criteria, passes
+from studies.release_criteria.criteria import (
+    ColorFigures,
+    Figures,
+    TrainTestReference,
+    check_criteria,
+    criteria_markdown,
+    passes,
+)
 from studies.release_criteria.train_classifier import (
     RULES,
     augmented,
@@ -51,7 +59,7 @@ RULE = TypeRule("stool", threshold=0.5, share=0.1, recall=0.9, false_positives=0
 REAL = ColorFigures(scatter=10.0, hues=2.0)
 REFERENCE = TrainTestReference(mmd=2.0, cov=60.0, single_mmd=8.0)
 GOOD = Figures(
-    generated=200, references=200, mmd=3.2, cov=45.0, one_nna=70.0, components=1.1, empty=0, chairs=90.0,
+    generated=200, references=200, mmd=3.2, cov=45.0, one_nna=70.0, components=1.1, empty=0, of_category=90.0,
     types={"stool": 1}, colors=ColorFigures(16.0, 1.6),
 )  # fmt: skip
 
@@ -65,8 +73,8 @@ GOOD = Figures(
         ({"cov": 44.9}, "COV-CD %, against the train-vs-test reference"),
         ({"components": 1.11}, "components a shape"),
         ({"empty": 1}, "empty surfaces"),
-        ({"chairs": 89.9}, "images classified as chairs %"),
-        ({"types": {"stool": 0}}, "types of chair found"),
+        ({"of_category": 89.9}, "images of the category %"),
+        ({"types": {"stool": 0}}, "types found"),
         ({"colors": ColorFigures(16.1, 1.6)}, "color scatter, against held-out views"),
         ({"colors": ColorFigures(4.9, 1.6)}, "color scatter, against held-out views"),
         ({"colors": ColorFigures(None, 1.6)}, "color scatter, against held-out views"),
@@ -86,7 +94,7 @@ def test_half_the_distance_of_one_chair_repeated_is_a_criterion_of_its_own() -> 
     criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.4), [RULE], REAL)
     assert passes(criteria)
     criteria = check_criteria(GOOD, replace(REFERENCE, single_mmd=6.3), [RULE], REAL)
-    assert [each.name for each in criteria if each.passed is False] == ["MMD-CD ×10⁻³, against one chair repeated"]
+    assert [each.name for each in criteria if each.passed is False] == ["MMD-CD ×10⁻³, against one shape repeated"]
 
 
 def test_a_generator_without_surfaces_fails_without_an_error() -> None:
@@ -94,6 +102,18 @@ def test_a_generator_without_surfaces_fails_without_an_error() -> None:
     failed = [each.name for each in check_criteria(nothing, REFERENCE, [RULE], REAL) if each.passed is False]
     assert len(failed) == 5 and "1-NNA-CD %" not in failed
     assert not passes(check_criteria(GOOD, REFERENCE, [], REAL))  # no type to look for is not a pass
+
+
+def test_without_a_classifier_the_other_criteria_remain() -> None:
+    with_classifier = check_criteria(GOOD, REFERENCE, [RULE], REAL)
+    shapes = replace(GOOD, of_category=None, types={})
+    criteria = check_criteria(shapes, REFERENCE, [], REAL)
+    assert [each.name for each in with_classifier if each not in criteria] == [
+        "images of the category %",
+        "types found",
+    ]
+    assert passes(criteria) and not passes(check_criteria(replace(shapes, cov=44.9), REFERENCE, [], REAL))
+    assert "## Shapes of each type" not in criteria_markdown("Title", {"network": criteria}, {"network": {}}, [], [])
 
 
 def test_a_type_counts_when_it_occurs_more_often_than_by_mistake() -> None:
@@ -195,8 +215,8 @@ def test_images_keep_their_labels(chairs: ViewDataset) -> None:
 
 
 def test_the_included_classifier_knows_chairs(chairs: ViewDataset) -> None:
-    classifier = load_chair_classifier(release_criteria.CLASSIFIER)
-    rules, views = load_rules(release_criteria.CLASSIFIER)
+    classifier = load_chair_classifier(release_criteria.CLASSIFIERS["chair"])
+    rules, views = load_rules(release_criteria.CLASSIFIERS["chair"])
     assert {rule.name for rule in rules} <= set(TYPES) and len(rules) >= 10 and views > 1
     ids = chairs.shape_ids()
     found = classifier.probabilities(load_views(chairs, ids, 2))
@@ -235,6 +255,14 @@ def test_a_check_from_end_to_end(chairs: ViewDataset, tmp_path: Path) -> None:
     assert found["train_vs_test_reference"]["mmd"] > 0 and found["train_vs_test_reference"]["single_mmd"] > 0
     text = (out / "release_criteria.md").read_text()
     assert text.startswith("# Release criteria: not passed") and "| stool |" in text
+
+    header = json.loads((chairs.path / "dataset.json").read_text())
+    mugs = shutil.copytree(chairs.path, tmp_path / "mugs")
+    (mugs / "dataset.json").write_text(json.dumps({**header, "category": "mug"}))
+    arguments = ["--network", str(tmp_path / "n.safetensors"), "--data", str(mugs), "--out", str(tmp_path / "of mugs")]
+    assert CliRunner().invoke(release_criteria.main, [*arguments, "--count", "2"]).exit_code == 1
+    text = (tmp_path / "of mugs" / "release_criteria.md").read_text()
+    assert "held-out shapes (mug)" in text and "classifier" not in text and "of each type" not in text
 
 
 def test_a_collapsed_generator_repeats_one_shape(tmp_path: Path) -> None:
