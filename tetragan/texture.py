@@ -7,6 +7,8 @@ import click
 
 from tetragan.options import PATH, quiet_option
 
+OF_WORDS = ("method", "source", "scale", "view_words")
+
 
 @click.command()
 @click.argument("mesh", type=PATH)
@@ -25,12 +27,16 @@ from tetragan.options import PATH, quiet_option
 @click.option("--out", type=PATH, required=True, help="The .glb file to write.")
 @click.option("--project", is_flag=True, help="Only project the images onto the texture; do not fit it afterwards.")
 @click.option(
+    "--method",
+    type=click.Choice(["sds", "dds"]),
+    help="How the prior of --prompt guides.  [default: sds for priors of 256 px and more, else dds]",
+)
+@click.option("--source", help='What the plain mesh is called, for dds.  [default: "a gray object"]')
+@click.option(
     "--guidance-scale",
     "scale",
     type=click.FloatRange(0),
-    default=100.0,
-    show_default=True,
-    help="How much the words of --prompt count; a smaller scale saturates less.",
+    help="How much the words of --prompt count; a smaller scale saturates less.  [default: 100 for sds, 5 for dds]",
 )
 @click.option("--light", help="The images are lit: studio or an environment file; also fits metallic and roughness.")
 @click.option(
@@ -63,8 +69,13 @@ def texture(mesh: Path, out: Path, overwrite: bool, quiet: bool, **options) -> N
     """
     if (options["images"] is None) == (options["prompt"] is None):
         raise click.UsageError("texture: give one of --images and --prompt")
-    if options["prompt"] is None and (options["prior"] is not None or options["view_words"] is not None):
-        raise click.UsageError("texture: --prior and --view-words are for --prompt")
+    of_words = {name: options[name] for name in OF_WORDS if options[name] is not None}
+    if options["prompt"] is None and (of_words or options["prior"] is not None):
+        raise click.UsageError(
+            "texture: --prior, --method, --source, --guidance-scale and --view-words are for --prompt"
+        )
+    if options["method"] == "sds" and options["source"] is not None:
+        raise click.UsageError("texture: --source is for --method dds")
     if options["prompt"] is not None and (options["project"] or options["light"] is not None):
         raise click.UsageError("texture: --project and --light are for --images")
     if out.suffix.lower() != ".glb":
@@ -97,7 +108,8 @@ def _from_words(mesh: Path, out: Path, quiet: bool, options: dict[str, Any], cho
     from training.mesh_texture.prompt import PromptSettings
     from training.mesh_texture.write import texture_mesh_by_prompt
 
-    settings = PromptSettings(options["prompt"], view_words=options["view_words"], scale=options["scale"], **chosen)
+    of_words = {name: options[name] for name in OF_WORDS if options[name] is not None}
+    settings = PromptSettings(options["prompt"], **of_words, **chosen)
     with progress_bar("texturing", settings.steps, quiet=quiet) as advance:
         notes = texture_mesh_by_prompt(mesh, options["prior"] or DEFAULT_PRIOR, out, settings, progress=advance)
     for note in notes:

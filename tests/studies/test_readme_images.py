@@ -15,6 +15,7 @@ COMMANDS = {
     "swap": "tetragan swap --network chair-",
     "page": "python -m studies.page_image",
     "adapted": "python -m studies.adapted_sheet",
+    "texture": "python -m studies.texture_strip",
 }
 
 

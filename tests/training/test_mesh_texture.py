@@ -29,9 +29,9 @@ from tests.mesh_io.gltf_geometry import geometry_bytes
 from torch_utils.errors import UserError
 from training.mesh_texture.fit import FitSettings, fit_textures
 from training.mesh_texture.memory import check_fit, fit_bytes
-from training.mesh_texture.parameterizations import DeepImagePrior, TriPlaneField
+from training.mesh_texture.parameterizations import START, DeepImagePrior, TriPlaneField
 from training.mesh_texture.projection import project_images
-from training.mesh_texture.prompt import PromptSettings, synthesize_textures
+from training.mesh_texture.prompt import PromptMethod, PromptSettings, synthesize_textures
 from training.mesh_texture.target import TextureTarget, read_target
 from training.mesh_texture.write import texture_mesh
 
@@ -295,13 +295,31 @@ def test_a_prior_moves_the_texture_to_what_it_sees(tmp_path):
     prior = prior_of_flat_images(lambda prompt: RED)
     target = read_target(textured_box(tmp_path / "box.glb"), SIDE)
     for parameterization, steps in (("field", 30), ("maps", 30)):
-        settings = PromptSettings("red", parameterization=parameterization, size_px=SIDE, steps=steps, views=1)
+        settings = PromptSettings(
+            "red", method="sds", parameterization=parameterization, size_px=SIDE, steps=steps, views=1
+        )
         textures = synthesize_textures(target, prior, settings)
         assert textures[0].shape == (SIDE, SIDE, 5)
         color = textures[0][..., :3][target.texels(0, SIDE).covered].mean(0)
         assert color[0] > color[1] + 0.15 and color[0] > color[2] + 0.15
     again = synthesize_textures(target, prior, settings)
     assert torch.equal(again[0], textures[0])
+
+
+def test_small_priors_say_what_the_words_add(tmp_path):
+    """A prior that sees blue wherever no word asks for red: its mode turns the texture with sds alone."""
+    prior = prior_of_flat_images(lambda prompt: RED if "red" in prompt else BLUE)
+    target = read_target(textured_box(tmp_path / "box.glb"), SIDE)
+
+    def made(prompt: str, method: PromptMethod | None) -> torch.Tensor:
+        textures = synthesize_textures(target, prior, PromptSettings(prompt, method=method, size_px=SIDE, steps=30))
+        return textures[0][target.texels(0, SIDE).covered].mean(0)
+
+    red, plain, blue = made("red", None), made("a box", None), made("a box", "sds")
+    assert red[0] > red[2] + 0.15
+    assert (plain[:3] - plain[:3].mean()).abs().max() < 0.02, "words that add nothing"
+    assert blue[2] > blue[0] + 0.15
+    assert torch.allclose(red[3:], torch.tensor(START[3:])), "small priors know no light, so nothing moves the surface"
 
 
 def test_the_prompt_says_where_an_image_is_seen_from(tmp_path):
@@ -311,7 +329,9 @@ def test_the_prompt_says_where_an_image_is_seen_from(tmp_path):
     normals = target.mesh.normals[target.mesh.faces.long()].mean(1)
 
     def redness(view_words: bool | None, z: float) -> float:
-        settings = PromptSettings("a box", view_words=view_words, size_px=SIDE, steps=60, scale=20, views=2)
+        settings = PromptSettings(
+            "a box", method="sds", view_words=view_words, size_px=SIDE, steps=60, scale=20, views=2
+        )
         colors = synthesize_textures(target, prior, settings)[0][..., :3]
         faces = target.mesh.faces[normals[:, 2] * z > 0.9].long()
         middle = (target.mesh.uvs[faces].mean(1) * SIDE).long()
