@@ -48,9 +48,7 @@ OF_WORDS = ("method", "source", "scale", "view_words")
 @click.option(
     "--size", "size_px", type=click.IntRange(64, 4096), default=1024, show_default=True, help="Side of a texture, px."
 )
-@click.option(
-    "--steps", type=click.IntRange(1, 100_000), help="Steps of the optimizer.  [default: 300; 600 with --prompt]"
-)
+@click.option("--steps", type=click.IntRange(1, 100_000), help="Steps of the optimizer.  [default: 300]")
 @click.option(
     "--seed",
     type=click.IntRange(0),

@@ -55,7 +55,7 @@ class PromptSettings:
     scale: float | None = None
     parameterization: Parameterization = "field"
     size_px: int = 512
-    steps: int = 600
+    steps: int = 300
     views: int = 2
     width: int = 128
     seed: int = 0
