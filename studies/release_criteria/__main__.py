@@ -83,7 +83,7 @@ class OneSeed(NetworkSource):
 
 
 @dataclass(frozen=True)
-class Judge:
+class TypeFinder:
     """A classifier of images, and the types that a generator must make. views: images of a shape that it sees."""
 
     classifier: ChairClassifier
@@ -93,23 +93,23 @@ class Judge:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What every generator is compared with. judge: for images and types; None where no classifier is known."""
+    """What every generator is compared with. finder: for images and types; None where no classifier is known."""
 
     dataset: ViewDataset
     references: DatasetSource
     training: DatasetSource
     cache: Path
-    judge: Judge | None
+    finder: TypeFinder | None
 
     @property
     def views(self) -> int:
         """Images of each shape that are looked at."""
-        return 1 if self.judge is None else self.judge.views
+        return 1 if self.finder is None else self.finder.views
 
     @property
     def rules(self) -> list[TypeRule]:
-        """What makes a type; none without a judge."""
-        return [] if self.judge is None else self.judge.rules
+        """What makes a type; none without a finder."""
+        return [] if self.finder is None else self.finder.rules
 
 
 def criteria_protocol(count: int) -> Protocol:
@@ -143,19 +143,19 @@ def images_of(source: NetworkSource, camera_distribution: CameraDistribution, vi
     return torch.cat(parts)
 
 
-def classify_views(images: Tensor, judge: Judge | None) -> tuple[float | None, dict[str, int]]:
-    """The share of images [N, 3, S, S] of the category, %, and the number of shapes of each type; none without a judge.
+def classify_views(images: Tensor, finder: TypeFinder | None) -> tuple[float | None, dict[str, int]]:
+    """The share of images [N, 3, S, S] of the category, %, and the number of shapes of each type; none without a finder.
 
     A shape counts as of a type only if most of its images are of the category. The classifier was trained on types of
     chairs alone, so it would name one for a ball too.
     """
-    if judge is None:
+    if finder is None:
         return None, {}
-    found, values = judge.classifier.probabilities(images), judge.classifier.values
+    found, values = finder.classifier.probabilities(images), finder.classifier.values
     chairs = (found[CATEGORY].argmax(1) == values[CATEGORY].index("chair")).float()
-    is_chair = chairs.view(-1, judge.views).mean(1) > 0.5
-    types = {name: p * is_chair for name, p in type_probabilities(found, values, judge.views).items()}
-    return 100 * float(chairs.double().mean()), occurring(judge.rules, types)
+    is_chair = chairs.view(-1, finder.views).mean(1) > 0.5
+    types = {name: p * is_chair for name, p in type_probabilities(found, values, finder.views).items()}
+    return 100 * float(chairs.double().mean()), occurring(finder.rules, types)
 
 
 def colors_of(rgba: Tensor) -> ColorFigures:
@@ -188,7 +188,7 @@ def measure_figures(
     found = evaluate_shapes(Inputs(source, comparison.references, training), session)
     values = {metric.name: metric.value for metric in found.metrics}
     images = images_of(source, comparison.dataset.camera_distribution, comparison.views)
-    of_category, types = classify_views(images[:, :3], comparison.judge)
+    of_category, types = classify_views(images[:, :3], comparison.finder)
     figures = Figures(
         generated=source.count,
         references=int(found.references.usable.sum()),
@@ -236,7 +236,7 @@ def measure_generators(
     source = NetworkSource(file, generator, count, TRUNCATION)
     figures[NETWORK], found, images = measure_figures(source, comparison, comparison.training)
     gray = in_gray(images)
-    of_category, types = classify_views(gray[:, :3], comparison.judge)
+    of_category, types = classify_views(gray[:, :3], comparison.finder)
     colors = colors_of(gray[:: comparison.views])
     figures[GRAY] = replace(figures[NETWORK], of_category=of_category, types=types, colors=colors)
     real = colors_of(real_views(comparison.dataset, comparison.references.ids, images.shape[-1]))
@@ -276,7 +276,7 @@ def write_criteria(
     """Write release_criteria.md and .json; returns every generator's criteria."""
     criteria = {name: check_criteria(each, reference, comparison.rules, real_colors) for name, each in figures.items()}
     ids, views = comparison.references.ids, comparison.views
-    real_of_category, real_types = classify_views(load_views(comparison.dataset, ids, views), comparison.judge)
+    real_of_category, real_types = classify_views(load_views(comparison.dataset, ids, views), comparison.finder)
     types: dict[str, Any] = {name: each.types for name, each in figures.items()} | {REAL: real_types}
     title = "Release criteria: " + ("passed" if passes(criteria[NETWORK]) else "not passed")
     notes = report_notes(comparison, real_of_category)
@@ -308,12 +308,12 @@ def main(network: str, data: Path, classifier: Path | None, out: Path, count: in
     """Check a network against the release criteria."""
     dataset = open_dataset(data)
     folder = classifier or CLASSIFIERS.get(dataset.header.category)
-    judge = None if folder is None else Judge(load_chair_classifier(folder), *load_rules(folder))
+    finder = None if folder is None else TypeFinder(load_chair_classifier(folder), *load_rules(folder))
     references = DatasetSource(dataset, "test", count)
     if not references.ids or not dataset.splits["train"]:
         raise UserError(f"{data}: expected train and test splits; make them with: tetragan dataset split {data}")
     out.mkdir(parents=True, exist_ok=True)
-    comparison = Comparison(dataset, references, DatasetSource(dataset, "train", training), out / "cache", judge)
+    comparison = Comparison(dataset, references, DatasetSource(dataset, "train", training), out / "cache", finder)
     figures, reference, real_colors = measure_generators(network, comparison, out)
     criteria = write_criteria(out, figures, reference, real_colors, comparison)
     click.echo((out / f"{REPORT}.md").read_text(encoding="utf-8"))
