@@ -144,7 +144,7 @@ def images_of(source: NetworkSource, camera_distribution: CameraDistribution, vi
 
 
 def classify_views(images: Tensor, finder: TypeFinder | None) -> tuple[float | None, dict[str, int]]:
-    """The share of images [N, 3, S, S] of the category, %, and the number of shapes of each type; None, {} without finder.
+    """The share of images [N, 3, S, S] of the category, %, and the number of shapes of each type; None and {} without.
 
     A shape counts as of a type only if most of its images are of the category. The classifier was trained on types of
     chairs alone, so it would name one for a ball too.
