@@ -16,9 +16,9 @@ from torch_utils.errors import UserError
 from torch_utils.files import make_folder, replacing, write_errors
 from torch_utils.locks import new_folder, owned_folder
 
-# Fields that must be equal in merged datasets. Of the renderer, only those that affect the look of the views.
+# Fields that must be equal in merged datasets. Of the renderer, those that affect the look of views and the points.
 SHARED_FIELDS = ("resolution", "image_format", "camera_distribution")
-SHARED_RENDERER = ("name", "shading", "supersample", "alpha", "masks")
+SHARED_RENDERER = ("name", "shading", "supersample", "alpha", "masks", "visible_points")
 
 
 def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:

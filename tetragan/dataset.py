@@ -90,6 +90,11 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
     help="Longest side of a shape, world units.  [default: by --camera]",
 )
 @click.option("--fit", is_flag=True, help="Shrink shapes that would not fit into the images.")
+@click.option(
+    "--visible-points",
+    is_flag=True,
+    help="Store surface points only where they can be seen from outside; scores then leave out interiors.",
+)
 @click.option("--category", help="Category of the shapes.  [default: their class, if all have the same]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of cameras and points.")
 @click.option(
@@ -143,7 +148,7 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
         raise click.UsageError("--split and --split-lists: give one; the lists say which shape is in which split")
     camera_distribution = load_camera_distribution(camera)
     names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "fit", "seed"]
-    names += ["image_format", "backend", "allow_outside"]
+    names += ["image_format", "backend", "allow_outside", "visible_points"]
     settings = RenderSettings(
         camera_distribution=camera_distribution,
         scale=options["scale"] or SCALES.get(camera_distribution.name, DEFAULT_SCALE),

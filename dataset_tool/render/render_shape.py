@@ -41,7 +41,8 @@ class RenderSettings:
     resolution: side, px. scale: longest side of a shape, world units. supersample: raster samples along a pixel's side.
     extras: arrays to store with the views. allow_outside: meshes may use textures outside the source folder.
     light: of "soft" and "pbr" shading (`lights.py`). occlusion: of both, by the built-in renderer. samples: per pixel,
-    for Cycles only. fit: make shapes smaller that an image would cut.
+    for Cycles only. fit: make shapes smaller that an image would cut. visible_points: surface points only where the
+    surface can be seen from outside.
     """
 
     resolution: int
@@ -61,6 +62,7 @@ class RenderSettings:
     samples: int = SAMPLES
     device: str = "cpu"
     fit: bool = False
+    visible_points: bool = False
 
     def check(self) -> None:
         """UserError for incompatible settings and for a renderer that is not installed."""
@@ -85,8 +87,9 @@ class RenderSettings:
             facts["samples"] = self.samples
         if self.shading == "pbr":
             facts |= {"light": self.light} | light_facts(self.light)
-            return facts | {name: True for name in ("occlusion", "fit") if getattr(self, name)}
+            return facts | {name: True for name in ("occlusion", "fit", "visible_points") if getattr(self, name)}
         unusual = {"light": self.light != "studio", "occlusion": self.occlusion, "fit": self.fit}
+        unusual["visible_points"] = self.visible_points
         return facts | {name: getattr(self, name) for name, said in unusual.items() if said}
 
 
@@ -151,7 +154,8 @@ def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeReco
     views = _render(mesh, cameras, settings, lights)
     if not views.images[..., 3].any():
         raise UserError(f"{source.path}: nothing of it is visible in any view (faces thinner than a pixel?)")
-    points, normals = surface_points(mesh, NUM_POINTS, sample_rng(seed, 0, "surface points"))
+    rng = sample_rng(seed, 0, "surface points")
+    points, normals = surface_points(mesh, NUM_POINTS, rng, visible=settings.visible_points)
     meta = _meta(source, mesh, geometry, source_to_world, scale)
     if lights:
         meta["lights"] = lights

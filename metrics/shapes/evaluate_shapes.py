@@ -64,6 +64,7 @@ def _tables(inputs: Inputs, session: Session) -> Results:
                 meshes=meshes,
                 light_fields=light_fields,
                 intersections=protocol.crossing_shapes if meshes else 0,
+                visible=inputs.references.visible_points,
                 progress=advance,
             )
 

@@ -58,19 +58,22 @@ def shape_table(
     meshes: bool,
     light_fields: bool,
     intersections: int = 0,
+    visible: bool = False,
     progress: Callable[[], None] | None = None,
 ) -> ShapeTable:
     """The table of a source.
 
     meshes: also measure validity. light_fields: also compute descriptors. Both need the meshes. intersections: count
-    self-intersections of the first so many shapes only, because they take longer than everything else.
+    self-intersections of the first so many shapes only, because they take longer than everything else. visible: sample
+    points only where the surface can be seen from outside.
     """
     key = content_key(
         {"source": source.key, "points": points, "meshes": meshes, "lfd": light_fields, "cross": intersections}
+        | ({"visible": True} if visible else {})
     )
 
     def compute(rows: range) -> Tensors:
-        return _chunk(source, rows, points, meshes, light_fields, intersections)
+        return _chunk(source, rows, points, meshes, light_fields, intersections, visible)
 
     rows = store.rows("shapes", key, len(source.ids), CHUNK, compute, progress)
     if not rows:
@@ -85,11 +88,11 @@ def shape_table(
 
 
 def _chunk(
-    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int
+    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int, visible: bool
 ) -> Tensors:
     def part(start: int, count: int) -> Tensors:
         chosen = range(start, min(start + count, rows.stop))
-        return _batch(source, chosen, points, meshes, light_fields, intersections)
+        return _batch(source, chosen, points, meshes, light_fields, intersections, visible)
 
     with_meshes = meshes or light_fields or source.stored_points(range(0), points) is None
     if source.mesh_files and with_meshes:
@@ -109,12 +112,15 @@ def _chunk(
 
 
 def _batch(
-    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int
+    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int, visible: bool
 ) -> Tensors:
     given = source.stored_points(rows, points)
     shapes = source.shapes(rows) if given is None or meshes or light_fields else []
     if given is None:
-        sampled = [sample_shape_points(shape, source.ids[row], points) for shape, row in zip(shapes, rows, strict=True)]
+        sampled = [
+            sample_shape_points(shape, source.ids[row], points, visible=visible)
+            for shape, row in zip(shapes, rows, strict=True)
+        ]
         stored, problems = torch.stack(sampled), [shape.problem for shape in shapes]
     else:
         stored, problems = given

@@ -57,6 +57,11 @@ class DatasetSource:
         self._unreadable: dict[str, str] = {}  # views, and why
 
     @property
+    def visible_points(self) -> bool:
+        """Whether the dataset was rendered with --visible-points."""
+        return bool(self.dataset.header.renderer.get("visible_points", False))
+
+    @property
     def mesh_files(self) -> bool:
         """True: the source meshes."""
         return True
@@ -201,6 +206,8 @@ class DatasetSource:
     def notes(self) -> list[str]:
         """That some of the split's shapes were left out, or could not be read as a whole."""
         notes = [choice_note(len(self.ids), self.num_shapes, f"{self.split} shapes")] if self.at_random else []
+        if self.visible_points:
+            notes.append("surface points of all shapes lie only where they can be seen from outside")
         if self._unreadable:
             count = counted(len(self._unreadable), "file")
             notes.append(f"{self.split} split: {count} could not be read, and the next views stand for missing ones; "

@@ -70,6 +70,11 @@ class FolderSource:
         self.key = content_key({"folder": [(i, file_hash(p)) for i, p in zip(self.ids, self._files, strict=True)]})
 
     @property
+    def visible_points(self) -> bool:
+        """False: points are sampled on the meshes."""
+        return False
+
+    @property
     def mesh_files(self) -> bool:
         """True."""
         return True

@@ -54,6 +54,11 @@ class NetworkSource:
         self.key = content_key({"network": self.sha256, "psi": self.truncation, "first": self.first_seed})
 
     @property
+    def visible_points(self) -> bool:
+        """False: samples have no points of their own."""
+        return False
+
+    @property
     def mesh_files(self) -> bool:
         """False: the meshes are generated."""
         return False

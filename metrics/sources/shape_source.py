@@ -23,6 +23,7 @@ from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages
 from metrics.sources.processes import in_processes
 from metrics.sources.thumbnails import Thumbnail
+from rendering.visible_points import visible_points
 from torch_utils.failures import note_failure
 from torch_utils.workers import Failed
 
@@ -53,6 +54,10 @@ class ShapeSource(Protocol):
     @property
     def mesh_files(self) -> bool:
         """Whether the meshes are read from files, which may exhaust the memory (`in_processes`)."""
+
+    @property
+    def visible_points(self) -> bool:
+        """Whether its points lie only where the surface can be seen from outside, so that others must, too."""
 
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
         """The meshes of these rows, in the source's own units."""
@@ -141,10 +146,14 @@ def sampling_seed(shape_id: str) -> int:
     return int(content_key({"points of": shape_id}), 16) % (1 << 62)
 
 
-def sample_shape_points(shape: Shape, shape_id: str, count: int) -> Tensor:
-    """Points [count, 3] on a shape's surface, uniform by area; NaN if there is no usable surface."""
+def sample_shape_points(shape: Shape, shape_id: str, count: int, *, visible: bool = False) -> Tensor:
+    """Points [count, 3] on a shape's surface, uniform by area; NaN if there is no usable surface.
+
+    visible: only where the surface can be seen from outside.
+    """
     if shape.mesh is None:
         return torch.full((count, 3), torch.nan)
     generator = torch.Generator().manual_seed(sampling_seed(shape_id))
-    points = sample_surface(shape.mesh, count, generator)[0][0]
+    mesh = shape.mesh
+    points = visible_points(mesh, count, generator)[0] if visible else sample_surface(mesh, count, generator)[0][0]
     return points if bool(torch.isfinite(points).all()) else torch.full((count, 3), torch.nan)

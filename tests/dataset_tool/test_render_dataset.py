@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dataset_tool.format.writer
@@ -17,7 +18,8 @@ import dataset_tool.render.render_shape
 from dataset_tool.dataset import open_dataset
 from dataset_tool.render.render_dataset import render_dataset
 from dataset_tool.sources.find_shapes import find_shapes
-from tests.dataset_tool.shapes import settings, write_blocks, write_folder
+from metrics.sources.dataset import DatasetSource
+from tests.dataset_tool.shapes import box, settings, write_blocks, write_folder
 from torch_utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -336,3 +338,21 @@ def test_a_second_render_into_the_folder_is_refused(source, tmp_path):
         render(source, tmp_path / "shards", shard=(1, 2))
         with pytest.raises(UserError, match="shards: is in use by process"):
             render(source, tmp_path / "shards")
+
+
+def test_visible_points_leave_out_what_is_inside(tmp_path):
+    corners, faces = box((-0.5, -0.4, -0.3), (0.5, 0.4, 0.3))
+    vertices, triangles = np.concatenate([corners, corners * 0.5]), np.concatenate([faces, faces + 8]) + 1
+    lines = [f"v {x} {y} {z}" for x, y, z in vertices] + [f"f {a} {b} {c}" for a, b, c in triangles]
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "nested.obj").write_text("\n".join(lines) + "\n")
+    inside = []
+    for visible in (False, True):
+        out = tmp_path / str(visible)
+        render_dataset(find_shapes(tmp_path / "source"), out, settings(16, 1, visible_points=visible))
+        dataset = open_dataset(out)
+        assert dataset.header.renderer.get("visible_points", False) is visible
+        assert DatasetSource(dataset, "train").visible_points is visible
+        points = np.abs(dataset.points("nested"))
+        inside.append((points < 0.9 * points.max(0)).all(1).mean())
+    assert inside[0] > 0.1 and inside[1] == 0

@@ -24,6 +24,7 @@ from metrics.sources.folder import FolderSource
 from metrics.sources.sampling import chosen_rows
 from metrics.sources.shape_source import sample_shape_points, usable_shape
 from tests.dataset_tool.shapes import write_dataset
+from tests.metrics.boxes import write_boxes
 from torch_utils.errors import UserError
 
 
@@ -276,3 +277,22 @@ def test_a_choice_of_a_split_has_a_key_of_its_own(tmp_path: Path) -> None:
     assert first.key == every.key != chosen.key, "stored results of other shapes must not be read"
     assert (first.notes(), len(chosen.notes())) == ([], 1)
     assert DatasetSource(dataset, "train", 400, at_random=True).key == every.key
+
+
+def test_samples_have_points_where_the_references_have_them(tmp_path: Path) -> None:
+    """References of a dataset with visible points: what is inside of a sample does not count either."""
+    write_boxes(tmp_path / "boxes", 4, 0)
+    path = tmp_path / "boxes" / "box0.obj"
+    lines = [line.split() for line in path.read_text().splitlines()]
+    inner = [["v", *(str(0.5 * float(x)) for x in numbers)] for kind, *numbers in lines if kind == "v"]
+    inner += [["f", *(str(int(k) + 8) for k in corners)] for kind, *corners in lines if kind == "f"]
+    path.write_text("\n".join(" ".join(line) for line in lines + inner) + "\n")
+    source = FolderSource(tmp_path / "boxes")
+    store = ChunkStore(tmp_path / "cache")
+    whole, seen = (
+        shape_table(source, store, points=256, meshes=False, light_fields=False, visible=visible).points[0]
+        for visible in (False, True)
+    )
+    half = seen.abs().amax(0)
+    inside = [(points.abs() < 0.9 * half).all(1).double().mean().item() for points in (whole, seen)]
+    assert inside[0] > 0.1 and inside[1] == 0

@@ -13,8 +13,8 @@ from torch_utils.checkpoint import load_tensors
 CARDS = Path(__file__).parents[2] / "docs" / "networks"
 
 
-def test_two_chairs_are_included() -> None:
-    assert pretrained_networks() == ["chair-128", "chair-64"]
+def test_two_networks_of_chairs_and_one_of_cars_are_included() -> None:
+    assert pretrained_networks() == ["car-64", "chair-128", "chair-64"]
 
 
 @pytest.mark.parametrize("name", pretrained_networks())
