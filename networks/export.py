@@ -12,7 +12,14 @@ from networks.discriminator import DISCRIMINATOR_CHANNELS
 from networks.generator import Generator
 from networks.grid_memory import check_cells
 from networks.model_card import model_card
-from networks.pretrained import CONFIG_NAME, WEIGHTS_NAME, discriminators_file, load_discriminators, network_file
+from networks.pretrained import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    discriminators_file,
+    license_of,
+    load_discriminators,
+    network_file,
+)
 from torch_utils.checkpoint import (
     code_version,
     load_network,
@@ -41,19 +48,19 @@ SETTABLE = (
 
 
 def write_pretrained_folder(
-    folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any], *, half: bool = False
+    folder: Path, state: Mapping[str, Tensor], header: Mapping[str, Any], *, half: bool = False, license_name: str = ""
 ) -> Path:
     """Write config.json, model.safetensors and the model card README.md, the Hugging Face form; the file of weights.
 
     state: the generator's. header: a network file's, with config, nimg and commit. half: store float16.
-    An existing README.md is kept: it may have been written by hand.
+    license_name: of the card. An existing README.md is kept: it may have been written by hand.
     """
     _save(folder / WEIGHTS_NAME, state, header, half)
     write_json(
         folder / CONFIG_NAME, {"model_type": "tetragan", "nimg": header["nimg"], "config": dict(header["config"])}
     )
     if not (folder / CARD_NAME).exists():
-        write_text(folder / CARD_NAME, model_card(header, folder.resolve().name))
+        write_text(folder / CARD_NAME, model_card(header, folder.resolve().name, license_name))
     return folder / WEIGHTS_NAME
 
 
@@ -94,7 +101,7 @@ def export_network(
         check_cells(config, 1, torch.device("cpu"))
     load_strictly(Generator(config), weights, source)  # refuses a file that lacks a tensor, before anything is written
     if out.suffix != ".safetensors":
-        return [write_pretrained_folder(out, weights, header, half=half)]
+        return [write_pretrained_folder(out, weights, header, half=half, license_name=license_of(source))]
     _save(out, weights, header, half)
     if discriminators is None or all(name.startswith(COLOR_PREFIX) for name in discriminators):
         return [out]  # the texture stage has none of images

@@ -5,15 +5,12 @@ from typing import Any
 
 from configs.loader import build_config
 
-# Of the included networks and of this code. Whoever trains on other images writes the license that these allow.
-LICENSE = "apache-2.0"
 
-
-def model_card(header: Mapping[str, Any], name: str, license_name: str = LICENSE) -> str:
+def model_card(header: Mapping[str, Any], name: str, license_name: str = "") -> str:
     """What a network makes, how it is loaded and how it was trained, as Markdown with Hugging Face metadata.
 
     header: a network file's, with config, nimg and commit; data, shading and seconds where they are known. name: of the
-    folder. license_name: a Hugging Face license id.
+    folder. license_name: an SPDX name such as "Apache-2.0"; "" where it is not known.
     """
     config = build_config(dict(header["config"]), name)
     classes = f"{config.classes} classes" if config.classes else "none (unconditional)"
@@ -27,12 +24,12 @@ def model_card(header: Mapping[str, Any], name: str, license_name: str = LICENSE
         **({"Shading of the training images": str(header["shading"])} if header.get("shading") else {}),
         **({"Adapted to": str(header["adapted"].get("prompt"))} if isinstance(header.get("adapted"), dict) else {}),
         "Commit of the code": str(header.get("commit") or "unknown"),
-        "License": license_name,
+        "License": license_name or "not stated: that of the training images decides",
     }
     table = "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+    front = f"license: {license_name.lower()}\n" if license_name else ""
     return f"""---
-license: {license_name}
-library_name: tetragan
+{front}library_name: tetragan
 tags:
 - tetragan
 - 3d

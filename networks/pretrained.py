@@ -23,6 +23,7 @@ CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 # The network in the folder of a training run.
 RUN_NETWORK_NAME = "network.safetensors"
+LICENSE = "Apache-2.0"
 # The networks included in the package.
 INCLUDED = Path(__file__).resolve().parent / "pretrained"
 
@@ -30,6 +31,14 @@ INCLUDED = Path(__file__).resolve().parent / "pretrained"
 def pretrained_networks() -> list[str]:
     """Names of the included networks, such as "chair-64"."""
     return sorted(path.stem for path in INCLUDED.glob("*.safetensors"))
+
+
+def license_of(source: Path | None) -> str:
+    """The license of what a network file's generator makes: that of this code for the included ones, else unknown: "".
+
+    Whoever trains on other images knows what these allow.
+    """
+    return LICENSE if source is not None and source.resolve().parent == INCLUDED else ""
 
 
 def network_file(network: Path | str) -> Path:

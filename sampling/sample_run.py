@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from networks.pretrained import license_of
 from sampling.mesh_export import FACES, MeshSettings
 from sampling.sample_folder import SAVE_INTERVAL_S, SampleFolder
 from sampling.sample_jobs import ImageStyle, SampleJob, Workshop, make_samples
@@ -26,8 +27,6 @@ MAX_WORKERS = 16
 ENDINGS = {"splats": "splats.ply"}
 # What a record says of each sample, beside its files.
 OWN_FACTS = ("shape_seed", "texture_seed", "class", "truncation")
-# Of what the included networks make.
-LICENSE = "Apache-2.0"
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,11 @@ class Outcome:
 
 def made_by(generator: TrainedGenerator, settings: MeshSettings | None, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What all samples of a run share, as JSON values."""
+    known = license_of(generator.source)
     return {
         "network": generator.identity(),
         "tetragan": _version(),
-        "license": LICENSE,
+        **({"license": known} if known else {}),
         **facts,
         "meshes": None if settings is None else settings.values(),
     }
@@ -68,13 +68,12 @@ def jobs_of(
 ) -> list[SampleJob]:
     """A job for each sample; only the first `drawn` draw images. shared: `made_by`'s values; files hold its moves."""
     network = shared["network"]
-    common = {
+    common: dict[str, Any] = {
         "network": network["name"],
         "network_sha256": network["sha256"],
         "tetragan": shared["tetragan"],
-        "license": shared["license"],
-        **{key: shared[key] for key in ("moves",) if key in shared},
     }
+    common |= {key: shared[key] for key in ("license", "moves") if key in shared}
     return [
         SampleJob(name, sample.w_geo, sample.w_tex, {**common, **sample.about()}, draw=row < drawn)
         for row, (sample, name) in enumerate(zip(samples, names, strict=True))

@@ -16,7 +16,7 @@ from torch import Tensor
 from networks.export import write_pretrained_folder
 from networks.generator import Generator
 from networks.grid_memory import check_cells
-from networks.pretrained import load_generator_file, load_pretrained_folder, network_file
+from networks.pretrained import license_of, load_generator_file, load_pretrained_folder, network_file
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
 from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND
 from sampling.generate import CHUNK, class_labels, preview_shading, render_styles
@@ -363,7 +363,9 @@ class TrainedGenerator:
         """
         if half is None:
             half = self.header.get("precision") == "fp16"
-        write_pretrained_folder(Path(folder), self.network.state_dict(), self.header, half=half)
+        write_pretrained_folder(
+            Path(folder), self.network.state_dict(), self.header, half=half, license_name=license_of(self.source)
+        )
         return Path(folder)
 
 

@@ -62,7 +62,8 @@ def test_the_model_card_says_what_the_network_is_and_one_written_by_hand_is_kept
     generator: Generator, tmp_path: Path
 ) -> None:
     header = {"config": generator.config.model_dump(mode="json"), "nimg": 5000, "commit": "c0ffee", "data": "stools"}
-    card = model_card(header, "stool-16")
+    assert "license" not in yaml.safe_load(model_card(header, "stool-16").split("---")[1]), "the user knows it"
+    card = model_card(header, "stool-16", "Apache-2.0")
     front = yaml.safe_load(card.split("---")[1])
     assert front["license"] == "apache-2.0" and front["library_name"] == "tetragan"
     for text in (generator.config.category, "16²", "5,000", "c0ffee", "stools", "tetragan.from_pretrained"):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -199,3 +200,15 @@ def test_a_sample_that_fails_costs_itself_alone_and_is_tried_again(g, tmp_path, 
     assert "in broken" in (tmp_path / "failures.log").read_text()
     again = run(g, tmp_path / "out", [0, 1, 2], workers)
     assert (again.refused, again.made, again.kept) == ({}, 1, 2)
+
+
+def test_only_samples_of_included_networks_have_a_license(tmp_path):
+    """Whoever trains on other images knows what these allow."""
+    included = load("chair-64")
+    assert made_by(included, None, {})["license"] == "Apache-2.0"
+    own = tmp_path / "own.safetensors"
+    shutil.copyfile(included.source, own)
+    shared = made_by(load(own), None, {})
+    assert "license" not in shared
+    [job] = jobs_of([included.sample(seed=0)], ["seed0000"], shared)
+    assert "license" not in job.about
