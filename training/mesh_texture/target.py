@@ -146,14 +146,14 @@ def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMes
         share = overlap(target, number)
         if share > OVERLAP_SHARE:
             notes.append(
-                f"{printable(source.path)}: {share:.0%} of the texels of texture {number} belong to several places "
-                "(overlapping UVs, such as mirrored halves); they will look alike"
+                f"{printable(source.path)}: texture {number} is used {1 + share:.1f} times over (overlapping UVs, such "
+                "as mirrored halves); places that share texels will look alike"
             )
     return TextureTarget(split, texture, materials, tuple(notes))
 
 
 def overlap(target: TextureTarget, number: int, size_px: int = OVERLAP_SIDE_PX) -> float:
-    """Share of the used texels of a texture that more than one place of the surface uses."""
+    """How often the used texels of a texture are used beyond once, on average."""
     assert target.mesh.uvs is not None
     faces = target.mesh.faces[target.face_texture == number].long()
     corners = target.mesh.uvs[faces].double() * size_px
