@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tetragan.options import PATH, device_option, out_option, quiet_option, set_option
+from tetragan.options import PATH, device_option, out_option, quiet_option
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
 @click.command()
 @click.option("--network", metavar="NETWORK", help="A network file, a folder, or the name of an included network.")
 @click.option("--mode", type=click.Choice(["shift", "mapping", "single"]), help="What learns.  [default: shift]")
-@click.option("--prompt", help='What it shall make, such as "a red chair".')
+@click.option("--prompt", help='What it should make, such as "a red chair".')
 @click.option("--source", help='What it makes now.  [default: "a" and the category of the network]')
 @click.option("--prompts-file", type=PATH, help="Several prompts, one a line: one network each, in folders of --out.")
 @click.option("--data", type=PATH, help="With --mode mapping: a dataset, whose captions are the prompts.")
@@ -56,7 +56,9 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
 )
 @click.option("--camera", help="A distribution by name or a YAML file.  [default: that of the network's category]")
 @click.option("--resume", is_flag=True, help="Continue the adaptation in --out, also to more --steps.")
-@set_option
+@click.option(
+    "--set", "overrides", multiple=True, metavar="NAME=VALUE", help="Change a setting, e.g. batch=4; may be repeated."
+)
 @device_option()
 @quiet_option
 def adapt(

@@ -32,6 +32,9 @@ from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from training.class_balance import balanced_views
 
+# The category of a config or a dataset that names none.
+UNNAMED = "object"
+
 # -- the data of a run -------------------------------------------------------------------------------------------------
 
 
@@ -71,7 +74,7 @@ class Data:
     notes: Sequence[str] = ()
     held_out: Tensor | None = None
     light: str = ""
-    category: str = "object"
+    category: str = UNNAMED
 
     def __post_init__(self) -> None:
         if not self.epoch:
@@ -106,7 +109,7 @@ def open_data(
         notes += few_shapes_advice(dataset.splits)
     notes += [bank.remark] if bank.remark else []
     category = dataset.header.category
-    if "object" not in (category, config.category) and category != config.category:
+    if UNNAMED not in (category, config.category) and category != config.category:
         notes.append(
             f"The shapes are of the category {category}, but the network will be called one of {config.category}; "
             f"to change that, add --set category={shlex.quote(category)}."
@@ -119,7 +122,7 @@ def open_data(
 
 def named_after(data: Data, config: Config) -> Config:
     """The config with the category of the data, if it names none itself."""
-    return config.model_copy(update={"category": data.category}) if config.category == "object" else config
+    return config.model_copy(update={"category": data.category}) if config.category == UNNAMED else config
 
 
 def light_of(dataset: ViewDataset, source: str) -> str:

@@ -16,7 +16,7 @@ from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.files import WriteError, write_json, write_text
 from torch_utils.locks import owned_folder, refuse_owner
-from training.data import Data
+from training.data import UNNAMED, Data
 from training.run.run_log import read_stats
 from training.run.state_file import any_state, first_difference
 
@@ -75,7 +75,10 @@ class RunFolder:
             raise UserError(f"{self.path}: holds no state to resume; start without --resume")
         stored = load_config(str(self.path / CONFIG))
         config = override_config(stored.model_dump(mode="json"), overrides, str(self.path / CONFIG))
-        for other in (config, load_config(given, overrides) if given else config):
+        repeated = load_config(given, overrides) if given else config
+        if repeated.category == UNNAMED:  # the run took over that of its data
+            repeated = repeated.model_copy(update={"category": stored.category})
+        for other in (config, repeated):
             difference = first_difference(stored, other)
             if difference:
                 raise UserError(
