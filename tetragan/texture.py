@@ -36,7 +36,7 @@ OF_WORDS = ("method", "source", "scale", "view_words")
     "--guidance-scale",
     "scale",
     type=click.FloatRange(0),
-    help="How much the words of --prompt count; a smaller scale saturates less.  [default: 100 for sds, 5 for dds]",
+    help="How much the words of --prompt count; a smaller scale saturates less.  [default: 100 for sds, 2.5 for dds]",
 )
 @click.option("--light", help="The images are lit: studio or an environment file; also fits metallic and roughness.")
 @click.option(

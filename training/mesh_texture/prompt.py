@@ -29,7 +29,7 @@ CLIP = 10.0
 # Smaller priors, such as the included ones, have learned images without light and no words for views. Their mode has
 # hues of its own: by score distillation "a red chair" becomes pink.
 LARGE_PX = 256
-SCALES = {"sds": 100.0, "dds": 5.0}
+SCALES = {"sds": 100.0, "dds": 2.5}
 
 
 PromptMethod = Literal["sds", "dds"]
