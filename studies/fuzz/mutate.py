@@ -5,6 +5,7 @@ import random
 import re
 import struct
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from typing import Any
 
 WORDS = (
@@ -88,7 +89,7 @@ def mutated_json(value: Any, rng: random.Random) -> Any:
     for _ in range(rng.choice((1, 1, 2, 3))):
         holders = [holder for holder in _holders(value) if len(holder)]
         if not holders:
-            return rng.choice(VALUES)
+            return deepcopy(rng.choice(VALUES))
         holder = rng.choice(holders)
         key = rng.choice(list(holder)) if isinstance(holder, dict) else rng.randrange(len(holder))
         action = rng.randrange(5)
@@ -101,7 +102,7 @@ def mutated_json(value: Any, rng: random.Random) -> Any:
         elif action == 2 and isinstance(holder, list):
             holder += [holder[key]] * rng.choice((1, 2, 1000))
         else:
-            holder[key] = rng.choice(VALUES)
+            holder[key] = deepcopy(rng.choice(VALUES))  # changed further, VALUES itself could come to hold itself
     return value
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from networks import pretrained
 from studies.fuzz import __main__ as fuzz
-from studies.fuzz.mutate import mutated, mutated_glb, mutated_json
+from studies.fuzz.mutate import VALUES, mutated, mutated_glb, mutated_json
 from studies.fuzz.targets import Target, targets
 from torch_utils.checkpoint import load_tensors, save_tensors
 from torch_utils.errors import UserError
@@ -117,3 +117,10 @@ def test_a_network_whose_header_names_more_than_it_holds_is_refused_before_it_is
     monkeypatch.setattr(pretrained, "Generator", None)  # not even begun
     with pytest.raises(UserError, match=message):
         made.read(path)
+
+
+def test_changes_leave_the_values_they_are_made_of_alone():
+    rng, before = random.Random(0), str(VALUES)
+    for _ in range(3000):
+        mutated_json([0, {"a": 0}], rng)
+    assert str(VALUES) == before
