@@ -54,7 +54,9 @@ def read_manifest(path: Path) -> list[ManifestEntry]:
     try:
         text = data.decode("utf-8-sig")
         rows = _csv_rows(text) if name.endswith((".csv", ".tsv")) else _json_rows(path, json.loads(text))
-    except (UnicodeDecodeError, json.JSONDecodeError, csv.Error, RecursionError) as error:
+    except UserError:
+        raise
+    except (ValueError, csv.Error, RecursionError) as error:  # ValueError also for a number of 5,000 digits
         raise UserError(f"{path}: cannot be read as a CSV or JSON manifest ({str(error)[:80]})") from None
     entries = [_entry(path, where, row, name.endswith((".csv", ".tsv"))) for where, row in rows]
     if not entries:

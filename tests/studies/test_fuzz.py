@@ -124,3 +124,10 @@ def test_changes_leave_the_values_they_are_made_of_alone():
     for _ in range(3000):
         mutated_json([0, {"a": 0}], rng)
     assert str(VALUES) == before
+
+
+def test_a_manifest_with_an_endless_number_is_refused(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text('{"a": {"front": ' + "1" * 5000 + "}}")
+    with pytest.raises(UserError, match="cannot be read as a CSV or JSON manifest"):
+        targets()["manifest"](tmp_path).read(path)
