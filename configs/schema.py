@@ -227,8 +227,10 @@ class LossConfig(StrictModel):
 class TrainingConfig(StrictModel):
     """Length, optimizers, running average, and intervals at which files are written."""
 
-    stage: Literal["joint", "texture"] = Field(
-        "joint", description="what learns: shape and texture together, or the texture of frozen shapes (needs --init)"
+    stage: Literal["joint", "geometry", "texture"] = Field(
+        "joint",
+        description="what learns: shape and texture together; shape alone, from views of normals (dataset render "
+        "--shading normals); or the texture of frozen shapes (needs --init)",
     )
     texture_shapes: PositiveInt = Field(512, description="shapes kept for the texture stage")
     total_kimg: Positive = Field(

@@ -95,7 +95,8 @@ def run_evaluation(options: Options) -> Report:
                 distance_device(device),
             )
             results = evaluate_shapes(inputs, session)
-            settings = make_image_settings(protocol, dataset, generator) if protocol.images is not None else None
+            of_normals = dataset is not None and dataset.header.renderer.get("shading") == "normals"
+            settings = make_image_settings(protocol, dataset, generator) if protocol.images and not of_normals else None
             results.metrics += evaluate_images(models, conditions, settings, inputs, session, results)
             report = _report(options, protocol, dataset, settings, inputs, results, nimg, start)
             return _with_galleries(report, inputs, results, options.out, start) if ranks.first else report

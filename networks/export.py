@@ -35,7 +35,7 @@ from torch_utils.files import write_json, write_text
 CARD_NAME = "README.md"
 # Names of files that an --out may be meant for; any other name is that of a folder.
 FOREIGN_SUFFIXES = {".pt", ".pth", ".pkl", ".ckpt", ".bin", ".onnx", ".zip", ".glb"}
-COLOR_PREFIX = "discriminator_color/"
+COLOR_PREFIX, RGB_PREFIX = "discriminator_color/", "discriminator_rgb/"
 # What can be changed in a trained network: how its signed distance is cut into a mesh, and how that is drawn.
 SETTABLE = (
     "geometry.cells",
@@ -77,9 +77,9 @@ def export_network(
     network may also be a training state: its running average is taken. half: store float16. overrides: "path=value" of
     `SETTABLE`, which change how the weights are used and not what they mean. textures: a network or state of a texture
     stage that began with this network, whose textures are taken. Where `out` is a file, the discriminators of the
-    state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later --init; a folder has the
-    Hugging Face form and holds the generator alone. Returns the files of weights. UserError as `load_generator`, and
-    for an `out` that is named as a file of another format.
+    state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later --init, but with
+    `textures` none that saw normals; a folder has the Hugging Face form and holds the generator alone. Returns the
+    files of weights. UserError as `load_generator`, and for an `out` that is named as a file of another format.
     """
     if out.suffix.lower() in FOREIGN_SUFFIXES:
         raise UserError(
@@ -88,14 +88,20 @@ def export_network(
     source = network_file(network)
     weights, discriminators, header = _read(source)
     if textures is not None:
-        weights, color = _with_textures(weights, source, network_file(textures))
-        discriminators = {**discriminators, **color} if discriminators else None
+        weights, color, shading = _with_textures(weights, source, network_file(textures))
+        if discriminators is not None:
+            of_colors = header["config"]["training"].get("stage") != "geometry"
+            discriminators = {k: v for k, v in discriminators.items() if of_colors or not k.startswith(RGB_PREFIX)}
+            discriminators |= color
+        header["shading"] = shading
     for override in overrides:
         if override.partition("=")[0] not in SETTABLE:
             raise UserError(f"--set {override}: of a network only {', '.join(SETTABLE)} can be changed")
     config = override_config(
         build_config(header["config"], str(source)).model_dump(mode="json"), overrides, str(source)
     )
+    if textures is not None:  # shapes and textures go on together
+        config = override_config(config.model_dump(mode="json"), ["training.stage=joint"], str(source))
     header["config"] = config.model_dump(mode="json")
     if any(override.startswith("geometry.cells=") for override in overrides):
         check_cells(config, 1, torch.device("cpu"))
@@ -112,8 +118,8 @@ def export_network(
 
 def _with_textures(
     weights: Mapping[str, Tensor], source: Path, textures: Path
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The weights with the textures of another network, and that one's color discriminator if it has one.
+) -> tuple[dict[str, Tensor], dict[str, Tensor], str]:
+    """The weights with the textures of another network, that one's color discriminator if it has one, and its shading.
 
     UserError where anything but the textures differs, since textures fit the features of their own shapes alone.
     """
@@ -126,7 +132,8 @@ def _with_textures(
     ):
         raise UserError(f"--textures {textures}: its shapes are not those of {source}; start the texture stage from it")
     color = {name: value for name, value in (discriminators or {}).items() if name.startswith(COLOR_PREFIX)}
-    return {name: other[name] if name in taken else value for name, value in weights.items()}, color
+    joined = {name: other[name] if name in taken else value for name, value in weights.items()}
+    return joined, color, header.get("shading", "albedo")
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], half: bool) -> None:

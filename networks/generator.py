@@ -20,8 +20,16 @@ from networks.volume_geometry import VolumeGeometry
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
 from rendering.color import linear_to_srgb, srgb_to_linear
-from rendering.deferred import Raster, composite, rasterize_mesh, visible_attributes, visible_points
+from rendering.deferred import (
+    Raster,
+    composite,
+    rasterize_mesh,
+    visible_attributes,
+    visible_normals,
+    visible_points,
+)
 from rendering.environment_light import EnvironmentLight, reflected_of_views
+from rendering.lighting import normal_colors
 from torch_utils.timing import phase
 
 
@@ -229,17 +237,11 @@ class Generator(nn.Module):
         environments: Sequence[EnvironmentLight] = (),
     ) -> Rendered:
         """`render` of given geometry and texture planes, such as those of `planes`, also differentiable in them."""
-        config, (geometry_planes, texture_planes) = self.config, planes
+        geometry_planes, texture_planes = planes
         surface = self.surface(geometry_planes, w_geo)
+        raster = self._raster(surface, cameras, resolution, supersample)
+        mode = self.config.rendering.color_gradient
         with phase("raster"):
-            raster = rasterize_mesh(
-                surface.mesh,
-                cameras,
-                config.data.resolution if resolution is None else resolution,
-                supersample=config.rendering.supersample if supersample is None else supersample,
-                backend=config.rendering.backend,
-            )
-            mode = config.rendering.color_gradient
             points = visible_points(raster, gradient=mode == "full")
         with phase("texture"):
             values = self.materials(texture_planes, w_tex, points, raster.point_offsets)
@@ -250,6 +252,29 @@ class Generator(nn.Module):
         with phase("composite"):
             rgb, mask = composite(raster, colors, background, color_gradient=mode)
         return Rendered(rgb * 2 - 1, mask, surface)
+
+    def render_normals(
+        self, w_geo: Tensor, cameras: Cameras, resolution: int | None = None, supersample: int | None = None
+    ) -> Rendered:
+        """Images of `render` that show the normals of the faces (`normal_colors`) on black instead of colors."""
+        surface = self.mesh(w_geo)
+        raster = self._raster(surface, cameras, resolution, supersample)
+        with phase("composite"):
+            rgb, mask = composite(raster, normal_colors(visible_normals(raster, cameras)))
+        return Rendered(rgb * 2 - 1, mask, surface)
+
+    def _raster(
+        self, surface: ExtractedSurface, cameras: Cameras, resolution: int | None, supersample: int | None
+    ) -> Raster:
+        config = self.config
+        with phase("raster"):
+            return rasterize_mesh(
+                surface.mesh,
+                cameras,
+                config.data.resolution if resolution is None else resolution,
+                supersample=config.rendering.supersample if supersample is None else supersample,
+                backend=config.rendering.backend,
+            )
 
     # -- parameters --------------------------------------------------------------------------------------------------
 
@@ -282,6 +307,11 @@ class Generator(nn.Module):
         groups = self.parameter_groups()
         own = {id(parameter) for part in ("mapping_tex", "backbone.texture", "texture") for parameter in groups[part]}
         return {name: parameter for name, parameter in self.named_parameters() if id(parameter) in own}
+
+    def geometry_parameters(self) -> dict[str, nn.Parameter]:
+        """All that the shapes depend on, by name: the parameters that are not `texture_parameters`."""
+        texture = self.texture_parameters()
+        return {name: parameter for name, parameter in self.named_parameters() if name not in texture}
 
 
 def lit_colors(

@@ -16,8 +16,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from geometry.mesh import Mesh
+from geometry.normals import face_normals
 from rendering.backends import Rasterizer, rasterizer
 from rendering.camera import Cameras
+from rendering.lighting import facing
 from torch_utils.devices import upload
 from torch_utils.ops.face_neighbors import face_neighbors
 
@@ -158,6 +160,17 @@ def visible_faces(raster: Raster) -> Tensor:
     samples = raster.rast.shape[1] * raster.rast.shape[2]
     shift = _view_shift(raster.mesh.face_offsets, raster.views)
     return ids - upload(shift, ids.device)[raster.pixels // samples]
+
+
+def visible_normals(raster: Raster, cameras: Cameras, *, gradient: bool = True) -> Tensor:
+    """Unit normals [P, 3] of the faces at the visible samples, world axes, turned towards the cameras.
+
+    They are constant on a face. With `gradient`, they follow the vertices.
+    """
+    mesh = raster.mesh if gradient else raster.mesh.detach()
+    view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
+    eyes = cameras.position().to(mesh.vertices)[view]
+    return facing(face_normals(mesh)[visible_faces(raster)], visible_points(raster, gradient=False), eyes)
 
 
 def composite(

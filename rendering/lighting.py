@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-# "pbr": metallic-roughness surfaces under an environment (`environment_light.py`).
-Shading = Literal["albedo", "soft", "pbr"]
+# "pbr": metallic-roughness surfaces under an environment (`environment_light.py`). "normals": no colors, but the
+# normals of the faces (`normal_colors`).
+Shading = Literal["albedo", "soft", "pbr", "normals"]
 LightName = Literal["studio", "sky"]
 Vector = tuple[float, float, float]
 
@@ -82,6 +83,11 @@ def sheen(
     mirrored = 2 * cosine * normals - towards_eye
     share = 0.04 + 0.2 * (1 - cosine.clamp(0, 1)) ** 5
     return share * irradiance(mirrored, lighting, visibility)
+
+
+def normal_colors(normals: Tensor) -> Tensor:
+    """Unit normals [P, 3] as sRGB colors in [0, 1]: (normal + 1) / 2."""
+    return (normals + 1) / 2
 
 
 def facing(normals: Tensor, points: Tensor, eyes: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ def preview_shading(shading: str | None) -> Shading:
 
     A header without the entry is of a network that was trained on base colors.
     """
-    return "soft" if shading in (None, "albedo") else "albedo"
+    return "soft" if shading in (None, "albedo", "normals") else "albedo"
 
 
 @torch.no_grad()

@@ -53,10 +53,10 @@ def procedural(category: str, count: int, seed: int, out: Path, workers: int, qu
 )
 @click.option(
     "--shading",
-    type=click.Choice(["albedo", "soft", "pbr"]),
+    type=click.Choice(["albedo", "soft", "pbr", "normals"]),
     default="albedo",
     show_default=True,
-    help="Base colors, softly lit ones, or metallic-roughness surfaces under an environment.",
+    help="Base colors, softly lit ones, metallic-roughness surfaces under an environment, or normals as colors.",
 )
 @click.option(
     "--light",

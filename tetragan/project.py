@@ -114,6 +114,8 @@ def _read(
     from torch_utils.errors import UserError
 
     shading: Any = generator.header.get("shading") or "albedo"
+    if shading == "normals":  # the network's images show the colors of its texture field all the same
+        shading = "albedo"
     paths: list[Path] = []
     targets: list[ProjectionTarget] = []
     refused = []

@@ -158,7 +158,7 @@ def _prepare(
 ):
     """Data, networks, and a function that trains on the minibatch of a given iteration."""
     check_batch(config, ranks)
-    if config.training.stage == "joint":
+    if config.training.stage != "texture":
         refuse_too_large(config, ranks)
     prepare_process(config.training.threads, ranks.device)
     if data is None:

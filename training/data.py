@@ -99,6 +99,8 @@ def open_data(
         raise UserError(f"{path}: has {classes} classes, but classes = {config.classes}; add --set classes={classes}")
     bank = ImageBank(dataset, "train", config.data.resolution, cache=cache, ranks=ranks, bar=bar)
     shading = str(dataset.header.renderer.get("shading", "unknown"))
+    if (shading == "normals") != (config.training.stage == "geometry"):
+        raise UserError(_wrong_views(path, shading, config.training.stage))
     light = ""
     if config.texture.channels == "pbr":
         light, shading = light_of(dataset, str(path)), "albedo"
@@ -114,9 +116,19 @@ def open_data(
             f"The shapes are of the category {category}, but the network will be called one of {config.category}; "
             f"to change that, add --set category={shlex.quote(category)}."
         )
-    held_out = held_out_points(dataset, config.training.validation_shapes if config.training.stage == "joint" else 0)
+    held_out = held_out_points(dataset, config.training.validation_shapes if config.training.stage != "texture" else 0)
     return Data(
         bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes, held_out, light, category
+    )
+
+
+def _wrong_views(path: Path, shading: str, stage: str) -> str:
+    """What to do if a stage learns from normals and the views show colors, or the other way round."""
+    if shading == "normals":
+        return f"{path}: its views show normals, not colors; add --set training.stage=geometry"
+    return (
+        f"{path}: training.stage={stage} learns from views of normals; "
+        "render the shapes again with: tetragan dataset render SOURCE --out DATASET --shading normals"
     )
 
 

@@ -130,14 +130,17 @@ def render_fakes(
         w_geo, w_tex, first_styles = _styles(train_state, batch, config)
     with phase("generator"):
         supersample = supersample_at(side, config)
-        rendered = generator.render(
-            w_geo,
-            w_tex,
-            batch.fake_cameras,
-            resolution=side,
-            supersample=supersample,
-            environments=batch.environments,
-        )
+        if config.training.stage == "geometry":
+            rendered = generator.render_normals(w_geo, batch.fake_cameras, side, supersample)
+        else:
+            rendered = generator.render(
+                w_geo,
+                w_tex,
+                batch.fake_cameras,
+                resolution=side,
+                supersample=supersample,
+                environments=batch.environments,
+            )
     full = config.data.resolution
     rgb, mask = upsampled(rendered.rgb, full), upsampled(rendered.mask, full)
     views = config.data.views_per_shape

@@ -150,7 +150,7 @@ def _refuse_unfit(
 ) -> MemoryCheck | None:
     """UserError if the batch, the memory, the stage or the data do not fit. Returns the memory of a step, if known."""
     check_batch(config, ranks)
-    memory = refuse_too_large(config, ranks) if config.training.stage == "joint" else None
+    memory = refuse_too_large(config, ranks) if config.training.stage != "texture" else None
     if config.training.stage == "texture" and not resume and init is None:
         raise UserError("training.stage=texture: needs a network whose shapes it keeps; add --init NETWORK")
     distributed.refuse_difference("--data", [len(data.bank), zlib.crc32(data.hash.encode())], ranks)

@@ -44,11 +44,11 @@ class TrainState:
 def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     """Newly initialized networks, the same on every rank, and their optimizers."""
     training, loss = config.training, config.loss
-    joint = training.stage == "joint"
+    adversarial = training.stage != "texture"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         generator = Generator(config)
-        names = discriminator_names(config) if joint else ()
+        names = discriminator_names(config) if adversarial else ()
         discriminators = {name: build_discriminator(config, name) for name in names}
         color_discriminator = ColorDiscriminator() if config.color_weight > 0 else None
     for network in (generator, color_discriminator, *discriminators.values()):
@@ -57,11 +57,15 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     average = copy.deepcopy(generator).eval().requires_grad_(False)
 
     settings = AdamSettings(training.lr_generator, training.beta1, training.beta2)
-    learned = dict(generator.named_parameters()) if joint else generator.texture_parameters()
-    generator_adam = GuardedAdam("generator", learned, settings, ranks)
+    learned = {
+        "joint": lambda: dict(generator.named_parameters()),
+        "geometry": generator.geometry_parameters,
+        "texture": generator.texture_parameters,
+    }
+    generator_adam = GuardedAdam("generator", learned[training.stage](), settings, ranks)
     settings = AdamSettings(training.lr_discriminator, training.beta1, training.beta2)
     discriminator_adam = color_adam = None
-    if joint:
+    if adversarial:
         parameters = {
             f"{head}/{name}": parameter
             for head, discriminator in discriminators.items()

@@ -28,7 +28,7 @@ ROOM, RANDOM = "studio", "random"
 
 def check_light(light: str, shading: str) -> None:
     """UserError for a light that the shading cannot use, and for a file that cannot be read."""
-    if shading == "albedo":
+    if shading in ("albedo", "normals"):
         return
     if shading == "soft":
         if light not in get_args(LightName):

@@ -67,11 +67,13 @@ class RenderSettings:
     def check(self) -> None:
         """UserError for incompatible settings and for a renderer that is not installed."""
         if self.renderer == "blender":
+            if self.shading == "normals":
+                raise UserError("--renderer blender: has no --shading normals; use built-in")
             find_blender()
             if self.occlusion or set(self.extras) - {"mask"}:
                 raise UserError("--renderer blender: has no --occlusion and, of --extra, mask only; use built-in")
-        if self.occlusion and self.shading == "albedo":
-            raise UserError("--occlusion: darkens light, and --shading albedo has none; add --shading soft")
+        if self.occlusion and self.shading in ("albedo", "normals"):
+            raise UserError(f"--occlusion: darkens light, and --shading {self.shading} has none; use --shading soft")
         check_light(self.light, self.shading)
 
     def facts(self) -> dict[str, Any]:

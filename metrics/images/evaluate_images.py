@@ -40,11 +40,13 @@ def evaluate_images(
 ) -> list[Metric]:
     """All image scores for which nothing is missing. Adds the scores of real images to `results.baselines`.
 
-    settings: None under a protocol that compares no images.
+    settings: None under a protocol that compares no images, and for views of normals, which show no colors.
     """
     images = session.protocol.images
-    if images is None or settings is None:
+    if images is None:
         return skipped_images(f"the protocol {session.protocol.name} compares no images") if models else []
+    if settings is None:
+        return skipped_images("the views of --data show normals, not colors")
     sets = image_sets(inputs, settings, session, results)
     count = images.count or images.views_per_shape * len(results.generated.ids)
     if models.detector is None:

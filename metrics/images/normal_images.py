@@ -4,13 +4,12 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
-from geometry.normals import face_normals
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, draw_by_shape
 from metrics.sources.shape_source import ShapeSource
 from rendering.camera import Cameras
-from rendering.deferred import composite, rasterize_mesh, visible_faces, visible_points
-from rendering.lighting import facing
+from rendering.deferred import composite, rasterize_mesh, visible_normals
+from rendering.lighting import normal_colors
 
 
 def normal_images(source: ShapeSource, images: LazyImages, settings: ImageSettings) -> LazyImages:
@@ -40,8 +39,5 @@ def normal_images(source: ShapeSource, images: LazyImages, settings: ImageSettin
 def draw_normals(mesh: Mesh, cameras: Cameras, side: int, supersample: int = 2) -> Tensor:
     """The normals of one mesh as colors on black, with the coverage [N, 4, side, side] uint8."""
     raster = rasterize_mesh(mesh, cameras, side, supersample=supersample)
-    samples = raster.rast.shape[1] * raster.rast.shape[2]
-    eyes = cameras.position().to(mesh.vertices)[raster.pixels // samples]
-    shown = facing(face_normals(mesh)[visible_faces(raster)], visible_points(raster, gradient=False), eyes)
-    rgba = torch.cat(composite(raster, (shown + 1) / 2), 1)
+    rgba = torch.cat(composite(raster, normal_colors(visible_normals(raster, cameras))), 1)
     return (rgba * 255).round().clamp(0, 255).to(torch.uint8).cpu()

@@ -11,7 +11,7 @@ from torch.nn import functional
 from rendering.ambient_occlusion import SkyMaps, sky_maps, sky_visibility
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
-from rendering.color import linear_to_srgb
+from rendering.color import linear_to_srgb, srgb_to_linear
 from rendering.deferred import (
     Raster,
     composite,
@@ -24,7 +24,7 @@ from rendering.deferred import (
     visible_faces,
 )
 from rendering.environment_light import EnvironmentLight, reflected_of_views
-from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, reflected
+from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, normal_colors, reflected
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
 
@@ -147,6 +147,8 @@ def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Loo
     """Linear light [P, 3] from the visible samples with linear base colors [P, 3 or 4]."""
     if look.shading == "albedo":
         return base[:, :3]
+    if look.shading == "normals":
+        return srgb_to_linear(normal_colors(_face_normals(scene, raster, cameras)))
     normals = _normals(scene, raster, cameras)
     visibility = None
     if look.sky is not None:
@@ -191,18 +193,22 @@ def surface_values(scene: Scene, raster: Raster) -> Tensor:
 
 def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
     """Unit normals [P, 3] of the visible samples towards the camera: those of the file, else those of the faces."""
-    faces = visible_faces(raster)
-    points = visible_attributes(raster, scene.mesh.vertices)
-    samples = raster.rast.shape[1] * raster.rast.shape[2]
-    eyes = cameras.position().to(points)[raster.pixels // samples]
-    flat = facing(scene.face_normals[faces], points, eyes)
+    flat = _face_normals(scene, raster, cameras)
     if scene.normals is None:
         return flat
     smooth = functional.normalize(visible_attributes(raster, scene.normals), dim=1)
-    usable = scene.smooth[scene.face_part[faces]] & (smooth.square().sum(1) > 0.5)
+    usable = scene.smooth[scene.face_part[visible_faces(raster)]] & (smooth.square().sum(1) > 0.5)
     # The face decides which side is seen, because near a silhouette a smooth normal may point away from the camera.
     smooth = torch.where((smooth * flat).sum(1, keepdim=True) < 0, -smooth, smooth)
     return torch.where(usable[:, None], smooth, flat)
+
+
+def _face_normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
+    """`visible_normals` of a scene, which keeps those of its faces."""
+    points = visible_attributes(raster, scene.mesh.vertices)
+    samples = raster.rast.shape[1] * raster.rast.shape[2]
+    eyes = cameras.position().to(points)[raster.pixels // samples]
+    return facing(scene.face_normals[visible_faces(raster)], points, eyes)
 
 
 def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[Tensor, Tensor]:

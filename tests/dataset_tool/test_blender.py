@@ -125,7 +125,9 @@ def test_a_failing_blender_is_one_line_and_names_the_mesh(body, message, tmp_pat
     [
         (("--renderer", "blender", "--extra", "depth"), "has no --occlusion and, of --extra, mask only"),
         (("--renderer", "blender", "--shading", "soft", "--occlusion"), "has no --occlusion"),
-        (("--occlusion",), "add --shading soft"),
+        (("--renderer", "blender", "--shading", "normals"), "has no --shading normals"),
+        (("--shading", "normals", "--occlusion"), "--shading normals has none"),
+        (("--occlusion",), "use --shading soft"),
         (("--device", "tpu"), "device tpu: expected auto, cpu, cuda or cuda:N"),
         (("--device", "cuda:77"), "device cuda:77: torch finds"),
     ],

@@ -193,6 +193,21 @@ def test_a_folder_of_meshes_has_image_scores(files: Path, tmp_path: Path) -> Non
         assert value(far, name) > 3 * value(near, name) > 0, name
 
 
+def test_views_of_normals_have_no_image_scores(files: Path, tmp_path: Path) -> None:
+    data = write_box_dataset(tmp_path / "data", files / "boxes")
+    header = json.loads((data / "dataset.json").read_text(encoding="utf-8"))
+    header["renderer"]["shading"] = "normals"
+    (data / "dataset.json").write_text(json.dumps(header), encoding="utf-8")
+    protocol = tmp_path / "both.yaml"
+    protocol.write_text((OWN + "images: {count: 24}\n").replace("distances: []", "distances: [cd]"), encoding="utf-8")
+    report = evaluate(files, tmp_path / "out", "--meshes", files / "boxes", "--data", data, "--protocol", protocol)
+    assert value(report, "mmd_cd") > 0
+    fd = report.metric("fd")
+    assert fd is None or fd.status == "skipped"
+    skipped = [metric.reason for metric in report.metrics if metric.status == "skipped"]
+    assert "the views of --data show normals, not colors" in skipped
+
+
 def test_the_coverage_of_a_network_is_where_its_image_differs_from_the_background(files: Path) -> None:
     source = NetworkSource(files / "net.safetensors", Generator(config()), 2, 1.0)
     dataset, drawn = open_dataset(files / "data"), []

@@ -12,10 +12,10 @@ from networks import pretrained
 from networks.export import write_pretrained_folder
 from networks.generator import Generator
 from networks.model_card import model_card
-from networks.pretrained import load_generator, load_generator_file, load_pretrained_folder
+from networks.pretrained import discriminators_file, load_generator, load_generator_file, load_pretrained_folder
 from tests.command_line import run
 from tests.networks.helpers import latents, tiny_config
-from torch_utils.checkpoint import save_network
+from torch_utils.checkpoint import load_tensors, read_header, save_network, save_tensors
 from torch_utils.errors import UserError
 
 
@@ -165,6 +165,24 @@ def test_how_a_network_is_used_can_change_on_export_and_nothing_else(generator: 
         outcome = run(*command, "--set", setting)
         assert outcome.status == 2 and text in outcome.message
         assert not target.exists()
+
+
+def test_shapes_from_normals_and_their_textures_become_a_joint_network(generator: Generator, tmp_path: Path) -> None:
+    """It is shown as its colors ask for, and goes on from views of colors, without what learned normals."""
+    source, textures, target = (tmp_path / f"{name}.safetensors" for name in ("network", "textures", "joined"))
+    settings = generator.config.model_dump(mode="json")
+    stages = {
+        stage: settings | {"training": settings["training"] | {"stage": stage}} for stage in ("geometry", "texture")
+    }
+    save_network(source, generator, stages["geometry"], 3000, extra={"shading": "normals"})
+    save_network(textures, generator, stages["texture"], 40, extra={"shading": "soft"})
+    tensors = {"discriminator_rgb/x": torch.ones(1), "discriminator_mask/x": torch.ones(1)}
+    header = {key: value for key, value in read_header(source).items() if key != "checksum"}
+    save_tensors(discriminators_file(source), tensors, header | {"kind": "discriminators"})
+    assert run("export", "--network", str(source), "--textures", str(textures), "--out", str(target)).status == 0
+    _, file = load_generator_file(target)
+    assert file.header["shading"] == "soft" and file.header["config"]["training"]["stage"] == "joint"
+    assert set(load_tensors(discriminators_file(target))[0]) == {"discriminator_mask/x"}
 
 
 def test_textures_of_a_texture_stage_join_the_network_it_began_with(generator: Generator, tmp_path: Path) -> None:
