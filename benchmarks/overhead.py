@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from torch_utils.ops.antialias import antialias, face_neighbors
 from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.environment_shading import environment_shading
 from torch_utils.ops.interpolate import interpolate
 from torch_utils.ops.marching_tets import edge_crossings, marching_tets_topology
 from torch_utils.ops.modulated_conv2d import modulated_conv2d
@@ -24,6 +25,7 @@ from torch_utils.ops.rasterize import rasterize
 from torch_utils.ops.texture import texture
 from torch_utils.ops.triplane_sample import triplane_sample
 from torch_utils.ops.upfirdn2d import upfirdn2d
+from torch_utils.ops.weighted_normals import weighted_normals
 
 CALLS = 200
 ROUNDS = 15
@@ -146,6 +148,28 @@ def _surface_calls() -> list[Call]:
             lambda: edge_crossings(sdf, corners, pairs),
             (sdf, corners),
             lambda: ops.edge_crossings(sdf, corners, pairs),
+        ),
+        *_shading_calls(faces),
+    ]
+
+
+def _shading_calls(faces: Tensor) -> list[Call]:
+    ops = torch.ops.tetragan
+    corners = _leaf(3, 3)
+    surface = (_leaf(8, 3), _leaf(8, 3), _leaf(8, 3), _leaf(8, 1), _leaf(8, 1))
+    light = (_random(6, 8, 3), _random(1, 6, 8, 3), _random(6, 8, 3), _random(4, 4, 2), torch.tensor([0.0, 1.0]))
+    return [
+        Call(
+            "weighted_normals",
+            lambda: weighted_normals(corners, faces),
+            (corners,),
+            lambda: ops.weighted_normals(corners, faces),
+        ),
+        Call(
+            "environment_shading",
+            lambda: environment_shading(*surface, *light)[0],
+            surface,
+            lambda: ops.environment_shading(*surface, *light),
         ),
     ]
 

@@ -1,4 +1,4 @@
-"""Row of shading: metallic-roughness surfaces under an environment beside the same image without light."""
+"""Rows of shading: a lit image beside the same one without light, and its ops beside their references."""
 
 from collections.abc import Callable
 
@@ -14,6 +14,8 @@ from rendering.camera import Cameras
 from rendering.color import linear_to_srgb, srgb_to_linear
 from rendering.deferred import composite, rasterize_mesh, visible_attributes
 from rendering.procedural_light import preview_environment
+from torch_utils.ops.loading import use_mode
+from torch_utils.ops.weighted_normals import weighted_normals
 
 SIDE, FACES = 256, 20_000
 
@@ -47,4 +49,42 @@ def light_job(device: torch.device) -> Job:
     return Job(both_ways(True), both_ways(False), moved)
 
 
-LIGHT_ROWS = [Row("shade", f"{SIDE}², {FACES // 1000}k faces, forward and backward", "unlit", light_job, 0.5)]
+def _beside_reference(function: Callable[[], Tensor], leaves: tuple[Tensor, ...], moved: int) -> Job:
+    """An op forward and backward, by its kernel and by its PyTorch reference."""
+    gradient = torch.randn_like(function())
+
+    def kernel() -> object:
+        return torch.autograd.grad(function(), leaves, gradient)
+
+    def reference() -> object:
+        with use_mode("reference"):
+            return kernel()
+
+    return Job(kernel, reference, moved)
+
+
+def shading_job(device: torch.device) -> Job:
+    """As many points as an image has pixels, in random directions."""
+    widths, environment = (3, 3, 3, 1, 1), preview_environment().to(device)
+    values = torch.rand(SIDE**2, sum(widths), generator=torch.Generator().manual_seed(1)).to(device)
+    parts = [part.contiguous() for part in values.split(widths, 1)]
+    leaves = tuple(part.requires_grad_() for part in (parts[0] - 0.5, parts[1] - 0.5, *parts[2:]))
+    surface = ShadingPoints(torch.zeros_like(leaves[0]), *leaves)
+    # Inputs twice, their gradients, both outputs and their gradients.
+    moved = 3 * tensor_bytes(values) + 4 * tensor_bytes(leaves[0])
+    return _beside_reference(lambda: environment.reflected(surface), leaves, moved)
+
+
+def normals_job(device: torch.device) -> Job:
+    """Normals of the vertices of a bumpy sphere."""
+    vertices, faces = (part.to(device) for part in bumpy_sphere(FACES))
+    leaf = vertices.requires_grad_()
+    moved = 4 * tensor_bytes(vertices) + 2 * tensor_bytes(faces)
+    return _beside_reference(lambda: weighted_normals(leaf, faces), (leaf,), moved)
+
+
+LIGHT_ROWS = [
+    Row("shade", f"{SIDE}², {FACES // 1000}k faces, forward and backward", "unlit", light_job, 0.5),
+    Row("environment_shading", f"{SIDE}² points, forward and backward", "our reference", shading_job, 5.0),
+    Row("weighted_normals", f"{FACES // 1000}k faces, forward and backward", "our reference", normals_job, 2.0),
+]

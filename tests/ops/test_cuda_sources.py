@@ -15,8 +15,7 @@ from torch_utils import build
 
 # Ops that have no CUDA kernel, by design (docs/ops.md).
 IN_PYTORCH = {
-    "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges", "weighted_normals",
-    "weighted_normals_backward",
+    "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges",
 }  # fmt: skip
 ARCHITECTURES = "75,90"
 OBJECTS = build.PACKAGE.parent / "build" / "cuda"

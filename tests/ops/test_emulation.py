@@ -23,8 +23,7 @@ from torch_utils.ops.loading import defined_ops, use_mode
 
 # Ops without a CUDA kernel, by design (docs/ops.md).
 ON_THE_CPU = {
-    "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges", "weighted_normals",
-    "weighted_normals_backward",
+    "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges",
 }  # fmt: skip
 EMULATED_CASES = [case for case in CASES if case.name not in ON_THE_CPU]
 # Gradients that CUDA adds with atomics: their last bits depend on the order.

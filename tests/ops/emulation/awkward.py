@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from tests.ops.case import Case
 from tests.ops.cases_geometry import GEOMETRY_CASES
 from tests.ops.cases_surfaces import SURFACE_CASES
-from tests.ops.emulation import network_inputs, raster_inputs, shading_inputs
+from tests.ops.emulation import mesh_inputs, network_inputs, raster_inputs, shading_inputs
 from tests.ops.emulation.inputs import DTYPES, Input
 
 
@@ -45,4 +45,5 @@ INPUTS: dict[str, Callable[[], Iterator[Input]]] = {
     "texture": raster_inputs.texture_inputs,
     "triplane_sample": network_inputs.triplane_sample_inputs,
     "upfirdn2d": network_inputs.upfirdn2d_inputs,
+    "weighted_normals": mesh_inputs.weighted_normals_inputs,
 }

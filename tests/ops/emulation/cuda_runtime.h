@@ -154,6 +154,7 @@ inline uint32_t __float_as_uint(float value) { return emulation_bits<uint32_t>(v
 inline float __uint_as_float(uint32_t bits) { return emulation_bits<float>(bits); }
 inline long long __double_as_longlong(double value) { return emulation_bits<long long>(value); }
 inline double __longlong_as_double(long long bits) { return emulation_bits<double>(bits); }
+inline long long __double2ll_rn(double value) { return std::llrint(value); }
 
 inline cudaError_t cudaGetLastError() { return std::exchange(emulation::machine.code, cudaSuccess); }
 inline const char* cudaGetErrorString(cudaError_t) { return emulation::machine.error.c_str(); }
