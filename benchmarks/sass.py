@@ -73,8 +73,10 @@ KERNELS = (
     Kernel("weighted_normals", "bound_kernel<float>", "largest terms at a face", 1, 144),
     Kernel("weighted_normals", "add_kernel<float>", "sums of a face", 1, 288),
     Kernel("weighted_normals", "add_gradient_kernel<float>", "gradients of a face", 1, 312),
-    Kernel("rasterize", "resolve_kernel<float>", "weights of a covered pixel", 1, 40),
-    Kernel("rasterize", "backward_kernel<float>", "gradient of a covered pixel", 1, 32),
+    Kernel("rasterize", "resolve_kernel<float, false>", "weights of a covered pixel", 1, 24),
+    Kernel("rasterize", "resolve_kernel<float, true>", "weights and their derivatives", 1, 40),
+    Kernel("rasterize", "backward_kernel<float, false>", "gradient of a covered pixel", 1, 32),
+    Kernel("rasterize", "backward_kernel<float, true>", "gradient, also of derivatives", 1, 48),
     Kernel("antialias", "find_kernel<float>", "a pair with a silhouette", 1, 16),
     Kernel("antialias", "gather_kernel<float, false>", "a pixel with four silhouettes", 1, 24),
 )

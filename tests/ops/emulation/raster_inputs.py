@@ -43,6 +43,9 @@ def rasterize_inputs() -> Iterator[Input]:
             arguments = {"positions": p, "faces": f, "face_offsets": o, "resolution": size, "derivatives": True}
             yield Input(f"{dtype} {size}", rasterize, arguments, ("positions",))
         p, f, o = _scene(11, 3, dtype, faces=90)
+        shifted = torch.cat([p.new_zeros(1), p.reshape(-1)])[1:].view(-1, 4)  # not at a multiple of 16 bytes
+        arguments = {"positions": shifted, "faces": f, "face_offsets": o, "resolution": (60, 70)}
+        yield Input(f"{dtype} shifted", rasterize, arguments)
         first = rasterize_reference(p, f, o, (60, 70))[0]
         arguments = {"positions": p, "faces": f, "face_offsets": o, "resolution": (60, 70), "previous": first}
         yield Input(f"{dtype} second layer", rasterize, arguments)

@@ -23,6 +23,9 @@ inline unsigned blocks_for(int64_t count) {
   for (int64_t index = blockIdx.x * static_cast<int64_t>(blockDim.x) + threadIdx.x; index < (count); \
        index += static_cast<int64_t>(gridDim.x) * blockDim.x)
 
+// This thread's item of fewer than 2³¹, of which blocks_for() gives each thread at most one: 32-bit indices, and no loop.
+__device__ __forceinline__ uint32_t thread_index() { return blockIdx.x * blockDim.x + threadIdx.x; }
+
 // The id (face + 1) stored in a pixel, or 0 for background and invalid ids (as in common/vertex_sum.h).
 __device__ __forceinline__ int64_t device_face_id(double stored, int64_t count) {
   const double rounded = stored + 0.5;

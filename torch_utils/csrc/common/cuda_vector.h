@@ -61,6 +61,23 @@ class Divider {
   uint32_t divisor_, multiplier_, shift_;
 };
 
+// (2 i + 1) / size − 1 for 0 ≤ i < size, bit for bit as by a division: the quotient is corrected twice by its remainder
+// (Markstein 1990, Computation of elementary functions on the IBM RISC System/6000).
+class CenterNdc {
+ public:
+  explicit CenterNdc(int32_t size) : size_(size), inverse_(1.0 / size) {}
+
+  __device__ __forceinline__ double at(int32_t index) const {
+    const double numerator = static_cast<double>(2 * index + 1);
+    double quotient = numerator * inverse_;
+    for (int k = 0; k < 2; ++k) quotient = fma(fma(-size_, quotient, numerator), inverse_, quotient);
+    return quotient - 1.0;
+  }
+
+ private:
+  double size_, inverse_;
+};
+
 // Finds the row and column of a pixel in a batch of images with fewer than 2³¹ pixels.
 struct PixelGrid {
   Divider height, width;

@@ -152,6 +152,17 @@ TETRAGAN_HD int clip(const ClipVertex* triangle, ClipVertex* polygon) {
 // NDC of a pixel's center along one axis.
 TETRAGAN_HD double pixel_ndc(int32_t index, int32_t size) { return (2 * index + 1) / static_cast<double>(size) - 1.0; }
 
+struct Center {
+  double x, y;
+};
+
+// The width and height of a pixel in NDC.
+struct PixelSize {
+  double x, y;
+};
+
+TETRAGAN_HD PixelSize pixel_size(int32_t height, int32_t width) { return {2.0 / width, 2.0 / height}; }
+
 // Perspective-correct barycentric weights at a pixel and their image-space derivatives.
 //
 // With p the pixel's NDC, q_k = (x_k − p.x·w_k, y_k − p.y·w_k) and e_k = q_{k+1} × q_{k+2}: u = e_0 / Σe, v = e_1 / Σe.
@@ -163,12 +174,11 @@ struct Weights {
   double sum_dx, sum_dy;
 };
 
-TETRAGAN_HD Weights weights_at(const ClipVertex* p, int32_t row, int32_t column, int32_t height, int32_t width) {
+TETRAGAN_HD Weights weights_at(const ClipVertex* p, const Center& center) {
   Weights s;
-  const double px = pixel_ndc(column, width), py = pixel_ndc(row, height);
   for (int k = 0; k < 3; ++k) {
-    s.qx[k] = p[k].x - px * p[k].w;
-    s.qy[k] = p[k].y - py * p[k].w;
+    s.qx[k] = p[k].x - center.x * p[k].w;
+    s.qy[k] = p[k].y - center.y * p[k].w;
     s.w[k] = p[k].w;
   }
   double e[3];
@@ -185,14 +195,13 @@ TETRAGAN_HD Weights weights_at(const ClipVertex* p, int32_t row, int32_t column,
 }
 
 // Fill e_dx, e_dy and return (du/dX, du/dY, dv/dX, dv/dY), X and Y in pixels.
-TETRAGAN_HD void derivatives_at(Weights& s, int32_t height, int32_t width, double* out) {
-  const double per_column = 2.0 / width, per_row = 2.0 / height;
+TETRAGAN_HD void derivatives_at(Weights& s, const PixelSize& size, double* out) {
   s.sum_dx = 0;
   s.sum_dy = 0;
   for (int k = 0; k < 3; ++k) {
     const int a = k == 2 ? 0 : k + 1, b = k == 0 ? 2 : k - 1;
-    s.e_dx[k] = (s.w[b] * s.qy[a] - s.w[a] * s.qy[b]) * per_column;
-    s.e_dy[k] = (s.w[a] * s.qx[b] - s.w[b] * s.qx[a]) * per_row;
+    s.e_dx[k] = (s.w[b] * s.qy[a] - s.w[a] * s.qy[b]) * size.x;
+    s.e_dy[k] = (s.w[a] * s.qx[b] - s.w[b] * s.qx[a]) * size.y;
     s.sum_dx += s.e_dx[k];
     s.sum_dy += s.e_dy[k];
   }
@@ -202,18 +211,19 @@ TETRAGAN_HD void derivatives_at(Weights& s, int32_t height, int32_t width, doubl
   out[3] = (s.e_dy[1] - s.v * s.sum_dy) * s.inverse_sum;
 }
 
-// Gradient of one pixel's (u, v, z/w) and, unless grad_db is null, of its derivatives: adds to grad[12], the three vertices'
-// (x, y, z, w).
-TETRAGAN_HD void pixel_gradient(const ClipVertex* p, int32_t row, int32_t column, int32_t height, int32_t width,
-                                const double* grad_rast, const double* grad_db, double* grad) {
-  Weights s = weights_at(p, row, column, height, width);
+// Gradient of one pixel's (u, v, z/w) and, with kDerivatives, of its derivatives: writes grad[12], the three vertices'
+// (x, y, z, w). Nothing is added to zero, which no compiler may leave out.
+template <bool kDerivatives>
+TETRAGAN_HD void pixel_gradient(const ClipVertex* p, const Center& center, const PixelSize& size, const double* grad_rast,
+                                const double* grad_db, double* grad) {
+  Weights s = weights_at(p, center);
   const double u = s.u, v = s.v, t = 1.0 - u - v;
   double grad_u = grad_rast[0], grad_v = grad_rast[1];
-  double grad_w[3] = {0, 0, 0}, grad_z[3] = {0, 0, 0};
+  double grad_w[3], grad_z[3];
 
   const double w = u * p[0].w + v * p[1].w + t * p[2].w;
   const double z = u * p[0].z + v * p[1].z + t * p[2].z;
-  const double of_z = w != 0 ? grad_rast[2] / w : 0.0, of_w = w != 0 ? -of_z * z / w : 0.0;
+  const double inverse_w = w != 0 ? 1.0 / w : 0.0, of_z = grad_rast[2] * inverse_w, of_w = -of_z * z * inverse_w;
   const double weight[3] = {u, v, t};
   for (int k = 0; k < 3; ++k) {
     grad_z[k] = of_z * weight[k];
@@ -224,42 +234,43 @@ TETRAGAN_HD void pixel_gradient(const ClipVertex* p, int32_t row, int32_t column
 
   double grad_sum = 0;
   double grad_qx[3] = {0, 0, 0}, grad_qy[3] = {0, 0, 0};
-  if (grad_db != nullptr) {
+  if constexpr (kDerivatives) {
     double db[4];
-    derivatives_at(s, height, width, db);
-    const double per_column = 2.0 / width, per_row = 2.0 / height;
+    derivatives_at(s, size, db);
     double e_dx[3] = {grad_db[0], grad_db[2], 0}, e_dy[3] = {grad_db[1], grad_db[3], 0};
     const double of_sum_dx = -(u * grad_db[0] + v * grad_db[2]), of_sum_dy = -(u * grad_db[1] + v * grad_db[3]);
     grad_u -= (grad_db[0] * s.sum_dx + grad_db[1] * s.sum_dy) * s.inverse_sum;
     grad_v -= (grad_db[2] * s.sum_dx + grad_db[3] * s.sum_dy) * s.inverse_sum;
-    grad_sum -= (grad_db[0] * db[0] + grad_db[1] * db[1] + grad_db[2] * db[2] + grad_db[3] * db[3]) * s.inverse_sum;
+    grad_sum = -(grad_db[0] * db[0] + grad_db[1] * db[1] + grad_db[2] * db[2] + grad_db[3] * db[3]) * s.inverse_sum;
     for (int k = 0; k < 3; ++k) {
       const int a = k == 2 ? 0 : k + 1, b = k == 0 ? 2 : k - 1;
-      const double gx = (e_dx[k] + of_sum_dx) * s.inverse_sum * per_column;
-      const double gy = (e_dy[k] + of_sum_dy) * s.inverse_sum * per_row;
+      const bool a_is_new = k == 0, b_is_new = k < 2;
+      const double gx = (e_dx[k] + of_sum_dx) * s.inverse_sum * size.x;
+      const double gy = (e_dy[k] + of_sum_dy) * s.inverse_sum * size.y;
       grad_w[b] += gx * s.qy[a] - gy * s.qx[a];
       grad_w[a] += gy * s.qx[b] - gx * s.qy[b];
-      grad_qy[a] += gx * s.w[b];
-      grad_qy[b] -= gx * s.w[a];
-      grad_qx[b] += gy * s.w[a];
-      grad_qx[a] -= gy * s.w[b];
+      grad_qy[a] = a_is_new ? gx * s.w[b] : grad_qy[a] + gx * s.w[b];
+      grad_qy[b] = b_is_new ? -gx * s.w[a] : grad_qy[b] - gx * s.w[a];
+      grad_qx[b] = b_is_new ? gy * s.w[a] : grad_qx[b] + gy * s.w[a];
+      grad_qx[a] = a_is_new ? -gy * s.w[b] : grad_qx[a] - gy * s.w[b];
     }
   }
-  grad_sum -= (grad_u * u + grad_v * v) * s.inverse_sum;
+  const double of_weights = (grad_u * u + grad_v * v) * s.inverse_sum;
+  grad_sum = kDerivatives ? grad_sum - of_weights : -of_weights;
   const double grad_e[3] = {grad_u * s.inverse_sum + grad_sum, grad_v * s.inverse_sum + grad_sum, grad_sum};
   for (int k = 0; k < 3; ++k) {
     const int a = k == 2 ? 0 : k + 1, b = k == 0 ? 2 : k - 1;
-    grad_qx[a] += grad_e[k] * s.qy[b];
-    grad_qy[b] += grad_e[k] * s.qx[a];
-    grad_qx[b] -= grad_e[k] * s.qy[a];
-    grad_qy[a] -= grad_e[k] * s.qx[b];
+    const bool a_is_new = !kDerivatives && k == 0, b_is_new = !kDerivatives && k < 2;
+    grad_qx[a] = a_is_new ? grad_e[k] * s.qy[b] : grad_qx[a] + grad_e[k] * s.qy[b];
+    grad_qy[b] = b_is_new ? grad_e[k] * s.qx[a] : grad_qy[b] + grad_e[k] * s.qx[a];
+    grad_qx[b] = b_is_new ? -grad_e[k] * s.qy[a] : grad_qx[b] - grad_e[k] * s.qy[a];
+    grad_qy[a] = a_is_new ? -grad_e[k] * s.qx[b] : grad_qy[a] - grad_e[k] * s.qx[b];
   }
-  const double px = pixel_ndc(column, width), py = pixel_ndc(row, height);
   for (int k = 0; k < 3; ++k) {
-    grad[4 * k + 0] += grad_qx[k];
-    grad[4 * k + 1] += grad_qy[k];
-    grad[4 * k + 2] += grad_z[k];
-    grad[4 * k + 3] += grad_w[k] - px * grad_qx[k] - py * grad_qy[k];
+    grad[4 * k + 0] = grad_qx[k];
+    grad[4 * k + 1] = grad_qy[k];
+    grad[4 * k + 2] = grad_z[k];
+    grad[4 * k + 3] = grad_w[k] - center.x * grad_qx[k] - center.y * grad_qy[k];
   }
 }
 

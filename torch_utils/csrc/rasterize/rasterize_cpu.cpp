@@ -112,9 +112,14 @@ void draw_face(Band<T>& band, const std::vector<ScreenVertex>& screen, const T* 
   }
 }
 
+raster::Center center_of(int32_t row, int32_t column, int32_t height, int32_t width) {
+  return {raster::pixel_ndc(column, width), raster::pixel_ndc(row, height)};
+}
+
 // Visible faces to (u, v, z/w, id) and the derivatives.
 template <class T>
 void resolve(const Band<T>& band, const T* positions, const int32_t* faces, T* rast, T* rast_db) {
+  const raster::PixelSize size = raster::pixel_size(band.height, band.width);
   for (int32_t row = band.row_begin; row < band.row_end; ++row) {
     for (int32_t column = 0; column < band.width; ++column) {
       const int64_t local = static_cast<int64_t>(row - band.row_begin) * band.width + column;
@@ -127,14 +132,14 @@ void resolve(const Band<T>& band, const T* positions, const int32_t* faces, T* r
       }
       ClipVertex p[3];
       load_face(positions, faces + 3 * static_cast<int64_t>(id - 1), p);
-      raster::Weights s = raster::weights_at(p, row, column, band.height, band.width);
+      raster::Weights s = raster::weights_at(p, center_of(row, column, band.height, band.width));
       rast[pixel] = static_cast<T>(s.u);
       rast[pixel + 1] = static_cast<T>(s.v);
       rast[pixel + 2] = band.depth[local];
       rast[pixel + 3] = static_cast<T>(id);
       if (rast_db != nullptr) {
         double db[4];
-        raster::derivatives_at(s, band.height, band.width, db);
+        raster::derivatives_at(s, size, db);
         for (int k = 0; k < 4; ++k) rast_db[pixel + k] = static_cast<T>(db[k]);
       }
     }
@@ -184,6 +189,7 @@ Tensor rasterize_backward(const Tensor& grad_rast, const std::optional<Tensor>& 
   const int64_t images = rast.size(0), height = rast.size(1), width = rast.size(2), count = faces.size(0);
   Tensor grad_positions = zeros_like_of(positions, {positions.size(0), 4});
   const int32_t* triangles = data<int32_t>(faces);
+  const raster::PixelSize size = raster::pixel_size(height, width);
   dispatch_floating(positions, "rasterize", [&](auto zero) {
     using T = decltype(zero);
     const T *points = data<T>(positions), *pixels = data<T>(rast), *grad = data<T>(grad_rast);
@@ -203,14 +209,19 @@ Tensor rasterize_backward(const Tensor& grad_rast, const std::optional<Tensor>& 
         const int64_t pixel = (image * height + row) * width + column;
         const int32_t* face = face_of(pixel);
         if (face == nullptr) continue;
-        double of_rast[3], of_db[4], sum[12] = {};
+        double of_rast[3], of_db[4], sum[12];
         bool any = false;
         for (int k = 0; k < 3; ++k) any |= (of_rast[k] = grad[4 * pixel + k]) != 0;
         for (int k = 0; gradient_db != nullptr && k < 4; ++k) any |= (of_db[k] = gradient_db[4 * pixel + k]) != 0;
         if (!any) continue;
         ClipVertex p[3];
         load_face(points, face, p);
-        raster::pixel_gradient(p, row, column, height, width, of_rast, gradient_db != nullptr ? of_db : nullptr, sum);
+        const raster::Center center = center_of(row, column, height, width);
+        if (gradient_db != nullptr) {
+          raster::pixel_gradient<true>(p, center, size, of_rast, of_db, sum);
+        } else {
+          raster::pixel_gradient<false>(p, center, size, of_rast, nullptr, sum);
+        }
         for (int k = 0; k < 12; ++k) buffer[4 * static_cast<int64_t>(face[k / 4]) + k % 4] += sum[k];
       }
     };

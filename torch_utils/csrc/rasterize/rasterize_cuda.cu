@@ -57,19 +57,42 @@ struct Scene {
 };
 
 template <class T>
-__device__ void load_face(const T* positions, const int32_t* face, ClipVertex* out) {
-  for (int k = 0; k < 3; ++k) {
-    const T* p = positions + 4 * static_cast<int64_t>(face[k]);
-    out[k] = {static_cast<double>(p[0]), static_cast<double>(p[1]), static_cast<double>(p[2]), static_cast<double>(p[3])};
-  }
+__device__ ClipVertex load_vertex(const T* positions, int64_t index) {
+  const Pack<T, 4> p = load_pack<4>(positions + 4 * index);
+  return {static_cast<double>(p.values[0]), static_cast<double>(p.values[1]), static_cast<double>(p.values[2]),
+          static_cast<double>(p.values[3])};
 }
+
+template <class T>
+__device__ void load_face(const T* positions, const int32_t* face, ClipVertex* out) {
+  for (int k = 0; k < 3; ++k) out[k] = load_vertex(positions, face[k]);
+}
+
+// What the centers of an image's pixels are computed from.
+struct Image {
+  uint32_t pixels;  // of all images
+  PixelGrid grid;
+  CenterNdc columns, rows;
+  raster::PixelSize size;
+
+  explicit Image(const RasterSize& s)
+      : pixels(static_cast<uint32_t>(s.images * s.height * s.width)),
+        grid(s.height, s.width),
+        columns(s.width),
+        rows(s.height),
+        size(raster::pixel_size(s.height, s.width)) {}
+
+  __device__ raster::Center center(uint32_t pixel) const {
+    int32_t row, column;
+    grid.locate(pixel, row, column);
+    return {columns.at(column), rows.at(row)};
+  }
+};
 
 template <class T>
 __global__ void project_kernel(Scene<T> s, ScreenVertex* screen) {
   TETRAGAN_EACH(i, s.size.vertices) {
-    const T* p = s.positions + 4 * i;
-    screen[i] = raster::project({static_cast<double>(p[0]), static_cast<double>(p[1]), static_cast<double>(p[2]),
-                                 static_cast<double>(p[3])}, s.size.height, s.size.width);
+    screen[i] = raster::project(load_vertex(s.positions, i), s.size.height, s.size.width);
   }
 }
 
@@ -170,48 +193,57 @@ __global__ void draw_large_kernel(Scene<T> s) {
   }
 }
 
-template <class T>
-__global__ void resolve_kernel(Scene<T> s, PixelGrid grid, T* rast, T* rast_db) {
-  TETRAGAN_EACH(pixel, s.size.images * s.size.height * s.size.width) {
-    const unsigned long long key = s.keys[pixel];
-    T values[4] = {0, 0, 0, 0};
-    double db[4] = {0, 0, 0, 0};
-    if (key != kEmpty) {
-      const int64_t id = s.ids != nullptr ? static_cast<int64_t>(s.ids[pixel]) : static_cast<int64_t>(key & 0xffffffffull);
-      int32_t row, column;
-      grid.locate(pixel, row, column);
-      ClipVertex p[3];
-      load_face(s.positions, s.faces + 3 * (id - 1), p);
-      raster::Weights w = raster::weights_at(p, row, column, s.size.height, s.size.width);
-      values[0] = static_cast<T>(w.u);
-      values[1] = static_cast<T>(w.v);
-      read_depth(key, values[2]);
-      values[3] = static_cast<T>(id);
-      if (rast_db != nullptr) raster::derivatives_at(w, s.size.height, s.size.width, db);
+template <class T, bool kDerivatives>
+__global__ void resolve_kernel(const T* positions, const int32_t* faces, const unsigned long long* keys, const uint32_t* ids,
+                               Image image, T* rast, T* rast_db) {
+  const uint32_t pixel = thread_index();
+  if (pixel >= image.pixels) return;
+  const unsigned long long key = keys[pixel];
+  Pack<T, 4> values = {}, derivatives = {};
+  if (key != kEmpty) {
+    const uint32_t id = sizeof(T) == 8 ? ids[pixel] : static_cast<uint32_t>(key);
+    ClipVertex p[3];
+    load_face(positions, faces + 3 * static_cast<int64_t>(id - 1), p);
+    raster::Weights w = raster::weights_at(p, image.center(pixel));
+    values.values[0] = static_cast<T>(w.u);
+    values.values[1] = static_cast<T>(w.v);
+    read_depth(key, values.values[2]);
+    values.values[3] = static_cast<T>(id);
+    if constexpr (kDerivatives) {
+      double db[4];
+      raster::derivatives_at(w, image.size, db);
+      for (int k = 0; k < 4; ++k) derivatives.values[k] = static_cast<T>(db[k]);
     }
-    for (int k = 0; k < 4; ++k) rast[4 * pixel + k] = values[k];
-    for (int k = 0; rast_db != nullptr && k < 4; ++k) rast_db[4 * pixel + k] = static_cast<T>(db[k]);
   }
+  store_pack(rast + 4 * static_cast<int64_t>(pixel), values);
+  if constexpr (kDerivatives) store_pack(rast_db + 4 * static_cast<int64_t>(pixel), derivatives);
 }
 
-template <class T>
-__global__ void backward_kernel(const T* grad_rast, const T* grad_db, const T* positions, const int32_t* faces, const T* rast,
-                                RasterSize size, PixelGrid grid, T* grad_positions) {
-  TETRAGAN_EACH(pixel, size.images * size.height * size.width) {
-    const int64_t id = device_face_id(rast[4 * pixel + 3], size.faces);
-    if (id == 0) continue;
-    double of_rast[3], of_db[4] = {0, 0, 0, 0}, sum[12] = {};
-    bool any = false;
-    for (int k = 0; k < 3; ++k) any |= (of_rast[k] = grad_rast[4 * pixel + k]) != 0;
-    for (int k = 0; grad_db != nullptr && k < 4; ++k) any |= (of_db[k] = grad_db[4 * pixel + k]) != 0;
-    if (!any) continue;
-    const int32_t* face = faces + 3 * (id - 1);
-    int32_t row, column;
-    grid.locate(pixel, row, column);
-    ClipVertex p[3];
-    load_face(positions, face, p);
-    raster::pixel_gradient(p, row, column, size.height, size.width, of_rast, grad_db != nullptr ? of_db : nullptr, sum);
-    for (int k = 0; k < 12; ++k) atomicAdd(grad_positions + 4 * static_cast<int64_t>(face[k / 4]) + k % 4, static_cast<T>(sum[k]));
+template <class T, bool kDerivatives>
+__global__ void backward_kernel(const T* grad_rast, const T* grad_db, const T* positions, const int32_t* faces,
+                                int32_t num_faces, const T* rast, Image image, T* grad_positions) {
+  const uint32_t pixel = thread_index();
+  if (pixel >= image.pixels) return;
+  const int64_t first = 4 * static_cast<int64_t>(pixel);
+  const int64_t id = device_face_id(rast[first + 3], num_faces);
+  if (id == 0) return;
+  const Pack<T, 4> of_values = load_pack<4>(grad_rast + first);
+  double of_rast[3], of_db[4], sum[12];
+  bool any = false;
+  for (int k = 0; k < 3; ++k) any |= (of_rast[k] = of_values.values[k]) != 0;
+  if constexpr (kDerivatives) {
+    const Pack<T, 4> of_derivatives = load_pack<4>(grad_db + first);
+    for (int k = 0; k < 4; ++k) any |= (of_db[k] = of_derivatives.values[k]) != 0;
+  }
+  if (!any) return;
+  const int32_t* face = faces + 3 * (id - 1);
+  ClipVertex p[3];
+  load_face(positions, face, p);
+  raster::pixel_gradient<kDerivatives>(p, image.center(pixel), image.size, of_rast, of_db, sum);
+  for (int k = 0; k < 3; ++k) {
+    Pack<T, 4> of_vertex;
+    for (int c = 0; c < 4; ++c) of_vertex.values[c] = static_cast<T>(sum[4 * k + c]);
+    add_atomically(grad_positions + 4 * static_cast<int64_t>(face[k]), of_vertex);
   }
 }
 
@@ -249,17 +281,18 @@ void rasterize_cuda(const T* positions, const int32_t* faces, const int64_t* fac
       draw_large_kernel<<<kLargeBlocks, kBlock, 0, stream>>>(s);
     }
   }
-  const PixelGrid grid(size.height, size.width);
-  resolve_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(s, grid, rast, rast_db);
+  const auto resolve = rast_db != nullptr ? &resolve_kernel<T, true> : &resolve_kernel<T, false>;
+  resolve<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(positions, faces, keys, ids, Image(size), rast, rast_db);
 }
 
 template <class T>
 void rasterize_backward_cuda(const T* grad_rast, const T* grad_db, const T* positions, const int32_t* faces, const T* rast,
                              const RasterSize& size, T* grad_positions, cudaStream_t stream) {
   if (pixels_of(size) == 0 || size.faces == 0) return;
-  const PixelGrid grid(size.height, size.width);
-  backward_kernel<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad_rast, grad_db, positions, faces, rast, size, grid,
-                                                                       grad_positions);
+  const auto backward = grad_db != nullptr ? &backward_kernel<T, true> : &backward_kernel<T, false>;
+  backward<<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad_rast, grad_db, positions, faces,
+                                                               static_cast<int32_t>(size.faces), rast, Image(size),
+                                                               grad_positions);
 }
 
 template void rasterize_cuda(const float*, const int32_t*, const int64_t*, const float*, const RasterSize&, void*, float*,

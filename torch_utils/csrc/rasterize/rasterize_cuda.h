@@ -14,7 +14,8 @@ struct RasterSize {
 // Bytes of scratch that rasterize_cuda needs. wide: for float64.
 int64_t rasterize_cuda_scratch(const RasterSize& size, bool wide);
 
-// face_offsets: [images + 1] on the device. previous, rast_db: may be null.
+// face_offsets: [images + 1] on the device. previous, rast_db: may be null. positions: at a multiple of 4 values, as are
+// grad_rast and grad_db below.
 template <class T>
 void rasterize_cuda(const T* positions, const int32_t* faces, const int64_t* face_offsets, const T* previous,
                     const RasterSize& size, void* scratch, T* rast, T* rast_db, cudaStream_t stream);
