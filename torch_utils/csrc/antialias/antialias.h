@@ -18,9 +18,9 @@ namespace edges {
 // A walk over more triangles than this stops and blends nothing; within a pixel's width there are rarely more.
 constexpr int kMaxSteps = 64;
 
-struct Point {
+// In pixels. x is NaN unless the point is finite, in front of the camera and not too far off the screen.
+struct alignas(16) Point {
   double x, y;
-  bool usable;  // finite, in front of the camera, not too far off the screen
 };
 
 TETRAGAN_HD Point screen_point(double x, double y, double w, int32_t height, int32_t width) {
@@ -28,21 +28,28 @@ TETRAGAN_HD Point screen_point(double x, double y, double w, int32_t height, int
   const double inverse = 1.0 / w;
   p.x = (x * inverse + 1.0) * (0.5 * width);
   p.y = (y * inverse + 1.0) * (0.5 * height);
-  p.usable = w >= raster::kMinW && p.x > -raster::kMaxPixel && p.x < raster::kMaxPixel && p.y > -raster::kMaxPixel &&
-             p.y < raster::kMaxPixel;
+  const bool usable = w >= raster::kMinW && p.x > -raster::kMaxPixel && p.x < raster::kMaxPixel && p.y > -raster::kMaxPixel &&
+                      p.y < raster::kMaxPixel;
+  if (!usable) p.x = static_cast<double>(NAN);
   return p;
 }
 
-// Along and across a pair's direction: x and y for pairs within a row, y and x within a column.
-TETRAGAN_HD double along(const Point& p, bool vertical) { return vertical ? p.y : p.x; }
-TETRAGAN_HD double across(const Point& p, bool vertical) { return vertical ? p.x : p.y; }
+TETRAGAN_HD bool usable(const Point& p) { return p.x == p.x; }
+
+// A point along and across a pair's direction: x and y for pairs within a row, y and x within a column.
+struct Turned {
+  double along, across;
+};
+
+TETRAGAN_HD Turned turned(const Point& p, bool vertical) { return {vertical ? p.y : p.x, vertical ? p.x : p.y}; }
 
 // Where the line across = center meets the edge a–b, measured along; the same number for both orders of a and b.
-TETRAGAN_HD double crossing(const Point& a, const Point& b, double center, bool vertical) {
-  const bool ordered = across(a, vertical) < across(b, vertical);
-  const Point &low = ordered ? a : b, &high = ordered ? b : a;
-  const double slope = (along(high, vertical) - along(low, vertical)) / (across(high, vertical) - across(low, vertical));
-  return along(low, vertical) + (center - across(low, vertical)) * slope;
+TETRAGAN_HD double crossing(const Turned& a, const Turned& b, double center) {
+  const bool ordered = a.across < b.across;
+  const Turned low = {ordered ? a.along : b.along, ordered ? a.across : b.across};
+  const Turned high = {ordered ? b.along : a.along, ordered ? b.across : a.across};
+  const double slope = (high.along - low.along) / (high.across - low.across);
+  return low.along + (center - low.across) * slope;
 }
 
 // The pair's silhouette: edge `slot` = 3·face + edge (−1: none) at distance `d` from the nearer center.
@@ -60,9 +67,51 @@ struct Pair {
 TETRAGAN_HD int next_corner(int k) { return k == 2 ? 0 : k + 1; }
 TETRAGAN_HD int last_corner(int k) { return k == 0 ? 2 : k - 1; }
 
-TETRAGAN_HD bool known_vertices(const int32_t* face, int64_t num_vertices) {
-  return face[0] >= 0 && face[0] < num_vertices && face[1] >= 0 && face[1] < num_vertices && face[2] >= 0 &&
-         face[2] < num_vertices;
+// The vertices of a face.
+struct Face {
+  int32_t a, b, c;
+
+  TETRAGAN_HD bool known(int64_t num_vertices) const {
+    return a >= 0 && a < num_vertices && b >= 0 && b < num_vertices && c >= 0 && c < num_vertices;
+  }
+};
+
+TETRAGAN_HD Face face_at(const int32_t* faces, int32_t face) {
+  const int32_t* f = faces + 3 * static_cast<int64_t>(face);
+  return {f[0], f[1], f[2]};
+}
+
+// The corner opposite the edge between vertices p and q, or −1.
+TETRAGAN_HD int corner_opposite(const Face& f, int32_t p, int32_t q) {
+  const auto joins = [p, q](int32_t s, int32_t t) { return (s == p && t == q) || (s == q && t == p); };
+  return joins(f.a, f.b) ? 2 : joins(f.c, f.a) ? 1 : joins(f.b, f.c) ? 0 : -1;
+}
+
+// Where a walk leaves a triangle: by edge `number` (−1: nowhere), from vertex `from` to vertex `to`.
+struct Exit {
+  int number;
+  double at;
+  Turned a, b;
+  int32_t from, to;
+};
+
+// Of the edges that the center line crosses, but for the entry, the one farthest along. The corners are turned in registers, so that
+// no array is indexed by a variable and the division exists once.
+TETRAGAN_HD Exit find_exit(Turned a, Turned b, Turned c, Face f, int entry, const Pair& pair) {
+  Exit exit = {-1, 0, {0, 0}, {0, 0}, -1, -1};
+  TETRAGAN_ROLLED
+  for (int k = 0; k < 3; ++k) {
+    if (k != entry && (b.across <= pair.center) != (c.across <= pair.center)) {
+      const double here = crossing(b, c, pair.center);
+      if (exit.number < 0 || pair.sign * here > pair.sign * exit.at) exit = {k, here, b, c, f.b, f.c};
+    }
+    const Turned first = a;
+    a = b;
+    b = c;
+    c = first;
+    f = {f.b, f.c, f.a};
+  }
+  return exit;
 }
 
 // points: of all `num_vertices` vertices; triangles with other ids end the walk. `face`, `target`: the triangles of the
@@ -72,55 +121,39 @@ TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces
                                        int32_t target) {
   const Silhouette none = {-1, 0.0};
   int entry = -1;
+  TETRAGAN_ROLLED
   for (int step = 0; step < kMaxSteps; ++step) {
-    const int32_t* f = faces + 3 * static_cast<int64_t>(face);
-    if (!known_vertices(f, num_vertices)) return none;
-    const Point p[3] = {points[f[0]], points[f[1]], points[f[2]]};
-    if (!(p[0].usable && p[1].usable && p[2].usable)) return none;
-    int exit = -1;
-    double at = 0;
-    for (int k = 0; k < 3; ++k) {
-      const Point &a = p[next_corner(k)], &b = p[last_corner(k)];
-      if (k == entry || (across(a, pair.vertical) <= pair.center) == (across(b, pair.vertical) <= pair.center)) continue;
-      const double here = crossing(a, b, pair.center, pair.vertical);
-      if (exit < 0 || pair.sign * here > pair.sign * at) {
-        exit = k;
-        at = here;
-      }
-    }
-    if (exit < 0) return none;
-    const double d = pair.sign * (at - pair.start);
+    const Face f = face_at(faces, face);
+    if (!f.known(num_vertices)) return none;
+    const Point p0 = points[f.a], p1 = points[f.b], p2 = points[f.c];
+    if (!(usable(p0) && usable(p1) && usable(p2))) return none;
+    const Exit exit =
+        find_exit(turned(p0, pair.vertical), turned(p1, pair.vertical), turned(p2, pair.vertical), f, entry, pair);
+    if (exit.number < 0) return none;
+    const double d = pair.sign * (exit.at - pair.start);
     if (d > 1) return none;
-    const Point &a = p[next_corner(exit)], &b = p[last_corner(exit)];
-    const double rise = across(b, pair.vertical) - across(a, pair.vertical);
-    const double run = along(b, pair.vertical) - along(a, pair.vertical);
-    const int32_t next = neighbors[3 * static_cast<int64_t>(face) + exit];
+    const double rise = exit.b.across - exit.a.across, run = exit.b.along - exit.a.along;
+    const int32_t next = neighbors[3 * static_cast<int64_t>(face) + exit.number];
     bool silhouette = next < 0 || next >= num_faces;
-    int next_entry = -1;
     if (!silhouette) {
-      const int32_t* g = faces + 3 * static_cast<int64_t>(next);
-      if (!known_vertices(g, num_vertices)) return none;
-      const int32_t va = f[next_corner(exit)], vb = f[last_corner(exit)];
-      for (int k = 0; k < 3; ++k) {
-        const int32_t ga = g[next_corner(k)], gb = g[last_corner(k)];
-        if ((ga == va && gb == vb) || (ga == vb && gb == va)) next_entry = k;
-      }
-      if (next_entry < 0) return none;
-      const Point& apex = points[g[next_entry]];
-      if (!apex.usable) return none;
+      const Face g = face_at(faces, next);
+      if (!g.known(num_vertices)) return none;
+      entry = corner_opposite(g, exit.from, exit.to);
+      if (entry < 0) return none;
+      const Point apex = points[entry == 0 ? g.a : entry == 1 ? g.b : g.c];
+      if (!usable(apex)) return none;
       // The apex lies ahead of the edge; behind it, the surface folds back.
-      const double side = rise * (along(apex, pair.vertical) - along(a, pair.vertical)) -
-                          run * (across(apex, pair.vertical) - across(a, pair.vertical));
+      const Turned top = turned(apex, pair.vertical);
+      const double side = rise * (top.along - exit.a.along) - run * (top.across - exit.a.across);
       silhouette = pair.sign * (rise > 0 ? side : -side) < 0;
     }
     if (silhouette) {
       const double steepness = rise < 0 ? -rise : rise, lean = run < 0 ? -run : run;
       if (pair.vertical ? steepness <= lean : steepness < lean) return none;
-      return {3 * face + exit, d > 0 ? d : 0.0};
+      return {3 * face + exit.number, d > 0 ? d : 0.0};
     }
     if (next == target) return none;
     face = next;
-    entry = next_entry;
   }
   return none;
 }

@@ -1,5 +1,6 @@
 // CUDA kernels of `antialias`, in the order of antialias_cpu.cpp: silhouettes of each pixel's two pairs, then each pixel
-// gathers from its four; only the gradient of the positions is added with atomics.
+// gathers from its four; only the gradient of the positions is added with atomics. Few pairs show two triangles, so they are
+// listed first, and the walks fill whole warps. The list's order is by chance; each walk writes its own pair.
 #include "antialias/antialias.h"
 #include "antialias/antialias_cuda.h"
 #include "common/cuda_launch.h"
@@ -12,9 +13,27 @@ using edges::Pair;
 using edges::Point;
 using edges::Silhouette;
 
-__device__ int64_t step_of(const AntialiasSize& s, int direction) { return direction == 0 ? 1 : s.width; }
+// Sizes as the kernels use them. pixels: of all images.
+struct Image {
+  uint32_t pixels, height, width;
+  int32_t channels, faces;
+  int64_t vertices;
+  PixelGrid grid;
 
-__device__ Pair pair_at(int64_t row, int64_t column, int direction, bool self_nearer) {
+  explicit Image(const AntialiasSize& s)
+      : pixels(static_cast<uint32_t>(s.images * s.height * s.width)),
+        height(static_cast<uint32_t>(s.height)),
+        width(static_cast<uint32_t>(s.width)),
+        channels(static_cast<int32_t>(s.channels)),
+        faces(static_cast<int32_t>(s.faces)),
+        vertices(s.vertices),
+        grid(s.height, s.width) {}
+
+  // From a pixel to its partner to the right (0) or below (1).
+  __device__ uint32_t step(uint32_t direction) const { return direction == 0 ? 1 : width; }
+};
+
+__device__ Pair pair_at(int32_t row, int32_t column, uint32_t direction, bool self_nearer) {
   const double along = direction == 0 ? column : row, across = direction == 0 ? row : column;
   return {along + (self_nearer ? 0.5 : 1.5), across + 0.5, self_nearer ? 1.0 : -1.0, direction == 1};
 }
@@ -22,105 +41,155 @@ __device__ Pair pair_at(int64_t row, int64_t column, int direction, bool self_ne
 template <class T>
 __global__ void project_kernel(const T* positions, AntialiasSize s, Point* points) {
   TETRAGAN_EACH(i, s.vertices) {
-    const T* p = positions + 4 * i;
-    points[i] = edges::screen_point(p[0], p[1], p[3], static_cast<int32_t>(s.height), static_cast<int32_t>(s.width));
+    const Pack<T, 4> p = load_pack<4>(positions + 4 * i);
+    points[i] = edges::screen_point(p.values[0], p.values[1], p.values[3], static_cast<int32_t>(s.height),
+                                    static_cast<int32_t>(s.width));
   }
 }
 
+// What `rast` says of a pixel.
 template <class T>
-__global__ void find_kernel(const T* rast, const Point* points, const int32_t* faces, const int32_t* neighbors,
-                            AntialiasSize s, PixelGrid grid, int32_t* slots, T* blends) {
-  TETRAGAN_EACH(item, 2 * s.images * s.height * s.width) {
-    const int64_t pixel = item / 2;
-    const int direction = static_cast<int>(item % 2);
+struct Seen {
+  T depth;
+  int32_t face;  // −1: background
+};
+
+template <class T>
+__device__ Seen<T> seen_at(const T* rast, uint32_t pixel, const Image& image) {
+  const Pack<T, 2> found = load_pack<2>(rast + 4 * static_cast<int64_t>(pixel) + 2);
+  return {found.values[0], static_cast<int32_t>(device_face_id(found.values[1], image.faces)) - 1};
+}
+
+// Clears every pixel's pairs and lists those of two triangles: list[0] is their number, and 2·pixel + direction follows.
+template <class T>
+__global__ void list_kernel(const T* rast, Image image, int32_t* slots, T* blends, uint32_t* list) {
+  __shared__ uint32_t listed, first;
+  if (threadIdx.x == 0) listed = 0;
+  __syncthreads();
+  const uint32_t pixel = thread_index();
+  bool right = false, below = false;
+  if (pixel < image.pixels) {
     int32_t row, column;
-    grid.locate(pixel, row, column);
-    slots[item] = 0;
-    blends[item] = 0;
-    if (direction == 0 ? column + 1 == s.width : row + 1 == s.height) continue;
-    const int64_t partner = pixel + step_of(s, direction);
-    const int32_t here = static_cast<int32_t>(device_face_id(rast[4 * pixel + 3], s.faces)) - 1;
-    const int32_t there = static_cast<int32_t>(device_face_id(rast[4 * partner + 3], s.faces)) - 1;
-    if (here == there) continue;
-    const bool self = there < 0 || (here >= 0 && rast[4 * pixel + 2] <= rast[4 * partner + 2]);
-    const Pair pair = pair_at(row, column, direction, self);
-    const Silhouette found = edges::find_silhouette(points, faces, neighbors, static_cast<int32_t>(s.faces), s.vertices, pair,
-                                                    self ? here : there, self ? there : here);
+    image.grid.locate(pixel, row, column);
+    const int32_t here = seen_at(rast, pixel, image).face;
+    right = static_cast<uint32_t>(column) + 1 < image.width && seen_at(rast, pixel + 1, image).face != here;
+    below = static_cast<uint32_t>(row) + 1 < image.height && seen_at(rast, pixel + image.width, image).face != here;
+    store_pack(slots + 2 * static_cast<int64_t>(pixel), Pack<int32_t, 2>{0, 0});
+    store_pack(blends + 2 * static_cast<int64_t>(pixel), Pack<T, 2>{0, 0});
+  }
+  uint32_t place = right || below ? atomicAdd(&listed, static_cast<uint32_t>(right) + static_cast<uint32_t>(below)) : 0;
+  __syncthreads();
+  if (threadIdx.x == 0 && listed > 0) first = atomicAdd(list, listed);
+  __syncthreads();
+  if (right) list[1 + static_cast<int64_t>(first) + place++] = 2 * pixel;
+  if (below) list[1 + static_cast<int64_t>(first) + place] = 2 * pixel + 1;
+}
+
+template <class T>
+__global__ void walk_kernel(const T* rast, const Point* points, const int32_t* faces, const int32_t* neighbors, Image image,
+                            const uint32_t* list, int32_t* slots, T* blends) {
+  TETRAGAN_EACH(k, list[0]) {
+    const uint32_t item = list[1 + k], pixel = item / 2, direction = item % 2;
+    int32_t row, column;
+    image.grid.locate(pixel, row, column);
+    const Seen<T> here = seen_at(rast, pixel, image), there = seen_at(rast, pixel + image.step(direction), image);
+    const bool self = there.face < 0 || (here.face >= 0 && here.depth <= there.depth);
+    const Silhouette found =
+        edges::find_silhouette(points, faces, neighbors, image.faces, image.vertices, pair_at(row, column, direction, self),
+                               self ? here.face : there.face, self ? there.face : here.face);
     if (found.slot < 0) continue;
     slots[item] = self ? found.slot + 1 : -(found.slot + 1);
     blends[item] = static_cast<T>(found.d - 0.5);
   }
 }
 
-// The k-th of the four pairs (right, left, below, above) of a pixel: its item in `slots` and its first pixel; false if there is
-// none.
-__device__ bool pair_of(const AntialiasSize& s, int64_t pixel, int32_t row, int32_t column, int k, int64_t& item, int64_t& first) {
-  const int direction = k / 2;
-  if (k % 2 == 1 && (direction == 0 ? column == 0 : row == 0)) return false;
-  first = k % 2 == 0 ? pixel : pixel - step_of(s, direction);
-  item = 2 * first + direction;
-  return true;
+// Of the pair that begins at pixel `first`, the nearer and the farther pixel.
+struct Ends {
+  int64_t near, far;
+};
+
+__device__ Ends ends_of(int32_t code, uint32_t first, uint32_t step) {
+  const int64_t second = static_cast<int64_t>(first) + step;
+  return code > 0 ? Ends{first, second} : Ends{second, first};
 }
 
-// backward = false: out = color with its blends. backward = true: `source` is the gradient, out that of the color.
-template <class T, bool backward>
-__global__ void gather_kernel(const T* source, const int32_t* slots, const T* blends, AntialiasSize s, PixelGrid grid, T* out) {
-  TETRAGAN_EACH(pixel, s.images * s.height * s.width) {
-    int32_t row, column;
-    grid.locate(pixel, row, column);
-    for (int64_t k = 0; k < s.channels; ++k) out[pixel * s.channels + k] = source[pixel * s.channels + k];
-    for (int which = 0; which < 4; ++which) {
-      int64_t item, first;
-      if (!pair_of(s, pixel, row, column, which, item, first) || slots[item] == 0) continue;
-      const int64_t second = first + step_of(s, which / 2);
-      const int64_t near = slots[item] > 0 ? first : second, far = first + second - near;
-      const T amount = blends[item];
-      const int64_t target = amount > 0 ? far : near;
-      if (!backward && pixel != target) continue;
-      for (int64_t k = 0; k < s.channels; ++k) {
-        out[pixel * s.channels + k] +=
-            backward ? (pixel == near ? amount : -amount) * source[target * s.channels + k]
-                     : amount * (source[near * s.channels + k] - source[far * s.channels + k]);
-      }
+// `out` holds a copy of `source` and gets the blends of each pixel's pairs: right, left, below, above. With kBackward, `source`
+// is the gradient, and out that of the color.
+template <class T, bool kBackward>
+__global__ void gather_kernel(const T* source, const int32_t* slots, const T* blends, Image image, T* out) {
+  const uint32_t pixel = thread_index();
+  if (pixel >= image.pixels) return;
+  const Pack<int32_t, 2> own = load_pack<2>(slots + 2 * static_cast<int64_t>(pixel));
+  int32_t row, column;
+  image.grid.locate(pixel, row, column);
+  const int32_t left = column == 0 ? 0 : slots[2 * static_cast<int64_t>(pixel - 1)];
+  const int32_t above = row == 0 ? 0 : slots[2 * static_cast<int64_t>(pixel - image.width) + 1];
+  if ((own.values[0] | left | own.values[1] | above) == 0) return;
+  T* target = out + static_cast<int64_t>(pixel) * image.channels;
+  TETRAGAN_ROLLED
+  for (uint32_t which = 0; which < 4; ++which) {
+    const uint32_t direction = which / 2, step = image.step(direction), first = which % 2 == 0 ? pixel : pixel - step;
+    const int32_t code = which == 0 ? own.values[0] : which == 1 ? left : which == 2 ? own.values[1] : above;
+    if (code == 0) continue;
+    const Ends ends = ends_of(code, first, step);
+    const T amount = blends[2 * static_cast<int64_t>(first) + direction];
+    const int64_t changed = amount > 0 ? ends.far : ends.near;
+    if (!kBackward && pixel != changed) continue;
+    const T *near = source + ends.near * image.channels, *far = source + ends.far * image.channels;
+    const T* of_changed = source + changed * image.channels;
+    TETRAGAN_ROLLED
+    for (int32_t k = 0; k < image.channels; ++k) {
+      target[k] += kBackward ? (pixel == ends.near ? amount : -amount) * of_changed[k] : amount * (near[k] - far[k]);
     }
   }
 }
 
 template <class T>
 __global__ void positions_kernel(const T* grad, const T* color, const T* positions, const int32_t* faces,
-                                 const int32_t* slots, const T* blends, AntialiasSize s, PixelGrid grid, T* grad_positions) {
-  TETRAGAN_EACH(item, 2 * s.images * s.height * s.width) {
-    const int32_t code = slots[item];
+                                 const int32_t* slots, const T* blends, Image image, T* grad_positions) {
+  const uint32_t pixel = thread_index();
+  if (pixel >= image.pixels) return;
+  const Pack<int32_t, 2> own = load_pack<2>(slots + 2 * static_cast<int64_t>(pixel));
+  TETRAGAN_ROLLED
+  for (uint32_t direction = 0; direction < 2; ++direction) {
+    const int32_t code = direction == 0 ? own.values[0] : own.values[1];
     if (code == 0) continue;
-    const int64_t pixel = item / 2, partner = pixel + step_of(s, static_cast<int>(item % 2));
-    const int64_t near = code > 0 ? pixel : partner, far = code > 0 ? partner : pixel;
-    const T* of_target = grad + (blends[item] > 0 ? far : near) * s.channels;
+    const Ends ends = ends_of(code, pixel, image.step(direction));
+    const T amount = blends[2 * static_cast<int64_t>(pixel) + direction];
+    const T* of_target = grad + (amount > 0 ? ends.far : ends.near) * image.channels;
+    const T *near = color + ends.near * image.channels, *far = color + ends.far * image.channels;
     double of_distance = 0;
-    for (int64_t k = 0; k < s.channels; ++k) {
-      of_distance += static_cast<double>(of_target[k]) * (color[near * s.channels + k] - color[far * s.channels + k]);
-    }
+    TETRAGAN_ROLLED
+    for (int32_t k = 0; k < image.channels; ++k) of_distance += static_cast<double>(of_target[k]) * (near[k] - far[k]);
     if (of_distance == 0) continue;
     const int32_t slot = (code > 0 ? code : -code) - 1;
     const int32_t* f = faces + slot / 3 * 3;
     const int64_t vertex[2] = {f[edges::next_corner(slot % 3)], f[edges::last_corner(slot % 3)]};
     double corner[2][4], sum[8] = {};
-    for (int k = 0; k < 8; ++k) corner[k / 4][k % 4] = positions[4 * vertex[k / 4] + k % 4];
+    for (int k = 0; k < 2; ++k) {
+      const Pack<T, 4> position = load_pack<4>(positions + 4 * vertex[k]);
+      for (int c = 0; c < 4; ++c) corner[k][c] = position.values[c];
+    }
     int32_t row, column;
-    grid.locate(pixel, row, column);
-    edges::distance_gradient(corner[0], corner[1], pair_at(row, column, static_cast<int>(item % 2), code > 0),
-                             static_cast<int32_t>(s.height), static_cast<int32_t>(s.width), of_distance, sum);
-    for (int k = 0; k < 8; ++k) {
-      if (k % 4 != 2) atomicAdd(grad_positions + 4 * vertex[k / 4] + k % 4, static_cast<T>(sum[k]));
+    image.grid.locate(pixel, row, column);
+    edges::distance_gradient(corner[0], corner[1], pair_at(row, column, direction, code > 0),
+                             static_cast<int32_t>(image.height), static_cast<int32_t>(image.width), of_distance, sum);
+    for (int k = 0; k < 2; ++k) {
+      Pack<T, 4> of_vertex;
+      for (int c = 0; c < 4; ++c) of_vertex.values[c] = static_cast<T>(sum[4 * k + c]);
+      add_atomically(grad_positions + 4 * vertex[k], of_vertex);
     }
   }
 }
 
 int64_t pixels_of(const AntialiasSize& s) { return s.images * s.height * s.width; }
 
+constexpr int64_t kWalkBlocks = 2048;  // at most; the number of pairs is known on the device only
+
 }  // namespace
 
 int64_t antialias_cuda_scratch(const AntialiasSize& size) {
-  return size.vertices * static_cast<int64_t>(sizeof(Point));
+  return size.vertices * static_cast<int64_t>(sizeof(Point)) + 4 * (1 + 2 * pixels_of(size));
 }
 
 template <class T>
@@ -128,10 +197,16 @@ void antialias_cuda(const T* color, const T* rast, const T* positions, const int
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
   auto* points = static_cast<Point*>(scratch);
-  const PixelGrid grid(size.height, size.width);
+  auto* list = reinterpret_cast<uint32_t*>(points + size.vertices);
+  const Image image(size);
+  const unsigned blocks = blocks_for(pixels_of(size));
+  const auto walking = static_cast<unsigned>(blocks < kWalkBlocks ? blocks : kWalkBlocks);
   if (size.vertices > 0) project_kernel<<<blocks_for(size.vertices), kBlock, 0, stream>>>(positions, size, points);
-  find_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(rast, points, faces, neighbors, size, grid, slots, blends);
-  gather_kernel<T, false><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(color, slots, blends, size, grid, out);
+  cudaMemsetAsync(list, 0, 4, stream);
+  list_kernel<<<blocks, kBlock, 0, stream>>>(rast, image, slots, blends, list);
+  walk_kernel<<<walking, kBlock, 0, stream>>>(rast, points, faces, neighbors, image, list, slots, blends);
+  cudaMemcpyAsync(out, color, pixels_of(size) * size.channels * sizeof(T), cudaMemcpyDeviceToDevice, stream);
+  gather_kernel<T, false><<<blocks, kBlock, 0, stream>>>(color, slots, blends, image, out);
 }
 
 template <class T>
@@ -139,11 +214,12 @@ void antialias_backward_cuda(const T* grad, const T* color, const T* positions, 
                              const T* blends, const AntialiasSize& size, T* grad_color, T* grad_positions,
                              cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
-  const PixelGrid grid(size.height, size.width);
-  gather_kernel<T, true><<<blocks_for(pixels_of(size)), kBlock, 0, stream>>>(grad, slots, blends, size, grid, grad_color);
+  const Image image(size);
+  const unsigned blocks = blocks_for(pixels_of(size));
+  cudaMemcpyAsync(grad_color, grad, pixels_of(size) * size.channels * sizeof(T), cudaMemcpyDeviceToDevice, stream);
+  gather_kernel<T, true><<<blocks, kBlock, 0, stream>>>(grad, slots, blends, image, grad_color);
   if (grad_positions == nullptr) return;
-  positions_kernel<<<blocks_for(2 * pixels_of(size)), kBlock, 0, stream>>>(grad, color, positions, faces, slots, blends,
-                                                                            size, grid, grad_positions);
+  positions_kernel<<<blocks, kBlock, 0, stream>>>(grad, color, positions, faces, slots, blends, image, grad_positions);
 }
 
 #define TETRAGAN_INSTANTIATE(T)                                                                                          \

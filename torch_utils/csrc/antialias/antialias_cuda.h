@@ -13,7 +13,7 @@ struct AntialiasSize {
 // Bytes of scratch that antialias_cuda needs.
 int64_t antialias_cuda_scratch(const AntialiasSize& size);
 
-// slots [N, H, W, 2] and blends as in antialias_cpu.cpp.
+// slots [N, H, W, 2] and blends as in antialias_cpu.cpp. rast begins at a multiple of 2 of its values, positions of 4.
 template <class T>
 void antialias_cuda(const T* color, const T* rast, const T* positions, const int32_t* faces, const int32_t* neighbors,
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream);

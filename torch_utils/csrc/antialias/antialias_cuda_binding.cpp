@@ -1,5 +1,6 @@
 // Binding of the CUDA kernels of `antialias`.
 #include "antialias/antialias_cuda.h"
+#include "common/aligned.h"
 #include "common/cuda.h"
 
 namespace tetragan {
@@ -18,10 +19,11 @@ std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& color, const Tensor& 
   Tensor out = empty_like_of(color, {size.images, size.height, size.width, size.channels});
   Tensor slots = empty_like_of(faces, {size.images, size.height, size.width, 2});
   Tensor blends = empty_like_of(color, {size.images, size.height, size.width, 2});
+  const Tensor seen = aligned(rast, 2), points = aligned(positions, 4);
   Tensor scratch = empty_like_of(color, {antialias_cuda_scratch(size)}, ScalarType::Byte);
   dispatch_floating(color, "antialias", [&](auto zero) {
     using T = decltype(zero);
-    antialias_cuda<T>(data<T>(color), data<T>(rast), data<T>(positions), data<int32_t>(faces), data<int32_t>(neighbors),
+    antialias_cuda<T>(data<T>(color), data<T>(seen), data<T>(points), data<int32_t>(faces), data<int32_t>(neighbors),
                       size, scratch.data_ptr(), mutable_data<T>(out), mutable_data<int32_t>(slots), mutable_data<T>(blends),
                       device.stream);
   });
@@ -36,9 +38,10 @@ std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tens
   const AntialiasSize size = size_of(color, positions, faces);
   Tensor grad_color = empty_like_of(color, {size.images, size.height, size.width, size.channels});
   Tensor grad_positions = zeros_like_of(positions, {of_positions ? positions.size(0) : 0, 4});
+  const Tensor points = aligned(positions, 4);
   dispatch_floating(color, "antialias", [&](auto zero) {
     using T = decltype(zero);
-    antialias_backward_cuda<T>(data<T>(grad_out), data<T>(color), data<T>(positions), data<int32_t>(faces),
+    antialias_backward_cuda<T>(data<T>(grad_out), data<T>(color), data<T>(points), data<int32_t>(faces),
                                data<int32_t>(slots), data<T>(blends), size, mutable_data<T>(grad_color),
                                of_positions ? mutable_data<T>(grad_positions) : nullptr, device.stream);
   });
