@@ -144,13 +144,15 @@ struct Texels {
 template <class T, int kChannels>
 TETRAGAN_HD void read(const T* image, int32_t columns, int32_t left, int32_t right, int32_t upper, int32_t lower,
                       Corners<T, kChannels>& out) {
-  const T* above = image + static_cast<int64_t>(upper) * columns * kChannels;
-  const T* below = image + static_cast<int64_t>(lower) * columns * kChannels;
+  const uint32_t above = static_cast<uint32_t>(upper) * static_cast<uint32_t>(columns);
+  const uint32_t below = static_cast<uint32_t>(lower) * static_cast<uint32_t>(columns);
+  const T *upper_left = image + kChannels * (above + left), *upper_right = image + kChannels * (above + right);
+  const T *lower_left = image + kChannels * (below + left), *lower_right = image + kChannels * (below + right);
   for (int k = 0; k < kChannels; ++k) {
-    out.upper_left[k] = above[left * kChannels + k];
-    out.upper_right[k] = above[right * kChannels + k];
-    out.lower_left[k] = below[left * kChannels + k];
-    out.lower_right[k] = below[right * kChannels + k];
+    out.upper_left[k] = upper_left[k];
+    out.upper_right[k] = upper_right[k];
+    out.lower_left[k] = lower_left[k];
+    out.lower_right[k] = lower_right[k];
   }
 }
 
@@ -184,6 +186,7 @@ template <class T>
 TETRAGAN_HD Texels<T> gather(const Environment<T>& e, const Directions<T>& d, T roughness) {
   Texels<T> texels;
   int32_t upper = 1;
+  TETRAGAN_ROLLED
   for (int32_t k = 1; k < e.levels; ++k) upper += roughness > e.knots[k] ? 1 : 0;  // no branch that is hard to predict
   const T step = T(1) / (e.knots[upper] - e.knots[upper - 1]), position = (roughness - e.knots[upper - 1]) * step;
   texels.share = position < T(0) ? T(0) : position > T(1) ? T(1) : position;

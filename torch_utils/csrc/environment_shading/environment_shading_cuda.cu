@@ -10,25 +10,25 @@ using shading::Environment;
 using shading::Surface;
 
 template <class T>
-__global__ void forward_kernel(Environment<T> environment, ShadingPointers<T> points, int64_t count, T* specular,
+__global__ void forward_kernel(Environment<T> environment, ShadingPointers<T> points, uint32_t count, T* specular,
                                T* diffuse) {
-  TETRAGAN_EACH(point, count) {
-    const Surface<T> surface = surface_at(points, point);
-    const Directions<T> directions = shading::directions_of(surface.normal, surface.eye);
-    const auto texels = shading::gather(environment, directions, surface.roughness);
-    shading::reflect(texels, surface.base, surface.metallic, specular + 3 * point, diffuse + 3 * point);
-  }
+  const int64_t point = thread_index();
+  if (point >= count) return;
+  const Surface<T> surface = surface_at(points, point);
+  const Directions<T> directions = shading::directions_of(surface.normal, surface.eye);
+  const auto texels = shading::gather(environment, directions, surface.roughness);
+  shading::reflect(texels, surface.base, surface.metallic, specular + 3 * point, diffuse + 3 * point);
 }
 
 template <class T>
-__global__ void backward_kernel(Environment<T> environment, ShadingPointers<T> points, int64_t count, const T* of_specular,
+__global__ void backward_kernel(Environment<T> environment, ShadingPointers<T> points, uint32_t count, const T* of_specular,
                                 const T* of_diffuse, ShadingGradients<T> out) {
-  TETRAGAN_EACH(point, count) {
-    const Surface<T> surface = surface_at(points, point);
-    const Directions<T> directions = shading::directions_of(surface.normal, surface.eye);
-    const auto texels = shading::gather(environment, directions, surface.roughness);
-    store(out, point, shading::reflect_gradient(directions, texels, surface, of_specular + 3 * point, of_diffuse + 3 * point));
-  }
+  const int64_t point = thread_index();
+  if (point >= count) return;
+  const Surface<T> surface = surface_at(points, point);
+  const Directions<T> directions = shading::directions_of(surface.normal, surface.eye);
+  const auto texels = shading::gather(environment, directions, surface.roughness);
+  store(out, point, shading::reflect_gradient(directions, texels, surface, of_specular + 3 * point, of_diffuse + 3 * point));
 }
 
 }  // namespace
@@ -37,7 +37,8 @@ template <class T>
 void environment_shading_cuda(const Environment<T>& environment, const ShadingPointers<T>& points, int64_t count,
                               T* specular, T* diffuse, cudaStream_t stream) {
   if (count == 0) return;
-  forward_kernel<<<blocks_for(count), kBlock, 0, stream>>>(environment, points, count, specular, diffuse);
+  forward_kernel<<<blocks_for(count), kBlock, 0, stream>>>(environment, points, static_cast<uint32_t>(count), specular,
+                                                           diffuse);
 }
 
 template <class T>
@@ -45,7 +46,8 @@ void environment_shading_backward_cuda(const Environment<T>& environment, const 
                                        const T* of_specular, const T* of_diffuse, const ShadingGradients<T>& out,
                                        cudaStream_t stream) {
   if (count == 0) return;
-  backward_kernel<<<blocks_for(count), kBlock, 0, stream>>>(environment, points, count, of_specular, of_diffuse, out);
+  backward_kernel<<<blocks_for(count), kBlock, 0, stream>>>(environment, points, static_cast<uint32_t>(count), of_specular,
+                                                            of_diffuse, out);
 }
 
 #define TETRAGAN_INSTANTIATE(T)                                                                                      \

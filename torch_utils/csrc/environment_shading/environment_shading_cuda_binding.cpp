@@ -6,12 +6,17 @@
 namespace tetragan {
 namespace {
 
+int64_t count_of(const Tensor& normal) {
+  STD_TORCH_CHECK(normal.size(0) < int64_t{1} << 31, "environment_shading(): expected fewer than 2³¹ points on CUDA");
+  return normal.size(0);
+}
+
 std::tuple<Tensor, Tensor> environment_shading(const Tensor& normal, const Tensor& eye, const Tensor& base,
                                                const Tensor& metallic, const Tensor& roughness, const Tensor& mirror,
                                                const Tensor& filtered, const Tensor& irradiance, const Tensor& table,
                                                const Tensor& knots) {
   const OnDevice device(normal);
-  const int64_t points = normal.size(0);
+  const int64_t points = count_of(normal);
   Tensor specular = empty_like_of(normal, {points, 3}), diffuse = empty_like_of(normal, {points, 3});
   dispatch_floating(normal, "environment_shading", [&](auto zero) {
     using T = decltype(zero);
@@ -28,7 +33,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> environment_shading_backward(
     const Tensor& metallic, const Tensor& roughness, const Tensor& mirror, const Tensor& filtered, const Tensor& irradiance,
     const Tensor& table, const Tensor& knots) {
   const OnDevice device(normal);
-  const int64_t points = normal.size(0);
+  const int64_t points = count_of(normal);
   const ShadingTensors gradient(normal, points);
   dispatch_floating(normal, "environment_shading", [&](auto zero) {
     using T = decltype(zero);

@@ -8,6 +8,9 @@ namespace tetragan {
 template <class T>
 shading::Environment<T> environment_of(const Tensor& mirror, const Tensor& filtered, const Tensor& irradiance,
                                        const Tensor& table, const Tensor& knots) {
+  for (const Tensor& image : {mirror, filtered, irradiance, table}) {
+    STD_TORCH_CHECK(image.numel() < int64_t{1} << 32, "environment_shading(): expected fewer than 2³² values an image");
+  }
   const auto size = [](const Tensor& tensor, int64_t dim) { return static_cast<int32_t>(tensor.size(dim)); };
   return {data<T>(mirror), data<T>(filtered), data<T>(irradiance), data<T>(table), data<T>(knots),
           size(mirror, 0) - 2, size(mirror, 1), size(filtered, 1) - 2, size(filtered, 2), size(filtered, 0),
