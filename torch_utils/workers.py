@@ -6,8 +6,7 @@ because the process may have died of what another item left behind; if it dies a
 
 import multiprocessing
 import signal
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ class Failed:
 
 @dataclass
 class _Pool(Generic[Item, Result]):
-    """Runs `function` on what `prepare` makes of items. running: items in progress when a process died."""
+    """Runs `function` on what `prepare` makes of items, which are numbered."""
 
     function: Callable[[Any], Result]
     prepare: Callable[[Item], Any]
@@ -39,24 +38,26 @@ class _Pool(Generic[Item, Result]):
     context: multiprocessing.context.BaseContext
 
     def results(
-        self, items: Sequence[Item], workers: int, running: list[Item]
-    ) -> Iterator[tuple[Item, Result | Failed]]:
-        """Each item with its result, as they finish. BrokenProcessPool with a cause if a process dies."""
+        self, items: Mapping[int, Item], workers: int, running: list[int]
+    ) -> Iterator[tuple[int, Result | Failed]]:
+        """The number of each item with its result, as they finish.
+
+        If a process dies: BrokenProcessPool with the cause, and `running` has the numbers of the items in progress.
+        """
         pool = ProcessPoolExecutor(workers, mp_context=self.context, initializer=_start_worker,
                                    initargs=(self.initialize,))  # fmt: skip
-        pending: dict[Future[Result | Failed], Item] = {}
+        pending: dict[Future[Result | Failed], int] = {}
         processes: dict[int, multiprocessing.process.BaseProcess] = {}
-        queue = iter(items)
         try:
             if self.context.get_start_method() == "fork":
                 pool.submit(_ready).result()  # all processes are forked now, before `prepare` starts threads
             # Only a few items are queued ahead of the workers, so that the first starts at once.
-            for item in queue:
+            for number, item in items.items():
                 ready = _attempt(self.prepare, item)
                 if isinstance(ready, Failed):
-                    yield item, ready
+                    yield number, ready
                     continue
-                pending[pool.submit(_attempt, self.function, ready)] = item
+                pending[pool.submit(_attempt, self.function, ready)] = number
                 processes |= pool._processes or {}
                 if len(pending) >= 2 * workers:
                     yield from _finished(pending)
@@ -64,6 +65,8 @@ class _Pool(Generic[Item, Result]):
                 yield from _finished(pending)
         except BrokenProcessPool as error:
             running.extend(pending.values())
+            # The pool's own thread asks for the status, too, and of two that ask at once one gets a wrong answer.
+            pool.shutdown()
             raise BrokenProcessPool(_cause_of_death(processes.values())) from error
         finally:
             for process in processes.values() if pending else ():
@@ -99,22 +102,19 @@ def run_in_workers(
             yield item, ready if isinstance(ready, Failed) else _attempt(function, ready)
         return
     pool = _Pool(function, prepare, initialize, _context(preload, fork))
-    suspects: list[Item] = []
-    rest = list(items)
+    suspects: dict[int, Item] = {}
+    rest = dict(enumerate(items))  # numbered, because equal items may be one object
     while rest:
-        done: list[int] = []
-        left: list[Item] = []
+        running: list[int] = []
         try:
-            for item, result in pool.results(rest, min(workers, len(rest)), left):
-                done.append(id(item))
-                yield item, result
+            for number, result in pool.results(rest.copy(), min(workers, len(rest)), running):
+                yield rest.pop(number), result
         except BrokenProcessPool:
-            suspects += left
-            done += map(id, left)
-        rest = [item for item in rest if id(item) not in set(done)]
-    for item in suspects:
+            suspects |= {number: rest.pop(number) for number in running}
+    for number, item in suspects.items():
         try:
-            yield from pool.results([item], 1, [])
+            for _, result in pool.results({number: item}, 1, []):
+                yield item, result
         except BrokenProcessPool as error:
             yield item, Failed(str(error))
 
@@ -138,7 +138,7 @@ def _ready() -> None:
     """Nothing: a process that has done it is there."""
 
 
-def _finished(pending: dict[Future[Result | Failed], Item]) -> Iterator[tuple[Item, Result | Failed]]:
+def _finished(pending: dict[Future[Result | Failed], int]) -> Iterator[tuple[int, Result | Failed]]:
     finished, _ = wait(pending, return_when=FIRST_COMPLETED)
     for future in finished:
         result: Result | Failed
@@ -153,8 +153,7 @@ def _finished(pending: dict[Future[Result | Failed], Item]) -> Iterator[tuple[It
 
 def _cause_of_death(processes: Iterable[multiprocessing.process.BaseProcess]) -> str:
     """Why a process died, from the exit status of the one that was not ended by the pool."""
-    for process in processes:
-        status = _exit_status(process)
+    for status in (process.exitcode for process in processes):
         if status is None or status in (0, -signal.SIGTERM):
             continue
         if status == -signal.SIGKILL:
@@ -163,19 +162,6 @@ def _cause_of_death(processes: Iterable[multiprocessing.process.BaseProcess]) ->
             return f"its process died of {signal.Signals(-status).name}"
         return f"its process ended with status {status}"
     return "its process died"
-
-
-def _exit_status(process: multiprocessing.process.BaseProcess, patience_s: float = 1.0) -> int | None:
-    """The exit status of a process that has ended or is about to; None if it lives on.
-
-    The pool's own thread waits for the same process. If it was told first, this one learns the status only when that
-    thread has noted it.
-    """
-    end = time.monotonic() + patience_s
-    while process.exitcode is None and time.monotonic() < end:
-        process.join(0.05)
-        time.sleep(0.005)
-    return process.exitcode
 
 
 def _start_worker(initialize: Callable[[], None]) -> None:

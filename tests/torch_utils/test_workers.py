@@ -5,13 +5,14 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
 
 from torch_utils.errors import UserError
 from torch_utils.files import WriteError
-from torch_utils.workers import Failed, _cause_of_death, run_in_workers
+from torch_utils.workers import Failed, run_in_workers
 
 ROOT = Path(__file__).parents[2]
 
@@ -68,23 +69,16 @@ def test_forked_processes_get_what_this_one_prepares() -> None:
     assert results == {0: 4, 1: Failed("its process was killed (out of memory?)")}
 
 
-class ReapedElsewhere:
-    """A dead process whose status another thread has fetched from the system and notes a moment later."""
+def test_a_status_is_not_asked_for_while_another_thread_reads_it(monkeypatch) -> None:
+    read = forkserver.read_signed
 
-    def __init__(self, known_after: int) -> None:
-        self.asked, self.known_after = 0, known_after
+    def slowly(descriptor: int) -> int:
+        time.sleep(0.2)
+        return read(descriptor)
 
-    def join(self, timeout: float) -> None:
-        pass
-
-    @property
-    def exitcode(self) -> int | None:
-        self.asked += 1
-        return -signal.SIGKILL if self.asked > self.known_after else None
-
-
-def test_a_status_that_another_thread_notes_a_moment_later_is_waited_for() -> None:
-    assert _cause_of_death([ReapedElsewhere(known_after=3)]) == "its process was killed (out of memory?)"
+    monkeypatch.setattr(forkserver, "read_signed", slowly)
+    results = dict(run_in_workers(square_or_die, [3], 1, initialize=nothing, preload=[__name__]))
+    assert results == {3: Failed("its process was killed (out of memory?)")}
 
 
 def test_items_that_kill_their_process_are_named_with_the_cause_and_the_rest_is_done() -> None:
@@ -92,6 +86,12 @@ def test_items_that_kill_their_process_are_named_with_the_cause_and_the_rest_is_
     assert results.pop(3) == Failed("its process was killed (out of memory?)")
     assert results.pop(5) == Failed("its process died of SIGSEGV")
     assert results == {item: item * item for item in (0, 1, 2, 4, 6)}
+
+
+def test_equal_items_are_each_worked_on_when_a_process_dies() -> None:
+    results = list(run_in_workers(square_or_die, [7, 7, 7, 7, 3, 7, 7], 1, initialize=nothing, preload=[__name__]))
+    assert [result for item, result in results if item == 7] == [49] * 6
+    assert [result for item, result in results if item == 3] == [Failed("its process was killed (out of memory?)")]
 
 
 STARTER = """
