@@ -5,7 +5,9 @@ time in which a multiprocessor issues the instructions over the time in which me
 is what limits the kernel. Instructions are counted in the machine code: the body of the kernel's main loop, or all of
 it if it has none, divided by the elements that it computes. So code that is seldom run counts as well.
 
-Needs nvcc and cuobjdump (`pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm` where the toolkit lacks them).
+Needs nvcc and cuobjdump. Where the toolkit lacks it:
+
+    pip install -c constraints.txt nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
 """
 
 import json
@@ -110,7 +112,9 @@ def find_tool(name: str) -> str:
     for candidate in candidates:
         if candidate and Path(candidate).exists():
             return candidate
-    raise click.UsageError(f"{name} not found; try: pip install nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm")
+    raise click.UsageError(
+        f"{name} not found; try: pip install -c constraints.txt nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm"
+    )
 
 
 def compile_cubin(op: str, architecture: str, folder: Path) -> Path:

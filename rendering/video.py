@@ -89,7 +89,9 @@ def _ffmpeg() -> str:
 
         return get_ffmpeg_exe()
     except (ImportError, RuntimeError):
-        raise UserError("MP4 needs FFmpeg: pip install imageio-ffmpeg, or write webp or gif") from None
+        raise UserError(
+            "MP4 needs FFmpeg: pip install -c constraints.txt imageio-ffmpeg, or write webp or gif"
+        ) from None
 
 
 def _last_line(message: bytes) -> str:

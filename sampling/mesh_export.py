@@ -56,9 +56,9 @@ class MeshSettings:
     def check(self) -> None:
         """UserError where a package is missing, or the options exclude each other."""
         if self.file_format == "usdz" and find_spec("pxr") is None:
-            raise UserError("--format usdz: needs usd-core, which is not installed: pip install usd-core")
+            raise UserError("--format usdz: needs usd-core; install it: pip install -c constraints.txt usd-core")
         if self.hulls and find_spec("coacd") is None:
-            raise UserError("--hulls: needs coacd, which is not installed: pip install coacd")
+            raise UserError("--hulls: needs coacd; install it: pip install -c constraints.txt coacd")
         if (self.draco or self.image_format != "png") and self.file_format != "glb":
             raise UserError(f"--format {self.file_format}: --draco and --webp are for GLB files")
         if self.normal_map and self.file_format not in ("glb", "obj", "usdz"):

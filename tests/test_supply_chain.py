@@ -4,6 +4,7 @@ import ast
 import io
 import pickle
 import re
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -188,3 +189,17 @@ def test_addresses_in_a_mesh_stay_in_its_folder(tmp_path, uri):
     (tmp_path / "tree" / "m.mtl").write_text("newmtl m\nmap_Kd ../secret.png\n")
     with pytest.raises(UserError, match="outside the source folder"):
         read_mesh(tmp_path / "tree" / "a.obj")
+
+
+def loose_installs(text: str) -> list[str]:
+    """Commands that install a package in whatever version is the newest."""
+    return re.findall(r"pip install (?!--|-e |-r |-c constraints)[^`\n\"]*", text)
+
+
+def test_every_install_that_users_are_told_goes_through_the_tested_versions() -> None:
+    files = subprocess.run(["git", "ls-files", "*.py", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    names = [name for name in files.stdout.split() if not name.startswith("tests/")]
+    loose = {name: found for name in names if (found := loose_installs((ROOT / name).read_text(encoding="utf-8")))}
+    assert not loose
+    assert loose_installs("run `pip install scipy`") == ["pip install scipy"]
+    assert not loose_installs("pip install -c constraints.txt scipy, or pip install -e .")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__ = ["Sample", "Samples", "TrainedGenerator", "from_pretrained", "load"]
 
 _PACKAGES = (
-    "torch_utils", "configs", "geometry", "mesh_io", "rendering", "dataset_tool", "networks", "sampling", "metrics",
-    "training", "webpage",
+    "torch_utils", "configs", "geometry", "mesh_io", "rendering", "dataset_tool", "networks", "sampling", "guidance",
+    "metrics", "training", "webpage",
 )  # fmt: skip
 
 

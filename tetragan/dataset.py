@@ -289,7 +289,7 @@ def sheet(data: Path, out: Path, split: str | None, shapes: int, views: int, sid
 @click.option("--shard-size", type=click.IntRange(1), help="Write a folder of tar files of about so many MB instead.")
 @quiet_option
 def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
-    """Pack DATA into one zip, or into shards; every command reads both."""
+    """Pack DATA into one zip or shards, which every command reads."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import pack as pack_dataset
     from torch_utils.progress import progress_bar

@@ -49,7 +49,8 @@ def view(
 
     missing = [name for name in ("starlette", "uvicorn") if importlib.util.find_spec(name) is None]
     if missing:
-        raise UserError(f"tetragan view needs {' and '.join(missing)}: pip install {' '.join(missing)}")
+        install = f"pip install -c constraints.txt {' '.join(missing)}"
+        raise UserError(f"tetragan view needs {' and '.join(missing)}; install it: {install}")
     if token is not None and (len(token) < 16 or not token.isascii() or not token.isprintable()):
         raise click.UsageError("--token: expected at least 16 printable ASCII characters")
     from webpage.guard import is_loopback

@@ -100,7 +100,7 @@ def decode_draco(document: Document, extension: dict[str, Any]) -> tuple[Attribu
     try:
         import DracoPy
     except ImportError:
-        raise document.files.error("is Draco-compressed; to read it: pip install DracoPy") from None
+        raise document.files.error("is Draco-compressed; to read it: pip install -c constraints.txt DracoPy") from None
     data, _ = document.view(extension["bufferView"])
     try:
         decoded = DracoPy.decode(bytes(data))

@@ -16,7 +16,7 @@ from mesh_io.readers.usd_materials import UsdMaterials
 from mesh_io.source_mesh import SourcePart, instanced_part, transform_part
 
 UNREAD_SURFACES = ("Cube", "Sphere", "Cylinder", "Cylinder_1", "Cone", "Capsule", "Capsule_1", "Plane", "NurbsPatch")
-INSTALL = "needs usd-core to be read, which is not installed: pip install usd-core"
+INSTALL = "needs usd-core to be read; install it: pip install -c constraints.txt usd-core"
 
 
 def read_usd(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:

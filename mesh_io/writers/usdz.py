@@ -16,7 +16,7 @@ def usdz_bytes(mesh: ExportMesh, name: str) -> bytes:
     try:
         from pxr import Usd, UsdGeom, UsdUtils
     except ImportError:
-        raise UserError("USDZ needs usd-core, which is not installed: pip install usd-core") from None
+        raise UserError("USDZ needs usd-core; install it: pip install -c constraints.txt usd-core") from None
     with write_errors(Path(tempfile.gettempdir())), tempfile.TemporaryDirectory() as folder:
         layer = Path(folder) / f"{name}.usdc"
         stage = Usd.Stage.CreateNew(str(layer))

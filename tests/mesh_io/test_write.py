@@ -195,8 +195,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_usdz_without_usd_core_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pxr", None)
-    with pytest.raises(UserError, match="pip install usd-core"):
+    with pytest.raises(UserError, match=r"pip install -c constraints\.txt usd-core"):
         write_usdz(tmp_path / "a.usdz", textured())
     (tmp_path / "a.usda").write_text("#usda 1.0\n")
-    with pytest.raises(UserError, match="pip install usd-core"):
+    with pytest.raises(UserError, match=r"pip install -c constraints\.txt usd-core"):
         read_mesh(tmp_path / "a.usda")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import click
@@ -11,12 +12,14 @@ import pytest
 
 from tests.command_line import assert_refused, run
 from tests.dataset_tool.shapes import write_blocks
+from tetragan import _PACKAGES
 from tetragan import __main__ as tetragan
 
 ROOT = Path(__file__).parents[2]
 # Shows the help of the words given in sys.argv[1:], one command an argument, and fails at the first heavy import.
 SHOW_HELP = """
 import sys
+from tetragan import _PACKAGES
 from tetragan import __main__ as tetragan
 for words in sys.argv[1:]:
     sys.argv = ["tetragan", *words.split(), "--help"]
@@ -52,6 +55,12 @@ def test_help_of_no_command_imports_torch_or_numpy() -> None:
     assert done.stdout.count("Usage:") == len(words)
     for verb in tetragan.VERBS:
         assert verb in done.stdout
+
+
+@pytest.mark.parametrize("group", [[], ["dataset"], ["diagnose"]])
+def test_no_line_of_a_list_of_commands_is_cut(group: list[str]) -> None:
+    lines = run(*group, "--help").stdout.partition("Commands:")[2].splitlines()
+    assert lines and not [line for line in lines if line.endswith("...")]
 
 
 def test_the_package_runs_as_a_module() -> None:
@@ -107,6 +116,11 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
             [sys.executable, "-m", "tetragan", "--help"], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert (done.returncode, done.stderr) == (2, "Error: standard output: No space left on device\n")
+
+
+def test_every_package_can_be_found_hidden() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert [*_PACKAGES, "tetragan"] == settings["tool"]["mypy"]["packages"]
 
 
 @pytest.mark.parametrize("content", ["", "import os"])
