@@ -18,7 +18,7 @@ from configs.loader import load_config
 from networks.generator import Generator
 from sampling.generate import styles
 from sampling.mesh_export import MeshSettings
-from sampling.sample_jobs import ImageStyle, SampleJob, Workshop
+from sampling.sample_jobs import ImageStyle, SampleJob, SampleMaker
 from sampling.trained_generator import load
 from torch_utils.timing import recording
 
@@ -39,13 +39,13 @@ def main(network: str, config: str | None, count: int, texture_size: int, normal
     rows: list[dict[str, float]] = []
     with tempfile.TemporaryDirectory() as folder:
         settings = MeshSettings(texture_size_px=texture_size, normal_map=normal_map)
-        shop = Workshop(generator, Path(folder), settings, style)
+        maker = SampleMaker(generator, Path(folder), settings, style)
         for seed in range(count + 1):
             w_geo, w_tex = styles(generator, [seed], 0.7)
             job = SampleJob(f"seed{seed:04d}", w_geo, w_tex, {})
             start, cpu = time.perf_counter(), time.process_time()
             with recording(torch.device("cpu"), time.process_time) as phases:
-                result = shop.make(job)
+                result = maker.make(job)
             whole = {"all": time.process_time() - cpu, "all, wall time": time.perf_counter() - start}
             rows.append({**phases.seconds, **whole})
             fill = (result.record or {}).get("atlas_fill", 0)

@@ -76,8 +76,8 @@ class SampleResult:
 
 
 @dataclass(frozen=True)
-class Workshop:
-    """All that jobs share. settings: None writes no meshes. images: None draws none. unlit: of the files."""
+class SampleMaker:
+    """Makes samples of one network. settings: None writes no meshes. images: None draws none. unlit: of the files."""
 
     generator: Generator
     folder: Path
@@ -163,21 +163,21 @@ def _on_cpu(
 
 
 def make_samples(
-    shop: Workshop, jobs: Sequence[SampleJob], workers: int = 0, device: torch.device | None = None
+    maker: SampleMaker, jobs: Sequence[SampleJob], workers: int = 0, device: torch.device | None = None
 ) -> Iterator[SampleResult]:
     """Make samples and yield each when it is finished, in any order. A sample whose process dies has failed.
 
     workers: processes; 0 works in this one. device: where the network computes; None is where it lies. Call it with the
     network on the CPU, so that the processes share its weights, and with one thread.
     """
-    target = device or shop.generator.device
+    target = device or maker.generator.device
     on_cpu = target.type == "cpu"
-    finisher = shop if on_cpu else replace(shop, generator=copy.deepcopy(shop.generator).to("cpu"))
-    _ = shop.generator.geometry.grid  # built once, before the processes share it
+    finisher = maker if on_cpu else replace(maker, generator=copy.deepcopy(maker.generator).to("cpu"))
+    _ = maker.generator.geometry.grid  # built once, before the processes share it
 
     def start(job: SampleJob) -> _Started:
-        shop.generator.to(target)  # once the processes are there
-        return shop.start(job)
+        maker.generator.to(target)  # once the processes are there
+        return maker.start(job)
 
     whole = on_cpu and workers > 0  # a process makes whole samples
     results = run_in_workers(
@@ -195,23 +195,23 @@ def make_samples(
             yield result
 
 
-# The workshop of a worker process.
-_shop: Workshop | None = None
+# The one of a worker process.
+_maker: SampleMaker | None = None
 
 
-def _start_worker(shop: Workshop) -> None:
+def _start_worker(maker: SampleMaker) -> None:
     """Use one thread."""
-    global _shop
+    global _maker
     torch.set_num_threads(1)
     keep_freed_memory()
-    _shop = shop
+    _maker = maker
 
 
 def _make(job: SampleJob) -> SampleResult:
-    assert _shop is not None
-    return _shop.make(job)
+    assert _maker is not None
+    return _maker.make(job)
 
 
 def _finish(started: _Started) -> SampleResult:
-    assert _shop is not None
-    return _shop.finish(started)
+    assert _maker is not None
+    return _maker.finish(started)

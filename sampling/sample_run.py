@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from networks.pretrained import license_of
 from sampling.mesh_export import FACES, MeshSettings
 from sampling.sample_folder import SAVE_INTERVAL_S, SampleFolder
-from sampling.sample_jobs import ImageStyle, SampleJob, Workshop, make_samples
+from sampling.sample_jobs import SampleJob, SampleMaker, make_samples
 from sampling.samples import Sample
 from sampling.trained_generator import TrainedGenerator
 from torch_utils.failures import log_failure
@@ -81,61 +81,70 @@ def jobs_of(
 
 
 def run_jobs(
-    generator: TrainedGenerator,
+    maker: SampleMaker,
     folder: SampleFolder,
     jobs: Sequence[SampleJob],
-    settings: MeshSettings | None,
-    style: ImageStyle | None,
     *,
     workers: int,
     device: torch.device,
     replace_files: bool = False,
     progress: Callable[[], None] = lambda: None,
 ) -> Outcome:
-    """Make the samples that the folder lacks, and images of all that draw one.
+    """Make the samples that the folder lacks, and images of all that draw one. maker: writes to the same folder.
 
     Meshes come first, in the order of the jobs. UserError where the disk is sure to be too small, or a foreign file is
     in the way (unless `replace_files`).
     """
-    missing = {job.name for job in folder.missing(jobs)} if settings is not None else set()
-    todo = [replace(job, write=job.name in missing) for job in jobs if job.name in missing or (style and job.draw)]
-    if settings is not None:
-        new = [job for job in jobs if job.name in missing]
-        if not replace_files:
-            folder.refuse_foreign(new, ENDINGS.get(settings.file_format, settings.file_format))
-        folder.refuse_full_disk(len(new), settings.texture_size_px, settings.faces or 4 * FACES)
-        folder.start(new)
-    about = {job.name: job.about for job in jobs}
+    missing = {job.name for job in _claim(folder, jobs, maker.settings, replace_files)}
+    todo = [
+        replace(job, write=job.name in missing) for job in jobs if job.name in missing or (maker.images and job.draw)
+    ]
+    about = {job.name: {key: job.about[key] for key in OWN_FACTS if key in job.about} for job in jobs}
     images: dict[str, NDArray[np.uint8]] = {}
-    empty: list[str] = []
-    shop = Workshop(generator.network, folder.path, settings, style, generator.shaded)
+    empty: set[str] = set()
     saved = time.monotonic()
     try:
-        for result in make_samples(shop, todo, workers, device):
+        for result in make_samples(maker, todo, workers, device):
             log_failure(result.name, result.traceback)
             if result.images is not None:
                 images[result.name] = result.images
             if result.record is None:
-                empty.append(result.name)
+                empty.add(result.name)
             if result.name in missing or result.name not in folder.samples:
-                facts = {key: about[result.name][key] for key in OWN_FACTS if key in about[result.name]}
-                folder.add(result, facts)
+                folder.add(result, about[result.name])
             if time.monotonic() - saved > SAVE_INTERVAL_S:
                 folder.save()
                 saved = time.monotonic()
             progress()
     finally:
         folder.save()
-    refused = {
-        job.name: folder.samples[job.name][why]
-        for job in jobs
-        for why in ("refused", "failed")
-        if why in folder.samples.get(job.name, {})
-    }
-    order = [job.name for job in jobs]
-    made = sum(bool(folder.samples[name]["files"]) for name in missing if name in folder.samples)
-    kept = len(jobs) - len(missing) if settings is not None else 0
-    return Outcome(images, sorted(empty, key=order.index), refused, made, kept)
+    return Outcome(
+        images,
+        [job.name for job in jobs if job.name in empty],
+        _refused(folder, jobs),
+        made=sum(bool(folder.samples[name]["files"]) for name in missing if name in folder.samples),
+        kept=0 if maker.settings is None else len(jobs) - len(missing),
+    )
+
+
+def _claim(
+    folder: SampleFolder, jobs: Sequence[SampleJob], settings: MeshSettings | None, replace_files: bool
+) -> list[SampleJob]:
+    """The jobs whose meshes the folder lacks, after the checks of `run_jobs`; none where no meshes are wanted."""
+    if settings is None:
+        return []
+    missing = folder.missing(jobs)
+    if not replace_files:
+        folder.refuse_foreign(missing, ENDINGS.get(settings.file_format, settings.file_format))
+    folder.refuse_full_disk(len(missing), settings.texture_size_px, settings.faces or 4 * FACES)
+    folder.start(missing)
+    return missing
+
+
+def _refused(folder: SampleFolder, jobs: Sequence[SampleJob]) -> dict[str, str]:
+    """Why samples have no files, by name, where their surface is not empty."""
+    records = {job.name: folder.samples.get(job.name, {}) for job in jobs}
+    return {name: record[why] for name, record in records.items() for why in ("refused", "failed") if why in record}
 
 
 def default_workers() -> int:

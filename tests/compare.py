@@ -1,7 +1,9 @@
 """Comparisons that say what is wrong: the worst value, its index and the share of values that are off."""
 
+import hashlib
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def assert_close(
@@ -48,3 +50,12 @@ def assert_gradient_close(
     assert_close(
         actual / size, expected / size, tolerance, name=f"{name} (in units of {size:.4g})", allowed_share=allowed_share
     )
+
+
+def weights_hash(module: nn.Module) -> str:
+    """SHA-256 over the names and bytes of all tensors of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

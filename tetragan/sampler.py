@@ -60,7 +60,7 @@ class Sampler:
     ) -> "Outcome":
         """Make the samples. draw_all: an image of each, not of the first 64 only. facts: see `guard`."""
         from sampling.generate import preview_shading
-        from sampling.sample_jobs import ImageStyle
+        from sampling.sample_jobs import ImageStyle, SampleMaker
         from sampling.sample_run import MAX_GRID, jobs_of, one_thread, run_jobs
         from torch_utils.progress import progress_bar
 
@@ -68,14 +68,13 @@ class Sampler:
         shading = preview_shading(generator.header.get("shading"))
         style = ImageStyle.of(options.resolution or 2 * generator.resolution, shading, unlit=options.unlit)
         folder = self.guard(facts or {})
+        maker = SampleMaker(generator.network, folder.path, self.settings, style, generator.shaded)
         jobs = jobs_of(samples, names, folder.made_by, len(samples) if draw_all else MAX_GRID)
         with one_thread(), progress_bar(what, len(jobs), quiet=options.quiet) as advance:
             outcome = run_jobs(
-                generator,
+                maker,
                 folder,
                 jobs,
-                self.settings,
-                style,
                 workers=self.workers,
                 device=self.device,
                 replace_files=options.overwrite,

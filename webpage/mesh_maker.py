@@ -18,7 +18,7 @@ from geometry.simplification import simplify
 from mesh_io.write import write_glb
 from sampling.directions import Directions, parse_moves, principal_directions
 from sampling.mesh_export import MeshSettings, Placement
-from sampling.sample_jobs import SampleJob, Workshop
+from sampling.sample_jobs import SampleJob, SampleMaker
 from sampling.styles import random_styles
 from sampling.trained_generator import TrainedGenerator
 from torch_utils.errors import UserError
@@ -132,7 +132,7 @@ class MeshMaker:
             given = key.model_dump(mode="json", exclude_defaults=True, by_alias=True)
             name = sample.name if sample.seed is not None else query.latent or "mixed"
             job = SampleJob(name, sample.w_geo, sample.w_tex, {**facts, "truncation": key.truncation, **given})
-            started = self._workshop(Path(), None).start(job)
+            started = self._sample_maker(Path(), None).start(job)
             if started.surface is None:
                 raise NoSurface("this sample has no surface; try another seed, or a lower truncation")
             self._started[key] = started
@@ -140,8 +140,8 @@ class MeshMaker:
                 self._started.popitem(last=False)
         return self._started[key]
 
-    def _workshop(self, folder: Path, settings: MeshSettings | None) -> Workshop:
-        return Workshop(self.generator.network, folder, settings, None, self.generator.shaded)
+    def _sample_maker(self, folder: Path, settings: MeshSettings | None) -> SampleMaker:
+        return SampleMaker(self.generator.network, folder, settings, None, self.generator.shaded)
 
     def _geometry(self, query: MeshQuery) -> bytes:
         started = self._begin(query)
@@ -157,7 +157,7 @@ class MeshMaker:
         settings.check()
         started = self._begin(query)
         with _scratch() as folder:
-            result = self._workshop(folder, settings).finish(started)
+            result = self._sample_maker(folder, settings).finish(started)
             assert result.record is not None
             if not result.record["files"]:
                 reasons = [result.record[why] for why in ("refused", "failed") if why in result.record]

@@ -13,7 +13,7 @@ from networks.generator import Generator
 from sampling import sample_jobs
 from sampling.mesh_export import MeshSettings
 from sampling.sample_folder import SampleFolder
-from sampling.sample_jobs import ImageStyle, Workshop
+from sampling.sample_jobs import ImageStyle, SampleMaker
 from sampling.sample_run import jobs_of, made_by, one_thread, run_jobs
 from sampling.trained_generator import TrainedGenerator, load
 from tests.training import tiny
@@ -42,9 +42,11 @@ def run(g: TrainedGenerator, path: Path, seeds: list[int], workers: int = 1, **o
     samples = g.sample_pairs(seeds, seeds, 1.0)
     jobs = jobs_of(samples, [sample.name for sample in samples], folder.made_by)
     with one_thread():
-        return run_jobs(
-            g, folder, jobs, SETTINGS, ImageStyle(24), workers=workers, device=CPU, replace_files=bool(options)
-        )
+        return run_jobs(maker_of(g, folder), folder, jobs, workers=workers, device=CPU, replace_files=bool(options))
+
+
+def maker_of(g: TrainedGenerator, folder: SampleFolder, settings: MeshSettings | None = SETTINGS) -> SampleMaker:
+    return SampleMaker(g.network, folder.path, settings, ImageStyle(24), g.shaded)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -89,7 +91,7 @@ def test_images_alone_and_meshes_share_a_folder(g, tmp_path) -> None:
         samples = g.sample_pairs([0, 1], [0, 1], 1.0)
         jobs = jobs_of(samples, [sample.name for sample in samples], shared)
         with one_thread():
-            outcome = run_jobs(g, folder, jobs, settings, ImageStyle(24), workers=1, device=CPU)
+            outcome = run_jobs(maker_of(g, folder, settings), folder, jobs, workers=1, device=CPU)
         assert len(outcome.images) == 2
     assert contents(tmp_path / "out") == wanted
 
@@ -168,15 +170,15 @@ def test_an_empty_surface_is_named_and_listed(g, tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_sample_whose_process_dies_costs_itself_alone(g, tmp_path, monkeypatch, workers) -> None:
     """As one that the system kills for want of memory."""
-    make = Workshop.make
+    make = SampleMaker.make
 
-    def killed(shop, job):
+    def killed(maker, job):
         if job.name == "seed0001":
             os.kill(os.getpid(), signal.SIGKILL)
-        return make(shop, job)
+        return make(maker, job)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Workshop, "make", killed)  # the workers are forked from this process
+        patch.setattr(SampleMaker, "make", killed)  # the workers are forked from this process
         outcome = run(g, tmp_path / "out", [0, 1, 2], workers)
     assert outcome.refused == {"seed0001": "its process was killed (out of memory?)"} and outcome.made == 2
     assert (outcome.grid(["seed0001"]) == 128).all() and outcome.grid(["seed0000", "seed0001"]).shape[0] == 2

@@ -11,6 +11,7 @@ from guidance.clip import Clip
 from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from studies.soak.inputs import SETTINGS
+from tests.compare import weights_hash
 from tests.guidance.gaussian_prior import gaussian_prior
 from torch_utils.errors import UserError
 from training.adapt.distillation import distillation, draw_noise, hifa_answer, method_gradient, prompt_texts
@@ -26,7 +27,6 @@ from training.adapt.shift import (
     draw_pair,
     draw_scene,
     shift_step,
-    weights_hash,
 )
 
 CAMERAS = CAMERA_DISTRIBUTIONS["chair"]

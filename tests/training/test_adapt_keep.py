@@ -6,12 +6,13 @@ import torch
 from networks.discriminator import build_discriminator, discriminator_names
 from networks.generator import Generator
 from networks.pretrained import discriminators_file
+from tests.compare import weights_hash
 from tests.training.test_adapt import CAMERAS, objective, run_steps, tiny_generator
 from torch_utils.checkpoint import read_header, save_network, save_tensors
 from torch_utils.errors import UserError
 from training.adapt.keep import KeptDiscriminators, keep_realism, load_kept, realism_loss
 from training.adapt.settings import AdaptSettings, Keep
-from training.adapt.shift import Answer, Pair, Shift, build_shift, draw_pair, draw_scene, weights_hash
+from training.adapt.shift import Answer, Pair, Shift, build_shift, draw_pair, draw_scene
 from training.run.state_file import save_state
 
 CPU = torch.device("cpu")

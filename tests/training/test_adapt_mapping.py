@@ -8,6 +8,7 @@ import torch
 
 from guidance.clip import Clip
 from networks.generator import Generator
+from tests.compare import weights_hash
 from tests.training import tiny
 from tests.training.test_adapt import CAMERAS, SIDE, prior, tiny_generator
 from torch_utils.errors import UserError
@@ -24,7 +25,7 @@ from training.adapt.mapping import (
 )
 from training.adapt.precision import r_precision
 from training.adapt.settings import AdaptSettings
-from training.adapt.shift import draw_scene, shift_step, weights_hash
+from training.adapt.shift import draw_scene, shift_step
 from training.adapt.start_mapping import mapping_objective
 
 PROMPTS = ("0.9", "-0.9")

@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from rendering.camera import Cameras
+from tests.compare import weights_hash
 from tests.training import tiny
 from tests.training.test_adapt import CAMERAS, SIDE, objective, tiny_generator
 from torch_utils.errors import UserError
 from training.adapt.settings import AdaptSettings
-from training.adapt.shift import weights_hash
 from training.adapt.single import (
     ReferenceViews,
     Single,

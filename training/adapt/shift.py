@@ -5,7 +5,6 @@ Both draw the same latents through the same cameras. A method compares their ima
 """
 
 import copy
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -63,15 +62,6 @@ def moving_parameters(generator: Generator, part: Part) -> dict[str, nn.Paramete
     groups = generator.parameter_groups()
     own = {id(parameter) for group in MOVING[part] for parameter in groups.get(group, [])}
     return {name: parameter for name, parameter in generator.named_parameters() if id(parameter) in own}
-
-
-def weights_hash(module: nn.Module) -> str:
-    """SHA-256 over the names and bytes of all tensors of a module."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
