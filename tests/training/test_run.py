@@ -17,10 +17,12 @@ from torch_utils.checkpoint import load_network, load_tensors, save_tensors
 from torch_utils.distributed import Ranks
 from torch_utils.files import WriteError
 from torch_utils.ops.upfirdn2d import upfirdn2d
-from training import benchmark, loop
+from training import benchmark
 from training.benchmark import arithmetic_time
 from training.gan_step import training_step
+from training.run import outputs
 from training.run.fixed_samples import FixedSamples
+from training.run.state_file import save_state
 
 
 def test_files_of_a_run(finished):
@@ -62,11 +64,11 @@ def test_time_besides_training_is_counted_separately(data, config, tmp_path, mon
     def save_network(path, *rest, **options):
         networks.append(path.name)
 
-    monkeypatch.setattr("training.loop.time.perf_counter", lambda: clock[0])
+    monkeypatch.setattr("training.run.outputs.time.perf_counter", lambda: clock[0])
     monkeypatch.setattr("training.stages.training_step", lasting(1, training_step))
-    monkeypatch.setattr("training.loop.FixedSamples.statistics", lasting(10, FixedSamples.statistics))
-    monkeypatch.setattr("training.loop.save_network", lasting(100, save_network))
-    monkeypatch.setattr("training.loop.save_state", lasting(1000, loop.save_state))
+    monkeypatch.setattr("training.run.fixed_samples.FixedSamples.statistics", lasting(10, FixedSamples.statistics))
+    monkeypatch.setattr("training.run.outputs.save_network", lasting(100, save_network))
+    monkeypatch.setattr("training.run.outputs.save_state", lasting(1000, save_state))
     out = tmp_path / "out"
     outcome = run("train", "--config", config, "--data", data, "--out", out)
     assert outcome.status == 0, outcome.stderr
@@ -83,7 +85,7 @@ def test_time_besides_training_is_counted_separately(data, config, tmp_path, mon
 def test_the_last_network_is_written_once(data, config, tmp_path, monkeypatch):
     """Also if a snapshot is due at the end of the run anyway."""
     networks = []
-    monkeypatch.setattr("training.loop.save_network", lambda path, *_, **options: networks.append(path.name))
+    monkeypatch.setattr("training.run.outputs.save_network", lambda path, *_, **options: networks.append(path.name))
     outcome = run("train", "--config", config, "--data", data, "--out", tmp_path / "out", *length(0.064))
     assert outcome.status == 0, outcome.stderr
     assert networks == ["network-000000064.safetensors", "network.safetensors"]
@@ -360,14 +362,14 @@ def test_a_run_with_non_finite_gradients_stops_with_the_cause(data, config, tmp_
 
 
 def test_a_full_disk_leaves_the_last_state(data, config, tmp_path, monkeypatch):
-    out, save = tmp_path / "out", loop.save_state
+    out, save = tmp_path / "out", save_state
 
     def full(folder, parts, nimg, *rest):
         if nimg > 32:
             raise WriteError(folder / "state.safetensors", os.strerror(errno.ENOSPC))
         return save(folder, parts, nimg, *rest)
 
-    monkeypatch.setattr(loop, "save_state", full)
+    monkeypatch.setattr(outputs, "save_state", full)
     assert_refused(run("train", "--config", config, "--data", data, "--out", out), "No space left", "--resume")
     assert json.loads((out / "latest.json").read_text())["nimg"] == 32
 
