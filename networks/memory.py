@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from configs.schema import Config
-from networks.describe import NetworkSummary, describe
+from networks.describe import NetworkSummary
 
 FP32_BYTES = 4
 # What Python, torch and the kernels take before any training, on a CPU.
@@ -40,17 +40,6 @@ class TrainingMemory:
 
 
 def training_memory(
-    config: Config, dtype: torch.dtype = torch.float32, *, images: int | None = None, program: bool = True
-) -> TrainingMemory:
-    """The estimate for one process. Nothing is allocated.
-
-    dtype: of the convolutions (`networks.layers.compute_dtype`). images: that go through the networks at once on this
-    process; None = `training.micro_batch`, else the whole minibatch. program: count Python and torch, as on a CPU.
-    """
-    return estimate(describe(config), config, dtype, images=images, program=program)
-
-
-def estimate(
     networks: list[NetworkSummary],
     config: Config,
     dtype: torch.dtype = torch.float32,
@@ -58,7 +47,11 @@ def estimate(
     images: int | None = None,
     program: bool = True,
 ) -> TrainingMemory:
-    """`training_memory` of networks that `describe` has summed up already."""
+    """The estimate for one process. Nothing is allocated. networks: `describe(config)`.
+
+    dtype: of the convolutions (`networks.layers.compute_dtype`). images: that go through the networks at once on this
+    process; None = `training.micro_batch`, else the whole minibatch. program: count Python and torch, as on a CPU.
+    """
     images = images or config.training.micro_batch or config.training.batch
     shapes = images // config.data.views_per_shape
     generator, discriminators = networks[:2], networks[2:]

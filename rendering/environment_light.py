@@ -47,10 +47,6 @@ class EnvironmentLight:
         """Radiance [..., 3] from unit directions [..., 3]."""
         return radiance_from(self.mirror[0], directions)
 
-    def white_diffuse(self, normals: Tensor) -> Tensor:
-        """Radiance [..., 3] of white diffuse surfaces with unit normals [..., 3]: irradiance / π."""
-        return radiance_from(self.irradiance[0], normals)
-
     def reflected(self, points: ShadingPoints, visibility: Tensor | None = None) -> Tensor:
         """Radiance [..., 3] from the points to the eye.
 

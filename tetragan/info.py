@@ -21,7 +21,7 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
 
     from configs.loader import build_config, load_config
     from networks.describe import describe
-    from networks.memory import estimate
+    from networks.memory import training_memory
     from networks.pretrained import network_file, pretrained_networks
 
     path = Path(name)
@@ -48,14 +48,14 @@ def info(name: str, overrides: tuple[str, ...], layers: bool) -> None:
             click.echo(f"  {layer.name:<34} {shape:>18}  {columns}")
     click.echo(f"\ngenerator: {_millions(sum(network.parameters for network in networks[:2]))} parameters")
     click.echo(f"discriminators: {_millions(sum(network.parameters for network in networks[2:]))} parameters")
-    memory = estimate(networks, config)
+    memory = training_memory(networks, config)
     batch = config.training.batch
     click.echo(f"memory of training, fp32: about {_gib(memory.total)} GiB at batch {batch} in one process")
     parts = {"weights": memory.weights, "networks": memory.activations, "images": memory.images}
     listed = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
     click.echo(f"  {listed}, program {_gib(memory.program)}; bf16 halves the part of the networks")
     if memory.total > LARGE_BYTES and batch % RANKS == 0:
-        each = estimate(networks, config, torch.bfloat16, images=batch // RANKS, program=False)
+        each = training_memory(networks, config, torch.bfloat16, images=batch // RANKS, program=False)
         click.echo(f"  on {RANKS} GPUs, bf16: about {_gib(each.total)} GiB each")
 
 

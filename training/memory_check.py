@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from configs.schema import Config
 from networks.describe import NetworkSummary, describe
 from networks.layers import compute_dtype
-from networks.memory import estimate
+from networks.memory import training_memory
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.process import available_memory
@@ -39,7 +39,7 @@ def memory_check(networks: list[NetworkSummary], config: Config, ranks: Ranks, i
     """The estimate for one rank beside what it can use. networks: `describe(config)`. images: at once on this rank."""
     cuda = ranks.device.type == "cuda"
     dtype = compute_dtype(config.training.precision, ranks.device)
-    memory = estimate(networks, config, dtype, images=images, program=not cuda)
+    memory = training_memory(networks, config, dtype, images=images, program=not cuda)
     return MemoryCheck(memory.total, memory_of_rank(ranks), CUDA_TOLERANCE if cuda else CPU_TOLERANCE)
 
 

@@ -15,7 +15,7 @@ from metrics.shapes.shape_table import shape_table
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.network import NetworkSource
 from metrics.sources.shape_source import ShapeSource
-from networks.pretrained import load_generator_file, network_file
+from networks.pretrained import load_generator, network_file
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 from torch_utils.ops.chamfer import chamfer_matrix
@@ -55,7 +55,7 @@ def report_mmd_by_class(
         raise UserError(f"{data}: needs a test and a train split; split again with: tetragan dataset split {data}")
     classes = attribute_classes(dataset, references.ids, attributes)
     file = network_file(network)
-    generated = NetworkSource(file, load_generator_file(file, device)[0], len(references.ids), truncation=1.0)
+    generated = NetworkSource(file, load_generator(file, device), len(references.ids), truncation=1.0)
     store = ChunkStore(out / "cache")
     real = _points(references, store)
     if len(real) < len(classes):

@@ -35,7 +35,7 @@ from metrics.sources.lazy_images import stack_images, to_uint8_truncating
 from metrics.sources.network import GENERATOR_BATCH, NetworkSource
 from metrics.sources.shape_source import Shape
 from networks.generator import Generator
-from networks.pretrained import load_generator_file, network_file
+from networks.pretrained import load_generator, network_file
 from rendering.camera_distribution import CameraDistribution
 from sampling.generate import styles
 from studies.plain_errors import PlainErrors
@@ -218,7 +218,7 @@ def untrained(network: Generator, path: Path) -> Generator:
         torch.manual_seed(config.training.seed)
         start = Generator(config)
     save_network(path, start, config.model_dump(mode="json"), 0)
-    return load_generator_file(path)[0]
+    return load_generator(path)
 
 
 def measure_generators(
@@ -229,7 +229,7 @@ def measure_generators(
     Beside them, the same scores of training shapes and the color figures of held-out views.
     """
     file = network_file(network)
-    generator, _ = load_generator_file(file)
+    generator = load_generator(file)
     count = len(comparison.references.ids)
     start = out / "untrained.safetensors"
     figures = {}

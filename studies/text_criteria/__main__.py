@@ -18,7 +18,7 @@ import torch
 
 from guidance.clip import Clip, load_clip
 from networks.generator import Generator
-from networks.pretrained import INCLUDED, load_generator_file
+from networks.pretrained import INCLUDED, load_generator, load_generator_file
 from rendering.camera import orbit_cameras
 from rendering.images import save_png, to_uint8
 from sampling.generate import styles
@@ -158,7 +158,7 @@ def main(networks: tuple[Path, ...], network: str, out: Path, clip_folder: Path,
     """Check NETWORKS against the criteria of text control."""
     torch.set_num_threads(1)
     clip = load_clip(clip_folder)
-    generator, _ = load_generator_file(network)
+    generator = load_generator(network)
     source = draw_views(generator, count)
     drawn = [draw_adapted(path, count) for path in networks]
     targets = {each.prompt: parse_target(each.prompt) for each in drawn}

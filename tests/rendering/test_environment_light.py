@@ -12,6 +12,7 @@ from rendering.environment_file import decode_radiance, read_environment, write_
 from rendering.environment_light import environment_light, filtered_by_lobe, resized, solid_angles, texel_directions
 from rendering.procedural_light import preview_environment, preview_light, random_light
 from torch_utils.errors import UserError
+from torch_utils.ops.environment_shading import radiance_from
 
 
 def noise(rows: int, seed: int = 0) -> torch.Tensor:
@@ -55,7 +56,9 @@ def test_filters_equal_sums_over_all_texels():
     weight = (0.25 / (1 - half2 + 0.0625 * half2)).square() * (2 * half2 - 1).clamp(min=0) * area[:, 0]
     wanted = (weight[:, None] * image.reshape(-1, 3)).sum(0) / weight.sum()
     torch.testing.assert_close(row[20, 7], wanted, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(environment_light(image).white_diffuse(normals), irradiance, rtol=0.02, atol=1e-3)
+    torch.testing.assert_close(
+        radiance_from(environment_light(image).irradiance[0], normals), irradiance, rtol=0.02, atol=1e-3
+    )
 
 
 def test_a_white_room_is_reflected_in_full():
@@ -137,7 +140,7 @@ def test_damaged_environments_are_refused(tmp_path, name, data, said):
 
 
 def test_the_room_of_previews_never_burns_white_surfaces_out():
-    shown = preview_environment().white_diffuse(unit(500))
+    shown = radiance_from(preview_environment().irradiance[0], unit(500))
     assert 0.95 < shown.max() <= 1
     assert shown.min() > 0.1
 
