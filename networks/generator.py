@@ -11,12 +11,13 @@ from configs.schema import Config
 from geometry.extraction import ExtractedSurface
 from geometry.normals import vertex_normals
 from networks.backbone import TriPlaneBackbone, plane_features
+from networks.geometry_network import GeometryNetwork, PointFeatures
 from networks.heads import TextureHead
 from networks.layers import compute_dtype
 from networks.mapping import Mapping, TextOffset
-from networks.triplane_geometry import TriPlaneGeometry
+from networks.triplane_geometry import PlaneFeatures
 from networks.volume_backbone import VolumeBackbone
-from networks.volume_geometry import VolumeGeometry
+from networks.volume_geometry import VolumeFeatures
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
 from rendering.color import linear_to_srgb, srgb_to_linear
@@ -67,13 +68,15 @@ class Generator(nn.Module):
         # [text_dim]: the text of all styles, where `map` is given none.
         self.text: Tensor | None = None
         self.backbone: TriPlaneBackbone | VolumeBackbone
-        self.geometry: TriPlaneGeometry | VolumeGeometry
+        features: PointFeatures
+        box = config.geometry.box
         if config.geometry.network == "volume":
             self.backbone = VolumeBackbone(planes, config.geometry, mapping.w_dim)
-            self.geometry = VolumeGeometry(config.geometry, self.backbone.sdf.channels, mapping.w_dim)
+            features = VolumeFeatures(self.backbone.sdf.channels, config.geometry.deformation > 0, box)
         else:
             self.backbone = TriPlaneBackbone(planes, mapping.w_dim)
-            self.geometry = TriPlaneGeometry(config.geometry, planes.plane_channels, mapping.w_dim)
+            features = PlaneFeatures(planes.plane_channels, box)
+        self.geometry = GeometryNetwork(config.geometry, features, mapping.w_dim)
         self.texture_head = TextureHead(config.texture, planes.plane_channels, mapping.w_dim)
         self.num_ws_geo = self.backbone.num_ws_geo + self.geometry.num_ws
         self.num_ws_tex = self.backbone.num_ws_tex + self.texture_head.num_ws

@@ -7,11 +7,12 @@ from torch import Tensor
 from geometry.extraction import ExtractedSurface, build_surface, find_surface
 from geometry.subdivided_extraction import find_midpoints, find_subdivided_surface, midpoint_vertices
 from geometry.subdivision import SubdividedGrid, subdivided, subdivided_on
-from geometry.tet_grid import TetGrid, tet_grid, tet_volumes
+from geometry.tet_grid import TetGrid, tet_grid
 from geometry.topology import count_components, count_degenerate_faces
 from tests.geometry.dense import extract
 from tests.geometry.fields import noise, sphere, torus
 from tests.geometry.measures import euler_number, is_watertight, signed_volume, singular_vertices
+from tests.geometry.tets import tet_volumes
 from torch_utils.ops.subdivided_tets import subdivide_tables
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from geometry.tet_grid import TET_EDGES, connect, flipped_share, tet_grid, tet_volumes
+from geometry.tet_grid import TET_EDGES, connect, tet_grid
+from tests.geometry.tets import flipped_share, tet_volumes
 
 # cells: vertices, tetrahedra, edges
 BCC_COUNTS = {

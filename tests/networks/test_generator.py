@@ -10,7 +10,9 @@ from geometry.mesh import Mesh
 from geometry.topology import vertex_components
 from networks.generator import Generator
 from networks.heads import PointHead
+from networks.surface_extraction import SurfaceField
 from tests.compare import assert_close
+from tests.geometry.tets import flipped_share
 from tests.networks.helpers import cameras, latents, tiny_config
 
 
@@ -19,9 +21,27 @@ def make(seed: int = 0, **sections) -> Generator:
     return Generator(tiny_config(**sections))
 
 
-def geometry_styles(generator: Generator, w_geo: torch.Tensor) -> torch.Tensor:
-    """The slots of w_geo that the geometry network takes."""
-    return w_geo[:, generator.backbone.num_ws_geo :]
+def field_of(generator: Generator, planes: torch.Tensor, w_geo: torch.Tensor) -> SurfaceField:
+    """The heads of the geometry network as functions of points."""
+    return generator.geometry.field(planes, w_geo[:, generator.backbone.num_ws_geo :])
+
+
+def sdf_grid(generator: Generator, planes: torch.Tensor, w_geo: torch.Tensor) -> torch.Tensor:
+    """SDF at every grid vertex [B, V], as extraction evaluates it."""
+    return field_of(generator, planes, w_geo).sdf_grid(generator.geometry.grid)
+
+
+def grid_points(generator: Generator, batch: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Every grid vertex for every sample [B · V, 3], and offsets [B + 1]."""
+    grid = generator.geometry.grid
+    return grid.positions.repeat(batch, 1), torch.arange(batch + 1) * grid.num_vertices
+
+
+def sdf_by_look_ups(generator: Generator, planes: torch.Tensor, w_geo: torch.Tensor) -> torch.Tensor:
+    """SDF at every grid vertex [B, V] by plane look-ups, with gradient."""
+    field = field_of(generator, planes, w_geo)
+    points, offsets = grid_points(generator, len(planes))
+    return field.sdf(points, field.features(points, offsets), offsets).view(len(planes), -1)
 
 
 def count_solids(mesh: Mesh) -> int:
@@ -81,8 +101,7 @@ def test_geometry_depends_on_w_geo_and_not_on_w_tex() -> None:
         assert torch.equal(getattr(first.surface.mesh, field), getattr(second.surface.mesh, field))
     assert torch.equal(first.surface.sdf_a, second.surface.sdf_a)
     planes = [generator.planes(w_geo, w)[0] for w in (w_tex, other_tex)]
-    w = geometry_styles(generator, w_geo)
-    assert torch.equal(generator.geometry.sdf_grid(planes[0], w), generator.geometry.sdf_grid(planes[1], w))
+    assert torch.equal(sdf_grid(generator, planes[0], w_geo), sdf_grid(generator, planes[1], w_geo))
     assert (first.rgb - second.rgb).abs().max() > 0.01
     assert torch.equal(generator.mesh(w_geo).mesh.vertices, first.surface.mesh.vertices)
     changed = generator.mesh(other_geo).mesh.vertices
@@ -94,8 +113,7 @@ def test_the_fast_grid_evaluation_equals_plane_lookups(tet_grid: str) -> None:
     generator = make(geometry={"tet_grid": tet_grid, "box": 0.8})
     w_geo, w_tex = generator.map(*latents(generator.config, 3))
     planes, _ = generator.planes(w_geo, w_tex)
-    w = geometry_styles(generator, w_geo)
-    assert_close(generator.geometry.sdf_grid(planes, w), generator.geometry.sdf_dense(planes, w), 1e-5, name="SDF")
+    assert_close(sdf_grid(generator, planes, w_geo), sdf_by_look_ups(generator, planes, w_geo), 1e-5, name="SDF")
 
 
 def test_two_hidden_layers_take_the_dense_path_and_work() -> None:
@@ -103,8 +121,7 @@ def test_two_hidden_layers_take_the_dense_path_and_work() -> None:
     w_geo, w_tex = generator.map(*latents(generator.config, 2))
     assert generator.num_ws_geo == generator.backbone.num_ws_geo + 3
     planes, _ = generator.planes(w_geo, w_tex)
-    w = geometry_styles(generator, w_geo)
-    assert torch.equal(generator.geometry.sdf_grid(planes, w), generator.geometry.sdf_dense(planes, w))
+    assert torch.equal(sdf_grid(generator, planes, w_geo), sdf_by_look_ups(generator, planes, w_geo))
     assert generator.mesh(w_geo).mesh.faces.shape[0] > 0
 
 
@@ -115,7 +132,7 @@ def test_sparse_gradient_equals_the_dense_one() -> None:
     planes, _ = (p.detach().requires_grad_() for p in generator.planes(w_geo, w_tex))
     surface = generator.surface(planes, w_geo)
     (sparse,) = torch.autograd.grad(surface.sdf_a.sum(), planes)
-    dense = generator.geometry.sdf_dense(planes, geometry_styles(generator, w_geo)).reshape(-1)
+    dense = sdf_by_look_ups(generator, planes, w_geo).reshape(-1)
     crossing = _first_ends(generator, planes, w_geo)
     assert_close(surface.sdf_a, dense[crossing], 1e-5, name="SDF")
     (expected,) = torch.autograd.grad(dense[crossing].sum(), planes)
@@ -126,8 +143,7 @@ def test_sparse_gradient_equals_the_dense_one() -> None:
 def _first_ends(generator: Generator, planes: torch.Tensor, w_geo: torch.Tensor) -> torch.Tensor:
     from geometry.extraction import find_surface
 
-    w = geometry_styles(generator, w_geo)
-    found = find_surface(generator.geometry.sdf_grid(planes, w), generator.geometry.grid)
+    found = find_surface(sdf_grid(generator, planes, w_geo), generator.geometry.grid)
     assert not found.replaced.any()
     return found.topology.edge_vertices[:, 0]
 
@@ -144,7 +160,9 @@ def test_starts_as_a_sphere_and_deforms_within_its_bound() -> None:
     assert not surface.empty.any() and surface.fallback_surface_loss.item() == 0
     w_geo, w_tex = generator.map(*latents(config, 1))
     planes, _ = generator.planes(w_geo, w_tex)
-    assert not generator.geometry.flipped_share(planes, geometry_styles(generator, w_geo)).any()
+    field, grid = field_of(generator, planes, w_geo), generator.geometry.grid
+    movement = field.movement(field.features(*grid_points(generator, 1)), grid_points(generator, 1)[1], grid.cell)
+    assert movement.abs().max() > 0 and flipped_share(grid, grid.positions + movement) == 0
 
 
 def test_an_empty_sample_gets_a_fallback_surface_and_its_loss_lowers_the_sdf() -> None:
