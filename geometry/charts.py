@@ -67,14 +67,14 @@ def cut_into_charts(vertices: Floats, faces: Ints, margin: float) -> Charts:
     directions = _merge_small(directions, cosines, length, pairs, lengths)
     labels = _connected(directions, pairs)
     for _ in range(SPLITTING_ROUNDS):
-        axes = _axes(labels, directions, normals * length[:, None], cosines, normals, defined)
+        axes = _axes(labels, directions, normals * length[:, None], normals, defined)
         charts = Charts(labels, axes[:, :2])
         hidden = _hidden_faces(charts, vertices, faces)
         if not hidden.any():
             break
         labels = _connected(labels * 2 + hidden, pairs)
     labels = _cut_sparse(charts, vertices, faces, pairs, margin)
-    axes = _axes(labels, directions, normals * length[:, None], cosines, normals, defined)
+    axes = _axes(labels, directions, normals * length[:, None], normals, defined)
     return Charts(labels, _upright(labels, axes, vertices, faces))
 
 
@@ -202,9 +202,7 @@ def _connected(values: Ints, pairs: Ints) -> Ints:
     return np.unique(connected_vertices(links, len(values)).numpy(), return_inverse=True)[1]
 
 
-def _axes(
-    labels: Ints, directions: Ints, weighted: Floats, cosines: Floats, normals: Floats, defined: NDArray[np.bool_]
-) -> Floats:
+def _axes(labels: Ints, directions: Ints, weighted: Floats, normals: Floats, defined: NDArray[np.bool_]) -> Floats:
     """Right-handed axes [K, 3, 3] of each chart; the last is its mean normal, or its direction if that would fold."""
     count = int(labels.max()) + 1
     mean = np.stack([np.bincount(labels, weighted[:, axis], count) for axis in range(3)], 1)

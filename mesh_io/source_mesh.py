@@ -35,7 +35,6 @@ class SourceMaterial:
     nearest: bool = False
     alpha_mode: AlphaMode = "OPAQUE"
     alpha_cutoff: float = 0.5
-    double_sided: bool = False
     metallic: float | None = None
     roughness: float | None = None
     surface_image: NDArray[np.uint8] | None = field(default=None, repr=False)

@@ -16,7 +16,7 @@ are circular convolutions along the columns, which a Fourier transform solves ex
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
@@ -84,12 +84,6 @@ class EnvironmentLight:
             return image.roll(-round(angle_rad / (2 * math.pi) * image.shape[2]), 2)
 
         return EnvironmentLight(turned(self.mirror), turned(self.filtered), turned(self.irradiance))
-
-    def scaled(self, factor: float | Tensor) -> "EnvironmentLight":
-        """The environment with all light multiplied by a factor, a number or RGB [3]."""
-        return replace(
-            self, mirror=self.mirror * factor, filtered=self.filtered * factor, irradiance=self.irradiance * factor
-        )
 
     def to(self, device: torch.device | str) -> "EnvironmentLight":
         """A copy on `device`."""

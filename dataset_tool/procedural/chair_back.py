@@ -83,7 +83,7 @@ def rail(
     return sweep(path, sizes, ol.box_section(0.3, 2), "back", reference=(0, 1, 0))
 
 
-def upright(plan: ChairPlan, frame: BackFrame, s: float, t: tuple[float, float], half: Array | float) -> ProceduralPart:
+def upright(frame: BackFrame, s: float, t: tuple[float, float], half: Array | float) -> ProceduralPart:
     """A slat or rod along t at s; half: half width and half depth (a pair), or widths along it [P, 2]."""
     sizes = np.asarray(half, float)
     count = len(sizes) if sizes.ndim == 2 else 5
@@ -116,7 +116,7 @@ def _slats(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     low = 0.16
     parts = [rail(plan, frame, 1.0 - 0.35 * plan.crest / frame.rise, plan.crest), rail(plan, frame, low, 0.045)]
     half = np.array([width / 2, 0.4 * plan.thin])
-    return parts + [upright(plan, frame, s, (low, 0.96), half) for s in spread(count, 1.0)]
+    return parts + [upright(frame, s, (low, 0.96), half) for s in spread(count, 1.0)]
 
 
 def _ladder(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
@@ -133,7 +133,7 @@ def _spindles(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     low = -0.5 * plan.seat_thickness / frame.rise
     inner = 2 * frame.half_width(0.3) / (3.6 * radius)
     count = max(3, min(plan.members, int(inner)))
-    rods = [upright(plan, frame, float(s), (low, 0.97), radius) for s in np.linspace(-0.94, 0.94, count)]
+    rods = [upright(frame, float(s), (low, 0.97), radius) for s in np.linspace(-0.94, 0.94, count)]
     crest = rail(plan, frame, 0.97, plan.crest, reach=1.08, arch=0.2)
     return [*rods, crest]
 
@@ -150,7 +150,7 @@ def _hoop(plan: ChairPlan, frame: BackFrame) -> list[ProceduralPart]:
     rods = []
     for place in np.linspace(-1, 1, count + 2)[1:-1]:
         top = float((1 - abs(place) ** (2 / power)) ** (power / 2))
-        rods.append(upright(plan, frame, float(place), (low, top), 0.42 * plan.thin))
+        rods.append(upright(frame, float(place), (low, top), 0.42 * plan.thin))
     return [hoop, *rods]
 
 

@@ -68,7 +68,7 @@ def unet_network(unet: Any, control_net: Any = None) -> Network:
         if unet.config.addition_embed_type == "text_time":
             arguments["added_cond_kwargs"] = {
                 "text_embeds": embeddings.tensors["pooled"].to(x_t.dtype),
-                "time_ids": _size_ids(sample, unet.config),
+                "time_ids": _size_ids(sample),
             }
         if control_net is not None:
             if control is None:
@@ -88,7 +88,7 @@ def unet_network(unet: Any, control_net: Any = None) -> Network:
     return call
 
 
-def _size_ids(sample: Tensor, config: Any) -> Tensor:
+def _size_ids(sample: Tensor) -> Tensor:
     """SDXL's micro-conditioning [B, 6]: original size, crop corner (0, 0) and target size, px, all of this image."""
     height, width = 8 * sample.shape[-2], 8 * sample.shape[-1]
     row = torch.tensor([height, width, 0, 0, height, width], device=sample.device, dtype=sample.dtype)

@@ -75,7 +75,6 @@ class MaterialReader:
             nearest=nearest,
             alpha_mode=entry.get("alphaMode", "OPAQUE"),
             alpha_cutoff=float(entry.get("alphaCutoff", 0.5)),
-            double_sided=bool(entry.get("doubleSided", False)),
             metallic=None if metallic is None else float(metallic),
             roughness=None if roughness is None else float(roughness),
             surface_image=surface_image,

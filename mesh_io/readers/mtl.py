@@ -101,7 +101,6 @@ class ObjMaterials:
             image_name=entry.color_map.file if entry.color_map else "",
             wrap=(wrap, wrap),  # type: ignore[arg-type]
             alpha_mode=mode,
-            double_sided=True,
             metallic=entry.metallic,
             roughness=entry.roughness,
         )

@@ -64,7 +64,6 @@ class UsdMaterials:
             wrap=wraps,
             alpha_mode=mode,
             alpha_cutoff=threshold or 0.5,
-            double_sided=True,
             metallic=_number(shader, "metallic"),
             roughness=_number(shader, "roughness"),
         )

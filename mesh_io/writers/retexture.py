@@ -39,7 +39,7 @@ def retextured_glb(path: Path, textures: Mapping[int, MaterialTextures]) -> byte
     for number, own in sorted(textures.items()):
         material = _entry(values, "materials", number, path)
         metal = material.setdefault("pbrMetallicRoughness", {})
-        place = _place(document, metal.get("baseColorTexture"))
+        place = _place(metal.get("baseColorTexture"))
         sampler = _sampler(values, document, metal.get("baseColorTexture"))
         alpha = metal.get("baseColorFactor", [1.0] * 4)[3]
         metal["baseColorTexture"] = {"index": _texture(values, data, own.base_color, sampler), **place}
@@ -81,7 +81,7 @@ def _entry(values: dict[str, Any], array: str, number: int, path: Path) -> dict[
     return entries[number]
 
 
-def _place(document: Document, former: dict[str, Any] | None) -> dict[str, Any]:
+def _place(former: dict[str, Any] | None) -> dict[str, Any]:
     """UV set and transform of a textureInfo."""
     if former is None:
         return {}

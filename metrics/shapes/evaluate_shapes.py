@@ -138,13 +138,13 @@ def _scores_of(kind: Distance, sets: dict[str, ShapeSet], results: Results, sess
     if "training" not in sets:
         return metrics
     _add_training_rows(kind, sets, results, session)
-    if _measures_memorization(kind, results, session):
+    if _measures_memorization(results, session):
         metrics += _memorization_metrics(kind, sets, results, session)
     return metrics
 
 
-def _measures_memorization(kind: Distance, results: Results, session: Session) -> bool:
-    """Whether memorization is measured with this kind of distance, the protocol's first."""
+def _measures_memorization(results: Results, session: Session) -> bool:
+    """Whether memorization is still to be measured, with the protocol's first kind of distance."""
     return "memorization" in session.protocol.shape_metrics and results.memorization is None
 
 
@@ -182,7 +182,7 @@ def _add_training_rows(kind: Distance, sets: dict[str, ShapeSet], results: Resul
         every = distances.between(kind, references, training, session.real, progress=advance, **session.computing)
     part = _training_part(len(training), len(sets["generated"]))
     between = results.training_matrices[kind] = every.select(generated=part)
-    if _measures_memorization(kind, results, session):
+    if _measures_memorization(results, session):
         # Memorization needs all of them, and other evaluations of the same data share them.
         within = _within_training(kind, training, session)
         inside = within[part][:, part]

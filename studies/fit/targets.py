@@ -29,7 +29,7 @@ class Target:
     """A shape with its training and held-out views.
 
     views [N, 4, R, R]: RGB over black, premultiplied, then coverage, in [0, 1]. surface [P, 3]: points that the views
-    see, world units. euler, components: of its surface, None where the model itself is no closed surface.
+    see, world units.
     """
 
     name: str
@@ -38,8 +38,6 @@ class Target:
     held_out: Cameras
     held_out_views: Tensor
     surface: Tensor
-    euler: int | None
-    components: int | None
 
 
 def build_target(name: str, folder: Path | None, resolution: int, views: int) -> Target:
@@ -49,7 +47,6 @@ def build_target(name: str, folder: Path | None, resolution: int, views: int) ->
     scene = build_scene(world)
     cameras, held_out = spread_cameras(views, 0.0), spread_cameras(8, 0.37)
     raster = rasterize_mesh(scene.mesh, cameras, 128)
-    euler, components = {"torus": (0, 1), "rings": (0, 2)}.get(name, (None, None))
     return Target(
         Path(name).stem,
         cameras,
@@ -57,8 +54,6 @@ def build_target(name: str, folder: Path | None, resolution: int, views: int) ->
         held_out,
         _views(scene, held_out, 512),
         visible_points(raster, gradient=False),
-        euler,
-        components,
     )
 
 

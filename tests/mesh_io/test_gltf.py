@@ -143,11 +143,11 @@ def test_texture_transform_is_offset_rotation_scale(tmp_path):
 def test_specular_glossiness_diffuse(tmp_path):
     save_image(tmp_path / "t.png")
     gloss = {"diffuseFactor": [0.21404114, 1, 1, 1], "diffuseTexture": {"index": 0}, "glossinessFactor": 0.25}
-    materials = [{"extensions": {"KHR_materials_pbrSpecularGlossiness": gloss}, "doubleSided": True}]
+    materials = [{"extensions": {"KHR_materials_pbrSpecularGlossiness": gloss}}]
     builder = Gltf().texture({"uri": "t.png"})
     scene = builder.scene(builder.primitive(TEXCOORD_0=UVS, material=0), materials=materials)
     material = read_mesh(scene.save(tmp_path / "a.gltf")).parts[0].material
-    assert material.image is not None and material.double_sided
+    assert material.image is not None
     assert material.base_color[0] == pytest.approx(0.5, abs=1e-6)
     assert (material.metallic, material.roughness) == (0, 0.75)
 

@@ -203,7 +203,7 @@ class StepResult:
     finite: Tensor
 
 
-def shift_gradients(shift: Shift, pair: Pair, step: int, objective: Objective) -> Answer:
+def shift_gradients(pair: Pair, step: int, objective: Objective) -> Answer:
     """Put the gradients of one step at the moving parameters."""
     found = objective(pair, step)
     found.loss.backward()
@@ -212,7 +212,7 @@ def shift_gradients(shift: Shift, pair: Pair, step: int, objective: Objective) -
 
 def shift_step(shift: Shift, pair: Pair, step: int, objective: Objective) -> StepResult:
     """One step of the moving generator and its running average. Nothing moves where a gradient is not finite."""
-    found = shift_gradients(shift, pair, step, objective)
+    found = shift_gradients(pair, step, objective)
     norms = shift.adam.step()
     update_average(shift.average, shift.generator, 0.5 ** (1 / AVERAGE_HALFLIFE))
     change = (pair.images.detach() - pair.twin_images).square().mean().sqrt()

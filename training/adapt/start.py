@@ -63,7 +63,7 @@ def shift_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> Ad
     objective = keep_realism(guide_objective(guide, settings, follower), settings, draw, device)
 
     def rehearse(step: int) -> None:
-        shift_gradients(shift, pair_of(step), step, objective)
+        shift_gradients(pair_of(step), step, objective)
         shift.generator.zero_grad(set_to_none=True)
 
     job = AdaptJob(

@@ -91,7 +91,7 @@ def mapping_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> 
         return {f"{name} ({len(measured)})": own}
 
     def rehearse(step: int) -> None:
-        shift_gradients(shift, pair_of(step), step, objective)
+        shift_gradients(pair_of(step), step, objective)
         shift.generator.zero_grad(set_to_none=True)
 
     header = {**file.header, "text": {"encoder": encoder, "source": settings.source}}
