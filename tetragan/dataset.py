@@ -374,14 +374,14 @@ def _counts(header) -> str:
 )
 def convert(folder: Path, **options) -> None:
     """Make data of GET3D, nerfstudio or EG3D readable in place."""
+    from dataset_tool.sources.convert import Assumptions
     from dataset_tool.sources.convert import convert as convert_folder
     from dataset_tool.sources.orientation import parse_front
 
     front = options.pop("front")
     failures: dict[str, str] = {}
-    header = convert_folder(
-        folder, front=None if front is None else parse_front(front), note=_note, failed=failures.__setitem__, **options
-    )
+    assumed = Assumptions(front=None if front is None else parse_front(front), **options)
+    header = convert_folder(folder, assumed, note=_note, failed=failures.__setitem__)
     for name, reason in failures.items():
         click.echo(f"failed: {name}: {reason}", err=True)
     again = f"listed above; fix it, remove {folder / 'dataset.json'} and convert again"

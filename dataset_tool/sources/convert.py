@@ -8,7 +8,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -36,33 +36,42 @@ HALF_HEIGHT = 1.2 * math.tan(fov_from_sensor(32, 35) / 2)
 AXES = {"get3d": ("+Y", "+Z"), "nerf": ("+Z", "-Y"), "eg3d": ("+Y", "+Z")}
 
 
+@dataclass(frozen=True)
+class Assumptions:
+    """What is taken for granted about foreign data.
+
+    layout: None = detect it. up, front: axes of the original world; None = those of the layout. world_scale: factor to
+    our units; None = such that the cameras see as much at the origin as the published ones. alpha: whether colors were
+    multiplied by it; masks: whether the object is white or black in them; None = as usual, unless the images look
+    otherwise.
+    """
+
+    layout: Layout | None = None
+    category: str = "object"
+    up: str | None = None
+    front: str | float | None = None
+    world_scale: float | None = None
+    alpha: Alpha | None = None
+    masks: Masks | None = None
+
+
 def convert(
     root: Path,
-    layout: Layout | None = None,
+    assumed: Assumptions,
     *,
-    category: str = "object",
-    up: str | None = None,
-    front: str | float | None = None,
-    world_scale: float | None = None,
-    alpha: Alpha | None = None,
-    masks: Masks | None = None,
     note: Note = lambda line: None,
     failed: Callable[[str, str], None] = lambda name, reason: None,
 ) -> Header:
     """Write dataset.json and shapes/<id>/{transforms.json, meta.json} next to the images.
 
-    A shape that cannot be converted is left out: `failed` is called with its name and the reason.
-
-    layout: None = detect it. up, front: axes of the original world; None = those of the layout. world_scale: factor to
-    our units; None = such that the cameras see as much at the origin as the published ones. alpha: whether colors were
-    multiplied by it; masks: whether the object is white or black in them; None = as usual, unless the images look
-    otherwise (UserError). note: called with a line on every assumption about the values of images, and on what is
-    passed over. UserError for an unknown layout, if no shape can be converted, and where as many shapes have images of
-    one size as of another.
+    A shape that cannot be converted is left out: `failed` is called with its name and the reason. note: called with a
+    line on every assumption about the values of images, and on what is passed over. UserError for an unknown layout or
+    images that look otherwise than usual, if no shape can be converted, and where as many shapes have images of one
+    size as of another.
     """
     if not root.is_dir():
         raise UserError(f"{root}: expected the folder of a dataset")
-    layout = layout or detect(root)
+    layout = assumed.layout or detect(root)
     failures: dict[str, str] = {}
     shapes = _readable(find_foreign_shapes(root, layout, note), failures)
     if not shapes and not failures:
@@ -76,10 +85,10 @@ def convert(
     for shape in shapes:
         masks_of_shape: Sequence[str | None] = shape.masks or [None] * len(shape.images)
         views += zip(shape.images, masks_of_shape, strict=True)
-    facts = look_at_values(root, views, alpha, masks, note)
+    facts = look_at_values(root, views, assumed.alpha, assumed.masks, note)
     usual_up, usual_front = AXES[layout]
-    turn = orientation(up or usual_up, front if front is not None else usual_front)
-    scale = world_scale or _world_scale([shape.cameras for shape in shapes])
+    turn = orientation(assumed.up or usual_up, usual_front if assumed.front is None else assumed.front)
+    scale = assumed.world_scale or _world_scale([shape.cameras for shape in shapes])
     shapes = [replace(shape, cameras=_moved(shape.cameras, turn, scale)) for shape in shapes]
     transform = np.eye(4)
     transform[:3, :3] = turn * scale
@@ -89,7 +98,7 @@ def convert(
         if layout == "eg3d" and not (root / EG3D_KEPT).exists():
             with write_errors(root / EG3D_KEPT):
                 (root / "dataset.json").replace(root / EG3D_KEPT)
-        return _finish(root, category, {"layout": layout, **facts}, shapes, resolution)
+        return _finish(root, assumed.category, {"layout": layout, **facts}, shapes, resolution)
 
 
 def _finish(root: Path, category: str, facts: dict[str, str], shapes: list[ForeignShape], resolution: int) -> Header:

@@ -13,7 +13,7 @@ from PIL import Image
 from dataset_tool.check import check_dataset
 from dataset_tool.dataset import open_dataset
 from dataset_tool.edit import pack
-from dataset_tool.sources.convert import HALF_HEIGHT, convert
+from dataset_tool.sources.convert import HALF_HEIGHT, Assumptions, convert
 from rendering.camera import Cameras
 from tests.rendering.scenes import clip_positions
 from tests.tetragan.test_dataset import invoke
@@ -79,7 +79,7 @@ def test_get3ds_cameras_are_those_of_its_blender_scene(tmp_path):
     rotation about Z; the OBJ imported with its Y up and its −Z along Blender's +Y. A ShapeNet v1 model faces +X.
     """
     root = get3d(tmp_path / "data")
-    convert(root)
+    convert(root, Assumptions())
     cameras = open_dataset(root).cameras(["car2"] * 2, [0, 1])
     for view, (rotation, elevation) in enumerate(np.radians([[0.0, 10.0], [92.0, 20.0]])):
         c, s = math.cos(rotation), math.sin(rotation)
@@ -125,7 +125,7 @@ def test_nerf_synthetic(tmp_path):
     nerf_scene(root / "lego", [(0, -4, 0), (4, 0, 0), (0, -3, 3), (1, -4, 1)])
     nerf_scene(root / "ship", [(0, -4, 0), (0, 4, 0), (-4, 0, 1)])
     before = stamps(root)
-    convert(root)
+    convert(root, Assumptions())
     assert stamps(root) == before
     dataset = open_dataset(root)
     assert sorted(dataset.shape_ids()) == ["lego", "ship"]
@@ -159,7 +159,7 @@ def test_photographs_with_masks(tmp_path):
         frames.append({"file_path": f"images/{index}.png", "mask_path": f"masks/{index}.png", "transform_matrix": pose})
     values = {"w": 16, "h": 16, "fl_x": 20, "fl_y": 20, "cx": 7, "cy": 9, "frames": frames}
     (root / "transforms.json").write_text(json.dumps(values))
-    convert(root, world_scale=0.5)
+    convert(root, Assumptions(world_scale=0.5))
     dataset = open_dataset(root)
     assert dataset.shape_ids() == ["photos"]
     image = dataset.load("photos", 1)
@@ -172,7 +172,7 @@ def test_photographs_with_masks(tmp_path):
     (root / "dataset.json").unlink()
     (root / "transforms.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match="1 of 2 frames have no mask_path"):
-        convert(root)
+        convert(root, Assumptions())
 
 
 def test_eg3d(tmp_path):
@@ -186,7 +186,7 @@ def test_eg3d(tmp_path):
         labels.append([f"{shape}/{index}.png", [*pose.reshape(-1).tolist(), *np.reshape(intrinsics, -1).tolist()]])
     original = json.dumps({"labels": labels})
     (root / "dataset.json").write_text(original)
-    convert(root, world_scale=1.0)
+    convert(root, Assumptions(world_scale=1.0))
     assert (root / "dataset.eg3d.json").read_text() == original
     dataset = open_dataset(root)
     assert (dataset.views("a"), dataset.views("b")) == (2, 1)
@@ -223,7 +223,7 @@ def test_a_damaged_shape_is_left_out_and_named(tmp_path, spoil, message):
     root = get3d(tmp_path / "data")
     spoil(root)
     failures = {}
-    convert(root, failed=failures.__setitem__)
+    convert(root, Assumptions(), failed=failures.__setitem__)
     assert sorted(open_dataset(root).shape_ids()) == ["car0", "car2"]
     [(name, reason)] = failures.items()
     assert "car1" in name and message in reason and "\n" not in reason
@@ -233,7 +233,7 @@ def test_a_damaged_shape_is_left_out_and_named(tmp_path, spoil, message):
         shutil.rmtree(root / "camera/02958343" / other)
     (root / "dataset.json").unlink()
     with pytest.raises(UserError) as caught:
-        convert(root)
+        convert(root, Assumptions())
     assert message in str(caught.value) and not (root / "dataset.json").exists()
 
 
@@ -265,17 +265,17 @@ def test_as_many_images_of_one_size_as_of_another_are_refused(tmp_path):
     root = get3d(tmp_path / "data", count=2)
     write_image(root / "img/02958343/car1/000.png", 0, (8, 8))
     with pytest.raises(UserError, match=r"images of several sizes: 16x16 .*, 8x8"):
-        convert(root)
+        convert(root, Assumptions())
 
 
 def test_unknown_layouts_and_unfit_images(tmp_path):
     with pytest.raises(UserError, match="no known layout: expected img/ and camera/"):
-        convert(tmp_path)
+        convert(tmp_path, Assumptions())
     nerf_scene(tmp_path, [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
     for path in tmp_path.rglob("r_0.png"):
         write_image(path, 0, (16, 12))
     with pytest.raises(UserError, match="16x12 px; expected square images: crop them"):
-        convert(tmp_path)
+        convert(tmp_path, Assumptions())
 
 
 @pytest.mark.parametrize("layout", ["nerf", "eg3d"])
@@ -291,8 +291,8 @@ def test_a_conversion_that_was_stopped_is_done_again(tmp_path, monkeypatch, layo
     with monkeypatch.context() as patch:
         patch.setattr("dataset_tool.sources.convert.write_header", lambda *_: exec("raise KeyboardInterrupt"))
         with pytest.raises(KeyboardInterrupt):
-            convert(root)
-    convert(root)
+            convert(root, Assumptions())
+    convert(root, Assumptions())
     dataset = open_dataset(root)
     assert dataset.load(dataset.shape_ids()[0], 0).any()
 
@@ -300,9 +300,9 @@ def test_a_conversion_that_was_stopped_is_done_again(tmp_path, monkeypatch, layo
 def test_a_converted_dataset_is_not_converted_again(tmp_path):
     root = tmp_path / "data"
     nerf_scene(root, [(0, -4, 0), (4, 0, 0), (0, -3, 3)])
-    convert(root)
+    convert(root, Assumptions())
     with pytest.raises(UserError, match="is a TetraGAN dataset already"):
-        convert(root)
+        convert(root, Assumptions())
 
 
 def masked_photographs(root, masks, images=None, views=4):
@@ -332,7 +332,7 @@ def block(value, dtype=np.uint8, background=0):
 def test_masks_of_0_and_1_are_scaled_and_said(tmp_path):
     root = masked_photographs(tmp_path / "data", [block(1)])
     notes = []
-    convert(root, note=notes.append)
+    convert(root, Assumptions(), note=notes.append)
     assert notes == ["mask values 0 and 1 are taken as 0 and 255 (images/0_mask.png)"]
     alpha = open_dataset(root).load("data", 2)[..., 3]
     assert (alpha == np.asarray(block(255))).all()
@@ -342,13 +342,13 @@ def test_masks_of_0_and_1_are_scaled_and_said(tmp_path):
 def test_inverted_masks_are_refused_until_the_user_says_which_they_are(tmp_path):
     root = masked_photographs(tmp_path / "data", [block(0, background=255)])
     with pytest.raises(UserError, match=r"4 of 4 masks look inverted: .* add --masks black"):
-        convert(root)
+        convert(root, Assumptions())
     assert not (root / "dataset.json").exists()
-    convert(root, masks="black")
+    convert(root, Assumptions(masks="black"))
     assert (open_dataset(root).load("data", 0)[..., 3] == np.asarray(block(255))).all()
     assert "mask of the background?" not in {finding.kind for finding in check_dataset(open_dataset(root))}
     other = masked_photographs(tmp_path / "other", [block(0, background=255)])
-    convert(other, masks="white")
+    convert(other, Assumptions(masks="white"))
     assert "mask of the background?" in {finding.kind for finding in check_dataset(open_dataset(other))}
 
 
@@ -362,11 +362,11 @@ def test_premultiplied_alpha_is_refused_until_the_user_says_which_it_is(tmp_path
     multiplied[..., :3] = (straight[..., :3].astype(int) * alpha[..., None] + 127) // 255
     root = masked_photographs(tmp_path / "data", None, [multiplied])
     with pytest.raises(UserError, match="4 of 4 images look as if their colors were multiplied by alpha"):
-        convert(root)
-    convert(root, alpha="premultiplied")
+        convert(root, Assumptions())
+    convert(root, Assumptions(alpha="premultiplied"))
     assert np.abs(open_dataset(root).load("data", 0).astype(int) - straight).max() <= 1
     other = masked_photographs(tmp_path / "other", None, [straight])
-    convert(other)
+    convert(other, Assumptions())
     assert (open_dataset(other).load("other", 0) == straight).all()
 
 
@@ -381,7 +381,7 @@ def test_views_of_no_use_are_named(tmp_path):
         block(255, background=255),
     ]
     root = masked_photographs(tmp_path / "data", masks, [noise, noise, np.full((16, 16, 3), 90, np.uint8), noise])
-    convert(root)
+    convert(root, Assumptions())
     found = {(finding.kind, finding.detail) for finding in check_dataset(open_dataset(root))}
     assert found >= {
         ("blank views", "views 0"),
@@ -396,4 +396,4 @@ def test_side_files_of_macos_are_no_images(tmp_path):
     (root / "img/02958343/car0/._000.png").write_bytes(b"\0\5\x16\7")
     (root / "camera/__MACOSX/car0").mkdir(parents=True)
     np.save(root / "camera/__MACOSX/car0/rotation.npy", [1.0])
-    assert convert(root).views == 2
+    assert convert(root, Assumptions()).views == 2
