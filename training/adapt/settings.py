@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from configs.loader import build_config, nearest
+from configs.schema import Config
 from configs.strict import StrictModel
 from dataset_tool.procedural.choose import article
 from guidance.priors.folder import require_folder
@@ -144,42 +145,64 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     out of its range, prompts that are empty or equal, and a network or prior that is not there.
     """
     values = {**given, **_parsed(overrides)}
-    header = read_header(network_file(values["network"]))
-    if header.get("kind") != "network":
-        raise UserError(f"--network {values['network']}: expected a network file, got {header.get('kind')!r}")
-    config = build_config(header.get("config", {}), values["network"])
+    config = _network_config(values["network"])
     values.setdefault("source", article(config.category))
-    single = values.get("mode") == "single"
-    _check_kept(values.get("mode"), values.get("keep", ()))
-    if values.get("mode") == "mapping":
-        values = {"rate": MAPPING_RATE, **values}
-        if values.get("method") == "clip":
-            raise UserError("--mode mapping: needs a diffusion prior; leave out --method clip")
-        if values.get("method") == "vsd":
-            raise UserError("--mode mapping: one follower cannot learn all prompts (docs/text.md); use dds or asd")
-        if values.get("data"):
-            found = dataset_captions(Path(values["data"]), values["source"])
-            said = f"{len(found.train)} captions of {Path(values['data']).name}"
-            values |= {"prompt": said, "prompts": found.train, "held_out": found.held_out}
-        for prompt in values["prompts"]:
-            check_prompts(prompt, values["source"])
-    if values.get("reference"):
-        if not single:
-            raise UserError("--reference: is for one sample; add --mode single")
-        # No prior looks at the images, so they are as large as those that the network was trained on.
-        values = {"prompt": "", "prior": "", "resolution": config.data.resolution, "rate": REFERENCE_RATE, **values}
-    else:
-        values["prompt"], values["source"] = check_prompts(values["prompt"], values["source"])
-        values |= _guided(values)
-        values.setdefault("rate", SINGLE_RATE if single else RATE)
-    if values.get("screened") and (values.get("mode", "shift") != "shift" or values.get("method") != "clip"):
+    mode = values.get("mode", "shift")
+    _check_kept(mode, values.get("keep", ()))
+    if mode == "mapping":
+        values = _for_mapping(values)
+    values = _for_reference(values, config) if values.get("reference") else _for_prompt(values)
+    if values.get("screened") and (mode != "shift" or values.get("method") != "clip"):
         raise UserError("--set screened: a CLIP chooses latents; it goes with --mode shift and --method clip")
     side = values["resolution"]
     # What is no number gets its answer from the validation below.
     suited = dict(vars(preset_of(side if isinstance(side, int) else SMALL_PRIOR_PX)))
-    if values.get("mode") == "mapping":
+    if mode == "mapping":
         suited["steps"] *= MAPPING_FACTOR
-    values = {**suited, **values}
+    return _validated({**suited, **values})
+
+
+def _network_config(network: str) -> Config:
+    """The configuration of a network. UserError for a file that is none."""
+    header = read_header(network_file(network))
+    if header.get("kind") != "network":
+        raise UserError(f"--network {network}: expected a network file, got {header.get('kind')!r}")
+    return build_config(header.get("config", {}), network)
+
+
+def _for_mapping(values: Mapping[str, Any]) -> dict[str, Any]:
+    """With the prompts of a dataset, if one is given. UserError for a method that cannot learn many prompts."""
+    if values.get("method") == "clip":
+        raise UserError("--mode mapping: needs a diffusion prior; leave out --method clip")
+    if values.get("method") == "vsd":
+        raise UserError("--mode mapping: one follower cannot learn all prompts (docs/text.md); use dds or asd")
+    values = {"rate": MAPPING_RATE, **values}
+    if values.get("data"):
+        found = dataset_captions(Path(values["data"]), values["source"])
+        said = f"{len(found.train)} captions of {Path(values['data']).name}"
+        values |= {"prompt": said, "prompts": found.train, "held_out": found.held_out}
+    for prompt in values["prompts"]:
+        check_prompts(prompt, values["source"])
+    return values
+
+
+def _for_reference(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
+    """For images to look like; no prior looks at them, so they are as large as those of the network's training."""
+    if values.get("mode") != "single":
+        raise UserError("--reference: is for one sample; add --mode single")
+    return {"prompt": "", "prior": "", "resolution": config.data.resolution, "rate": REFERENCE_RATE, **values}
+
+
+def _for_prompt(values: Mapping[str, Any]) -> dict[str, Any]:
+    """For a prompt, with the prior and what suits it."""
+    prompt, source = check_prompts(values["prompt"], values["source"])
+    rate = SINGLE_RATE if values.get("mode") == "single" else RATE
+    values = {"rate": rate, **values, "prompt": prompt, "source": source}
+    return values | _guided(values)
+
+
+def _validated(values: Mapping[str, Any]) -> AdaptSettings:
+    """The settings; UserError for an unknown name and a value out of its range."""
     try:
         return AdaptSettings.model_validate(values)
     except ValidationError as error:
