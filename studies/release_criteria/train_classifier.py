@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, cross_entropy
 
 from dataset_tool.dataset import open_dataset
+from studies.one_cycle import train_one_cycle
 from studies.plain_errors import PlainErrors
 from studies.release_criteria.chair_types import (
     ATTRIBUTES,
@@ -47,7 +48,6 @@ from studies.release_criteria.classifier_data import (
 )
 from torch_utils.errors import UserError
 from torch_utils.files import write_json, write_text
-from torch_utils.progress import progress_bar
 
 RULES = "rules.json"
 BATCH = 64
@@ -94,25 +94,18 @@ def train_chair_classifier(
     network = ResNet(len(labels_of(values)))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
     classifier = ChairClassifier(network, labels_of(values))
-    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=0.02)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
     weights, columns = balanced_weights(data, values), classifier.columns
-    network.train()
-    with progress_bar("training the classifier", steps) as advance:
-        for _ in range(steps):
-            rows = torch.multinomial(weights, BATCH, replacement=True, generator=generator)
-            images = augmented(data.images[rows], generator).to(memory_format=torch.channels_last)
-            logits = network(images)
-            loss = torch.zeros(())
-            for name, target in data.targets.items():
-                if bool((target[rows] != UNKNOWN).any()):
-                    loss = loss + cross_entropy(logits[:, columns[name]], target[rows], ignore_index=UNKNOWN)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            advance()
-    network.eval()
+
+    def draw_loss() -> Tensor:
+        rows = torch.multinomial(weights, BATCH, replacement=True, generator=generator)
+        logits = network(augmented(data.images[rows], generator).to(memory_format=torch.channels_last))
+        loss = torch.zeros(())
+        for name, target in data.targets.items():
+            if bool((target[rows] != UNKNOWN).any()):
+                loss = loss + cross_entropy(logits[:, columns[name]], target[rows], ignore_index=UNKNOWN)
+        return loss
+
+    train_one_cycle(network, draw_loss, "training the classifier", steps, rate=LEARNING_RATE, weight_decay=0.02)
     return classifier
 
 

@@ -14,8 +14,8 @@ from torch.nn.functional import cross_entropy
 from dataset_tool.procedural.categories import CATEGORIES
 from dataset_tool.procedural.finishes import NATURAL, PATTERNS, SHADES
 from metrics.images.classifier import attribute_and_value
+from studies.one_cycle import train_one_cycle
 from studies.text_priors.data import Captioned, Shot, over
-from torch_utils.progress import progress_bar
 
 VALUES: dict[str, tuple[str, ...]] = {
     "category": tuple(CATEGORIES),
@@ -94,25 +94,17 @@ def varied_images(rgba: Tensor, generator: torch.Generator) -> Tensor:
 def train_classifier(model: Any, data: Captioned, steps: int, seed: int) -> list[float]:
     """Train on `steps` minibatches; returns the losses."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    known, where, losses = targets(data.shots), columns(), []
-    model.train()
-    with progress_bar("training the classifier", steps) as advance:
-        for _ in range(steps):
-            rows = torch.randint(len(data.shots), (BATCH,), generator=generator)
-            logits = model(pixel_values=varied_images(data.rgba[rows], generator)).logits
-            loss = torch.zeros(())
-            for name, target in known.items():
-                loss = loss + cross_entropy(logits[:, where[name]], target[rows], ignore_index=UNKNOWN)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            advance()
-    model.eval()
-    return losses
+    known, where = targets(data.shots), columns()
+
+    def draw_loss() -> Tensor:
+        rows = torch.randint(len(data.shots), (BATCH,), generator=generator)
+        logits = model(pixel_values=varied_images(data.rgba[rows], generator)).logits
+        loss = torch.zeros(())
+        for name, target in known.items():
+            loss = loss + cross_entropy(logits[:, where[name]], target[rows], ignore_index=UNKNOWN)
+        return loss
+
+    return train_one_cycle(model, draw_loss, "training the classifier", steps, rate=LEARNING_RATE, weight_decay=0.05)
 
 
 @torch.no_grad()

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from dataset_tool.procedural.captions import caption
+from studies.one_cycle import train_one_cycle
 from studies.text_priors.data import Captioned, Shot, over
-from torch_utils.progress import progress_bar
 
 BATCH = 96
 LEARNING_RATE = 1e-3
@@ -55,25 +55,14 @@ def contrastive_loss(model: Any, images: Tensor, texts: dict[str, Tensor], targe
 def train_clip(model: Any, tokenizer: Any, data: Captioned, steps: int, seed: int) -> list[float]:
     """Train on `steps` minibatches; returns the losses."""
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, weight_decay=0.05)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.1)
-    losses = []
-    model.train()
-    with progress_bar("training CLIP", steps) as advance:
-        for _ in range(steps):
-            rows = torch.randint(len(data.shots), (BATCH,), generator=generator)
-            shots = [data.shots[row] for row in rows.tolist()]
-            texts = tokens(tokenizer, [caption(s.category, s.kind, s.finish, rng) for s in shots])
-            images = augmented(data.rgba[rows], generator)
-            loss = contrastive_loss(model, images, texts, same_caption(shots))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            advance()
-    model.eval()
-    return losses
+
+    def draw_loss() -> Tensor:
+        rows = torch.randint(len(data.shots), (BATCH,), generator=generator)
+        shots = [data.shots[row] for row in rows.tolist()]
+        texts = tokens(tokenizer, [caption(s.category, s.kind, s.finish, rng) for s in shots])
+        return contrastive_loss(model, augmented(data.rgba[rows], generator), texts, same_caption(shots))
+
+    return train_one_cycle(model, draw_loss, "training CLIP", steps, rate=LEARNING_RATE, weight_decay=0.05)
 
 
 @torch.no_grad()

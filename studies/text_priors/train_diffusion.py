@@ -17,9 +17,9 @@ from guidance.priors.latents import build_decode, build_encode, same
 from guidance.priors.load import vae_factor
 from guidance.priors.prior import DiffusionPrior, Embeddings
 from guidance.sampler import sample_prior
+from studies.one_cycle import train_one_cycle
 from studies.text_priors.data import SIDE, Captioned, Shot, over
 from studies.text_priors.models import TEXT_LENGTH
-from torch_utils.progress import progress_bar
 
 BATCH = 24
 LEARNING_RATE = 2e-3
@@ -85,32 +85,34 @@ def train_unet(prior: DiffusionPrior, data: Captioned, steps: int, seed: int, ba
     generator, rng = torch.Generator().manual_seed(seed), np.random.default_rng(seed)
     unet: Any = prior.module
     levels = unet_levels(prior)
-    optimizer = torch.optim.AdamW(unet.parameters(), LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=steps, pct_start=0.08)
     average = torch.optim.swa_utils.AveragedModel(
         unet, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(AVERAGE)
     )
-    losses = []
-    unet.train()
-    with progress_bar("training the UNet", steps) as advance:
-        for step in range(steps):
-            images, shots = drawn_images(data, batch, prior.resolution, generator)
-            with torch.no_grad():
-                x = prior.encode(images)
-            captions = prior.embed(drawn_captions(shots, rng))
-            t = torch.randint(levels, (batch,), generator=generator) / levels
-            loss = denoising_loss(prior, x, captions, t, torch.randn(x.shape, generator=generator))
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            if step >= steps // 4:
-                average.update_parameters(unet)
-            losses.append(loss.item())
-            advance()
+
+    def draw_loss() -> Tensor:
+        images, shots = drawn_images(data, batch, prior.resolution, generator)
+        with torch.no_grad():
+            x = prior.encode(images)
+        captions = prior.embed(drawn_captions(shots, rng))
+        t = torch.randint(levels, (batch,), generator=generator) / levels
+        return denoising_loss(prior, x, captions, t, torch.randn(x.shape, generator=generator))
+
+    def update_average(step: int) -> None:
+        if step >= steps // 4:
+            average.update_parameters(unet)
+
+    losses = train_one_cycle(
+        unet,
+        draw_loss,
+        "training the UNet",
+        steps,
+        rate=LEARNING_RATE,
+        weight_decay=0.01,
+        rise=0.08,
+        largest_norm=1.0,
+        after=update_average,
+    )
     unet.load_state_dict(average.module.state_dict())
-    unet.eval()
     return losses
 
 
@@ -123,23 +125,14 @@ def unet_levels(prior: DiffusionPrior) -> int:
 def train_vae(vae: Any, data: Captioned, steps: int, seed: int) -> list[float]:
     """Train the autoencoder on `steps` minibatches, and set its scaling factor; returns the losses."""
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(vae.parameters(), 2e-3, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps, pct_start=0.05)
-    losses = []
-    vae.train()
-    with progress_bar("training the autoencoder", steps) as advance:
-        for _ in range(steps):
-            images, _ = drawn_images(data, 16, SIDE, generator)
-            latent = vae.encode(images).latent_dist
-            found = vae.decode(latent.sample(generator)).sample
-            loss = l1_loss(found, images) + mse_loss(found, images) + KL_WEIGHT * latent.kl().mean()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            advance()
-    vae.eval()
+
+    def draw_loss() -> Tensor:
+        images, _ = drawn_images(data, 16, SIDE, generator)
+        latent = vae.encode(images).latent_dist
+        found = vae.decode(latent.sample(generator)).sample
+        return l1_loss(found, images) + mse_loss(found, images) + KL_WEIGHT * latent.kl().mean()
+
+    losses = train_one_cycle(vae, draw_loss, "training the autoencoder", steps, rate=2e-3, weight_decay=0.0, rise=0.05)
     with torch.no_grad():
         images, _ = drawn_images(data, 256, SIDE, generator)
         scale = 1 / float(vae.encode(images).latent_dist.mean.std())
