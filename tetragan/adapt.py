@@ -148,9 +148,9 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
     from torch_utils.process import prepare_process
     from training.adapt.guide import open_guide
     from training.adapt.loop import holds_adaptation, memory_advice, run_job
-    from training.adapt.start import shift_job
-    from training.adapt.start_mapping import mapping_job
-    from training.adapt.start_single import single_job
+    from training.adapt.mapping_job import mapping_job
+    from training.adapt.shift_job import shift_job
+    from training.adapt.single_job import single_job
 
     say = partial(_say, quiet=quiet)
     guide = None

@@ -146,7 +146,7 @@ def test_memory(folder, tmp_path):
     no_memory = RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 1 bytes")
     with mock.patch("diffusers.UNet2DConditionModel.from_pretrained", side_effect=no_memory):
         assert_refused(run(*command(folder, tmp_path / "out")), "does not fit into memory", "its weights take", "free")
-    for place in ("guide.prompt_texts", "start.sheet_images", "start.shift_step", "start._scores"):
+    for place in ("guide.prompt_texts", "shift_job.sheet_images", "shift_job.shift_step", "shift_job._scores"):
         with mock.patch(f"training.adapt.{place}", side_effect=no_memory):
             assert_refused(run(*command(folder, tmp_path / "out")), "does not fit into memory", "--set batch=1")
     first = iter([True, True, False])
@@ -156,13 +156,13 @@ def test_memory(folder, tmp_path):
             return shift_step(*values)
         raise no_memory
 
-    with mock.patch("training.adapt.start.shift_step", later):
+    with mock.patch("training.adapt.shift_job.shift_step", later):
         refused = run(*command(folder, tmp_path / "later", "--steps", 6))
     assert_refused(refused, "does not fit into memory", "GiB are free", "--resume", str(tmp_path / "later"))
     assert run("adapt", "--out", tmp_path / "later", "--resume", "--steps", 3).status == 0
     with mock.patch("training.adapt.prior.available_memory", return_value=1000):
         assert_refused(run(*command(folder, tmp_path / "out")), "its weights take", "are free")
-    with mock.patch("training.adapt.start.shift_gradients", side_effect=RuntimeError("not enough memory: 1 GB")):
+    with mock.patch("training.adapt.shift_job.shift_gradients", side_effect=RuntimeError("not enough memory: 1 GB")):
         assert_refused(run(*command(folder, tmp_path / "out")), "does not fit into memory", "--set batch=1")
 
 

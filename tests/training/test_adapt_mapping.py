@@ -23,10 +23,10 @@ from training.adapt.mapping import (
     text_vectors,
     with_text,
 )
+from training.adapt.mapping_job import mapping_objective
 from training.adapt.precision import r_precision
 from training.adapt.settings import AdaptSettings
 from training.adapt.shift import draw_scene, shift_step
-from training.adapt.start_mapping import mapping_objective
 
 PROMPTS = ("0.9", "-0.9")
 BATCH = 4

@@ -1,5 +1,7 @@
 """One sample, moved to a prompt or to views; the network never changes."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,10 +20,10 @@ from training.adapt.single import (
     draw_codes,
     prompt_answer,
     reference_answer,
-    rendered_normals,
+    rendered_geometry,
     single_step,
 )
-from training.adapt.start_single import read_reference
+from training.adapt.single_job import read_reference
 
 
 def single(planes: bool = False, rate: float = 0.05) -> Single:
@@ -31,12 +33,12 @@ def single(planes: bool = False, rate: float = 0.05) -> Single:
 
 
 def views_of(other: Single, count: int = 4) -> ReferenceViews:
-    """Views of a sample of the network, with its normals."""
+    """Views of a sample of the network, with its normals and its depth in other units."""
     cameras = CAMERAS.sample(1, range(count))
     with torch.no_grad():
         drawn = draw_codes(other.network, other.codes, cameras, SIDE, 2, 0.0)
-        normals, _ = rendered_normals(drawn, cameras, SIDE, 2)
-    return ReferenceViews(drawn.rgb / 2 + 0.5, drawn.mask, cameras, normals)
+        normals, depth, _ = rendered_geometry(drawn, cameras, SIDE, 2)
+    return ReferenceViews(drawn.rgb / 2 + 0.5, drawn.mask, cameras, normals, 3 * depth + 1)
 
 
 @pytest.mark.parametrize("planes", [False, True])
@@ -54,6 +56,21 @@ def test_styles_go_where_the_views_are(planes):
     assert all(torch.equal(a, b) for a, b in zip(own.start.parameters(), start, strict=True))
     assert len(list(own.codes.parameters())) == (4 if planes else 2)
     assert all(not torch.equal(a, b) for a, b in zip(own.codes.parameters(), start, strict=True))
+
+
+def test_depth_is_compared_whatever_its_scale():
+    goal, own = single(), single()
+    with torch.no_grad():
+        goal.codes.w_geo.add_(2.0)
+    views = replace(views_of(goal), normals=None)
+
+    def cost(sample: Single) -> torch.Tensor:
+        answers = [reference_answer(sample, given, 2)[0].loss for given in (views, replace(views, depth=None))]
+        return answers[0] - answers[1]
+
+    assert cost(own) > 5e-3 and abs(cost(goal)) < 1e-5
+    cost(own).backward()
+    assert own.codes.w_geo.grad.abs().max() > 0
 
 
 def test_a_sample_goes_where_the_prompt_says():
@@ -89,10 +106,13 @@ def test_normals_face_the_camera():
     own = single()
     cameras = CAMERAS.sample(1, range(2))
     with torch.no_grad():
-        normals, mask = rendered_normals(draw_codes(own.network, own.codes, cameras, SIDE, 2, 0.0), cameras, SIDE, 2)
+        drawn = draw_codes(own.network, own.codes, cameras, SIDE, 2, 0.0)
+        normals, depth, mask = rendered_geometry(drawn, cameras, SIDE, 2)
     inside = mask[:, 0] > 0.99
     towards = torch.nn.functional.normalize(cameras.position(), dim=1)[:, :, None, None]
     assert inside.any() and ((normals * towards).sum(1)[inside] > 0).float().mean() > 0.95
+    # The sample is about a sphere of radius 0.3 in the middle, 1.2 from the cameras.
+    assert depth[:, 0][inside].min() > 0.85 and depth[:, 0][inside].max() < 1.1
 
 
 def settings(path, **values) -> AdaptSettings:
@@ -123,13 +143,16 @@ def test_an_image_is_read_with_its_camera(tmp_path):
             read_reference(settings(tmp_path / f"{name}.png"), torch.device("cpu"))
 
 
-def test_posed_views_are_read_with_their_normals(tmp_path):
+def test_posed_views_are_read_with_their_normals_and_depth(tmp_path):
     folder = tiny.write_dataset(tmp_path / "data", shapes=1) / "shapes" / "shape0"
     views = read_reference(settings(folder), torch.device("cpu"))
     assert len(views) == 4 and views.rgb.shape[-1] == SIDE and views.normals is None
     np.savez(folder / "normal.npz", normal=np.ones((4, 16, 16, 3), np.float16))
     views = read_reference(settings(folder), torch.device("cpu"))
-    assert views.normals is not None and views.rows([2, 0]).normals.shape == (2, 3, SIDE, SIDE)
+    assert views.normals is not None and views.rows([2, 0]).normals.shape == (2, 3, SIDE, SIDE) and views.depth is None
+    np.savez(folder / "depth.npz", depth=np.ones((4, 16, 16), np.float32))
+    views = read_reference(settings(folder), torch.device("cpu"))
+    assert views.rows([2, 0]).depth.shape == (2, 1, SIDE, SIDE)
     np.savez(folder / "normal.npz", normal=np.ones((3, 16, 16, 3), np.float16))
     with pytest.raises(UserError, match="has 3 views"):
         read_reference(settings(folder), torch.device("cpu"))

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from geometry.extraction import ExtractedSurface
 from geometry.normals import vertex_normals
-from guidance.reference_losses import masked_color_loss, normal_cosine_loss
+from guidance.reference_losses import depth_correlation_loss, masked_color_loss, normal_cosine_loss
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from rendering.deferred import composite, rasterize_mesh, visible_attributes
@@ -22,7 +22,9 @@ from training.optimizer import AdamSettings, GuardedAdam
 
 BETAS = (0.9, 0.99)
 # Weights beside the colors' loss.
-MASK_WEIGHT, NORMAL_WEIGHT = 1.0, 0.2
+MASK_WEIGHT, NORMAL_WEIGHT, DEPTH_WEIGHT = 1.0, 0.2, 0.2
+# Coverage from which a pixel shows nothing of the background, and has a depth.
+COVERED = 0.99
 # Planes differ less from sample to sample than styles do.
 PLANES_RATE = 0.2
 
@@ -92,13 +94,14 @@ def style_distance(codes: Codes, start: Codes) -> Tensor:
 class ReferenceViews:
     """Images that a sample shall look like. rgb [N, 3, R, R] sRGB in [0, 1], premultiplied; mask [N, 1, R, R]; cameras.
 
-    normals [N, 3, R, R], world axes, or None.
+    normals [N, 3, R, R], world axes, or None. depth [N, 1, R, R], along the viewing axis, of any scale, or None.
     """
 
     rgb: Tensor
     mask: Tensor
     cameras: Cameras
     normals: Tensor | None = None
+    depth: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.rgb)
@@ -111,36 +114,48 @@ class ReferenceViews:
                 images = functional.interpolate(images, (side, side), mode="bilinear", antialias=True)
             return images.to(device)
 
-        normals = None if self.normals is None else resized(self.normals)
-        return ReferenceViews(resized(self.rgb), resized(self.mask), self.cameras.to(device), normals)
+        normals, depth = (None if each is None else resized(each) for each in (self.normals, self.depth))
+        return ReferenceViews(resized(self.rgb), resized(self.mask), self.cameras.to(device), normals, depth)
 
     def rows(self, rows: list[int]) -> "ReferenceViews":
         """Some of the views."""
-        normals = None if self.normals is None else self.normals[rows]
-        return ReferenceViews(self.rgb[rows], self.mask[rows], self.cameras[torch.tensor(rows)], normals)
+        normals, depth = (None if each is None else each[rows] for each in (self.normals, self.depth))
+        return ReferenceViews(self.rgb[rows], self.mask[rows], self.cameras[torch.tensor(rows)], normals, depth)
 
 
 def reference_loss(rendered: Rendered, views: ReferenceViews, supersample: int = 1) -> Tensor:
-    """How far renders over black are from the views: colors and, where there are any, normals inside the mask, and the
-    mask itself; a scalar.
+    """How far renders over black are from the views: colors and, where there are any, normals and depth inside the
+    mask, and the mask itself; a scalar.
     """
     images = rendered.rgb / 2 + 0.5
     loss = masked_color_loss(images, views.rgb, views.mask)
     loss = loss + MASK_WEIGHT * functional.mse_loss(rendered.mask, views.mask)
-    if views.normals is None:
+    if views.normals is None and views.depth is None:
         return loss
-    normals, mask = rendered_normals(rendered, views.cameras, images.shape[-1], supersample)
-    return loss + NORMAL_WEIGHT * normal_cosine_loss(normals, views.normals, views.mask * mask.detach())
+    normals, depth, mask = rendered_geometry(rendered, views.cameras, images.shape[-1], supersample)
+    both = views.mask * mask.detach()
+    if views.normals is not None:
+        loss = loss + NORMAL_WEIGHT * normal_cosine_loss(normals, views.normals, both)
+    if views.depth is not None:
+        loss = loss + DEPTH_WEIGHT * (1 + depth_correlation_loss(depth, views.depth, (both > COVERED).to(both)))
+    return loss
 
 
-def rendered_normals(
+def rendered_geometry(
     rendered: Rendered, cameras: Cameras, resolution: int, supersample: int = 1
-) -> tuple[Tensor, Tensor]:
-    """World normals [N, 3, R, R] of one shape by N cameras over zero, and coverage [N, 1, R, R]."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """World normals [N, 3, R, R] and depth [N, 1, R, R] of one shape by N cameras over zero, and coverage [N, 1, R, R].
+
+    Depth is the distance along the viewing axis, world units.
+    """
     mesh = rendered.surface.mesh
     raster = rasterize_mesh(mesh, cameras, resolution, supersample=supersample)
     normals = functional.normalize(visible_attributes(raster, vertex_normals(mesh)), dim=1)
-    return composite(raster, normals)
+    points = visible_attributes(raster, mesh.vertices)
+    pose = cameras.camera_to_world.to(points)[raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])]
+    depth = -((points - pose[:, :3, 3]) * pose[:, :3, 2]).sum(1, keepdim=True)
+    layers, mask = composite(raster, torch.cat([normals, depth], 1))
+    return layers[:, :3], layers[:, 3:], mask
 
 
 def prompt_answer(

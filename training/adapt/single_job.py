@@ -29,6 +29,7 @@ from training.adapt.loop import AdaptJob
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import TILE_PX, labeled_rows
 from training.adapt.shift import Answer, StepResult
+from training.adapt.shift_job import network_cameras
 from training.adapt.single import (
     Codes,
     ReferenceViews,
@@ -38,7 +39,6 @@ from training.adapt.single import (
     reference_answer,
     single_step,
 )
-from training.adapt.start import network_cameras
 
 MESH, STYLES = "sample.glb", "styles.safetensors"
 SHEET_AZIMUTHS_DEG = (35.0, 125.0, 215.0, 305.0)
@@ -125,7 +125,7 @@ def _from_views(single: Single, settings: AdaptSettings, views: ReferenceViews) 
 
 def read_reference(settings: AdaptSettings, device: torch.device) -> ReferenceViews:
     """The views of `settings.reference`, at `settings.resolution`: an image seen by the camera `view_deg`, or a folder
-    with transforms.json and, if there is one, normal.npz, as a shape's folder of a dataset has them.
+    with transforms.json and, if there are any, normal.npz and depth.npz, as a shape's folder of a dataset has them.
 
     UserError where they cannot be read, or have no alpha.
     """
@@ -133,16 +133,29 @@ def read_reference(settings: AdaptSettings, device: torch.device) -> ReferenceVi
     if not path.is_dir():
         return _read_image(path, settings).to_side(side, device)
     posed = read_images(path)
-    normals = None
-    if (path / "normal.npz").is_file():
-        try:
-            with np.load(path / "normal.npz", allow_pickle=False) as stored:
-                normals = torch.from_numpy(stored["normal"].astype(np.float32)).permute(0, 3, 1, 2)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise UserError(f"{path / 'normal.npz'}: cannot be read ({error})") from None
-        if normals.shape[0] != len(posed.rgb):
-            raise UserError(f"{path / 'normal.npz'}: has {len(normals)} views, but transforms.json {len(posed.rgb)}")
-    return ReferenceViews(posed.rgb, posed.mask, posed.cameras, normals).to_side(side, device)
+    normals, depth = _stored(path / "normal.npz", len(posed.rgb)), _stored(path / "depth.npz", len(posed.rgb))
+    views = ReferenceViews(
+        posed.rgb,
+        posed.mask,
+        posed.cameras,
+        None if normals is None else normals.permute(0, 3, 1, 2),
+        None if depth is None else depth[:, None],
+    )
+    return views.to_side(side, device)
+
+
+def _stored(path: Path, views: int) -> Tensor | None:
+    """The array of a file such as normal.npz, float32; None where there is none. UserError for one of other views."""
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = torch.from_numpy(stored[path.stem].astype(np.float32))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if len(values) != views:
+        raise UserError(f"{path}: has {len(values)} views, but transforms.json {views}")
+    return values
 
 
 def _read_image(path: Path, settings: AdaptSettings) -> ReferenceViews:

@@ -1,6 +1,6 @@
-"""From settings to a job: opens the network and the prior, and puts the pieces of a shift together."""
+"""The job of one prompt: opens the network, and puts the pieces of a shift together."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from sampling.generate import preview_shading
 from torch_utils.checkpoint import save_network
 from training.adapt.follower import with_follower
 from training.adapt.guide import Guide, clip_scores, guide_follower, guide_objective
-from training.adapt.keep import keep_realism
+from training.adapt.keep import Draw, keep_realism
 from training.adapt.loop import AdaptJob
 from training.adapt.screening import screened_ids
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
 from training.adapt.shift import (
+    Objective,
     Pair,
     Shift,
     ShiftScene,
@@ -56,24 +57,14 @@ def shift_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> Ad
         scene = draw_scene(shift.twin, cameras, settings.seed, indices, latents)
         return scene, draw_pair(shift, scene, resolution, supersample, background)
 
-    def pair_of(step: int) -> Pair:
-        return draw(step, settings.resolution, settings.supersample, settings.background)[1]
-
     follower = guide_follower(guide, settings)
-    objective = keep_realism(guide_objective(guide, settings, follower), settings, draw, device)
-
-    def rehearse(step: int) -> None:
-        shift_gradients(pair_of(step), step, objective)
-        shift.generator.zero_grad(set_to_none=True)
-
-    job = AdaptJob(
+    job = generator_job(
+        shift,
         settings,
-        parts={"generator": shift.generator, "average": shift.average, "adam": shift.adam},
-        rehearse=rehearse,
-        step=lambda step: shift_step(shift, pair_of(step), step, objective),
+        draw,
+        guide_objective(guide, settings, follower),
+        header=file.header,
         sheet=partial(_sheet, shift, settings, shading, before),
-        save=partial(save_adapted, generator=shift.average, header=file.header, settings=settings),
-        device=device,
         scores=partial(_scores, shift, settings, guide.evaluation, cameras),
         facts={
             "network": settings.network,
@@ -85,6 +76,45 @@ def shift_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> Ad
         },
     )
     return with_follower(job, follower)
+
+
+def generator_job(
+    shift: Shift,
+    settings: AdaptSettings,
+    draw: Draw,
+    objective: Objective,
+    *,
+    header: Mapping[str, Any],
+    sheet: Callable[[], np.ndarray],
+    scores: Callable[[], dict[str, float]],
+    facts: dict[str, str],
+) -> AdaptJob:
+    """The job of a generator that moves, by one prompt or by many; its result is the running average.
+
+    draw: the images of a step. objective: what a prior says of them. header: of the network's file. sheet, scores,
+    facts: of the job.
+    """
+    device = shift.generator.device
+    objective = keep_realism(objective, settings, draw, device)
+
+    def pair_of(step: int) -> Pair:
+        return draw(step, settings.resolution, settings.supersample, settings.background)[1]
+
+    def rehearse(step: int) -> None:
+        shift_gradients(pair_of(step), step, objective)
+        shift.generator.zero_grad(set_to_none=True)
+
+    return AdaptJob(
+        settings,
+        parts={"generator": shift.generator, "average": shift.average, "adam": shift.adam},
+        rehearse=rehearse,
+        step=lambda step: shift_step(shift, pair_of(step), step, objective),
+        sheet=sheet,
+        save=partial(save_adapted, generator=shift.average, header=header, settings=settings),
+        device=device,
+        scores=scores,
+        facts=facts,
+    )
 
 
 @torch.no_grad()

@@ -1,29 +1,31 @@
 """The job of many prompts in one network: opens the text encoder, embeds the prompts, and writes the network."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from guidance.clip import load_clip
+from guidance.clip import Clip, load_clip
 from guidance.priors.prior import join_embeddings
 from networks.pretrained import load_generator_file
+from rendering.camera_distribution import CameraDistribution
 from rendering.lighting import Shading
 from sampling.generate import preview_shading
 from torch_utils.errors import UserError
 from training.adapt.captions import POOL
 from training.adapt.distillation import Texts, prompt_texts
 from training.adapt.guide import Guide, check_understood, diffusion_answer
-from training.adapt.keep import keep_realism
 from training.adapt.loop import AdaptJob
 from training.adapt.mapping import build_mapping, check_apart, draw_text_pair, prompt_rows, text_vectors
 from training.adapt.precision import r_precision
 from training.adapt.prior import prior_folder
 from training.adapt.settings import DEFAULT_CLIP, AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
-from training.adapt.shift import Answer, Objective, Pair, Shift, ShiftScene, draw_scene, shift_gradients, shift_step
-from training.adapt.start import network_cameras, save_adapted
+from training.adapt.shift import Answer, Objective, Pair, Shift, ShiftScene, draw_scene
+from training.adapt.shift_job import generator_job, network_cameras
 
 # Prompts that a sheet shows, and samples of each.
 SHOWN, SAMPLES = 8, 6
@@ -72,38 +74,14 @@ def mapping_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> 
         scene = draw_scene(twin, cameras, settings.seed, indices)
         return scene, draw_text_pair(shift, scene, vectors[rows], resolution, supersample, background)
 
-    def pair_of(step: int) -> Pair:
-        return draw(step, settings.resolution, settings.supersample, settings.background)[1]
-
-    objective = keep_realism(mapping_objective(guide, settings), settings, draw, device)
-
-    # R-precision is measured over captions that were not learned, or else over the prompts themselves.
-    name = "R-precision of held-out captions" if len(settings.held_out) > 1 else "R-precision of the prompts"
-    measured = settings.held_out if len(settings.held_out) > 1 else settings.prompts[:POOL]
-    told = text_vectors(embed_texts, measured, settings.source)
-
-    def precision() -> dict[str, float]:
-        if guide.evaluation is None or len(measured) < 2:
-            return {}
-        own = r_precision(
-            shift.average, guide.evaluation, measured, told, cameras, settings.background, settings.seed + 1
-        )
-        return {f"{name} ({len(measured)})": own}
-
-    def rehearse(step: int) -> None:
-        shift_gradients(pair_of(step), step, objective)
-        shift.generator.zero_grad(set_to_none=True)
-
-    header = {**file.header, "text": {"encoder": encoder, "source": settings.source}}
-    return AdaptJob(
+    return generator_job(
+        shift,
         settings,
-        parts={"generator": shift.generator, "average": shift.average, "adam": shift.adam},
-        rehearse=rehearse,
-        step=lambda step: shift_step(shift, pair_of(step), step, objective),
+        draw,
+        mapping_objective(guide, settings),
+        header={**file.header, "text": {"encoder": encoder, "source": settings.source}},
         sheet=partial(_sheet, shift, settings, vectors, shading, before),
-        save=partial(save_adapted, generator=shift.average, header=header, settings=settings),
-        device=device,
-        scores=precision,
+        scores=_precision(shift, settings, guide.evaluation, cameras, embed_texts),
         facts={
             "network": settings.network,
             "prior": f"{Path(settings.prior).name}, {settings.resolution} px",
@@ -113,6 +91,30 @@ def mapping_job(settings: AdaptSettings, guide: Guide, device: torch.device) -> 
             "prompts": ", ".join(settings.prompts[:24]) + (" …" if len(settings.prompts) > 24 else ""),
         },
     )
+
+
+def _precision(
+    shift: Shift,
+    settings: AdaptSettings,
+    evaluation: Clip | None,
+    cameras: CameraDistribution,
+    embed_texts: Callable[[Sequence[str]], Tensor],
+) -> Callable[[], dict[str, float]]:
+    """R-precision of the network now, over captions that were not learned, or else over the prompts themselves.
+
+    It gives {} without a CLIP that only evaluates.
+    """
+    name = "R-precision of held-out captions" if len(settings.held_out) > 1 else "R-precision of the prompts"
+    measured = settings.held_out if len(settings.held_out) > 1 else settings.prompts[:POOL]
+    told = text_vectors(embed_texts, measured, settings.source)
+
+    def precision() -> dict[str, float]:
+        if evaluation is None or len(measured) < 2:
+            return {}
+        own = r_precision(shift.average, evaluation, measured, told, cameras, settings.background, settings.seed + 1)
+        return {f"{name} ({len(measured)})": own}
+
+    return precision
 
 
 def _sheet(
