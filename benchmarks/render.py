@@ -25,6 +25,7 @@ from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
 from rendering.camera_distribution import load_camera_distribution
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.errors import UserError
@@ -81,7 +82,7 @@ def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
     seconds = {}
     for shading in ("soft", "albedo"):
         start = time.perf_counter()
-        render_views(build_scene(mesh), cameras, resolution, shading=shading)  # type: ignore[arg-type]
+        render_views(build_scene(mesh), cameras, resolution, Look(shading))
         seconds[shading] = (time.perf_counter() - start) / VIEWS
         yield f"{resolution}², {shading}: built-in {seconds[shading]:.3f} s a view ({VIEWS} views)"
     for shading, denoise, what in (
@@ -89,7 +90,8 @@ def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
         ("soft", False, "GET3D's light, not denoised"),
         ("albedo", False, "emitted base colors, no light"),
     ):
-        cycles = blender_views(mesh, cameras[:views], resolution, shading=shading, samples=SAMPLES, denoise=denoise)  # type: ignore[arg-type]
+        look = Look(shading, occlusion=True)
+        cycles = blender_views(mesh, cameras[:views], resolution, look, samples=SAMPLES, denoise=denoise)
         theirs = float(np.median(cycles.seconds[1:] if views > 1 else cycles.seconds))
         yield (
             f"{resolution}², {shading}: Cycles {cycles.version}, {SAMPLES} samples, {what}: {theirs:.2f} s a view "

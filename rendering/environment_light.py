@@ -43,6 +43,11 @@ class EnvironmentLight:
     filtered: Tensor
     irradiance: Tensor
 
+    @property
+    def image(self) -> Tensor:
+        """The equirectangular image [H, W, 3] that it was made of."""
+        return self.mirror[0, 1:-1]
+
     def radiance(self, directions: Tensor) -> Tensor:
         """Radiance [..., 3] from unit directions [..., 3]."""
         return radiance_from(self.mirror[0], directions)

@@ -9,21 +9,20 @@ built-in render, Blender's, and their difference times four.
 """
 
 from pathlib import Path
-from typing import Any
 
 import click
 import numpy as np
 import torch
 
 from dataset_tool.render.blender import blender_views
-from dataset_tool.render.lights import environment_images
+from dataset_tool.render.lights import environments_of
 from dataset_tool.sources.find_shapes import find_shapes
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from rendering.camera import Cameras
-from rendering.environment_light import environment_light
 from rendering.images import save_png
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from studies.renderer_agreement import foreground_psnr
@@ -71,8 +70,7 @@ def nine_spheres() -> SourceMesh:
 def main(models: tuple[Path, ...], light: str, resolution: int, samples: int, out: Path, threads: int) -> None:
     """Print the PSNR of the nine spheres, or of each model, and write the images."""
     torch.set_num_threads(threads)
-    image = environment_images(light, [])[0]
-    environment, low = environment_light(image), []
+    look, low = Look("pbr", environments=environments_of(light, [])), []
     jobs = [("spheres", nine_spheres())]
     if models:
         read = [(path, find_shapes(path)[0]) for path in models]
@@ -82,9 +80,8 @@ def main(models: tuple[Path, ...], light: str, resolution: int, samples: int, ou
         ]
     cameras = Cameras.orbit(torch.tensor([0.0]), torch.tensor([0.0]), 2.6, 0.42)
     for name, mesh in jobs:
-        ours = render_views(build_scene(mesh), cameras, resolution, shading="pbr", environments=[environment]).images
-        settings: dict[str, Any] = {"supersample": 2, "shading": "pbr", "samples": samples}
-        theirs = blender_views(mesh, cameras, resolution, environments=[image], occlusion=False, **settings).images
+        ours = render_views(build_scene(mesh), cameras, resolution, look).images
+        theirs = blender_views(mesh, cameras, resolution, look, supersample=2, samples=samples).images
         psnr = foreground_psnr(ours, theirs)
         print(f"{name:40} PSNR {psnr:5.1f} dB", flush=True)
         shown = [view[0, ..., :3].astype(float) for view in (ours, theirs)]

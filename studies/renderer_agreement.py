@@ -24,6 +24,7 @@ from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from rendering.camera import Cameras
 from rendering.camera_distribution import load_camera_distribution
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from studies.blender_import import job_of
@@ -65,7 +66,7 @@ def both_renders(path: Path, views: int, resolution: int, samples: int, importer
     ours = render_views(build_scene(mesh), cameras, resolution, supersample=2).images
     if importer == "blender":
         return ours, imported_views(path, source_to_world, cameras, resolution, samples)
-    return ours, blender_views(mesh, cameras, resolution, supersample=2, samples=samples).images
+    return ours, blender_views(mesh, cameras, resolution, Look(), supersample=2, samples=samples).images
 
 
 def pairs_image(rows: Sequence[tuple[np.ndarray, np.ndarray]], side: int) -> Image.Image:

@@ -22,6 +22,7 @@ from rendering.camera import orbit_cameras
 from rendering.environment_light import EnvironmentLight
 from rendering.images import LIGHT_BACKGROUND, save_png
 from rendering.labeled_grid import labeled_grid
+from rendering.look import Look
 from rendering.procedural_light import preview_environment, random_environment
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
@@ -49,9 +50,8 @@ def lit_images(mesh: SourceMesh, lights: Sequence[EnvironmentLight]) -> NDArray[
     """A mesh under each light [lights, side, side, 3], on a light ground."""
     cameras = orbit_cameras([AZIMUTH_DEG] * len(lights), ELEVATION_DEG)
     scene = build_scene(normalize(mesh, "+Y", "+Z", SIDE)[0])
-    views = render_views(
-        scene, cameras, SIDE_PX, supersample=4, shading="pbr", environments=lights, occlusion=True
-    ).images  # fmt: skip
+    look = Look("pbr", environments=lights, occlusion=True)
+    views = render_views(scene, cameras, SIDE_PX, look, supersample=4).images
     alpha = views[..., 3:] / 255.0
     return np.rint(views[..., :3] * alpha + 255 * np.array(LIGHT_BACKGROUND) * (1 - alpha)).astype(np.uint8)
 

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
 
 from dataset_tool.format import pixels
 from mesh_io.source_mesh import SourceMesh, SourcePart
 from rendering.camera import Cameras
 from rendering.color import srgb_to_linear
 from rendering.environment_file import write_environment
-from rendering.lighting import Shading
+from rendering.look import Look
 from rendering.textured.scene import DEFAULT_ROUGHNESS, known, linear_factors
 from torch_utils.errors import UserError
 from torch_utils.files import write_errors
@@ -65,12 +63,9 @@ def blender_views(
     mesh: SourceMesh,
     cameras: Cameras,
     resolution: int,
+    look: Look,
     *,
     supersample: int = 1,
-    shading: Shading = "albedo",
-    light: str = "studio",
-    environments: Sequence[Tensor] = (),
-    occlusion: bool = True,
     samples: int = SAMPLES,
     denoise: bool = True,
     device: str = "cpu",
@@ -78,9 +73,8 @@ def blender_views(
     """Render a mesh in world units through each camera.
 
     samples: per finished pixel. supersample: Cycles renders larger by this factor with samples / supersample² each, and
-    the result is averaged down as in the built-in renderer. light: "studio" is GET3D's lamp, "sky" a white world.
-    environments: images [H, 2H, 3] of linear radiance for "pbr" shading, one for each view or one for all.
-    occlusion: whether the parts block light and reflect each other.
+    the result is averaged down as in the built-in renderer. look: the light "studio" is GET3D's lamp, "sky" a white
+    world; with occlusion the parts block light and reflect each other.
     denoise: denoise lit images, as GET3D does. UserError if the environment is missing or Blender fails.
     """
     python = find_blender()
@@ -89,18 +83,18 @@ def blender_views(
         settings = {
             "resolution": resolution * supersample,
             "samples": max(1, round(samples / supersample**2)),
-            "denoise": denoise and shading != "albedo",
-            "shading": shading,
-            "light": light,
-            "occlusion": occlusion,
+            "denoise": denoise and look.shading != "albedo",
+            "shading": look.shading,
+            "light": look.light,
+            "occlusion": look.occlusion,
             "device": device,
             "threads": torch.get_num_threads(),
         }
         with write_errors(folder):
             job = _job(mesh, cameras, folder) | settings
-            for index, image in enumerate(environments):
-                write_environment(folder / f"environment{index}.hdr", image)
-            job["environments"] = len(environments)
+            for index, environment in enumerate(look.environments):
+                write_environment(folder / f"environment{index}.hdr", environment.image)
+            job["environments"] = len(look.environments)
             (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
         result = run_script(python, SCRIPT, folder, str(mesh.path))
         views = [folder / f"{view:03d}.png" for view in range(len(cameras))]

@@ -16,9 +16,7 @@ from rendering.procedural_light import (
     MEAN_RADIANCE,
     RANDOM_LIGHTS,
     preview_environment,
-    preview_light,
     random_environment,
-    random_light,
 )
 from torch_utils.errors import UserError
 from torch_utils.seeding import sample_rng
@@ -70,13 +68,6 @@ def draw_environments(
         return []
     numbers = [light_indices(light, seed + index, 1)[0] for index in indices] if light == RANDOM else []
     return [environment.to(device) for environment in environments_of(light, numbers)]
-
-
-def environment_images(light: str, indices: list[int]) -> list[Tensor]:
-    """The images [H, 2H, 3] of `environments_of`, linear radiance."""
-    if light == RANDOM:
-        return [random_light(index) for index in indices]
-    return [preview_light() if light == ROOM else _image_of_file(light)]
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from dataset_tool.fingerprint import geometry_fingerprint
 from dataset_tool.format.writer import ShapeRecord, shape_folder, write_shape
 from dataset_tool.render.blender import SAMPLES, blender_views, find_blender
 from dataset_tool.render.framing import fitting_scale
-from dataset_tool.render.lights import check_light, environment_images, environments_of, light_facts, light_indices
+from dataset_tool.render.lights import check_light, environments_of, light_facts, light_indices
 from dataset_tool.render.points import surface_points
 from dataset_tool.sources.find_shapes import ShapeFile
 from dataset_tool.sources.orientation import normalize
@@ -22,6 +22,7 @@ from mesh_io.source_mesh import SourceMesh
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from rendering.lighting import LightName, Shading
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import RenderedViews, render_views
 from torch_utils.errors import UserError
@@ -166,16 +167,14 @@ def render_shape(source: ShapeFile, settings: RenderSettings) -> tuple[ShapeReco
 
 
 def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings, lights: list[int]) -> RenderedViews:
-    lit = settings.shading == "pbr"
+    look = _look(settings, lights)
     if settings.renderer == "blender":
         views = blender_views(
             mesh,
             cameras,
             settings.resolution,
+            look,
             supersample=settings.supersample,
-            shading=settings.shading,
-            light=settings.light,
-            environments=environment_images(settings.light, lights) if lit else (),
             samples=settings.samples,
             device=settings.device,
         )
@@ -184,15 +183,22 @@ def _render(mesh: SourceMesh, cameras: Cameras, settings: RenderSettings, lights
         build_scene(mesh),
         cameras,
         settings.resolution,
+        look,
         supersample=settings.supersample,
-        shading=settings.shading,
-        light="studio" if lit else cast(LightName, settings.light),
-        environments=environments_of(settings.light, lights) if lit else (),
-        occlusion=settings.occlusion,
         backend=settings.backend,
         device=settings.device,
         geometry=bool(set(settings.extras) & {"depth", "normal", "material"}),
     )
+
+
+def _look(settings: RenderSettings, lights: list[int]) -> Look:
+    """lights: `light_indices` of the views. Blender's light is always blocked by what stands in its way."""
+    occlusion = settings.occlusion or settings.renderer == "blender"
+    if settings.shading == "pbr":
+        return Look("pbr", environments=environments_of(settings.light, lights), occlusion=occlusion)
+    if settings.shading == "soft":
+        return Look("soft", cast(LightName, settings.light), occlusion=occlusion)
+    return Look(settings.shading)
 
 
 def _meta(

@@ -31,6 +31,7 @@ from metrics.sources.thumbnails import Thumbnail, clay_image, colored_image
 from rendering.camera import Cameras
 from rendering.environment_light import EnvironmentLight
 from rendering.lighting import Shading
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.errors import UserError
@@ -169,14 +170,8 @@ class FolderSource:
     ) -> Tensor:
         unlit = all(part.material.unlit for part in mesh.parts)
         shading: Shading = "albedo" if unlit else settings.shading
-        views = render_views(
-            build_scene(mesh),
-            cameras,
-            settings.stored,
-            supersample=settings.supersample,
-            shading=shading,
-            environments=lights,
-        )
+        look = Look(shading, environments=lights)
+        views = render_views(build_scene(mesh), cameras, settings.stored, look, supersample=settings.supersample)
         factor = settings.stored // settings.side
         return stack_images([over_gray(pixels.premultiplied(v, factor), settings.background) for v in views.images])
 

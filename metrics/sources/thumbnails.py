@@ -18,6 +18,7 @@ from rendering.color import linear_to_srgb
 from rendering.deferred import composite, rasterize_mesh, visible_faces
 from rendering.images import shaded_views
 from rendering.lighting import Shading
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 
@@ -67,7 +68,7 @@ def colored_image(mesh: SourceMesh, side_px: int) -> Thumbnail:
     fitted = mesh.transformed(np.diag([scale, scale, scale, 1.0]))
     shading: Shading = "albedo" if all(part.material.unlit for part in fitted.parts) else "soft"
     camera = orbit_cameras([GRID_AZIMUTH_DEG])
-    return render_views(build_scene(fitted), camera, side_px, shading=shading).images[0]
+    return render_views(build_scene(fitted), camera, side_px, Look(shading)).images[0]
 
 
 @torch.no_grad()

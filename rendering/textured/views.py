@@ -1,6 +1,5 @@
 """RGBA views of one textured shape, made with the project's own rasterizer."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +23,8 @@ from rendering.deferred import (
     visible_faces,
 )
 from rendering.environment_light import EnvironmentLight, reflected_of_views
-from rendering.lighting import LIGHTINGS, Lighting, LightName, Shading, facing, normal_colors, reflected
+from rendering.lighting import LIGHTINGS, Lighting, Shading, facing, normal_colors, reflected
+from rendering.look import Look
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
 
@@ -34,6 +34,7 @@ SAMPLES_PER_CALL = 1 << 20
 FACES_PER_CALL = 1 << 22
 # Layers of transparent surfaces that are composited; deeper ones are omitted.
 MAX_LAYERS = 8
+ALBEDO = Look()
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,19 +53,15 @@ class RenderedViews:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """How surfaces are shaded.
-
-    sky: depth maps for ambient occlusion; None turns it off. environments: of pbr shading, one for each view or one for
-    all.
-    """
+class _SceneLook:
+    """A look of one scene, on its device. sky: depth maps for ambient occlusion; None turns it off."""
 
     shading: Shading
     lighting: Lighting
     sky: SkyMaps | None
     environments: tuple[EnvironmentLight, ...] = ()
 
-    def of_views(self, first: int, count: int) -> "Look":
+    def of_views(self, first: int, count: int) -> "_SceneLook":
         """The look of `count` views from the first on."""
         return self if len(self.environments) < 2 else replace(self, environments=self.environments[first:][:count])
 
@@ -74,32 +71,30 @@ def render_views(
     scene: Scene,
     cameras: Cameras,
     resolution: int,
+    look: Look = ALBEDO,
     *,
     supersample: int = 2,
-    shading: Shading = "albedo",
-    light: LightName = "studio",
-    environments: Sequence[EnvironmentLight] = (),
-    occlusion: bool = False,
     backend: str = "auto",
     device: torch.device | str = "cpu",
     geometry: bool = False,
 ) -> RenderedViews:
     """Render the shape through each camera, as many views at once as memory allows.
 
-    light: of "soft" shading. environments: of "pbr" shading, one for each view, or one for all. occlusion: applies to
-    both. geometry: also return depth, normals and surfaces. ValueError for another number of environments.
+    geometry: also return depth, normals and surfaces. ValueError for another number of environments than one, or one
+    for each view.
     """
-    if shading == "pbr" and len(environments) not in (1, len(cameras)):
-        raise ValueError(f"render_views(): expected 1 or {len(cameras)} environments, got {len(environments)}")
+    if look.shading == "pbr" and len(look.environments) not in (1, len(cameras)):
+        raise ValueError(f"render_views(): expected 1 or {len(cameras)} environments, got {len(look.environments)}")
     scene, cameras = scene.to(device), cameras.to(device)
-    sky = sky_maps(scene.mesh, backend=backend) if occlusion and shading != "albedo" else None
-    whole = Look(shading, LIGHTINGS[light], sky, tuple(environment.to(device) for environment in environments))
+    sky = sky_maps(scene.mesh, backend=backend) if look.occlusion and look.shading != "albedo" else None
+    environments = tuple(environment.to(device) for environment in look.environments)
+    whole = _SceneLook(look.shading, LIGHTINGS[look.light], sky, environments)
     samples = (resolution * supersample) ** 2
     faces = max(1, int(scene.mesh.faces.shape[0]))
     chunk = max(1, min(SAMPLES_PER_CALL // samples, FACES_PER_CALL // faces))
     parts = []
     for first in range(0, len(cameras), chunk):
-        view, look = cameras[first : first + chunk], whole.of_views(first, chunk)
+        view, lit = cameras[first : first + chunk], whole.of_views(first, chunk)
         raster = rasterize_mesh(
             scene.mesh,
             view,
@@ -109,10 +104,10 @@ def render_views(
             derivatives=bool(scene.pyramids) or any(scene.surface_pyramids),
         )
         if scene.see_through:
-            image, rast = _peel(scene, raster, view, look)
+            image, rast = _peel(scene, raster, view, lit)
             rgb, mask = composite_image(raster, image, neighbors=scene.neighbors, rast=rast)
         else:
-            colors = linear_to_srgb(_lit(base_colors(scene, raster), scene, raster, view, look))
+            colors = linear_to_srgb(_lit(base_colors(scene, raster), scene, raster, view, lit))
             rgb, mask = composite(raster, colors, neighbors=scene.neighbors)
         extra = _geometry(scene, raster, view) if geometry else (None, None, None)
         parts.append((_to_bytes(rgb, mask), *extra))
@@ -143,7 +138,7 @@ def base_colors(scene: Scene, raster: Raster) -> Tensor:
     return colors
 
 
-def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> Tensor:
+def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: _SceneLook) -> Tensor:
     """Linear light [P, 3] from the visible samples with linear base colors [P, 3 or 4]."""
     if look.shading == "albedo":
         return base[:, :3]
@@ -165,7 +160,7 @@ def _reflected_environments(
     scene: Scene,
     raster: Raster,
     cameras: Cameras,
-    look: Look,
+    look: _SceneLook,
 ) -> Tensor:
     """Linear light [P, 3] that metallic-roughness surfaces reflect of the environment of their view, at most 1."""
     view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
@@ -211,7 +206,7 @@ def _face_normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
     return facing(scene.face_normals[visible_faces(raster)], points, eyes)
 
 
-def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: Look) -> tuple[Tensor, Tensor]:
+def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: _SceneLook) -> tuple[Tensor, Tensor]:
     """Composite the layers of a scene with transparent surfaces from front to back.
 
     Returns premultiplied sRGB colors and opacity [N, H·S, W·S, 4], and the raster of the first surface at each sample

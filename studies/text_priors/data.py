@@ -14,6 +14,7 @@ from dataset_tool.procedural.finishes import Finish, draw_finish, with_finish
 from dataset_tool.sources.orientation import normalize
 from rendering.camera_distribution import load_camera_distribution
 from rendering.lighting import LightName, Shading
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from torch_utils.files import replacing
@@ -69,7 +70,7 @@ def render_shot(seed: int, index: int, shading: Shading, light: LightName) -> tu
     painted = shape if finish is None else with_finish(shape, finish, rng)
     mesh, _ = normalize(as_source_mesh(painted), "+Y", "+Z", SCALE)
     cameras = load_camera_distribution(category).sample(seed, range(index * VIEWS, (index + 1) * VIEWS))
-    images = render_views(build_scene(mesh), cameras, SIDE, supersample=2, shading=shading, light=light).images
+    images = render_views(build_scene(mesh), cameras, SIDE, Look(shading, light), supersample=2).images
     return Shot(category, type_word(category, shape.class_name), finish), images
 
 

@@ -13,6 +13,7 @@ from dataset_tool.render.blender import blender_views
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMaterial, SourceMesh
 from rendering.camera_distribution import load_camera_distribution
+from rendering.look import Look
 from tests.dataset_tool.shapes import write_blocks, write_folder
 from tests.rendering.test_textured_views import plane
 from tests.tetragan.test_dataset import invoke
@@ -89,7 +90,7 @@ def test_the_job_holds_linear_colors_and_textures_once(tmp_path, monkeypatch):
         SourceMaterial(image=image, alpha_mode="MASK", alpha_cutoff=0.3, metallic=0.2, roughness=0.9), depth=0.1
     )
     mesh = SourceMesh(Path("two.glb"), (textured, cut))
-    images = blender_views(mesh, load_camera_distribution("car").sample(0, range(1)), 16, shading="soft").images
+    images = blender_views(mesh, load_camera_distribution("car").sample(0, range(1)), 16, Look("soft")).images
     assert not images[images[..., 3] == 0].any(), "colors of empty pixels"
     first, second = json.loads(record.read_text())["parts"]
     assert first["factor"] == pytest.approx([0.21404] * 3 + [1], abs=1e-4)
@@ -116,7 +117,10 @@ def test_a_failing_blender_is_one_line_and_names_the_mesh(body, message, tmp_pat
     stand_in(tmp_path, monkeypatch, "#!{python}\n" + body + "\n")
     with pytest.raises(UserError, match=message):
         blender_views(
-            read_mesh(write_blocks(tmp_path / "box.obj")), load_camera_distribution("car").sample(0, range(1)), 16
+            read_mesh(write_blocks(tmp_path / "box.obj")),
+            load_camera_distribution("car").sample(0, range(1)),
+            16,
+            Look(),
         )
 
 

@@ -14,6 +14,7 @@ from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMaterial, SourceMesh
 from rendering.camera_distribution import load_camera_distribution
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from tests.dataset_tool.shapes import write_blocks
@@ -41,7 +42,7 @@ def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
     mesh = SourceMesh(mesh.path, (*mesh.parts, glass, leaf))
     cameras = load_camera_distribution("chair").sample(1, range(2))
     ours = render_views(build_scene(mesh), cameras, 128, supersample=4).images.astype(float) / 255
-    theirs = blender_views(mesh, cameras, 128, supersample=4, samples=64).images.astype(float) / 255
+    theirs = blender_views(mesh, cameras, 128, Look(), supersample=4, samples=64).images.astype(float) / 255
     both = np.minimum(ours[..., 3], theirs[..., 3]).sum() / np.maximum(ours[..., 3], theirs[..., 3]).sum()
     assert both > 0.99
     union = (ours[..., 3] > 0) | (theirs[..., 3] > 0)
@@ -60,7 +61,7 @@ def test_blenders_light_comes_from_above(real_blender, tmp_path):
         for e in (80.0, -80.0)
     )
     bright, dark = (
-        blender_views(gray, part.sample(0, range(1)), 32, shading="soft", samples=4).images[0, 16, 16, 0]
+        blender_views(gray, part.sample(0, range(1)), 32, Look("soft", occlusion=True), samples=4).images[0, 16, 16, 0]
         for part in (above, below)
     )
     assert bright > 200
@@ -72,7 +73,7 @@ def test_a_missing_card_is_named(real_blender, tmp_path):
     mesh = read_mesh(write_blocks(tmp_path / "blocks.obj"))
     cameras = load_camera_distribution("chair").sample(0, range(1))
     with pytest.raises(UserError, match=r"blocks.obj: Blender failed: --device cuda: Blender finds no CUDA device"):
-        blender_views(mesh, cameras, 16, samples=1, device="cuda")
+        blender_views(mesh, cameras, 16, Look(), samples=1, device="cuda")
 
 
 def test_it_ends_with_its_parent(real_blender, tmp_path):

@@ -17,6 +17,7 @@ from mesh_io.source_mesh import SourceMaterial
 from mesh_io.write import write_glb
 from rendering.environment_file import write_environment
 from rendering.environment_light import environment_light
+from rendering.look import Look
 from tests.dataset_tool.shapes import settings
 from tests.rendering.scenes import orbit
 from tests.rendering.test_textured_views import images, plane
@@ -61,7 +62,7 @@ def test_textures_of_metallic_and_roughness_are_read_and_seen(tmp_path):
     assert image is not None and image[0, 0].tolist()[1:] == [64, 0] and image[0, 15].tolist()[1:] == [64, 255]
     assert part.material.index == 0
     lit = environment_light(torch.ones(16, 32, 3) * 0.5)
-    seen = images(part, shading="pbr", environments=[lit])[0]
+    seen = images(part, look=Look("pbr", environments=[lit]))[0]
     dielectric, metal = seen[16, 10, :3], seen[16, 22, :3]
     # In a uniform room: half of the reflected share, 0.214 linear base color.
     assert abs(int(metal[0]) - 93) <= 3
@@ -71,10 +72,10 @@ def test_textures_of_metallic_and_roughness_are_read_and_seen(tmp_path):
 def test_each_view_has_its_own_environment():
     white = plane(SourceMaterial(roughness=1.0))
     rooms = [environment_light(torch.full((8, 16, 3), value)) for value in (0.2, 0.5)]
-    seen = images(white, cameras=orbit([0.0, 0.0]), shading="pbr", environments=rooms)[:, 16, 16, 0]
+    seen = images(white, cameras=orbit([0.0, 0.0]), look=Look("pbr", environments=rooms))[:, 16, 16, 0]
     assert seen.tolist() == pytest.approx([124, 188], abs=2)
     with pytest.raises(ValueError, match="expected 1 or 2 environments"):
-        images(white, cameras=orbit([0.0, 0.0]), shading="pbr")
+        images(white, cameras=orbit([0.0, 0.0]), look=Look("pbr"))
 
 
 def test_lights_are_checked_and_recorded(tmp_path):

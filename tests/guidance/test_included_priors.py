@@ -86,9 +86,7 @@ def test_a_clip_names_the_color_of_a_chair(name, no_network):
             rng = sample_rng(77, 2 * index + row, "included priors")
             shape = with_finish(make_shape("chair", 77, 2 * index + row), Finish(color=word), rng)
             mesh, _ = normalize(as_source_mesh(shape), "+Y", "+Z", 0.7)
-            views = render_views(
-                build_scene(mesh), orbit_cameras([40, 220]), 32, supersample=2, shading="albedo"
-            ).images
+            views = render_views(build_scene(mesh), orbit_cameras([40, 220]), 32, supersample=2).images
             images.append(over(torch.from_numpy(views).permute(0, 3, 1, 2), BACKGROUND) / 2 + 0.5)
             words += [word] * 2
     texts = clip.embed_texts([f"a {word} chair" for word in COLORS])

@@ -61,6 +61,11 @@ def test_filters_equal_sums_over_all_texels():
     )
 
 
+def test_an_environment_keeps_its_image():
+    image = noise(16)
+    assert torch.equal(environment_light(image).image, image)
+
+
 def test_a_white_room_is_reflected_in_full():
     light = environment_light(torch.ones(32, 64, 3))
     normals = unit(200)

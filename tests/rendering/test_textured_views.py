@@ -14,6 +14,7 @@ from rendering.camera import Cameras
 from rendering.camera_distribution import load_camera_distribution
 from rendering.color import linear_to_srgb, srgb_to_linear
 from rendering.deferred import rasterize_mesh
+from rendering.look import Look
 from rendering.textured.scene import Scene, build_scene
 from rendering.textured.textures import build_pyramid, sample
 from rendering.textured.views import render_views
@@ -30,10 +31,12 @@ def plane(material: SourceMaterial, depth: float = 0.0, side: float = 1.0, **att
     return SourcePart(corners, faces, material, **{"uvs": uvs, **attributes})
 
 
-def images(*parts: SourcePart, resolution: int = 32, cameras: Cameras | None = None, **options) -> np.ndarray:
+def images(
+    *parts: SourcePart, resolution: int = 32, cameras: Cameras | None = None, look: Look | None = None, **options
+) -> np.ndarray:
     """RGBA of the parts; by default from the front, where 1 unit is half the image."""
     mesh = SourceMesh("test", parts)
-    return render_views(build_scene(mesh), cameras or orbit([0.0]), resolution, **options).images
+    return render_views(build_scene(mesh), cameras or orbit([0.0]), resolution, look or Look(), **options).images
 
 
 def front_colors(images: np.ndarray) -> list[tuple[int, ...]]:
@@ -232,8 +235,8 @@ def test_soft_light_darkens_what_faces_down_and_albedo_does_not():
     white = plane(SourceMaterial())
     up = SourcePart(white.vertices[:, [0, 2, 1]] * [1, 1, -1], white.faces, white.material)
     above, below = orbit([0.0], 80.0), orbit([0.0], -80.0)
-    soft = [int(images(up, cameras=c, shading="soft")[0, 16, 16, 0]) for c in (above, below)]
-    flat = [int(images(up, cameras=c, shading="albedo")[0, 16, 16, 0]) for c in (above, below)]
+    soft = [int(images(up, cameras=c, look=Look("soft"))[0, 16, 16, 0]) for c in (above, below)]
+    flat = [int(images(up, cameras=c, look=Look("albedo"))[0, 16, 16, 0]) for c in (above, below)]
     assert flat == [255, 255]
     assert soft[0] > soft[1] + 40
 
@@ -242,8 +245,8 @@ def test_vertex_normals_shade_smoothly_and_missing_ones_flatly():
     flat = plane(SourceMaterial())
     bent = np.array([[-1, 1, 1], [1, 1, 1], [1, -1, 1], [-1, -1, 1]], np.float32) / 3**0.5
     smooth = plane(SourceMaterial(), normals=bent)
-    assert np.ptp(images(flat, shading="soft")[0, 10:22, 16, 0]) == 0
-    assert np.ptp(images(smooth, shading="soft")[0, 10:22, 16, 0].astype(int)) > 20
+    assert np.ptp(images(flat, look=Look("soft"))[0, 10:22, 16, 0]) == 0
+    assert np.ptp(images(smooth, look=Look("soft"))[0, 10:22, 16, 0].astype(int)) > 20
 
 
 def test_depth_and_normals():
@@ -271,7 +274,7 @@ def test_many_views_are_rendered_in_pieces(monkeypatch):
 def test_near_a_silhouette_smooth_normals_stay_on_their_side():
     """Seen from below, a wall whose vertex normals look up, away from the camera: lit from above all the same."""
     bent = np.array([[0, 0.96, 0.28]] * 4, np.float32)
-    got = images(plane(SourceMaterial(), normals=bent), cameras=orbit([0.0], -60.0), shading="soft", light="sky")[0]
+    got = images(plane(SourceMaterial(), normals=bent), cameras=orbit([0.0], -60.0), look=Look("soft", "sky"))[0]
     assert got[16, 16, 0] > 240
 
 
@@ -282,7 +285,7 @@ def test_occlusion_darkens_a_corner_and_nothing_else():
     wall = SourcePart(wall.vertices + np.array([0, 0.5, 0]), wall.faces, wall.material)
     cameras = orbit([0.0], 45.0)
     plain, dim = (
-        images(floor, wall, resolution=64, cameras=cameras, shading="soft", light="sky", occlusion=o)[0].astype(int)
+        images(floor, wall, resolution=64, cameras=cameras, look=Look("soft", "sky", occlusion=o))[0].astype(int)
         for o in (False, True)
     )
     assert (plain[..., 3] == dim[..., 3]).all()
@@ -308,8 +311,7 @@ def test_a_mesh_of_600_thousand_faces():
     assert (got[covered][:, :3] == [0, 255, 0]).all()
 
 
-def looks() -> list[dict]:
-    return [{}, {"shading": "soft"}, {"shading": "soft", "light": "sky", "occlusion": True}]
+LOOKS = [Look(), Look("soft"), Look("soft", "sky", occlusion=True)]
 
 
 def glass_before_a_image() -> Scene:
@@ -321,21 +323,21 @@ def glass_before_a_image() -> Scene:
     return build_scene(SourceMesh(Path("glass.glb"), (glass, leaf)))
 
 
-@pytest.mark.parametrize("look", looks())
+@pytest.mark.parametrize("look", LOOKS)
 def test_the_device_is_an_argument(look):
     scene, cameras = glass_before_a_image(), orbit([0.0, 50.0])
-    first = render_views(scene, cameras, 32, geometry=True, **look)
-    again = render_views(scene, cameras, 32, geometry=True, device=torch.device("cpu"), **look)
+    first = render_views(scene, cameras, 32, look, geometry=True)
+    again = render_views(scene, cameras, 32, look, geometry=True, device=torch.device("cpu"))
     assert (first.images == again.images).all()
     assert (first.depth == again.depth).all()
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("look", looks())
+@pytest.mark.parametrize("look", LOOKS)
 def test_cuda_draws_what_the_cpu_draws(look):
     scene, cameras = glass_before_a_image(), orbit([0.0, 50.0])
-    first = render_views(scene, cameras, 64, geometry=True, **look)
-    again = render_views(scene, cameras, 64, geometry=True, device="cuda", **look)
+    first = render_views(scene, cameras, 64, look, geometry=True)
+    again = render_views(scene, cameras, 64, look, geometry=True, device="cuda")
     assert (np.abs(first.images.astype(int) - again.images.astype(int)).max(-1) > 2).mean() < 0.01
     assert first.depth is not None
     assert (np.abs(first.depth - again.depth) > 1e-3).mean() < 0.01
