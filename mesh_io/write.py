@@ -18,7 +18,6 @@ from torch_utils.errors import UserError
 from torch_utils.files import write_bytes
 
 About = Mapping[str, Any]
-TEXTURED_ENDINGS = (".glb", ".obj", ".usdz")
 
 
 def write_mesh(path: Path, mesh: Mesh, *, unlit: bool = False, about: About | None = None) -> None:

@@ -3,7 +3,6 @@
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from PIL import Image
 from torch_utils.errors import UserError
 from torch_utils.files import replacing
 
-VideoFormat = Literal["mp4", "webp", "gif"]
 # H.264's constant rate factor: hardly any visible loss.
 QUALITY = 18
 

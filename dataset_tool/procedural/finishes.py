@@ -28,8 +28,7 @@ SHADES: dict[str, tuple[str, ...]] = {
     "black": ("black", "charcoal"),
 }
 PATTERNS = ("plain", "striped", "checked", "dotted")
-# Materials that come in any color, and those that have a color of their own.
-PAINTED = ("plain", "fabric", "plastic")
+# Materials that have a color of their own.
 NATURAL: dict[str, tuple[str, ...]] = {
     "wooden": ("oak", "light oak", "pine", "teak", "walnut", "cherry"),
     "golden": ("brass",),

@@ -1,6 +1,5 @@
 """Mugs: hollow round or square bodies with a handle and a random glaze."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -168,7 +167,6 @@ def _motif(name: str, size: int) -> Array:
     return np.clip(inside * 14, 0, 1)
 
 
-Glaze = Callable[[np.random.Generator, Array, Array, Array], Array]
 MOTIFS = ("heart", "star", "sun", "leaf")
 
 
