@@ -32,6 +32,21 @@ class GalleryMaker:
     out: Path
     written: dict[str, str] = field(default_factory=dict)
 
+    def item(
+        self, source: ShapeSource, row: int, role: str, caption: str = "", other: GalleryItem | None = None
+    ) -> GalleryItem:
+        """A shape with its files, beside another one. role: of the source, as part of their names."""
+        beside = {} if other is None else {
+            "other_id": other.id, "other_thumbnail": other.thumbnail, "other_mesh": other.mesh,
+        }  # fmt: skip
+        return GalleryItem(
+            id=source.ids[row],
+            caption=caption,
+            thumbnail=self.thumbnail(source, row, role),
+            mesh=self.mesh(source, row, role),
+            **beside,
+        )
+
     def thumbnail(self, source: ShapeSource, row: int, role: str) -> str:
         """File name below `out` of a shape's thumbnail; "" for an empty shape."""
         name = f"gallery/{role}-{safe(source.ids[row])}.png"
@@ -80,40 +95,39 @@ def fitted(image: Thumbnail) -> Thumbnail:
 
 
 def make_galleries(
-    inputs: Inputs, results: Results, out: Path, advance: Callable[[], None] = lambda: None
+    inputs: Inputs, results: Results, out: Path
 ) -> tuple[dict[str, list[GalleryItem]], list[GalleryItem]]:
     """Galleries by title, and the failures; writes their images and meshes into `out`/gallery."""
-    maker = GalleryMaker(out)
-
-    def own(row: int, caption: str, **more: str) -> GalleryItem:
-        advance()
-        return GalleryItem(
-            id=inputs.generated.ids[row],
-            caption=caption,
-            thumbnail=maker.thumbnail(inputs.generated, row, "generated"),
-            mesh=maker.mesh(inputs.generated, row, "generated"),
-            **more,
-        )
-
+    shown = Shown(inputs, results, GalleryMaker(out))
     galleries = {
-        RANDOM_SAMPLES: [own(row, "") for row in _random_rows(results.generated.usable, RANDOM)],
-        RANDOM_REFERENCES: [
-            GalleryItem(
-                id=inputs.references.ids[row],
-                thumbnail=maker.thumbnail(inputs.references, row, "reference"),
-                mesh=maker.mesh(inputs.references, row, "reference"),
-            )
-            for row in _random_rows(results.references.usable, OTHERS)
-        ],
+        RANDOM_SAMPLES: [shown.sample(row) for row in _random_rows(results.generated.usable, RANDOM)],
+        RANDOM_REFERENCES: [shown.reference(row) for row in _random_rows(results.references.usable, OTHERS)],
     }
     if "cd" in results.matrices:
-        galleries |= _matched(inputs, results, own, maker)
+        galleries |= _matched(shown)
     failures = [
         GalleryItem(id=shape_id, caption=problem)
         for shape_id, problem in zip(inputs.generated.ids, results.generated.problems, strict=True)
         if problem
     ]
     return {title: items for title, items in galleries.items() if items}, failures
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What galleries show: the shapes, their scores, and their files."""
+
+    inputs: Inputs
+    results: Results
+    maker: GalleryMaker
+
+    def sample(self, row: int, caption: str = "", other: GalleryItem | None = None) -> GalleryItem:
+        """A generated shape."""
+        return self.maker.item(self.inputs.generated, row, "generated", caption, other)
+
+    def reference(self, row: int, caption: str = "", other: GalleryItem | None = None) -> GalleryItem:
+        """A reference."""
+        return self.maker.item(self.inputs.references, row, "reference", caption, other)
 
 
 def _random_rows(usable: Tensor, count: int) -> list[int]:
@@ -123,90 +137,58 @@ def _random_rows(usable: Tensor, count: int) -> list[int]:
     return rows[order[:count]].sort().values.tolist()
 
 
-def _matched(
-    inputs: Inputs, results: Results, own: Callable[..., GalleryItem], maker: GalleryMaker
-) -> dict[str, list[GalleryItem]]:
+def _matched(shown: Shown) -> dict[str, list[GalleryItem]]:
     """Samples by distance to the nearest reference, uncovered references, and samples near training shapes."""
+    results = shown.results
     factor, between = SCALES["cd"].factor, results.matrices["cd"].between
     reference_rows = results.references.usable.nonzero()[:, 0].tolist()
     distance, nearest = between.nearest_reference()
     order = [row for row in distance.argsort().tolist() if torch.isfinite(distance[row])]
-
-    def with_reference(row: int) -> GalleryItem:
-        other = reference_rows[int(nearest[row])]
-        return own(
-            row,
-            f"CD {factor * float(distance[row]):.3g}×10⁻³",
-            other_id=inputs.references.ids[other],
-            other_thumbnail=maker.thumbnail(inputs.references, other, "reference"),
-            other_mesh=maker.mesh(inputs.references, other, "reference"),
-        )
-
     middle = max(0, len(order) // 2 - OTHERS // 2)
-    galleries = {
+    chosen = {
         "Nearest to a reference (best)": order[:OTHERS],
         "Median distance to the nearest reference": order[middle : middle + OTHERS],
         "Farthest from any reference (worst)": order[::-1][:OTHERS],
     }
-    shown = {title: [with_reference(row) for row in rows] for title, rows in galleries.items()}
-    shown["References that no sample covers"] = _uncovered(inputs, results, own, maker, reference_rows)
-    if results.memorization is not None and inputs.training is not None and results.training is not None:
-        shown["Samples nearest to a training shape"] = _training_neighbors(inputs, results, own, maker, order)
-    return shown
+
+    def with_reference(row: int) -> GalleryItem:
+        caption = f"CD {factor * float(distance[row]):.3g}×10⁻³"
+        return shown.sample(row, caption, shown.reference(reference_rows[int(nearest[row])]))
+
+    galleries = {title: [with_reference(row) for row in rows] for title, rows in chosen.items()}
+    galleries["References that no sample covers"] = _uncovered(shown, reference_rows)
+    if results.memorization is not None:
+        galleries["Samples nearest to a training shape"] = _training_neighbors(shown, order)
+    return galleries
 
 
-def _uncovered(
-    inputs: Inputs,
-    results: Results,
-    own: Callable[..., GalleryItem],
-    maker: GalleryMaker,
-    reference_rows: Sequence[int],
-) -> list[GalleryItem]:
+def _uncovered(shown: Shown, reference_rows: Sequence[int]) -> list[GalleryItem]:
     """References that no sample covers, the farthest from any sample first, with their nearest sample."""
-    between, factor = results.matrices["cd"].between, SCALES["cd"].factor
+    between, factor = shown.results.matrices["cd"].between, SCALES["cd"].factor
     distance, generated = between.nearest_generated()
     reach, covered = between.nearest_reference()
     uncovered = set(range(between.num_references)) - set(covered[torch.isfinite(reach)].tolist())
     rows = [row for row in distance.argsort(descending=True).tolist() if row in uncovered][:OTHERS]
-    items = []
-    for row in rows:
-        if not torch.isfinite(distance[row]):
-            continue
-        item = own(int(generated[row]), "")
-        items.append(
-            GalleryItem(
-                id=inputs.references.ids[reference_rows[row]],
-                caption=f"nearest sample at CD {factor * float(distance[row]):.3g}×10⁻³",
-                thumbnail=maker.thumbnail(inputs.references, reference_rows[row], "reference"),
-                mesh=maker.mesh(inputs.references, reference_rows[row], "reference"),
-                other_id=item.id,
-                other_thumbnail=item.thumbnail,
-                other_mesh=item.mesh,
-            )
+    return [
+        shown.reference(
+            reference_rows[row],
+            f"nearest sample at CD {factor * float(distance[row]):.3g}×10⁻³",
+            shown.sample(int(generated[row])),
         )
-    return items
+        for row in rows
+        if torch.isfinite(distance[row])
+    ]
 
 
-def _training_neighbors(
-    inputs: Inputs, results: Results, own: Callable[..., GalleryItem], maker: GalleryMaker, order: Sequence[int]
-) -> list[GalleryItem]:
-    assert results.memorization is not None and inputs.training is not None and results.training is not None
-    training_rows = results.training.usable.nonzero()[:, 0].tolist()
-    near, index = results.memorization.nearest, results.memorization.index
-    rows = sorted(order, key=lambda row: float(near[row]))[:OTHERS]
+def _training_neighbors(shown: Shown, order: Sequence[int]) -> list[GalleryItem]:
+    memorization, training = shown.results.memorization, shown.results.training
+    assert memorization is not None and training is not None and shown.inputs.training is not None
+    training_rows = training.usable.nonzero()[:, 0].tolist()
     items = []
-    for row in rows:
-        other = training_rows[int(index[row])]
-        copy = "" if bool(results.memorization.authentic[row]) else ", a likely copy"
-        items.append(
-            own(
-                row,
-                f"{float(near[row]):.3g}{copy}",
-                other_id=inputs.training.ids[other],
-                other_thumbnail=maker.thumbnail(inputs.training, other, "training"),
-                other_mesh=maker.mesh(inputs.training, other, "training"),
-            )
-        )
+    for row in sorted(order, key=lambda row: float(memorization.nearest[row]))[:OTHERS]:
+        copy = "" if bool(memorization.authentic[row]) else ", a likely copy"
+        other = shown.maker.item(shown.inputs.training, training_rows[int(memorization.index[row])], "training")
+        items.append(shown.sample(row, f"{float(memorization.nearest[row]):.3g}{copy}", other))
     return items
 
 
