@@ -203,3 +203,9 @@ def test_every_install_that_users_are_told_goes_through_the_tested_versions() ->
     assert not loose
     assert loose_installs("run `pip install scipy`") == ["pip install scipy"]
     assert not loose_installs("pip install -c constraints.txt scipy, or pip install -e .")
+
+
+def test_no_link_is_tracked() -> None:
+    """A link leads out of the project, or replaces what lies in its place on another machine."""
+    listed = subprocess.run(["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert not [line for line in listed.stdout.splitlines() if line.startswith("120000 ")]

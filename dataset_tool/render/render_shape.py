@@ -198,7 +198,7 @@ def _look(settings: RenderSettings, lights: list[int]) -> Look:
         return Look("pbr", environments=environments_of(settings.light, lights), occlusion=occlusion)
     if settings.shading == "soft":
         return Look("soft", cast(LightName, settings.light), occlusion=occlusion)
-    return Look(settings.shading)
+    return Look(settings.shading, occlusion=occlusion)
 
 
 def _meta(
