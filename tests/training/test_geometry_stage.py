@@ -10,6 +10,7 @@ from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from networks.generator import Generator
 from rendering.deferred import composite, rasterize_mesh, visible_normals
 from rendering.lighting import normal_colors
+from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from tests.command_line import assert_refused, run
@@ -64,7 +65,7 @@ def test_views_of_normals_and_generated_ones_are_the_same_images(tmp_path):
         rendered = generator.render_normals(w_geo, cameras, 64, 2)
     mesh = rendered.surface.mesh
     part = SourcePart(mesh.vertices.numpy(), mesh.faces.numpy(), SourceMaterial())
-    views = render_views(build_scene(SourceMesh(tmp_path, (part,))), cameras, 64, shading="normals").images
+    views = render_views(build_scene(SourceMesh(tmp_path, (part,))), cameras, 64, Look("normals")).images
     drawn = torch.cat([(rendered.rgb + 1) / 2, rendered.mask], 1).permute(0, 2, 3, 1)
     real = torch.from_numpy(views).float() / 255
     real[..., :3] *= real[..., 3:]  # views are stored with straight alpha
