@@ -4,12 +4,14 @@ The whole grid is evaluated without gradient. The vertices next to the surface a
 but the values of the first evaluation stay in use, so rounding cannot change a sign.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from configs.schema import GeometryConfig
+from geometry.cavities import without_cavities
 from geometry.cube_grid import CubeGrid, cube_grid_on
 from geometry.extraction import ExtractedSurface, FoundSurface, build_surface, find_surface
 from geometry.flexicubes_extraction import build_cubes, find_cubes
@@ -53,7 +55,18 @@ def grid_of(config: GeometryConfig, device: torch.device) -> TetGrid | CubeGrid:
 def extract_surface(
     field: SurfaceField, config: GeometryConfig, device: torch.device, *, training: bool
 ) -> ExtractedSurface:
-    """The surfaces of a batch, differentiable in the field. training: see `build_cubes`, centers."""
+    """The surfaces of a batch, differentiable in the field.
+
+    training: see `build_cubes`, centers. Otherwise, the meshes have no cavities; sdf_a and sdf_b keep all crossings.
+    """
+    surface = _extracted(field, config, device, training)
+    if training:
+        return surface
+    with phase("extraction"):
+        return replace(surface, mesh=without_cavities(surface.mesh))
+
+
+def _extracted(field: SurfaceField, config: GeometryConfig, device: torch.device, training: bool) -> ExtractedSurface:
     grid = grid_of(config, device)
     with phase("SDF of the grid"):
         dense = field.sdf_grid(grid)
