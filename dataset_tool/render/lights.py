@@ -27,6 +27,8 @@ ROOM, RANDOM = "studio", "random"
 def check_light(light: str, shading: str) -> None:
     """UserError for a light that the shading cannot use, and for a file that cannot be read."""
     if shading in ("albedo", "normals"):
+        if light != ROOM:
+            raise UserError(f"--light {light}: --shading {shading} has no light; use --shading soft or pbr")
         return
     if shading == "soft":
         if light not in get_args(LightName):

@@ -79,6 +79,10 @@ def test_each_view_has_its_own_environment():
 
 
 def test_lights_are_checked_and_recorded(tmp_path):
+    for shading in ("albedo", "normals"):
+        check_light("studio", shading)
+        with pytest.raises(UserError, match=f"--light random: --shading {shading} has no light"):
+            check_light("random", shading)
     with pytest.raises(UserError, match="--shading pbr"):
         check_light("random", "soft")
     with pytest.raises(UserError, match="sky"):
