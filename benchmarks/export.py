@@ -16,9 +16,9 @@ import torch
 
 from configs.loader import load_config
 from networks.generator import Generator
-from sampling.generate import styles
 from sampling.mesh_export import MeshSettings
 from sampling.sample_jobs import ImageStyle, SampleJob, SampleMaker
+from sampling.styles import styles_of_seeds
 from sampling.trained_generator import load
 from torch_utils.timing import recording
 
@@ -41,7 +41,7 @@ def main(network: str, config: str | None, count: int, texture_size: int, normal
         settings = MeshSettings(texture_size_px=texture_size, normal_map=normal_map)
         maker = SampleMaker(generator, Path(folder), settings, style)
         for seed in range(count + 1):
-            w_geo, w_tex = styles(generator, [seed], 0.7)
+            w_geo, w_tex = styles_of_seeds(generator, [seed], 0.7)
             job = SampleJob(f"seed{seed:04d}", w_geo, w_tex, {})
             start, cpu = time.perf_counter(), time.process_time()
             with recording(torch.device("cpu"), time.process_time) as phases:

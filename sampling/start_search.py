@@ -14,8 +14,8 @@ from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from rendering.deferred import composite, rasterize_mesh
-from sampling.generate import CHUNK
 from sampling.projection import MAX_STARTS, Orbit, Starts
+from sampling.style_images import CHUNK
 from sampling.styles import random_styles, truncated
 
 SAMPLES = 160

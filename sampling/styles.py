@@ -1,4 +1,4 @@
-"""Styles w as a library: truncation with a cutoff, slots taken from another sample, and statistics of w.
+"""Styles w of seeds: truncation with a cutoff, slots taken from another sample, and statistics of w.
 
 A generator has two styles, w_geo [B, slots, w_dim] for shape and w_tex [B, slots, w_dim] for texture. The slots of each
 go from coarse to fine: those of the backbone's blocks, then those of the layers that read the planes.
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from networks.generator import Generator
-from sampling.generate import class_labels
+from sampling.latents import latents
 from torch_utils import seeding
 
 # Latents that go through the mapping networks together.
@@ -24,6 +24,38 @@ class StyleStatistics:
 
     mean: Tensor
     std: Tensor
+
+
+def class_labels(classes: int, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> list[int] | None:
+    """The class of each seed, for a network of some number of classes; None for an unconditional one.
+
+    labels: one class for all seeds, or one each; None takes the classes in turn: seed modulo the number of classes.
+    ValueError for labels of an unconditional network, too few or too many, or out of range.
+    """
+    if not classes:
+        if labels is not None:
+            raise ValueError("expected no labels: the network is unconditional")
+        return None
+    if labels is None:
+        return [seed % classes for seed in seeds]
+    each = [labels] * len(seeds) if isinstance(labels, int) else [int(label) for label in labels]
+    if len(each) != len(seeds) or not all(0 <= label < classes for label in each):
+        raise ValueError(f"expected {len(seeds)} labels from 0 to {classes - 1}, got {each}")
+    return each
+
+
+@torch.no_grad()
+def styles_of_seeds(
+    generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
+) -> tuple[Tensor, Tensor]:
+    """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learned distribution, 0 = its mean).
+
+    A conditional network shows its classes in turn: seed modulo the number of classes.
+    """
+    z_geo, z_tex = latents(seeds, generator.config.mapping.z_dim, device)
+    of_seeds = class_labels(generator.config.classes, seeds)
+    labels = None if of_seeds is None else torch.tensor(of_seeds, device=device)
+    return generator.map(z_geo, z_tex, truncation=truncation, labels=labels)
 
 
 def truncated(w: Tensor, average: Tensor, truncation: float, cutoff: int | None = None) -> Tensor:

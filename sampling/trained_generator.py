@@ -19,10 +19,10 @@ from networks.grid_memory import check_cells
 from networks.pretrained import license_of, load_generator_file, load_pretrained_folder, network_file
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
 from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND
-from sampling.generate import CHUNK, class_labels, preview_shading, render_styles
 from sampling.latents import latents
 from sampling.samples import Sample, Samples
-from sampling.styles import StyleStatistics, style_statistics, truncated, with_slots
+from sampling.style_images import CHUNK, preview_shading, render_styles
+from sampling.styles import StyleStatistics, class_labels, style_statistics, truncated, with_slots
 from sampling.variations import LatentPath, Vary, interpolated, perturbed
 from torch_utils.checkpoint import NetworkFile
 from torch_utils.devices import pick_device

@@ -10,7 +10,7 @@ import torch
 
 from networks.pretrained import load_generator_file, network_file
 from rendering.images import save_png
-from sampling.generate import preview_shading
+from sampling.style_images import preview_shading
 from studies.plain_errors import PlainErrors
 from torch_utils.checkpoint import read_header
 from torch_utils.errors import UserError

@@ -59,9 +59,9 @@ class Sampler:
         draw_all: bool = False,
     ) -> "Outcome":
         """Make the samples. draw_all: an image of each, not of the first 64 only. facts: see `guard`."""
-        from sampling.generate import preview_shading
         from sampling.sample_jobs import ImageStyle, SampleMaker
         from sampling.sample_run import MAX_GRID, jobs_of, one_thread, run_jobs
+        from sampling.style_images import preview_shading
         from torch_utils.progress import progress_bar
 
         options, generator = self.options, self.generator

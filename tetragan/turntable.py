@@ -42,8 +42,8 @@ def turntable(
     import sys
 
     from rendering.video import check_video_format, write_video
-    from sampling.generate import preview_shading
     from sampling.samples import EmptySurface
+    from sampling.style_images import preview_shading
     from sampling.turntable import turntable_frames
     from tetragan.sampler import Sampler, seeds_of
     from torch_utils.progress import progress_bar

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from metrics.images.classifier import Classifier
-from sampling.generate import CHUNK
+from sampling.style_images import CHUNK
 from sampling.trained_generator import TrainedGenerator
 
 # Views of each sample; a classifier is surer of several than of one.

@@ -17,8 +17,9 @@ from metrics.sources.lazy_images import LazyImages, to_uint8_truncating
 from metrics.sources.shape_source import Shape, usable_shape
 from metrics.sources.thumbnails import Thumbnail, network_image
 from networks.generator import Generator
-from sampling.generate import preview_shading, styles
 from sampling.mesh_export import FACES, texture_colors
+from sampling.style_images import preview_shading
+from sampling.styles import styles_of_seeds
 from sampling.texture_baking import bake
 from torch_utils.checkpoint import read_header
 from torch_utils.files import file_hash
@@ -73,7 +74,7 @@ class NetworkSource:
         shapes: list[Shape] = []
         for start in range(0, len(rows), GENERATOR_BATCH):
             seeds = [self.seed(row) for row in rows[start : start + GENERATOR_BATCH]]
-            w_geo, _ = styles(self.generator, seeds, self.truncation, self.generator.device)
+            w_geo, _ = styles_of_seeds(self.generator, seeds, self.truncation, self.generator.device)
             generated = self.generator.mesh(w_geo)
             meshes, empty = generated.mesh.detach().to("cpu"), generated.empty.tolist()
             for i in range(len(seeds)):
@@ -106,7 +107,7 @@ class NetworkSource:
             # Several samples with one view each, or several views of one sample, go through the generator together.
             for rows in _batches(part, views):
                 seeds = [self.seed(row) for row in dict.fromkeys(row // views for row in rows)]
-                w_geo, w_tex = styles(self.generator, seeds, settings.truncation, self.generator.device)
+                w_geo, w_tex = styles_of_seeds(self.generator, seeds, settings.truncation, self.generator.device)
                 seen = cameras[slice(rows.start, rows.stop)].to(self.generator.device)
                 lights = draw_environments(settings.light, camera_seed, rows, self.generator.device)
                 rendered = self.generator.render(
@@ -123,14 +124,14 @@ class NetworkSource:
 
     def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
         """The sample as image grids show it, on transparent ground."""
-        w_geo, w_tex = styles(self.generator, [self.seed(row)], self.truncation, self.generator.device)
+        w_geo, w_tex = styles_of_seeds(self.generator, [self.seed(row)], self.truncation, self.generator.device)
         shading = preview_shading(read_header(self.path).get("shading"))
         return network_image(self.generator, w_geo, w_tex, side_px, shading)
 
     @torch.no_grad()
     def export(self, row: int, path: Path) -> bool:
         """Write the textured sample."""
-        w_geo, w_tex = styles(self.generator, [self.seed(row)], self.truncation, self.generator.device)
+        w_geo, w_tex = styles_of_seeds(self.generator, [self.seed(row)], self.truncation, self.generator.device)
         geometry_planes, texture_planes = self.generator.planes(w_geo, w_tex)
         surface = self.generator.surface(geometry_planes, w_geo)
         if bool(surface.empty[0]):
@@ -145,7 +146,7 @@ class NetworkSource:
         """The class that a conditional network was given, where the dataset has as many classes as the network."""
         if not self.classes or self.generator.config.classes != len(self.classes):
             return Description()
-        # `sampling.generate.styles` gives a conditional network its classes in turn.
+        # `sampling.styles.styles_of_seeds` gives a conditional network its classes in turn.
         return Description(attributes={"class": self.classes[self.seed(row) % len(self.classes)]})
 
     def notes(self) -> list[str]:

@@ -20,7 +20,8 @@ from metrics.sources.network import NetworkSource
 from networks.pretrained import load_generator_file
 from rendering.camera import GRID_AZIMUTH_DEG, orbit_cameras
 from rendering.images import image_grid, save_png
-from sampling.generate import preview_shading, render_styles, styles
+from sampling.style_images import preview_shading, render_styles
+from sampling.styles import styles_of_seeds
 from torch_utils.errors import UserError
 from torch_utils.files import file_hash, write_json
 from torch_utils.progress import progress_bar
@@ -173,7 +174,7 @@ def run_speed(folder: Path) -> float:
 def save_samples(network: Path, path: Path) -> None:
     """Write an image grid of seeds 0–15 at ψ = 1 and the trained resolution."""
     generator, file = load_generator_file(network)
-    w_geo, w_tex = styles(generator, list(SAMPLE_SEEDS), 1.0)
+    w_geo, w_tex = styles_of_seeds(generator, list(SAMPLE_SEEDS), 1.0)
     side = generator.config.data.resolution
     shading = preview_shading(file.header.get("shading"))
     images = render_styles(generator, w_geo, w_tex, orbit_cameras([GRID_AZIMUTH_DEG]), side, shading=shading)

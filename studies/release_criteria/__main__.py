@@ -37,7 +37,7 @@ from metrics.sources.shape_source import Shape
 from networks.generator import Generator
 from networks.pretrained import load_generator, network_file
 from rendering.camera_distribution import CameraDistribution
-from sampling.generate import styles
+from sampling.styles import styles_of_seeds
 from studies.plain_errors import PlainErrors
 from studies.release_criteria.chair_types import TypeRule, occurring, type_probabilities
 from studies.release_criteria.classifier import SIDE, ChairClassifier, load_chair_classifier
@@ -134,7 +134,7 @@ def images_of(source: NetworkSource, camera_distribution: CameraDistribution, vi
     with progress_bar("images", source.count) as advance:
         for start in range(0, source.count, GENERATOR_BATCH):
             rows = range(start, min(start + GENERATOR_BATCH, source.count))
-            w_geo, w_tex = styles(generator, [source.seed(row) for row in rows], TRUNCATION)
+            w_geo, w_tex = styles_of_seeds(generator, [source.seed(row) for row in rows], TRUNCATION)
             cameras = camera_distribution.sample(0, range(rows.start * views, rows.stop * views))
             rendered = generator.render(w_geo, w_tex, cameras, resolution=side)
             parts.append(to_uint8_truncating(torch.cat([rendered.rgb, rendered.mask * 2 - 1], 1)))

@@ -21,7 +21,7 @@ from networks.generator import Generator
 from networks.pretrained import INCLUDED, load_generator, load_generator_file
 from rendering.camera import orbit_cameras
 from rendering.images import save_png, to_uint8
-from sampling.generate import styles
+from sampling.styles import styles_of_seeds
 from studies.plain_errors import PlainErrors
 from studies.text_criteria.criteria import (
     Criterion,
@@ -79,7 +79,7 @@ def draw_views(generator: Generator, count: int, truncation: float = 1.0) -> Vie
     with progress_bar("samples", count) as advance:
         for start in range(0, count, BATCH):
             seeds = range(start, min(start + BATCH, count))
-            w_geo, w_tex = styles(generator, seeds, truncation)
+            w_geo, w_tex = styles_of_seeds(generator, seeds, truncation)
             every = type(cameras).cat([cameras] * len(seeds))
             drawn = generator.render(w_geo, w_tex, every, GRAY, SIDE, SUPERSAMPLE)
             shape = (len(seeds), len(AZIMUTHS_DEG))

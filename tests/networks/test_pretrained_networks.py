@@ -7,7 +7,7 @@ import torch
 
 from geometry.topology import count_components
 from networks.pretrained import discriminators_file, load_generator_file, network_file, pretrained_networks
-from sampling.generate import styles
+from sampling.styles import styles_of_seeds
 from torch_utils.checkpoint import load_tensors
 
 CARDS = Path(__file__).parents[2] / "docs" / "networks"
@@ -32,7 +32,7 @@ def test_an_included_network_is_small_whole_and_has_a_card(name: str) -> None:
     assert file.header["precision"] == "fp16" and file.nimg > 0
     assert generator.config.data.resolution == int(name.rpartition("-")[2])
     with torch.no_grad():
-        made = generator.mesh(styles(generator, [0, 1], 1.0)[0])
+        made = generator.mesh(styles_of_seeds(generator, [0, 1], 1.0)[0])
     assert [count_components(made.mesh[k]) for k in range(2)] == [1, 1]
     assert not made.empty.any() and (made.mesh.face_offsets.diff() > 1000).all()
     assert {"README.md", "config.yaml", "stats.jsonl", "curve.svg", "samples_psi_1.png"} <= {

@@ -17,9 +17,10 @@ from rendering.camera import orbit_cameras
 from rendering.images import BLACK_BACKGROUND
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
-from sampling.generate import render_styles, styles
 from sampling.latents import latents
 from sampling.mesh_export import texture_colors
+from sampling.style_images import render_styles
+from sampling.styles import styles_of_seeds
 from sampling.texture_baking import atlas_points, bake, fill_outside
 from tests.training import tiny
 from torch_utils.ops.interpolate import interpolate
@@ -40,7 +41,7 @@ def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_an_exported_glb_looks_like_the_generators_own_image(generator: Generator, tmp_path: Path) -> None:
     seeds, cameras, side = [0, 1], orbit_cameras([20.0, 160.0]), 512
-    w_geo, w_tex = styles(generator, seeds, 1.0)
+    w_geo, w_tex = styles_of_seeds(generator, seeds, 1.0)
     files = [tmp_path / "0.glb", tmp_path / "1.glb"]
     for row, file in enumerate(files):
         mesh, colors = surface(generator, w_geo[row : row + 1], w_tex[row : row + 1])
@@ -71,7 +72,7 @@ def checker(points: torch.Tensor) -> torch.Tensor:
 
 
 def test_texels_hold_the_color_of_their_own_surface_point(generator: Generator) -> None:
-    mesh = generator.mesh(styles(generator, [0], 1.0)[0]).mesh
+    mesh = generator.mesh(styles_of_seeds(generator, [0], 1.0)[0]).mesh
     baked = bake(mesh, checker, 256).mesh
     assert baked.uvs is not None and baked.normals is not None
     texels = atlas_points(baked, 256)
@@ -91,7 +92,7 @@ def test_texels_outside_the_charts_continue_the_nearest_colors() -> None:
 
 
 def test_the_normal_map_gives_back_the_normals_of_the_full_surface(generator: Generator) -> None:
-    full, colors = surface(generator, *styles(generator, [0], 1.0))
+    full, colors = surface(generator, *styles_of_seeds(generator, [0], 1.0))
     baked = bake(full, colors, 512, faces=len(full.faces) // 16, normal_map=True).mesh
     assert baked.tangents is not None and baked.normals is not None
     texels = atlas_points(baked, 512)
@@ -108,7 +109,7 @@ def test_the_normal_map_gives_back_the_normals_of_the_full_surface(generator: Ge
 
 
 def test_baking_takes_one_mesh_at_a_time(generator: Generator) -> None:
-    mesh = generator.mesh(styles(generator, [0, 1], 1.0)[0]).mesh
+    mesh = generator.mesh(styles_of_seeds(generator, [0, 1], 1.0)[0]).mesh
     with pytest.raises(ValueError, match="expected a batch of one mesh, got 2"):
         bake(mesh, checker)
 
@@ -126,7 +127,7 @@ def test_a_glb_keeps_counts_and_image(tmp_path: Path) -> None:
 def test_a_conditional_network_shows_its_classes_in_turn() -> None:
     torch.manual_seed(0)
     conditional = Generator(tiny.config().model_copy(update={"classes": 3})).eval().requires_grad_(False)
-    w_geo, _ = styles(conditional, [0, 3, 1], 1.0)
+    w_geo, _ = styles_of_seeds(conditional, [0, 3, 1], 1.0)
     z_geo, z_tex = latents([0, 3, 1], conditional.config.mapping.z_dim)
     expected, _ = conditional.map(z_geo, z_tex, labels=torch.tensor([0, 0, 1]))
     torch.testing.assert_close(w_geo, expected)

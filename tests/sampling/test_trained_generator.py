@@ -13,8 +13,8 @@ from mesh_io.read import read_mesh
 from networks.generator import Generator
 from networks.grid_memory import extraction_bytes
 from networks.pretrained import load_generator_file
-from sampling.generate import styles
 from sampling.latents import latents, spherical_path
+from sampling.styles import styles_of_seeds
 from sampling.trained_generator import Samples, TrainedGenerator, from_pretrained, load
 from tests.geometry.measures import is_watertight
 from tests.training import tiny
@@ -50,7 +50,7 @@ def test_any_number_of_cells_gives_the_same_surface_finer_and_closed(
     assert fine.network.config.geometry.cells == cells and g.network.config.geometry.cells == 10
     for name, value in g.network.state_dict().items():
         assert torch.equal(value, fine.network.state_dict()[name])
-    w_geo, _ = styles(g.network, [0, 1], 0.7)
+    w_geo, _ = styles_of_seeds(g.network, [0, 1], 0.7)
     with torch.no_grad():
         coarse_mesh, fine_mesh = g.network.mesh(w_geo).mesh, fine.network.mesh(w_geo).mesh
     for b in range(2):
@@ -82,7 +82,7 @@ def test_one_seed_gives_one_sample_and_several_give_several(g: TrainedGenerator)
     assert isinstance(samples, Samples) and [sample.seed for sample in samples] == [0, 5, 1]
     assert [sample.seed for sample in samples[1:]] == [5, 1] and samples[-1].seed == 1
     assert torch.equal(samples[1:].w_tex, samples.w_tex[1:])
-    w_geo, w_tex = styles(g.network, [0, 5, 1], 1.0)
+    w_geo, w_tex = styles_of_seeds(g.network, [0, 5, 1], 1.0)
     torch.testing.assert_close((samples.w_geo, samples.w_tex), (w_geo, w_tex))
     assert torch.equal(samples[1].w_geo, g.sample(5, truncation=1.0).w_geo), "the same bits in any company"
     with pytest.raises(IndexError):

@@ -13,7 +13,7 @@ from guidance.priors.prior import join_embeddings
 from networks.pretrained import load_generator_file
 from rendering.camera_distribution import CameraDistribution
 from rendering.lighting import Shading
-from sampling.generate import preview_shading
+from sampling.style_images import preview_shading
 from torch_utils.errors import UserError
 from training.adapt.captions import POOL
 from training.adapt.distillation import Texts, prompt_texts

@@ -11,8 +11,8 @@ from networks.generator import Generator
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG, orbit_cameras
 from rendering.images import LIGHT_BACKGROUND, image_grid
 from rendering.lighting import Shading
-from sampling.generate import render_styles
 from sampling.latents import latents
+from sampling.style_images import render_styles
 
 SAMPLES = 8
 TILE_PX = 128

@@ -14,7 +14,7 @@ from networks.generator import Generator
 from networks.pretrained import RUN_NETWORK_NAME, load_generator_file
 from rendering.camera_distribution import CameraDistribution, load_camera_distribution
 from rendering.lighting import Shading
-from sampling.generate import preview_shading
+from sampling.style_images import preview_shading
 from torch_utils.checkpoint import save_network
 from training.adapt.follower import with_follower
 from training.adapt.guide import Guide, clip_scores, guide_follower, guide_objective

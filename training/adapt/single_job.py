@@ -17,8 +17,8 @@ from networks.pretrained import network_file
 from rendering.camera import Cameras, fov_from_sensor, orbit_cameras
 from rendering.images import over_background, preview_images, to_uint8
 from rendering.lighting import Shading
-from sampling.generate import preview_shading
 from sampling.mesh_export import MeshSettings, texture_colors, write_sample
+from sampling.style_images import preview_shading
 from sampling.trained_generator import TrainedGenerator, load
 from torch_utils.checkpoint import save_tensors
 from torch_utils.errors import UserError

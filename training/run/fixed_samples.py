@@ -13,8 +13,8 @@ from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from rendering.camera_distribution import CameraDistribution
 from rendering.images import image_grid
-from sampling.generate import preview_shading, render_styles
 from sampling.latents import latents
+from sampling.style_images import preview_shading, render_styles
 
 SHAPES = 16
 COLUMNS = 8

@@ -7,7 +7,8 @@ import torch
 from networks.generator import Generator
 from rendering.camera import Cameras, orbit_cameras
 from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND, to_uint8
-from sampling.generate import preview_shading, render_styles, styles
+from sampling.style_images import preview_shading, render_styles
+from sampling.styles import styles_of_seeds
 from tests.training import tiny
 
 
@@ -19,7 +20,7 @@ def generator() -> Generator:
 
 
 def test_unlit_images_on_black_are_bitwise_those_of_the_generator(generator: Generator) -> None:
-    w_geo, w_tex = styles(generator, [0, 1], 1.0)
+    w_geo, w_tex = styles_of_seeds(generator, [0, 1], 1.0)
     cameras = orbit_cameras([20.0, 160.0])
     shown = render_styles(generator, w_geo, w_tex, cameras, 48, shading="albedo", background=BLACK_BACKGROUND)
     rendered = generator.render(w_geo, w_tex, Cameras.cat([cameras, cameras]), resolution=48)
@@ -28,7 +29,7 @@ def test_unlit_images_on_black_are_bitwise_those_of_the_generator(generator: Gen
 
 
 def test_colors_that_include_light_are_not_lit_again(generator: Generator) -> None:
-    w_geo, w_tex = styles(generator, [0], 1.0)
+    w_geo, w_tex = styles_of_seeds(generator, [0], 1.0)
     cameras = orbit_cameras([20.0])
     black, light = (
         render_styles(generator, w_geo, w_tex, cameras, 48, shading=preview_shading("soft"), background=background)

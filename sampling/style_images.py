@@ -1,6 +1,5 @@
-"""Styles and images of seeds."""
+"""Images of styles, as people look at them."""
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -11,7 +10,6 @@ from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.images import LIGHT_BACKGROUND, preview_images
 from rendering.lighting import Shading, Vector
-from sampling.latents import latents
 
 # Samples rendered at once: enough to use all cores, few enough to need little memory.
 CHUNK = 8
@@ -58,35 +56,3 @@ def render_styles(
         )
     stacked = np.concatenate(images)
     return stacked.reshape(-1, len(cameras), *stacked.shape[1:])
-
-
-def class_labels(classes: int, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> list[int] | None:
-    """The class of each seed, for a network of some number of classes; None for an unconditional one.
-
-    labels: one class for all seeds, or one each; None takes the classes in turn: seed modulo the number of classes.
-    ValueError for labels of an unconditional network, too few or too many, or out of range.
-    """
-    if not classes:
-        if labels is not None:
-            raise ValueError("expected no labels: the network is unconditional")
-        return None
-    if labels is None:
-        return [seed % classes for seed in seeds]
-    each = [labels] * len(seeds) if isinstance(labels, int) else [int(label) for label in labels]
-    if len(each) != len(seeds) or not all(0 <= label < classes for label in each):
-        raise ValueError(f"expected {len(seeds)} labels from 0 to {classes - 1}, got {each}")
-    return each
-
-
-@torch.no_grad()
-def styles(
-    generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
-) -> tuple[Tensor, Tensor]:
-    """Styles (w_geo, w_tex) of seeds at truncation ψ (1 = the learned distribution, 0 = its mean).
-
-    A conditional network shows its classes in turn: seed modulo the number of classes.
-    """
-    z_geo, z_tex = latents(seeds, generator.config.mapping.z_dim, device)
-    of_seeds = class_labels(generator.config.classes, seeds)
-    labels = None if of_seeds is None else torch.tensor(of_seeds, device=device)
-    return generator.map(z_geo, z_tex, truncation=truncation, labels=labels)
