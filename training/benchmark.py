@@ -142,7 +142,8 @@ def dry_run_report(config: Config, data: Path | None, init: InitSource | None, r
         *opened.notes,
         f"parameters: {counts}",
         f"speed: about {rate:.1f} img/s on {_machine(config, ranks)}",
-        f"time: about {duration(images / rate)} for {config.training.total_kimg:g} kimg",
+        f"time: about {duration(images / rate)} of training for {config.training.total_kimg:g} kimg; image grids, "
+        "networks and states come on top",
         f"memory: {peak_memory_mb(ranks.device)} MB at the peak of a step",
         "Everything fits; nothing was written.",
     ]
