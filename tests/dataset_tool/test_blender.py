@@ -2,6 +2,7 @@
 
 import json
 import sys
+from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,8 @@ def stand_in(folder: Path, monkeypatch, text: str = STAND_IN) -> Path:
     program.write_text(text.format(python=sys.executable, path=sys.path, record=str(record)))
     program.chmod(0o755)
     monkeypatch.setenv(blender.BLENDER_VARIABLE, str(program))
+    # The server that forks workers may be that of an earlier test, and knows nothing of the variable.
+    forkserver._forkserver._stop()
     return record
 
 
