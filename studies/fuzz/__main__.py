@@ -1,9 +1,14 @@
 """`python -m studies.fuzz --target obj --seconds 300`: read mutated files until the time is over.
 
+With atheris (libFuzzer; `pip install -c constraints.txt -e ".[fuzz]"`), a file that reaches code not reached before is
+changed further; without, one that gives an answer not seen before. The changes are the same: they know each format.
+
 A file passes if it is read or refused with a UserError, in at most 60 seconds, with at most ten times its size plus
 200 MB of memory. Anything else is kept under --out with what happened; then the exit status is 1.
 """
 
+import gc
+import importlib.util
 import os
 import random
 import re
@@ -15,8 +20,9 @@ import traceback
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
+from types import FrameType, FunctionType
 
 import click
 
@@ -24,7 +30,12 @@ from studies.fuzz.targets import Target, targets
 from torch_utils.errors import UserError
 
 MAX_SECONDS, MAX_BYTES_PER_BYTE = 60, 10
+MAX_SEED_BYTES = 100_000
 CORPUS = 400  # files that gave an answer not seen before are changed further
+READERS = ("mesh_io", "dataset_tool", "networks", "configs", "torch_utils", "training")  # whose code is watched
+# libFuzzer neither bounds files nor handles signals: `read_once` and the parent process do.
+QUIET = ("-timeout=0", "-rss_limit_mb=0", "-verbosity=0", "-print_final_stats=0", "-detect_leaks=0")
+SIGNALS = tuple(f"-handle_{name}=0" for name in ("segv", "bus", "abrt", "ill", "fpe"))
 
 
 class TooSlowError(Exception):
@@ -35,19 +46,44 @@ class TooSlowError(Exception):
 @click.option("--target", "names", multiple=True, type=click.Choice([*targets(), "all"]), default=["all"])
 @click.option("--seconds", type=click.IntRange(1), default=300, show_default=True, help="For each target.")
 @click.option("--seed", default=0, show_default=True)
+@click.option(
+    "--corpus",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="More files to begin with: those in it with a target's ending.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("fuzz-crashes"), show_default=True)
-def main(names: tuple[str, ...], seconds: int, seed: int, out: Path) -> None:
+def main(names: tuple[str, ...], seconds: int, seed: int, corpus: Path | None, out: Path) -> None:
     """Read mutated files until the time is over; print the number of files and of crashes of each target."""
     chosen = list(targets()) if "all" in names else list(names)
     crashes = 0
+    click.echo(f"guided by {'coverage (atheris)' if atheris_installed() else 'answers (atheris is not installed)'}")
     click.echo(f"{'target':11} {'files':>7} {'answers':>8} {'crashes':>8} {'slowest':>8} {'memory':>8}")
     for name in chosen:
-        tally = run_target(name, targets()[name], seconds, seed, out)
+        tally = run_target(name, _with_corpus(targets()[name], corpus), seconds, seed, out)
         click.echo(tally.line(name))
         crashes += tally.crashes
     if crashes:
         click.echo(f"{crashes} crashes, kept in {out}", err=True)
         sys.exit(1)
+
+
+def atheris_installed() -> bool:
+    """Whether files can be chosen by the code that they reach."""
+    return importlib.util.find_spec("atheris") is not None
+
+
+def _with_corpus(make: Callable[[Path], Target], corpus: Path | None) -> Callable[[Path], Target]:
+    """The target with the small files of a folder that have its ending among its seeds."""
+    if corpus is None:
+        return make
+
+    def made(scratch: Path) -> Target:
+        target = make(scratch)
+        paths = sorted(path for path in corpus.rglob(f"*{Path(target.name).suffix}") if path.is_file())
+        more = tuple(path.read_bytes() for path in paths if path.stat().st_size < MAX_SEED_BYTES)
+        return replace(target, seeds=target.seeds + more)
+
+    return made
 
 
 class Tally:
@@ -117,24 +153,60 @@ def _child(make: Callable[[Path], Target], work: Path, end: float, seed: int, an
     folder.mkdir(exist_ok=True)
     for name, data in target.beside:
         (folder / name).write_bytes(data)
-    rng = random.Random(seed)
-    corpus, seen = list(target.seeds), set()
-    first = True
+    seen: set[str] = set()
     with os.fdopen(answers, "w", buffering=1) as report:
-        while time.monotonic() < end:
-            data = rng.choice(target.seeds) if first else target.change(rng.choice(corpus), target.seeds, rng)
+
+        def try_file(data: bytes, warm: bool = False) -> bool:
+            """Read one file, report it, and say whether its answer is new."""
             (folder / target.name).write_bytes(data)
-            answer, crash, seconds, grown = read_once(target, folder / target.name, warm=first)
-            first = False
+            answer, crash, seconds, grown = read_once(target, folder / target.name, warm=warm)
             if crash:
                 _keep(kept, work, crash)
             is_new = answer not in seen
-            if is_new:
-                seen.add(answer)
-                if len(data) < 100_000:
-                    corpus.append(data)
-                    del corpus[len(target.seeds) : -CORPUS]
+            seen.add(answer)
             report.write(f"{int(is_new)} {int(bool(crash))} {seconds:.3f} {grown}\n")
+            return is_new
+
+        try_file(target.seeds[seed % len(target.seeds)], warm=True)
+        if atheris_installed():
+            _guided_by_coverage(target, try_file, work, end, seed)
+        else:
+            _guided_by_answers(target, try_file, end, seed)
+
+
+def _guided_by_answers(target: Target, try_file: Callable[[bytes], bool], end: float, seed: int) -> None:
+    rng = random.Random(seed)
+    corpus = list(target.seeds)
+    while time.monotonic() < end:
+        data = target.change(rng.choice(corpus), target.seeds, rng)
+        if try_file(data) and len(data) < MAX_SEED_BYTES:
+            corpus.append(data)
+            del corpus[len(target.seeds) : -CORPUS]
+
+
+def _guided_by_coverage(target: Target, try_file: Callable[[bytes], bool], work: Path, end: float, seed: int) -> None:
+    """Ends the process."""
+    import atheris
+
+    for function in gc.get_objects():
+        if isinstance(function, FunctionType) and str(function.__module__).partition(".")[0] in READERS:
+            atheris.instrument_func(function)
+    corpus = work / "corpus"
+    corpus.mkdir(exist_ok=True)
+    for index, data in enumerate(target.seeds):
+        (corpus / f"seed-{index}").write_bytes(data)
+    largest = max(4096, *(2 * len(data) for data in target.seeds))
+
+    def change(data: bytes, max_size: int, number: int) -> bytes:
+        return target.change(bytes(data), target.seeds, random.Random(number))[:max_size]
+
+    def read(data: bytes) -> None:
+        try_file(data)
+
+    seconds = max(1, round(end - time.monotonic()))
+    bounds = (f"-max_total_time={seconds}", f"-max_len={largest}", f"-seed={seed + 1}")
+    atheris.Setup(["fuzz", *QUIET, *SIGNALS, *bounds, str(corpus)], read, custom_mutator=change)
+    atheris.Fuzz()
 
 
 def read_once(target: Target, path: Path, warm: bool = False) -> tuple[str, str, float, int]:
