@@ -6,3 +6,7 @@ class UserError(ValueError):
 
     The command line prints it without a traceback and exits with status 2. Never raised for a bug.
     """
+
+    def __init__(self, message: str) -> None:
+        """Line breaks and other control characters, which a foreign file may bring, become escapes."""
+        super().__init__("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in message))

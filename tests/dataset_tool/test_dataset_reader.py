@@ -417,3 +417,13 @@ def test_counts_and_advice():
 def test_unsafe_ids(name):
     assert not is_safe_id(name)
     assert is_safe_id("1a04e3eab45ca15dd86060f189eb133")
+
+
+def test_line_breaks_of_a_file_stay_out_of_messages(tmp_path):
+    (tmp_path / "dataset.json").write_text(
+        '{"format": "tetragan-dataset", "version": 1, "resolution": 1, "views": 2, "splits": {"t\\n\\u2028x": []}}',
+        encoding="utf-8",
+    )
+    with pytest.raises(UserError) as error:
+        open_dataset(tmp_path)
+    assert r"t\n\u2028x" in str(error.value) and len(str(error.value).splitlines()) == 1
