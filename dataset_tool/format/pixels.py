@@ -11,7 +11,7 @@ from mesh_io.image_values import LABELS, image_values, mask_values
 from torch_utils.errors import UserError
 
 FREE_BYTES = 200_000_000  # what an image may take besides ten times its file; more would be a decompression bomb
-BYTES_PER_PIXEL = 12  # while a color image is decoded; a quarter with one channel
+BYTES_PER_PIXEL = 12  # while an image is decoded; a quarter with one channel of 8 bits
 
 
 def decode(data: bytes, source: str, foreign: bool = False) -> np.ndarray:
@@ -39,9 +39,8 @@ def decode_mask(data: bytes, source: str) -> tuple[np.ndarray, str]:
 def _opened(data: bytes, source: str) -> Iterator[Image.Image]:
     try:
         with Image.open(io.BytesIO(data)) as image:
-            needed = (
-                image.width * image.height * (BYTES_PER_PIXEL if len(image.getbands()) > 1 else BYTES_PER_PIXEL // 4)
-            )
+            small = image.mode in ("1", "L", "P")
+            needed = image.width * image.height * (BYTES_PER_PIXEL // 4 if small else BYTES_PER_PIXEL)
             if needed > 10 * len(data) + FREE_BYTES:
                 raise ValueError(f"{image.width}x{image.height} px in {len(data)} bytes")
             yield image

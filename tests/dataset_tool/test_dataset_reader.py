@@ -12,7 +12,7 @@ from PIL import Image
 
 from dataset_tool.dataset import open_dataset
 from dataset_tool.format.dataset_json import digest, is_safe_id
-from dataset_tool.format.pixels import premultiplied, straight
+from dataset_tool.format.pixels import decode, premultiplied, straight
 from dataset_tool.format.splits import few_shapes_advice, hash_splits, parse_shares, split_counts
 from dataset_tool.image_bank import ImageBank
 from tests.dataset_tool.shapes import FRONT_CAMERAS, write_dataset
@@ -427,3 +427,11 @@ def test_line_breaks_of_a_file_stay_out_of_messages(tmp_path):
     with pytest.raises(UserError) as error:
         open_dataset(tmp_path)
     assert r"t\n\u2028x" in str(error.value) and len(str(error.value).splitlines()) == 1
+
+
+def test_floats_are_counted_before_they_are_decoded():
+    """A deflated TIFF of zeros: 17 million floats in 70 kB."""
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((4300, 4000), np.float32)).save(file, "TIFF", compression="tiff_adobe_deflate")
+    with pytest.raises(UserError, match="4000x4300 px in"):
+        decode(file.getvalue(), "a.tiff")
