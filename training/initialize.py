@@ -71,6 +71,8 @@ def initialize_from(train_state: TrainState, config: Config, source: InitSource)
         refuse_other_shapes(stored, config, path)
     own_multiplier = config.mapping.lr_multiplier
     change = stored.mapping.lr_multiplier / own_multiplier
+    if config.texture.channels == "pbr" and stored.texture.channels == "color":
+        weights = weights | with_plain_materials(weights, train_state.generator)
     fresh = _take(train_state.generator, weights, change)
     if len(fresh) == len(train_state.generator.state_dict()):
         reason = why or "it has none of this program's"
@@ -135,6 +137,20 @@ def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, Co
     if header.get("kind") == "network":
         return tensors, load_discriminators(file, header), config
     raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
+
+
+def with_plain_materials(weights: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+    """The last layer of a color network's texture head with outputs for metallic and roughness, by its tensors' names.
+
+    Colors become base colors. Metallic and roughness are those of a plain dielectric everywhere, until they learn.
+    """
+    last = f"texture_head.rgb.layers.{len(generator.texture_head.rgb.layers) - 1}."
+    widened = {}
+    for name, value in generator.state_dict().items():
+        stored = weights.get(name)
+        if name.startswith(last) and stored is not None and stored.shape[1:] == value.shape[1:]:
+            widened[name] = torch.cat([stored, torch.zeros_like(value[len(stored) :])])
+    return widened
 
 
 def zero_initialize_new_blocks(generator: Generator, fresh: Sequence[str]) -> None:

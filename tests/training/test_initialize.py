@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from networks.generator import Generator
 from tests.training import tiny
@@ -47,3 +48,17 @@ def test_the_texture_stage_refuses_other_shapes(network: Path, section, field, v
     expected = rf"keeps its shapes, but {section}\.{field} = {had} in it and {value} in this run; leave out --config"
     with pytest.raises(UserError, match=expected):
         started(network, **{section: {field: value}}, **stage)
+
+
+def test_a_color_network_becomes_one_of_plain_materials(network: Path) -> None:
+    color, pbr = (build_train_state(tiny.config(texture={"channels": each}), Ranks()) for each in ("color", "pbr"))
+    for train_state, channels in ((color, "color"), (pbr, "pbr")):
+        done = initialize_from(train_state, tiny.config(texture={"channels": channels}), InitSource(network))
+        assert done.fresh == ["the discriminators"]
+    before, after = color.generator, pbr.generator
+    w_geo, w_tex = before.map(*torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)))
+    points, offsets = torch.rand(9, 3) - 0.5, torch.tensor([0, 3, 6, 9])
+    planes = before.planes(w_geo, w_tex)[1]
+    materials = after.materials(planes, w_tex, points, offsets)
+    torch.testing.assert_close(materials[:, :3], before.texture(planes, w_tex, points, offsets))
+    assert torch.equal(materials[:, 3:], torch.sigmoid(torch.tensor([[-2.0, 0.5]])).expand(9, 2))
