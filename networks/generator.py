@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from configs.schema import Config
 from geometry.extraction import ExtractedSurface
-from geometry.normals import vertex_normals
+from geometry.normals import face_normals, vertex_normals
 from networks.backbone import TriPlaneBackbone, plane_features
 from networks.geometry_network import GeometryNetwork, PointFeatures
 from networks.heads import TextureHead
@@ -25,6 +25,7 @@ from rendering.deferred import (
     Raster,
     composite,
     rasterize_mesh,
+    towards_cameras,
     visible_attributes,
     visible_normals,
     visible_points,
@@ -263,7 +264,8 @@ class Generator(nn.Module):
         surface = self.mesh(w_geo)
         raster = self._raster(surface, cameras, resolution, supersample)
         with phase("composite"):
-            rgb, mask = composite(raster, normal_colors(visible_normals(raster, cameras)))
+            normals = visible_normals(raster, cameras, face_normals(surface.mesh))
+            rgb, mask = composite(raster, normal_colors(normals))
         return Rendered(rgb * 2 - 1, mask, surface)
 
     def _raster(
@@ -331,12 +333,13 @@ def lit_colors(
     """
     normals = vertex_normals(raster.mesh if gradient else raster.mesh.detach())
     normals = visible_attributes(raster, normals)
-    view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
-    towards = cameras.position().to(points)[view] - points
     # One image of each shape needs no further synchronization with the host.
-    counts = raster.point_offsets.diff() if raster.views == 1 else torch.bincount(view, minlength=len(cameras))
+    one, images = raster.views == 1, raster.image_indices
+    counts = raster.point_offsets.diff() if one else torch.bincount(images, minlength=len(cameras))
     base, metallic, roughness = values.split((3, 1, 1), 1)
-    surface = ShadingPoints(points, normals, towards, srgb_to_linear(base), metallic, roughness)
+    surface = ShadingPoints(
+        points, normals, towards_cameras(raster, cameras, points), srgb_to_linear(base), metallic, roughness
+    )
     return linear_to_srgb(reflected_of_views(surface, counts.tolist(), environments))
 
 

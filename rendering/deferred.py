@@ -16,7 +16,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from geometry.mesh import Mesh
-from geometry.normals import face_normals
 from rendering.backends import Rasterizer, rasterizer
 from rendering.camera import Cameras
 from rendering.lighting import facing
@@ -55,6 +54,11 @@ class Raster:
     def resolution(self) -> tuple[int, int]:
         """Height and width of the finished image, px."""
         return self.rast.shape[1] // self.supersample, self.rast.shape[2] // self.supersample
+
+    @property
+    def image_indices(self) -> Tensor:
+        """The image [P] int64 that each visible sample lies in, which is also the camera that sees it."""
+        return self.pixels // (self.rast.shape[1] * self.rast.shape[2])
 
 
 def rasterize_mesh(
@@ -157,20 +161,28 @@ def visible_faces(raster: Raster) -> Tensor:
     ids = raster.rast.detach().reshape(-1, 4)[raster.pixels, 3].long() - 1
     if raster.views == 1:
         return ids
-    samples = raster.rast.shape[1] * raster.rast.shape[2]
     shift = _view_shift(raster.mesh.face_offsets, raster.views)
-    return ids - upload(shift, ids.device)[raster.pixels // samples]
+    return ids - upload(shift, ids.device)[raster.image_indices]
 
 
-def visible_normals(raster: Raster, cameras: Cameras, *, gradient: bool = True) -> Tensor:
+def visible_normals(raster: Raster, cameras: Cameras, normals: Tensor) -> Tensor:
     """Unit normals [P, 3] of the faces at the visible samples, world axes, turned towards the cameras.
 
-    They are constant on a face. With `gradient`, they follow the vertices.
+    normals [ΣF, 3]: `face_normals(raster.mesh)`. They alone have a gradient, because they are constant on a face.
     """
-    mesh = raster.mesh if gradient else raster.mesh.detach()
-    view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
-    eyes = cameras.position().to(mesh.vertices)[view]
-    return facing(face_normals(mesh)[visible_faces(raster)], visible_points(raster, gradient=False), eyes)
+    towards = towards_cameras(raster, cameras, visible_points(raster, gradient=False))
+    return facing(normals[visible_faces(raster)], towards)
+
+
+def towards_cameras(raster: Raster, cameras: Cameras, points: Tensor) -> Tensor:
+    """Vectors [P, 3] from the visible samples at `points` [P, 3] to their cameras, world axes and units."""
+    return cameras.position().to(points)[raster.image_indices] - points
+
+
+def visible_depths(raster: Raster, cameras: Cameras, points: Tensor) -> Tensor:
+    """Distances [P, 1] of the visible samples at `points` [P, 3] along their viewing axes, world units."""
+    pose = cameras.camera_to_world.to(points)[raster.image_indices]
+    return -((points - pose[:, :3, 3]) * pose[:, :3, 2]).sum(1, keepdim=True)
 
 
 def composite(

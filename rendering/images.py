@@ -16,7 +16,7 @@ from rendering.ambient_occlusion import sky_maps, sky_visibility
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
 from rendering.color import linear_to_srgb, srgb_to_linear
-from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
+from rendering.deferred import composite, rasterize_mesh, towards_cameras, visible_attributes, visible_points
 from rendering.ground_shadow import ground_shadow
 from rendering.lighting import Shading, Vector, irradiance, sheen
 from rendering.procedural_light import preview_environment
@@ -101,9 +101,7 @@ def shaded_views(
         visibility = vertex_sky_visibility(mesh, normals, backend)
         seen = visible_attributes(raster, torch.cat([normals, visibility], 1))
         normals, visibility = functional.normalize(seen[:, :3], dim=1), seen[:, 3:]
-        samples = raster.rast.shape[1] * raster.rast.shape[2]
-        eyes = cameras.position().to(points)[raster.pixels // samples]
-        towards = functional.normalize(eyes - points, dim=1)
+        towards = functional.normalize(towards_cameras(raster, cameras, points), dim=1)
         if values.shape[1] > 3:
             base, metallic, roughness = srgb_to_linear(colors), values[:, 3:4], values[:, 4:]
             surface = ShadingPoints(points, normals, towards, base, metallic, roughness)

@@ -90,9 +90,9 @@ def normal_colors(normals: Tensor) -> Tensor:
     return (normals + 1) / 2
 
 
-def facing(normals: Tensor, points: Tensor, eyes: Tensor) -> Tensor:
-    """Normals [P, 3] flipped towards the eyes [P, 3], because open surfaces are seen from both sides."""
-    away = ((eyes - points) * normals).sum(1, keepdim=True) < 0
+def facing(normals: Tensor, towards_eye: Tensor) -> Tensor:
+    """Normals [P, 3] flipped to the side of vectors to the eye [P, 3]: open surfaces are seen from both sides."""
+    away = (towards_eye * normals).sum(1, keepdim=True) < 0
     return torch.where(away, -normals, normals)
 
 

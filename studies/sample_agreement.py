@@ -26,7 +26,7 @@ from geometry.normals import vertex_normals
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
 from rendering.color import srgb_to_linear
-from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
+from rendering.deferred import composite, rasterize_mesh, towards_cameras, visible_attributes, visible_points
 from rendering.environment_file import write_environment
 from rendering.environment_light import environment_light
 from rendering.images import save_png
@@ -54,8 +54,7 @@ def our_images(sample: Sample, cameras: Cameras, side: int) -> tuple[np.ndarray,
     points = visible_points(raster, gradient=False)
     colors = network.materials(texture_planes, sample.w_tex, points, raster.point_offsets)[:, :3].clamp(0, 1)
     normals = functional.normalize(visible_attributes(raster, vertex_normals(mesh)), dim=1)
-    views = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
-    towards = functional.normalize(cameras.position()[views] - points, dim=1)
+    towards = functional.normalize(towards_cameras(raster, cameras, points), dim=1)
     matte = torch.tensor([[0.0, 1.0]]).expand(len(points), 2)  # what the files say of metallic and roughness
     surface = ShadingPoints(points, normals, towards, srgb_to_linear(colors), matte[:, :1], matte[:, 1:])
     lit = display_colors(environment_light(preview_light()).reflected(surface), "neutral")

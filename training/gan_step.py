@@ -25,12 +25,13 @@ from torch_utils.distributed import Ranks, shares_of_mean, sum_over_ranks
 from torch_utils.timing import phase
 from training.augment import augment, augmentation_uniforms
 from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
-from training.data import Minibatch, ViewBatch, spread_views
+from training.data import Minibatch, ViewBatch
 from training.ema import ema_beta, update_average
+from training.fakes import render_fakes
 from training.losses import OBJECTIVES, overfitting_sign
 from training.optimizer import GuardedAdam
 from training.penalties import constant_penalties, due_penalties, penalty_terms
-from training.progressive import at_resolution, progressive_resolution, supersample_at, upsampled
+from training.progressive import at_resolution, progressive_resolution
 from training.run.step_statistics import Statistics
 from training.train_state import TrainState
 
@@ -105,7 +106,7 @@ def draw_images(train_state: TrainState, batch: Minibatch, probability: Tensor, 
     probability: of each augmentation, [] on the device. The same arguments give the same images.
     """
     seed, side = config.training.seed, progressive_resolution(batch.nimg, config)
-    rendered, fakes, first_styles = render_fakes(train_state, batch, config, side)
+    rendered, fakes, first_styles = render_fakes(train_state.generator, batch, config, side)
     reals = replace(
         batch.reals,
         rgb=at_resolution(batch.reals.rgb, side),
@@ -116,71 +117,6 @@ def draw_images(train_state: TrainState, batch: Minibatch, probability: Tensor, 
         fakes = _augmented(fakes, batch, probability, "fake", seed)
     shifts = pixel_shifts(seed, batch.indices, reals.rgb.device) if config.color_weight > 0 else None
     return MicroBatch(batch, reals, rendered, fakes, first_styles, shifts)
-
-
-def render_fakes(
-    train_state: TrainState, batch: Minibatch, config: Config, side: int
-) -> tuple[Rendered, ViewBatch, tuple[Tensor, Tensor]]:
-    """Images of new shapes as rendered and as the discriminators see them, and the styles of their first latents.
-
-    side: of the rendered images, px. If it is less than the data's, the discriminators see the images upsampled.
-    """
-    generator, labels = train_state.generator, batch.shape_labels
-    with phase("mapping"):
-        w_geo, w_tex, first_styles = _styles(train_state, batch, config)
-    with phase("generator"):
-        supersample = supersample_at(side, config)
-        if config.training.stage == "geometry":
-            rendered = generator.render_normals(w_geo, batch.fake_cameras, side, supersample)
-        else:
-            rendered = generator.render(
-                w_geo,
-                w_tex,
-                batch.fake_cameras,
-                resolution=side,
-                supersample=supersample,
-                environments=batch.environments,
-            )
-    full = config.data.resolution
-    rgb, mask = upsampled(rendered.rgb, full), upsampled(rendered.mask, full)
-    views = config.data.views_per_shape
-    labels = None if labels is None else labels.repeat_interleave(views)
-    if views == 1:
-        return rendered, ViewBatch(rgb, mask, batch.fake_cameras, labels), first_styles
-    order = spread_views(len(batch.indices), views, config.discriminator.stddev_group, rgb.device)
-    labels = None if labels is None else labels[order]
-    return rendered, ViewBatch(rgb[order], mask[order], batch.fake_cameras[order], labels), first_styles
-
-
-def _styles(train_state: TrainState, batch: Minibatch, config: Config) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
-    """Styles of the minibatch's shapes, with style mixing, and those of their first latents alone."""
-    generator, latents, labels = train_state.generator, batch.latents, batch.shape_labels
-    z_geo, z_tex, count = latents.geometry, latents.texture, latents.geometry.shape[0]
-    mixing = config.training.style_mixing_prob
-    if mixing > 0:  # the second latents go through the mapping in the same pass
-        z_geo, z_tex = torch.cat([z_geo, latents.mixing_geometry]), torch.cat([z_tex, latents.mixing_texture])
-        labels = None if labels is None else torch.cat([labels, labels])
-    w_geo, w_tex = generator.map(z_geo, z_tex, labels=labels)
-    first_styles = w_geo[:count, 0].detach(), w_tex[:count, 0].detach()
-    if mixing > 0:
-        w_geo = mix_styles(w_geo[:count], w_geo[count:], latents.mixing[:, :2], mixing)
-        w_tex = mix_styles(w_tex[:count], w_tex[count:], latents.mixing[:, 2:], mixing)
-    return w_geo, w_tex, first_styles
-
-
-def mix_styles(w: Tensor, mixing_w: Tensor, uniform: Tensor, probability: float) -> Tensor:
-    """Style mixing: with `probability`, the slots from a uniformly drawn one on come from a second latent.
-
-    w, mixing_w [B, slots, w_dim]; uniform [B, 2] in [0, 1): whether to mix, and from which slot.
-    Source: Karras et al. 2019 (StyleGAN), §3.1.
-    """
-    slots = w.shape[1]
-    if slots < 2 or probability == 0:
-        return w
-    start = 1 + (uniform[:, 1] * (slots - 1)).long()
-    start = torch.where(uniform[:, 0] < probability, start, slots)
-    mixed = torch.arange(slots, device=w.device)[None, :] >= start[:, None]
-    return torch.where(mixed[:, :, None], mixing_w, w)
 
 
 def discriminator_step(

@@ -23,7 +23,8 @@ from torch_utils.timing import phase
 from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
 from training.data import Minibatch, ViewBatch, draw_latents
 from training.ema import ema_beta, update_average
-from training.gan_step import frozen, global_mean, mix_styles
+from training.fakes import mix_styles
+from training.gan_step import frozen, global_mean
 from training.run.step_statistics import Statistics
 from training.train_state import TrainState
 

@@ -57,12 +57,7 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
     average = copy.deepcopy(generator).eval().requires_grad_(False)
 
     settings = AdamSettings(training.lr_generator, training.beta1, training.beta2)
-    learned = {
-        "joint": lambda: dict(generator.named_parameters()),
-        "geometry": generator.geometry_parameters,
-        "texture": generator.texture_parameters,
-    }
-    generator_adam = GuardedAdam("generator", learned[training.stage](), settings, ranks)
+    generator_adam = GuardedAdam("generator", _learned(generator, training.stage), settings, ranks)
     settings = AdamSettings(training.lr_discriminator, training.beta1, training.beta2)
     discriminator_adam = color_adam = None
     if adversarial:
@@ -88,6 +83,15 @@ def build_train_state(config: Config, ranks: Ranks) -> TrainState:
         color_adam,
         adaptation,
     )
+
+
+def _learned(generator: Generator, stage: str) -> dict[str, nn.Parameter]:
+    """The generator's parameters that learn in a stage, by name."""
+    if stage == "geometry":
+        return generator.geometry_parameters()
+    if stage == "texture":
+        return generator.texture_parameters()
+    return dict(generator.named_parameters())
 
 
 def state_parts(train_state: TrainState) -> dict[str, Stateful]:

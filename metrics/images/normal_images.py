@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from geometry.mesh import Mesh
+from geometry.normals import face_normals
 from metrics.sources.image_settings import ImageSettings
 from metrics.sources.lazy_images import LazyImages, draw_by_shape
 from metrics.sources.shape_source import ShapeSource
@@ -39,5 +40,6 @@ def normal_images(source: ShapeSource, images: LazyImages, settings: ImageSettin
 def draw_normals(mesh: Mesh, cameras: Cameras, side: int, supersample: int = 2) -> Tensor:
     """The normals of one mesh as colors on black, with the coverage [N, 4, side, side] uint8."""
     raster = rasterize_mesh(mesh, cameras, side, supersample=supersample)
-    rgba = torch.cat(composite(raster, normal_colors(visible_normals(raster, cameras))), 1)
+    normals = visible_normals(raster, cameras, face_normals(mesh))
+    rgba = torch.cat(composite(raster, normal_colors(normals)), 1)
     return (rgba * 255).round().clamp(0, 255).to(torch.uint8).cpu()

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
@@ -17,21 +17,21 @@ from metrics.report.values import measured, number, train_test_reference
 from torch_utils.text import counted
 
 FILE = Path(__file__).parent / "meanings.yaml"
-# Upper bounds of MMD / reference, and what they are called.
+# Upper bounds of MMD / reference, what they are called, and whether that is good news.
 LIKENESS = (
-    (1.15, "resemble real shapes as closely as training shapes do"),
-    (1.6, "come close to real shapes"),
-    (3.0, "keep some distance from real shapes"),
-    (float("inf"), "are far from real shapes"),
+    (1.15, "resemble real shapes as closely as training shapes do", True),
+    (1.6, "come close to real shapes", True),
+    (3.0, "keep some distance from real shapes", False),
+    (float("inf"), "are far from real shapes", False),
 )
 # Lower bounds of COV / reference.
 VARIETY = (
-    (0.9, "are as varied"),
-    (0.75, "are nearly as varied"),
-    (0.5, "are less varied"),
-    (0.0, "are much less varied"),
+    (0.9, "are as varied", True),
+    (0.75, "are nearly as varied", True),
+    (0.5, "are less varied", False),
+    (0.0, "are much less varied", False),
 )
-# Upper bounds of 1-NNA minus its target, percentage points, and whether that is good news.
+# Upper bounds of 1-NNA minus its target, percentage points.
 TOLD_APART = (
     (5.0, "cannot tell them apart", True),
     (15.0, "hardly tells them apart", True),
@@ -128,41 +128,53 @@ def report_verdict(report: Report) -> str:
         return "One sample alone has no verdict: the scores compare sets of shapes."
     if kind is None:
         return f"{samples} have no verdict: no score of whole sets of shapes was measured."
-    clauses = [clause for clause in (_likeness(scores, kind), _variety(scores, kind)) if clause]
+    likeness, variety, apart = _likeness(scores, kind), _variety(scores, kind), _told_apart(scores, kind)
+    clauses = [clause for clause in (likeness, variety) if clause is not None]
     if not clauses:
-        clauses = [f"cover {number(scores.value(f'cov_{kind}'))} % of the references"]
-    sentence = f"{samples} {' and '.join(clauses)}"
-    apart = _told_apart(scores, kind)
-    if apart is None:
-        return f"{sentence}."
-    words, good = apart
-    return f"{sentence}, {'and' if good else 'but'} a nearest-neighbor test {words}."
+        clauses = [_Clause(f"cover {number(scores.value(f'cov_{kind}'))} % of the references", None)]
+    sentence = f"{samples} {clauses[0].words}"
+    if len(clauses) > 1:
+        sentence += f" {_conjunction(*clauses)} {clauses[1].words}"
+    if apart is not None:
+        sentence += f", {_conjunction(clauses[-1], apart)} a nearest-neighbor test {apart.words}"
+    return f"{sentence}."
 
 
-def _likeness(scores: _Scores, kind: str) -> str:
+class _Clause(NamedTuple):
+    """A part of the verdict. good: whether it is good news; None for news of neither kind."""
+
+    words: str
+    good: bool | None
+
+
+def _conjunction(before: _Clause, after: _Clause) -> str:
+    return "and" if before.good is None or before.good == after.good else "but"
+
+
+def _likeness(scores: _Scores, kind: str) -> _Clause | None:
     own, reference, single = (of(f"mmd_{kind}") for of in (scores.value, scores.reference, scores.single))
     if own is None or not reference:
-        return ""
+        return None
     if single is not None and own >= single:
-        return "are no nearer to real shapes than one training shape repeated"
-    return next(words for bound, words in LIKENESS if own / reference <= bound)
+        return _Clause("are no nearer to real shapes than one training shape repeated", False)
+    return next(_Clause(words, good) for bound, words, good in LIKENESS if own / reference <= bound)
 
 
-def _variety(scores: _Scores, kind: str) -> str:
+def _variety(scores: _Scores, kind: str) -> _Clause | None:
     own, reference = scores.value(f"cov_{kind}"), scores.reference(f"cov_{kind}")
     if own is None or not reference:
-        return ""
-    return next(words for bound, words in VARIETY if own / reference >= bound)
+        return None
+    return next(_Clause(words, good) for bound, words, good in VARIETY if own / reference >= bound)
 
 
-def _told_apart(scores: _Scores, kind: str) -> tuple[str, bool] | None:
+def _told_apart(scores: _Scores, kind: str) -> _Clause | None:
     metric = scores.report.metric(f"one_nna_{kind}")
     if metric is None or metric.value is None:
         return None
     excess = metric.value - (metric.target if metric.target is not None else 50.0)
     if excess < -CROWDED:
-        return "finds them crowded around single references, as copies are", False
-    return next((words, good) for bound, words, good in TOLD_APART if excess <= bound)
+        return _Clause("finds them crowded around single references, as copies are", False)
+    return next(_Clause(words, good) for bound, words, good in TOLD_APART if excess <= bound)
 
 
 def findings(report: Report) -> list[tuple[str, str]]:

@@ -18,12 +18,15 @@ from rendering.deferred import (
     next_layer,
     rasterize_mesh,
     resolve,
+    towards_cameras,
     visible_attributes,
     visible_attributes_with_slopes,
+    visible_depths,
     visible_faces,
+    visible_normals,
 )
 from rendering.environment_light import EnvironmentLight, reflected_of_views
-from rendering.lighting import LIGHTINGS, Lighting, Shading, facing, normal_colors, reflected
+from rendering.lighting import LIGHTINGS, Lighting, Shading, normal_colors, reflected
 from rendering.look import Look
 from rendering.textured.scene import Scene
 from rendering.textured.textures import sample
@@ -143,7 +146,7 @@ def _lit(base: Tensor, scene: Scene, raster: Raster, cameras: Cameras, look: _Sc
     if look.shading == "albedo":
         return base[:, :3]
     if look.shading == "normals":
-        return srgb_to_linear(normal_colors(_face_normals(scene, raster, cameras)))
+        return srgb_to_linear(normal_colors(visible_normals(raster, cameras, scene.face_normals)))
     normals = _normals(scene, raster, cameras)
     visibility = None
     if look.sky is not None:
@@ -163,12 +166,12 @@ def _reflected_environments(
     look: _SceneLook,
 ) -> Tensor:
     """Linear light [P, 3] that metallic-roughness surfaces reflect of the environment of their view, at most 1."""
-    view = raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])
     positions = visible_attributes(raster, scene.mesh.vertices)
-    towards = functional.normalize(cameras.position().to(positions)[view] - positions, dim=1)
+    towards = functional.normalize(towards_cameras(raster, cameras, positions), dim=1)
     metallic, roughness = surface_values(scene, raster).split(1, 1)
     points = ShadingPoints(positions, normals, towards, base, metallic, roughness)
-    counts = torch.bincount(view, minlength=len(cameras)).tolist()  # the samples of a view are in a row
+    # The samples of a view are in a row.
+    counts = torch.bincount(raster.image_indices, minlength=len(cameras)).tolist()
     return reflected_of_views(points, counts, look.environments, visibility)
 
 
@@ -188,7 +191,7 @@ def surface_values(scene: Scene, raster: Raster) -> Tensor:
 
 def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
     """Unit normals [P, 3] of the visible samples towards the camera: those of the file, else those of the faces."""
-    flat = _face_normals(scene, raster, cameras)
+    flat = visible_normals(raster, cameras, scene.face_normals)
     if scene.normals is None:
         return flat
     smooth = functional.normalize(visible_attributes(raster, scene.normals), dim=1)
@@ -196,14 +199,6 @@ def _normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
     # The face decides which side is seen, because near a silhouette a smooth normal may point away from the camera.
     smooth = torch.where((smooth * flat).sum(1, keepdim=True) < 0, -smooth, smooth)
     return torch.where(usable[:, None], smooth, flat)
-
-
-def _face_normals(scene: Scene, raster: Raster, cameras: Cameras) -> Tensor:
-    """`visible_normals` of a scene, which keeps those of its faces."""
-    points = visible_attributes(raster, scene.mesh.vertices)
-    samples = raster.rast.shape[1] * raster.rast.shape[2]
-    eyes = cameras.position().to(points)[raster.pixels // samples]
-    return facing(scene.face_normals[visible_faces(raster)], points, eyes)
 
 
 def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: _SceneLook) -> tuple[Tensor, Tensor]:
@@ -247,10 +242,7 @@ def _peel(scene: Scene, raster: Raster, cameras: Cameras, look: _SceneLook) -> t
 
 def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Depth, normals, and metallic and roughness, averaged over the covered samples of each pixel."""
-    samples = raster.rast.shape[1] * raster.rast.shape[2]
-    points = visible_attributes(raster, scene.mesh.vertices)
-    pose = cameras.camera_to_world.to(points)[raster.pixels // samples]
-    depth = -((points - pose[:, :3, 3]) * pose[:, :3, 2]).sum(1, keepdim=True)
+    depth = visible_depths(raster, cameras, visible_attributes(raster, scene.mesh.vertices))
     surfaces = surface_values(scene, raster)
     layers = torch.cat([depth, _normals(scene, raster, cameras), surfaces, torch.ones_like(depth)], 1)
     image = layers.new_zeros(raster.rast[..., 0].numel(), layers.shape[1])

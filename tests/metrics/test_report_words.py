@@ -61,17 +61,27 @@ def report(
         ),
         (
             (2.9, 26, 70),
-            "The 200 samples keep some distance from real shapes and are less varied, but a nearest-neighbor test "
+            "The 200 samples keep some distance from real shapes and are less varied, and a nearest-neighbor test "
             "often tells them apart.",
         ),
         (
+            (2.9, 26, 52),
+            "The 200 samples keep some distance from real shapes and are less varied, but a nearest-neighbor test "
+            "cannot tell them apart.",
+        ),
+        (
+            (1.1, 10, 70),
+            "The 200 samples resemble real shapes as closely as training shapes do but are much less varied, and a "
+            "nearest-neighbor test often tells them apart.",
+        ),
+        (
             (3.5, 10, 30),
-            "The 200 samples are far from real shapes and are much less varied, but a nearest-neighbor test finds them "
+            "The 200 samples are far from real shapes and are much less varied, and a nearest-neighbor test finds them "
             "crowded around single references, as copies are.",
         ),
         (
             (4.0, 45, 60),
-            "The 200 samples are no nearer to real shapes than one training shape repeated and are as varied, and a "
+            "The 200 samples are no nearer to real shapes than one training shape repeated but are as varied, and a "
             "nearest-neighbor test hardly tells them apart.",
         ),
     ],

@@ -24,8 +24,8 @@ def test_soft_shading_scales_linear_light_and_albedo_keeps_it():
 
 def test_normals_are_turned_to_the_eye():
     normals = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, -1.0]])
-    eyes = torch.tensor([[0.5, 0.0, 2.0]]).expand(2, 3)
-    assert (facing(normals, torch.zeros(2, 3), eyes) == torch.tensor([0.0, 0.0, 1.0])).all()
+    towards_eye = torch.tensor([[0.5, 0.0, 2.0]]).expand(2, 3)
+    assert (facing(normals, towards_eye) == torch.tensor([0.0, 0.0, 1.0])).all()
 
 
 def test_the_sky_lights_by_height_alone_and_occlusion_dims_the_hemisphere_not_the_lamps():

@@ -9,7 +9,7 @@ from tests.training import tiny
 from torch_utils.distributed import Ranks
 from training.augment import Adaptation, augment, augmentation_uniforms
 from training.data import MinibatchSource, draw_latents, named_after, open_data, real_order, shape_indices, spread_views
-from training.gan_step import mix_styles
+from training.fakes import mix_styles
 
 
 def test_ranks_see_slices_of_the_same_minibatch():

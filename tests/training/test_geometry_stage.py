@@ -6,6 +6,7 @@ import torch
 from dataset_tool.dataset import open_dataset
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import write_header
+from geometry.normals import face_normals
 from mesh_io.source_mesh import SourceMaterial, SourceMesh, SourcePart
 from networks.generator import Generator
 from rendering.deferred import composite, rasterize_mesh, visible_normals
@@ -18,7 +19,7 @@ from tests.rendering.scenes import orbit
 from tests.training import tiny
 from torch_utils.distributed import Ranks
 from training.data import MinibatchSource, draw_latents
-from training.gan_step import render_fakes
+from training.fakes import render_fakes
 from training.train_state import build_train_state
 
 STAGE = {"stage": "geometry"}
@@ -48,10 +49,10 @@ def test_the_discriminators_see_no_texture():
     state, source = build_train_state(settings, Ranks()), MinibatchSource(settings, tiny.data(settings), Ranks())
     batch, side = source.draw(0, 0), settings.data.resolution
     with torch.no_grad():
-        seen = render_fakes(state, batch, settings, side)[0].rgb
+        seen = render_fakes(state.generator, batch, settings, side)[0].rgb
         for parameter in state.generator.texture_parameters().values():
             parameter.add_(1)
-        assert torch.equal(render_fakes(state, batch, settings, side)[0].rgb, seen)
+        assert torch.equal(render_fakes(state.generator, batch, settings, side)[0].rgb, seen)
     assert seen.std() > 0.1
 
 
@@ -84,8 +85,8 @@ def test_gradients_of_normals_are_those_of_differences():
 
     def total(vertices):
         raster = rasterize_mesh(mesh.replace(vertices=vertices), orbit([20.0], 25.0), 32)
-        normals = normal_colors(visible_normals(raster, orbit([20.0], 25.0)))
-        rgb, mask = composite(raster, normals)
+        normals = visible_normals(raster, orbit([20.0], 25.0), face_normals(raster.mesh))
+        rgb, mask = composite(raster, normal_colors(normals))
         assert (mask > 0.999).sum() > 50
         return (rgb * weights * (mask > 0.999)).sum()
 

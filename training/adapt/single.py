@@ -15,7 +15,7 @@ from geometry.normals import vertex_normals
 from guidance.reference_losses import depth_correlation_loss, masked_color_loss, normal_cosine_loss
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
-from rendering.deferred import composite, rasterize_mesh, visible_attributes
+from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_depths
 from torch_utils.distributed import Ranks
 from training.adapt.shift import Answer, Objective, Pair, StepResult
 from training.optimizer import AdamSettings, GuardedAdam
@@ -152,8 +152,7 @@ def rendered_geometry(
     raster = rasterize_mesh(mesh, cameras, resolution, supersample=supersample)
     normals = functional.normalize(visible_attributes(raster, vertex_normals(mesh)), dim=1)
     points = visible_attributes(raster, mesh.vertices)
-    pose = cameras.camera_to_world.to(points)[raster.pixels // (raster.rast.shape[1] * raster.rast.shape[2])]
-    depth = -((points - pose[:, :3, 3]) * pose[:, :3, 2]).sum(1, keepdim=True)
+    depth = visible_depths(raster, cameras, points)
     layers, mask = composite(raster, torch.cat([normals, depth], 1))
     return layers[:, :3], layers[:, 3:], mask
 

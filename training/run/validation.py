@@ -16,6 +16,7 @@ from sampling.latents import latents
 from torch_utils.errors import UserError
 from torch_utils.ops.chamfer import chamfer_matrix
 from training.data import Data
+from training.fakes import render_like_data
 
 if TYPE_CHECKING:
     from metrics.images.detectors import Detector
@@ -86,11 +87,8 @@ class ImageValidation:
         chosen = slice(rows[0], rows[-1] + 1)
         labels = None if self.labels is None else self.labels[chosen]
         w_geo, w_tex = self.generator.map(self.z_geo[chosen], self.z_tex[chosen], labels=labels)
-        cameras = self.cameras[chosen]
-        if self.generator.config.training.stage == "geometry":
-            return self.generator.render_normals(w_geo, cameras).rgb
         lights = draw_environments(self.light, 0, rows, self.generator.device)
-        return self.generator.render(w_geo, w_tex, cameras, environments=lights).rgb
+        return render_like_data(self.generator, w_geo, w_tex, self.cameras[chosen], lights).rgb
 
     def _features(self, rgb: Tensor) -> Tensor:
         """Features [B, D] of images [B, 3, R, R] in [−1, 1]."""
