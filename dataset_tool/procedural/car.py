@@ -7,7 +7,7 @@ from dataset_tool.procedural.car_paint import car_materials
 from dataset_tool.procedural.car_plan import CarPlan, draw_plan
 from dataset_tool.procedural.choose import article
 from dataset_tool.procedural.primitives import bent_plate, ellipsoid, lathe, loft, slab, sweep
-from dataset_tool.procedural.shape import Array, ProceduralPart, ProceduralShape, grounded, with_mirror
+from dataset_tool.procedural.shape import Array, ProceduralPart, ProceduralShape, grounded, used_materials, with_mirror
 
 SYNSET = "02958343"
 
@@ -301,7 +301,7 @@ def make_car(rng: np.random.Generator) -> ProceduralShape:
     plan = draw_plan(rng)
     parts = car_parts(plan)
     drawn = car_materials(rng, plan)
-    materials = {name: drawn[name] for name in sorted({part.material for part in parts})}
+    materials = used_materials(parts, drawn)
     paint, roof = materials["paint"], materials["roof"]
     noun = _NOUNS.get(plan.kind, plan.kind)
     extras = [f"a {roof.color} roof"] * (roof.color != paint.color and plan.kind != "convertible")

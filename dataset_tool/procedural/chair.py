@@ -9,7 +9,14 @@ from dataset_tool.procedural.chair_base import build_base
 from dataset_tool.procedural.chair_plan import FOUR_LEGGED, ChairPlan, draw_plan
 from dataset_tool.procedural.chair_seat import build_seat
 from dataset_tool.procedural.choose import article, chance, pick
-from dataset_tool.procedural.shape import ProceduralMaterial, ProceduralPart, ProceduralShape, grounded, scattered_uvs
+from dataset_tool.procedural.shape import (
+    ProceduralMaterial,
+    ProceduralPart,
+    ProceduralShape,
+    grounded,
+    scattered_uvs,
+    used_materials,
+)
 
 SYNSET = "03001627"
 NATURAL = {
@@ -112,8 +119,7 @@ def make_chair(rng: np.random.Generator) -> ProceduralShape:
     plan = draw_plan(rng)
     parts = scattered_uvs(chair_parts(plan), rng)
     drawn = chair_materials(rng, plan)
-    used = sorted({part.material for part in parts})
-    materials = {name: drawn[name] for name in used}
+    materials = used_materials(parts, drawn)
     main = materials.get("pad") or materials.get("seat") or materials["frame"]
     frame = materials["frame"]
     attributes: dict[str, str | int | float | bool] = {

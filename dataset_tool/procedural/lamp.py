@@ -15,6 +15,7 @@ from dataset_tool.procedural.shape import (
     ProceduralShape,
     grounded,
     scattered_uvs,
+    used_materials,
 )
 from dataset_tool.procedural.supports import disc_base, straight_leg, trumpet_base
 
@@ -276,7 +277,7 @@ def make_lamp(rng: np.random.Generator) -> ProceduralShape:
     plan = draw_plan(rng)
     parts = scattered_uvs(lamp_parts(plan), rng)
     drawn = lamp_materials(rng, plan)
-    materials = {name: drawn[name] for name in sorted({part.material for part in parts})}
+    materials = used_materials(parts, drawn)
     body = materials.get("body") or materials["frame"]
     shade = materials["shade"]
     shade_word = "globe" if plan.shade == "globe" else f"{plan.shade} shade"

@@ -130,24 +130,30 @@ def metal(rng: np.random.Generator, finish: str | None = None) -> ProceduralMate
     return ProceduralMaterial(image, (0.22, 0.5), "metal", color, name, 0.6, 1.0, METAL_ROUGHNESS[name])
 
 
+def _mottled(rng: np.random.Generator, base: tx.Color, dark: float, light: float) -> tx.Image:
+    """An image [H, W, 3] uint8 that varies softly between `dark` and `light` times `base`."""
+    field = tx.varied(tx.mottled_field(_variant(rng)), rng)
+    return tx.shade(field, tx.tinted(base, dark), tx.tinted(base, light))
+
+
 def painted_metal(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Powder-coated metal."""
     base = tone(rng, color)
-    image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.93), tx.tinted(base, 1.02))
+    image = _mottled(rng, base, 0.93, 1.02)
     return ProceduralMaterial(image, (0.3, 0.3), "metal", color, f"{color} metal", 0.3, roughness=0.45)
 
 
 def plastic(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Molded plastic of an almost uniform color."""
     base = tone(rng, color)
-    image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.95), tx.tinted(base, 1.02))
+    image = _mottled(rng, base, 0.95, 1.02)
     return ProceduralMaterial(image, (0.5, 0.5), "plastic", color, f"{color} plastic", 0.35, roughness=0.3)
 
 
 def ceramic(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Glazed ceramic."""
     base = tone(rng, color)
-    image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.9), tx.tinted(base, 1.06))
+    image = _mottled(rng, base, 0.9, 1.06)
     return ProceduralMaterial(image, (0.16, 0.16), "ceramic", color, f"{color} ceramic", 0.4, roughness=0.12)
 
 
@@ -219,5 +225,5 @@ def companion(rng: np.random.Generator, color: str, base: tuple[float, float, fl
 def glass(rng: np.random.Generator, color: str) -> ProceduralMaterial:
     """Opal glass of even brightness, opaque like the globe of a lamp."""
     base = tone(rng, color)
-    image = tx.shade(tx.varied(tx.mottled_field(_variant(rng)), rng), tx.tinted(base, 0.98), tx.tinted(base, 1.1))
+    image = _mottled(rng, base, 0.98, 1.1)
     return ProceduralMaterial(image, (0.3, 0.3), "glass", color, f"{color} glass", 0.5, roughness=0.1)

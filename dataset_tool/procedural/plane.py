@@ -7,7 +7,7 @@ from dataset_tool.procedural.choose import article
 from dataset_tool.procedural.plane_paint import plane_materials
 from dataset_tool.procedural.plane_plan import PlanePlan, draw_plan
 from dataset_tool.procedural.primitives import ellipsoid, loft, sweep
-from dataset_tool.procedural.shape import Array, ProceduralPart, ProceduralShape, with_mirror
+from dataset_tool.procedural.shape import Array, ProceduralPart, ProceduralShape, used_materials, with_mirror
 
 SYNSET = "02691156"
 
@@ -301,7 +301,7 @@ def make_plane(rng: np.random.Generator) -> ProceduralShape:
     plan = draw_plan(rng)
     parts = plane_parts(plan)
     drawn, first, second = plane_materials(rng, plan, parts[0])
-    materials = {name: drawn[name] for name in sorted({part.material for part in parts})}
+    materials = used_materials(parts, drawn)
     words = {"cheatline": f"{second} stripes", "tail": f"a {second} tail", "belly": f"a {second} belly",
              "bands": f"{second} bands", "diagonal": f"a {second} diagonal", "camouflage": "camouflage"}  # fmt: skip
     extras = [words[plan.livery]] if plan.livery in words else []

@@ -128,6 +128,13 @@ def grounded(parts: Sequence[ProceduralPart]) -> list[ProceduralPart]:
     return [part.moved(offset) for part in parts]
 
 
+def used_materials(
+    parts: Iterable[ProceduralPart], materials: dict[str, ProceduralMaterial]
+) -> dict[str, ProceduralMaterial]:
+    """Those of `materials` that a part has, sorted by name."""
+    return {name: materials[name] for name in sorted({part.material for part in parts})}
+
+
 def scattered_uvs(parts: Sequence[ProceduralPart], rng: np.random.Generator) -> list[ProceduralPart]:
     """The parts with randomly shifted texture coordinates, so that neighbors do not show the same grain."""
     return [replace(part, uvs=part.uvs + rng.uniform(0, 1, 2)) for part in parts]

@@ -15,6 +15,7 @@ from dataset_tool.procedural.shape import (
     ProceduralShape,
     grounded,
     scattered_uvs,
+    used_materials,
     with_mirror,
 )
 from dataset_tool.procedural.supports import disc_base, star_base, straight_leg, trumpet_base, turned_leg
@@ -265,7 +266,7 @@ def make_table(rng: np.random.Generator) -> ProceduralShape:
     plan = draw_plan(rng)
     parts = scattered_uvs(table_parts(plan), rng)
     drawn = table_materials(rng, plan)
-    materials = {name: drawn[name] for name in sorted({part.material for part in parts})}
+    materials = used_materials(parts, drawn)
     top, frame = materials["top"], materials["frame"]
     legs = _LEGS[plan.legs]
     if top.label != frame.label:

@@ -1,5 +1,6 @@
 """The included priors' tokenizer and networks: the standard classes of transformers and diffusers, made small."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -77,16 +78,22 @@ def image_processor(side: int) -> Any:
 
 
 def make_pixel_unet() -> Any:
-    """The text-conditional UNet on pixels."""
+    """The text-conditional UNet on pixels; only its coarser level looks at the text."""
+    down, up = ("DownBlock2D", "CrossAttnDownBlock2D"), ("CrossAttnUpBlock2D", "UpBlock2D")
+    return _text_unet(PIXEL_SIDE, 3, (24, 48), down, up)
+
+
+def _text_unet(side: int, channels: int, widths: tuple[int, int], down: Sequence[str], up: Sequence[str]) -> Any:
+    """A UNet for images [B, channels, side, side]. down, up: diffusers' types of block, finest and coarsest first."""
     from diffusers import UNet2DConditionModel
 
     return UNet2DConditionModel(
-        sample_size=PIXEL_SIDE,
-        in_channels=3,
-        out_channels=3,
-        block_out_channels=(24, 48),
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        sample_size=side,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=widths,
+        down_block_types=down,
+        up_block_types=up,
         layers_per_block=1,
         norm_num_groups=8,
         cross_attention_dim=TEXT_WIDTH,
@@ -119,17 +126,4 @@ def make_vae() -> Any:
 
 def make_latent_unet() -> Any:
     """The text-conditional UNet on latents."""
-    from diffusers import UNet2DConditionModel
-
-    return UNet2DConditionModel(
-        sample_size=LATENT_SIDE,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=(40, 56),
-        down_block_types=("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
-        layers_per_block=1,
-        norm_num_groups=8,
-        cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
-    )
+    return _text_unet(LATENT_SIDE, 4, (40, 56), ("CrossAttnDownBlock2D",) * 2, ("CrossAttnUpBlock2D",) * 2)

@@ -83,16 +83,21 @@ def write_dataset(root: Path, count: int = 5, views: int = 3, resolution: int = 
     root.mkdir(parents=True)
     write_header(root, header)
     for index in range(count):
-        generator = np.random.default_rng(index)
-        images = generator.integers(0, 256, (views, resolution, resolution, 4), dtype=np.uint8)
-        images[:, 0] = images[:, -1] = images[:, :, 0] = images[:, :, -1] = 0
-        images[images[..., 3] == 0] = 0
+        images = random_images(index, views, resolution)
         cameras = FRONT_CAMERAS.sample(index, range(views))
         points = torch.rand(2048, 3, generator=torch.Generator().manual_seed(index)).numpy() - 0.5
         meta = {"caption": f"blob {index}", "geometry_sha256": str(index), "warnings": []}
         write_shape(root, ShapeRecord(f"s{index}", images, cameras, points, None, meta), image_format)
     finish(root)
     return root
+
+
+def random_images(seed: int, views: int, resolution: int) -> np.ndarray:
+    """Views [V, R, R, 4] uint8 of noise with an empty border; colors are zero where alpha is."""
+    images = np.random.default_rng(seed).integers(0, 256, (views, resolution, resolution, 4), dtype=np.uint8)
+    images[:, 0] = images[:, -1] = images[:, :, 0] = images[:, :, -1] = 0
+    images[images[..., 3] == 0] = 0
+    return images
 
 
 def geometry_hash(shape: ProceduralShape) -> str:

@@ -15,7 +15,7 @@ from dataset_tool.format.dataset_json import digest, is_safe_id
 from dataset_tool.format.pixels import decode, premultiplied, straight
 from dataset_tool.format.splits import few_shapes_advice, hash_splits, parse_shares, split_counts
 from dataset_tool.image_bank import ImageBank
-from tests.dataset_tool.shapes import FRONT_CAMERAS, write_dataset
+from tests.dataset_tool.shapes import FRONT_CAMERAS, random_images, write_dataset
 from torch_utils.errors import UserError
 
 
@@ -38,13 +38,6 @@ def zipped(folder, path, method=zipfile.ZIP_STORED):
     return path
 
 
-def expected_image(index, view, resolution=16):
-    images = np.random.default_rng(index).integers(0, 256, (3, resolution, resolution, 4), dtype=np.uint8)
-    images[:, 0] = images[:, -1] = images[:, :, 0] = images[:, :, -1] = 0
-    images[images[..., 3] == 0] = 0
-    return images[view]
-
-
 @pytest.mark.parametrize("kind", ["folder", "zip"])
 def test_everything_written_is_read_back(data, tmp_path, kind):
     dataset = open_dataset(data if kind == "folder" else zipped(data, tmp_path / "data.zip"))
@@ -54,7 +47,7 @@ def test_everything_written_is_read_back(data, tmp_path, kind):
     for index in (0, 5):
         assert dataset.views(f"s{index}") == 3
         for view in range(3):
-            assert (dataset.load(f"s{index}", view) == expected_image(index, view)).all()
+            assert (dataset.load(f"s{index}", view) == random_images(index, 3, 16)[view]).all()
         points = torch.rand(2048, 3, generator=torch.Generator().manual_seed(index)) - 0.5
         assert (torch.from_numpy(dataset.points(f"s{index}")) == points).all()
         assert dataset.meta(f"s{index}")["caption"] == f"blob {index}"
@@ -72,7 +65,7 @@ def test_a_render_under_way_is_no_shape(copy):
 def test_webp_is_lossless_and_keeps_hidden_colors(tmp_path):
     dataset = open_dataset(write_dataset(tmp_path / "webp", count=2, image_format="webp"))
     assert (tmp_path / "webp/shapes/s0/000.webp").is_file()
-    assert (dataset.load("s1", 2) == expected_image(1, 2)).all()
+    assert (dataset.load("s1", 2) == random_images(1, 3, 16)[2]).all()
 
 
 def test_downsampling_is_in_premultiplied_alpha():
@@ -87,7 +80,7 @@ def test_downsampling_is_in_premultiplied_alpha():
 
 @pytest.mark.parametrize("factor", [1, 2, 4])
 def test_downsampling_agrees_with_exact_averages(factor):
-    image = expected_image(0, 0)
+    image = random_images(0, 3, 16)[0]
     color = image[..., :3] / 255 * image[..., 3:] / 255
     exact = np.concatenate([color, image[..., 3:] / 255], -1)
     side = 16 // factor
@@ -111,7 +104,7 @@ def test_image_bank_batches(data, tmp_path, cached):
     assert images.dtype == torch.float32
     assert images.is_contiguous(memory_format=torch.channels_last)
     for row, (index, view) in enumerate([(1, 2), (3, 0)]):
-        expected = premultiplied(expected_image(index, view), 2).astype(np.float32).transpose(2, 0, 1)
+        expected = premultiplied(random_images(index, 3, 16)[view], 2).astype(np.float32).transpose(2, 0, 1)
         torch.testing.assert_close(images[row, :3], torch.from_numpy(expected[:3] / 127.5 - 1))
         torch.testing.assert_close(images[row, 3], torch.from_numpy(expected[3] / 255))
         assert (cameras.camera_to_world[row] == dataset.cameras([f"s{index}"], [view]).camera_to_world[0]).all()
@@ -253,7 +246,7 @@ def test_masks_beside_rgb_images(copy):
 def test_images_elsewhere_in_the_dataset_but_never_outside(copy):
     shutil.move(copy / "shapes/s0/000.png", copy / "image.png")
     spoil_cameras(copy, lambda v: v["frames"][0].update(file_path="..\\..\\image.png"))
-    assert (open_dataset(copy).load("s0", 0) == expected_image(0, 0)).all()
+    assert (open_dataset(copy).load("s0", 0) == random_images(0, 3, 16)[0]).all()
     shutil.move(copy / "image.png", copy.parent / "image.png")
     spoil_cameras(copy, lambda v: v["frames"][0].update(file_path="../../../image.png"))
     with pytest.raises(UserError, match="outside the dataset, where nothing is read; move it into the folder"):

@@ -62,36 +62,6 @@ def test_slots_of_the_published_sizes() -> None:
     assert geometry.shape == texture.shape == (2, 3, 256, 256, 32)
 
 
-def test_every_parameter_gets_a_gradient() -> None:
-    generator = make()
-    rendered = generator.render(*generator.map(*latents(generator.config, 3)), cameras(6))
-    torch.manual_seed(1)
-    loss = (rendered.rgb * torch.randn_like(rendered.rgb)).mean() + (
-        rendered.mask * torch.randn_like(rendered.mask)
-    ).mean()
-    loss.backward()
-    for name, parameter in generator.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-    groups = generator.parameter_groups()
-    ids = [id(parameter) for group in groups.values() for parameter in group]
-    assert sorted(ids) == sorted(map(id, generator.parameters()))
-    assert all(groups.values())
-
-
-def test_a_batch_equals_single_samples() -> None:
-    generator = make().eval()
-    w_geo, w_tex = generator.map(*latents(generator.config, 8))
-    seen = cameras(8)
-    with torch.no_grad():
-        together = generator.render(w_geo, w_tex, seen)
-        for n in range(8):
-            alone = generator.render(w_geo[n : n + 1], w_tex[n : n + 1], seen[n])
-            assert_close(alone.surface.mesh.vertices, together.surface.mesh[n].vertices, 1e-5, name="vertices")
-            assert torch.equal(alone.surface.mesh.faces, together.surface.mesh[n].faces)
-            assert_close(alone.rgb[0], together.rgb[n], 1e-4, name="rgb")
-            assert_close(alone.mask[0], together.mask[n], 1e-4, name="mask")
-
-
 def test_geometry_depends_on_w_geo_and_not_on_w_tex() -> None:
     generator = make()
     w_geo, w_tex = generator.map(*latents(generator.config, 2))

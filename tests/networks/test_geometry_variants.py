@@ -39,8 +39,11 @@ def test_every_parameter_gets_a_gradient(geometry: dict) -> None:
     loss.backward()
     for name, parameter in generator.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-    grouped = [id(parameter) for group in generator.parameter_groups().values() for parameter in group]
+    groups = generator.parameter_groups()
+    grouped = [id(parameter) for group in groups.values() for parameter in group]
     assert sorted(grouped) == sorted(map(id, generator.parameters()))
+    empty = {name for name, group in groups.items() if not group}
+    assert empty == ({"backbone.trunk"} if geometry.get("network") == "volume" else set())
 
 
 @variants

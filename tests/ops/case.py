@@ -20,6 +20,15 @@ class BadInput:
     error: type[Exception] = ValueError
 
 
+def edit(name: str, value: Callable[[Any], Any]) -> Callable[[Arguments], None]:
+    """A change for `BadInput`: the argument `name` becomes value(argument)."""
+
+    def change(arguments: Arguments) -> None:
+        arguments[name] = value(arguments[name])
+
+    return change
+
+
 @dataclass(frozen=True)
 class Case:
     """One op. `tests/ops/test_generic.py` runs every case through the same tests.

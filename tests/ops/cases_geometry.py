@@ -7,7 +7,7 @@ from torch import Tensor
 
 from geometry.tet_grid import tet_grid
 from tests.geometry.dense import extract
-from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.case import Arguments, BadInput, Case, edit
 from tests.ops.cases_raster import grid_faces
 from torch_utils.ops.collapse_edges import collapse_edges, collapse_edges_reference
 from torch_utils.ops.connect_components import connect_components, connect_components_reference
@@ -122,13 +122,6 @@ def _bumpy_strips(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     return {"vertices": vertices.to(dtype), "faces": faces}
 
 
-def _set(name: str, value):
-    def change(arguments: Arguments) -> None:
-        arguments[name] = value(arguments[name])
-
-    return change
-
-
 def _first_row(value: int):
     def change(tensor: Tensor) -> Tensor:
         tensor[0] = value
@@ -146,21 +139,21 @@ GEOMETRY_CASES = [
         overloads=_topology_overloads,
         half=("sdf",),
         bad_inputs=(
-            BadInput("rank", _set("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
-            BadInput("type", _set("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
-            BadInput("tets", _set("tets", lambda x: x[:, :3]), "expected tets of shape [T, 4], got [12, 3]"),
-            BadInput("table type", _set("edges", lambda x: x.float()), "expected edges of type int32", TypeError),
+            BadInput("rank", edit("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
+            BadInput("type", edit("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
+            BadInput("tets", edit("tets", lambda x: x[:, :3]), "expected tets of shape [T, 4], got [12, 3]"),
+            BadInput("table type", edit("edges", lambda x: x.float()), "expected edges of type int32", TypeError),
             BadInput(
-                "table size", _set("tet_edges", lambda x: x[1:]), "expected tet_edges of shape [12, 6], got [11, 6]"
+                "table size", edit("tet_edges", lambda x: x[1:]), "expected tet_edges of shape [12, 6], got [11, 6]"
             ),
-            BadInput("tets range", _set("tets", _first_row(9)), "expected tets in [0, V)"),
-            BadInput("tets below", _set("tets", _first_row(-1)), "expected tets in [0, V)"),
-            BadInput("edges range", _set("edges", _first_row(9)), "expected edges in [0, V)"),
+            BadInput("tets range", edit("tets", _first_row(9)), "expected tets in [0, V)"),
+            BadInput("tets below", edit("tets", _first_row(-1)), "expected tets in [0, V)"),
+            BadInput("edges range", edit("edges", _first_row(9)), "expected edges in [0, V)"),
             BadInput(
-                "wide range", _set("edges", lambda x: x.long() + 2**32), "expected edges in [0, 9), got 4294967304"
+                "wide range", edit("edges", lambda x: x.long() + 2**32), "expected edges in [0, 9), got 4294967304"
             ),
-            BadInput("tet_edges range", _set("tet_edges", lambda x: x + 26), "expected tet_edges to name the edges"),
-            BadInput("tet_edges wrong", _set("tet_edges", lambda x: x.flip(1)), "expected tet_edges to name the edges"),
+            BadInput("tet_edges range", edit("tet_edges", lambda x: x + 26), "expected tet_edges to name the edges"),
+            BadInput("tet_edges wrong", edit("tet_edges", lambda x: x.flip(1)), "expected tet_edges to name the edges"),
         ),
     ),
     Case(
@@ -172,20 +165,20 @@ GEOMETRY_CASES = [
         overloads=_crossings_overloads,
         half=("sdf", "positions"),
         bad_inputs=(
-            BadInput("rank", _set("sdf", lambda x: x[None]), "expected sdf of shape [M], got [1, 20]"),
+            BadInput("rank", edit("sdf", lambda x: x[None]), "expected sdf of shape [M], got [1, 20]"),
             BadInput(
-                "positions", _set("positions", lambda x: x[:, :2]), "expected positions of shape [M, 3], got [20, 2]"
+                "positions", edit("positions", lambda x: x[:, :2]), "expected positions of shape [M, 3], got [20, 2]"
             ),
-            BadInput("types", _set("positions", lambda x: x.float()), "expected positions of type float64", TypeError),
-            BadInput("rows", _set("positions", lambda x: x[:7]), "expected 20 positions or a divisor of that, got 7"),
+            BadInput("types", edit("positions", lambda x: x.float()), "expected positions of type float64", TypeError),
+            BadInput("rows", edit("positions", lambda x: x[:7]), "expected 20 positions or a divisor of that, got 7"),
             BadInput(
-                "no rows", _set("positions", lambda x: x[:0]), "expected 20 positions or a divisor of that, got 0"
+                "no rows", edit("positions", lambda x: x[:0]), "expected 20 positions or a divisor of that, got 0"
             ),
             BadInput(
-                "pair type", _set("pairs", lambda x: x.int()), "expected pairs of type int64, got int32", TypeError
+                "pair type", edit("pairs", lambda x: x.int()), "expected pairs of type int64, got int32", TypeError
             ),
-            BadInput("pair range", _set("pairs", _first_row(20)), "expected pairs in [0, 20), got 20"),
-            BadInput("pair below", _set("pairs", _first_row(-1)), "expected pairs in [0, 20), got -1"),
+            BadInput("pair range", edit("pairs", _first_row(20)), "expected pairs in [0, 20), got 20"),
+            BadInput("pair below", edit("pairs", _first_row(-1)), "expected pairs in [0, 20), got -1"),
         ),
     ),
     Case(
@@ -197,16 +190,16 @@ GEOMETRY_CASES = [
         half=("sdf",),
         tolerance={torch.float32: 0.0, torch.float64: 0.0},
         bad_inputs=(
-            BadInput("rank", _set("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
-            BadInput("type", _set("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
-            BadInput("edges", _set("edges", lambda x: x[:, :1]), "expected edges of shape [E, 2], got [26, 1]"),
-            BadInput("edge type", _set("edges", lambda x: x.long()), "expected edges of type int32", TypeError),
-            BadInput("edges range", _set("edges", _first_row(9)), "expected edges in [0, 9), got 9"),
-            BadInput("edges below", _set("edges", _first_row(-1)), "expected edges in [0, 9), got -1"),
-            BadInput("blocked", _set("blocked", lambda x: x[1:]), "expected blocked of shape [9], got [8]"),
-            BadInput("blocked type", _set("blocked", lambda x: x.float()), "expected blocked of type bool", TypeError),
-            BadInput("depth", _set("depth", lambda x: 0.0), "expected depth above 0, got 0.0"),
-            BadInput("step", _set("step", lambda x: -0.1), "expected step of at least 0, got -0.1"),
+            BadInput("rank", edit("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
+            BadInput("type", edit("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
+            BadInput("edges", edit("edges", lambda x: x[:, :1]), "expected edges of shape [E, 2], got [26, 1]"),
+            BadInput("edge type", edit("edges", lambda x: x.long()), "expected edges of type int32", TypeError),
+            BadInput("edges range", edit("edges", _first_row(9)), "expected edges in [0, 9), got 9"),
+            BadInput("edges below", edit("edges", _first_row(-1)), "expected edges in [0, 9), got -1"),
+            BadInput("blocked", edit("blocked", lambda x: x[1:]), "expected blocked of shape [9], got [8]"),
+            BadInput("blocked type", edit("blocked", lambda x: x.float()), "expected blocked of type bool", TypeError),
+            BadInput("depth", edit("depth", lambda x: 0.0), "expected depth above 0, got 0.0"),
+            BadInput("step", edit("step", lambda x: -0.1), "expected step of at least 0, got -0.1"),
         ),
     ),
     Case(
@@ -218,10 +211,10 @@ GEOMETRY_CASES = [
         tolerance={torch.float32: 0.0, torch.float64: 0.0},
         overloads=lambda a: [(torch.ops.tetragan.collapse_edges.default, tuple(a.values()))],
         bad_inputs=(
-            BadInput("rank", _set("vertices", lambda x: x[None]), "expected vertices of shape [V, 3]"),
-            BadInput("type", _set("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
-            BadInput("range", _set("vertices", lambda x: x[:4]), "collapse_edges(): expected faces in [0, 4)"),
-            BadInput("count", _set("max_faces", lambda x: -1), "expected max_faces of at least 0, got -1"),
+            BadInput("rank", edit("vertices", lambda x: x[None]), "expected vertices of shape [V, 3]"),
+            BadInput("type", edit("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
+            BadInput("range", edit("vertices", lambda x: x[:4]), "collapse_edges(): expected faces in [0, 4)"),
+            BadInput("count", edit("max_faces", lambda x: -1), "expected max_faces of at least 0, got -1"),
         ),
     ),
     Case(
@@ -231,10 +224,10 @@ GEOMETRY_CASES = [
         make=_components,
         overloads=lambda a: [(torch.ops.tetragan.connected_vertices.default, tuple(a.values()))],
         bad_inputs=(
-            BadInput("type", _set("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
-            BadInput("shape", _set("faces", lambda x: x[:, :2]), "expected faces of shape [F, 3]"),
-            BadInput("range", _set("count", lambda x: 1), "connected_vertices(): expected faces in [0, 1)"),
-            BadInput("count", _set("count", lambda x: -1), "expected count in [0, 2³¹), got -1"),
+            BadInput("type", edit("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
+            BadInput("shape", edit("faces", lambda x: x[:, :2]), "expected faces of shape [F, 3]"),
+            BadInput("range", edit("count", lambda x: 1), "connected_vertices(): expected faces in [0, 1)"),
+            BadInput("count", edit("count", lambda x: -1), "expected count in [0, 2³¹), got -1"),
         ),
     ),
     Case(
@@ -246,11 +239,11 @@ GEOMETRY_CASES = [
         overloads=lambda a: [(torch.ops.tetragan.weighted_normals.default, tuple(a.values()))],
         bad_inputs=(
             BadInput(
-                "rank", _set("vertices", lambda x: x[None]), "weighted_normals(): expected vertices of shape [V, 3]"
+                "rank", edit("vertices", lambda x: x[None]), "weighted_normals(): expected vertices of shape [V, 3]"
             ),
-            BadInput("half", _set("vertices", lambda x: x.half()), "expected vertices of type float32", TypeError),
-            BadInput("type", _set("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
-            BadInput("range", _set("vertices", lambda x: x[:4]), "expected faces in [0, 4)"),
+            BadInput("half", edit("vertices", lambda x: x.half()), "expected vertices of type float32", TypeError),
+            BadInput("type", edit("faces", lambda x: x.long()), "expected faces of type int32", TypeError),
+            BadInput("range", edit("vertices", lambda x: x[:4]), "expected faces in [0, 4)"),
         ),
     ),
 ]

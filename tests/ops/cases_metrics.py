@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.case import Arguments, BadInput, Case, edit
 from torch_utils.ops.chamfer import chamfer, chamfer_matrix, chamfer_matrix_reference, chamfer_reference
 from torch_utils.ops.lfd_descriptor import lfd_descriptor, lfd_descriptor_reference
 from torch_utils.ops.lfd_distance import VIEW_BYTES, lfd_distance, lfd_distance_reference, rotations_of_views
@@ -60,20 +60,13 @@ def _descriptors(batch: int, width: int, dtype: torch.dtype) -> Arguments:
     return {"a": a, "b": b}
 
 
-def _set(name: str, value):
-    def change(arguments: Arguments) -> None:
-        arguments[name] = value(arguments[name])
-
-    return change
-
-
 _CLOUD_MISTAKES = (
-    BadInput("rank", _set("x", lambda x: x[0]), "(): expected x of shape [B, P, 3]"),
-    BadInput("columns", _set("y", lambda y: y[..., :2]), "expected y of shape [B, Q, 3]"),
-    BadInput("type", _set("x", lambda x: x.int()), "expected x of type float32", TypeError),
-    BadInput("mixed", _set("y", lambda y: y.float()), "expected y of type float64", TypeError),
-    BadInput("no points", _set("y", lambda y: y[:, :0]), "expected at least one point in y"),
-    BadInput("device", _set("y", lambda y: y.to("meta")), "expected y on cpu, got meta"),
+    BadInput("rank", edit("x", lambda x: x[0]), "(): expected x of shape [B, P, 3]"),
+    BadInput("columns", edit("y", lambda y: y[..., :2]), "expected y of shape [B, Q, 3]"),
+    BadInput("type", edit("x", lambda x: x.int()), "expected x of type float32", TypeError),
+    BadInput("mixed", edit("y", lambda y: y.float()), "expected y of type float64", TypeError),
+    BadInput("no points", edit("y", lambda y: y[:, :0]), "expected at least one point in y"),
+    BadInput("device", edit("y", lambda y: y.to("meta")), "expected y on cpu, got meta"),
 )
 
 METRIC_CASES = [
@@ -89,7 +82,7 @@ METRIC_CASES = [
         tolerance={torch.float32: 1e-6, torch.float64: 1e-14},
         bad_inputs=(
             *_CLOUD_MISTAKES,
-            BadInput("batch", _set("y", lambda y: y[:1]), "expected x and y of one batch size"),
+            BadInput("batch", edit("y", lambda y: y[:1]), "expected x and y of one batch size"),
         ),
     ),
     Case(
@@ -111,11 +104,11 @@ METRIC_CASES = [
         # A pixel whose center lies on an edge up to rounding; eight of them share a byte.
         edge_share=2e-4,
         bad_inputs=(
-            BadInput("rank", _set("vertices", lambda v: v[None]), "silhouettes(): expected vertices of shape [V, 3]"),
-            BadInput("type", _set("faces", lambda f: f.long()), "expected faces of type int32", TypeError),
-            BadInput("mixed", _set("axes", lambda a: a.float()), "expected axes of type float64", TypeError),
-            BadInput("index", _set("faces", lambda f: f + 10000), "expected faces in [0, "),
-            BadInput("side", _set("side", lambda s: 100), "expected side a positive multiple of 64, got 100"),
+            BadInput("rank", edit("vertices", lambda v: v[None]), "silhouettes(): expected vertices of shape [V, 3]"),
+            BadInput("type", edit("faces", lambda f: f.long()), "expected faces of type int32", TypeError),
+            BadInput("mixed", edit("axes", lambda a: a.float()), "expected axes of type float64", TypeError),
+            BadInput("index", edit("faces", lambda f: f + 10000), "expected faces in [0, "),
+            BadInput("side", edit("side", lambda s: 100), "expected side a positive multiple of 64, got 100"),
         ),
     ),
     Case(
@@ -125,9 +118,9 @@ METRIC_CASES = [
         make=_packed,
         overloads=lambda a: [(torch.ops.tetragan.lfd_descriptor.default, (a["silhouettes"],))],
         bad_inputs=(
-            BadInput("rank", _set("silhouettes", lambda s: s[0]), "lfd_descriptor(): expected silhouettes of shape"),
-            BadInput("type", _set("silhouettes", lambda s: s.float()), "expected silhouettes of type uint8", TypeError),
-            BadInput("side", _set("silhouettes", lambda s: s[:, :, :40]), "S a multiple of 64, got"),
+            BadInput("rank", edit("silhouettes", lambda s: s[0]), "lfd_descriptor(): expected silhouettes of shape"),
+            BadInput("type", edit("silhouettes", lambda s: s.float()), "expected silhouettes of type uint8", TypeError),
+            BadInput("side", edit("silhouettes", lambda s: s[:, :, :40]), "S a multiple of 64, got"),
         ),
     ),
     Case(
@@ -137,9 +130,9 @@ METRIC_CASES = [
         make=_descriptors,
         overloads=lambda a: [(torch.ops.tetragan.lfd_distance.default, (a["a"], a["b"], rotations_of_views()))],
         bad_inputs=(
-            BadInput("rank", _set("a", lambda a: a[0]), "lfd_distance(): expected a of shape [M, 10, 10, 47]"),
-            BadInput("bytes", _set("b", lambda b: b[..., :46]), "expected b of shape [N, 10, 10, 47]"),
-            BadInput("type", _set("b", lambda b: b.float()), "expected b of type uint8", TypeError),
+            BadInput("rank", edit("a", lambda a: a[0]), "lfd_distance(): expected a of shape [M, 10, 10, 47]"),
+            BadInput("bytes", edit("b", lambda b: b[..., :46]), "expected b of shape [N, 10, 10, 47]"),
+            BadInput("type", edit("b", lambda b: b.float()), "expected b of type uint8", TypeError),
         ),
     ),
 ]

@@ -2,12 +2,11 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.case import Arguments, BadInput, Case, edit
 from torch_utils.ops.bias_act import bias_act, bias_act_reference
 from torch_utils.ops.lattice_mlp import lattice_mlp, lattice_mlp_reference
 from torch_utils.ops.point_mlp import point_mlp, point_mlp_reference
@@ -19,13 +18,6 @@ def _normal(*shape: int, dtype: torch.dtype, seed: int) -> Tensor:
     """Standard normal numbers that float32 represents, in `dtype`."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, generator=generator, dtype=torch.float64).float().to(dtype)
-
-
-def _set(name: str, value: Callable[[Any], Any]) -> Callable[[Arguments], None]:
-    def change(arguments: Arguments) -> None:
-        arguments[name] = value(arguments[name])
-
-    return change
 
 
 def _channels_last(batch: int, width: int, dtype: torch.dtype) -> Arguments:
@@ -58,10 +50,10 @@ def _bias_act_overloads(arguments: Arguments) -> list:
 
 
 _BIAS_ACT_MISTAKES = (
-    BadInput("bias size", _set("bias", lambda b: b[1:]), "expected bias of shape [5], got [4]"),
-    BadInput("bias type", _set("bias", lambda b: b.float()), "expected bias of type float64, got float32", TypeError),
-    BadInput("x type", _set("x", lambda x: x.long()), "expected x of type float32", TypeError),
-    BadInput("activation", _set("activation", lambda a: "selu"), "expected activation of linear, relu, lrelu"),
+    BadInput("bias size", edit("bias", lambda b: b[1:]), "expected bias of shape [5], got [4]"),
+    BadInput("bias type", edit("bias", lambda b: b.float()), "expected bias of type float64, got float32", TypeError),
+    BadInput("x type", edit("x", lambda x: x.long()), "expected x of type float32", TypeError),
+    BadInput("activation", edit("activation", lambda a: "selu"), "expected activation of linear, relu, lrelu"),
     BadInput("gain", lambda a: a.update(gain=0.0), "expected gain above 0, got 0.0"),
     BadInput("clamp", lambda a: a.update(clamp=-1.0), "expected clamp above 0 or None, got -1.0"),
     BadInput("alpha", lambda a: a.update(alpha=-0.5), "expected alpha of at least 0, got -0.5"),
@@ -95,13 +87,13 @@ def _upfirdn2d_overloads(arguments: Arguments) -> list:
 
 
 _UPFIRDN2D_MISTAKES = (
-    BadInput("rank", _set("x", lambda x: x[0]), "expected x of shape [B, C, H, W], got [3, 9, 5]"),
-    BadInput("filter rank", _set("filter", lambda f: f[None, None]), "expected filter of shape [T] or [T_y, T_x]"),
-    BadInput("filter type", _set("filter", lambda f: f.long()), "expected filter of type float32", TypeError),
-    BadInput("up", _set("up", lambda u: 0), "expected up to be an integer of at least 1, got 0"),
-    BadInput("down", _set("down", lambda d: 1.5), "expected down to be an integer of at least 1, got 1.5"),
-    BadInput("padding", _set("padding", lambda p: p[:2]), "expected padding (left, right, top, bottom)"),
-    BadInput("too small", _set("padding", lambda p: (-9, -9, 0, 0)), "expected a padded image no smaller than"),
+    BadInput("rank", edit("x", lambda x: x[0]), "expected x of shape [B, C, H, W], got [3, 9, 5]"),
+    BadInput("filter rank", edit("filter", lambda f: f[None, None]), "expected filter of shape [T] or [T_y, T_x]"),
+    BadInput("filter type", edit("filter", lambda f: f.long()), "expected filter of type float32", TypeError),
+    BadInput("up", edit("up", lambda u: 0), "expected up to be an integer of at least 1, got 0"),
+    BadInput("down", edit("down", lambda d: 1.5), "expected down to be an integer of at least 1, got 1.5"),
+    BadInput("padding", edit("padding", lambda p: p[:2]), "expected padding (left, right, top, bottom)"),
+    BadInput("too small", edit("padding", lambda p: (-9, -9, 0, 0)), "expected a padded image no smaller than"),
 )
 
 
@@ -207,7 +199,7 @@ NETWORK_CASES = [
         twice_differentiable=True,
         bad_inputs=(
             *_BIAS_ACT_MISTAKES,
-            BadInput("scale size", _set("scale", lambda s: s[:1]), "expected scale of shape [2, 5], got [1, 5]"),
+            BadInput("scale size", edit("scale", lambda s: s[:1]), "expected scale of shape [2, 5], got [1, 5]"),
             BadInput("scale on dim 0", lambda a: a.update(dim=0, bias=None), "expected dim other than 0 with a scale"),
         ),
     ),
@@ -229,7 +221,7 @@ NETWORK_CASES = [
         _resample_case(_skip_sum),
         gradients=("x", "add"),
         half=("x", "add"),
-        bad_inputs=(BadInput("add", _set("add", lambda a: a[:, :, 1:]), "expected add of shape [2, 5, 8, 10], got"),),
+        bad_inputs=(BadInput("add", edit("add", lambda a: a[:, :, 1:]), "expected add of shape [2, 5, 8, 10], got"),),
     ),
     Case(
         name="triplane_sample",
@@ -241,13 +233,13 @@ NETWORK_CASES = [
         half=("planes",),
         bad_inputs=(
             BadInput(
-                "planes", _set("planes", lambda p: p[:, :2]), "expected planes of shape [B, 3, R, R, C], got [2, 2,"
+                "planes", edit("planes", lambda p: p[:, :2]), "expected planes of shape [B, 3, R, R, C], got [2, 2,"
             ),
-            BadInput("square", _set("planes", lambda p: p[:, :, 1:]), "expected square planes [B, 3, R, R, C]"),
-            BadInput("points", _set("points", lambda p: p[:, :2]), "expected points of shape [P, 3], got [80, 2]"),
-            BadInput("type", _set("planes", lambda p: p.long()), "expected planes of type float32", TypeError),
-            BadInput("offsets end", _set("point_offsets", lambda o: o - o // 2), "expected point_offsets to end at 80"),
-            BadInput("offsets count", _set("point_offsets", lambda o: o[[0, 2]]), "expected 3 point_offsets, got 2"),
+            BadInput("square", edit("planes", lambda p: p[:, :, 1:]), "expected square planes [B, 3, R, R, C]"),
+            BadInput("points", edit("points", lambda p: p[:, :2]), "expected points of shape [P, 3], got [80, 2]"),
+            BadInput("type", edit("planes", lambda p: p.long()), "expected planes of type float32", TypeError),
+            BadInput("offsets end", edit("point_offsets", lambda o: o - o // 2), "expected point_offsets to end at 80"),
+            BadInput("offsets count", edit("point_offsets", lambda o: o[[0, 2]]), "expected 3 point_offsets, got 2"),
         ),
     ),
     Case(
@@ -259,14 +251,14 @@ NETWORK_CASES = [
         overloads=_point_mlp_overloads,
         gradcheck_size=(1, 3),
         bad_inputs=(
-            BadInput("x", _set("x", lambda x: x[:, 1:]), "expected weights[0] of shape [2, 4, W], got [2, 5, 5]"),
+            BadInput("x", edit("x", lambda x: x[:, 1:]), "expected weights[0] of shape [2, 4, W], got [2, 5, 5]"),
             BadInput(
-                "chain", _set("output", lambda w: w[:, 1:]), "expected weights[1] of shape [2, 5, W], got [2, 4, 3]"
+                "chain", edit("output", lambda w: w[:, 1:]), "expected weights[1] of shape [2, 5, W], got [2, 4, 3]"
             ),
-            BadInput("bias", _set("output_bias", lambda b: b[1:]), "expected biases[1] of shape [3], got [2]"),
-            BadInput("type", _set("hidden", lambda w: w.float()), "expected weights[0] of type float64", TypeError),
+            BadInput("bias", edit("output_bias", lambda b: b[1:]), "expected biases[1] of shape [3], got [2]"),
+            BadInput("type", edit("hidden", lambda w: w.float()), "expected weights[0] of type float64", TypeError),
             BadInput(
-                "offsets", _set("point_offsets", lambda o: o // 2), "expected point_offsets to end at 140, got 70"
+                "offsets", edit("point_offsets", lambda o: o // 2), "expected point_offsets to end at 140, got 70"
             ),
         ),
     ),
@@ -277,13 +269,13 @@ NETWORK_CASES = [
         make=_lattice,
         overloads=_lattice_overloads,
         bad_inputs=(
-            BadInput("planes", _set("planes", lambda p: p[:, :2]), "expected planes of shape [B, 3, R, R, C]"),
-            BadInput("square", _set("planes", lambda p: p[:, :, 1:]), "expected square planes"),
-            BadInput("hidden", _set("hidden", lambda h: h[:, 1:]), "expected hidden of shape [2, 4, H], got [2, 3, 5]"),
-            BadInput("bias", _set("bias", lambda b: b[1:]), "expected bias of shape [5], got [4]"),
-            BadInput("output", _set("output", lambda o: o[:1]), "expected output of shape [2, 5], got [1, 5]"),
+            BadInput("planes", edit("planes", lambda p: p[:, :2]), "expected planes of shape [B, 3, R, R, C]"),
+            BadInput("square", edit("planes", lambda p: p[:, :, 1:]), "expected square planes"),
+            BadInput("hidden", edit("hidden", lambda h: h[:, 1:]), "expected hidden of shape [2, 4, H], got [2, 3, 5]"),
+            BadInput("bias", edit("bias", lambda b: b[1:]), "expected bias of shape [5], got [4]"),
+            BadInput("output", edit("output", lambda o: o[:1]), "expected output of shape [2, 5], got [1, 5]"),
             BadInput(
-                "type", _set("coordinates", lambda c: c.float()), "expected coordinates of type float64", TypeError
+                "type", edit("coordinates", lambda c: c.float()), "expected coordinates of type float64", TypeError
             ),
             BadInput("alpha", lambda a: a.update(alpha=1.5), "expected alpha in [0, 1], got 1.5"),
         ),

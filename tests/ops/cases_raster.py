@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.case import Arguments, BadInput, Case, edit
 from torch_utils.ops.antialias import antialias, antialias_reference
 from torch_utils.ops.face_neighbors import face_neighbors, face_neighbors_reference
 from torch_utils.ops.interpolate import interpolate, interpolate_reference
@@ -107,13 +107,6 @@ def _texture_overloads(a: Arguments) -> list:
     ]
 
 
-def _set(name: str, value):
-    def change(arguments: Arguments) -> None:
-        arguments[name] = value(arguments[name])
-
-    return change
-
-
 RASTER_CASES = [
     Case(
         name="rasterize",
@@ -130,16 +123,16 @@ RASTER_CASES = [
         ],
         half=("positions",),
         bad_inputs=(
-            BadInput("rank", _set("positions", lambda p: p[None]), "rasterize(): expected positions of shape [V, 4]"),
-            BadInput("type", _set("positions", lambda p: p.int()), "expected positions of type float32", TypeError),
-            BadInput("not a tensor", _set("positions", lambda p: 3), "expected positions to be a tensor", TypeError),
-            BadInput("faces' type", _set("faces", lambda f: f.long()), "expected faces of type int32", TypeError),
-            BadInput("index", _set("faces", lambda f: f + 10000), "expected faces in [0, "),
-            BadInput("negative index", _set("faces", lambda f: f - 1), "expected faces in [0, "),
-            BadInput("resolution 0", _set("resolution", lambda r: (0, 4)), "expected resolution (H, W) of integers"),
-            BadInput("offsets", _set("face_offsets", lambda o: o + 1), "expected face_offsets to start at 0"),
-            BadInput("offsets' end", _set("face_offsets", lambda o: o[:-1]), "expected face_offsets to end at"),
-            BadInput("device", _set("faces", lambda f: f.to("meta")), "expected faces on cpu, got meta"),
+            BadInput("rank", edit("positions", lambda p: p[None]), "rasterize(): expected positions of shape [V, 4]"),
+            BadInput("type", edit("positions", lambda p: p.int()), "expected positions of type float32", TypeError),
+            BadInput("not a tensor", edit("positions", lambda p: 3), "expected positions to be a tensor", TypeError),
+            BadInput("faces' type", edit("faces", lambda f: f.long()), "expected faces of type int32", TypeError),
+            BadInput("index", edit("faces", lambda f: f + 10000), "expected faces in [0, "),
+            BadInput("negative index", edit("faces", lambda f: f - 1), "expected faces in [0, "),
+            BadInput("resolution 0", edit("resolution", lambda r: (0, 4)), "expected resolution (H, W) of integers"),
+            BadInput("offsets", edit("face_offsets", lambda o: o + 1), "expected face_offsets to start at 0"),
+            BadInput("offsets' end", edit("face_offsets", lambda o: o[:-1]), "expected face_offsets to end at"),
+            BadInput("device", edit("faces", lambda f: f.to("meta")), "expected faces on cpu, got meta"),
         ),
     ),
     Case(
@@ -154,13 +147,13 @@ RASTER_CASES = [
         ],
         half=("attributes",),
         bad_inputs=(
-            BadInput("rank", _set("rast", lambda r: r[0]), "interpolate(): expected rast of shape [N, H, W, 4]"),
-            BadInput("attributes", _set("attributes", lambda x: x[:, 0]), "expected attributes of shape [V, A]"),
+            BadInput("rank", edit("rast", lambda r: r[0]), "interpolate(): expected rast of shape [N, H, W, 4]"),
+            BadInput("attributes", edit("attributes", lambda x: x[:, 0]), "expected attributes of shape [V, A]"),
             BadInput(
-                "mixed", _set("attributes", lambda x: x.float()), "expected attributes of type float64", TypeError
+                "mixed", edit("attributes", lambda x: x.float()), "expected attributes of type float64", TypeError
             ),
-            BadInput("index", _set("attributes", lambda x: x[:4]), "expected faces in [0, 4)"),
-            BadInput("db", _set("rast_db", lambda x: x[..., :3]), "expected rast_db of shape"),
+            BadInput("index", edit("attributes", lambda x: x[:4]), "expected faces in [0, 4)"),
+            BadInput("db", edit("rast_db", lambda x: x[..., :3]), "expected rast_db of shape"),
         ),
     ),
     Case(
@@ -170,9 +163,9 @@ RASTER_CASES = [
         make=_face_neighbors,
         overloads=lambda a: [(torch.ops.tetragan.face_neighbors.default, (a["faces"],))],
         bad_inputs=(
-            BadInput("type", _set("faces", lambda f: f.long()), "face_neighbors(): expected faces of type", TypeError),
-            BadInput("shape", _set("faces", lambda f: f[:, :2]), "expected faces of shape [F, 3]"),
-            BadInput("negative", _set("faces", lambda f: f - 1), "expected faces in [0, "),
+            BadInput("type", edit("faces", lambda f: f.long()), "face_neighbors(): expected faces of type", TypeError),
+            BadInput("shape", edit("faces", lambda f: f[:, :2]), "expected faces of shape [F, 3]"),
+            BadInput("negative", edit("faces", lambda f: f - 1), "expected faces in [0, "),
         ),
     ),
     Case(
@@ -184,10 +177,10 @@ RASTER_CASES = [
         overloads=lambda a: [(torch.ops.tetragan.antialias.default, tuple(a.values()))],
         half=("color",),
         bad_inputs=(
-            BadInput("size", _set("color", lambda c: c[:, :-1]), "antialias(): expected color of shape"),
-            BadInput("mixed", _set("positions", lambda p: p.float()), "expected positions of type float64", TypeError),
-            BadInput("index", _set("positions", lambda p: p[:3]), "expected faces in [0, 3)"),
-            BadInput("neighbors", _set("neighbors", lambda n: n[:1]), "expected neighbors of shape"),
+            BadInput("size", edit("color", lambda c: c[:, :-1]), "antialias(): expected color of shape"),
+            BadInput("mixed", edit("positions", lambda p: p.float()), "expected positions of type float64", TypeError),
+            BadInput("index", edit("positions", lambda p: p[:3]), "expected faces in [0, 3)"),
+            BadInput("neighbors", edit("neighbors", lambda n: n[:1]), "expected neighbors of shape"),
         ),
     ),
     Case(
@@ -200,12 +193,12 @@ RASTER_CASES = [
         half=("image",),
         tolerance={torch.float32: 2e-4, torch.float64: 1e-10},
         bad_inputs=(
-            BadInput("rank", _set("uv", lambda x: x[0]), "texture(): expected uv of shape [N, h, w, 2]"),
-            BadInput("batch", _set("image", lambda x: torch.cat([x, x])), "expected image of batch 1 or 2, got 4"),
-            BadInput("mixed", _set("image", lambda x: x.float()), "expected image of type", TypeError),
-            BadInput("no texels", _set("image", lambda x: x[:, :0]), "expected image sides in [1, "),
-            BadInput("uv_db", _set("uv_db", lambda x: x[..., :2]), "expected uv_db of shape"),
-            BadInput("boundary", _set("boundary", lambda x: "mirror"), "expected boundary to be one of wrap, clamp"),
+            BadInput("rank", edit("uv", lambda x: x[0]), "texture(): expected uv of shape [N, h, w, 2]"),
+            BadInput("batch", edit("image", lambda x: torch.cat([x, x])), "expected image of batch 1 or 2, got 4"),
+            BadInput("mixed", edit("image", lambda x: x.float()), "expected image of type", TypeError),
+            BadInput("no texels", edit("image", lambda x: x[:, :0]), "expected image sides in [1, "),
+            BadInput("uv_db", edit("uv_db", lambda x: x[..., :2]), "expected uv_db of shape"),
+            BadInput("boundary", edit("boundary", lambda x: "mirror"), "expected boundary to be one of wrap, clamp"),
         ),
     ),
 ]

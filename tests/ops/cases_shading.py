@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.case import Arguments, BadInput, Case, edit
 from torch_utils.ops.environment_shading import environment_shading, environment_shading_reference
 
 SURFACE = ("normal", "towards_eye", "base_color", "metallic", "roughness")
@@ -45,13 +45,6 @@ def _environment_shading(batch: int, width: int, dtype: torch.dtype) -> Argument
     }
 
 
-def _set(name: str, value):
-    def change(arguments: Arguments) -> None:
-        arguments[name] = value(arguments[name])
-
-    return change
-
-
 SHADING_CASES = [
     Case(
         name="environment_shading",
@@ -62,14 +55,14 @@ SHADING_CASES = [
         overloads=lambda a: [(torch.ops.tetragan.environment_shading.default, tuple(a.values()))],
         tolerance={torch.float32: 5e-5, torch.float64: 1e-10},
         bad_inputs=(
-            BadInput("rank", _set("normal", lambda n: n[None]), "environment_shading(): expected normal of shape"),
-            BadInput("points", _set("roughness", lambda r: r[1:]), "expected roughness of shape [10, 1]"),
-            BadInput("type", _set("base_color", lambda b: b.half()), "expected base_color of type float64", TypeError),
-            BadInput("mixed", _set("mirror", lambda m: m.float()), "expected mirror of type float64", TypeError),
-            BadInput("no rows", _set("irradiance", lambda i: i[:2]), "expected irradiance of 3 rows or more"),
-            BadInput("no levels", _set("filtered", lambda f: f[:0]), "expected knots of shape [1]"),
-            BadInput("knots", _set("knots", lambda k: k[1:]), "expected knots of shape [3]"),
-            BadInput("table", _set("table", lambda t: t[1:]), "expected table of shape [S, 8, 2]"),
+            BadInput("rank", edit("normal", lambda n: n[None]), "environment_shading(): expected normal of shape"),
+            BadInput("points", edit("roughness", lambda r: r[1:]), "expected roughness of shape [10, 1]"),
+            BadInput("type", edit("base_color", lambda b: b.half()), "expected base_color of type float64", TypeError),
+            BadInput("mixed", edit("mirror", lambda m: m.float()), "expected mirror of type float64", TypeError),
+            BadInput("no rows", edit("irradiance", lambda i: i[:2]), "expected irradiance of 3 rows or more"),
+            BadInput("no levels", edit("filtered", lambda f: f[:0]), "expected knots of shape [1]"),
+            BadInput("knots", edit("knots", lambda k: k[1:]), "expected knots of shape [3]"),
+            BadInput("table", edit("table", lambda t: t[1:]), "expected table of shape [S, 8, 2]"),
         ),
     ),
 ]

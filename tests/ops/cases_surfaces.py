@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geometry.subdivision import SubdividedGrid, subdivided
 from geometry.tet_grid import tet_grid
-from tests.ops.case import Arguments, BadInput, Case
+from tests.ops.case import Arguments, BadInput, Case, edit
 from tests.ops.cases_geometry import signed_noise
 from torch_utils.ops.flexicubes import (
     CubeTopology,
@@ -152,13 +152,6 @@ def _vertices_overloads(arguments: Arguments) -> list:
     ]
 
 
-def _set(name: str, value):
-    def change(arguments: Arguments) -> None:
-        arguments[name] = value(arguments[name])
-
-    return change
-
-
 EXACT = {torch.float32: 0.0, torch.float64: 0.0}
 SURFACE_CASES = [
     Case(
@@ -170,11 +163,11 @@ SURFACE_CASES = [
         half=("sdf", "used"),
         tolerance=EXACT,
         bad_inputs=(
-            BadInput("rank", _set("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
-            BadInput("used", _set("used", lambda x: x[:, 1:]), "expected used of shape [2, 9], got [2, 8]"),
-            BadInput("fixed", _set("fixed", lambda x: x[1:]), "expected fixed of shape [26], got [25]"),
-            BadInput("type", _set("edges", lambda x: x.long()), "expected edges of type int32, got int64", TypeError),
-            BadInput("range", _set("edges", lambda x: x + 1), "expected edges in [0, 9), got 9"),
+            BadInput("rank", edit("sdf", lambda x: x[0]), "expected sdf of shape [B, V], got [9]"),
+            BadInput("used", edit("used", lambda x: x[:, 1:]), "expected used of shape [2, 9], got [2, 8]"),
+            BadInput("fixed", edit("fixed", lambda x: x[1:]), "expected fixed of shape [26], got [25]"),
+            BadInput("type", edit("edges", lambda x: x.long()), "expected edges of type int32, got int64", TypeError),
+            BadInput("range", edit("edges", lambda x: x + 1), "expected edges in [0, 9), got 9"),
         ),
     ),
     Case(
@@ -186,13 +179,13 @@ SURFACE_CASES = [
         half=("sdf", "midpoint_sdf"),
         tolerance=EXACT,
         bad_inputs=(
-            BadInput("size", _set("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 9], got [2, 8]"),
-            BadInput("ids", _set("midpoint_ids", lambda x: x + 52), "expected midpoint_ids in [0, 52)"),
-            BadInput("values", _set("midpoint_sdf", lambda x: x[1:]), "expected midpoint_sdf of shape ["),
-            BadInput("table", _set("edge_ids", lambda x: x[1:]), "expected edge_ids of shape [12, 25], got [11, 25]"),
-            BadInput("ends", _set("ends", lambda x: x[:3]), "expected edge_ids in [0, 3)"),
-            BadInput("diagonal", _set("diagonals", lambda x: x + 3), "expected diagonals in [0, 3)"),
-            BadInput("edge ids", _set("tet_edges", lambda x: x + 26), "expected tet_edges in [0, 26)"),
+            BadInput("size", edit("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 9], got [2, 8]"),
+            BadInput("ids", edit("midpoint_ids", lambda x: x + 52), "expected midpoint_ids in [0, 52)"),
+            BadInput("values", edit("midpoint_sdf", lambda x: x[1:]), "expected midpoint_sdf of shape ["),
+            BadInput("table", edit("edge_ids", lambda x: x[1:]), "expected edge_ids of shape [12, 25], got [11, 25]"),
+            BadInput("ends", edit("ends", lambda x: x[:3]), "expected edge_ids in [0, 3)"),
+            BadInput("diagonal", edit("diagonals", lambda x: x + 3), "expected diagonals in [0, 3)"),
+            BadInput("edge ids", edit("tet_edges", lambda x: x + 26), "expected tet_edges in [0, 26)"),
         ),
     ),
     Case(
@@ -204,9 +197,9 @@ SURFACE_CASES = [
         half=("sdf",),
         tolerance=EXACT,
         bad_inputs=(
-            BadInput("size", _set("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 27], got [2, 26]"),
-            BadInput("type", _set("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
-            BadInput("cells", _set("cells", lambda x: 0), "expected cells to be an integer of at least 1, got 0"),
+            BadInput("size", edit("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 27], got [2, 26]"),
+            BadInput("type", edit("sdf", lambda x: x.long()), "expected sdf of type float32", TypeError),
+            BadInput("cells", edit("cells", lambda x: 0), "expected cells to be an integer of at least 1, got 0"),
         ),
     ),
     Case(
@@ -220,12 +213,12 @@ SURFACE_CASES = [
         gradcheck_size=(1, 5),
         tolerance={torch.float32: 2e-4, torch.float64: 1e-10},
         bad_inputs=(
-            BadInput("rank", _set("sdf", lambda x: x[None]), "expected sdf of shape [A], got [1, "),
-            BadInput("types", _set("alpha", lambda x: x.float()), "expected alpha of type float64", TypeError),
-            BadInput("columns", _set("beta", lambda x: x[:, 1:]), ", 12], got ["),
-            BadInput("rows", _set("cube_corners", lambda x: x + 1000), "expected cube_corners in [0, "),
-            BadInput("cubes", _set("vertex_cube", lambda x: x + 1000), "expected vertex_cube in [0, "),
-            BadInput("order", _set("vertex_cube", lambda x: x.flip(0)), "expected vertex_cube to be sorted"),
+            BadInput("rank", edit("sdf", lambda x: x[None]), "expected sdf of shape [A], got [1, "),
+            BadInput("types", edit("alpha", lambda x: x.float()), "expected alpha of type float64", TypeError),
+            BadInput("columns", edit("beta", lambda x: x[:, 1:]), ", 12], got ["),
+            BadInput("rows", edit("cube_corners", lambda x: x + 1000), "expected cube_corners in [0, "),
+            BadInput("cubes", edit("vertex_cube", lambda x: x + 1000), "expected vertex_cube in [0, "),
+            BadInput("order", edit("vertex_cube", lambda x: x.flip(0)), "expected vertex_cube to be sorted"),
         ),
     ),
 ]

@@ -9,14 +9,9 @@ from tests.compare import assert_close
 from tests.ops.cases_raster import grid_faces
 from torch_utils.ops.antialias import antialias
 from torch_utils.ops.face_neighbors import face_neighbors
-from torch_utils.ops.loading import use_mode
 from torch_utils.ops.rasterize import rasterize
 
-
-@pytest.fixture(autouse=True)
-def _kernels_required():
-    with use_mode("require"):
-        yield
+pytestmark = pytest.mark.usefixtures("kernels_required")
 
 
 def image(positions: Tensor, faces: Tensor, size: int, color: Tensor | None = None) -> Tensor:

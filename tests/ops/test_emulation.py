@@ -5,7 +5,6 @@ those of the CPU kernels.
 """
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,8 +18,9 @@ from tests.ops.emulation.check import BITWISE, check
 from tests.ops.emulation.library import NAMESPACE, Emulation, build_library, emulated_folders
 from tests.ops.emulation.mutants import read_mutants, verdict
 from torch_utils import build
-from torch_utils.ops.loading import defined_ops, use_mode
+from torch_utils.ops.loading import defined_ops
 
+pytestmark = pytest.mark.usefixtures("kernels_required")
 # Ops without a CUDA kernel, by design (docs/ops.md).
 ON_THE_CPU = {
     "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges",
@@ -38,12 +38,6 @@ SEED = 5
 @pytest.fixture(scope="session")
 def emulation() -> Emulation:
     return Emulation(build_library())
-
-
-@pytest.fixture(autouse=True)
-def _kernels_required() -> Iterator[None]:
-    with use_mode("require"):
-        yield
 
 
 def _named(cases: list[Case]) -> list:

@@ -8,13 +8,8 @@ from torch.nn import functional
 from tests.ops.cases_shading import SHADING_CASES, SURFACE, small_environment
 from tests.ops.emulation.shading_inputs import awkward_directions
 from torch_utils.ops.environment_shading import environment_shading, environment_shading_reference
-from torch_utils.ops.loading import use_mode
 
-
-@pytest.fixture(autouse=True)
-def _kernels_required():
-    with use_mode("require"):
-        yield
+pytestmark = pytest.mark.usefixtures("kernels_required")
 
 
 def surface(normals: Tensor, eyes: Tensor, metallic: float, roughness: float) -> dict[str, Tensor]:

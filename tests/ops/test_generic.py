@@ -1,6 +1,7 @@
 """The tests that every op must pass (cases.py)."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,23 +10,14 @@ from torch import Tensor
 from tests.compare import assert_close, assert_gradient_close
 from tests.ops.case import Arguments, Case, outputs_of
 from tests.ops.cases import CASES
-from torch_utils.ops.loading import use_mode
 
+pytestmark = pytest.mark.usefixtures("kernels_required")
 WIDTHS = (1, 7, 17, 33)
 GRADIENT_CASES = [case for case in CASES if case.gradients]
 
 
 def named(cases: list[Case]) -> list:
     return [pytest.param(case, id=case.name) for case in cases]
-
-
-@pytest.fixture(autouse=True)
-def _kernels_required():
-    """A missing kernel must fail here, not fall back to the reference and agree with itself."""
-    threads = torch.get_num_threads()
-    with use_mode("require"):
-        yield
-    torch.set_num_threads(threads)
 
 
 def run(function, case: Case, arguments: Arguments) -> tuple[list[Tensor], list[Tensor]]:
@@ -42,6 +34,16 @@ def run(function, case: Case, arguments: Arguments) -> tuple[list[Tensor], list[
     gradients = torch.autograd.grad(torch.stack(terms).sum(), leaves, allow_unused=True)
     zeros = [torch.zeros_like(leaf) if g is None else g for g, leaf in zip(gradients, leaves, strict=True)]
     return outputs, zeros
+
+
+def of_leaves(case: Case, arguments: Arguments) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    """The op as a function of the arguments that get a gradient alone, and these arguments."""
+
+    def function(*leaves: Tensor) -> tuple[Tensor, ...]:
+        changed = {**arguments, **dict(zip(case.gradients, leaves, strict=True))}
+        return tuple(x for x in outputs_of(case.function(**changed)) if x.requires_grad)
+
+    return function, tuple(arguments[name].clone().requires_grad_() for name in case.gradients)
 
 
 def compare(case: Case, actual: tuple, expected: tuple, tolerance: float, share: float) -> None:
@@ -72,24 +74,14 @@ def test_forward_and_gradient_match_the_reference(case: Case, width: int, dtype:
 @pytest.mark.parametrize("case", named(GRADIENT_CASES))
 def test_gradcheck(case: Case) -> None:
     arguments = case.make(*case.gradcheck_size, torch.float64)
-    leaves = tuple(arguments[name].clone().requires_grad_() for name in case.gradients)
-
-    def function(*leaves: Tensor):
-        changed = {**arguments, **dict(zip(case.gradients, leaves, strict=True))}
-        return tuple(x for x in outputs_of(case.function(**changed)) if x.requires_grad)
-
+    function, leaves = of_leaves(case, arguments)
     assert torch.autograd.gradcheck(function, leaves, eps=1e-7, atol=1e-5, rtol=1e-3, nondet_tol=0.0)
 
 
 @pytest.mark.parametrize("case", named(GRADIENT_CASES))
 def test_second_derivative_or_refusal(case: Case) -> None:
     arguments = case.make(*case.gradcheck_size, torch.float64)
-    leaves = tuple(arguments[name].clone().requires_grad_() for name in case.gradients)
-
-    def function(*leaves: Tensor):
-        changed = {**arguments, **dict(zip(case.gradients, leaves, strict=True))}
-        return tuple(x for x in outputs_of(case.function(**changed)) if x.requires_grad)
-
+    function, leaves = of_leaves(case, arguments)
     if case.twice_differentiable:
         assert torch.autograd.gradgradcheck(function, leaves, eps=1e-6, atol=1e-4, rtol=1e-3)
         return

@@ -6,16 +6,9 @@ from torch import Tensor
 
 from tests.compare import assert_close
 from tests.ops.cases_raster import grid_faces, triangle_soup
-from torch_utils.ops.loading import use_mode
 from torch_utils.ops.rasterize import rasterize, rasterize_reference
 
-
-@pytest.fixture(autouse=True)
-def _kernels_required():
-    threads = torch.get_num_threads()
-    with use_mode("require"):
-        yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("kernels_required")
 
 
 def single(faces: Tensor) -> Tensor:

@@ -6,16 +6,10 @@ from torch import Tensor
 
 from tests.compare import assert_close, assert_gradient_close
 from tests.ops.cases import CASES
-from torch_utils.ops.loading import use_mode
 from torch_utils.ops.texture import mip_levels, texture, texture_reference
 
+pytestmark = pytest.mark.usefixtures("kernels_required")
 MAKE = next(case.make for case in CASES if case.name == "texture")
-
-
-@pytest.fixture(autouse=True)
-def _kernels_required():
-    with use_mode("require"):
-        yield
 
 
 def points(*values: tuple[float, float]) -> Tensor:

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from networks.generator import Generator
 from sampling import sample_jobs
 from sampling.mesh_export import MeshSettings
 from sampling.sample_folder import SampleFolder
@@ -17,7 +16,6 @@ from sampling.sample_jobs import ImageStyle, SampleMaker
 from sampling.sample_run import jobs_of, made_by, one_thread, run_jobs
 from sampling.trained_generator import TrainedGenerator, load
 from tests.training import tiny
-from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
 from torch_utils.failures import failure_log
 
@@ -26,10 +24,7 @@ CPU = torch.device("cpu")
 
 
 def network(path: Path, seed: int) -> TrainedGenerator:
-    torch.manual_seed(seed)
-    config = tiny.config(geometry={"cells": 8, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    save_network(path, Generator(config), config.model_dump(mode="json"), 8000, extra={"shading": "albedo"})
-    return load(path)
+    return load(tiny.write_network(path, seed, extra={"shading": "albedo"}))
 
 
 @pytest.fixture(scope="module")

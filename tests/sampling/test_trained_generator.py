@@ -10,7 +10,6 @@ import trimesh
 
 from configs.loader import build_config
 from mesh_io.read import read_mesh
-from networks.generator import Generator
 from networks.grid_memory import extraction_bytes
 from networks.pretrained import load_generator_file
 from sampling.latents import latents, spherical_path
@@ -18,18 +17,13 @@ from sampling.styles import styles_of_seeds
 from sampling.trained_generator import Samples, TrainedGenerator, from_pretrained, load
 from tests.geometry.measures import is_watertight
 from tests.training import tiny
-from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
 
 
 def save(path: Path, classes: int = 0, shading: str = "albedo", half: bool = False) -> Path:
     """A small network of random weights with a strong texture."""
-    torch.manual_seed(1)
-    config = tiny.config(geometry={"cells": 10, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    config = config.model_copy(update={"classes": classes})
     extra = {"shading": shading, "data": "discs"}
-    save_network(path, Generator(config), config.model_dump(mode="json"), 8000, half=half, extra=extra)
-    return path
+    return tiny.write_network(path, cells=10, classes=classes, half=half, extra=extra)
 
 
 @pytest.fixture(scope="module")

@@ -5,26 +5,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mesh_io.read import read_mesh
-from networks.generator import Generator
 from tests.command_line import assert_refused, run
 from tests.metrics.model_folders import write_classifier
 from tests.training import tiny
-from torch_utils.checkpoint import load_tensors, save_network
+from torch_utils.checkpoint import load_tensors
 
 SMALL = ("--resolution", 24, "--workers", 1)
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(1)
-    config = tiny.config(geometry={"cells": 8, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    path = tmp_path_factory.mktemp("run") / "network.safetensors"
-    save_network(path, Generator(config), config.model_dump(mode="json"), 8000)
-    return path
+    return tiny.write_network(tmp_path_factory.mktemp("run") / "network.safetensors")
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +80,6 @@ def test_mistakes_are_one_line(arguments, message, network: Path, found: Path, t
 
 
 def test_another_network_is_refused(found: Path, tmp_path: Path) -> None:
-    torch.manual_seed(2)
-    config = tiny.config(geometry={"cells": 8})
-    save_network(tmp_path / "other.safetensors", Generator(config), config.model_dump(mode="json"), 1)
+    other = tiny.write_network(tmp_path / "other.safetensors", seed=2)
     moves = ("--directions", found / "directions.safetensors", "--move", "shape-1:2", "--out", tmp_path / "out")
-    assert_refused(run("generate", "--network", tmp_path / "other.safetensors", *moves), "not of other")
+    assert_refused(run("generate", "--network", other, *moves), "not of other")

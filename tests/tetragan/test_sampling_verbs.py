@@ -5,25 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from mesh_io.read import read_mesh
-from networks.generator import Generator
 from tests.command_line import assert_refused, run
 from tests.training import tiny
-from torch_utils.checkpoint import save_network
 
 SMALL = ("--texture-size", 64, "--faces", 200, "--resolution", 24, "--workers", 1)
 
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(1)
-    config = tiny.config(geometry={"cells": 8, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    path = tmp_path_factory.mktemp("run") / "network.safetensors"
-    save_network(path, Generator(config), config.model_dump(mode="json"), 8000)
-    return path
+    return tiny.write_network(tmp_path_factory.mktemp("run") / "network.safetensors")
 
 
 def pixels(path: Path) -> np.ndarray:
@@ -144,10 +137,8 @@ def test_mistakes_are_one_line_before_anything_is_written(arguments, message, ne
 
 def test_another_network_is_refused_and_overwrite_replaces(network: Path, tmp_path: Path) -> None:
     assert run("generate", "--network", network, "--seeds", 0, *SMALL, "--out", tmp_path / "out").status == 0
-    torch.manual_seed(2)
-    config = tiny.config(geometry={"cells": 8, "sdf_scale": 0.3})
-    save_network(tmp_path / "other.safetensors", Generator(config), config.model_dump(mode="json"), 1)
-    again = ("--network", tmp_path / "other.safetensors", "--seeds", 0, *SMALL, "--out", tmp_path / "out")
+    other = tiny.write_network(tmp_path / "other.safetensors", seed=2)
+    again = ("--network", other, "--seeds", 0, *SMALL, "--out", tmp_path / "out")
     before = (tmp_path / "out" / "samples.png").read_bytes()
     assert_refused(run("generate", *again), "holds samples of the network", "--overwrite")
     assert_refused(run("swap", *again[:2], "--out", tmp_path / "out"), "holds samples of the network")

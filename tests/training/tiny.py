@@ -1,6 +1,7 @@
 """A run small enough for tests: 16² images of colored discs, a grid of 6 cells, few weights."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,8 +10,10 @@ from configs.loader import build_config, dump_config
 from configs.schema import Config
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
+from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from studies.soak.inputs import SETTINGS as SMALL
+from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from training.benchmark import RandomViews
 from training.data import Data, MinibatchSource
@@ -81,6 +84,15 @@ def write_dataset(root: Path, resolution: int = 16, shapes: int = 6, views: int 
     )
     write_header(root, header)
     return root
+
+
+def write_network(path: Path, seed: int = 1, cells: int = 8, classes: int = 0, **options: Any) -> Path:
+    """A network of random weights with rough shapes and a strong texture. options: of `save_network`."""
+    torch.manual_seed(seed)
+    settings = config(geometry={"cells": cells, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
+    settings = settings.model_copy(update={"classes": classes})
+    save_network(path, Generator(settings), settings.model_dump(mode="json"), 8000, **options)
+    return path
 
 
 def write_config(path: Path, **sections: dict) -> Path:
