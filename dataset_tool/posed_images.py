@@ -31,19 +31,23 @@ class PosedImages:
 def read_images(folder: Path) -> PosedImages:
     """The images that `transforms.json` in a folder names, such as a shape's folder of a dataset.
 
-    The mask of an image is its alpha. UserError for images of several sizes, images without alpha, a damaged meta.json,
-    or fewer than one image.
+    The mask of an image is its alpha, or the image that the frame names as `mask_path` (white = object). UserError for
+    images of several sizes, images without a mask, a damaged meta.json, or fewer than one image.
     """
     path = folder / "transforms.json"
     if not path.is_file():
         raise UserError(f"{printable(folder)}: no transforms.json there; name a folder of images with cameras")
     frames = parse_frames(path.read_bytes(), str(path))
     images = []
-    for name in frames.images:
-        file = folder / name
-        if not file.is_file():
-            raise UserError(f"{printable(path)}: names {name}, which is not there")
-        images.append(pixels.decode(file.read_bytes(), str(file)))
+    for name, mask_name in zip(frames.images, frames.masks, strict=True):
+        image = pixels.decode(_read(folder, name), str(folder / name))
+        if mask_name is not None:
+            own, _ = pixels.decode_mask(_read(folder, mask_name), str(folder / mask_name))
+            if own.shape != image.shape[:2]:
+                size, needed = (f"{shape[1]} × {shape[0]}" for shape in (own.shape, image.shape))
+                raise UserError(f"{printable(folder / mask_name)}: is {size} px, and its image {needed}")
+            image = np.concatenate([image[..., :3], own[..., None]], -1)
+        images.append(image)
     sizes = {image.shape[:2] for image in images}
     if len(sizes) > 1 or len({*sizes.pop()}) > 1:
         raise UserError(f"{printable(folder)}: expected square images of one size")
@@ -54,11 +58,18 @@ def read_images(folder: Path) -> PosedImages:
         which = "the images have" if len(opaque) == len(images) else f"{len(opaque)} of {len(images)} images have"
         raise UserError(
             f"{printable(folder)}: {which} no alpha, which says where the object is ({opaque[0]}); cut them out first, "
-            "for example with rembg"
+            "for example with rembg, or name masks as mask_path in transforms.json"
         )
     pose, focal, principal = (torch.from_numpy(a) for a in (frames.camera_to_world, frames.focal, frames.principal))
     cameras = Cameras(pose, focal, principal)
     return PosedImages(stack[:, :3] * mask, mask, cameras, _source_to_world(folder / "meta.json"))
+
+
+def _read(folder: Path, name: str) -> bytes:
+    file = folder / name
+    if not file.is_file():
+        raise UserError(f"{printable(folder / 'transforms.json')}: names {name}, which is not there")
+    return file.read_bytes()
 
 
 def _source_to_world(path: Path) -> np.ndarray:

@@ -20,12 +20,14 @@ IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
 # Larger images would only slow filtering down: mirrored in an object, no texel of theirs is larger than a pixel.
 MAX_ROWS = 512
 MAX_TEXELS = 1 << 28
+# The sun has about 1e9 in the units that files use. Filters add up thousands of texels, which must stay below 3e38.
+MAX_RADIANCE = 1e30
 
 
 def read_environment(path: Path | str) -> Tensor:
     """An equirectangular image [H, 2H, 3] of linear radiance, at most 512 rows, from a file.
 
-    UserError if the file cannot be read, is not twice as wide as high, or has negative or non-finite values.
+    UserError if the file cannot be read, is not twice as wide as high, or has negative, non-finite or enormous values.
     """
     path = Path(path)
     ending = path.suffix.lower()
@@ -42,6 +44,10 @@ def read_environment(path: Path | str) -> Tensor:
         raise UserError(f"{printable(path)}: is {width} × {height}; expected an equirectangular image, twice as wide")
     if not bool(torch.isfinite(values).all()) or bool((values < 0).any()):
         raise UserError(f"{printable(path)}: has negative or non-finite values; expected radiance of at least 0")
+    if float(values.max()) > MAX_RADIANCE:
+        raise UserError(
+            f"{printable(path)}: has a radiance of {float(values.max()):.1e}; expected {MAX_RADIANCE:g} at most"
+        )
     if not bool(values.any()):
         raise UserError(f"{printable(path)}: is black everywhere; expected some light")
     return resized(values, min(height, MAX_ROWS))
@@ -73,7 +79,7 @@ def _decode(data: bytes, ending: str, path: Path) -> NDArray[np.float32]:
 def decode_radiance(data: bytes) -> NDArray[np.float32]:
     """Linear values [H, W, 3] of a Radiance file (Ward 1991, "Real pixels"), plain or run-length encoded.
 
-    ValueError if it is damaged, in XYZ, or not stored from the top left.
+    Values beyond float32 become infinite or NaN. ValueError if it is damaged, in XYZ, or not stored from the top left.
     """
     if not data.startswith((b"#?RADIANCE", b"#?RGBE")):
         raise ValueError("no Radiance header")
@@ -86,6 +92,8 @@ def decode_radiance(data: bytes) -> NDArray[np.float32]:
     exposure = 1.0
     for factor in re.findall(rb"^EXPOSURE=\s*([-+0-9.eE]+)", data[:end], re.M):
         exposure *= float(factor)
+    if exposure == 0:
+        raise ValueError("EXPOSURE is 0")
     height, width = int(found[1]), int(found[2])
     if not 0 < height * width <= MAX_TEXELS:
         raise ValueError(f"{width} × {height} texels")
@@ -97,7 +105,8 @@ def decode_radiance(data: bytes) -> NDArray[np.float32]:
     scale = np.ldexp(np.float32(1), rgbe[..., 3].astype(np.int32) - 136).astype(np.float32)
     values = rgbe[..., :3].astype(np.float32) * scale[..., None]
     values[rgbe[..., 3] == 0] = 0
-    return values / np.float32(exposure)
+    with np.errstate(all="ignore"):
+        return values / np.float32(exposure)
 
 
 def _run_lengths(body: bytes, height: int, width: int) -> NDArray[np.uint8]:

@@ -1,5 +1,6 @@
 """`tetragan texture`: textures for one given mesh."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,10 @@ def texture(mesh: Path, out: Path, overwrite: bool, quiet: bool, **options) -> N
     work(mesh, out, quiet, options, chosen)
 
 
+def _say(quiet: bool) -> Callable[[str], None]:
+    return (lambda line: None) if quiet else (lambda line: click.echo(line, err=True))
+
+
 def _from_images(mesh: Path, out: Path, quiet: bool, options: dict[str, Any], chosen: dict[str, Any]) -> None:
     from torch_utils.progress import progress_bar
     from training.mesh_texture.fit import FitSettings
@@ -94,7 +99,9 @@ def _from_images(mesh: Path, out: Path, quiet: bool, options: dict[str, Any], ch
 
     settings = FitSettings(**chosen) if not options["project"] else FitSettings(size_px=options["size_px"], steps=0)
     with progress_bar("fitting", settings.steps, quiet=quiet) as advance:
-        result = texture_mesh(mesh, options["images"], out, settings, light=options["light"], progress=advance)
+        result = texture_mesh(
+            mesh, options["images"], out, settings, light=options["light"], progress=advance, say=_say(quiet)
+        )
     for note in result.notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{out}: {result.psnr:.1f} dB against the images, {result.seen:.0%} of the texels seen")
@@ -109,7 +116,8 @@ def _from_words(mesh: Path, out: Path, quiet: bool, options: dict[str, Any], cho
     of_words = {name: options[name] for name in OF_WORDS if options[name] is not None}
     settings = PromptSettings(options["prompt"], **of_words, **chosen)
     with progress_bar("texturing", settings.steps, quiet=quiet) as advance:
-        notes = texture_mesh_by_prompt(mesh, options["prior"] or DEFAULT_PRIOR, out, settings, progress=advance)
+        prior = options["prior"] or DEFAULT_PRIOR
+        notes = texture_mesh_by_prompt(mesh, prior, out, settings, progress=advance, say=_say(quiet))
     for note in notes:
         click.echo(f"note: {note}", err=True)
     click.echo(f"{out}: textures of {settings.size_px} px for {settings.prompt!r}")

@@ -43,8 +43,7 @@ def _clean_part(files: SourceFiles, part: SourcePart) -> SourcePart:
 def _clean_attributes(files: SourceFiles, part: SourcePart) -> SourcePart:
     uvs, colors, normals = part.uvs, part.vertex_colors, part.normals
     if uvs is not None and not np.isfinite(uvs).all():
-        files.warn(f"part {part.name!r} has NaN or infinite texture coordinates; they count as 0")
-        uvs = np.where(np.isfinite(uvs), uvs, 0).astype(np.float32)
+        uvs = _finite_uvs(files, part, uvs)
     if colors is not None:
         if not np.isfinite(colors).all():
             files.warn(f"part {part.name!r} has NaN vertex colors; they count as white")
@@ -58,6 +57,26 @@ def _clean_attributes(files: SourceFiles, part: SourcePart) -> SourcePart:
         )
         part = replace(part, material=replace(part.material, image=None))
     return replace(part, uvs=uvs, vertex_colors=colors, normals=normals)
+
+
+def _finite_uvs(files: SourceFiles, part: SourcePart, uvs: NDArray) -> NDArray[np.float32] | None:
+    """UVs [V, 2]; those that are NaN or infinite become the mean of what the other corners of their faces have.
+
+    So these faces stay near their place in the image, and do not stretch across it. Without such a corner they become
+    0. None if all of them are bad.
+    """
+    bad = np.logical_not(np.isfinite(uvs).all(1))
+    if bad.all():
+        files.warn(f"part {part.name!r} has no usable texture coordinates (NaN or infinite)")
+        return None
+    count = f"{int(bad.sum())} of {bad.size}"
+    files.warn(f"part {part.name!r}: {count} texture coordinates are NaN or infinite; taken from neighbors")
+    faces = part.faces[bad[part.faces].any(1)]
+    good = np.logical_not(bad[faces])
+    known = np.where(good[..., None], uvs[faces], 0).sum(1, dtype=np.float64)
+    of_faces = np.concatenate([known, good.sum(1)[:, None]], 1)
+    sums = np.stack([np.bincount(faces.reshape(-1), np.repeat(column, 3), len(uvs)) for column in of_faces.T], 1)
+    return np.where(bad[:, None], sums[:, :2] / np.maximum(sums[:, 2:], 1), uvs).astype(np.float32)
 
 
 def _whole_normals(files: SourceFiles, part: SourcePart, normals: NDArray) -> NDArray[np.float32] | None:

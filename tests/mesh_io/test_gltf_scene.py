@@ -267,6 +267,20 @@ def test_zero_and_nan_normals_are_taken_from_the_faces(tmp_path):
     assert "2 of 4 normals" in mesh.warnings[0]
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_unusable_texture_coordinates_stay_near_those_of_their_faces(tmp_path, bad):
+    """Vertices 1 and 3 of the square belong to one face each; the other corners of both are 0 and 2."""
+    builder = Gltf()
+    uvs = np.where(np.array([[0, 0], [1, 1], [0, 0], [0, 1]], bool), np.float32(bad), UVS * 0.5 + np.float32(0.25))
+    mesh = read_mesh(builder.scene(builder.primitive(TEXCOORD_0=uvs)).save(tmp_path / "a.glb"))
+    np.testing.assert_array_equal(mesh.parts[0].uvs, [[0.25, 0.25], [0.5, 0.5], [0.75, 0.75], [0.5, 0.5]])
+    assert mesh.warnings == ("part '': 2 of 4 texture coordinates are NaN or infinite; taken from neighbors",)
+    every = builder.scene(builder.primitive(TEXCOORD_0=np.full_like(UVS, bad)))
+    mesh = read_mesh(every.save(tmp_path / "b.glb"))
+    assert mesh.parts[0].uvs is None
+    assert mesh.warnings == ("part '' has no usable texture coordinates (NaN or infinite)",)
+
+
 def test_morph_targets_move_texture_coordinates_and_a_bad_one_costs_itself(tmp_path):
     builder = Gltf()
     target = {

@@ -126,6 +126,9 @@ def test_environments_of_files(tmp_path):
     assert constant.tolist() == [[[0.5, 0.25, 0.0]] * 16]
 
 
+GRAY = b"\x80\x80\x80\x81" * 8
+
+
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
@@ -134,6 +137,10 @@ def test_environments_of_files(tmp_path):
         ("a.hdr", b"#?RADIANCE\nFORMAT=32-bit_rle_xyze\n\n-Y 2 +X 4\n" + bytes(32), "XYZ"),
         ("a.hdr", b"#?RADIANCE\n\n-Y 2 +X 3\n" + bytes(24), "twice as wide"),
         ("a.hdr", b"#?RADIANCE\n\n-Y 2 +X 4\n" + bytes(32), "black everywhere"),
+        ("a.hdr", b"#?RADIANCE\nEXPOSURE=-1\n\n-Y 2 +X 4\n" + GRAY, "negative or non-finite"),
+        ("a.hdr", b"#?RADIANCE\nEXPOSURE=1e-300\n\n-Y 2 +X 4\n" + GRAY, "negative or non-finite"),
+        ("a.hdr", b"#?RADIANCE\nEXPOSURE=0\n\n-Y 2 +X 4\n" + GRAY, "EXPOSURE is 0"),
+        ("a.hdr", b"#?RADIANCE\n\n-Y 2 +X 4\n" + GRAY[:28] + b"\x80\x80\x80\xff", r"radiance of 8.5e\+37"),
         ("a.png", b"\x89PNG", "damaged"),
         ("a.exr", b"", "expected one of .hdr"),
     ],

@@ -1,5 +1,6 @@
 """`tetragan texture` from the command line."""
 
+from mesh_io.read import read_mesh
 from tests.command_line import assert_refused, run
 from tests.mesh_io.gltf_geometry import geometry_bytes
 from tests.training.test_mesh_texture import rendered, textured_box
@@ -22,6 +23,12 @@ def test_a_mesh_gets_textures_from_images(tmp_path) -> None:
     assert_refused(run(*call, "--prompt", "red"), "one of --images and --prompt")
     assert_refused(run(*call, "--prior", "pixel"), "--prior", "for --prompt")
     assert_refused(run(*call[:-4], "--out", str(tmp_path / "out.obj")), ".glb")
+    for size in (63, 4097):
+        assert_refused(run(*call[:-1], str(size), "--overwrite"), "--size", "64<=x<=4096")
+    odd = run(*call[:-1], "101", "--steps", "2", "--overwrite")
+    assert odd.status == 0, odd.stderr
+    image = read_mesh(out).parts[0].material.image
+    assert image is not None and image.shape == (101, 101, 3)
 
 
 def test_the_included_prior_paints_a_mesh_without_further_options(tmp_path) -> None:

@@ -19,7 +19,7 @@ from guidance.priors.prior import DiffusionPrior, Embeddings, NoiseLevels
 from mesh_io.read import read_mesh
 from mesh_io.readers.gltf_document import open_document
 from mesh_io.readers.source_files import SourceFiles
-from mesh_io.write import write_glb, write_mesh
+from mesh_io.write import write_glb
 from mesh_io.writers.retexture import MaterialTextures, retextured_glb
 from rendering.camera import Cameras, orbit_cameras
 from rendering.textured.scene import build_scene
@@ -27,12 +27,12 @@ from rendering.textured.views import render_views
 from tests.dataset_tool.shapes import box
 from tests.mesh_io.gltf_geometry import geometry_bytes
 from torch_utils.errors import UserError
-from training.mesh_texture.fit import FitSettings, fit_textures
-from training.mesh_texture.memory import check_fit, fit_bytes
+from training.mesh_texture.fit import FitSettings, fit_textures, images_psnr
 from training.mesh_texture.parameterizations import START, DeepImagePrior, TriPlaneField
 from training.mesh_texture.projection import project_images
 from training.mesh_texture.prompt import PromptMethod, PromptSettings, synthesize_textures
 from training.mesh_texture.target import TextureTarget, read_target
+from training.mesh_texture.views import prepare_view
 from training.mesh_texture.write import texture_mesh
 
 SIDE = 64
@@ -139,6 +139,8 @@ def test_a_known_texture_is_found_from_its_renders(tmp_path):
     images = read_images(rendered(path, tmp_path / "views"))
     target = read_target(path, SIDE)
     assert images.rgb.shape == (24, 3, 96, 96) and target.notes == ()
+    views = [prepare_view(target, images.cameras[view : view + 1], 96) for view in range(24)]
+    assert images_psnr([smooth_texture()], views, images) > 53, "edges inside a side of the box are no silhouettes"
     projected = fit_textures(target, images, FitSettings(size_px=SIDE, steps=0))
     fitted = fit_textures(target, images, FitSettings(size_px=SIDE, steps=72))
     assert projected.seen > 0.95
@@ -170,94 +172,6 @@ def face_corner_normals(mesh: Mesh) -> torch.Tensor:
     normals = torch.empty_like(mesh.vertices)
     normals[mesh.faces.long()] = face_normals(mesh)[:, None]
     return normals
-
-
-def test_a_mesh_without_texture_coordinates_gets_an_atlas(tmp_path):
-    corners, faces = box((-0.3, -0.25, -0.2), (0.3, 0.25, 0.2))
-    write_mesh(tmp_path / "box.stl", Mesh.single(torch.from_numpy(corners).float(), torch.from_numpy(faces)))
-    folder = rendered(textured_box(tmp_path / "box.glb"), tmp_path / "views", views=6, side=48)
-    result = texture_mesh(tmp_path / "box.stl", folder, tmp_path / "out.glb", FitSettings(size_px=64, steps=6))
-    assert "no UVs" in result.notes[0]
-    part = read_mesh(tmp_path / "out.glb").parts[0]
-    assert part.uvs is not None and part.material.image is not None
-    assert len(part.faces) == 12 and result.psnr > 20
-
-
-def test_a_rigged_mesh_without_texture_coordinates_is_refused(tmp_path):
-    corners, faces = box((-0.3, -0.25, -0.2), (0.3, 0.25, 0.2))
-    write_glb(tmp_path / "box.glb", Mesh.single(torch.from_numpy(corners).float(), torch.from_numpy(faces)))
-    assert read_target(tmp_path / "box.glb", SIDE).materials == (None,)
-    with pytest.raises(UserError, match="unwrap it first"):
-        read_target(with_rig(tmp_path / "box.glb"), SIDE)
-
-
-def test_shared_and_outside_texels_are_told(tmp_path):
-    corners, faces = box((-0.3, -0.3, -0.3), (0.3, 0.3, 0.3))
-    uvs = torch.rand(8, 2, generator=torch.Generator().manual_seed(0)) * 1.8
-    mesh = Mesh.single(torch.from_numpy(corners).float(), torch.from_numpy(faces), uvs=uvs)
-    write_glb(tmp_path / "a.glb", mesh.replace(textures={"base_color": torch.ones(4, 4, 3)}))
-    notes = "\n".join(read_target(tmp_path / "a.glb", SIDE).notes)
-    assert "cross the border" in notes and "times over" in notes
-
-
-@pytest.mark.parametrize(
-    ("faces", "side", "said"), [(10**6, 256, "simplify"), (12, 4096, "images"), (12, 64, "--size")]
-)
-def test_what_does_not_fit_into_memory_is_refused_first(monkeypatch, faces: int, side: int, said: str):
-    monkeypatch.setattr("training.mesh_texture.memory.available_memory", lambda device: 10**9)
-    assert fit_bytes(10**6, 12, 128, 1, 256) == pytest.approx(1.1e9, rel=0.1)  # 1.07 GB were measured
-    check_fit("small.glb", 10_000, 24, 256, 1, 1024)
-    with pytest.raises(UserError, match=f"a.glb: {faces:,} faces, 24 images.* GB are free; .*{said}"):
-        check_fit("a.glb", faces, 24, side, 1, 2048)
-
-
-def test_a_fit_asks_whether_there_is_memory(monkeypatch, tmp_path):
-    path = textured_box(tmp_path / "box.glb")
-    folder = rendered(path, tmp_path / "views", views=2, side=32)
-    monkeypatch.setattr("training.mesh_texture.memory.available_memory", lambda device: 1000)
-    with pytest.raises(UserError, match="12 faces, 2 images of 32 px and 1 textures of 64 px need about"):
-        texture_mesh(path, folder, tmp_path / "out.glb", FitSettings(size_px=64, steps=1))
-    assert not (tmp_path / "out.glb").exists()
-
-
-def test_texture_coordinates_that_cover_nothing_are_refused(tmp_path):
-    part = read_mesh(textured_box(tmp_path / "box.glb")).parts[0]
-    assert part.uvs is not None
-    uvs = torch.full((len(part.uvs), 2), 0.3)
-    mesh = Mesh.single(torch.from_numpy(part.vertices).float(), torch.from_numpy(part.faces), uvs=uvs)
-    write_glb(tmp_path / "a.glb", mesh.replace(textures={"base_color": torch.ones(4, 4, 3)}))
-    with pytest.raises(UserError, match="the UVs of texture 0 cover no texel"):
-        read_target(tmp_path / "a.glb", SIDE)
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"source_to_world": [[1, 2], [3, 4]]}', '{"source_to_world": "a"}'])
-def test_a_damaged_meta_json_is_named(tmp_path, text: str):
-    folder = rendered(textured_box(tmp_path / "box.glb"), tmp_path / "views", views=1, side=32)
-    (folder / "meta.json").write_text(text)
-    with pytest.raises(UserError, match=r"meta.json: expected a 4 × 4 source_to_world"):
-        read_images(folder)
-
-
-def test_a_single_image_without_alpha_is_named(tmp_path):
-    folder = rendered(textured_box(tmp_path / "box.glb"), tmp_path / "views", views=3, side=32)
-    Image.open(folder / "001.png").convert("RGB").save(folder / "001.png")
-    with pytest.raises(UserError, match=r"1 of 3 images have no alpha.*\(001.png\)"):
-        read_images(folder)
-
-
-@pytest.mark.parametrize("what", ["no transforms", "no alpha", "missing image"])
-def test_unusable_images_are_refused(tmp_path, what):
-    folder = rendered(textured_box(tmp_path / "box.glb"), tmp_path / "views", views=2, side=32)
-    if what == "no transforms":
-        (folder / "transforms.json").unlink()
-    elif what == "missing image":
-        (folder / "001.png").unlink()
-    else:
-        for file in folder.glob("*.png"):
-            Image.open(file).convert("RGB").save(file)
-    said = {"no transforms": "transforms.json", "no alpha": "alpha", "missing image": "not there"}[what]
-    with pytest.raises(UserError, match=said):
-        read_images(folder)
 
 
 def test_other_parameterizations_give_maps_of_the_same_form():

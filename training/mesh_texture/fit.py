@@ -1,5 +1,6 @@
 """Textures fitted to posed images by gradient descent through the renderer."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -10,12 +11,14 @@ from torch import Tensor
 from dataset_tool.posed_images import PosedImages
 from rendering.environment_light import EnvironmentLight
 from sampling.texture_baking import fill_outside
+from training.mesh_texture.estimate import step_seconds
 from training.mesh_texture.parameterizations import START, DeepImagePrior, PlainMaps, TriPlaneField
 from training.mesh_texture.projection import project_images
 from training.mesh_texture.target import TextureTarget
 from training.mesh_texture.views import View, drawn_image, look_up, prepare_view
 
 Parameterization = Literal["maps", "field", "deep-image-prior"]
+Model = PlainMaps | TriPlaneField | DeepImagePrior
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,17 @@ def fit_textures(
     settings: FitSettings,
     lights: list[EnvironmentLight] | None = None,
     progress: Callable[[], None] = lambda: None,
+    *,
+    estimated: Callable[[float], None] | None = None,
 ) -> FittedTextures:
     """Textures whose renders are close to the images.
 
     lights: of the images, one for each or one for all; the base color, metallic and roughness are then fitted. Without
     lights the images are taken to show base colors. With 0 steps, the projected images are the result.
+    estimated: called with the seconds that all will take, after two steps that change nothing.
     """
+    if estimated is not None:
+        estimated(_fit_seconds(target, images, settings, lights))
     torch.manual_seed(settings.seed)
     projected, seen = project_images(target, images, settings.size_px)
     used = [target.texels(number, settings.size_px).covered for number in range(len(projected))]
@@ -73,10 +81,8 @@ def fit_textures(
     for _ in range(settings.steps):
         queue = queue or torch.randperm(len(views), generator=order).tolist()
         view = queue.pop()
-        rgb, _ = drawn_image(values_at(model, views[view]), views[view], _light(lights, view))
-        loss = (rgb - images.rgb[view]).square().sum() / images.mask[view].sum().clamp(min=1)
         optimizer.zero_grad()
-        loss.backward()
+        _loss(model, views[view], images, view, lights).backward()
         optimizer.step()
         schedule.step()
         progress()
@@ -88,6 +94,27 @@ def fit_textures(
         psnr = images_psnr(maps, views, images, lights)
     share = sum(int(s.sum()) for s in seen) / max(1, sum(int(u.sum()) for u in used))
     return FittedTextures(maps, psnr, share)
+
+
+def _loss(model: Model, view: View, images: PosedImages, number: int, lights: list[EnvironmentLight] | None) -> Tensor:
+    rgb, _ = drawn_image(values_at(model, view), view, _light(lights, number))
+    return (rgb - images.rgb[number]).square().sum() / images.mask[number].sum().clamp(min=1)
+
+
+def _fit_seconds(
+    target: TextureTarget, images: PosedImages, settings: FitSettings, lights: list[EnvironmentLight] | None
+) -> float:
+    """Seconds of a fit: each view is drawn twice, for its projection and for the fit, and each step shows one."""
+    channels = 3 if lights is None else 5
+    flat = torch.tensor(START[:channels]).expand(settings.size_px, settings.size_px, channels)
+    start = time.perf_counter()
+    view = prepare_view(target, images.cameras[:1], images.rgb.shape[-1])
+    drawing = 2 * len(images.rgb) * (time.perf_counter() - start)
+    if not settings.steps:
+        return drawing
+    with torch.random.fork_rng(devices=[]):
+        model = _model(target, settings, [flat] * len(target.materials), channels)
+    return drawing + settings.steps * step_seconds(lambda: _loss(model, view, images, 0, lights).backward())
 
 
 def images_psnr(
@@ -111,9 +138,7 @@ def _with_surface(image: Tensor, channels: int) -> Tensor:
     return torch.cat([image, rest], 2)
 
 
-def _model(
-    target: TextureTarget, settings: FitSettings, start: list[Tensor], channels: int
-) -> PlainMaps | TriPlaneField | DeepImagePrior:
+def _model(target: TextureTarget, settings: FitSettings, start: list[Tensor], channels: int) -> Model:
     if settings.parameterization == "field":
         return TriPlaneField(channels, target.mesh.vertices.amin(0), target.mesh.vertices.amax(0))
     if settings.parameterization == "deep-image-prior":
@@ -123,12 +148,12 @@ def _model(
     return PlainMaps(start)
 
 
-def values_at(model: PlainMaps | TriPlaneField | DeepImagePrior, view: View) -> Tensor:
+def values_at(model: Model, view: View) -> Tensor:
     """Values [P, C] in [0, 1] at the samples of a view."""
     return model(view.position) if isinstance(model, TriPlaneField) else look_up(model(), view)
 
 
-def textures_of(model: PlainMaps | TriPlaneField | DeepImagePrior, target: TextureTarget, size_px: int) -> list[Tensor]:
+def textures_of(model: Model, target: TextureTarget, size_px: int) -> list[Tensor]:
     """The textures [S, S, C] in [0, 1], one for each of the target's."""
     if not isinstance(model, TriPlaneField):
         return model()

@@ -15,7 +15,8 @@ from guidance.score_distillation import as_loss, dds, sds
 from rendering.camera import Cameras
 from rendering.procedural_light import RANDOM_LIGHTS, random_environment
 from sampling.texture_baking import fill_outside
-from training.mesh_texture.fit import Parameterization, textures_of, values_at
+from training.mesh_texture.estimate import step_seconds
+from training.mesh_texture.fit import Model, Parameterization, textures_of, values_at
 from training.mesh_texture.parameterizations import START, DeepImagePrior, PlainMaps, TriPlaneField
 from training.mesh_texture.target import TextureTarget
 from training.mesh_texture.views import drawn_image, prepare_view
@@ -88,11 +89,13 @@ def synthesize_textures(
     prior: DiffusionPrior,
     settings: PromptSettings,
     progress: Callable[[], None] = lambda: None,
+    *,
+    estimated: Callable[[float], None] | None = None,
 ) -> list[Tensor]:
     """Base color (sRGB), metallic and roughness [S, S, 5] in [0, 1], one for each texture of the target.
 
     Every image has its own camera and gray background, and its own light if it has any, so that no light is baked into
-    the base color.
+    the base color. estimated: called with the seconds that all will take, after two steps that change nothing.
     """
     settings = settings_for(prior, settings)
     torch.manual_seed(settings.seed)
@@ -104,18 +107,23 @@ def synthesize_textures(
         texts = PromptTexts(
             *(prior.embed(words) for words in (_prompts(settings), [settings.source], [settings.negative]))
         )
-    for step in range(settings.steps):
+
+    def loss_of(share: float, rng: np.random.Generator) -> Tensor:
         azimuth, elevation = random_directions(settings.views, rng)
         pairs = [
             _random_pair(model, framed, a, e, prior.resolution, settings, rng)
             for a, e in zip(azimuth, elevation, strict=True)
         ]
         images, plain = (torch.cat(part) for part in zip(*pairs, strict=True))
-        share = step / max(1, settings.steps - 1)
         here = replace(texts, prompts=embeddings_of_views(texts.prompts, azimuth, elevation))
-        loss = distillation_loss(prior, images, plain, here, settings, share)
+        return distillation_loss(prior, images, plain, here, settings, share)
+
+    if estimated is not None:
+        elsewhere = np.random.default_rng(settings.seed)
+        estimated(settings.steps * step_seconds(lambda: loss_of(0.0, elsewhere).backward()))
+    for step in range(settings.steps):
         optimizer.zero_grad()
-        loss.backward()
+        loss_of(step / max(1, settings.steps - 1), rng).backward()
         optimizer.step()
         progress()
     with torch.no_grad():
@@ -176,7 +184,7 @@ def embeddings_of_views(prompts: Embeddings, azimuth: Tensor, elevation: Tensor)
 
 
 def _random_pair(
-    model: PlainMaps | TriPlaneField | DeepImagePrior,
+    model: Model,
     target: TextureTarget,
     azimuth: Tensor,
     elevation: Tensor,
@@ -207,7 +215,7 @@ def _with_surface(image: Tensor) -> Tensor:
     return torch.cat([image, surface.expand(*image.shape[:2], -1)], -1)
 
 
-def _model(target: TextureTarget, settings: PromptSettings) -> PlainMaps | TriPlaneField | DeepImagePrior:
+def _model(target: TextureTarget, settings: PromptSettings) -> Model:
     count, size, channels = len(target.materials), settings.size_px, len(START) if settings.lit else 3
     if settings.parameterization == "field":
         return TriPlaneField(channels, target.mesh.vertices.amin(0), target.mesh.vertices.amax(0))

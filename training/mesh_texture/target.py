@@ -1,6 +1,7 @@
 """The mesh that gets textures: its surface, its texture coordinates, and the texels that they reach."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mesh_io.source_mesh import SourceMaterial, SourceMesh
 from sampling.texture_baking import Texels, atlas_points
 from torch_utils.errors import UserError
 from torch_utils.files import printable
+from torch_utils.ops.face_neighbors import face_neighbors
 
 GLTF_ENDINGS = (".glb", ".gltf")
 # Texels that several places of the surface share, as a share of all that are used: below this it is the texels on the
@@ -32,13 +34,15 @@ class TextureTarget:
 
     mesh: a batch of one, with normals and UVs [V, 2] such that every face lies in one repetition of the image.
     face_texture [F] int64: the texture of each face. materials [K]: numbers of the glTF materials that own them; None
-    for another format. notes: what a user should know, a line each.
+    for another format. notes: what a user should know, a line each. neighbors [F, 3] int32: `face_neighbors` of the
+    surface; None if the mesh has all its edges itself.
     """
 
     mesh: Mesh
     face_texture: Tensor
     materials: tuple[int | None, ...]
     notes: tuple[str, ...] = ()
+    neighbors: Tensor | None = None
 
     def transformed(self, matrix: np.ndarray) -> "TextureTarget":
         """The target under a similarity 4×4, in other world units."""
@@ -47,7 +51,7 @@ class TextureTarget:
         assert self.mesh.normals is not None
         normals = torch.nn.functional.normalize(self.mesh.normals.double() @ turn[:3, :3].T, dim=1)
         mesh = self.mesh.replace(vertices=vertices.float(), normals=normals.float())
-        return TextureTarget(mesh, self.face_texture, self.materials, self.notes)
+        return replace(self, mesh=mesh)
 
     def texels(self, number: int, size_px: int) -> Texels:
         """The texels of texture `number` that the surface reaches."""
@@ -55,20 +59,29 @@ class TextureTarget:
         return atlas_points(self.mesh.replace(faces=faces, face_offsets=torch.tensor([0, len(faces)])), size_px)
 
 
-def read_target(path: Path, size_px: int) -> TextureTarget:
-    """The target in a mesh file; it gets an atlas of our own if it has no UVs. UserError where that cannot be done."""
+def read_target(
+    path: Path, size_px: int, check: Callable[[int, int, bool], None] = lambda faces, textures, has_uvs: None
+) -> TextureTarget:
+    """The target in a mesh file; it gets an atlas of our own if it has no UVs. UserError where that cannot be done.
+
+    check: called with the numbers of faces and textures, and whether there are UVs, before anything is made of them.
+    """
     source = read_mesh(path, textures=False)
     if source.num_faces > MAX_FACES:
         raise UserError(f"{printable(path)}: has {source.num_faces:,} faces; simplify it to at most {MAX_FACES:,}")
     without = [part for part in source.parts if part.uvs is None]
     if without and len(without) < len(source.parts):
-        raise UserError(f"{printable(path)}: some of its parts have no UVs; unwrap them, or remove the others' UVs")
+        raise UserError(
+            f"{printable(path)}: some of its parts have no UVs; unwrap them, or remove the others' UVs"
+            + noted(source.warnings)
+        )
     if without:
         if path.suffix.lower() in GLTF_ENDINGS and is_rigged(path):
             raise UserError(
                 f"{printable(path)}: has no UVs, and a skin, morph targets or animations that new vertices would lose; "
-                "unwrap it first, for example with Smart UV Project in Blender"
+                "unwrap it first, for example with Smart UV Project in Blender" + noted(source.warnings)
             )
+        check(source.num_faces, 1, False)
         return _unwrapped(source, size_px)
     keys = [_key(part.material) for part in source.parts]
     materials = tuple(dict.fromkeys(keys))
@@ -78,10 +91,16 @@ def read_target(path: Path, size_px: int) -> TextureTarget:
         )
     if path.suffix.lower() in GLTF_ENDINGS and None in materials:
         raise UserError(f"{printable(path)}: some of its faces have no material; give them one")
+    check(source.num_faces, len(materials), True)
     vertices, faces, owner = source.merged()
     texture = torch.tensor([materials.index(key) for key in keys])[torch.from_numpy(owner.astype(np.int64))]
     uvs = torch.from_numpy(np.concatenate([part.uvs for part in source.parts if part.uvs is not None]))
     return _target(vertices, faces, uvs, texture, materials, _normals(source), source)
+
+
+def noted(notes: Sequence[str]) -> str:
+    """The first of the notes, as the end of an error message whose cause it may be."""
+    return "".join(f" (note: {note})" for note in notes[:1])
 
 
 def is_rigged(path: Path) -> bool:
@@ -110,7 +129,7 @@ def _unwrapped(source: SourceMesh, size_px: int) -> TextureTarget:
         normals = vertex_normals(Mesh.single(points, torch.from_numpy(faces)))
     mesh = Mesh.single(points[atlas.vertex_map], atlas.faces, normals=normals[atlas.vertex_map], uvs=atlas.uvs)
     note = f"{printable(source.path)}: has no UVs; they are made, and vertices on seams are split"
-    return TextureTarget(mesh, torch.zeros(len(faces), dtype=torch.int64), (None,), (note,))
+    return TextureTarget(mesh, torch.zeros(len(faces), dtype=torch.int64), (None,), (*source.warnings, note))
 
 
 def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMesh) -> TextureTarget:
@@ -129,7 +148,7 @@ def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMes
         normals=normals[flat],
         uvs=corners.reshape(-1, 2),
     )
-    target = TextureTarget(split, texture, materials)
+    target = TextureTarget(split, texture, materials, neighbors=face_neighbors(mesh.faces))
     notes = list(source.warnings)
     if bool(outside.any()):
         share = float(outside.float().mean())
@@ -141,7 +160,7 @@ def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMes
         if not bool(target.texels(number, OVERLAP_SIDE_PX).covered.any()):
             raise UserError(
                 f"{printable(source.path)}: the UVs of texture {number} cover no texel (they lie in one place); "
-                "unwrap it, or remove its UVs to get an atlas"
+                "unwrap it, or remove its UVs to get an atlas" + noted(source.warnings)
             )
         share = overlap(target, number)
         if share > OVERLAP_SHARE:
@@ -149,7 +168,7 @@ def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMes
                 f"{printable(source.path)}: texture {number} is used {1 + share:.1f} times over (overlapping UVs, such "
                 "as mirrored halves); places that share texels will look alike"
             )
-    return TextureTarget(split, texture, materials, tuple(notes))
+    return replace(target, notes=tuple(notes))
 
 
 def overlap(target: TextureTarget, number: int, size_px: int = OVERLAP_SIDE_PX) -> float:

@@ -30,13 +30,14 @@ class View:
     """What the samples of one image show: P visible ones.
 
     faces [P]: rows of the mesh's. uv [P, 2] and its slopes [P, 2, 2] along a sample's width and height. rows: for each
-    texture, the samples that show it. position, normal, towards_eye [P, 3]: world.
+    texture, the samples that show it. neighbors: as of the target. position, normal, towards_eye [P, 3]: world.
     """
 
     raster: Raster
     uv: Tensor
     slopes: Tensor
     rows: tuple[Tensor, ...]
+    neighbors: Tensor | None
     position: Tensor
     normal: Tensor
     towards_eye: Tensor
@@ -55,7 +56,7 @@ def prepare_view(target: TextureTarget, camera: Cameras, resolution: int, supers
     normal = torch.where((normal * towards).sum(1, keepdim=True) < 0, -normal, normal)
     textures = target.face_texture[visible_faces(raster)]
     rows = tuple((textures == number).nonzero().squeeze(1) for number in range(len(target.materials)))
-    return View(raster, uv, slopes, rows, position, normal, towards)
+    return View(raster, uv, slopes, rows, target.neighbors, position, normal, towards)
 
 
 def look_up(maps: list[Tensor], view: View) -> Tensor:
@@ -81,7 +82,7 @@ def shown(values: Tensor, view: View, light: EnvironmentLight | None) -> Tensor:
 
 def drawn_image(values: Tensor, view: View, light: EnvironmentLight | None = None) -> tuple[Tensor, Tensor]:
     """Image [1, 3, H, W], sRGB over black, and coverage [1, 1, H, W] of surface values [P, 3 or 5]."""
-    return composite(view.raster, shown(values, view, light))
+    return composite(view.raster, shown(values, view, light), neighbors=view.neighbors)
 
 
 def extent(mesh: Mesh) -> float:

@@ -1,7 +1,7 @@
 """From a mesh file, and posed images or words, to a GLB with textures."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +15,11 @@ from mesh_io.writers.retexture import MaterialTextures, retextured_glb
 from torch_utils.errors import UserError
 from torch_utils.files import printable, write_bytes
 from training.adapt.prior import open_prior
+from training.mesh_texture.estimate import SAID_FROM_S, UNWRAP_FACE_S, FitSize, check_fit, estimate_line
 from training.mesh_texture.fit import FitSettings, fit_textures
-from training.mesh_texture.memory import check_fit
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
-from training.mesh_texture.target import TextureTarget, read_target
+from training.mesh_texture.target import TextureTarget, noted, read_target
+from training.run.run_log import duration
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,37 @@ class TextureResult:
     seen: float
 
 
+@dataclass(frozen=True)
+class Work:
+    """A fit of `steps` steps to a mesh file. size: without what the file says. say: takes the estimate, one line."""
+
+    path: Path
+    size: FitSize
+    steps: int
+    say: Callable[[str], None]
+
+    def check(self, faces: int, textures: int, has_uvs: bool) -> None:
+        """UserError if it does not fit into memory. Says so if the making of UVs takes long."""
+        check_fit(printable(self.path), replace(self.size, faces=faces, textures=textures, has_uvs=has_uvs))
+        seconds = 0 if has_uvs else UNWRAP_FACE_S * faces
+        if seconds >= SAID_FROM_S:
+            self.say(f"{printable(self.path)}: making UVs for {faces:,} faces takes about {duration(seconds)}")
+
+    def announce(self, target: TextureTarget, seconds: float) -> None:
+        """Say how much time and memory it takes, if it is long."""
+        size = replace(self.size, faces=len(target.mesh.faces), textures=len(target.materials))
+        if seconds >= SAID_FROM_S:
+            self.say(estimate_line(printable(self.path), size, self.steps, seconds))
+
+
+def _work(
+    path: Path, images: tuple[int, int], settings: FitSettings | PromptSettings, say: Callable[[str], None]
+) -> Work:
+    """images: how many are held at once, and their side, px."""
+    width = settings.width if settings.parameterization == "deep-image-prior" else 0
+    return Work(path, FitSize(0, *images, 0, settings.size_px, width), settings.steps, say)
+
+
 def texture_mesh(
     path: Path,
     images: Path,
@@ -38,11 +70,13 @@ def texture_mesh(
     *,
     light: str | None = None,
     progress: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> TextureResult:
     """Write the mesh at `path` with textures fitted to the images of a folder, as a GLB.
 
     A glTF file with UVs keeps everything but its materials, bit for bit; another file is written anew. light: as of
-    `dataset render --shading pbr`; None where the images show base colors. UserError for unusable input.
+    `dataset render --shading pbr`; None where the images show base colors. say: called with a line about time and
+    memory before a fit that takes long. UserError for unusable input.
     """
     views = read_images(images)
     lights = None
@@ -51,29 +85,38 @@ def texture_mesh(
             raise UserError("--light random: expected the one light of the images, studio or an environment file")
         check_light(light, "pbr")
         lights = environments_of(light, [])
-    target = read_target(path, settings.size_px)
-    size = (len(target.mesh.faces), len(views.rgb), views.rgb.shape[-1], len(target.materials), settings.size_px)
-    check_fit(printable(path), *size)
-    fitted = fit_textures(target.transformed(views.source_to_world), views, settings, lights, progress)
+    work = _work(path, (len(views.rgb), views.rgb.shape[-1]), settings, say)
+    target = read_target(path, settings.size_px, work.check)
+    placed = target.transformed(views.source_to_world)
+    fitted = fit_textures(placed, views, settings, lights, progress, estimated=lambda s: work.announce(target, s))
     if fitted.seen < 0.01:
         where = f"the cameras of {printable(images)} do not see it"
-        said = "".join(f" (note: {note})" for note in target.notes[:1])
-        raise UserError(f"{printable(path)}: {where}; both must be in one frame of reference{said}")
+        raise UserError(f"{printable(path)}: {where}; both must be in one frame of reference{noted(target.notes)}")
     write_with_textures(path, out, target, fitted.textures)
     return TextureResult(target.notes, fitted.psnr, fitted.seen)
 
 
 def texture_mesh_by_prompt(
-    path: Path, prior: str, out: Path, settings: PromptSettings, *, progress: Callable[[], None] = lambda: None
+    path: Path,
+    prior: str,
+    out: Path,
+    settings: PromptSettings,
+    *,
+    progress: Callable[[], None] = lambda: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> tuple[str, ...]:
     """Write the mesh at `path` with textures that a diffusion prior sees as the prompt; notes for the user.
 
-    prior: a folder in the form of diffusers, or the name of an included prior. What is kept of the file: as for
-    `texture_mesh`.
+    prior: a folder in the form of diffusers, or the name of an included prior. What is kept of the file, and
+    say: as for `texture_mesh`. The memory of the prior itself is not in the estimate.
     """
     denoiser = open_prior(prior, torch.device("cpu"), None)
-    target = read_target(path, settings.size_px)
-    write_with_textures(path, out, target, synthesize_textures(target, denoiser, settings, progress))
+    work = _work(path, (settings.views, denoiser.resolution), settings, say)
+    target = read_target(path, settings.size_px, work.check)
+    textures = synthesize_textures(
+        target, denoiser, settings, progress, estimated=lambda seconds: work.announce(target, seconds)
+    )
+    write_with_textures(path, out, target, textures)
     return (*target.notes, *denoiser.notes)
 
 
