@@ -59,9 +59,11 @@ def mask_values(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
     A mask in an alpha channel is taken from there. Of a colored palette or image, everything but black is inside. The
     values 0 and one other are outside and inside; small integers are labels, of which all but 0 are inside.
     """
-    if image.mode in ("1", "L", "F") or image.mode.startswith("I"):
-        if image.mode == "F" or image.mode == "1":
-            return _levels(image_values(image.convert("L") if image.mode == "1" else image)[0][..., 0])
+    if image.mode in ("1", "L"):
+        return _levels(np.asarray(image.convert("L")))
+    if image.mode == "F":
+        return _levels(_gray_values(image)[0])
+    if image.mode.startswith("I"):
         return _levels(np.asarray(image))
     pixels, _ = image_values(image)
     color = pixels[..., :3]
@@ -72,19 +74,29 @@ def mask_values(image: Image.Image) -> tuple[NDArray[np.uint8], str]:
         return np.minimum(coverage, _levels(color.max(2))[0]), "the mask is taken from colors and alpha together"
     if (color == color[..., :1]).all():
         return _levels(color[..., 0])
-    return np.where(color.any(2), 255, 0).astype(np.uint8), "the mask has colors: everything but black is inside"
+    return _inside(color.max(2) > 0), "the mask has colors: everything but black is inside"
 
 
 def _levels(values: NDArray) -> tuple[NDArray[np.uint8], str]:
     """Coverage of integer values [H, W] of 8 or more bits."""
     high = int(values.max())
+    if high == 255 and values.dtype == np.uint8:
+        return values, ""
     if high in (0, 255):
         return np.clip(values, 0, 255).astype(np.uint8), ""
-    inside = np.where(values > 0, 255, 0).astype(np.uint8)
-    if (values[values > 0] == high).all():
-        return inside, f"mask values 0 and {high} are taken as 0 and 255"
+    if ((values <= 0) | (values == high)).all():
+        return _inside(values > 0), f"mask values 0 and {high} are taken as 0 and 255"
     if high <= LABELS:
-        return inside, f"mask values 0 to {high} are taken as labels: all but 0 are inside"
+        return _inside(values > 0), f"mask values 0 to {high} are taken as labels: all but 0 are inside"
     if high > 255:
-        return np.rint(np.clip(values, 0, 65535) / 257.0).astype(np.uint8), ""
+        blocks = np.array_split(values, max(1, min(len(values), values.size >> 20)))
+        return np.concatenate([_eight_bits(block) for block in blocks]), ""
     return values.astype(np.uint8), ""
+
+
+def _inside(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    return np.where(mask, np.uint8(255), np.uint8(0))
+
+
+def _eight_bits(values: NDArray) -> NDArray[np.uint8]:
+    return np.rint(np.clip(values, 0, 65535) / 257.0).astype(np.uint8)

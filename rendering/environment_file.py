@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rendering.color import srgb_to_linear
 from rendering.environment_light import resized
-from torch_utils.errors import UserError
+from torch_utils.errors import UserError, decoding
 from torch_utils.files import printable, write_bytes
 
 HDR_ENDINGS = (".hdr", ".pic")
@@ -69,9 +69,9 @@ def _decode(data: bytes, ending: str, path: Path) -> NDArray[np.float32]:
     try:
         if ending in HDR_ENDINGS:
             return decode_radiance(data)
-        with Image.open(io.BytesIO(data)) as image:
+        with decoding(), Image.open(io.BytesIO(data)) as image:
             pixels = np.asarray(image.convert("RGB"))
-    except (ValueError, OSError, IndexError, Image.DecompressionBombError) as error:
+    except (ValueError, OSError, IndexError) as error:
         raise UserError(f"{printable(path)}: damaged, or not what its name says ({error})") from None
     return srgb_to_linear(torch.from_numpy(pixels.astype(np.float32) / 255)).numpy()
 

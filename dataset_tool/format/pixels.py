@@ -8,10 +8,11 @@ import numpy as np
 from PIL import Image
 
 from mesh_io.image_values import LABELS, image_values, mask_values
-from torch_utils.errors import UserError
+from torch_utils.errors import UserError, decoding
 
 FREE_BYTES = 200_000_000  # what an image may take besides ten times its file; more would be a decompression bomb
-BYTES_PER_PIXEL = 12  # while an image is decoded; a quarter with one channel of 8 bits
+BYTES_PER_PIXEL = 12  # while a view is decoded, and a mask of several channels or more bits
+SMALL_BYTES_PER_PIXEL = 6  # while a mask of one channel of at most 8 bits is
 
 
 def decode(data: bytes, source: str, foreign: bool = False) -> np.ndarray:
@@ -19,7 +20,7 @@ def decode(data: bytes, source: str, foreign: bool = False) -> np.ndarray:
 
     foreign: made by another program, so an alpha channel of small values is read as `mask_values` reads masks.
     """
-    with _opened(data, source) as image:
+    with _opened(data, source, BYTES_PER_PIXEL) as image:
         pixels, _ = image_values(image)
     if pixels.shape[2] == 3:
         return np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], -1)
@@ -31,20 +32,24 @@ def decode(data: bytes, source: str, foreign: bool = False) -> np.ndarray:
 
 def decode_mask(data: bytes, source: str) -> tuple[np.ndarray, str]:
     """Coverage [H, W] uint8 of a mask file and how its values were read (see `mask_values`); UserError if damaged."""
-    with _opened(data, source) as image:
+    with _opened(data, source, SMALL_BYTES_PER_PIXEL) as image:
         return mask_values(image)
 
 
 @contextmanager
-def _opened(data: bytes, source: str) -> Iterator[Image.Image]:
+def _opened(data: bytes, source: str, small: int) -> Iterator[Image.Image]:
+    """An image that is small enough to decode. small: bytes a pixel with one channel of at most 8 bits."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            small = image.mode in ("1", "L", "P")
-            needed = image.width * image.height * (BYTES_PER_PIXEL // 4 if small else BYTES_PER_PIXEL)
-            if needed > 10 * len(data) + FREE_BYTES:
+        with decoding():
+            image = Image.open(io.BytesIO(data))
+        with image:
+            each = small if image.mode in ("1", "L") else BYTES_PER_PIXEL
+            if image.width * image.height * each > 10 * len(data) + FREE_BYTES:
                 raise ValueError(f"{image.width}x{image.height} px in {len(data)} bytes")
+            with decoding():
+                image.load()
             yield image
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except (OSError, ValueError) as error:
         cause = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{source}: not a readable image ({cause}); render the shape again") from None
 

@@ -26,7 +26,7 @@ from dataset_tool.sources.orientation import orientation
 from mesh_io.find_meshes import Note
 from rendering.camera import Cameras, fov_from_sensor
 from rendering.camera_distribution import CameraDistribution, ScalarDistribution
-from torch_utils.errors import UserError
+from torch_utils.errors import UserError, decoding
 from torch_utils.files import write_errors
 from torch_utils.locks import owned_folder
 
@@ -222,9 +222,9 @@ def _same_size(root: Path, shapes: Sequence[ForeignShape], failures: dict[str, s
 def _side(path: Path) -> int:
     """The side of a square image, px."""
     try:
-        with Image.open(path) as image:
+        with decoding(), Image.open(path) as image:
             width, height = image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as an image ({' '.join(str(error).split())})") from None
     if width != height:
         raise UserError(f"{path}: {width}x{height} px; expected square images: crop them (and the cameras' cx, cy)")

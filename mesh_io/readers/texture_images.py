@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mesh_io.image_values import image_values
 from mesh_io.readers.source_files import SourceFiles, not_the_file
-from torch_utils.errors import UserError
+from torch_utils.errors import UserError, decoding
 
 MAX_TEXTURE_PX = 4096  # larger images are reduced: no render resolves more
 FREE_BYTES = 200 << 20  # what the textures of a mesh may take in memory, besides ten times the size of their files
@@ -58,14 +58,15 @@ class TextureCache:
                 return self._pixels(data, name)
             except UserError:
                 raise
-            except (UnidentifiedImageError, OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
+            except (OSError, ValueError, MemoryError) as error:
                 cause = f"cannot be decoded ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
         self.files.warn(f"texture {name!r} of material {material!r}: {cause}")
         return None
 
     def _pixels(self, data: bytes, name: str) -> NDArray[np.uint8]:
         with _own_limit():
-            image: Image.Image = Image.open(io.BytesIO(data))
+            with decoding():
+                image: Image.Image = Image.open(io.BytesIO(data))
             width, height = image.size
             if max(width, height) > MAX_TEXTURE_PX:
                 image.draft(None, (MAX_TEXTURE_PX, MAX_TEXTURE_PX))  # lower resolution, for JPEG only
@@ -73,7 +74,8 @@ class TextureCache:
             if decoded > 10 * len(data) + FREE_BYTES:
                 kib = -(-len(data) // 1024)
                 raise ValueError(f"{width}×{height} px would take {decoded >> 20} MiB, its file has {kib} KiB")
-            image.load()
+            with decoding():
+                image.load()
         if max(image.size) > MAX_TEXTURE_PX and image.mode in RESIZABLE:
             image = image.resize(_reduced(image.width, image.height), Image.Resampling.BOX)
         pixels, note = image_values(image)

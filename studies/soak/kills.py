@@ -159,7 +159,7 @@ def kill_render(inputs: SoakInputs, out: Path, kills: int, rng: random.Random) -
     """SIGKILL a render in two processes; the dataset must have the hash of an undisturbed one."""
 
     def call(name: str) -> list[object]:
-        settings = ["--resolution", 32, "--views", 4, "--workers", 2, "--quiet"]
+        settings = ["--resolution", 32, "--views", 16, "--workers", 2, "--quiet"]
         return ["dataset", "render", inputs.meshes, "--out", out / name, *settings]
 
     tetragan(*call("undisturbed"))

@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+import struct
 import zipfile
 
 import numpy as np
@@ -12,7 +13,7 @@ from PIL import Image
 
 from dataset_tool.dataset import open_dataset
 from dataset_tool.format.dataset_json import digest, is_safe_id
-from dataset_tool.format.pixels import decode, premultiplied, straight
+from dataset_tool.format.pixels import decode, decode_mask, premultiplied, straight
 from dataset_tool.format.splits import few_shapes_advice, hash_splits, parse_shares, split_counts
 from dataset_tool.image_bank import ImageBank
 from tests.dataset_tool.shapes import FRONT_CAMERAS, random_images, write_dataset
@@ -428,3 +429,27 @@ def test_floats_are_counted_before_they_are_decoded():
     Image.fromarray(np.zeros((4300, 4000), np.float32)).save(file, "TIFF", compression="tiff_adobe_deflate")
     with pytest.raises(UserError, match="4000x4300 px in"):
         decode(file.getvalue(), "a.tiff")
+
+
+def test_bits_are_counted_as_the_bytes_they_take():
+    """A deflated TIFF of 37 million bits in 5 kB, as a view and as a mask."""
+    file = io.BytesIO()
+    Image.new("1", (6100, 6100)).save(file, "TIFF", compression="tiff_adobe_deflate")
+    for read in (decode, decode_mask):
+        with pytest.raises(UserError, match="6100x6100 px in"):
+            read(file.getvalue(), "a.tiff")
+    file = io.BytesIO()
+    Image.new("1", (4096, 4096)).save(file, "TIFF", compression="tiff_adobe_deflate")
+    assert decode_mask(file.getvalue(), "a.tiff")[0].max() == 0
+
+
+def test_a_tiff_whose_strip_offsets_are_floats():
+    """Pillow 13 raises a TypeError when it decodes it."""
+    file = io.BytesIO()
+    Image.new("L", (4, 4), 7).save(file, "TIFF")
+    data = file.getvalue()
+    entry = data.index(struct.pack("<HHI", 273, 4, 1))
+    damaged = data[: entry + 2] + struct.pack("<HIf", 11, 1, 4.0) + data[entry + 12 :]
+    for read in (decode, decode_mask):
+        with pytest.raises(UserError, match=r"a\.tiff: not a readable image"):
+            read(damaged, "a.tiff")

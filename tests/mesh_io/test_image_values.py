@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mesh_io.image_values import image_values, mask_values
+from torch_utils.errors import decoding
 
 
 def image(values, mode=None):
@@ -73,3 +74,23 @@ def test_a_large_image_is_never_copied_as_floats(mode):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak <= 8 * 2000 * 2000 + (40 << 20)
+
+
+@pytest.mark.parametrize(("mode", "bytes_per_pixel"), [("1", 6), ("L", 6), ("I;16", 12), ("RGB", 12), ("F", 12)])
+def test_the_memory_of_a_mask(mode, bytes_per_pixel):
+    """What `dataset_tool.format.pixels` counts on, beside Pillow's own copy."""
+    source = Image.fromarray(np.random.default_rng(0).integers(0, 9, (2000, 2000), np.uint8)).convert(mode)
+    own = {"1": 1, "L": 1, "I;16": 2}.get(mode, 4)
+    tracemalloc.start()
+    mask_values(source)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= (bytes_per_pixel - own) * 2000 * 2000 + (16 << 20)
+
+
+@pytest.mark.parametrize("error", [TypeError("float"), KeyError(7), SyntaxError("not a TIFF")])
+def test_whatever_pillow_raises_at_a_damaged_file_is_a_value_error(error):
+    with pytest.raises(ValueError, match=str(error)), decoding():
+        raise error
+    with pytest.raises(FileNotFoundError), decoding():
+        raise FileNotFoundError("a.png")
