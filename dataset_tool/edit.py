@@ -51,8 +51,7 @@ def pack(
     _refuse_existing(out)
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         written: set[str] = set()
-        for name in ["dataset.json"]:
-            _store(archive, name, dataset.storage.read(name))
+        _store(archive, "dataset.json", dataset.storage.read("dataset.json"))
         for shape_id in sorted(dataset.shape_ids()):
             for name in files_of(dataset, shape_id):
                 if name not in written:

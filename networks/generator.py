@@ -219,29 +219,16 @@ class Generator(nn.Module):
         resolution: int | None = None,
         supersample: int | None = None,
         environments: Sequence[EnvironmentLight] = (),
+        planes: tuple[Tensor, Tensor] | None = None,
     ) -> Rendered:
         """Images of B samples by B·views cameras, the cameras of a sample in a row.
 
         background: sRGB in [0, 1]; a number, [3], [N, 3] or [N, 3, H, W]. resolution: side in pixels; None = that of
         the training images. environments: light of pbr surfaces, one for each image or one for all; without, images
-        show base colors. Differentiable in the styles and the cameras.
+        show base colors. planes: geometry and texture planes in place of those of the styles. Differentiable in the
+        styles, the planes and the cameras.
         """
-        planes = self.planes(w_geo, w_tex)
-        return self.render_planes(planes, w_geo, w_tex, cameras, background, resolution, supersample, environments)
-
-    def render_planes(
-        self,
-        planes: tuple[Tensor, Tensor],
-        w_geo: Tensor,
-        w_tex: Tensor,
-        cameras: Cameras,
-        background: float | Tensor = 0.0,
-        resolution: int | None = None,
-        supersample: int | None = None,
-        environments: Sequence[EnvironmentLight] = (),
-    ) -> Rendered:
-        """`render` of given geometry and texture planes, such as those of `planes`, also differentiable in them."""
-        geometry_planes, texture_planes = planes
+        geometry_planes, texture_planes = self.planes(w_geo, w_tex) if planes is None else planes
         surface = self.surface(geometry_planes, w_geo)
         raster = self._raster(surface, cameras, resolution, supersample)
         mode = self.config.rendering.color_gradient

@@ -71,6 +71,7 @@ def _in_mode(name: str, mode: str) -> Rasterizer:
 
 
 def _nvdiffrast() -> Rasterizer:
+    """nvdiffrast's functions with the signatures of the project's. UserError where it or a CUDA device is missing."""
     if importlib.util.find_spec("nvdiffrast") is None or not torch.cuda.is_available():
         raise UserError(
             "rendering.backend nvdiffrast: expected the package nvdiffrast and a CUDA device; "

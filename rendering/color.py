@@ -20,6 +20,17 @@ def linear_to_srgb(linear: Tensor) -> Tensor:
     return torch.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055)
 
 
+def straight_alpha(rgb: Tensor, mask: Tensor) -> Tensor:
+    """Premultiplied sRGB [N, 3, H, W] and coverage [N, 1, H, W], both in [0, 1], as straight-alpha images.
+
+    Returns uint8 [N, H, W, 4]; colors are 0 where alpha is.
+    """
+    alpha = (mask.clamp(0, 1) * 255).round()
+    color = (rgb / mask.clamp(min=1e-6)).clamp(0, 1) * 255
+    color = torch.where(alpha > 0, color.round(), torch.zeros_like(color))
+    return torch.cat([color, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
 def linear_table(device: torch.device | str = "cpu") -> Tensor:
     """Linear values [256] of the 8-bit sRGB values."""
     return srgb_to_linear(torch.arange(256, dtype=torch.float32, device=device) / 255)

@@ -87,18 +87,18 @@ def rasterize_mesh(
     )
     pixels, point_offsets = _visible(rast, len(mesh))
     return Raster(
-        rast,
-        rast_db,
-        positions,
-        faces,
-        attribute_faces,
-        face_offsets,
-        mesh,
-        views,
-        supersample,
-        pixels,
-        point_offsets,
-        ops,
+        rast=rast,
+        rast_db=rast_db,
+        positions=positions,
+        faces=faces,
+        attribute_faces=attribute_faces,
+        face_offsets=face_offsets,
+        mesh=mesh,
+        views=views,
+        supersample=supersample,
+        pixels=pixels,
+        point_offsets=point_offsets,
+        ops=ops,
     )
 
 

@@ -165,6 +165,7 @@ def _write_level(
     unlit: bool,
     about: dict[str, Any],
 ) -> dict[str, Any]:
+    """Write one level of detail; facts about its mesh. PLY has vertex colors, STL none, and the others a texture."""
     if path.suffix in (".ply", ".stl"):
         mesh = surface if settings.faces is None else simplify(surface, settings.faces)[0]
         mesh = mesh.replace(normals=vertex_normals(mesh))

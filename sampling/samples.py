@@ -15,6 +15,7 @@ from torch import Tensor
 from geometry.mesh import Mesh
 from mesh_io.trimesh_conversion import to_trimesh
 from rendering.camera import GRID_AZIMUTH_DEG, GRID_ELEVATION_DEG
+from rendering.images import ColorsAt
 from sampling.mesh_export import FACES, TEXTURE_SIZE_PX, FileFormat, MeshSettings, texture_colors, write_sample
 from sampling.texture_baking import ColorField, bake
 from torch_utils.errors import UserError
@@ -81,19 +82,22 @@ class Sample:
         faces: simplified to about so many; None keeps all. normal_map: see `sampling.texture_baking.bake`. UserError
         where the sample has no surface.
         """
-        surface, colors = self._surface()
-        return bake(surface, colors, texture_size, faces=faces, normal_map=normal_map).mesh
+        surface, colors_at = self.surface()
+        return bake(surface, self._color_field(colors_at), texture_size, faces=faces, normal_map=normal_map).mesh
 
     @torch.no_grad()
-    def _surface(self) -> tuple[Mesh, ColorField]:
-        """The full surface, a batch of one, and its colors. UserError where there is none."""
+    def surface(self) -> tuple[Mesh, ColorsAt]:
+        """The full surface, a batch of one, and the colors of packed points on it. EmptySurface where there is none."""
         network = self.generator.network
         geometry_planes, texture_planes = network.planes(self.w_geo, self.w_tex)
         surface = network.surface(geometry_planes, self.w_geo)
         if bool(surface.empty[0]):
             raise EmptySurface(f"{self!r}: has no surface; take another seed, or a lower truncation")
-        colors = partial(network.materials, texture_planes, self.w_tex)
-        return surface.mesh.detach(), lambda points: texture_colors(colors)(points.to(self.w_tex.device))
+        return surface.mesh.detach(), partial(network.materials, texture_planes, self.w_tex)
+
+    def _color_field(self, colors_at: ColorsAt) -> ColorField:
+        """The colors of points of any device."""
+        return lambda points: texture_colors(colors_at)(points.to(self.w_tex.device))
 
     def export(self, path: str | Path, texture_size: int = TEXTURE_SIZE_PX, **settings: Any) -> Path:
         """Write the mesh as .glb, .obj, .usdz, .ply or .stl, by the path's ending; the path.
@@ -104,8 +108,8 @@ class Sample:
         path = Path(path)
         wanted = MeshSettings(check_format(path), texture_size, **settings)
         wanted.check()
-        surface, colors = self._surface()
-        about = {**self.about(), "network": self.generator.name}
+        surface, colors_at = self.surface()
+        colors, about = self._color_field(colors_at), {**self.about(), "network": self.generator.name}
         write_sample(path.parent, path.stem, surface, colors, wanted, unlit=self.generator.shaded, about=about)
         return path
 

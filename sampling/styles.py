@@ -26,7 +26,7 @@ class StyleStatistics:
     std: Tensor
 
 
-def class_labels(classes: int, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> list[int] | None:
+def labels_of_seeds(classes: int, seeds: Sequence[int], labels: int | Sequence[int] | None = None) -> list[int] | None:
     """The class of each seed, for a network of some number of classes; None for an unconditional one.
 
     labels: one class for all seeds, or one each; None takes the classes in turn: seed modulo the number of classes.
@@ -44,6 +44,14 @@ def class_labels(classes: int, seeds: Sequence[int], labels: int | Sequence[int]
     return each
 
 
+def label_tensor(
+    classes: int, seeds: Sequence[int], device: torch.device | str, labels: int | Sequence[int] | None = None
+) -> Tensor | None:
+    """`labels_of_seeds` as a tensor [B] int64, as `Generator.map` takes them."""
+    of_seeds = labels_of_seeds(classes, seeds, labels)
+    return None if of_seeds is None else torch.tensor(of_seeds, dtype=torch.int64, device=device)
+
+
 @torch.no_grad()
 def styles_of_seeds(
     generator: Generator, seeds: Sequence[int], truncation: float, device: torch.device | str = "cpu"
@@ -53,8 +61,7 @@ def styles_of_seeds(
     A conditional network shows its classes in turn: seed modulo the number of classes.
     """
     z_geo, z_tex = latents(seeds, generator.config.mapping.z_dim, device)
-    of_seeds = class_labels(generator.config.classes, seeds)
-    labels = None if of_seeds is None else torch.tensor(of_seeds, device=device)
+    labels = label_tensor(generator.config.classes, seeds, device)
     return generator.map(z_geo, z_tex, truncation=truncation, labels=labels)
 
 
@@ -106,8 +113,7 @@ def random_styles(generator: Generator, count: int, seed: int = 0, label: int | 
     for first in range(0, count, BATCH):
         rows = range(first, min(first + BATCH, count))
         z_geo, z_tex = (seeding.normal(seed, rows, f"statistics {name}", z_dim).to(device) for name in ("geo", "tex"))
-        classes = class_labels(generator.config.classes, rows, label)
-        labels = None if classes is None else torch.tensor(classes, device=device)
+        labels = label_tensor(generator.config.classes, rows, device, label)
         w_geo, w_tex = generator.map(z_geo, z_tex, labels=labels)
         parts.append((w_geo[:, 0], w_tex[:, 0]))
     geometry, texture = zip(*parts, strict=True)

@@ -22,7 +22,7 @@ from rendering.images import BLACK_BACKGROUND, LIGHT_BACKGROUND
 from sampling.latents import latents
 from sampling.samples import Sample, Samples
 from sampling.style_images import CHUNK, preview_shading, render_styles
-from sampling.styles import StyleStatistics, class_labels, style_statistics, truncated, with_slots
+from sampling.styles import StyleStatistics, labels_of_seeds, style_statistics, truncated, with_slots
 from sampling.variations import LatentPath, Vary, interpolated, perturbed
 from torch_utils.checkpoint import NetworkFile
 from torch_utils.devices import pick_device
@@ -136,7 +136,7 @@ class TrainedGenerator:
         truncated, likewise; None = all. labels: classes of a conditional network; None takes them in turn. ValueError
         for latents that are not finite.
         """
-        classes = class_labels(self.classes, range(len(z_geo)), labels)
+        classes = labels_of_seeds(self.classes, range(len(z_geo)), labels)
         w_geo, w_tex = self._map(z_geo.to(self.device), z_tex.to(self.device), classes)
         psi = truncation if isinstance(truncation, tuple) else (truncation, truncation)
         ends = cutoff if isinstance(cutoff, tuple) else (cutoff, cutoff)
@@ -209,7 +209,7 @@ class TrainedGenerator:
         several = not isinstance(chosen, int)
         numbers = _numbers(chosen if isinstance(chosen, Iterable) else [chosen])
         z_geo, z_tex = latents(numbers, self.network.config.mapping.z_dim, self.device)
-        of_seeds = class_labels(self.classes, numbers, labels)
+        of_seeds = labels_of_seeds(self.classes, numbers, labels)
         samples = self.from_latents(z_geo, z_tex, truncation, of_seeds, numbers)
         return samples if several else samples[0]
 
@@ -227,7 +227,7 @@ class TrainedGenerator:
         shapes, textures = _numbers(shape_seeds), _numbers(texture_seeds)
         if len(shapes) != len(textures):
             raise ValueError(f"sample_pairs(): expected as many seeds, got {len(shapes)} and {len(textures)}")
-        of_seeds = class_labels(self.classes, shapes, labels)
+        of_seeds = labels_of_seeds(self.classes, shapes, labels)
         z_geo, z_tex = self.latents(shapes)[0], self.latents(textures)[1]
         return self.from_latents(z_geo, z_tex, truncation, of_seeds, shapes, textures)
 
@@ -305,7 +305,7 @@ class TrainedGenerator:
         labels: a class for each, of a conditional network; None takes them in turn. seeds, texture_seeds: what the
         samples are named after. ValueError for latents that are not finite, or labels that do not fit.
         """
-        labels = class_labels(self.classes, range(len(z_geo)), labels)
+        labels = labels_of_seeds(self.classes, range(len(z_geo)), labels)
         averages = self.network.averages()
         w_geo, w_tex = (
             truncated(w, average, truncation)

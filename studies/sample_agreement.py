@@ -19,13 +19,12 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn import functional
 
 from geometry.normals import vertex_normals
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
-from rendering.color import srgb_to_linear
+from rendering.color import srgb_to_linear, straight_alpha
 from rendering.deferred import composite, rasterize_mesh, towards_cameras, visible_attributes, visible_points
 from rendering.environment_file import write_environment
 from rendering.environment_light import environment_light
@@ -58,13 +57,8 @@ def our_images(sample: Sample, cameras: Cameras, side: int) -> tuple[np.ndarray,
     matte = torch.tensor([[0.0, 1.0]]).expand(len(points), 2)  # what the files say of metallic and roughness
     surface = ShadingPoints(points, normals, towards, srgb_to_linear(colors), matte[:, :1], matte[:, 1:])
     lit = display_colors(environment_light(preview_light()).reflected(surface), "neutral")
-    return straight_alpha(*composite(raster, lit)), straight_alpha(*composite(raster, colors))
-
-
-def straight_alpha(rgb: Tensor, mask: Tensor) -> np.ndarray:
-    """uint8 [N, R, R, 4] of premultiplied sRGB [N, 3, R, R] and coverage [N, 1, R, R]."""
-    image = torch.cat([rgb / mask.clamp(min=1e-6), mask], 1).permute(0, 2, 3, 1)
-    return (image.clamp(0, 1) * 255).round().byte().numpy()
+    lit_views, plain_views = (straight_alpha(*composite(raster, shown)).numpy() for shown in (lit, colors))
+    return lit_views, plain_views
 
 
 def compared(

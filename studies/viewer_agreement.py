@@ -27,8 +27,8 @@ from geometry.mesh import Mesh
 from mesh_io.write import write_glb
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
-from rendering.color import srgb_to_linear
-from rendering.deferred import composite, rasterize_mesh, visible_attributes
+from rendering.color import srgb_to_linear, straight_alpha
+from rendering.deferred import composite, rasterize_mesh, towards_cameras, visible_attributes
 from rendering.environment_file import write_environment
 from rendering.environment_light import environment_light
 from rendering.images import save_png
@@ -96,13 +96,11 @@ def our_image(mesh: Mesh, side: int) -> np.ndarray:
     )
     fields = (uv * 24).long()
     surface = mesh.textures["metallic_roughness"][fields[:, 1], fields[:, 0]]
-    towards = functional.normalize(cameras.position() - position, dim=1)
+    towards = functional.normalize(towards_cameras(raster, cameras, position), dim=1)
     base = srgb_to_linear(torch.tensor(COLOR)).expand_as(position)
     points = ShadingPoints(position, functional.normalize(normal, dim=1), towards, base, surface[:, :1], surface[:, 1:])
     colors = display_colors(environment_light(preview_light()).reflected(points), "neutral")
-    rgb, mask = composite(raster, colors)
-    image = torch.cat([rgb / mask.clamp(min=1e-6), mask], 1)[0].permute(1, 2, 0)
-    return (image.clamp(0, 1) * 255).round().byte().numpy()
+    return straight_alpha(*composite(raster, colors))[0].numpy()
 
 
 def viewer_images(

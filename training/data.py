@@ -118,7 +118,16 @@ def open_data(
         )
     held_out = held_out_points(dataset, config.training.validation_shapes if config.training.stage != "texture" else 0)
     return Data(
-        bank, dataset.camera_distribution, name, dataset.hash(), shading, epoch, notes, held_out, light, category
+        bank,
+        dataset.camera_distribution,
+        name,
+        dataset.hash(),
+        shading=shading,
+        epoch=epoch,
+        notes=notes,
+        held_out=held_out,
+        light=light,
+        category=category,
     )
 
 

@@ -26,14 +26,13 @@ from torch_utils.timing import phase
 from training.augment import augment, augmentation_uniforms
 from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
 from training.data import Minibatch, ViewBatch
-from training.ema import ema_beta, update_average
 from training.fakes import render_fakes
 from training.losses import OBJECTIVES, overfitting_sign
 from training.optimizer import GuardedAdam
 from training.penalties import constant_penalties, due_penalties, penalty_terms
 from training.progressive import at_resolution, progressive_resolution
 from training.run.step_statistics import Statistics
-from training.train_state import TrainState
+from training.train_state import TrainState, move_average
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,7 @@ def training_step(
     if not generator_learns:
         return norms
     norms["generator"] = generator_step(train_state, micro_batches, probability, config, ranks, statistics)
-    with phase("average"):
-        beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
-        update_average(train_state.average, train_state.generator, beta)
+    move_average(train_state, batch.nimg, config)
     return norms
 
 

@@ -72,25 +72,26 @@ def start_run(
 
     if ranks.first:
         _open_folder(folder, config, data, progress.nimg, state)
-    log = RunLog(
-        folder.path if ranks.first else None,
-        round(config.training.total_kimg * 1000),
-        progress.nimg,
-        quiet=quiet,
-        mute=not ranks.first,
-    )
-    for said in (*data.notes, *([f"A step needs {memory}."] if memory is not None else [])):
-        log.say(said)
-    for note in notes:
-        log.warn(note)
-
+    said = [*data.notes, *([f"A step needs {memory}."] if memory is not None else [])]
+    log = _open_log(folder, config, progress.nimg, said, notes, first=ranks.first, quiet=quiet)
     names = {optimizer.name: list(optimizer.parameters) for optimizer in train_state.optimizers}
     guard = SkipGuard(config.training.max_skipped_steps, names, progress.skipped_in_a_row)
-    fixed_samples = FixedSamples(train_state.average, data.camera_distribution, data.shading)
     held_out = data.held_out if ranks.first else None
     validation = None if held_out is None else Validation(train_state.average, held_out)
     images = image_validation(train_state.average, data, config.training.validation_images) if ranks.first else None
-    run = TrainingRun(config, ranks, data, train_state, folder, log, progress, guard, fixed_samples, validation, images)
+    run = TrainingRun(
+        config=config,
+        ranks=ranks,
+        data=data,
+        train_state=train_state,
+        folder=folder,
+        log=log,
+        progress=progress,
+        guard=guard,
+        fixed_samples=FixedSamples(train_state.average, data.camera_distribution, data.shading),
+        validation=validation,
+        image_validation=images,
+    )
     for line in folder.stats() if resume else []:
         run.health.observe(line)
     return run
@@ -127,6 +128,19 @@ def _open_folder(folder: RunFolder, config: Config, data: Data, nimg: int, state
     folder.note_resume(config, data, nimg)
     if state["note"]:
         point_to_state(state["path"], nimg)
+
+
+def _open_log(
+    folder: RunFolder, config: Config, nimg: int, said: list[str], warned: list[str], *, first: bool, quiet: bool
+) -> RunLog:
+    """The log of a run from `nimg` images on, with its first lines; silent on all ranks but the first."""
+    total_nimg = round(config.training.total_kimg * 1000)
+    log = RunLog(folder.path if first else None, total_nimg, nimg, quiet=quiet, mute=not first)
+    for line in said:
+        log.say(line)
+    for line in warned:
+        log.warn(line)
+    return log
 
 
 @dataclass

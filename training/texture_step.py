@@ -16,17 +16,17 @@ from configs.schema import Config
 from networks.generator import Generator
 from rendering.camera_distribution import CameraDistribution
 from rendering.deferred import rasterize_mesh, visible_points
+from sampling.styles import label_tensor
 from torch_utils import seeding
 from torch_utils.devices import upload
 from torch_utils.distributed import Ranks
 from torch_utils.timing import phase
 from training.color_step import color_discriminator_step, color_generator_loss, pixel_shifts
 from training.data import Minibatch, ViewBatch, draw_latents
-from training.ema import ema_beta, update_average
 from training.fakes import mix_styles
 from training.gan_step import frozen, global_mean
 from training.run.step_statistics import Statistics
-from training.train_state import TrainState
+from training.train_state import TrainState, move_average
 
 # Shapes computed together when they are frozen; bounds the memory.
 CHUNK = 8
@@ -71,7 +71,7 @@ def freeze_shapes(generator: Generator, cameras: CameraDistribution, config: Con
     seed, count, device = config.training.seed, config.training.texture_shapes, generator.device
     side, supersample = config.data.resolution, config.rendering.supersample
     views = cameras.sample(seed + 1, range(count)).to(device)
-    labels = torch.arange(count, device=device) % config.classes if config.classes else None
+    labels = label_tensor(config.classes, range(count), device)
     features: list[list[Tensor]] = []
     points: list[Tensor] = []
     samples: list[Tensor] = []
@@ -161,9 +161,7 @@ def texture_step(
     with phase("optimizer"):
         norms["generator"] = train_state.generator_adam.step()
     statistics.add("gradient/generator", norms["generator"].norm())
-    with phase("average"):
-        beta = ema_beta(batch.nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
-        update_average(train_state.average, generator, beta)
+    move_average(train_state, batch.nimg, config)
     return norms
 
 

@@ -12,7 +12,9 @@ from networks.discriminator import ImageDiscriminator, build_discriminator, disc
 from networks.generator import Generator
 from networks.layers import parameter_dtype
 from torch_utils.distributed import Ranks
+from torch_utils.timing import phase
 from training.augment import Adaptation
+from training.ema import ema_beta, update_average
 from training.optimizer import AdamSettings, GuardedAdam
 from training.run.state_file import Stateful
 
@@ -92,6 +94,14 @@ def _learned(generator: Generator, stage: str) -> dict[str, nn.Parameter]:
     if stage == "texture":
         return generator.texture_parameters()
     return dict(generator.named_parameters())
+
+
+def move_average(train_state: TrainState, nimg: int, config: Config) -> None:
+    """Let the running average follow the generator by one step, nimg images after the start."""
+    training = config.training
+    with phase("average"):
+        beta = ema_beta(nimg, training.batch, training.ema_halflife_kimg, training.ema_rampup)
+        update_average(train_state.average, train_state.generator, beta)
 
 
 def state_parts(train_state: TrainState) -> dict[str, Stateful]:

@@ -87,6 +87,7 @@ class MeshMaker:
     # -- samples -----------------------------------------------------------------------------------------------------
 
     def _sample(self, query: SampleQuery) -> "Sample":
+        """The sample of a query: by name, by seeds, or between four seeds; then moved along axes and directions."""
         generator, corners = self.generator, query.corner_seeds()
         label = query.label if generator.classes else None
         if query.latent is not None:

@@ -75,11 +75,17 @@ def surface(
     return loft(np.stack(rings), material, anchor=0)
 
 
-def _wings(plan: PlanePlan) -> list[ProceduralPart]:
-    half, height = plan.radius, plan.wing_height * plan.radius * plan.squash
-    run = plan.span - 0.4 * half
+def _sweep_back(plan: PlanePlan) -> tuple[float, float]:
+    """Length of a wing from the fuselage to its tip, and how far the tip's mid-chord lies behind the root's."""
+    run = plan.span - 0.4 * plan.radius
     lead = np.tan(plan.sweep) * run - (plan.root - plan.tip) / 2
-    lead = max(lead, 0.0) if plan.sweep < 0.1 else lead
+    return run, max(lead, 0.0) if plan.sweep < 0.1 else lead
+
+
+def _wings(plan: PlanePlan) -> list[ProceduralPart]:
+    """Both wings, with winglets, a biplane's upper wing and its struts, or the braces of a high wing."""
+    half, height = plan.radius, plan.wing_height * plan.radius * plan.squash
+    run, lead = _sweep_back(plan)
     root = (0.3 * half, height, plan.wing_at)
     tip = (plan.span, height + run * np.tan(plan.dihedral), plan.wing_at - lead)
     thin = max(0.62 * plan.thickness, 0.024)
@@ -113,6 +119,7 @@ def _wings(plan: PlanePlan) -> list[ProceduralPart]:
 
 
 def _tail(plan: PlanePlan) -> list[ProceduralPart]:
+    """The fin, or two, and the tail planes: low, or on top of the fin."""
     back = -0.5 + 0.075
     base = float(_axis(plan, np.array(back)))
     top = base + float(fuselage_radius(plan, back)) * plan.squash
@@ -194,6 +201,7 @@ def _nacelle(plan: PlanePlan, x: float, y: float, z: float, size: float) -> list
 
 
 def _engines(plan: PlanePlan) -> list[ProceduralPart]:
+    """A propeller at the nose, nozzles and intakes, nacelles at the tail or on the wings, or nothing."""
     if plan.engines == "none":
         return []
     if plan.engines == "nose":
@@ -223,11 +231,9 @@ def _engines(plan: PlanePlan) -> list[ProceduralPart]:
         )
         return with_mirror([*_nacelle(plan, x, y, z, size), pylon])
     parts: list[ProceduralPart] = []
-    run = plan.span - 0.4 * plan.radius
+    run, lead = _sweep_back(plan)
     for share in (0.3, 0.58)[: plan.count // 2]:
         x = 0.3 * plan.radius + share * (plan.span - 0.3 * plan.radius)
-        lead = np.tan(plan.sweep) * run - (plan.root - plan.tip) / 2
-        lead = max(lead, 0.0) if plan.sweep < 0.1 else lead
         wing_y = plan.wing_height * plan.radius * plan.squash + share * run * np.tan(plan.dihedral)
         wing_z = plan.wing_at - share * lead
         chord = plan.root + (plan.tip - plan.root) * share
@@ -259,6 +265,7 @@ def _canopy(plan: PlanePlan) -> list[ProceduralPart]:
 
 
 def _gear(plan: PlanePlan) -> list[ProceduralPart]:
+    """Floats, or two wheels and a third under the nose or the tail, or nothing."""
     if plan.gear == "none":
         return []
     low = -plan.radius * plan.squash

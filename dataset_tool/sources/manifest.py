@@ -117,6 +117,8 @@ def _keyed_row(path: Path, key: str, value: Any) -> dict[str, Any]:
 
 
 def _entry(path: Path, where: str, row: dict[str, Any], keep_others: bool) -> ManifestEntry:
+    """One row. keep_others: columns of other names become attributes. UserError names the file and `where`."""
+
     def text(name: str) -> str:
         for key in FIELDS[name]:
             if row.get(key) not in (None, "", []):

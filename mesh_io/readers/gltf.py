@@ -72,6 +72,11 @@ class MeshReader:
         matrices: NDArray | None,
         instances: int,
     ) -> SourcePart | None:
+        """A primitive, with its morph targets and joints applied; None if it has no triangles.
+
+        matrices: of the joints [J, 4, 4]; None without a skin. instances: nodes that place it. UserError where all of
+        them together have too many faces.
+        """
         read = read_primitive(self.document, primitive, skinned=matrices is not None)
         if read is None:
             return None

@@ -42,6 +42,10 @@ class MaterialReader:
         return self._built[index]
 
     def _build(self, entry: dict[str, Any], name: str) -> tuple[SourceMaterial, TextureUse]:
+        """A material of the metallic-roughness or the specular-glossiness model. Its base color becomes sRGB.
+
+        A texture that cannot be read is left out with a warning. UserError for a base color that is not four numbers.
+        """
         extensions = entry.get("extensions", {})
         metal = entry.get("pbrMetallicRoughness", {})
         gloss = extensions.get("KHR_materials_pbrSpecularGlossiness")

@@ -119,6 +119,7 @@ def read_obj(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
 
 
 def _sort_lines(files: SourceFiles, text: str) -> ObjContent:
+    """The lines by their keyword; indices of faces that count from the end are made absolute."""
     content = ObjContent(files)
     material, ids = 0, {"": 0}
     vertices, uvs, normals, faces = content.vertices, content.uvs, content.normals, content.faces

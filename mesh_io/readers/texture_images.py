@@ -64,6 +64,7 @@ class TextureCache:
         return None
 
     def _pixels(self, data: bytes, name: str) -> NDArray[np.uint8]:
+        """An image [H, W, C], reduced if a side is longer than `MAX_TEXTURE_PX`, or if it is too large for its file."""
         with _own_limit():
             with decoding():
                 image: Image.Image = Image.open(io.BytesIO(data))

@@ -186,6 +186,10 @@ def _part(
     triangles: NDArray[np.int64],
     owner: NDArray[np.int64],
 ) -> SourcePart:
+    """The triangles of one material.
+
+    points [P, 3]. corners [C]: the point of each corner. triangles [F, 3]: into corners. owner [F]: their polygons.
+    """
     from pxr import UsdGeom
 
     material, uv_name, replaces_color = materials.bound_to(bound)

@@ -37,6 +37,7 @@ class UsdMaterials:
         return self._built[path]
 
     def _build(self, material: Any, path: str) -> Bound:
+        """A UsdPreviewSurface in sRGB; white for any other shader."""
         shader, _, _ = material.ComputeSurfaceSource()
         if not shader or shader.GetIdAttr().Get() != "UsdPreviewSurface":
             self.files.warn(f"material {path!r} has no UsdPreviewSurface; it counts as white")

@@ -56,6 +56,7 @@ def _define_mesh(stage: Any, path: str, mesh: ExportMesh) -> Any:
 
 
 def _define_material(stage: Any, path: str, mesh: ExportMesh, folder: Path, prim: Any) -> None:
+    """A UsdPreviewSurface at `path`, bound to `prim`. Its textures become PNG files in `folder`."""
     from pxr import Sdf, UsdShade
 
     material = UsdShade.Material.Define(stage, path)

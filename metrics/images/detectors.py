@@ -69,6 +69,7 @@ def lite0_detector(device: torch.device | str = "cpu") -> Detector:
 def _load_torchscript(
     path: Path, sha256: str | None, device: torch.device | str, resize: Literal["get3d-2022", "clean"]
 ) -> Detector:
+    """A file of code, so it is loaded only if it has the given hash. UserError for another hash, or no TorchScript."""
     actual = file_hash(path)
     if sha256 is None:
         raise UserError(

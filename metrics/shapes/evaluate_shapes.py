@@ -17,7 +17,7 @@ from metrics.shapes.memorization import Memorization, memorization
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
 from metrics.shapes.results import Results
 from metrics.shapes.set_scores import SCALES, Matrices, point_values, set_metrics, set_values
-from metrics.shapes.shape_table import CHUNK, ShapeTable, shape_table
+from metrics.shapes.shape_table import CHUNK, ShapeTable, TableColumns, shape_table
 from metrics.shapes.single_scores import shape_metrics, training_shape_values
 from metrics.sources.shape_source import ShapeSource
 from torch_utils.errors import UserError
@@ -51,22 +51,16 @@ def evaluate_shapes(inputs: Inputs, session: Session) -> Results:
 
 
 def _tables(inputs: Inputs, session: Session) -> Results:
+    """The tables that all scores are computed from."""
     protocol = session.protocol
     light_fields = "lfd" in protocol.distances
 
     def table(source: ShapeSource, store: ChunkStore, label: str, meshes: bool) -> ShapeTable:
+        intersections = protocol.crossing_shapes if meshes else 0
+        columns = TableColumns(protocol.points, meshes, light_fields, intersections, inputs.references.visible_points)
         chunks = -(-len(source.ids) // CHUNK)
         with session.progress(f"{label} ({len(source.ids)})", chunks) as advance:
-            return shape_table(
-                source,
-                store,
-                points=protocol.points,
-                meshes=meshes,
-                light_fields=light_fields,
-                intersections=protocol.crossing_shapes if meshes else 0,
-                visible=inputs.references.visible_points,
-                progress=advance,
-            )
+            return shape_table(source, store, columns, advance)
 
     references = table(inputs.references, session.real, "references", False)
     training = None
@@ -209,6 +203,7 @@ def _training_part(training: int, generated: int) -> Tensor:
 def _memorization_metrics(
     kind: Distance, sets: dict[str, ShapeSet], results: Results, session: Session
 ) -> list[Metric]:
+    """AuthPct, and the mean distance of a sample to its nearest training shape. `results` keeps what galleries need."""
     training, generated = sets["training"], sets["generated"]
     scale, start = SCALES[kind], time.perf_counter()
     if len(training) < 2:

@@ -11,7 +11,7 @@ from dataset_tool.attributes import attribute_classes
 from dataset_tool.dataset import open_dataset
 from metrics.cache import ChunkStore
 from metrics.shapes.mmd_cov_1nna import DistanceMatrix
-from metrics.shapes.shape_table import shape_table
+from metrics.shapes.shape_table import TableColumns, shape_table
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.network import NetworkSource
 from metrics.sources.shape_source import ShapeSource
@@ -91,7 +91,7 @@ def class_table(distances: Sequence[ClassDistance]) -> str:
 
 
 def _points(source: ShapeSource, store: ChunkStore) -> Tensor:
-    table = shape_table(source, store, points=POINTS, meshes=False, light_fields=False)
+    table = shape_table(source, store, TableColumns(POINTS))
     if not table.usable.any():
         raise UserError(f"{source.label}: no shape has a surface")
     return table.points[table.usable]

@@ -107,6 +107,7 @@ def set_metrics(kind: Distance, matrices: Matrices, seconds: float) -> list[Metr
 
 
 def _nearest(matrices: Matrices, references: Tensor | None = None, generated: Tensor | None = None) -> Tensor:
+    """`pooled_nearest` [R + G] of all shapes, or of the given rows of both sets."""
     inside_r, inside_g = matrices.references, matrices.generated
     if references is not None:
         inside_r = inside_r[references][:, references]
@@ -118,12 +119,14 @@ def _nearest(matrices: Matrices, references: Tensor | None = None, generated: Te
 def _accuracy(
     matrices: Matrices, references: Tensor | None = None, generated: Tensor | None = None
 ) -> OneNearestNeighbor:
+    """The accuracy among all shapes, or among the given rows of both sets."""
     nearest = _nearest(matrices, references, generated)
     count = matrices.between.num_references if references is None else references.numel()
     return one_nearest_neighbor(nearest, pool_labels(count, nearest.numel() - count))
 
 
 def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
+    """1-NNA overall and of each set. The target is what random labels give, which is 50 % for sets of one size."""
     start = time.perf_counter()
     name = SCALES[kind].name
     references, generated = matrices.between.num_references, matrices.between.num_generated

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -50,34 +51,39 @@ class ShapeTable:
         return normalize_point_clouds(self.points, how, references)
 
 
-def shape_table(
-    source: ShapeSource,
-    store: ChunkStore,
-    *,
-    points: int,
-    meshes: bool,
-    light_fields: bool,
-    intersections: int = 0,
-    visible: bool = False,
-    progress: Callable[[], None] | None = None,
-) -> ShapeTable:
-    """The table of a source.
+@dataclass(frozen=True)
+class TableColumns:
+    """What a table holds of each shape.
 
-    meshes: also measure validity. light_fields: also compute descriptors. Both need the meshes. intersections: count
-    self-intersections of the first so many shapes only, because they take longer than everything else. visible: sample
-    points only where the surface can be seen from outside.
+    points: number of surface points. meshes: also validity. light_fields: also descriptors. Both need the meshes.
+    intersections: count self-intersections of the first so many shapes only, because they take longer than everything
+    else. visible: sample points only where the surface can be seen from outside.
     """
-    key = content_key(
-        {"source": source.key, "points": points, "meshes": meshes, "lfd": light_fields, "cross": intersections}
-        | ({"visible": True} if visible else {})
-    )
+
+    points: int
+    meshes: bool = False
+    light_fields: bool = False
+    intersections: int = 0
+    visible: bool = False
+
+    def key(self) -> dict[str, Any]:
+        """What tells stored tables apart."""
+        known = {"points": self.points, "meshes": self.meshes, "lfd": self.light_fields, "cross": self.intersections}
+        return known | ({"visible": True} if self.visible else {})
+
+
+def shape_table(
+    source: ShapeSource, store: ChunkStore, columns: TableColumns, progress: Callable[[], None] | None = None
+) -> ShapeTable:
+    """The table of a source. progress: called after each chunk."""
+    key = content_key({"source": source.key, **columns.key()})
 
     def compute(rows: range) -> Tensors:
-        return _chunk(source, rows, points, meshes, light_fields, intersections, visible)
+        return _chunk(source, rows, columns)
 
     rows = store.rows("shapes", key, len(source.ids), CHUNK, compute, progress)
     if not rows:
-        return ShapeTable([], torch.empty(0, points, 3), None, [], [])
+        return ShapeTable([], torch.empty(0, columns.points, 3), None, [], [])
     return ShapeTable(
         list(source.ids),
         rows["points"],
@@ -87,21 +93,20 @@ def shape_table(
     )
 
 
-def _chunk(
-    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int, visible: bool
-) -> Tensors:
-    def part(start: int, count: int) -> Tensors:
-        chosen = range(start, min(start + count, rows.stop))
-        return _batch(source, chosen, points, meshes, light_fields, intersections, visible)
+def _chunk(source: ShapeSource, rows: range, columns: TableColumns) -> Tensors:
+    """The columns of some rows. Mesh files are measured in processes of their own: one that dies costs its row."""
 
-    with_meshes = meshes or light_fields or source.stored_points(range(0), points) is None
+    def part(start: int, count: int) -> Tensors:
+        return _batch(source, range(start, min(start + count, rows.stop)), columns)
+
+    with_meshes = columns.meshes or columns.light_fields or source.stored_points(range(0), columns.points) is None
     if source.mesh_files and with_meshes:
 
         def packed(row: int) -> dict[str, NDArray]:
             return {name: tensor.numpy() for name, tensor in part(row, 1).items()}
 
         parts = [
-            _lost(result.cause, points, light_fields)
+            _lost(result.cause, columns)
             if isinstance(result, Failed)
             else {name: torch.from_numpy(values) for name, values in result.items()}
             for result in in_processes(packed, rows)
@@ -111,14 +116,13 @@ def _chunk(
     return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
-def _batch(
-    source: ShapeSource, rows: range, points: int, meshes: bool, light_fields: bool, intersections: int, visible: bool
-) -> Tensors:
-    given = source.stored_points(rows, points)
-    shapes = source.shapes(rows) if given is None or meshes or light_fields else []
+def _batch(source: ShapeSource, rows: range, columns: TableColumns) -> Tensors:
+    """The columns of some rows: points [R, P, 3], validity, the problem's bytes, and descriptors if there are any."""
+    given = source.stored_points(rows, columns.points)
+    shapes = source.shapes(rows) if given is None or columns.meshes or columns.light_fields else []
     if given is None:
         sampled = [
-            sample_shape_points(shape, source.ids[row], points, visible=visible)
+            sample_shape_points(shape, source.ids[row], columns.points, visible=columns.visible)
             for shape, row in zip(shapes, rows, strict=True)
         ]
         stored, problems = torch.stack(sampled), [shape.problem for shape in shapes]
@@ -130,26 +134,26 @@ def _batch(
     validity = torch.full((len(rows), COLUMNS), -1)
     descriptors = []
     for i, (row, shape) in enumerate(zip(rows, shapes, strict=False)):
-        measured = _measure(source.ids[row], shape, meshes, light_fields, intersections=row < intersections)
+        measured = _measure(source.ids[row], shape, columns, intersections=row < columns.intersections)
         validity[i] = measured.validity
         descriptors.append(measured.descriptor)
         problems[i] = problems[i] or measured.problem
     for i, surface in enumerate(stored):
         if not problems[i] and not torch.isfinite(surface).all():
             problems[i] = "no surface points could be sampled"
-    columns = {"points": stored, "validity": validity, "problem": torch.stack([_bytes(text) for text in problems])}
-    if light_fields:
-        columns["descriptors"] = torch.stack(descriptors)
-    return columns
+    values = {"points": stored, "validity": validity, "problem": torch.stack([_bytes(text) for text in problems])}
+    if columns.light_fields:
+        values["descriptors"] = torch.stack(descriptors)
+    return values
 
 
-def _lost(cause: str, points: int, light_fields: bool) -> Tensors:
+def _lost(cause: str, columns: TableColumns) -> Tensors:
     """The row of a shape whose process died."""
     from metrics.shapes.light_field import EMPTY_DESCRIPTOR
 
-    row = {"points": torch.full((1, points, 3), torch.nan), "validity": torch.full((1, COLUMNS), -1)}
+    row = {"points": torch.full((1, columns.points, 3), torch.nan), "validity": torch.full((1, COLUMNS), -1)}
     row["problem"] = _bytes(cause)[None]
-    return row | {"descriptors": EMPTY_DESCRIPTOR[None]} if light_fields else row
+    return row | {"descriptors": EMPTY_DESCRIPTOR[None]} if columns.light_fields else row
 
 
 @dataclass(frozen=True)
@@ -161,7 +165,7 @@ class _Measured:
     problem: str = ""
 
 
-def _measure(shape_id: str, shape: Shape, meshes: bool, light_fields: bool, *, intersections: bool) -> _Measured:
+def _measure(shape_id: str, shape: Shape, columns: TableColumns, *, intersections: bool) -> _Measured:
     """What the table holds of one mesh. A measure that fails is that shape's problem, whatever the cause."""
     from metrics.shapes.light_field import EMPTY_DESCRIPTOR, mesh_descriptor
 
@@ -172,9 +176,9 @@ def _measure(shape_id: str, shape: Shape, meshes: bool, light_fields: bool, *, i
         problem = f"not measured: {shape.mesh.faces.shape[0]:,} faces are too many (at most {MAX_FACES:,})"
         return _Measured(validity, descriptor, problem)
     try:
-        if meshes:
+        if columns.meshes:
             validity = mesh_validity(shape.mesh, intersections=intersections).row()
-        if light_fields:
+        if columns.light_fields:
             descriptor = mesh_descriptor(shape.mesh)
     except Exception as error:  # noqa: BLE001
         mark_provisional()

@@ -49,7 +49,6 @@ class Scene:
 
     def to(self, device: torch.device | str) -> "Scene":
         """A copy on `device`."""
-
         moved: dict[str, Any] = {
             name: tensor.to(device) for name in TENSORS if (tensor := getattr(self, name)) is not None
         }
@@ -70,26 +69,26 @@ def build_scene(source: SourceMesh) -> Scene:
     mesh = Mesh.single(positions, torch.from_numpy(faces))
     parts = source.parts
     materials = tuple(part.material for part in parts)
-    factors = linear_factors(materials)
     textures, pyramids = _pyramids(parts)
     colors = _stack(parts, "vertex_colors", 4, 1.0)
     if colors is not None:
         colors[:, :3] = srgb_to_linear(colors[:, :3])
+    surface_factors = [[known(m.metallic, 0.0), known(m.roughness, DEFAULT_ROUGHNESS)] for m in materials]
     return Scene(
-        mesh,
-        torch.from_numpy(owner.astype(np.int64)),
-        materials,
-        factors,
-        _stack(parts, "uvs", 2, 0.0),
-        colors,
-        _stack(parts, "normals", 3, 0.0),
-        torch.tensor([part.normals is not None for part in parts]),
-        face_normals(mesh),
-        textures,
-        pyramids,
-        face_neighbors(mesh.faces),
-        torch.tensor([[known(m.metallic, 0.0), known(m.roughness, DEFAULT_ROUGHNESS)] for m in materials]),
-        tuple(_surface_pyramid(part) for part in parts),
+        mesh=mesh,
+        face_part=torch.from_numpy(owner.astype(np.int64)),
+        materials=materials,
+        factors=linear_factors(materials),
+        uvs=_stack(parts, "uvs", 2, 0.0),
+        colors=colors,
+        normals=_stack(parts, "normals", 3, 0.0),
+        smooth=torch.tensor([part.normals is not None for part in parts]),
+        face_normals=face_normals(mesh),
+        textures=textures,
+        pyramids=pyramids,
+        neighbors=face_neighbors(mesh.faces),
+        surface_factors=torch.tensor(surface_factors),
+        surface_pyramids=tuple(_surface_pyramid(part) for part in parts),
     )
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from rendering.ambient_occlusion import SkyMaps, sky_maps, sky_visibility
 from rendering.brdf import ShadingPoints
 from rendering.camera import Cameras
-from rendering.color import linear_to_srgb, srgb_to_linear
+from rendering.color import linear_to_srgb, srgb_to_linear, straight_alpha
 from rendering.deferred import (
     Raster,
     composite,
@@ -113,7 +113,7 @@ def render_views(
             colors = linear_to_srgb(_lit(base_colors(scene, raster), scene, raster, view, lit))
             rgb, mask = composite(raster, colors, neighbors=scene.neighbors)
         extra = _geometry(scene, raster, view) if geometry else (None, None, None)
-        parts.append((_to_bytes(rgb, mask), *extra))
+        parts.append((straight_alpha(rgb, mask).cpu().numpy(), *extra))
     images, *extras = zip(*parts, strict=True)
     if not geometry:
         return RenderedViews(np.concatenate(images))
@@ -253,11 +253,3 @@ def _geometry(scene: Scene, raster: Raster, cameras: Cameras) -> tuple[np.ndarra
     normals = functional.normalize(image[..., 1:4], dim=-1)
     surface_map = (image[..., 4:6] / count.clamp(min=1e-9) * 255).round().to(torch.uint8)
     return depth_map.cpu().numpy(), normals.to(torch.float16).cpu().numpy(), surface_map.cpu().numpy()
-
-
-def _to_bytes(rgb: Tensor, mask: Tensor) -> np.ndarray:
-    """Premultiplied rgb [N, 3, R, R] and coverage [N, 1, R, R] as straight-alpha RGBA uint8 [N, R, R, 4]."""
-    alpha = (mask.clamp(0, 1) * 255).round()
-    color = (rgb / mask.clamp(min=1e-6)).clamp(0, 1) * 255
-    color = torch.where(alpha > 0, color.round(), torch.zeros_like(color))
-    return torch.cat([color, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

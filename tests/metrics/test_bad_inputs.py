@@ -12,7 +12,7 @@ import torch
 from dataset_tool.dataset import open_dataset
 from metrics.cache import ChunkStore, mark_provisional
 from metrics.protocols import ImageProtocol, Protocol
-from metrics.shapes.shape_table import shape_table
+from metrics.shapes.shape_table import TableColumns, shape_table
 from metrics.sources import folder
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.image_settings import make_image_settings
@@ -37,7 +37,7 @@ def files(whole: Path, tmp_path: Path) -> Path:
 
 
 def table(source, cache: Path):
-    return shape_table(source, ChunkStore(cache), points=16, meshes=True, light_fields=False)
+    return shape_table(source, ChunkStore(cache), TableColumns(16, meshes=True))
 
 
 def test_a_mesh_that_kills_its_process_costs_itself_alone(files: Path, tmp_path: Path, monkeypatch) -> None:
@@ -109,12 +109,12 @@ def test_damaged_views_and_points_of_a_dataset_cost_themselves(files: Path, tmp_
     assert source.description(1).caption == "" and source.description(0) != source.description(1)
     [note] = source.notes()
     assert note.startswith("test split: 2 files could not be read") and "001.png" in note
-    made = shape_table(source, ChunkStore(tmp_path / "c"), points=16, meshes=False, light_fields=False)
+    made = shape_table(source, ChunkStore(tmp_path / "c"), TableColumns(16))
     assert made.usable.tolist() == [True, False, False, *[True] * (len(ids) - 3)]
     assert made.problems[1].startswith(f"{ids[1]}: has no surface points, which shape scores need")
     assert "points.npz: cannot be read" in made.problems[2]
     shutil.copy(root / "shapes" / ids[0] / "points.npz", root / "shapes" / ids[1])
-    again = shape_table(source, ChunkStore(tmp_path / "c"), points=16, meshes=False, light_fields=False)
+    again = shape_table(source, ChunkStore(tmp_path / "c"), TableColumns(16))
     assert bool(again.usable[1]), "it was fixed, and the hash of the dataset is the same"
 
 

@@ -17,7 +17,7 @@ from metrics.shapes.jsd_f_score import cell_centers, common_cube, f_score, jense
 from metrics.shapes.mesh_validity import TOO_MANY_PAIRS, Validity, mesh_validity
 from metrics.shapes.normalization import normalize_point_clouds
 from metrics.shapes.self_intersections import _edges_pierce, _overlapping_boxes
-from metrics.shapes.shape_table import shape_table
+from metrics.shapes.shape_table import TableColumns, shape_table
 from metrics.shapes.single_scores import validity_metrics
 from metrics.sources.dataset import DatasetSource
 from metrics.sources.folder import FolderSource
@@ -231,7 +231,7 @@ def test_a_folder_of_mixed_formats_keeps_bad_files_in_their_place(tmp_path: Path
     source = FolderSource(tmp_path)
     assert source.ids == ["a.obj", "b.obj", "c.ply", "sub/d.obj"]
     assert source.formats == [".obj", ".ply"]
-    table = shape_table(source, ChunkStore(tmp_path / "cache"), points=64, meshes=True, light_fields=False)
+    table = shape_table(source, ChunkStore(tmp_path / "cache"), TableColumns(64, meshes=True))
     assert table.usable.tolist() == [True, False, False, True]
     assert table.problems[0] == "" and all(table.problems[1:3])
     assert table.validity[0] is not None and table.validity[0].watertight and table.validity[1] is None
@@ -290,8 +290,7 @@ def test_samples_have_points_where_the_references_have_them(tmp_path: Path) -> N
     source = FolderSource(tmp_path / "boxes")
     store = ChunkStore(tmp_path / "cache")
     whole, seen = (
-        shape_table(source, store, points=256, meshes=False, light_fields=False, visible=visible).points[0]
-        for visible in (False, True)
+        shape_table(source, store, TableColumns(256, visible=visible)).points[0] for visible in (False, True)
     )
     half = seen.abs().amax(0)
     inside = [(points.abs() < 0.9 * half).all(1).double().mean().item() for points in (whole, seen)]

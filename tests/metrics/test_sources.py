@@ -79,7 +79,7 @@ def test_any_exception_of_a_mesh_is_that_shape_s_problem(tmp_path: Path, monkeyp
     monkeypatch.setattr(shape_table, "mesh_validity", broken_measure)
     with failure_log(tmp_path / "failures.log"):
         table = shape_table.shape_table(
-            source, ChunkStore(tmp_path / "cache"), points=16, meshes=True, light_fields=False
+            source, ChunkStore(tmp_path / "cache"), shape_table.TableColumns(16, meshes=True)
         )
     assert table.problems == ["ZeroDivisionError: a library's fault", "RecursionError", ""]
     assert table.usable.tolist() == [False, True, True] and [v is None for v in table.validity] == [True, True, False]
@@ -90,6 +90,7 @@ def test_any_exception_of_a_mesh_is_that_shape_s_problem(tmp_path: Path, monkeyp
 def test_a_mesh_of_too_many_faces_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shape_table, "MAX_FACES", 11)
     source = folder.FolderSource(write_boxes(tmp_path / "boxes", 1, 0))
-    table = shape_table.shape_table(source, ChunkStore(tmp_path / "cache"), points=16, meshes=True, light_fields=True)
+    columns = shape_table.TableColumns(16, meshes=True, light_fields=True)
+    table = shape_table.shape_table(source, ChunkStore(tmp_path / "cache"), columns)
     assert table.problems == ["not measured: 12 faces are too many (at most 11)"]
     assert table.validity == [None] and bool(table.usable.all())

@@ -1,6 +1,6 @@
 import torch
 
-from rendering.color import linear_table, linear_to_srgb, srgb_to_linear
+from rendering.color import linear_table, linear_to_srgb, srgb_to_linear, straight_alpha
 
 
 def test_srgb_known_values_and_round_trip():
@@ -10,6 +10,14 @@ def test_srgb_known_values_and_round_trip():
     values = torch.linspace(0, 1, 1001, dtype=torch.float64)
     torch.testing.assert_close(linear_to_srgb(srgb_to_linear(values)), values, atol=2e-7, rtol=0)
     torch.testing.assert_close(linear_table()[[0, 128, 255]], srgb_to_linear(torch.tensor([0, 128, 255]) / 255))
+
+
+def test_straight_alpha_divides_by_the_coverage_and_shows_nothing_where_there_is_none():
+    mask = torch.tensor([0.0, 0.001, 0.4, 1.0]).view(1, 1, 1, 4)
+    color = torch.tensor([0.2, 0.6, 1.0]).view(1, 3, 1, 1)
+    shown = straight_alpha(color * mask, mask)
+    assert shown.dtype == torch.uint8 and shown.shape == (1, 1, 4, 4)
+    assert shown[0, 0].tolist() == [[0] * 4, [0] * 4, [51, 153, 255, 102], [51, 153, 255, 255]]
 
 
 def test_linear_to_srgb_clips_and_has_a_finite_gradient():

@@ -13,6 +13,7 @@ from rendering.images import LIGHT_BACKGROUND, image_grid
 from rendering.lighting import Shading
 from sampling.latents import latents
 from sampling.style_images import render_styles
+from sampling.styles import label_tensor
 
 SAMPLES = 8
 TILE_PX = 128
@@ -34,16 +35,11 @@ def sheet_images(
     text [text_dim]: of a network with text.
     """
     z_geo, z_tex = latents(range(count), generator.config.mapping.z_dim, generator.device)
-    labels = _labels(generator, count)
+    labels = label_tensor(generator.config.classes, range(count), generator.device)
     of_all = None if text is None else text[None]
     w_geo, w_tex = generator.map(z_geo, z_tex, truncation=TRUNCATION, labels=labels, text=of_all)
     cameras = orbit_cameras([GRID_AZIMUTH_DEG], GRID_ELEVATION_DEG)
     return render_styles(generator, w_geo, w_tex, cameras, side, shading=shading)[:, 0]
-
-
-def _labels(generator: Generator, count: int) -> Tensor | None:
-    classes = generator.config.classes
-    return torch.arange(count, device=generator.device) % classes if classes else None
 
 
 def labeled_rows(rows: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:

@@ -16,6 +16,7 @@ from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS, CameraDistribution
 from rendering.deferred import composite, rasterize_mesh, visible_points
+from sampling.styles import label_tensor
 from torch_utils.distributed import Ranks
 from torch_utils.seeding import normal
 from training.adapt.settings import Part
@@ -92,7 +93,7 @@ def draw_scene(
     config, device = twin.config, twin.device
     latents = indices if latents is None else latents
     z_geo, z_tex = normal(seed, latents, "adapt latents", 2 * config.mapping.z_dim).to(device).chunk(2, 1)
-    labels = torch.tensor([index % config.classes for index in latents], device=device) if config.classes else None
+    labels = label_tensor(config.classes, latents, device)
     w_geo, w_tex = twin.map(z_geo, z_tex, labels=labels)
     return ShiftScene(w_geo, w_tex, cameras.sample(seed, indices).to(device), z_geo, z_tex, labels)
 

@@ -81,7 +81,7 @@ def draw_codes(
 ) -> Rendered:
     """Images of one sample by N cameras over gray, sRGB in [0, 1]."""
     planes = codes.planes(network)
-    return network.render_planes(planes, codes.w_geo, codes.w_tex, cameras, background, resolution, supersample)
+    return network.render(codes.w_geo, codes.w_tex, cameras, background, resolution, supersample, planes=planes)
 
 
 def style_distance(codes: Codes, start: Codes) -> Tensor:

@@ -15,6 +15,7 @@ from rendering.camera_distribution import CameraDistribution
 from rendering.images import image_grid
 from sampling.latents import latents
 from sampling.style_images import preview_shading, render_styles
+from sampling.styles import label_tensor
 
 SHAPES = 16
 COLUMNS = 8
@@ -46,7 +47,7 @@ class FixedSamples:
         self.shading = preview_shading(shading)
         self.cameras = distribution_cameras(camera_distribution).to(device)
         self.z_geo, self.z_tex = latents(range(SHAPES), config.mapping.z_dim, device)
-        self.labels = torch.arange(SHAPES, device=device) % config.classes if config.classes else None
+        self.labels = label_tensor(config.classes, range(SHAPES), device)
 
     @torch.no_grad()
     def statistics(self) -> dict[str, float]:

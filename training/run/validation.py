@@ -13,6 +13,7 @@ from metrics.shapes.mmd_cov_1nna import DistanceMatrix, coverage, minimum_matchi
 from networks.generator import Generator
 from rendering.images import to_uint8
 from sampling.latents import latents
+from sampling.styles import label_tensor
 from torch_utils.errors import UserError
 from torch_utils.ops.chamfer import chamfer_matrix
 from training.data import Data
@@ -36,8 +37,7 @@ class Validation:
         self.generator = generator
         self.held_out = held_out[:, :POINTS].to(generator.device).contiguous()
         self.z_geo, self.z_tex = latents(range(len(held_out)), generator.config.mapping.z_dim, generator.device)
-        classes = generator.config.classes
-        self.labels = torch.arange(len(held_out), device=generator.device) % classes if classes else None
+        self.labels = label_tensor(generator.config.classes, range(len(held_out)), generator.device)
 
     @torch.no_grad()
     def scores(self) -> dict[str, float]:
@@ -73,7 +73,7 @@ class ImageValidation:
         self.z_geo, self.z_tex = latents(range(count), config.mapping.z_dim, generator.device)
         self.light = data.light
         self.cameras = data.camera_distribution.sample(0, range(count)).to(generator.device)
-        self.labels = torch.arange(count, device=generator.device) % config.classes if config.classes else None
+        self.labels = label_tensor(config.classes, range(count), generator.device)
         views = [place * len(data.bank) // count for place in range(count)]
         self.reals = torch.cat([self._features(data.bank.batch(part)[0][:, :3]) for part in chunks(views)])
 
