@@ -170,15 +170,19 @@ def _arrays(part: SourcePart) -> dict[str, np.ndarray]:
 
 def _material(part: SourcePart, folder: Path, images: dict[int, str]) -> dict[str, Any]:
     material = part.material
-    image = None
-    if material.image is not None and part.uvs is not None:
-        image = images.get(id(material.image))
-        if image is None:
-            image = images[id(material.image)] = f"image{len(images)}.png"
-            Image.fromarray(material.image).save(folder / image, compress_level=1)
+
+    def saved(image: np.ndarray | None) -> str | None:
+        if image is None or part.uvs is None:
+            return None
+        if id(image) not in images:
+            images[id(image)] = f"image{len(images)}.png"
+            Image.fromarray(image).save(folder / images[id(image)], compress_level=1)
+        return images[id(image)]
+
     return {
         "factor": linear_factors([material])[0].tolist(),
-        "image": image,
+        "image": saved(material.image),
+        "surface_image": saved(material.surface_image),
         "wrap": list(material.wrap),
         "nearest": material.nearest,
         "alpha_mode": material.alpha_mode,

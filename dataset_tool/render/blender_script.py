@@ -157,21 +157,20 @@ def build_material(part, has_colors, folder, images, shading):
         alpha = arithmetic(tree, "MULTIPLY", alpha, source_alpha)
     if part["alpha_mode"] == "MASK":
         alpha = arithmetic(tree, "GREATER_THAN", alpha, value(tree, part["alpha_cutoff"] - 1e-5))
-    finish_material(tree, part, color, None if part["alpha_mode"] == "OPAQUE" else alpha, shading)
-    return material
-
-
-def finish_material(tree, part, color, alpha, shading):
-    """Add shader and output for a color and, unless None, an alpha."""
     if shading == "albedo":
         shader = tree.nodes.new("ShaderNodeEmission")
         tree.links.new(color, shader.inputs["Color"])
     else:
         shader = tree.nodes.new("ShaderNodeBsdfPrincipled")
         tree.links.new(color, shader.inputs["Base Color"])
-        shader.inputs["Metallic"].default_value = part["metallic"]
-        shader.inputs["Roughness"].default_value = part["roughness"]
-    surface = shader.outputs[0]
+        for name, socket in surface_sockets(tree, part, folder, images).items():
+            tree.links.new(socket, shader.inputs[name])
+    finish_material(tree, shader.outputs[0], None if part["alpha_mode"] == "OPAQUE" else alpha)
+    return material
+
+
+def finish_material(tree, surface, alpha):
+    """Add the output for a surface's socket and, unless None, an alpha."""
     if alpha is not None:
         mix = tree.nodes.new("ShaderNodeMixShader")
         tree.links.new(alpha, mix.inputs[0])
@@ -179,6 +178,17 @@ def finish_material(tree, part, color, alpha, shading):
         tree.links.new(surface, mix.inputs[2])
         surface = mix.outputs[0]
     tree.links.new(surface, tree.nodes.new("ShaderNodeOutputMaterial").inputs["Surface"])
+
+
+def surface_sockets(tree, part, folder, images):
+    """Sockets of metallic and roughness: the factors, times blue and green of the part's surface image, if any."""
+    factors = {"Metallic": value(tree, part["metallic"]), "Roughness": value(tree, part["roughness"])}
+    if not part["surface_image"]:
+        return factors
+    split = tree.nodes.new("ShaderNodeSeparateColor")
+    tree.links.new(texture_node(tree, part, "surface_image", folder, images).outputs["Color"], split.inputs[0])
+    channels = {"Metallic": split.outputs["Blue"], "Roughness": split.outputs["Green"]}
+    return {name: arithmetic(tree, "MULTIPLY", factor, channels[name]) for name, factor in factors.items()}
 
 
 def rgb(tree, color):
@@ -217,13 +227,20 @@ def multiply_colors(tree, first, second):
 
 def texture_sockets(tree, part, folder, images):
     """Color and alpha sockets of a part's image."""
-    if part["image"] not in images:
-        image = bpy.data.images.load(str(folder / part["image"]))
-        image.colorspace_settings.name = "sRGB"
+    node = texture_node(tree, part, "image", folder, images)
+    return node.outputs["Color"], node.outputs["Alpha"]
+
+
+def texture_node(tree, part, which, folder, images):
+    """Node of a part's "image" (sRGB) or "surface_image" (linear)."""
+    key = part[which], which
+    if key not in images:
+        image = bpy.data.images.load(str(folder / part[which]))
+        image.colorspace_settings.name = "sRGB" if which == "image" else "Non-Color"
         image.alpha_mode = "CHANNEL_PACKED"  # colors are not multiplied by alpha
-        images[part["image"]] = image
+        images[key] = image
     node = tree.nodes.new("ShaderNodeTexImage")
-    node.image = images[part["image"]]
+    node.image = images[key]
     node.interpolation = "Closest" if part["nearest"] else "Linear"
     wrap_u, wrap_v = part["wrap"]
     if wrap_u == wrap_v:
@@ -231,7 +248,7 @@ def texture_sockets(tree, part, folder, images):
     else:
         node.extension = "REPEAT"
         tree.links.new(wrapped_coordinates(tree, part["wrap"], node.image.size), node.inputs["Vector"])
-    return node.outputs["Color"], node.outputs["Alpha"]
+    return node
 
 
 def wrapped_coordinates(tree, wraps, size):

@@ -88,7 +88,10 @@ def test_its_views_become_a_dataset_like_any_other(tmp_path, monkeypatch):
 def test_the_job_holds_linear_colors_and_textures_once(tmp_path, monkeypatch):
     record = stand_in(tmp_path, monkeypatch)
     image = np.full((4, 4, 3), 200, np.uint8)
-    textured = plane(SourceMaterial(base_color=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat")))
+    surface = np.zeros((2, 2, 3), np.uint8)
+    textured = plane(
+        SourceMaterial(base_color=(0.5, 0.5, 0.5, 1), image=image, wrap=("clamp", "repeat"), surface_image=surface)
+    )
     cut = plane(
         SourceMaterial(image=image, alpha_mode="MASK", alpha_cutoff=0.3, metallic=0.2, roughness=0.9), depth=0.1
     )
@@ -98,6 +101,7 @@ def test_the_job_holds_linear_colors_and_textures_once(tmp_path, monkeypatch):
     first, second = json.loads(record.read_text())["parts"]
     assert first["factor"] == pytest.approx([0.21404] * 3 + [1], abs=1e-4)
     assert first["image"] == second["image"] == "image0.png"
+    assert (first["surface_image"], second["surface_image"]) == ("image1.png", None)
     assert (first["wrap"], first["metallic"], first["roughness"]) == (["clamp", "repeat"], 0, 0.5)
     assert (second["alpha_mode"], second["alpha_cutoff"], second["metallic"], second["roughness"]) == (
         "MASK",

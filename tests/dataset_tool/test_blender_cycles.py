@@ -3,6 +3,7 @@
 import json
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +11,16 @@ import torch
 
 from dataset_tool.render import blender
 from dataset_tool.render.blender import blender_views, find_blender
+from dataset_tool.render.lights import environments_of
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMaterial, SourceMesh
+from rendering.camera import orbit_cameras
 from rendering.camera_distribution import load_camera_distribution
 from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
+from studies.renderer_agreement import foreground_psnr
 from tests.dataset_tool.shapes import write_blocks
 from tests.rendering.test_textured_views import plane
 from torch_utils.errors import UserError
@@ -48,6 +52,19 @@ def test_blender_shows_what_the_built_in_renderer_shows(real_blender, tmp_path):
     union = (ours[..., 3] > 0) | (theirs[..., 3] > 0)
     error = (ours[..., :3] * ours[..., 3:] - theirs[..., :3] * theirs[..., 3:])[union]
     assert -10 * np.log10(np.square(error).mean()) > 28
+
+
+def test_blender_reads_metallic_and_roughness_from_a_texture(real_blender):
+    """A checkerboard of rough metal and rough plaster from the front, under the room of previews."""
+    fields = np.zeros((4, 4, 3), np.uint8)
+    fields[..., 1], fields[..., 2] = 200, 255 * (np.indices((4, 4)).sum(0) % 2)
+    surface = fields.repeat(16, 0).repeat(16, 1)
+    material = SourceMaterial(base_color=(0.8, 0.5, 0.3, 1), metallic=1.0, roughness=0.9, surface_image=surface)
+    mesh = SourceMesh(Path("board"), (plane(material, depth=0.0, side=0.8),))
+    cameras, look = orbit_cameras([0.0], 0.0), Look("pbr", environments=environments_of("studio", []))
+    ours = render_views(build_scene(mesh), cameras, 64, look).images
+    theirs = blender_views(mesh, cameras, 64, look, supersample=2, samples=64).images
+    assert foreground_psnr(ours, theirs) > 30
 
 
 def test_blenders_light_comes_from_above(real_blender, tmp_path):
