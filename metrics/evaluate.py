@@ -14,7 +14,7 @@ from dataset_tool.dataset import ViewDataset, open_dataset
 from metrics.cache import ChunkStore
 from metrics.images.conditions import Conditions, parse_attributes
 from metrics.images.evaluate_images import evaluate_images
-from metrics.images.image_models import ImageModels, load_image_models
+from metrics.images.image_models import ModelChoice, load_image_models
 from metrics.protocols import ImageProtocol, Protocol, load_protocol
 from metrics.report.galleries import histograms, make_galleries
 from metrics.report.html import report_html
@@ -83,7 +83,8 @@ def run_evaluation(options: Options) -> Report:
         device = ranks.device
         conditions = Conditions(options.caption, parse_attributes(options.attributes))
         cache = _cache(options, ranks)
-        models = _load_models(options, conditions, protocol, device, cache)
+        choice = ModelChoice(options.detector, options.detector_hash, options.clip, options.classifier)
+        models = load_image_models(choice, conditions, protocol.images, device, cache / "detectors")
         generator, nimg = _load_generator(options, device)
         inputs = make_inputs(options, protocol, dataset, generator)
         with _owned(options.out, ranks):
@@ -167,21 +168,6 @@ def _cache(options: Options, ranks: Ranks) -> Path:
             err=True,
         )
     return options.out / "cache"
-
-
-def _load_models(
-    options: Options, conditions: Conditions, protocol: Protocol, device: torch.device, cache: Path
-) -> ImageModels:
-    return load_image_models(
-        options.detector,
-        options.detector_hash,
-        options.clip,
-        options.classifier,
-        conditions,
-        protocol.images,
-        device,
-        cache / "detectors",
-    )
 
 
 def _load_generator(options: Options, device: torch.device) -> tuple[Generator | None, int | None]:

@@ -7,7 +7,7 @@ import yaml
 from pydantic import Field, PositiveInt, ValidationError
 
 from configs.loader import nearest
-from configs.strict import StrictModel
+from configs.strict import StrictModel, first_mistake
 from torch_utils.errors import UserError
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -88,6 +88,4 @@ def load_protocol(name_or_path: str) -> Protocol:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"--protocol {path}: is not YAML ({str(error).splitlines()[0]})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"--protocol {path}: {field}: {first['msg']}") from None
+        raise UserError(f"--protocol {path}: {first_mistake(error)}") from None

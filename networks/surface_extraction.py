@@ -101,12 +101,18 @@ def _by_subdivided_tets(
 def _with_gradient(field: SurfaceField, found: FoundSurface, grid: TetGrid | SubdividedGrid) -> ExtractedSurface:
     """The surface whose crossings were found without gradient, with the SDF and movement of its grid vertices."""
     with phase("SDF at the surface"):
-        points = grid.positions[found.active % grid.num_vertices]
-        features = field.features(points, found.active_offsets)
-        sdf = field.sdf(points, features, found.active_offsets)
-        movement = field.movement(features, found.active_offsets, grid.cell)
+        _, sdf, movement = _values_at(field, grid, found.active, found.active_offsets)
     with phase("extraction"):
         return build_surface(found, grid, sdf, movement)
+
+
+def _values_at(
+    field: SurfaceField, grid: TetGrid | SubdividedGrid | CubeGrid, active: Tensor, offsets: Tensor
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Features [A, C], SDF [A] and movement [A, 3] of grid vertices, with gradient. active [A]: b·V + v, sorted."""
+    points = grid.positions[active % grid.num_vertices]
+    features = field.features(points, offsets)
+    return features, field.sdf(points, features, offsets), field.movement(features, offsets, grid.cell)
 
 
 def _by_flexicubes(
@@ -116,10 +122,7 @@ def _by_flexicubes(
         found = find_cubes(dense, grid, connected=config.connect_components)
     topology = found.topology
     with phase("SDF at the surface"):
-        points = grid.positions[topology.active % grid.num_vertices]
-        features = field.features(points, topology.active_offsets)
-        sdf = field.sdf(points, features, topology.active_offsets)
-        movement = field.movement(features, topology.active_offsets, grid.cell)
+        features, sdf, movement = _values_at(field, grid, topology.active, topology.active_offsets)
         corners = features[topology.cube_corners].flatten(1)
         weights = field.cube_weights(corners, topology.cube_offsets)
     with phase("extraction"):

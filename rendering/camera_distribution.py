@@ -11,7 +11,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 from scipy.special import ndtri
 
-from configs.strict import StrictModel
+from configs.strict import StrictModel, first_mistake
 from rendering.camera import Cameras, fov_from_sensor
 from torch_utils.errors import UserError
 from torch_utils.seeding import uniform
@@ -193,10 +193,7 @@ def parse_camera_distribution(values: dict[str, Any], source: str) -> CameraDist
     try:
         return CameraDistribution.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        raise UserError(f"camera distribution {source}: {place + ': ' if place else ''}{message}"[:400]) from None
+        raise UserError(f"camera distribution {source}: {first_mistake(error)}"[:400]) from None
 
 
 def dump_camera_distribution(camera_distribution: CameraDistribution) -> dict[str, Any]:

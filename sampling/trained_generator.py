@@ -3,7 +3,6 @@
 `tetragan.load` and `tetragan.from_pretrained` give a `TrainedGenerator`; its `sample` gives a `Sample` or `Samples`.
 """
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
@@ -27,6 +26,7 @@ from sampling.variations import LatentPath, Vary, interpolated, perturbed
 from torch_utils.checkpoint import NetworkFile
 from torch_utils.devices import pick_device
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 
 TRUNCATION = 0.7
 PRECISIONS = ("fp32", "bf16", "auto")
@@ -103,10 +103,7 @@ class TrainedGenerator:
 
     def identity(self) -> dict[str, Any]:
         """What tells it from other networks, as JSON values: name, SHA-256 of its file, category, images seen."""
-        sha256 = None
-        if self.source is not None:
-            with self.source.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        sha256 = None if self.source is None else file_hash(self.source)
         facts = {"images_seen": int(self.header.get("nimg", 0)), "commit": str(self.header.get("commit", ""))}
         return {"name": self.name, "sha256": sha256, "category": self.category, **facts}
 

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from configs.strict import first_mistake
 from rendering.camera_distribution import CameraDistribution, dump_camera_distribution
 from torch_utils.errors import UserError
 from torch_utils.files import parse_json
@@ -71,9 +72,7 @@ def parse_header(data: bytes, source: str) -> Header:
     try:
         return Header.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{source}: {place}: {first['msg'].removeprefix('Value error, ')}"[:400]) from None
+        raise UserError(f"{source}: {first_mistake(error)}"[:400]) from None
 
 
 def header_values(header: Header) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from dataset_tool.format.dataset_json import Header, digest, header_values, is_s
 from dataset_tool.format.transforms_json import frames_json
 from rendering.camera import Cameras
 from torch_utils.errors import UserError
-from torch_utils.files import make_folder, write_errors, write_json
+from torch_utils.files import file_hash, make_folder, write_errors, write_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,8 +115,4 @@ def write_header(root: Path, header: Header) -> None:
 
 def content_hash(root: Path, shape_ids: list[str]) -> str:
     """SHA-256 over the meta.json of all shapes, which contain the hashes of the other files."""
-    hashes = {
-        shape_id: hashlib.sha256((shape_folder(root, shape_id) / "meta.json").read_bytes()).hexdigest()
-        for shape_id in sorted(shape_ids)
-    }
-    return digest(hashes)
+    return digest({shape_id: file_hash(shape_folder(root, shape_id) / "meta.json") for shape_id in sorted(shape_ids)})

@@ -1,7 +1,6 @@
 """The environments of `--shading pbr`: the built-in room, one file for all views, or a random one for each view."""
 
 import functools
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -19,6 +18,7 @@ from rendering.procedural_light import (
     random_environment,
 )
 from torch_utils.errors import UserError
+from torch_utils.files import file_hash
 from torch_utils.seeding import sample_rng
 
 ROOM, RANDOM = "studio", "random"
@@ -45,7 +45,7 @@ def light_facts(light: str) -> dict[str, Any]:
         return {"lights": RANDOM_LIGHTS, "mean_radiance": MEAN_RADIANCE}
     if light == ROOM:
         return {}
-    return {"light": Path(light).name, "light_sha256": hashlib.sha256(Path(light).read_bytes()).hexdigest()}
+    return {"light": Path(light).name, "light_sha256": file_hash(Path(light))}
 
 
 def light_indices(light: str, seed: int, views: int) -> list[int]:

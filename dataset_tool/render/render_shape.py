@@ -27,7 +27,7 @@ from rendering.textured.scene import build_scene
 from rendering.textured.views import RenderedViews, render_views
 from torch_utils.errors import UserError
 from torch_utils.failures import failure_line, traceback_of
-from torch_utils.files import WriteError, printable
+from torch_utils.files import WriteError, file_hash, printable
 from torch_utils.seeding import sample_rng
 
 NUM_POINTS = 2048
@@ -211,7 +211,7 @@ def _meta(
         "class": source.class_name,
         "synset": source.synset,
         "source": printable(source.path.relative_to(source.root).as_posix()),
-        "sha256": hashlib.sha256(source.path.read_bytes()).hexdigest(),
+        "sha256": file_hash(source.path),
         "geometry": geometry,
         "source_to_world": source_to_world.tolist(),
         "scale": scale,

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from configs.strict import StrictModel
+from configs.strict import StrictModel, first_mistake
 from torch_utils.errors import UserError
 from torch_utils.files import write_text
 
@@ -132,6 +132,4 @@ def load_report(path: Path) -> Report:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); expected a report.json of `evaluate`") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: is not a report of `evaluate`: {field}: {first['msg']}") from None
+        raise UserError(f"{path}: is not a report of `evaluate`: {first_mistake(error)}") from None

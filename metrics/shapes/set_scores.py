@@ -158,18 +158,17 @@ def _nna_metrics(kind: Distance, matrices: Matrices) -> list[Metric]:
             seconds=time.perf_counter() - start,
             **common,
         ),
-        Metric(
-            name=f"one_nna_{kind}_references",
-            title=f"1-NNA-{name}, references",
-            value=100 * accuracy.references,
-            target=50.0 if equal else of_references,
-            **common,
-        ),
-        Metric(
-            name=f"one_nna_{kind}_generated",
-            title=f"1-NNA-{name}, generated",
-            value=100 * accuracy.generated,
-            target=50.0 if equal else of_generated,
-            **common,
+        *(
+            Metric(
+                name=f"one_nna_{kind}_{part}",
+                title=f"1-NNA-{name}, {part}",
+                value=100 * value,
+                target=50.0 if equal else target,
+                **common,
+            )
+            for part, value, target in (
+                ("references", accuracy.references, of_references),
+                ("generated", accuracy.generated, of_generated),
+            )
         ),
     ]

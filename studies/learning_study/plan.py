@@ -11,7 +11,7 @@ from click import UsageError
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from configs.loader import load_config
-from configs.strict import StrictModel
+from configs.strict import StrictModel, first_mistake
 from torch_utils.errors import UserError
 from training.run.state_file import first_difference
 
@@ -100,9 +100,7 @@ def load_study(path: Path) -> Study:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: is not YAML ({str(error).splitlines()[0]})") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
-        raise UserError(f"{path}: {place}: {first['msg'].removeprefix('Value error, ')}") from None
+        raise UserError(f"{path}: {first_mistake(error)}") from None
     for variant in study.variants:
         try:
             load_config(study.base, [*study.set, *variant.set])

@@ -15,7 +15,7 @@ from metrics.images.attribute_scores import attribute_metrics
 from metrics.images.classifier import Classifier
 from metrics.images.conditions import Conditions, parse_attributes
 from metrics.images.detectors import load_detector
-from metrics.images.image_models import load_image_models
+from metrics.images.image_models import ModelChoice, load_image_models
 from metrics.protocols import ImageProtocol, Protocol
 from metrics.report.report_schema import TRAIN_TEST_REFERENCE, Metric, Report, load_report
 from metrics.sources.description import Description
@@ -284,7 +284,7 @@ def test_a_model_without_a_pooling_layer_gives_its_class_token(files: Path) -> N
     with torch.no_grad():
         state = model(pixel_values=(images / 255 - 0.5) / 0.5).last_hidden_state
     torch.testing.assert_close(detector.features(images), state[:, 0], atol=1e-5, rtol=1e-4)
-    models = load_image_models(files / "clip", None, None, None, Conditions(), None, torch.device("cpu"), files)
+    models = load_image_models(ModelChoice(files / "clip"), Conditions(), None, torch.device("cpu"), files)
     assert models.clip is not None and models.clip.image_encoder.key == models.detector.key  # type: ignore[union-attr]
 
 

@@ -12,7 +12,6 @@ import trimesh
 
 from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
-from networks.generator import Generator
 from sampling.mesh_export import MeshSettings, texture_colors, write_sample
 from sampling.styles import styles_of_seeds
 from sampling.texture_baking import ColorField
@@ -22,9 +21,7 @@ from torch_utils.errors import UserError
 
 @pytest.fixture(scope="module")
 def sample() -> tuple[Mesh, ColorField]:
-    torch.manual_seed(1)
-    config = tiny.config(geometry={"cells": 12, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    generator = Generator(config).eval().requires_grad_(False)
+    generator = tiny.rough_generator(cells=12).eval().requires_grad_(False)
     w_geo, w_tex = styles_of_seeds(generator, [0], 1.0)
     geometry_planes, texture_planes = generator.planes(w_geo, w_tex)
     mesh = generator.surface(geometry_planes, w_geo).mesh

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from networks.generator import Generator
 from rendering.camera import Cameras, orbit_cameras
@@ -14,9 +13,7 @@ from tests.training import tiny
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    torch.manual_seed(1)
-    settings = tiny.config(geometry={"cells": 14, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    return Generator(settings).eval().requires_grad_(False)
+    return tiny.rough_generator(cells=14).eval().requires_grad_(False)
 
 
 def test_unlit_images_on_black_are_bitwise_those_of_the_generator(generator: Generator) -> None:

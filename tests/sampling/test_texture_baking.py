@@ -28,10 +28,7 @@ from torch_utils.ops.interpolate import interpolate
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    """A small generator whose surface and colors vary: random weights, a strong texture."""
-    torch.manual_seed(1)
-    settings = tiny.config(geometry={"cells": 14, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    return Generator(settings).eval().requires_grad_(False)
+    return tiny.rough_generator(cells=14).eval().requires_grad_(False)
 
 
 def psnr_db(a: np.ndarray, b: np.ndarray) -> float:

@@ -86,12 +86,17 @@ def write_dataset(root: Path, resolution: int = 16, shapes: int = 6, views: int 
     return root
 
 
-def write_network(path: Path, seed: int = 1, cells: int = 8, classes: int = 0, **options: Any) -> Path:
-    """A network of random weights with rough shapes and a strong texture. options: of `save_network`."""
+def rough_generator(seed: int = 1, cells: int = 8, classes: int = 0) -> Generator:
+    """A generator of random weights with rough shapes and a strong texture."""
     torch.manual_seed(seed)
     settings = config(geometry={"cells": cells, "sdf_scale": 0.3}, texture={"plane_scale": 8.0})
-    settings = settings.model_copy(update={"classes": classes})
-    save_network(path, Generator(settings), settings.model_dump(mode="json"), 8000, **options)
+    return Generator(settings.model_copy(update={"classes": classes}))
+
+
+def write_network(path: Path, seed: int = 1, cells: int = 8, classes: int = 0, **options: Any) -> Path:
+    """`rough_generator` as a file. options: of `save_network`."""
+    generator = rough_generator(seed, cells, classes)
+    save_network(path, generator, generator.config.model_dump(mode="json"), 8000, **options)
     return path
 
 

@@ -52,8 +52,8 @@ class Validation:
         """Points on every sample's surface [R, P, 3]; NaN, which is far from everything, for one without a surface."""
         draws = torch.Generator().manual_seed(0)
         points = []
-        for first in range(0, len(self.held_out), CHUNK):
-            rows = slice(first, first + CHUNK)
+        for part in chunks(range(len(self.held_out))):
+            rows = slice(part[0], part[-1] + 1)
             labels = None if self.labels is None else self.labels[rows]
             w_geo, _ = self.generator.map(self.z_geo[rows], self.z_tex[rows], labels=labels)
             points.append(sample_surface(self.generator.mesh(w_geo).mesh, POINTS, draws)[0])
