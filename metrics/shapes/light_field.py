@@ -52,9 +52,8 @@ def fit_to_views(vertices: Tensor, faces: Tensor) -> Tensor:
 def mesh_descriptor(mesh: Mesh) -> Tensor:
     """The descriptor [10, 10, 47] uint8 of one mesh (a batch of one, with faces and finite vertices), on the CPU.
 
-    Silhouettes are drawn where the mesh is, which takes most of the time. Their bits, 0.8 MB, are then described on the
-    CPU, because contours are traced pixel by pixel.
+    Silhouettes are drawn and described where the mesh is.
     """
     vertices = fit_to_views(mesh.vertices.detach(), mesh.faces)
     images = silhouettes(vertices, mesh.faces, view_axes().to(vertices.device), SIDE_PX)
-    return lfd_descriptor(images.view(10, 10, SIDE_PX, SIDE_PX // 8).cpu())
+    return lfd_descriptor(images.view(10, 10, SIDE_PX, SIDE_PX // 8)).cpu()

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from tests.ops.case import Arguments, BadInput, Case, edit
 from torch_utils.ops.chamfer import chamfer, chamfer_matrix, chamfer_matrix_reference, chamfer_reference
-from torch_utils.ops.lfd_descriptor import lfd_descriptor, lfd_descriptor_reference
+from torch_utils.ops.lfd_descriptor import lfd_descriptor, lfd_descriptor_reference, region_basis
 from torch_utils.ops.lfd_distance import VIEW_BYTES, lfd_distance, lfd_distance_reference, rotations_of_views
 from torch_utils.ops.silhouettes import silhouettes, silhouettes_reference
 
@@ -116,7 +116,9 @@ METRIC_CASES = [
         function=lfd_descriptor,
         reference=lfd_descriptor_reference,
         make=_packed,
-        overloads=lambda a: [(torch.ops.tetragan.lfd_descriptor.default, (a["silhouettes"],))],
+        overloads=lambda a: [
+            (torch.ops.tetragan.lfd_descriptor.default, (a["silhouettes"], region_basis(torch.device("cpu"))))
+        ],
         bad_inputs=(
             BadInput("rank", edit("silhouettes", lambda s: s[0]), "lfd_descriptor(): expected silhouettes of shape"),
             BadInput("type", edit("silhouettes", lambda s: s.float()), "expected silhouettes of type uint8", TypeError),

@@ -14,9 +14,7 @@ from tests.ops.emulation.library import emulated_folders
 from torch_utils import build
 
 # Ops that have no CUDA kernel, by design (docs/ops.md).
-IN_PYTORCH = {
-    "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges",
-}  # fmt: skip
+IN_PYTORCH = {"midpoints_near_surface", "subdivided_tets_topology", "collapse_edges"}
 ARCHITECTURES = "75,90"
 OBJECTS = build.PACKAGE.parent / "build" / "cuda"
 

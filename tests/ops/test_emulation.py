@@ -22,9 +22,7 @@ from torch_utils.ops.loading import defined_ops
 
 pytestmark = pytest.mark.usefixtures("kernels_required")
 # Ops without a CUDA kernel, by design (docs/ops.md).
-ON_THE_CPU = {
-    "lfd_descriptor", "midpoints_near_surface", "subdivided_tets_topology", "collapse_edges",
-}  # fmt: skip
+ON_THE_CPU = {"midpoints_near_surface", "subdivided_tets_topology", "collapse_edges"}
 EMULATED_CASES = [case for case in CASES if case.name not in ON_THE_CPU]
 # Gradients that CUDA adds with atomics: their last bits depend on the order.
 ATOMIC_GRADIENTS = {

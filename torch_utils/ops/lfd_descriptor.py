@@ -5,8 +5,9 @@
 L light fields of V views; silhouettes as `silhouettes` packs them (row 0 at the bottom, bit k of byte j is column
 8j + k). The 47 bytes of a view: 35 magnitudes of angular radial transform coefficients (0,1), (0,2), (1,0) … (11,2),
 10 magnitudes of the contour's Fourier coefficients, circularity, eccentricity. All views of a light field share one
-radius. An empty view is all zeros. S: a multiple of 64. Integers in and out, no gradient, deterministic. CPU kernel
-only: silhouettes on another device are copied to the CPU. Errors: ValueError or TypeError for shape and type.
+radius. An empty view is all zeros. S: a multiple of 64. Integers in and out, no gradient, deterministic. A byte is the
+floor of a number computed in double; CUDA rounds the sines of the contour's angles in its own way, so one may differ
+where that number is whole. Errors: ValueError or TypeError for shape and type.
 
 Sources: Chen et al. 2003 (light field descriptor), Bober 2001 (MPEG-7 shape descriptors).
 """
@@ -47,17 +48,32 @@ def lfd_descriptor(silhouettes: Tensor) -> Tensor:
             "lfd_descriptor(): expected silhouettes [L, V, S, S / 8], S a multiple of 64, "
             f"got {list(silhouettes.shape)}"
         )
-    host = silhouettes.cpu().contiguous()
-    if not use_kernel("cpu", "lfd_descriptor"):
-        return lfd_descriptor_reference(host).to(silhouettes.device)
-    return torch.ops.tetragan.lfd_descriptor(host).to(silhouettes.device)
+    if not use_kernel(silhouettes.device.type, "lfd_descriptor"):
+        return lfd_descriptor_reference(silhouettes)
+    return torch.ops.tetragan.lfd_descriptor(silhouettes.contiguous(), region_basis(silhouettes.device))
+
+
+@cache
+def region_basis(device: torch.device) -> Tensor:
+    """The angular radial transform's functions on a square table [35, 2, 101²] float64: real and imaginary parts.
+
+    cos(π r R / 50)·exp(i p θ), zero from R = 50 on; (p, r) = (0, 1), (0, 2), (1, 0) … (11, 2).
+    """
+    t = np.arange(_TABLE) - float(_CENTER)
+    y, x = np.meshgrid(t, t, indexing="ij")
+    radius, angle = np.hypot(x, y), np.arctan2(y, x)
+    waves = [np.where(radius < _CENTER, np.cos(np.pi * r * radius / _CENTER), 0) for r in range(_RADIAL)]
+    parts = [
+        (waves[r] * np.cos(p * angle), waves[r] * np.sin(p * angle)) for p in range(_ANGULAR) for r in range(_RADIAL)
+    ]
+    return torch.from_numpy(np.stack(parts[1:]).reshape(REGION, 2, _TABLE * _TABLE)).to(device)
 
 
 # ---------------------------------------------------------------------------------------------------------- reference
 
 
 def lfd_descriptor_reference(silhouettes: Tensor) -> Tensor:
-    """`lfd_descriptor` in NumPy, one view at a time."""
+    """`lfd_descriptor` in NumPy on the CPU, one view at a time."""
     images = np.unpackbits(silhouettes.cpu().numpy(), axis=-1, bitorder="little").astype(bool)
     out = np.zeros((*images.shape[:2], VIEW_BYTES), np.uint8)
     for field, bytes_of_field in zip(images, out, strict=True):
@@ -67,7 +83,7 @@ def lfd_descriptor_reference(silhouettes: Tensor) -> Tensor:
         for image, center, row in zip(field, centers, bytes_of_field, strict=True):
             if image.any():
                 row[:] = _describe(image, center, max(radii) or 1.0)
-    return torch.from_numpy(out)
+    return torch.from_numpy(out).to(silhouettes.device)
 
 
 def _describe(image: Image, center: tuple[float, float], radius: float) -> NDArray[np.uint8]:
@@ -84,16 +100,6 @@ def _describe(image: Image, center: tuple[float, float], radius: float) -> NDArr
     return np.concatenate([region, contour, last]).clip(0, 255).astype(np.uint8)
 
 
-@cache
-def _basis() -> NDArray[np.complex128]:
-    """cos(π r R / 50)·exp(i p θ) on the table [36, 101, 101], zero from R = 50 on; p outer, r inner."""
-    t = np.arange(_TABLE) - float(_CENTER)
-    y, x = np.meshgrid(t, t, indexing="ij")
-    radius, angle = np.hypot(x, y), np.arctan2(y, x)
-    waves = [np.where(radius < _CENTER, np.cos(np.pi * r * radius / _CENTER), 0) for r in range(_RADIAL)]
-    return np.stack([waves[r] * np.exp(1j * p * angle) for p in range(_ANGULAR) for r in range(_RADIAL)])
-
-
 def _region(dx: NDArray, dy: NDArray, radius: float) -> NDArray[np.float64]:
     """|Σ over pixels of the basis, looked up bilinearly| / number of pixels [35]."""
     weight = np.zeros((_TABLE, _TABLE))
@@ -102,7 +108,8 @@ def _region(dx: NDArray, dy: NDArray, radius: float) -> NDArray[np.float64]:
     s, t = u - column, v - row
     for i, j, share in ((0, 0, (1 - s) * (1 - t)), (0, 1, s * (1 - t)), (1, 0, (1 - s) * t), (1, 1, s * t)):
         np.add.at(weight, (row + i, column + j), share)
-    return np.abs((_basis()[1:] * weight).sum((1, 2))) / len(dx)
+    sums = region_basis(torch.device("cpu")).numpy() @ weight.reshape(-1)
+    return np.hypot(sums[:, 0], sums[:, 1]) / len(dx)
 
 
 def _contour(image: Image, center: tuple[float, float]) -> NDArray[np.float64]:
@@ -207,9 +214,9 @@ def _removable(ring: tuple[bool, ...]) -> bool:
 
 # ----------------------------------------------------------------------------------------------------------- schema
 
-torch.library.define("tetragan::lfd_descriptor", "(Tensor silhouettes) -> Tensor")
+torch.library.define("tetragan::lfd_descriptor", "(Tensor silhouettes, Tensor basis) -> Tensor")
 
 
 @torch.library.register_fake("tetragan::lfd_descriptor")
-def _fake(silhouettes):
+def _fake(silhouettes, basis):
     return silhouettes.new_empty(*silhouettes.shape[:2], REGION + CONTOUR + 2)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from tests.ops.case import Case
 from tests.ops.cases_geometry import GEOMETRY_CASES
 from tests.ops.cases_surfaces import SURFACE_CASES
-from tests.ops.emulation import mesh_inputs, network_inputs, raster_inputs, shading_inputs
+from tests.ops.emulation import mesh_inputs, network_inputs, raster_inputs, shading_inputs, silhouette_inputs
 from tests.ops.emulation.inputs import DTYPES, Input
 
 
@@ -37,11 +37,12 @@ INPUTS: dict[str, Callable[[], Iterator[Input]]] = {
     "flexicubes": _flexicubes,
     "interpolate": raster_inputs.interpolate_inputs,
     "lattice_mlp": network_inputs.lattice_mlp_inputs,
+    "lfd_descriptor": silhouette_inputs.lfd_descriptor_inputs,
     "lfd_distance": network_inputs.lfd_distance_inputs,
     "marching_tets": raster_inputs.marching_tets_inputs,
     "point_mlp": network_inputs.point_mlp_inputs,
     "rasterize": raster_inputs.rasterize_inputs,
-    "silhouettes": network_inputs.silhouettes_inputs,
+    "silhouettes": silhouette_inputs.silhouettes_inputs,
     "texture": raster_inputs.texture_inputs,
     "triplane_sample": network_inputs.triplane_sample_inputs,
     "upfirdn2d": network_inputs.upfirdn2d_inputs,

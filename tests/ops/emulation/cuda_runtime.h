@@ -156,6 +156,16 @@ inline long long __double_as_longlong(double value) { return emulation_bits<long
 inline double __longlong_as_double(long long bits) { return emulation_bits<double>(bits); }
 inline long long __double2ll_rn(double value) { return std::llrint(value); }
 
+// Quotients and roots that a card may get wrong by two units in the last place are wrong by up to two here.
+inline float emulation_inexact(float value) {
+  if (!std::isnormal(value)) return value;
+  const uint32_t bits = __float_as_uint(value);
+  return __uint_as_float(bits + (bits * 2654435761u >> 16) % 5 - 2);
+}
+inline float __fdividef(float a, float b) { return emulation_inexact(a / b); }
+inline float emulation_inverse_root(float x) { return emulation_inexact(1 / std::sqrt(x)); }
+#define rsqrtf emulation_inverse_root
+
 inline cudaError_t cudaGetLastError() { return std::exchange(emulation::machine.code, cudaSuccess); }
 inline const char* cudaGetErrorString(cudaError_t) { return emulation::machine.error.c_str(); }
 inline cudaError_t cudaMemsetAsync(void* target, int value, size_t bytes, cudaStream_t) {

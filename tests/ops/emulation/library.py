@@ -37,8 +37,11 @@ FLAGS = {
     "thread": ("-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-attributes"),
 }
 # Constants that are made smaller, by header. A scan over more words than a block has threads, and over more blocks than
-# that, is then within reach of a test.
-SMALLER = {"marching_tets/marching_tets_cuda.h": ("constexpr int kScanWords = 1024;", "constexpr int kScanWords = 64;")}
+# that, is then within reach of a test; so are more views than blocks.
+SMALLER = {
+    "marching_tets/marching_tets_cuda.h": ("constexpr int kScanWords = 1024;", "constexpr int kScanWords = 64;"),
+    "lfd_descriptor/lfd_descriptor_cuda.h": ("kViewsAtOnce = 512;", "kViewsAtOnce = 5;"),
+}
 # Under ThreadSanitizer every lane is a thread of its own: smaller blocks save most of the time.
 SMALLER_BLOCKS = {"common/cuda_launch.h": ("constexpr int kBlock = 256;", "constexpr int kBlock = 64;")}
 WARNINGS = ("-Wall", "-Wextra", "-Wno-unused-parameter", "-Wno-sign-compare", "-Wno-subobject-linkage")

@@ -6,14 +6,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tests.ops.cases_raster import triangle_soup
 from tests.ops.emulation.inputs import DTYPES, INF, NAN, Input, normal
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.chamfer import chamfer, chamfer_matrix
 from torch_utils.ops.lattice_mlp import lattice_mlp
 from torch_utils.ops.lfd_distance import VIEW_BYTES, lfd_distance
 from torch_utils.ops.point_mlp import point_mlp
-from torch_utils.ops.silhouettes import silhouettes
 from torch_utils.ops.triplane_sample import triplane_sample
 from torch_utils.ops.upfirdn2d import upfirdn2d
 
@@ -162,18 +160,3 @@ def lattice_mlp_inputs() -> Iterator[Input]:
             }
             arguments["coordinates"] = torch.linspace(-1.1, 1.05, count, dtype=dtype)
             yield Input(f"{dtype} {batch} {side} {channels} {hidden} {count}", lattice_mlp, arguments)
-
-
-def silhouettes_inputs() -> Iterator[Input]:
-    for dtype in DTYPES:
-        for side, faces in ((64, 1), (128, 300), (64, 0)):
-            p, f, _ = triangle_soup(1, faces, dtype, 7)
-            points = p[:, :3].contiguous()
-            if faces > 9:
-                points[5, 0], points[17, 1], points[40] = NAN, INF, 1e20
-                points[::7] *= 6
-                f[8, 1] = f[8, 0]
-            axes = torch.linalg.qr(normal(5, 3, 3, seed=6, dtype=torch.float64)).Q[:, :2].contiguous().to(dtype)
-            yield Input(
-                f"{dtype} {side} {faces}", silhouettes, {"vertices": points, "faces": f, "axes": axes, "side": side}
-            )

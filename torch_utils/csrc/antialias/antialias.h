@@ -43,12 +43,36 @@ struct Turned {
 
 TETRAGAN_HD Turned turned(const Point& p, bool vertical) { return {vertical ? p.y : p.x, vertical ? p.x : p.y}; }
 
+// A quotient of differences of pixel coordinates; denominator > 0. On a card, these are the steps of an ordinary division, but for
+// the branch of numbers near the ends of the range, into which a numerator of zero would fall, too.
+#ifdef __CUDA_ARCH__
+TETRAGAN_HD double rough_inverse(double x) {
+#ifdef __CUDACC__
+  double inverse;
+  asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(inverse) : "d"(x));
+  return inverse;
+#else
+  return __longlong_as_double(__double_as_longlong(1 / x) >> 32 << 32);
+#endif
+}
+TETRAGAN_HD double quotient(double numerator, double denominator) {
+  double inverse = rough_inverse(denominator);
+  const double error = fma(-denominator, inverse, 1.0);
+  inverse = fma(inverse, fma(error, error, error), inverse);
+  inverse = fma(inverse, fma(-denominator, inverse, 1.0), inverse);
+  const double rounded = numerator * inverse;
+  return fma(inverse, fma(-denominator, rounded, numerator), rounded);
+}
+#else
+TETRAGAN_HD double quotient(double numerator, double denominator) { return numerator / denominator; }
+#endif
+
 // Where the line across = center meets the edge a–b, measured along; the same number for both orders of a and b.
 TETRAGAN_HD double crossing(const Turned& a, const Turned& b, double center) {
   const bool ordered = a.across < b.across;
   const Turned low = {ordered ? a.along : b.along, ordered ? a.across : b.across};
   const Turned high = {ordered ? b.along : a.along, ordered ? b.across : a.across};
-  const double slope = (high.along - low.along) / (high.across - low.across);
+  const double slope = quotient(high.along - low.along, high.across - low.across);
   return low.along + (center - low.across) * slope;
 }
 
@@ -71,8 +95,10 @@ TETRAGAN_HD int last_corner(int k) { return k == 0 ? 2 : k - 1; }
 struct Face {
   int32_t a, b, c;
 
-  TETRAGAN_HD bool known(int64_t num_vertices) const {
-    return a >= 0 && a < num_vertices && b >= 0 && b < num_vertices && c >= 0 && c < num_vertices;
+  // num_vertices: at most 2³¹, so that a negative id is out of range, too.
+  TETRAGAN_HD bool known(uint32_t num_vertices) const {
+    return static_cast<uint32_t>(a) < num_vertices && static_cast<uint32_t>(b) < num_vertices &&
+           static_cast<uint32_t>(c) < num_vertices;
   }
 };
 
@@ -83,7 +109,7 @@ TETRAGAN_HD Face face_at(const int32_t* faces, int32_t face) {
 
 // The corner opposite the edge between vertices p and q, or −1.
 TETRAGAN_HD int corner_opposite(const Face& f, int32_t p, int32_t q) {
-  const auto joins = [p, q](int32_t s, int32_t t) { return (s == p && t == q) || (s == q && t == p); };
+  const auto joins = [p, q](int32_t s, int32_t t) { return ((s == p) & (t == q)) | ((s == q) & (t == p)); };
   return joins(f.a, f.b) ? 2 : joins(f.c, f.a) ? 1 : joins(f.b, f.c) ? 0 : -1;
 }
 
@@ -117,7 +143,7 @@ TETRAGAN_HD Exit find_exit(Turned a, Turned b, Turned c, Face f, int entry, cons
 // points: of all `num_vertices` vertices; triangles with other ids end the walk. `face`, `target`: the triangles of the
 // nearer and the farther pixel (target −1: background).
 TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces, const int32_t* neighbors,
-                                       int32_t num_faces, int64_t num_vertices, const Pair& pair, int32_t face,
+                                       int32_t num_faces, uint32_t num_vertices, const Pair& pair, int32_t face,
                                        int32_t target) {
   const Silhouette none = {-1, 0.0};
   int entry = -1;

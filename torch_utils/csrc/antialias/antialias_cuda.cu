@@ -1,8 +1,9 @@
 // CUDA kernels of `antialias`, in the order of antialias_cpu.cpp: silhouettes of each pixel's two pairs, then each pixel
 // gathers from its four; only the gradient of the positions is added with atomics. Few pairs show two triangles, so they are
 // listed first, and the walks fill whole warps. The list's order is by chance; each walk writes its own pair.
-#include "antialias/antialias.h"
 #include "antialias/antialias_cuda.h"
+
+#include "antialias/antialias.h"
 #include "common/cuda_launch.h"
 #include "common/cuda_vector.h"
 
