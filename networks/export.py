@@ -78,8 +78,9 @@ def export_network(
     `SETTABLE`, which change how the weights are used and not what they mean. textures: a network or state of a texture
     stage that began with this network, whose textures are taken. Where `out` is a file, the discriminators of the
     state, or of `discriminators_file(network)`, go to `discriminators_file(out)` for a later --init, but with
-    `textures` none that saw normals; a folder has the Hugging Face form and holds the generator alone. Returns the
-    files of weights. UserError as `load_generator`, and for an `out` that is named as a file of another format.
+    `textures` none that saw normals or lit surfaces instead of its colors; a folder has the Hugging Face form and
+    holds the generator alone. Returns the files of weights. UserError as `load_generator`, and for an `out` that is
+    named as a file of another format.
     """
     if out.suffix.lower() in FOREIGN_SUFFIXES:
         raise UserError(
@@ -88,12 +89,15 @@ def export_network(
     source = network_file(network)
     weights, discriminators, header = _read(source)
     if textures is not None:
-        weights, color, shading = _with_textures(weights, source, network_file(textures))
+        weights, color, other = _with_textures(weights, source, network_file(textures))
+        before, after = (build_config(each["config"], str(source)) for each in (header, other))
         if discriminators is not None:
-            of_colors = header["config"]["training"].get("stage") != "geometry"
-            discriminators = {k: v for k, v in discriminators.items() if of_colors or not k.startswith(RGB_PREFIX)}
+            # Those of normals or lit surfaces would take plain colors for fakes.
+            fit = before.training.stage != "geometry" and before.texture.channels == after.texture.channels
+            discriminators = {k: v for k, v in discriminators.items() if fit or not k.startswith(RGB_PREFIX)}
             discriminators |= color
-        header["shading"] = shading
+        header["shading"] = other.get("shading", "albedo")
+        header["config"] = before.model_copy(update={"texture": after.texture}).model_dump(mode="json")
     for override in overrides:
         if override.partition("=")[0] not in SETTABLE:
             raise UserError(f"--set {override}: of a network only {', '.join(SETTABLE)} can be changed")
@@ -118,8 +122,8 @@ def export_network(
 
 def _with_textures(
     weights: Mapping[str, Tensor], source: Path, textures: Path
-) -> tuple[dict[str, Tensor], dict[str, Tensor], str]:
-    """The weights with the textures of another network, that one's color discriminator if it has one, and its shading.
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
+    """The weights with the textures of another network, that one's color discriminator if it has one, and its header.
 
     UserError where anything but the textures differs, since textures fit the features of their own shapes alone.
     """
@@ -133,7 +137,7 @@ def _with_textures(
         raise UserError(f"--textures {textures}: its shapes are not those of {source}; start the texture stage from it")
     color = {name: value for name, value in (discriminators or {}).items() if name.startswith(COLOR_PREFIX)}
     joined = {name: other[name] if name in taken else value for name, value in weights.items()}
-    return joined, color, header.get("shading", "albedo")
+    return joined, color, header
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], half: bool) -> None:

@@ -71,8 +71,8 @@ def initialize_from(train_state: TrainState, config: Config, source: InitSource)
         refuse_other_shapes(stored, config, path)
     own_multiplier = config.mapping.lr_multiplier
     change = stored.mapping.lr_multiplier / own_multiplier
-    if config.texture.channels == "pbr" and stored.texture.channels == "color":
-        weights = weights | with_plain_materials(weights, train_state.generator)
+    if config.texture.channels != stored.texture.channels:
+        weights = weights | with_own_channels(weights, train_state.generator)
     fresh = _take(train_state.generator, weights, change)
     if len(fresh) == len(train_state.generator.state_dict()):
         reason = why or "it has none of this program's"
@@ -139,18 +139,18 @@ def _stored(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor] | None, Co
     raise UserError(f"{path}: expected a network or a training state, got {header.get('kind')!r}")
 
 
-def with_plain_materials(weights: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
-    """The last layer of a color network's texture head with outputs for metallic and roughness, by its tensors' names.
+def with_own_channels(weights: Mapping[str, Tensor], generator: Generator) -> dict[str, Tensor]:
+    """The last layer of a stored texture head with as many outputs as the generator's, by its tensors' names.
 
-    Colors become base colors. Metallic and roughness are those of a plain dielectric everywhere, until they learn.
+    Colors become base colors, and base colors colors. Metallic and roughness begin as those of a plain dielectric.
     """
     last = f"texture_head.rgb.layers.{len(generator.texture_head.rgb.layers) - 1}."
-    widened = {}
+    fitted = {}
     for name, value in generator.state_dict().items():
         stored = weights.get(name)
         if name.startswith(last) and stored is not None and stored.shape[1:] == value.shape[1:]:
-            widened[name] = torch.cat([stored, torch.zeros_like(value[len(stored) :])])
-    return widened
+            fitted[name] = torch.cat([stored[: len(value)], torch.zeros_like(value[len(stored) :])])
+    return fitted
 
 
 def zero_initialize_new_blocks(generator: Generator, fresh: Sequence[str]) -> None:

@@ -185,6 +185,22 @@ def test_shapes_from_normals_and_their_textures_become_a_joint_network(generator
     assert set(load_tensors(discriminators_file(target))[0]) == {"discriminator_mask/x"}
 
 
+def test_textures_of_colors_replace_materials(generator: Generator, tmp_path: Path) -> None:
+    """The discriminator that saw lit surfaces is left out, too."""
+    source, textures, target = (tmp_path / f"{name}.safetensors" for name in ("network", "textures", "joined"))
+    lit = Generator(tiny_config(training={"precision": "bf16"}, texture={"channels": "pbr"}))
+    shapes = {name for name in generator.state_dict() if name not in generator.texture_parameters()}
+    lit.load_state_dict({n: v for n, v in generator.state_dict().items() if n in shapes}, strict=False)
+    save_network(source, lit, lit.config.model_dump(mode="json"), 3000)
+    save_network(textures, generator, generator.config.model_dump(mode="json"), 40)
+    tensors = {"discriminator_rgb/x": torch.ones(1), "discriminator_mask/x": torch.ones(1)}
+    header = {key: value for key, value in read_header(source).items() if key != "checksum"}
+    save_tensors(discriminators_file(source), tensors, header | {"kind": "discriminators"})
+    assert run("export", "--network", str(source), "--textures", str(textures), "--out", str(target)).status == 0
+    assert load_generator(target).config == generator.config
+    assert set(load_tensors(discriminators_file(target))[0]) == {"discriminator_mask/x"}
+
+
 def test_textures_of_a_texture_stage_join_the_network_it_began_with(generator: Generator, tmp_path: Path) -> None:
     source, textures, target = (tmp_path / f"{name}.safetensors" for name in ("network", "textures", "joined"))
     config = generator.config.model_dump(mode="json")

@@ -50,15 +50,19 @@ def test_the_texture_stage_refuses_other_shapes(network: Path, section, field, v
         started(network, **{section: {field: value}}, **stage)
 
 
-def test_a_color_network_becomes_one_of_plain_materials(network: Path) -> None:
-    color, pbr = (build_train_state(tiny.config(texture={"channels": each}), Ranks()) for each in ("color", "pbr"))
-    for train_state, channels in ((color, "color"), (pbr, "pbr")):
-        done = initialize_from(train_state, tiny.config(texture={"channels": channels}), InitSource(network))
-        assert done.fresh == ["the discriminators"]
-    before, after = color.generator, pbr.generator
-    w_geo, w_tex = before.map(*torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)))
+def test_colors_become_base_colors_and_back(network: Path, tmp_path: Path) -> None:
+    """Materials that are taken over from colors are those of a plain dielectric."""
+    color, pbr = (tiny.config(texture={"channels": channels}) for channels in ("color", "pbr"))
+    before, after, back = (build_train_state(config, Ranks()) for config in (color, pbr, color))
+    lit = tmp_path / "lit.safetensors"
+    for train_state, config, source in ((before, color, network), (after, pbr, network), (back, color, lit)):
+        assert initialize_from(train_state, config, InitSource(source)).fresh == ["the discriminators"]
+        save_network(lit, after.generator, pbr.model_dump(mode="json"), 0)
+    w_geo, w_tex = before.generator.map(*torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)))
     points, offsets = torch.rand(9, 3) - 0.5, torch.tensor([0, 3, 6, 9])
-    planes = before.planes(w_geo, w_tex)[1]
-    materials = after.materials(planes, w_tex, points, offsets)
-    torch.testing.assert_close(materials[:, :3], before.texture(planes, w_tex, points, offsets))
+    planes = before.generator.planes(w_geo, w_tex)[1]
+    colors = before.generator.texture(planes, w_tex, points, offsets)
+    materials = after.generator.materials(planes, w_tex, points, offsets)
+    torch.testing.assert_close(materials[:, :3], colors)
     assert torch.equal(materials[:, 3:], torch.sigmoid(torch.tensor([[-2.0, 0.5]])).expand(9, 2))
+    torch.testing.assert_close(back.generator.texture(planes, w_tex, points, offsets), colors)
