@@ -7,6 +7,7 @@ train-vs-test reference; its bounds are listed in docs/evaluation.md, too.
 import re
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -133,10 +134,13 @@ def report_verdict(report: Report) -> str:
     if not clauses:
         clauses = [_Clause(f"cover {number(scores.value(f'cov_{kind}'))} % of the references", None)]
     sentence = f"{samples} {clauses[0].words}"
+    conjunctions = [_conjunction(*pair) for pair in pairwise([*clauses, *([] if apart is None else [apart])])]
     if len(clauses) > 1:
-        sentence += f" {_conjunction(*clauses)} {clauses[1].words}"
+        sentence += f" {conjunctions[0]} {clauses[1].words}"
     if apart is not None:
-        sentence += f", {_conjunction(clauses[-1], apart)} a nearest-neighbor test {apart.words}"
+        # A second "but" in one sentence would take back the first.
+        joint = ";" if conjunctions == ["but", "but"] else f", {conjunctions[-1]}"
+        sentence += f"{joint} a nearest-neighbor test {apart.words}"
     return f"{sentence}."
 
 

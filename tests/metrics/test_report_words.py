@@ -84,6 +84,11 @@ def report(
             "The 200 samples are no nearer to real shapes than one training shape repeated but are as varied, and a "
             "nearest-neighbor test hardly tells them apart.",
         ),
+        (
+            (4.0, 45, 90),
+            "The 200 samples are no nearer to real shapes than one training shape repeated but are as varied; a "
+            "nearest-neighbor test easily tells them apart.",
+        ),
     ],
 )
 def test_the_verdict_puts_the_scores_into_words(scores: tuple[float, float, float], sentence: str) -> None:
