@@ -196,6 +196,11 @@ class Generator(nn.Module):
         """The surfaces that geometry planes hold under styles w_geo [B, num_ws_geo, w_dim]."""
         return self.geometry(geometry_planes, w_geo[:, self.backbone.num_ws_geo :])
 
+    def signed_distance(self, geometry_planes: Tensor, w_geo: Tensor, points: Tensor, point_offsets: Tensor) -> Tensor:
+        """The SDF [P] at packed points [P, 3], world units; point_offsets [B + 1] on the CPU."""
+        field = self.geometry.field(geometry_planes, w_geo[:, self.backbone.num_ws_geo :])
+        return field.sdf(points, field.features(points, point_offsets), point_offsets)
+
     # -- images ----------------------------------------------------------------------------------------------------
 
     def texture(self, texture_planes: Tensor, w_tex: Tensor, points: Tensor, point_offsets: Tensor) -> Tensor:

@@ -122,6 +122,16 @@ class Cameras:
         """World to clip [N, 4, 4]."""
         return self.projection() @ self.view()
 
+    def ray_directions(self, points: Tensor) -> Tensor:
+        """Directions [N, …, 3] in the world of the rays through points [N, …, 2] of each image: NDC, x right, y down.
+
+        Their depth along the camera's axis is 1.
+        """
+        shape = (len(self), *[1] * (points.dim() - 2), 2)
+        right, down = ((points - self.principal.view(shape)) / self.focal.view(shape)).unbind(-1)
+        local = torch.stack([right, -down, -torch.ones_like(right)], -1)
+        return torch.einsum("nij,n...j->n...i", self.camera_to_world[:, :3, :3], local)
+
     def transform_packed(self, vertices: Tensor, vertex_offsets: Tensor) -> Tensor:
         """Clip-space positions of a packed batch of B shapes, each seen by N / B cameras in a row.
 

@@ -61,13 +61,10 @@ def _blurred(image: Tensor, std_px: float) -> Tensor:
 
 def _ground_points(cameras: Cameras, ground: float, resolution: int) -> tuple[Tensor, Tensor]:
     """Points (x, z) [N, R, R, 2] where the pixels' rays meet the plane y = ground, and whether they do [N, 1, R, R]."""
-    pose = cameras.camera_to_world
-    line = (torch.arange(resolution, device=pose.device, dtype=pose.dtype) + 0.5) * (2 / resolution) - 1
+    dtype, device = cameras.focal.dtype, cameras.focal.device
+    line = (torch.arange(resolution, device=device, dtype=dtype) + 0.5) * (2 / resolution) - 1
     row, column = torch.meshgrid(line, line, indexing="ij")
-    pixel = torch.stack([column, row], -1) - cameras.principal[:, None, None]
-    right, down = (pixel / cameras.focal[:, None, None]).unbind(-1)
-    rays = torch.stack([right, -down, -torch.ones_like(right)], -1)
-    rays = torch.einsum("nij,nhwj->nhwi", pose[:, :3, :3], rays)
+    rays = cameras.ray_directions(torch.stack([column, row], -1).expand(len(cameras), -1, -1, -1))
     eyes = cameras.position()[:, None, None]
     distance = (ground - eyes[..., 1:2]) / rays[..., 1:2]
     seen = ((distance > 0) & torch.isfinite(distance) & (eyes[..., 1:2] > ground)).to(rays.dtype)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from networks.generator import Generator
+from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
 from sampling.directions import whitened_axes
+from sampling.ray_silhouette import ray_silhouette_losses
 from sampling.styles import random_styles
 
 # Axes that hold this share of the styles' variance are optimized; along the rest, styles stay average.
@@ -21,27 +22,37 @@ VARIANCE = 0.999
 # Loss: halvings of the images that are compared, besides the images themselves.
 HALVINGS = 3
 MASK_WEIGHT = 2.0
+# Loss: of the signed distances on the rays of wrong pixels.
+RAY_WEIGHT = 1.0
 # What it costs to leave the likely styles, and to differ between slots, per squared standard deviation.
 PRIOR_WEIGHT = 1e-3
 # Adam's rates: of the coordinates that all slots share, of those of each slot, and of angles, radians.
-COMMON_RATE, SLOT_RATE, ANGLE_RATE = 0.1, 0.05, 0.02
+COMMON_RATE, SLOT_RATE, ANGLE_RATE = 0.05, 0.025, 0.02
+# Steps over which the rates rise. Adam's first steps have the full rate along every coordinate, however little the loss
+# depends on it; there are so many that they would lead far away from a good start.
+WARMUP = 6
 
 
 @dataclass(frozen=True, eq=False)
 class DescentStage:
-    """Part of the descent: how many starts go on, for how many steps, at what share of the resolution."""
+    """Part of the descent: how many starts go on, for how many steps, at what share of the resolution.
+
+    final_rate: the share of the learning rates at the end.
+    """
 
     starts: int
     steps: int
     shrink: int
+    final_rate: float = 0.1
 
 
 MAX_STARTS = 6
 
 
 def stages_of(starts: int, steps: int) -> tuple[DescentStage, ...]:
-    """All starts at half the resolution, the best two, and the best one for `steps` steps."""
-    return DescentStage(starts, 20, 2), DescentStage(min(starts, 2), 30, 1), DescentStage(1, steps, 1)
+    """All starts at half the resolution, then the best two, for `steps` steps at rates that fall."""
+    final = min(starts, 2)
+    return DescentStage(starts, 24, 2, 0.5), DescentStage(final, 40, 1, 0.5), DescentStage(final, steps, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,25 +157,40 @@ def descend(
         orbit = replace(orbit, angles=orbit.angles.clone().requires_grad_())
         groups.append({"params": [orbit.angles], "lr": ANGLE_RATE})
     optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1 - 0.9 * step / max(stage.steps, 1))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: descent_rate(step, stage))
     best, best_losses = starts, torch.full((count,), torch.inf)
     for step in range(stage.steps + 1):
         coordinates = [a + b + c for a, b, c in zip(origin, common, own, strict=True)]
         w_geo, w_tex = space.styles(coordinates)
-        seen = _cameras_of(cameras, orbit, count)
-        images = drawn(generator, w_geo, w_tex, seen, resolution)
-        losses = image_losses(images.unflatten(0, (count, -1)), wanted)
+        losses, ray_losses = _losses(generator, w_geo, w_tex, _cameras_of(cameras, orbit, count), wanted)
         points = Starts(w_geo.detach(), w_tex.detach(), orbit and replace(orbit, angles=orbit.angles.detach().clone()))
         best, best_losses = _better(best, best_losses, points, losses.detach().cpu())
         if step == stage.steps:
             break
         optimizer.zero_grad()
         prior = sum(part.square().mean((1, 2)).sum() for part in coordinates)
-        (losses.sum() + PRIOR_WEIGHT * prior).backward()
+        (losses.sum() + RAY_WEIGHT * ray_losses.sum() + PRIOR_WEIGHT * prior).backward()
         optimizer.step()
         schedule.step()
         progress()
     return best, best_losses
+
+
+def descent_rate(step: int, stage: DescentStage) -> float:
+    """The factor on the learning rates of a step from 0: it rises for WARMUP steps and falls to `final_rate`."""
+    return min((step + 1) / WARMUP, 1.0) * (1 - (1 - stage.final_rate) * step / max(stage.steps, 1))
+
+
+def _losses(
+    generator: Generator, w_geo: Tensor, w_tex: Tensor, cameras: Cameras, wanted: Tensor
+) -> tuple[Tensor, Tensor]:
+    """`image_losses` and `ray_silhouette_losses` [B] of styles seen by B·N cameras, for N targets [N, 4, R, R]."""
+    count, cameras = len(w_geo), cameras.to(w_geo.device)
+    planes = generator.planes(w_geo, w_tex)
+    rendered = generator.render(w_geo, w_tex, cameras, resolution=wanted.shape[-1], planes=planes)
+    losses = image_losses(_layers(rendered).unflatten(0, (count, -1)), wanted)
+    coverage, given = rendered.mask[:, 0], wanted[:, 3].repeat(count, 1, 1)
+    return losses, ray_silhouette_losses(generator, planes[0], w_geo, cameras, coverage, given)
 
 
 def _cameras_of(given: Cameras | None, orbit: Orbit | None, count: int) -> Cameras:
@@ -190,7 +216,11 @@ def _better(old: Starts, old_losses: Tensor, new: Starts, losses: Tensor) -> tup
 
 def drawn(generator: Generator, w_geo: Tensor, w_tex: Tensor, cameras: Cameras, resolution: int) -> Tensor:
     """Images [B·N, 4, R, R] of styles: premultiplied sRGB over nothing, and coverage, in [0, 1]."""
-    rendered = generator.render(w_geo, w_tex, cameras.to(w_geo.device), resolution=resolution)
+    return _layers(generator.render(w_geo, w_tex, cameras.to(w_geo.device), resolution=resolution))
+
+
+def _layers(rendered: Rendered) -> Tensor:
+    """[N, 4, R, R] of images on black."""
     return torch.cat([rendered.rgb / 2 + 0.5, rendered.mask], 1)
 
 

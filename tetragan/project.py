@@ -144,7 +144,7 @@ def _project_all(
     steps: int,
 ) -> "list[Projected]":
     """Project one target after another; NAME.safetensors is written as soon as it is found."""
-    from sampling.projection import StyleSpace
+    from sampling.projection import MAX_STARTS, StyleSpace, stages_of
     from sampling.start_search import make_bank
     from sampling.style_file import save_styles
     from torch_utils.progress import progress_bar
@@ -154,9 +154,10 @@ def _project_all(
     with progress_bar("starts", starts, quiet=quiet) as advance:
         bank = make_bank(generator.network, generator.slots, starts, advance)
     space = StyleSpace(generator.network)
+    total = sum(stage.steps for stage in stages_of(MAX_STARTS, steps))
     found = []
     for target in targets:
-        with progress_bar(target.name, 50 + steps, quiet=quiet) as advance:
+        with progress_bar(target.name, total, quiet=quiet) as advance:
             result = _project(sampler, space, bank, target, distribution, steps, advance)
         found.append(result)
         path = sampler.out / f"{target.name}.safetensors"

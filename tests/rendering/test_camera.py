@@ -76,6 +76,16 @@ def test_principal_point_moves_the_image_right_and_down():
     assert pixel(moved, (0.0, 0.0, 0.0), 64) == pytest.approx([40, 48])
 
 
+def test_rays_pass_through_the_points_of_their_pixels():
+    cameras = orbit([10.0, 200.0], [5.0, -60.0])
+    cameras = Cameras(cameras.camera_to_world, cameras.focal, cameras.principal + 0.2)
+    points = torch.tensor([[[-0.7, 0.3], [0.5, 0.9], [0.0, 0.0]]], dtype=torch.float64).expand(2, -1, -1)
+    world = cameras.position()[:, None] + 1.7 * cameras.ray_directions(points)
+    clip = torch.cat([world, torch.ones(2, 3, 1, dtype=torch.float64)], 2) @ cameras.world_to_clip().transpose(1, 2)
+    torch.testing.assert_close(clip[..., :2] / clip[..., 3:], points)
+    torch.testing.assert_close(clip[..., 3], torch.full((2, 3), 1.7, dtype=torch.float64))
+
+
 def test_depth_runs_from_near_to_far():
     front = orbit([0.0], [0.0], radius=2.0)
     points = torch.tensor([[0, 0, 2 - 0.1], [0, 0, 2 - 10.0]], dtype=torch.float64)

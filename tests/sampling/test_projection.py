@@ -10,11 +10,13 @@ from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS, CameraDistribution, ScalarDistribution
 from sampling.projection import (
+    WARMUP,
     DescentStage,
     Starts,
     StyleSpace,
     color_psnr,
     descend,
+    descent_rate,
     drawn,
     image_losses,
     mask_iou,
@@ -152,7 +154,16 @@ def test_the_grid_covers_the_distribution() -> None:
         azimuth_deg=ScalarDistribution(uniform=(0, 90)), elevation_deg=ScalarDistribution(fixed=10)
     )
     assert len(camera_grid(fixed).angles) == 6
-    assert [stage.starts for stage in stages_of(6, 50)] == [6, 2, 1]
+
+
+def test_stages_and_their_learning_rates() -> None:
+    stages = stages_of(6, 50)
+    assert [stage.starts for stage in stages] == [6, 2, 2] and stages[-1].steps == 50
+    assert [stage.starts for stage in stages_of(1, 50)] == [1, 1, 1]
+    # A full rate at the first step would lead far away from a good start.
+    factors = [descent_rate(step, DescentStage(1, 60, 1, 0.4)) for step in range(61)]
+    assert factors[0] == pytest.approx(1 / WARMUP) and factors[30] == pytest.approx(0.7)
+    assert max(factors) == factors[WARMUP - 1] > 0.9 and factors[-1] == pytest.approx(0.4)
 
 
 def test_styles_come_back_from_their_file(g: TrainedGenerator, tmp_path: Path) -> None:
