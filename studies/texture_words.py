@@ -3,8 +3,10 @@
     python -m studies.texture_words chair.glb table.obj --prompt "a red {}" --prompt "a wooden {}" --out out/words
 
 Textures every mesh by every prompt; `{}` stands for the category that the file's name begins with. clip-b, which guides
-nothing, names the color or material of eight views of each from all that the captions know. Files that --out holds
-already are measured again and not made again. Exit status 1 where fewer than 80 % of the views are named right.
+nothing, names the color or material of eight views of each from all that the captions know. Beside it stands how many
+it names right of the same views in the flat mean colors of the captions' own finishes: what clip-b itself can tell.
+Files that --out holds already are measured again and not made again. Exit status 1 where fewer than 80 % of the views
+are named right.
 """
 
 import sys
@@ -15,7 +17,7 @@ import numpy as np
 import torch
 
 from dataset_tool.sources.orientation import normalize
-from guidance.clip import load_clip
+from guidance.clip import Clip, load_clip
 from mesh_io.read import read_mesh
 from networks.pretrained import INCLUDED
 from rendering.camera import orbit_cameras
@@ -23,8 +25,8 @@ from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from studies.plain_errors import PlainErrors
 from studies.text_criteria.figures import Views
-from studies.text_criteria.targets import parse_target
-from studies.text_criteria.zero_shot import named_values
+from studies.text_criteria.targets import Target, parse_target, reference_colors
+from studies.text_criteria.zero_shot import named_values, share
 from torch_utils.files import write_json
 from torch_utils.progress import progress_bar
 from training.adapt.settings import DEFAULT_PRIOR
@@ -34,6 +36,8 @@ from training.mesh_texture.write import texture_mesh_by_prompt
 AZIMUTHS_DEG, ELEVATION_DEG = tuple(range(0, 360, 45)), 20.0
 SIDE_PX, SIDE, SIZE_PX = 64, 0.7, 256
 NEEDED = 0.8
+# Colors of a finish that the judge is tried on.
+FLAT_COLORS = 8
 
 
 def views_of(path: Path) -> Views:
@@ -42,6 +46,15 @@ def views_of(path: Path) -> Views:
     images = render_views(scene, orbit_cameras(AZIMUTHS_DEG, ELEVATION_DEG), SIDE_PX, supersample=4).images
     rgba = torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)[None] / 255
     return Views(rgba[:, :, :3], rgba[:, :, 3:])
+
+
+def flat_share(clip: Clip, views: Views, target: Target) -> float | None:
+    """Share of the views that are named right in flat colors of the finish; None for a target without colors."""
+    colors = reference_colors(target)
+    if colors is None:
+        return None
+    painted = [Views(color[:, None, None].expand_as(views.rgb), views.mask) for color in colors[:FLAT_COLORS]]
+    return sum(share(named_values(clip, flat, target), target.value) for flat in painted) / len(painted)
 
 
 @click.command(cls=PlainErrors)
@@ -63,10 +76,12 @@ def main(meshes: tuple[Path, ...], prompts: tuple[str, ...], steps: int, out: Pa
                 with progress_bar(path.stem, steps) as advance:
                     texture_mesh_by_prompt(mesh, DEFAULT_PRIOR, path, settings, progress=advance)
             target = parse_target(prompt)
-            named = named_values(clip, views_of(path), target)
-            right = sum(name == target.value for name in named) / len(named)
-            rows.append({"mesh": mesh.name, "prompt": prompt, "right": right, "named": named})
-            click.echo(f"{mesh.name}, {prompt}: {right:.0%} ({', '.join(dict.fromkeys(named))})")
+            views = views_of(path)
+            named, flat = named_values(clip, views, target), flat_share(clip, views, target)
+            right = share(named, target.value)
+            rows.append({"mesh": mesh.name, "prompt": prompt, "right": right, "named": named, "flat": flat})
+            judged = "" if flat is None else f"; flat colors: {flat:.0%}"
+            click.echo(f"{mesh.name}, {prompt}: {right:.0%} ({', '.join(dict.fromkeys(named))}){judged}")
     mean = sum(float(row["right"]) for row in rows) / len(rows)
     write_json(out / "texture_words.json", {"mean": mean, "pairs": rows})
     click.echo(f"{mean:.0%} of the views of {len(rows)} meshes are named right; needed: {NEEDED:.0%}")
