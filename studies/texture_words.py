@@ -36,7 +36,7 @@ from training.mesh_texture.write import texture_mesh_by_prompt
 AZIMUTHS_DEG, ELEVATION_DEG = tuple(range(0, 360, 45)), 20.0
 SIDE_PX, SIDE, SIZE_PX = 64, 0.7, 256
 NEEDED = 0.8
-# Colors of a finish that the judge is tried on.
+# Colors of a finish that clip-b is tried on.
 FLAT_COLORS = 8
 
 
@@ -80,8 +80,8 @@ def main(meshes: tuple[Path, ...], prompts: tuple[str, ...], steps: int, out: Pa
             named, flat = named_values(clip, views, target), flat_share(clip, views, target)
             right = share(named, target.value)
             rows.append({"mesh": mesh.name, "prompt": prompt, "right": right, "named": named, "flat": flat})
-            judged = "" if flat is None else f"; flat colors: {flat:.0%}"
-            click.echo(f"{mesh.name}, {prompt}: {right:.0%} ({', '.join(dict.fromkeys(named))}){judged}")
+            known = "" if flat is None else f"; flat colors: {flat:.0%}"
+            click.echo(f"{mesh.name}, {prompt}: {right:.0%} ({', '.join(dict.fromkeys(named))}){known}")
     mean = sum(float(row["right"]) for row in rows) / len(rows)
     write_json(out / "texture_words.json", {"mean": mean, "pairs": rows})
     click.echo(f"{mean:.0%} of the views of {len(rows)} meshes are named right; needed: {NEEDED:.0%}")

@@ -24,7 +24,7 @@ def test_views_of_a_textured_mesh_are_named(tmp_path: Path) -> None:
     outcome = CliRunner().invoke(texture_words.main, call, catch_exceptions=False)
     found = json.loads((out / "texture_words.json").read_text())
     assert found["pairs"][0]["prompt"] == "a red chair" and len(found["pairs"][0]["named"]) == 8
-    assert found["pairs"][0]["flat"] > 0.9, "the judge knows the red of the captions"
+    assert found["pairs"][0]["flat"] > 0.9, "clip-b knows the red of the captions"
     assert outcome.exit_code == (0 if found["mean"] >= texture_words.NEEDED else 1)
     missed = CliRunner().invoke(texture_words.main, [*call, "--prompt", "a green {}"], catch_exceptions=False)
     assert missed.exit_code == 1, "one step turns no box green"
