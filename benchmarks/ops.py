@@ -5,6 +5,7 @@ The peer is what a user would call instead. Each group of ops has its own file o
 
 import json
 import platform
+import time
 from dataclasses import asdict
 
 import click
@@ -49,16 +50,20 @@ def as_table(results: list[Result]) -> str:
 @click.option("--only", default="", help="Only ops whose name contains this text.")
 @click.option("--threads", type=int, default=None, help="Threads of torch; default: all.")
 @click.option("--seconds", type=float, default=3.0, show_default=True, help="Approximate time for each row.")
-def main(device: str, as_json: bool, only: str, threads: int | None, seconds: float) -> None:
+@click.option("--cpu-time", is_flag=True, help="Time of the processor, not of the clock, for a busy machine.")
+def main(device: str, as_json: bool, only: str, threads: int | None, seconds: float, cpu_time: bool) -> None:
     """Time every op against its peer."""
     if device == "cuda" and not torch.cuda.is_available():
         raise click.UsageError("--device cuda: found no CUDA device; time the CPU kernels with --device cpu")
+    if cpu_time and device == "cuda":
+        raise click.UsageError("--cpu-time: measures the processor alone; leave it out with --device cuda")
     if threads is not None:
         torch.set_num_threads(threads)
     where = torch.device(device)
     bandwidth = copy_bandwidth(where)
     rows = [row for row in ROWS if only in row.op and device in row.devices]
-    results = [measure(row, where, bandwidth, seconds) for row in rows]
+    clock = time.process_time if cpu_time else time.perf_counter
+    results = [measure(row, where, bandwidth, seconds, clock) for row in rows]
     facts = {**machine(where), "copy_gb_per_s": round(bandwidth / 1e9, 1)}
     if as_json:
         click.echo(json.dumps({"machine": facts, "rows": [asdict(r) for r in results]}, indent=1))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 Work = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,24 @@ def tensor_bytes(*tensors: torch.Tensor | None) -> int:
     return sum(t.numel() * t.element_size() for t in tensors if t is not None)
 
 
-def _once(work: Work, device: torch.device) -> float:
+def _once(work: Work, device: torch.device, clock: Clock = time.perf_counter) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    start = time.perf_counter()
+    start = clock()
     work()
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
-def time_both(job: Job, device: torch.device, seconds: float) -> tuple[float, float | None]:
+def time_both(
+    job: Job, device: torch.device, seconds: float, clock: Clock = time.perf_counter
+) -> tuple[float, float | None]:
     """Median seconds of ours and of the peer. They run in turns, so that a busy machine slows both alike."""
     sides = [work for work in (job.ours, job.peer) if work is not None]
-    warm = [max(_once(work, device) for _ in range(2)) for work in sides]
+    warm = [max(_once(work, device, clock) for _ in range(2)) for work in sides]
     rounds = min(100, max(5, round(seconds / max(sum(warm), 1e-6))))
-    times = [[_once(work, device) for work in sides] for _ in range(rounds)]
+    times = [[_once(work, device, clock) for work in sides] for _ in range(rounds)]
     medians = [statistics.median(column) for column in zip(*times, strict=True)]
     return medians[0], medians[1] if job.peer is not None else None
 
@@ -84,10 +87,12 @@ def copy_bandwidth(device: torch.device) -> float:
     return 2 * tensor_bytes(source) / seconds
 
 
-def measure(row: Row, device: torch.device, bandwidth: float, seconds: float) -> Result:
+def measure(
+    row: Row, device: torch.device, bandwidth: float, seconds: float, clock: Clock = time.perf_counter
+) -> Result:
     """Time one row."""
     job = row.make(device)
-    ours, peer = time_both(job, device, seconds)
+    ours, peer = time_both(job, device, seconds, clock)
     return Result(
         op=row.op,
         size=row.size,

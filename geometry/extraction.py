@@ -94,7 +94,8 @@ def find_surface(
     used = corrected_sdf(raw, grid, closed=closed, fallback=fallback, connected=connected)
     topology = marching_tets_topology(used, grid.tets, grid.edges, grid.tet_edges)
     active = topology.active
-    return found_surface(topology, raw.reshape(-1)[active], used.reshape(-1)[active], empty_samples(raw), grid)
+    values = (each.reshape(-1).index_select(0, active) for each in (raw, used))
+    return found_surface(topology, *values, empty_samples(raw), grid)
 
 
 def found_surface(
@@ -140,11 +141,11 @@ def values_with_gradient(sdf_active: Tensor, values: Tensor, blocked: Tensor) ->
 def active_positions(active: Tensor, grid: Vertices, deformation_active: Tensor | None, fallback: Tensor) -> Tensor:
     """Positions of the active vertices [ΣA, 3], moved; without gradient where `fallback` [ΣA]."""
     vertex = active % grid.num_vertices
-    positions = grid.positions[vertex]
+    positions = grid.positions.index_select(0, vertex)
     if deformation_active is None:
         return positions
     movement = torch.where(fallback[:, None], deformation_active.detach(), deformation_active)
-    return positions + movement * grid.free[vertex]
+    return positions + movement * grid.free.index_select(0, vertex)
 
 
 class _Substitute(torch.autograd.Function):

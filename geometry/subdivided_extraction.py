@@ -66,13 +66,14 @@ def find_subdivided_surface(coarse: CoarseSurface, midpoint_sdf: Tensor, grid: S
 
     # A vertex has its own value, a midpoint that was asked for the one given, and any other the mean of its ends.
     given, a, b = sources.rows >= 0, *sources.parents.unbind(1)
-    ends = coarse.used.reshape(-1)[sources.parents]
-    values = torch.where(given, _rows(used, sources.rows), (ends[:, 0] + ends[:, 1]) / 2)
-    of_network = torch.where(a == b, coarse.sdf.reshape(-1)[a], torch.nan)
+    coarse_sdf, coarse_used = coarse.sdf.reshape(-1), coarse.used.reshape(-1)
+    means = (coarse_used.index_select(0, a) + coarse_used.index_select(0, b)) / 2
+    values = torch.where(given, _rows(used, sources.rows), means)
+    of_network = torch.where(a == b, coarse_sdf.index_select(0, a), torch.nan)
     network_values = torch.where(given, _rows(midpoint_sdf, sources.rows), of_network)
     return found_surface(topology, network_values, values, empty_samples(coarse.sdf), grid)
 
 
 def _rows(values: Tensor, rows: Tensor) -> Tensor:
     """values[rows], and 0 for row −1."""
-    return torch.cat([values, values.new_zeros(1)])[rows]
+    return torch.cat([values.new_zeros(1), values]).index_select(0, rows + 1)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geometry.tet_grid import TET_EDGES, TetGrid, tet_grid
-from torch_utils.ops.subdivided_tets import DIAGONALS, LOCAL_EDGES, SubdivisionTables
+from geometry.tet_grid import TetGrid, tet_grid
+from torch_utils.ops.subdivided_tets import DIAGONALS, FACE_EDGES, SubdivisionTables
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SubdividedGrid:
         """The grid on `device`; the same object where it is there already."""
         if self.positions.device == torch.device(device):
             return self
-        names = ("tets", "edges", "tet_edges", "diagonals", "edge_ids", "ends")
+        names = ("tets", "edges", "tet_edges", "tet_faces", "face_edges", "diagonals")
         tables = replace(self.tables, **{name: getattr(self.tables, name).to(device) for name in names})
         vertices = (self.positions.to(device), self.free.to(device), self.on_box.to(device))
         return SubdividedGrid(self.coarse.to(device), *vertices, self.cell, tables)
@@ -50,9 +50,15 @@ def subdivided(grid: TetGrid) -> SubdividedGrid:
     """
     positions = torch.cat([grid.positions, grid.positions[grid.edges].mean(1)])
     of_middle = grid.free[grid.edges].any(1)
-    edge_ids, ends, diagonals = _subdivide(grid)
+    tet_edges = grid.tet_edges.numpy()
+    faces = _number_faces(grid.tets.numpy(), tet_edges, grid.num_vertices)
+    diagonals = _shortest_diagonals(grid.positions.numpy(), grid.edges.numpy(), tet_edges)
     tables = SubdivisionTables(
-        grid.tets, grid.edges, grid.tet_edges, diagonals, edge_ids, ends, num_vertices=grid.num_vertices
+        grid.tets,
+        grid.edges,
+        grid.tet_edges,
+        *(torch.from_numpy(table) for table in (*faces, diagonals)),
+        num_vertices=grid.num_vertices,
     )
     free = torch.cat([grid.free, of_middle])
     return SubdividedGrid(grid, positions, free, ~of_middle.all(1), grid.cell / 2, tables)
@@ -64,36 +70,8 @@ def subdivided_on(layout: str, cells: int, box: float, device: torch.device) -> 
     return subdivided(tet_grid(layout, cells, box)).to(device)
 
 
-def _subdivide(grid: TetGrid) -> tuple[Tensor, Tensor, Tensor]:
-    """edge_ids [T, 25], ends [E', 2] and diagonals [T] of `SubdivisionTables`.
-
-    Order of the edges: 2e and 2e + 1, the halves of edge e; 2E + 3f + j, the edge that cuts off the j-th smallest
-    vertex of face f; 2E + 3F + t, the diagonal of tetrahedron t.
-    """
-    count, tets = len(grid.tets), grid.tets
-    tet_faces, num_faces = _number_faces(tets.numpy(), grid.num_vertices)
-    positions, edges, tet_edges = grid.positions.numpy(), grid.edges.numpy(), grid.tet_edges.numpy()
-    diagonals = torch.from_numpy(_shortest_diagonals(positions, edges, tet_edges))
-    first_face = 2 * len(grid.edges)
-    first_diagonal = first_face + 3 * num_faces
-    ends_of_edges = torch.tensor(TET_EDGES)
-    swapped = (tets[:, ends_of_edges[:, 0]] > tets[:, ends_of_edges[:, 1]]).int()
-    halves = torch.stack([2 * grid.tet_edges + swapped, 2 * grid.tet_edges + 1 - swapped], -1).view(count, 12)
-    others = torch.tensor([[j for j in range(4) if j != face] for face in range(4)])
-    corners = tets[:, others.view(-1)].view(count, 4, 3)
-    rank = (corners[..., :, None] > corners[..., None, :]).sum(-1, dtype=torch.int32)
-    on_faces = (first_face + 3 * torch.from_numpy(tet_faces)[..., None] + rank).view(count, 12)
-    own = first_diagonal + torch.arange(count, dtype=torch.int32)[:, None]
-    edge_ids = torch.cat([halves, on_faces, own], 1)
-    local = torch.cat([tets, grid.tet_edges + grid.num_vertices], 1)
-    pairs = torch.tensor(LOCAL_EDGES)[diagonals.long()]
-    ends = torch.empty(first_diagonal + count, 2, dtype=torch.int32)
-    ends[edge_ids.view(-1).long()] = local[:, None].expand(-1, 25, -1).gather(2, pairs).sort(-1).values.view(-1, 2)
-    return edge_ids, ends, diagonals
-
-
-def _number_faces(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, int]:
-    """The face opposite each vertex of tetrahedra [T, 4] int32, and the number of faces."""
+def _number_faces(tets: np.ndarray, tet_edges: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:
+    """The face opposite each vertex of tetrahedra [T, 4], and the edges of each face, rising [F, 3]; both int32."""
     opposite = np.array([[j for j in range(4) if j != k] for k in range(4)])
     corners = np.sort(tets[:, opposite].astype(np.int64), axis=-1)
     keys = (corners[..., 0] * num_vertices + corners[..., 1]) * num_vertices + corners[..., 2]
@@ -103,7 +81,9 @@ def _number_faces(tets: np.ndarray, num_vertices: int) -> tuple[np.ndarray, int]
     first[1:] = ordered[1:] != ordered[:-1]
     numbers = np.empty(len(ordered), np.int32)
     numbers[order] = np.cumsum(first, dtype=np.int32) - 1
-    return numbers.reshape(-1, 4), int(first.sum())
+    tet, opposite_vertex = np.divmod(order[first], 4)
+    face_edges = tet_edges[tet[:, None], np.array(FACE_EDGES)[opposite_vertex]]
+    return numbers.reshape(-1, 4), np.sort(face_edges, axis=-1).astype(np.int32, copy=False)
 
 
 def _shortest_diagonals(positions: np.ndarray, edges: np.ndarray, tet_edges: np.ndarray) -> np.ndarray:

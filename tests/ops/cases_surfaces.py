@@ -56,7 +56,7 @@ def _midpoints_overloads(arguments: Arguments) -> list:
     return [(torch.ops.tetragan.midpoints_near_surface.default, tuple(arguments.values()))]
 
 
-TABLES = ("tets", "edges", "tet_edges", "diagonals", "edge_ids", "ends")
+TABLES = ("tets", "edges", "tet_edges", "tet_faces", "face_edges", "diagonals")
 
 
 def _subdivided(batch: int, width: int, dtype: torch.dtype) -> Arguments:
@@ -182,8 +182,9 @@ SURFACE_CASES = [
             BadInput("size", edit("sdf", lambda x: x[:, 1:]), "expected sdf of shape [B, 9], got [2, 8]"),
             BadInput("ids", edit("midpoint_ids", lambda x: x + 52), "expected midpoint_ids in [0, 52)"),
             BadInput("values", edit("midpoint_sdf", lambda x: x[1:]), "expected midpoint_sdf of shape ["),
-            BadInput("table", edit("edge_ids", lambda x: x[1:]), "expected edge_ids of shape [12, 25], got [11, 25]"),
-            BadInput("ends", edit("ends", lambda x: x[:3]), "expected edge_ids in [0, 3)"),
+            BadInput("table", edit("tet_faces", lambda x: x[1:]), "expected tet_faces of shape [12, 4], got [11, 4]"),
+            BadInput("faces", edit("face_edges", lambda x: x[:3]), "expected tet_faces in [0, 3)"),
+            BadInput("edges of faces", edit("face_edges", lambda x: x + 26), "expected face_edges in [0, 26)"),
             BadInput("diagonal", edit("diagonals", lambda x: x + 3), "expected diagonals in [0, 3)"),
             BadInput("edge ids", edit("tet_edges", lambda x: x + 26), "expected tet_edges in [0, 26)"),
         ),

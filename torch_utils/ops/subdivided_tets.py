@@ -61,6 +61,13 @@ _ON_FACES = tuple(
     for x, y in [[v for v in range(4) if v not in (face, i)]]
 )
 LOCAL_EDGES = tuple((*_HALVES, *_ON_FACES, diagonal) for diagonal in DIAGONALS)
+# The three edges of the face opposite each vertex; the j-th lies opposite the face's j-th vertex.
+FACE_EDGES = tuple(
+    tuple(k for i in range(4) if i != face for k, edge in enumerate(_EDGES) if not {face, i} & set(edge))
+    for face in range(4)
+)
+# The edges of the subdivided grid on a face join the middles of these pairs of its edges, of which the numbers rise.
+_PAIRS = ((0, 1), (0, 2), (1, 2))
 # What a midpoint's value is: the mean of the ends, or the network's, where the ends have one sign, or differ in sign.
 TAKE_MEAN, ENDS_AGREE, ENDS_DIFFER = 0, 1, 2
 
@@ -70,16 +77,20 @@ class SubdivisionTables:
     """A tetrahedral grid and how each of its tetrahedra is subdivided; int32.
 
     tets [T, 4], positively oriented. edges [E, 2], the smaller vertex first. tet_edges [T, 6]: edges 01, 02, 03, 12,
-    13, 23. diagonals [T]: index into `DIAGONALS`. edge_ids [T, 25]: edges of the subdivided grid, for each of a
-    tetrahedron's `LOCAL_EDGES`. ends [E', 2]: the vertices of those edges, the smaller one first. num_vertices: V.
+    13, 23. tet_faces [T, 4]: the face opposite each vertex. face_edges [F, 3], rising. diagonals [T]: index into
+    `DIAGONALS`. num_vertices: V.
+
+    Edges of the subdivided grid: 2e and 2e + 1, the halves of edge e at its smaller and at its larger vertex; from 2E
+    on, three for each face, between the middles of its edges (0, 1), (0, 2) and (1, 2); from 2E + 3F on, the diagonal
+    of each tetrahedron.
     """
 
     tets: Tensor
     edges: Tensor
     tet_edges: Tensor
+    tet_faces: Tensor
+    face_edges: Tensor
     diagonals: Tensor
-    edge_ids: Tensor
-    ends: Tensor
     num_vertices: int
 
     def __post_init__(self) -> None:
@@ -88,9 +99,9 @@ class SubdivisionTables:
             ("tets", self.num_vertices),
             ("edges", self.num_vertices),
             ("tet_edges", self.edges.shape[0]),
+            ("tet_faces", self.face_edges.shape[0]),
+            ("face_edges", self.edges.shape[0]),
             ("diagonals", len(DIAGONALS)),
-            ("edge_ids", self.ends.shape[0]),
-            ("ends", self.num_vertices + self.edges.shape[0]),
         ):
             check_index_range("SubdivisionTables", name, getattr(self, name), size)
 
@@ -162,7 +173,7 @@ def subdivided_tets_topology(
         sdf, midpoint_sdf = sdf.float(), midpoint_sdf.float()
     if sdf.device.type not in ("cpu", "meta") or not use_kernel(sdf.device.type, op):
         return subdivided_tets_topology_reference(sdf, midpoint_ids, midpoint_sdf, tables)
-    grid = (tables.tets, tables.edges, tables.tet_edges, tables.diagonals, tables.edge_ids, tables.ends)
+    grid = (tables.tets, tables.edges, tables.tet_edges, tables.tet_faces, tables.face_edges, tables.diagonals)
     parts = torch.ops.tetragan.subdivided_tets_topology(
         *(each.contiguous() for each in (sdf, midpoint_ids, midpoint_sdf, *grid))
     )
@@ -180,9 +191,9 @@ def _check(op: str, sdf: Tensor, midpoint_ids: Tensor, midpoint_sdf: Tensor, tab
     count = tables.tets.shape[0]
     check_tensor(op, "edges", tables.edges, ("E", 2), INDEX, sdf.device)
     check_tensor(op, "tet_edges", tables.tet_edges, (count, 6), INDEX, sdf.device)
+    check_tensor(op, "tet_faces", tables.tet_faces, (count, 4), INDEX, sdf.device)
+    check_tensor(op, "face_edges", tables.face_edges, ("F", 3), INDEX, sdf.device)
     check_tensor(op, "diagonals", tables.diagonals, (count,), INDEX, sdf.device)
-    check_tensor(op, "edge_ids", tables.edge_ids, (count, 25), INDEX, sdf.device)
-    check_tensor(op, "ends", tables.ends, ("E'", 2), INDEX, sdf.device)
     check_index_range(op, "midpoint_ids", midpoint_ids, sdf.shape[0] * tables.edges.shape[0])
 
 
@@ -235,7 +246,34 @@ def subdivide_tables(tables: SubdivisionTables) -> tuple[Tensor, Tensor, Tensor]
     subtets = torch.tensor(SUBTETS, device=device)[which]
     tets = local[:, None].expand(-1, 8, -1).gather(2, subtets)
     of_subtets = torch.tensor(_subtet_edges(), device=device)[which].view(count, 48)
-    return tets.reshape(-1, 4), tables.ends, tables.edge_ids.gather(1, of_subtets).view(-1, 6)
+    return tets.reshape(-1, 4), _subdivided_edges(tables), _edge_ids(tables).gather(1, of_subtets).view(-1, 6)
+
+
+def _subdivided_edges(tables: SubdivisionTables) -> Tensor:
+    """The vertices of the edges of the subdivided grid, the smaller one first: [E', 2] int32."""
+    device, first = tables.tets.device, tables.num_vertices
+    middles = torch.arange(len(tables.edges), dtype=torch.int32, device=device) + first
+    halves = torch.stack([tables.edges, middles[:, None].expand(-1, 2)], -1)
+    on_faces = tables.face_edges[:, torch.tensor(_PAIRS, device=device)] + first
+    ends = torch.tensor(DIAGONALS, device=device)[tables.diagonals.long()] - 4
+    diagonals = tables.tet_edges.gather(1, ends).sort(1).values + first
+    return torch.cat([halves.view(-1, 2), on_faces.view(-1, 2), diagonals])
+
+
+def _edge_ids(tables: SubdivisionTables) -> Tensor:
+    """The number of each of a tetrahedron's `LOCAL_EDGES`: [T, 25] int32."""
+    device, count = tables.tets.device, tables.tets.shape[0]
+    first_on_faces = 2 * len(tables.edges)
+    first_diagonal = first_on_faces + 3 * len(tables.face_edges)
+    a, b = tables.tets[:, torch.tensor(_EDGES, device=device)].unbind(-1)
+    swapped = (a > b).int()
+    halves = torch.stack([2 * tables.tet_edges + swapped, 2 * tables.tet_edges + 1 - swapped], -1)
+    # An edge on a face leaves out the middle of one of the face's edges; the first leaves out the largest.
+    left_out = tables.tet_edges[:, torch.tensor(FACE_EDGES, device=device)]
+    place = (left_out[..., :, None] < left_out[..., None, :]).sum(-1, dtype=torch.int32)
+    on_faces = first_on_faces + 3 * tables.tet_faces[..., None] + place
+    diagonals = first_diagonal + torch.arange(count, dtype=torch.int32, device=device)
+    return torch.cat([halves.view(count, 12), on_faces.view(count, 12), diagonals[:, None]], 1)
 
 
 def _subtet_edges() -> list[list[list[int]]]:
@@ -256,7 +294,8 @@ torch.library.define(
 torch.library.define(
     "tetragan::subdivided_tets_topology",
     "(Tensor sdf, Tensor midpoint_ids, Tensor midpoint_sdf, Tensor tets, Tensor edges, Tensor tet_edges, "
-    "Tensor diagonals, Tensor edge_ids, Tensor ends) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "Tensor tet_faces, Tensor face_edges, Tensor diagonals) "
+    "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 
 
@@ -272,7 +311,7 @@ def _fake_midpoints(sdf, used, edges, fixed):
 
 
 @torch.library.register_fake("tetragan::subdivided_tets_topology")
-def _fake_topology(sdf, midpoint_ids, midpoint_sdf, tets, edges, tet_edges, diagonals, edge_ids, ends):
+def _fake_topology(sdf, midpoint_ids, midpoint_sdf, tets, edges, tet_edges, tet_faces, face_edges, diagonals):
     vertices, faces, active = (torch.library.get_ctx().new_dynamic_size() for _ in range(3))
     return (
         tets.new_empty(faces, 3),

@@ -1,8 +1,5 @@
 // The loops of `marching_tets` over vertices, edges and tetrahedra, compiled once for each instruction set.
-#if defined(__AVX2__) || defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
+#include "marching_tets/bits.h"
 #include "marching_tets/marching_tets_loops.h"
 
 namespace tetragan {
@@ -11,27 +8,6 @@ namespace TETRAGAN_ISA {
 using namespace marching;
 
 namespace {
-
-// Bit `sample` of each of 64 words, as one word.
-inline uint64_t column(const uint64_t* words, int sample) {
-  uint64_t result = 0;
-#if defined(__AVX512BW__)
-  const __m512i bit = _mm512_set1_epi64(static_cast<long long>(uint64_t{1} << sample));
-  for (int i = 0; i < 8; ++i) {
-    result |= static_cast<uint64_t>(_mm512_test_epi64_mask(_mm512_loadu_si512(words + 8 * i), bit)) << (8 * i);
-  }
-#elif defined(__AVX2__)
-  const __m128i shift = _mm_cvtsi32_si128(63 - sample);
-  for (int i = 0; i < 16; ++i) {
-    const __m256i four = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(words + 4 * i));
-    const int signs = _mm256_movemask_pd(_mm256_castsi256_pd(_mm256_sll_epi64(four, shift)));
-    result |= static_cast<uint64_t>(signs) << (4 * i);
-  }
-#else
-  for (int i = 0; i < 64; ++i) result |= (words[i] >> sample & 1) << i;
-#endif
-  return result;
-}
 
 template <class T>
 void pack(const T* sdf, int64_t stride, int samples, int64_t begin, int64_t end, uint64_t* words) {
@@ -48,11 +24,6 @@ inline int64_t bounded(int32_t index, int64_t size, bool& bad) {
   const bool out = static_cast<uint64_t>(static_cast<int64_t>(index)) >= static_cast<uint64_t>(size);
   bad |= out;
   return out ? 0 : index;
-}
-
-inline int64_t rank_of(const Rank* ranks, int64_t index) {
-  const Rank& r = ranks[index >> 6];
-  return r.before + __builtin_popcountll(r.bits & ((uint64_t{1} << (index & 63)) - 1));
 }
 
 inline bool is_set(const Rank* ranks, int64_t index) { return ranks[index >> 6].bits >> (index & 63) & 1; }

@@ -5,8 +5,6 @@
 namespace tetragan {
 namespace subdivided {
 
-constexpr int kEnds[6][2] = {{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}};
-
 // The number of the edge between local vertices i and j of a tetrahedron.
 constexpr int edge_between(int i, int j) {
   for (int k = 0; k < 6; ++k) {
@@ -15,61 +13,66 @@ constexpr int edge_between(int i, int j) {
   return -1;
 }
 
-inline Split make_split(int diagonal) {
-  constexpr int kDiagonals[3][2] = {{4, 9}, {5, 8}, {6, 7}};
+inline uint8_t spared_edge(uint32_t code, int face) {
+  for (int j = 0; j < 3; ++j) {
+    const int a = 4 + kFaceEdges[face][(j + 1) % 3], b = 4 + kFaceEdges[face][(j + 2) % 3];
+    if (((code >> a ^ code >> b) & 1) == 0) return static_cast<uint8_t>(j);
+  }
+  return 0;  // never: of three signs two are equal
+}
+
+inline void fill_triangles(int diagonal, Triangles& out) {
   constexpr int kRings[3][4] = {{5, 6, 8, 7}, {4, 7, 9, 6}, {4, 5, 9, 8}};
-  Split split;
-  int count = 0;
+  int ends[kLocalEdges][2], tets[8][4], tet_edges[8][6] = {}, count = 0;
   for (int k = 0; k < 6; ++k) {
     for (int j = 0; j < 2; ++j, ++count) {
-      split.ends[count][0] = kEnds[k][j];
-      split.ends[count][1] = 4 + k;
+      ends[count][0] = kEnds[k][j];
+      ends[count][1] = 4 + k;
     }
   }
   for (int face = 0; face < 4; ++face) {
-    for (int i = 0; i < 4; ++i) {
-      if (i == face) continue;
-      int end = 0;
-      for (int j = 0; j < 4; ++j) {
-        if (j != face && j != i) split.ends[count][end++] = 4 + edge_between(i, j);
-      }
-      ++count;
+    for (int j = 0; j < 3; ++j, ++count) {
+      ends[count][0] = 4 + kFaceEdges[face][(j + 1) % 3];
+      ends[count][1] = 4 + kFaceEdges[face][(j + 2) % 3];
     }
   }
-  split.ends[count][0] = kDiagonals[diagonal][0];
-  split.ends[count][1] = kDiagonals[diagonal][1];
+  for (int j = 0; j < 2; ++j) ends[kDiagonal][j] = kDiagonals[diagonal][j];
   for (int i = 0; i < 4; ++i) {
-    for (int j = 0; j < 4; ++j) split.tets[i][j] = i == j ? i : 4 + edge_between(i, j);
-    split.tets[4 + i][0] = kDiagonals[diagonal][0];
-    split.tets[4 + i][1] = kDiagonals[diagonal][1];
-    split.tets[4 + i][2] = kRings[diagonal][i];
-    split.tets[4 + i][3] = kRings[diagonal][(i + 1) % 4];
+    for (int j = 0; j < 4; ++j) tets[i][j] = i == j ? i : 4 + edge_between(i, j);
+    tets[4 + i][0] = kDiagonals[diagonal][0];
+    tets[4 + i][1] = kDiagonals[diagonal][1];
+    tets[4 + i][2] = kRings[diagonal][i];
+    tets[4 + i][3] = kRings[diagonal][(i + 1) % 4];
   }
   for (int tet = 0; tet < 8; ++tet) {
     for (int k = 0; k < 6; ++k) {
-      const int a = split.tets[tet][kEnds[k][0]], b = split.tets[tet][kEnds[k][1]];
+      const int a = tets[tet][kEnds[k][0]], b = tets[tet][kEnds[k][1]];
       for (int e = 0; e < kLocalEdges; ++e) {
-        const int* ends = split.ends[e];
-        if ((ends[0] == a && ends[1] == b) || (ends[0] == b && ends[1] == a)) split.tet_edges[tet][k] = e;
+        if ((ends[e][0] == a && ends[e][1] == b) || (ends[e][0] == b && ends[e][1] == a)) tet_edges[tet][k] = e;
       }
     }
   }
-  for (uint32_t code = 0; code < 1024; ++code) {
-    for (int e = 0; e < kLocalEdges; ++e) {
-      split.crossing[code] |= ((code >> split.ends[e][0] ^ code >> split.ends[e][1]) & 1) << e;
-    }
+  for (uint32_t code = 0; code < kCodes; ++code) {
     int corner = 0;
     for (int tet = 0; tet < 8; ++tet) {
       uint32_t local = 0;
-      for (int k = 0; k < 4; ++k) local |= (code >> split.tets[tet][k] & 1) << k;
+      for (int k = 0; k < 4; ++k) local |= (code >> tets[tet][k] & 1) << k;
       uint32_t corners = marching::case_corners(local);
       for (int k = 3 * marching::case_triangles(local); k > 0; --k, corners >>= 4) {
-        split.corners[code][corner++] = static_cast<uint8_t>(split.tet_edges[tet][corners & 0xf]);
+        out.corners[code][corner++] = static_cast<uint8_t>(tet_edges[tet][corners & 0xf]);
       }
     }
-    split.faces[code] = static_cast<uint8_t>(corner / 3);
+    out.count[code] = static_cast<uint8_t>(corner / 3);
   }
-  return split;
+}
+
+inline Cases make_cases() {
+  Cases cases = {};
+  for (uint32_t code = 0; code < kCodes; ++code) {
+    for (int face = 0; face < 4; ++face) cases.spared[code][face] = spared_edge(code, face);
+  }
+  for (int diagonal = 0; diagonal < 3; ++diagonal) fill_triangles(diagonal, cases.triangles[diagonal]);
+  return cases;
 }
 
 }  // namespace subdivided

@@ -1,6 +1,6 @@
-// CPU kernels of `subdivided_tets`. Signs of up to 64 samples are the bits of a word, as in `marching_tets`: one pass over the
-// edges finds the midpoints near the surfaces of all samples, one over the tetrahedra those with a sign change among their ten
-// vertices. From there each sample has its own list of tetrahedra, bitmaps over subdivided edges and vertices, and ranks.
+// CPU kernels of `subdivided_tets`. Signs of up to 64 samples are the bits of a word, as in `marching_tets`, so each table is
+// read once for all of them: a pass over the edges, the faces and the tetrahedra of the coarse grid finds which edges of the
+// subdivided grid cross. The outputs of each sample then go to positions known from counts of bits; nothing is sorted.
 #include <memory>
 
 #include "common/cpu.h"
@@ -8,28 +8,56 @@
 #include "marching_tets/marching_tets_loops.h"
 #include "subdivided_tets/subdivided_tets.h"
 
+using tetragan::subdivided::Bitmaps;
+using tetragan::subdivided::Cases;
+using tetragan::subdivided::Counts;
+using tetragan::subdivided::Crossed;
+using tetragan::subdivided::Output;
+using tetragan::subdivided::SampleBase;
+using tetragan::subdivided::Tables;
+
 TETRAGAN_DECLARE(void, pack_signs, (const float*, int64_t, int, int64_t, int64_t, uint64_t*))
 TETRAGAN_DECLARE(void, pack_signs_double, (const double*, int64_t, int, int64_t, int64_t, uint64_t*))
-
-using tetragan::subdivided::Bitmaps;
-using tetragan::subdivided::Counts;
-using tetragan::subdivided::CrossedTets;
-
-TETRAGAN_DECLARE(Counts, mark_crossed, (const CrossedTets&, const Bitmaps&))
-TETRAGAN_DECLARE(void, write_crossed_faces, (const CrossedTets&, const Bitmaps&, int64_t, int32_t*))
-TETRAGAN_DECLARE(void, write_crossing_edges, (const CrossedTets&, const Bitmaps&, int64_t, int64_t, int64_t*, int64_t*))
+TETRAGAN_DECLARE(void, scan_near, (const int32_t*, int64_t, const uint64_t*, int, uint64_t*, uint64_t*))
+TETRAGAN_DECLARE(int64_t, count_bits, (const uint64_t*, int64_t))
+TETRAGAN_DECLARE(void, scan_coarse_edges, (const Tables&, const uint64_t*, int, uint64_t*, const Bitmaps*))
+TETRAGAN_DECLARE(void, scan_coarse_faces, (const Tables&, const uint64_t*, int, uint64_t*, const Bitmaps*))
+TETRAGAN_DECLARE(int64_t, scan_coarse_tets,
+                 (const Tables&, const Cases&, const uint64_t*, int, int64_t, int64_t, uint64_t*, Crossed*, Counts*))
+TETRAGAN_DECLARE(void, scan_active_vertices, (const uint64_t*, int64_t, int, const Bitmaps*))
+TETRAGAN_DECLARE(void, count_sample, (const Bitmaps&, Counts&))
+TETRAGAN_DECLARE(void, write_halves, (const Tables&, const Bitmaps&, const SampleBase&, int64_t, int64_t, const Output&))
+TETRAGAN_DECLARE(void, write_edges_on_faces, (const Tables&, const Bitmaps&, const SampleBase&, int64_t, int64_t, const Output&))
+TETRAGAN_DECLARE(void, write_crossed_tets,
+                 (const Tables&, const Cases&, const Crossed*, int64_t, int, const Bitmaps*, const SampleBase*, const Counts*,
+                  const Output&))
+TETRAGAN_DECLARE(void, write_active_vertices,
+                 (const Tables&, const Bitmaps&, const SampleBase&, int64_t, int64_t, int64_t, const Output&))
+TETRAGAN_DECLARE(void, write_rows,
+                 (const Tables&, const Bitmaps&, const Counts&, const SampleBase&, const int64_t*, int64_t, int64_t, int64_t, int64_t*))
 
 namespace tetragan {
 namespace {
 
 using namespace subdivided;
 using marching::Rank;
+using marching::blocks_of;
 
-constexpr int64_t kGroup = 64;
+constexpr int64_t kGroup = 64;      // samples in a word
+constexpr int64_t kTetChunk = 256;   // tetrahedra that are looked through before the list of the crossed ones grows
+constexpr int64_t kWordChunk = 64;  // words of bitmaps whose tables fit the second-level cache
 
-const Split* all_splits() {
-  static const Split splits[3] = {make_split(0), make_split(1), make_split(2)};
-  return splits;
+int64_t chunks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
+
+const Cases& all_cases() {
+  static const std::unique_ptr<const Cases> cases(new Cases(make_cases()));
+  return *cases;
+}
+
+// Scratch that is written before it is read.
+template <class T>
+std::unique_ptr<T[]> scratch(int64_t count) {
+  return std::unique_ptr<T[]>(new T[static_cast<size_t>(std::max<int64_t>(count, 1))]);
 }
 
 template <class F>
@@ -60,53 +88,48 @@ enum State : uint8_t { kTakeMean = 0, kEndsAgree = 1, kEndsDiffer = 2 };
 std::tuple<Tensor, Tensor, Tensor, Tensor> midpoints(const Tensor& sdf, const Tensor& used, const Tensor& edges,
                                                      const Tensor& fixed) {
   const int64_t batch = sdf.size(0), vertices = sdf.size(1), count = edges.size(0), size = group_size(batch);
-  const int64_t groups = (batch + size - 1) / size;
+  const int64_t blocks = blocks_of(count);
   const int32_t* ends = data<int32_t>(edges);
   const bool* fixed_edge = data<bool>(fixed);
-  std::vector<std::vector<uint64_t>> near(groups);
-  std::vector<int64_t> counts(batch, 0);
+  const auto near = scratch<uint64_t>(batch * blocks);
+  Tensor offsets = zeros_like_of(edges, {batch + 1}, ScalarType::Long);
+  int64_t* first_row = mutable_data<int64_t>(offsets);
   dispatch_floating(sdf, "midpoints_near_surface", [&](auto zero) {
     using T = decltype(zero);
-    parallel_tasks(groups, [&](int64_t group) {
+    const T* value = data<T>(used);
+    parallel_tasks(chunks_of(batch, size), [&](int64_t group) {
       const int64_t first = group * size;
       const int samples = static_cast<int>(std::min(size, batch - first));
-      std::vector<uint64_t> inside(vertices), touched(vertices, 0);
-      pack(data<T>(used) + first * vertices, vertices, samples, inside.data());
-      for (int64_t e = 0; e < count; ++e) {
-        const uint64_t crossing = inside[ends[2 * e]] ^ inside[ends[2 * e + 1]];
-        if (crossing == 0) continue;
-        touched[ends[2 * e]] |= crossing;
-        touched[ends[2 * e + 1]] |= crossing;
-      }
-      near[group].resize(count);
-      for (int64_t e = 0; e < count; ++e) {
-        near[group][e] = touched[ends[2 * e]] | touched[ends[2 * e + 1]];
-        for_bits(near[group][e], [&](int s) { ++counts[first + s]; });
-      }
+      const auto inside = scratch<uint64_t>(vertices);
+      std::vector<uint64_t> touched(vertices, 0);
+      pack(value + first * vertices, vertices, samples, inside.get());
+      TETRAGAN_CALL(scan_near, (ends, count, inside.get(), samples, touched.data(), near.get() + first * blocks));
     });
   });
-  Tensor offsets = zeros_like_of(edges, {batch + 1}, ScalarType::Long);
-  int64_t* o = mutable_data<int64_t>(offsets);
-  for (int64_t b = 0; b < batch; ++b) o[b + 1] = o[b] + counts[b];
-  Tensor ids = empty_like_of(edges, {o[batch]}, ScalarType::Long), means = empty_like_of(sdf, {o[batch]});
-  Tensor states = empty_like_of(edges, {o[batch]}, ScalarType::Byte);
+  for (int64_t b = 0; b < batch; ++b) {
+    first_row[b + 1] = first_row[b] + TETRAGAN_CALL(count_bits, (near.get() + b * blocks, blocks));
+  }
+  const int64_t total = first_row[batch];
+  Tensor ids = empty_like_of(edges, {total}, ScalarType::Long), means = empty_like_of(sdf, {total});
+  Tensor states = empty_like_of(edges, {total}, ScalarType::Byte);
   int64_t* out_id = mutable_data<int64_t>(ids);
   uint8_t* out_state = mutable_data<uint8_t>(states);
   dispatch_floating(sdf, "midpoints_near_surface", [&](auto zero) {
     using T = decltype(zero);
+    const T *networks = data<T>(sdf), *values = data<T>(used);
     T* out_mean = mutable_data<T>(means);
-    parallel_tasks(groups, [&](int64_t group) {
-      const int64_t first = group * size;
-      std::vector<int64_t> at(o + first, o + std::min(first + size, batch));
-      for (int64_t e = 0; e < count; ++e) {
-        const int64_t a = ends[2 * e], b = ends[2 * e + 1];
-        for_bits(near[group][e], [&](int s) {
-          const T *network = data<T>(sdf) + (first + s) * vertices, *value = data<T>(used) + (first + s) * vertices;
-          const int64_t row = at[s]++;
-          const bool corrected = fixed_edge[e] || value[a] != network[a] || value[b] != network[b];
-          out_id[row] = (first + s) * count + e;
+    parallel_tasks(batch, [&](int64_t sample) {
+      const T *network = networks + sample * vertices, *value = values + sample * vertices;
+      int64_t row = first_row[sample];
+      for (int64_t block = 0; block < blocks; ++block) {
+        for_bits(near[sample * blocks + block], [&](int bit) {
+          const int64_t e = 64 * block + bit, a = ends[2 * e], b = ends[2 * e + 1];
+          const bool corrected = fixed_edge[e] | (value[a] != network[a]) | (value[b] != network[b]);
+          out_id[row] = sample * count + e;
           out_mean[row] = (value[a] + value[b]) / 2;
-          out_state[row] = corrected ? kTakeMean : (value[a] < T(0)) == (value[b] < T(0)) ? kEndsAgree : kEndsDiffer;
+          const bool agree = (value[a] < T(0)) == (value[b] < T(0));
+          out_state[row] = static_cast<uint8_t>((kEndsDiffer - agree) * !corrected);  // no branch that cannot be foreseen
+          ++row;
         });
       }
     });
@@ -116,143 +139,152 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> midpoints(const Tensor& sdf, const Te
 
 // -------------------------------------------------------------------------------------------------------------- topology
 
-struct Tables {
-  const int32_t *tets, *edges, *tet_edges, *diagonals, *edge_ids, *ends;
-  int64_t vertices, num_edges, num_tets, subdivided_edges;
-  int64_t grid() const { return vertices + num_edges; }
-};
-
-// Where the outputs of a sample begin, and the outputs.
-struct Output {
-  int64_t vertices, active;
-  int32_t* faces;
-  int64_t *edge_vertices, *active_ids, *edge_active, *parents, *rows;
-};
-
-// One sample: its crossed tetrahedra, and bitmaps over the edges and vertices of the subdivided grid.
-struct Sample {
-  std::vector<Crossed> crossed;
-  std::vector<Rank> edges, vertices;
-  Counts counts{0, 0, 0};
-
-  CrossedTets tets_of(const Tables& tables) const {
-    return {all_splits(),   tables.diagonals,                     tables.edge_ids, tables.ends,
-            crossed.data(), static_cast<int64_t>(crossed.size())};
-  }
-
-  Bitmaps maps() {
-    return {edges.data(), vertices.data(), static_cast<int64_t>(edges.size()), static_cast<int64_t>(vertices.size())};
-  }
-
-  void count(const Tables& tables) {
-    edges.assign(marching::blocks_of(tables.subdivided_edges), Rank{0, 0});
-    vertices.assign(marching::blocks_of(tables.grid()), Rank{0, 0});
-    counts = TETRAGAN_CALL(mark_crossed, (tets_of(tables), maps()));
-  }
-
-  // ids [num_ids]: all given midpoints, sorted.
-  void write(const Tables& tables, int64_t sample, const int64_t* ids, int64_t num_ids, const Output& out) {
-    const int64_t grid = sample * tables.grid();
-    TETRAGAN_CALL(write_crossed_faces, (tets_of(tables), maps(), out.vertices, out.faces));
-    TETRAGAN_CALL(write_crossing_edges, (tets_of(tables), maps(), grid, out.active, out.edge_vertices + 2 * out.vertices,
-                                         out.edge_active + 2 * out.vertices));
-    const int64_t *const last = ids + num_ids, *id = std::lower_bound(ids, last, sample * tables.num_edges);
-    int64_t at = out.active;
-    for (size_t word = 0; word < vertices.size(); ++word) {
-      for_bits(vertices[word].bits, [&](int bit) {
-        const int64_t vertex = static_cast<int64_t>(word) * 64 + bit;
-        const int64_t edge = vertex - tables.vertices, coarse = sample * tables.vertices;
-        out.active_ids[at] = grid + vertex;
-        out.rows[at] = -1;
-        for (int k = 0; k < 2; ++k) out.parents[2 * at + k] = coarse + (edge < 0 ? vertex : tables.edges[2 * edge + k]);
-        if (edge >= 0) {
-          const int64_t wanted = sample * tables.num_edges + edge;
-          while (id != last && *id < wanted) ++id;
-          if (id != last && *id == wanted) out.rows[at] = id - ids;
-        }
-        ++at;
-      });
+// All intermediate state of one call.
+class Extraction {
+ public:
+  Extraction(const Tables& tables, int64_t batch, const int64_t* ids, int64_t num_ids)
+      : tables_(tables), batch_(batch), grid_(tables.vertices + tables.num_edges), ids_(ids),
+        half_words_(2 * blocks_of(tables.num_edges)), face_words_(blocks_of(tables.num_faces)), active_words_(blocks_of(grid_)),
+        ranks_(scratch<Rank>(batch * (half_words_ + face_words_ + active_words_))),
+        signs_(scratch<FaceSigns>(batch * face_words_)),
+        size_(group_size(batch)), crossed_(chunks_of(batch, size_)), counts_(batch, Counts{0, 0, 0, 0, 0}), bases_(batch) {
+    for (int64_t b = 0; b < batch; ++b) {
+      first_ids_.push_back(std::lower_bound(ids, ids + num_ids, b * tables.num_edges) - ids);
+      Rank* const halves = ranks_.get() + b * (half_words_ + face_words_ + active_words_);
+      maps_.push_back({halves, halves + half_words_, halves + half_words_ + face_words_, signs_.get() + b * face_words_,
+                       half_words_, face_words_, active_words_});
     }
+    first_ids_.push_back(num_ids);
   }
-};
 
-// The crossed tetrahedra of up to 64 samples from `first` on.
-template <class T>
-void find_crossed(const Tables& tables, const T* sdf, int samples, int64_t first, const int64_t* ids, const T* midpoint_sdf,
-                  int64_t num_ids, Sample* out) {
-  std::vector<uint64_t> words(tables.vertices + tables.num_edges);
-  pack(sdf, tables.vertices, samples, words.data());
-  uint64_t* middle = words.data() + tables.vertices;
-  for (int64_t e = 0; e < tables.num_edges; ++e) middle[e] = words[tables.edges[2 * e]] & words[tables.edges[2 * e + 1]];
-  const int64_t* id = std::lower_bound(ids, ids + num_ids, first * tables.num_edges);
-  for (int s = 0; s < samples; ++s) {
-    const int64_t begin = (first + s) * tables.num_edges;
-    const uint64_t bit = uint64_t{1} << s;
-    for (; id != ids + num_ids && *id < begin + tables.num_edges; ++id) {
-      uint64_t& word = middle[*id - begin];
-      word = midpoint_sdf[id - ids] < T(0) ? word | bit : word & ~bit;
-    }
-  }
-  for (int64_t t = 0; t < tables.num_tets; ++t) {
-    uint64_t word[10];
-    for (int k = 0; k < 4; ++k) word[k] = words[tables.tets[4 * t + k]];
-    for (int k = 0; k < 6; ++k) word[4 + k] = middle[tables.tet_edges[6 * t + k]];
-    uint64_t any = word[0], all = word[0];
-    for (int k = 1; k < 10; ++k) {
-      any |= word[k];
-      all &= word[k];
-    }
-    for_bits(any & ~all, [&](int s) {
-      int32_t code = 0;
-      for (int k = 0; k < 10; ++k) code |= static_cast<int32_t>(word[k] >> s & 1) << k;
-      out[s].crossed.push_back({static_cast<int32_t>(t), code});
+  // Bitmaps and crossed tetrahedra. sdf [B, V], midpoint_sdf [M].
+  template <class T>
+  void find(const T* sdf, const T* midpoint_sdf) {
+    for_groups([&](int64_t group, int64_t first, int samples) {
+      const auto inside = scratch<uint64_t>(grid_);
+      std::vector<uint64_t> active(grid_, 0);
+      pack(sdf + first * tables_.vertices, tables_.vertices, samples, inside.get());
+      signs_of_midpoints(midpoint_sdf, first, samples, inside.get());
+      const Bitmaps* maps = maps_.data() + first;
+      TETRAGAN_CALL(scan_coarse_edges, (tables_, inside.get(), samples, active.data(), maps));
+      TETRAGAN_CALL(scan_coarse_faces, (tables_, inside.get(), samples, active.data(), maps));
+      const auto found = scratch<Crossed>(samples * kTetChunk);
+      for (int64_t begin = 0; begin < tables_.num_tets; begin += kTetChunk) {
+        const int64_t end = std::min(begin + kTetChunk, tables_.num_tets);
+        const int64_t count = TETRAGAN_CALL(scan_coarse_tets, (tables_, all_cases(), inside.get(), samples, begin, end,
+                                                               active.data(), found.get(), counts_.data() + first));
+        crossed_[group].insert(crossed_[group].end(), found.get(), found.get() + count);
+      }
+      TETRAGAN_CALL(scan_active_vertices, (active.data(), grid_, samples, maps));
     });
   }
-}
+
+  // Ranks, and the offsets [3, B + 1]: surface vertices, faces, active vertices.
+  void count(int64_t* offsets) {
+    int64_t *vertices = offsets, *faces = offsets + batch_ + 1, *active = faces + batch_ + 1;
+    parallel_tasks(batch_, [&](int64_t b) { TETRAGAN_CALL(count_sample, (maps_[b], counts_[b])); });
+    for (int64_t b = 0; b < batch_; ++b) {
+      const Counts& counts = counts_[b];
+      const int64_t on_faces = vertices[b] + counts.halves, at_diagonals = on_faces + 2 * counts.faces;
+      bases_[b] = {vertices[b], on_faces, at_diagonals, active[b], faces[b], b * grid_};
+      vertices[b + 1] = at_diagonals + counts.diagonals;
+      faces[b + 1] = faces[b] + counts.triangles;
+      active[b + 1] = active[b] + counts.active;
+    }
+  }
+
+  void write(const Output& out) const {
+    for_chunks(half_words_, [&](int64_t b, int64_t begin, int64_t end) {
+      TETRAGAN_CALL(write_halves, (tables_, maps_[b], bases_[b], begin, end, out));
+    });
+    for_chunks(face_words_, [&](int64_t b, int64_t begin, int64_t end) {
+      TETRAGAN_CALL(write_edges_on_faces, (tables_, maps_[b], bases_[b], begin, end, out));
+    });
+    for_chunks(active_words_, [&](int64_t b, int64_t begin, int64_t end) {
+      TETRAGAN_CALL(write_active_vertices, (tables_, maps_[b], bases_[b], b * tables_.vertices, begin, end, out));
+    });
+    for_groups([&](int64_t group, int64_t first, int samples) {
+      const int64_t num_crossed = static_cast<int64_t>(crossed_[group].size());
+      TETRAGAN_CALL(write_crossed_tets, (tables_, all_cases(), crossed_[group].data(), num_crossed, samples,
+                                         maps_.data() + first, bases_.data() + first, counts_.data() + first, out));
+    });
+    parallel_tasks(batch_, [&](int64_t b) {
+      const int64_t begin = first_ids_[b], num_ids = first_ids_[b + 1] - begin;
+      TETRAGAN_CALL(write_rows, (tables_, maps_[b], counts_[b], bases_[b], ids_ + begin, num_ids, b * tables_.num_edges, begin,
+                                 out.rows));
+    });
+  }
+
+ private:
+  // f(group, first sample, number of samples).
+  template <class F>
+  void for_groups(const F& f) const {
+    parallel_tasks(chunks_of(batch_, size_), [&](int64_t group) {
+      f(group, group * size_, static_cast<int>(std::min(size_, batch_ - group * size_)));
+    });
+  }
+
+  // f(sample, first word, last word) for all samples in each chunk of bitmaps of `words` words, so that tables are read once.
+  template <class F>
+  void for_chunks(int64_t words, const F& f) const {
+    parallel_tasks(chunks_of(words, kWordChunk), [&](int64_t chunk) {
+      const int64_t begin = chunk * kWordChunk, end = std::min(begin + kWordChunk, words);
+      for (int64_t b = 0; b < batch_; ++b) f(b, begin, end);
+    });
+  }
+
+  // Midpoints that are not given count as inside if both ends are.
+  template <class T>
+  void signs_of_midpoints(const T* midpoint_sdf, int64_t first, int samples, uint64_t* inside) const {
+    uint64_t* middle = inside + tables_.vertices;
+    for (int64_t e = 0; e < tables_.num_edges; ++e) middle[e] = inside[tables_.edges[2 * e]] & inside[tables_.edges[2 * e + 1]];
+    for (int s = 0; s < samples; ++s) {
+      const int64_t first_edge = (first + s) * tables_.num_edges, end = first_ids_[first + s + 1];
+      for (int64_t i = first_ids_[first + s]; i < end; ++i) {
+        uint64_t& word = middle[ids_[i] - first_edge];
+        word = (word & ~(uint64_t{1} << s)) | static_cast<uint64_t>(midpoint_sdf[i] < T(0)) << s;
+      }
+    }
+  }
+
+  const Tables tables_;
+  const int64_t batch_, grid_;
+  const int64_t* const ids_;
+  std::vector<int64_t> first_ids_;  // of each sample, among the given midpoints
+  const int64_t half_words_, face_words_, active_words_;
+  std::unique_ptr<Rank[]> ranks_;
+  std::unique_ptr<FaceSigns[]> signs_;
+  std::vector<Bitmaps> maps_;
+  const int64_t size_;                         // of a group of samples
+  std::vector<std::vector<Crossed>> crossed_;  // of each group
+  std::vector<Counts> counts_;
+  std::vector<SampleBase> bases_;
+};
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> topology(
     const Tensor& sdf, const Tensor& midpoint_ids, const Tensor& midpoint_sdf, const Tensor& tets, const Tensor& edges,
-    const Tensor& tet_edges, const Tensor& diagonals, const Tensor& edge_ids, const Tensor& ends) {
-  const int64_t batch = sdf.size(0), size = group_size(batch), groups = (batch + size - 1) / size;
-  const Tables tables{data<int32_t>(tets),      data<int32_t>(edges),    data<int32_t>(tet_edges),
-                      data<int32_t>(diagonals), data<int32_t>(edge_ids), data<int32_t>(ends),
-                      sdf.size(1),              edges.size(0),           tets.size(0),
-                      ends.size(0)};
-  const int64_t *ids = data<int64_t>(midpoint_ids), num_ids = midpoint_ids.size(0);
-  std::vector<Sample> samples(batch);
+    const Tensor& tet_edges, const Tensor& tet_faces, const Tensor& face_edges, const Tensor& diagonals) {
+  const int64_t batch = sdf.size(0);
+  const Tables tables{data<int32_t>(tets),       data<int32_t>(edges),     data<int32_t>(tet_edges), data<int32_t>(tet_faces),
+                      data<int32_t>(face_edges), data<int32_t>(diagonals), sdf.size(1),              edges.size(0),
+                      face_edges.size(0),        tets.size(0)};
+  Extraction extraction(tables, batch, data<int64_t>(midpoint_ids), midpoint_ids.size(0));
   dispatch_floating(sdf, "subdivided_tets_topology", [&](auto zero) {
     using T = decltype(zero);
-    parallel_tasks(groups, [&](int64_t group) {
-      const int64_t first = group * size;
-      find_crossed(tables, data<T>(sdf) + first * tables.vertices, static_cast<int>(std::min(size, batch - first)), first, ids,
-                   data<T>(midpoint_sdf), num_ids, samples.data() + first);
-    });
+    extraction.find(data<T>(sdf), data<T>(midpoint_sdf));
   });
-  parallel_tasks(batch, [&](int64_t b) { samples[b].count(tables); });
   Tensor offsets = zeros_like_of(tets, {3, batch + 1}, ScalarType::Long);
   int64_t *vertices = mutable_data<int64_t>(offsets), *faces = vertices + batch + 1, *active = faces + batch + 1;
-  for (int64_t b = 0; b < batch; ++b) {
-    vertices[b + 1] = vertices[b] + samples[b].counts.edges;
-    faces[b + 1] = faces[b] + samples[b].counts.faces;
-    active[b + 1] = active[b] + samples[b].counts.vertices;
-  }
+  extraction.count(vertices);
   Tensor out_faces = empty_like_of(tets, {faces[batch], 3}, ScalarType::Int);
   Tensor edge_vertices = empty_like_of(tets, {vertices[batch], 2}, ScalarType::Long);
   Tensor edge_active = empty_like_of(tets, {vertices[batch], 2}, ScalarType::Long);
   Tensor out_active = empty_like_of(tets, {active[batch]}, ScalarType::Long);
   Tensor parents = empty_like_of(tets, {active[batch], 2}, ScalarType::Long);
   Tensor rows = empty_like_of(tets, {active[batch]}, ScalarType::Long);
-  parallel_tasks(batch, [&](int64_t b) {
-    const Output out{vertices[b],
-                     active[b],
-                     mutable_data<int32_t>(out_faces) + 3 * faces[b],
-                     mutable_data<int64_t>(edge_vertices),
-                     mutable_data<int64_t>(out_active),
-                     mutable_data<int64_t>(edge_active),
-                     mutable_data<int64_t>(parents),
-                     mutable_data<int64_t>(rows)};
-    samples[b].write(tables, b, ids, num_ids, out);
-  });
+  extraction.write({mutable_data<int32_t>(out_faces), mutable_data<int64_t>(edge_vertices),
+                              mutable_data<int64_t>(edge_active), mutable_data<int64_t>(out_active),
+                              mutable_data<int64_t>(parents), mutable_data<int64_t>(rows)});
   return {out_faces, edge_vertices, out_active, edge_active, parents, rows, offsets};
 }
 

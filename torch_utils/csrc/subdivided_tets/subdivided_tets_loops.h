@@ -5,40 +5,67 @@
 namespace tetragan {
 namespace subdivided {
 
-constexpr int kLocalEdges = 25;   // 12 halves, 3 on each of 4 faces, the diagonal
-constexpr int kMaxFaces = 16;     // two triangles in each of the eight tetrahedra
-// What is fixed for one choice of the diagonal. Local vertices: 0 … 3, then the midpoints 4 … 9 in the order of kEnds.
-struct Split {
-  int ends[kLocalEdges][2] = {};
-  int tets[8][4] = {};
-  int tet_edges[8][6] = {};
-  uint32_t crossing[1024] = {};            // local edges that cross, a bit each, by sign case (bit k: vertex k inside)
-  uint8_t faces[1024] = {};                // triangles of a sign case
-  uint8_t corners[1024][3 * kMaxFaces] = {};  // local edges at their corners
+constexpr int kLocalEdges = 25;  // 12 halves, 3 on each of 4 faces, the diagonal
+constexpr int kDiagonal = 24;
+constexpr int kMaxFaces = 16;  // two triangles in each of the eight tetrahedra
+constexpr int kCodes = 1024;
+constexpr int kEnds[6][2] = {{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}};
+constexpr int kDiagonals[3][2] = {{4, 9}, {5, 8}, {6, 7}};
+// The three edges of the face opposite each vertex; the j-th lies opposite the face's j-th vertex.
+constexpr int kFaceEdges[4][3] = {{5, 4, 3}, {5, 2, 1}, {4, 2, 0}, {3, 1, 0}};
+
+// The triangles of each sign case for one choice of the diagonal, as local edges at their corners.
+struct Triangles {
+  uint8_t count[kCodes];
+  uint8_t corners[kCodes][3 * kMaxFaces];
 };
 
-// A tetrahedron with a sign change, in one sample; bit k of the code: local vertex k is inside.
+// By sign case (bit k: local vertex k is inside). spared: of the three edges on a face none or two cross; this one, 0 … 2, does not.
+struct Cases {
+  uint8_t spared[kCodes][4];
+  Triangles triangles[3];
+};
+
+// The grid and how its tetrahedra split, as in the Python class `SubdivisionTables`.
+struct Tables {
+  const int32_t *tets, *edges, *tet_edges, *tet_faces, *face_edges, *diagonals;
+  int64_t vertices, num_edges, num_faces, num_tets;
+};
+
+// A tetrahedron with a sign change in one sample of a group, and the signs of its ten vertices there.
 struct Crossed {
-  int32_t tet, code;
+  int32_t tet;
+  uint16_t sample, code;
 };
 
-// The crossed tetrahedra of one sample, with the tables of `SubdivisionTables`.
-struct CrossedTets {
-  const Split* splits;  // one for each diagonal
-  const int32_t *diagonals, *edge_ids, *ends;
-  const Crossed* tets;
-  int64_t count;
+// Of 64 faces: whether their first and second, and their first and third midpoint differ.
+struct FaceSigns {
+  uint64_t first, second;
 };
 
-// Bitmaps of one sample over edges and vertices of the subdivided grid.
+// Bitmaps of one sample: crossing halves of edges (bits 2e and 2e + 1), faces whose midpoints differ, and the vertices of the
+// subdivided grid that are active.
 struct Bitmaps {
-  marching::Rank *edges, *vertices;
-  int64_t edge_words, vertex_words;
+  marching::Rank *halves, *faces, *active;
+  FaceSigns* signs;  // of the faces
+  int64_t half_words, face_words, active_words;
 };
 
-// Set bits: crossing edges, active vertices; and faces.
+// Of one sample: crossing halves, faces whose midpoints differ, crossing diagonals, active vertices, triangles.
 struct Counts {
-  int64_t edges, vertices, faces;
+  int64_t halves, faces, diagonals, active, triangles;
+};
+
+// Where a sample begins: its surface vertices (at halves, on faces, at diagonals), active vertices, triangles, and vertices of
+// the grid.
+struct SampleBase {
+  int64_t at_halves, on_faces, at_diagonals, active, triangles, grid;
+};
+
+// The outputs for the batch.
+struct Output {
+  int32_t* faces;
+  int64_t *edge_vertices, *edge_active, *active, *parents, *rows;
 };
 
 }  // namespace subdivided

@@ -1,6 +1,6 @@
-// The loops of `subdivided_tets` over one sample's crossed tetrahedra and edges, compiled once for each instruction set: they
-// count bits, for which baseline x86-64 has no instruction.
-#include "common/isa.h"
+// The loops of `subdivided_tets`, compiled once for each instruction set: they count bits and take them out of words, for which
+// baseline x86-64 has no instructions.
+#include "marching_tets/bits.h"
 #include "subdivided_tets/subdivided_tets_loops.h"
 
 namespace tetragan {
@@ -11,71 +11,293 @@ using marching::Rank;
 
 namespace {
 
-TETRAGAN_INLINE void set_bit(Rank* ranks, int64_t index) { ranks[index >> 6].bits |= uint64_t{1} << (index & 63); }
-
-TETRAGAN_INLINE int64_t rank_of(const Rank* ranks, int64_t index) {
-  const Rank& r = ranks[index >> 6];
-  return r.before + __builtin_popcountll(r.bits & ((uint64_t{1} << (index & 63)) - 1));
-}
+TETRAGAN_INLINE int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 // Fills the counts before each word; returns the number of set bits.
-TETRAGAN_INLINE int64_t count_bits(Rank* ranks, int64_t words) {
+TETRAGAN_INLINE int64_t count_ranks(Rank* ranks, int64_t words) {
   int64_t total = 0;
-  for (int64_t word = 0; word < words; ++word) {
-    ranks[word].before = total;
-    total += __builtin_popcountll(ranks[word].bits);
+  for (int64_t i = 0; i < words; ++i) {
+    ranks[i].before = total;
+    total += __builtin_popcountll(ranks[i].bits);
   }
   return total;
 }
 
+// The lower 32 bits of a word, at its even bits.
+TETRAGAN_INLINE uint64_t spread(uint64_t word) {
+  word &= 0xffffffff;
+  word = (word | word << 16) & 0x0000ffff0000ffff;
+  word = (word | word << 8) & 0x00ff00ff00ff00ff;
+  word = (word | word << 4) & 0x0f0f0f0f0f0f0f0f;
+  word = (word | word << 2) & 0x3333333333333333;
+  return (word | word << 1) & 0x5555555555555555;
+}
+
+// Writes the surface vertices from `vertex` on, each at an edge of the subdivided grid with ends a < b.
+struct EdgeWriter {
+  const Rank* active;
+  int64_t grid, first_active;
+  int64_t *edge_vertices, *edge_active;
+
+  TETRAGAN_INLINE EdgeWriter(const Bitmaps& maps, const SampleBase& base, const Output& out, int64_t vertex)
+      : active(maps.active), grid(base.grid), first_active(base.active), edge_vertices(out.edge_vertices + 2 * vertex),
+        edge_active(out.edge_active + 2 * vertex) {}
+
+  TETRAGAN_INLINE void write(int64_t a, int64_t b, int keep = 1) {
+    edge_vertices[0] = grid + a;
+    edge_vertices[1] = grid + b;
+    edge_active[0] = first_active + rank_of(active, a);
+    edge_active[1] = first_active + rank_of(active, b);
+    edge_vertices += 2 * keep;
+    edge_active += 2 * keep;
+  }
+};
+
+constexpr int64_t kAhead = 4;
+
+// Asks for the parts of the bitmaps that a crossed tetrahedron will need, which would else come too late.
+TETRAGAN_INLINE void fetch(const Tables& tables, const Crossed& crossed, const Bitmaps& maps) {
+  const int64_t tet = crossed.tet;
+  const int32_t *edges = tables.tet_edges + 6 * tet, *faces = tables.tet_faces + 4 * tet;
+  const int* ends = kDiagonals[tables.diagonals[tet]];
+  for (int k = 0; k < 6; ++k) __builtin_prefetch(maps.halves + (edges[k] >> 5));
+  for (int k = 0; k < 4; ++k) __builtin_prefetch(maps.faces + (faces[k] >> 6));
+  for (int k = 0; k < 2; ++k) __builtin_prefetch(maps.active + ((tables.vertices + edges[ends[k] - 4]) >> 6));
+}
+
 }  // namespace
 
-Counts mark_crossed(const CrossedTets& crossed, const Bitmaps& maps) {
-  Counts counts{0, 0, 0};
-  for (int64_t i = 0; i < crossed.count; ++i) {
-    const Crossed each = crossed.tets[i];
-    const Split& split = crossed.splits[crossed.diagonals[each.tet]];
-    const int32_t* ids = crossed.edge_ids + kLocalEdges * static_cast<int64_t>(each.tet);
-    for (uint32_t bits = split.crossing[each.code]; bits != 0; bits &= bits - 1) set_bit(maps.edges, ids[__builtin_ctz(bits)]);
-    counts.faces += split.faces[each.code];
+// Edges next to a crossing edge, as bits of each sample: near [samples][blocks]. touched [V]: scratch.
+void scan_near(const int32_t* edges, int64_t num_edges, const uint64_t* inside, int samples, uint64_t* touched, uint64_t* near) {
+  const int64_t blocks = (num_edges + 63) / 64;
+  for (int64_t e = 0; e < num_edges; ++e) {
+    const uint64_t crossing = inside[edges[2 * e]] ^ inside[edges[2 * e + 1]];
+    if (crossing == 0) continue;
+    touched[edges[2 * e]] |= crossing;
+    touched[edges[2 * e + 1]] |= crossing;
   }
-  counts.edges = count_bits(maps.edges, maps.edge_words);
-  for (int64_t word = 0; word < maps.edge_words; ++word) {
-    for (uint64_t bits = maps.edges[word].bits; bits != 0; bits &= bits - 1) {
-      const int64_t edge = word * 64 + __builtin_ctzll(bits);
-      set_bit(maps.vertices, crossed.ends[2 * edge]);
-      set_bit(maps.vertices, crossed.ends[2 * edge + 1]);
-    }
-  }
-  counts.vertices = count_bits(maps.vertices, maps.vertex_words);
-  return counts;
-}
-
-void write_crossed_faces(const CrossedTets& crossed, const Bitmaps& maps, int64_t first_vertex, int32_t* faces) {
-  int32_t surface_vertex[kLocalEdges];
-  for (int64_t i = 0; i < crossed.count; ++i) {
-    const Crossed each = crossed.tets[i];
-    const Split& split = crossed.splits[crossed.diagonals[each.tet]];
-    const int32_t* ids = crossed.edge_ids + kLocalEdges * static_cast<int64_t>(each.tet);
-    for (uint32_t bits = split.crossing[each.code]; bits != 0; bits &= bits - 1) {
-      const int edge = __builtin_ctz(bits);
-      surface_vertex[edge] = static_cast<int32_t>(first_vertex + rank_of(maps.edges, ids[edge]));
-    }
-    const uint8_t* corner = split.corners[each.code];
-    for (int k = 3 * split.faces[each.code]; k > 0; --k) *faces++ = surface_vertex[*corner++];
+  for (int64_t block = 0; block < blocks; ++block) {
+    uint64_t words[64] = {}, any = 0;
+    const int64_t begin = 64 * block, end = least(begin + 64, num_edges);
+    for (int64_t e = begin; e < end; ++e) any |= words[e - begin] = touched[edges[2 * e]] | touched[edges[2 * e + 1]];
+    for (int s = 0; s < samples; ++s) near[s * blocks + block] = any >> s & 1 ? column(words, s) : 0;
   }
 }
 
-void write_crossing_edges(const CrossedTets& crossed, const Bitmaps& maps, int64_t grid, int64_t first_active,
-                          int64_t* edge_vertices, int64_t* edge_active) {
-  for (int64_t word = 0; word < maps.edge_words; ++word) {
-    for (uint64_t bits = maps.edges[word].bits; bits != 0; bits &= bits - 1) {
-      const int32_t* ends = crossed.ends + 2 * (word * 64 + __builtin_ctzll(bits));
-      for (int k = 0; k < 2; ++k) {
-        *edge_vertices++ = grid + ends[k];
-        *edge_active++ = first_active + rank_of(maps.vertices, ends[k]);
+int64_t count_bits(const uint64_t* words, int64_t count) {
+  int64_t total = 0;
+  for (int64_t i = 0; i < count; ++i) total += __builtin_popcountll(words[i]);
+  return total;
+}
+
+// inside [V + E]: signs at the vertices of the subdivided grid. active [V + E]: gets the bits of the ends of crossing halves.
+void scan_coarse_edges(const Tables& tables, const uint64_t* inside, int samples, uint64_t* active, const Bitmaps* maps) {
+  const uint64_t* middle = inside + tables.vertices;
+  uint64_t* active_middle = active + tables.vertices;
+  for (int64_t block = 0; 64 * block < tables.num_edges; ++block) {
+    uint64_t first[64] = {}, second[64] = {}, any = 0;
+    const int64_t begin = 64 * block, end = least(begin + 64, tables.num_edges);
+    for (int64_t e = begin; e < end; ++e) {
+      const int64_t a = tables.edges[2 * e], b = tables.edges[2 * e + 1];
+      const uint64_t at_a = inside[a] ^ middle[e], at_b = middle[e] ^ inside[b];
+      if ((at_a | at_b) == 0) continue;
+      first[e - begin] = at_a;
+      second[e - begin] = at_b;
+      any |= at_a | at_b;
+      active[a] |= at_a;
+      active[b] |= at_b;
+      active_middle[e] |= at_a | at_b;
+    }
+    for (int s = 0; s < samples; ++s) {
+      Rank* out = maps[s].halves + 2 * block;
+      out[0].bits = out[1].bits = 0;
+      if ((any >> s & 1) == 0) continue;
+      const uint64_t one = column(first, s), two = column(second, s);
+      out[0].bits = spread(one) | spread(two) << 1;
+      out[1].bits = spread(one >> 32) | spread(two >> 32) << 1;
+    }
+  }
+}
+
+void scan_coarse_faces(const Tables& tables, const uint64_t* inside, int samples, uint64_t* active, const Bitmaps* maps) {
+  const uint64_t* middle = inside + tables.vertices;
+  uint64_t* active_middle = active + tables.vertices;
+  for (int64_t block = 0; 64 * block < tables.num_faces; ++block) {
+    uint64_t first[64] = {}, second[64] = {}, any = 0;
+    const int64_t begin = 64 * block, end = least(begin + 64, tables.num_faces);
+    for (int64_t f = begin; f < end; ++f) {
+      const int32_t* edges = tables.face_edges + 3 * f;
+      const uint64_t one = middle[edges[0]] ^ middle[edges[1]], two = middle[edges[0]] ^ middle[edges[2]];
+      if ((one | two) == 0) continue;
+      first[f - begin] = one;
+      second[f - begin] = two;
+      any |= one | two;
+      // Of three signs that are not equal one differs from both others: all three midpoints are ends of crossing edges.
+      for (int k = 0; k < 3; ++k) active_middle[edges[k]] |= one | two;
+    }
+    for (int s = 0; s < samples; ++s) {
+      FaceSigns& signs = maps[s].signs[block];
+      maps[s].faces[block].bits = 0;
+      if ((any >> s & 1) == 0) continue;
+      signs = {column(first, s), column(second, s)};
+      maps[s].faces[block].bits = signs.first | signs.second;
+    }
+  }
+}
+
+// Tetrahedra begin … end - 1 with a sign change among their ten vertices: `crossed`, with room for all of them in all samples.
+// Returns how many there are. `active` gets the bits of the ends of crossing diagonals; counts [samples] grow.
+int64_t scan_coarse_tets(const Tables& tables, const Cases& cases, const uint64_t* inside, int samples, int64_t begin,
+                         int64_t end, uint64_t* active, Crossed* crossed, Counts* counts) {
+  const uint64_t* middle = inside + tables.vertices;
+  const Crossed* const first = crossed;
+  for (int64_t t = begin; t < end; ++t) {
+    const int32_t* edges = tables.tet_edges + 6 * t;
+    uint64_t word[16] = {};
+    uint64_t any = 0, all = ~uint64_t{0};
+    for (int k = 0; k < 10; ++k) {
+      word[k] = k < 4 ? inside[tables.tets[4 * t + k]] : middle[edges[k - 4]];
+      any |= word[k];
+      all &= word[k];
+    }
+    if ((any & ~all) == 0) continue;
+    const int diagonal = tables.diagonals[t], *ends = kDiagonals[diagonal];
+    const uint64_t crossing = word[ends[0]] ^ word[ends[1]];
+    for (int k = 0; k < 2; ++k) active[tables.vertices + edges[ends[k] - 4]] |= crossing;
+    for (uint64_t bits = any & ~all; bits != 0; bits &= bits - 1) {
+      const int s = __builtin_ctzll(bits);
+      const uint64_t code = column<16>(word, s);
+      *crossed++ = {static_cast<int32_t>(t), static_cast<uint16_t>(s), static_cast<uint16_t>(code)};
+      counts[s].triangles += cases.triangles[diagonal].count[code];
+      counts[s].diagonals += crossing >> s & 1;
+    }
+  }
+  return crossed - first;
+}
+
+void scan_active_vertices(const uint64_t* active, int64_t count, int samples, const Bitmaps* maps) {
+  for (int64_t block = 0; 64 * block < count; ++block) {
+    uint64_t words[64] = {}, any = 0;
+    const int64_t begin = 64 * block, end = least(begin + 64, count);
+    for (int64_t v = begin; v < end; ++v) any |= words[v - begin] = active[v];
+    for (int s = 0; s < samples; ++s) maps[s].active[block].bits = any >> s & 1 ? column(words, s) : 0;
+  }
+}
+
+// Fills `before` in all bitmaps of a sample, and the counts that follow from them.
+void count_sample(const Bitmaps& maps, Counts& counts) {
+  counts.halves = count_ranks(maps.halves, maps.half_words);
+  counts.faces = count_ranks(maps.faces, maps.face_words);
+  counts.active = count_ranks(maps.active, maps.active_words);
+}
+
+void write_halves(const Tables& tables, const Bitmaps& maps, const SampleBase& base, int64_t first_word, int64_t last_word,
+                  const Output& output) {
+  EdgeWriter out(maps, base, output, base.at_halves + maps.halves[first_word].before);
+  for (int64_t word = first_word; word < last_word; ++word) {
+    for (uint64_t bits = maps.halves[word].bits; bits != 0; bits &= bits - 1) {
+      const int64_t half = 64 * word + __builtin_ctzll(bits);
+      out.write(tables.edges[half], tables.vertices + (half >> 1));
+    }
+  }
+}
+
+void write_edges_on_faces(const Tables& tables, const Bitmaps& maps, const SampleBase& base, int64_t first_word,
+                          int64_t last_word, const Output& output) {
+  EdgeWriter out(maps, base, output, base.on_faces + 2 * maps.faces[first_word].before);
+  for (int64_t word = first_word; word < last_word; ++word) {
+    const FaceSigns signs = maps.signs[word];
+    for (uint64_t bits = maps.faces[word].bits; bits != 0; bits &= bits - 1) {
+      const int bit = __builtin_ctzll(bits), one = signs.first >> bit & 1, two = signs.second >> bit & 1;
+      const int32_t* edges = tables.face_edges + 3 * (64 * word + bit);
+      // Two of the pairs (0, 1), (0, 2), (1, 2).
+      out.write(tables.vertices + edges[0], tables.vertices + edges[2 - one]);
+      out.write(tables.vertices + edges[1 - (one & two)], tables.vertices + edges[2]);
+    }
+  }
+}
+
+// Triangles, and the surface vertices at diagonals, of a group's crossed tetrahedra, in the order of the tetrahedra: those next
+// to each other share parts of the bitmaps, and each table is read once for all samples. maps, bases, counts: [samples].
+void write_crossed_tets(const Tables& tables, const Cases& cases, const Crossed* crossed, int64_t num_crossed, int samples,
+                        const Bitmaps* maps, const SampleBase* bases, const Counts* counts, const Output& out) {
+  int32_t vertex[kLocalEdges] = {};  // the surface vertices at a tetrahedron's crossing edges; at the others, any
+  struct Cursor {
+    int32_t *face, *last_face;
+    int64_t diagonal, last_diagonal;
+  } cursors[64];
+  for (int s = 0; s < samples; ++s) {
+    int32_t* first = out.faces + 3 * bases[s].triangles;
+    cursors[s] = {first, first + 3 * counts[s].triangles, bases[s].at_diagonals, bases[s].at_diagonals + counts[s].diagonals};
+  }
+  for (int64_t i = 0; i < num_crossed; ++i) {
+    if (i + kAhead < num_crossed) fetch(tables, crossed[i + kAhead], maps[crossed[i + kAhead].sample]);
+    const int64_t tet = crossed[i].tet;
+    const int sample = crossed[i].sample, code = crossed[i].code, diagonal = tables.diagonals[tet], *ends = kDiagonals[diagonal];
+    const int32_t *corners = tables.tets + 4 * tet, *edges = tables.tet_edges + 6 * tet, *of_tet = tables.tet_faces + 4 * tet;
+    const Bitmaps& bits = maps[sample];
+    const SampleBase& base = bases[sample];
+    Cursor& at = cursors[sample];
+    for (int k = 0; k < 6; ++k) {
+      const Rank& r = bits.halves[edges[k] >> 5];
+      const int bit = 2 * (edges[k] & 31), swapped = corners[kEnds[k][0]] > corners[kEnds[k][1]];
+      const int64_t first = base.at_halves + r.before + bits_below(r.bits, bit);
+      vertex[2 * k + swapped] = static_cast<int32_t>(first);
+      vertex[2 * k + 1 - swapped] = static_cast<int32_t>(first + (r.bits >> bit & 1));
+    }
+    for (int face = 0; face < 4; ++face) {
+      const int64_t first = base.on_faces + 2 * rank_of(bits.faces, of_tet[face]);
+      const int spared = cases.spared[code][face], j = spared == 0, k = 2 - (spared == 2);  // j and k may cross
+      // The one that joins the middles of the smaller edges comes first: the one that leaves out the larger.
+      const int later = edges[kFaceEdges[face][j]] < edges[kFaceEdges[face][k]];
+      vertex[12 + 3 * face + j] = static_cast<int32_t>(first + later);
+      vertex[12 + 3 * face + k] = static_cast<int32_t>(first + 1 - later);
+    }
+    vertex[kDiagonal] = static_cast<int32_t>(at.diagonal);
+    if (at.diagonal < at.last_diagonal) {
+      // Written whether it crosses or not; the next one takes the place of one that does not.
+      const int64_t a = edges[ends[0] - 4], b = edges[ends[1] - 4];
+      EdgeWriter(bits, base, out, at.diagonal).write(tables.vertices + least(a, b), tables.vertices + (a < b ? b : a));
+      at.diagonal += (code >> ends[0] ^ code >> ends[1]) & 1;
+    }
+    const uint8_t* corner = cases.triangles[diagonal].corners[code];
+    const int count = 3 * cases.triangles[diagonal].count[code];
+    if (at.last_face - at.face >= 3 * kMaxFaces) {
+      // Four triangles at a time; what is too much is written over.
+      for (int first = 0; first < count; first += 12) {
+        for (int k = 0; k < 12; ++k) at.face[first + k] = vertex[corner[first + k]];
       }
+    } else {
+      for (int k = 0; k < count; ++k) at.face[k] = vertex[corner[k]];
     }
+    at.face += count;
+  }
+}
+
+// first_coarse: b·V.
+void write_active_vertices(const Tables& tables, const Bitmaps& maps, const SampleBase& base, int64_t first_coarse,
+                           int64_t first_word, int64_t last_word, const Output& out) {
+  for (int64_t word = first_word; word < last_word; ++word) {
+    int64_t at = base.active + maps.active[word].before;
+    for (uint64_t bits = maps.active[word].bits; bits != 0; bits &= bits - 1, ++at) {
+      const int64_t vertex = 64 * word + __builtin_ctzll(bits), edge = vertex - tables.vertices;
+      out.active[at] = base.grid + vertex;
+      out.parents[2 * at] = first_coarse + (edge < 0 ? vertex : tables.edges[2 * edge]);
+      out.parents[2 * at + 1] = first_coarse + (edge < 0 ? vertex : tables.edges[2 * edge + 1]);
+    }
+  }
+}
+
+// ids [num_ids]: the sample's given midpoints, first_edge + e, sorted; their rows begin at first_row.
+void write_rows(const Tables& tables, const Bitmaps& maps, const Counts& counts, const SampleBase& base, const int64_t* ids,
+                int64_t num_ids, int64_t first_edge, int64_t first_row, int64_t* rows) {
+  rows += base.active;
+  for (int64_t i = 0; i < counts.active; ++i) rows[i] = -1;
+  int64_t of_others;  // about half of the given midpoints are active: too many either way for a branch
+  for (int64_t i = 0; i < num_ids; ++i) {
+    const int64_t vertex = tables.vertices + ids[i] - first_edge;
+    int64_t* const row = rows + rank_of(maps.active, vertex);
+    *(maps.active[vertex >> 6].bits >> (vertex & 63) & 1 ? row : &of_others) = first_row + i;
   }
 }
 
