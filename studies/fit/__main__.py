@@ -3,7 +3,8 @@
     python -m studies.fit --out DIR [--models FOLDER] [--shapes torus,rings,kenney_chair.obj] [--variants …]
 
 Every variant first fits its SDF to the visual hull of 24 views, then learns from their colors and coverage by gradient
-descent. Writes fit.json, table.md and, for each fit, held-out views beside those of the target. Finished fits are kept.
+descent, the hull still beside them. Writes fit.json, table.md and, for each fit, held-out views beside those of the
+target. Finished fits are kept.
 """
 
 import json
@@ -71,7 +72,7 @@ def fit_generator(target: Target, config: Config, steps: int) -> tuple[Generator
         side = target.views.shape[-1] // (2 if step < steps // 2 else 1)
         views = functional.interpolate(target.views[chosen], (side, side), mode="area")
         rendered = _render(generator, target.cameras[chosen], side)
-        loss = _loss(rendered, views, config)
+        loss = _loss(rendered, views, config) + _hull_loss(generator, target, order)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -88,7 +89,8 @@ def _render(generator: Generator, cameras: Cameras, side: int) -> Rendered:
 def _hull_loss(generator: Generator, target: Target, order: torch.Generator) -> Tensor:
     """Cross-entropy of the SDF at random points with the visual hull: inside where every view has coverage.
 
-    Holes cannot be pierced by gradients of images, which a surface without holes does not have; the hull has them.
+    Holes cannot be pierced by gradients of images, which a surface without holes does not have; the hull has them. Nor
+    do images hold a surface of one color in its place: without the hull it drifts.
     """
     config = generator.config.geometry
     points = (torch.rand(HULL_POINTS, 3, generator=order) - 0.5) * config.box

@@ -2,24 +2,26 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+from scipy.spatial import KDTree
 from torch import Tensor
 
 from geometry.mesh import Mesh
 from geometry.surface_sampling import sample_surface
 from geometry.topology import count_components, edge_counts
-from torch_utils.ops.chamfer import chamfer
 
-POINTS = 20_000
+POINTS = 200_000
 
 
 def rms_distance(mesh: Mesh, surface: Tensor) -> float:
-    """Root mean square distance between a mesh and the points that the target's views see, both ways, world units."""
-    generator = torch.Generator().manual_seed(0)
-    points = sample_surface(mesh, POINTS, generator)[0][0]
-    chosen = surface[torch.randperm(len(surface), generator=generator)[:POINTS]]
-    there, back = chamfer(points[None].float(), chosen[None].float())
-    return float(((there.mean() + back.mean()) / 2).sqrt())
+    """Root mean square distance between a mesh and the points [P, 3] that the target's views see, both ways.
+
+    World units. Between two sets of points of one surface it is not 0, but 0.24 % of the size.
+    """
+    points = sample_surface(mesh, POINTS, torch.Generator().manual_seed(0))[0][0].numpy()
+    there, back = (KDTree(a).query(b)[0] for a, b in ((surface.numpy(), points), (points, surface.numpy())))
+    return float(np.sqrt((np.square(there).mean() + np.square(back).mean()) / 2))
 
 
 def coverage_iou(mask: Tensor, target: Tensor) -> float:
