@@ -94,8 +94,8 @@ def find_surface(
     used = corrected_sdf(raw, grid, closed=closed, fallback=fallback, connected=connected)
     topology = marching_tets_topology(used, grid.tets, grid.edges, grid.tet_edges)
     active = topology.active
-    values = (each.reshape(-1).index_select(0, active) for each in (raw, used))
-    return found_surface(topology, *values, empty_samples(raw), grid)
+    of_network, values = (each.reshape(-1).index_select(0, active) for each in (raw, used))
+    return found_surface(topology, of_network, values, empty_samples(raw), grid)
 
 
 def found_surface(

@@ -51,13 +51,15 @@ def subdivided(grid: TetGrid) -> SubdividedGrid:
     positions = torch.cat([grid.positions, grid.positions[grid.edges].mean(1)])
     of_middle = grid.free[grid.edges].any(1)
     tet_edges = grid.tet_edges.numpy()
-    faces = _number_faces(grid.tets.numpy(), tet_edges, grid.num_vertices)
+    tet_faces, face_edges = _number_faces(grid.tets.numpy(), tet_edges, grid.num_vertices)
     diagonals = _shortest_diagonals(grid.positions.numpy(), grid.edges.numpy(), tet_edges)
     tables = SubdivisionTables(
         grid.tets,
         grid.edges,
         grid.tet_edges,
-        *(torch.from_numpy(table) for table in (*faces, diagonals)),
+        torch.from_numpy(tet_faces),
+        torch.from_numpy(face_edges),
+        torch.from_numpy(diagonals),
         num_vertices=grid.num_vertices,
     )
     free = torch.cat([grid.free, of_middle])
