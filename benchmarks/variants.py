@@ -39,13 +39,17 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 }
 
 
-def training_step(config: Config) -> Callable[[int], None]:
+def variant_step(config: Config) -> Callable[[int], None]:
     """A function that trains on the minibatch of a given iteration; penalties fall on iteration 0."""
     ranks, cameras = Ranks(), CameraDistribution()
     views = Data(RandomViews(config.data.resolution, cameras), cameras, "random discs", "")
     train_state, source = build_train_state(config, ranks), MinibatchSource(config, views, ranks)
     update = step_of(config, train_state, cameras, ranks, Statistics())
-    return lambda iteration: update(source.draw(iteration * config.training.batch, iteration))
+
+    def step(iteration: int) -> None:
+        update(source.draw(iteration * config.training.batch, iteration))
+
+    return step
 
 
 def milliseconds(step: Callable[[int], None], config: Config, rounds: int) -> tuple[float, float]:
@@ -77,7 +81,7 @@ def main(preset: str, changes: tuple[str, ...], rounds: int, only: str) -> None:
             continue
         torch.manual_seed(0)
         config = load_config(preset, [*changes, *settings])
-        plain, average = milliseconds(training_step(config), config, rounds)
+        plain, average = milliseconds(variant_step(config), config, rounds)
         base = base or average
         click.echo(f"| {name} | {plain:.1f} | {average:.1f} | {average / base:.2f} |")
 
