@@ -72,6 +72,10 @@ class GeometryConfig(StrictModel):
     deformation: NonNegative = Field(
         0.2, description="largest displacement of a grid vertex along each axis, cells; 0 = off"
     )
+    symmetric: bool = Field(
+        False,
+        description="mirror the left half of every shape and texture to its right: x and −x are the same (front is +Z)",
+    )
     connect_components: bool = Field(
         False, description="make each mesh one connected component: bridge small gaps, remove floaters beyond reach"
     )
@@ -104,6 +108,12 @@ class GeometryConfig(StrictModel):
                         f"geometry.{name}: belongs to extraction=tets; expected {needed} with extraction=flexicubes, "
                         f"got {getattr(self, name)}"
                     )
+            if self.symmetric:
+                raise ValueError(
+                    "geometry.symmetric: belongs to extraction=tets; expected false with flexicubes, got true"
+                )
+        if self.symmetric and self.network == "volume":
+            raise ValueError("geometry.symmetric: belongs to network=triplane; expected false with volume, got true")
         side = self.volume_resolution
         if side < 4 or side & (side - 1):
             raise ValueError(f"geometry.volume_resolution: expected a power of two of at least 4, got {side}")

@@ -48,13 +48,15 @@ class TriPlaneBackbone(nn.Module):
 
     Slots of w_geo: the convolutions and geometry heads in order of resolution; of w_tex: the texture heads.
     The planes are views of channels-last images [B, R, R, 3·C]; planes are (x, y), (y, z), (x, z).
+    symmetric: whether they are the same at x and −x.
     """
 
     filter: Tensor
 
-    def __init__(self, config: BackboneConfig, w_dim: int) -> None:
+    def __init__(self, config: BackboneConfig, w_dim: int, *, symmetric: bool = False) -> None:
         super().__init__()
         self.plane_channels = config.plane_channels
+        self.symmetric = symmetric
         sizes = resolutions(config.plane_resolution)
         widths = [channels_at(size, config.channel_base, config.channel_max) for size in sizes]
         self.constant = nn.Parameter(torch.randn(widths[0], START_RESOLUTION, START_RESOLUTION))
@@ -130,6 +132,8 @@ class TriPlaneBackbone(nn.Module):
         return join_planes(below, planes, self.filter)
 
     def _split(self, planes: Tensor) -> Tensor:
+        if self.symmetric:
+            planes = mirrored_mean(planes)
         return split_planes(planes, self.plane_channels)
 
 
@@ -146,6 +150,12 @@ def join_planes(below: Tensor | None, planes: Tensor, taps: Tensor) -> Tensor:
     if below is None:
         return planes.to(taps.dtype)
     return upfirdn2d(below, taps, up=2, padding=(2, 1, 2, 1), gain=4.0, add=planes)
+
+
+def mirrored_mean(planes: Tensor) -> Tensor:
+    """The mean of planes [B, 3·C, R, R] and what a mirror at x = 0 makes of them; (y, z) has no x and stays."""
+    xy, yz, xz = planes.chunk(3, 1)
+    return torch.cat([(xy + xy.flip(3)) / 2, yz, (xz + xz.flip(3)) / 2], 1)
 
 
 def split_planes(planes: Tensor, channels: int) -> Tensor:

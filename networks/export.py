@@ -41,6 +41,7 @@ SETTABLE = (
     "geometry.cells",
     "geometry.tet_grid",
     "geometry.subdivide",
+    "geometry.symmetric",
     "geometry.connect_components",
     "rendering.supersample",
     "rendering.backend",

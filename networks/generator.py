@@ -75,7 +75,7 @@ class Generator(nn.Module):
             self.backbone = VolumeBackbone(planes, config.geometry, mapping.w_dim)
             features = VolumeFeatures(self.backbone.sdf.channels, config.geometry.deformation > 0, box)
         else:
-            self.backbone = TriPlaneBackbone(planes, mapping.w_dim)
+            self.backbone = TriPlaneBackbone(planes, mapping.w_dim, symmetric=config.geometry.symmetric)
             features = PlaneFeatures(planes.plane_channels, box)
         self.geometry = GeometryNetwork(config.geometry, features, mapping.w_dim)
         self.texture_head = TextureHead(config.texture, planes.plane_channels, mapping.w_dim)

@@ -105,14 +105,24 @@ class _Field:
         read = _columns(features, 0, self.network.features.sdf_width)
         return on_sphere(points, self.network.sdf(read, self.w, offsets), self.network.config)
 
-    def movement(self, features: Tensor, offsets: Tensor, cell: float) -> Tensor | None:
-        count = self.network.features.movement_width
+    def movement(self, points: Tensor, features: Tensor, offsets: Tensor, cell: float) -> Tensor | None:
+        config, count = self.network.config, self.network.features.movement_width
         read = _columns(features, features.shape[1] - count, count)
-        return movement(self.network.deformation, read, self.w, offsets, self.network.config.deformation * cell)
+        moved = movement(self.network.deformation, read, self.w, offsets, config.deformation * cell)
+        return mirrored_movement(moved, points, cell) if config.symmetric and moved is not None else moved
 
     def cube_weights(self, features: Tensor, offsets: Tensor) -> Tensor:
         assert self.network.weights is not None, "FlexiCubes has a head for its weights"
         return self.network.weights(features, self.w, offsets)
+
+
+def mirrored_movement(movement: Tensor, points: Tensor, cell: float) -> Tensor:
+    """Movement of grid vertices [P, 3] that was the same at x and −x, with opposite x on the two sides of x = 0.
+
+    Vertices at x = 0 keep theirs. The nearest others are a quarter of a cell away, after a subdivision.
+    """
+    side = (points[:, :1] * (4 / cell)).clamp(-1, 1)
+    return torch.cat([movement[:, :1] * side, movement[:, 1:]], 1)
 
 
 def _columns(features: Tensor, first: int, count: int) -> Tensor:

@@ -36,7 +36,7 @@ class SurfaceField(Protocol):
         """SDF [P], world units."""
         ...
 
-    def movement(self, features: Tensor, offsets: Tensor, cell: float) -> Tensor | None:
+    def movement(self, points: Tensor, features: Tensor, offsets: Tensor, cell: float) -> Tensor | None:
         """Movement of grid vertices [P, 3], world units, for a grid with this cell; None if off."""
         ...
 
@@ -112,7 +112,7 @@ def _values_at(
     """Features [A, C], SDF [A] and movement [A, 3] of grid vertices, with gradient. active [A]: b·V + v, sorted."""
     points = grid.positions[active % grid.num_vertices]
     features = field.features(points, offsets)
-    return features, field.sdf(points, features, offsets), field.movement(features, offsets, grid.cell)
+    return features, field.sdf(points, features, offsets), field.movement(points, features, offsets, grid.cell)
 
 
 def _by_flexicubes(

@@ -131,7 +131,8 @@ def test_starts_as_a_sphere_and_deforms_within_its_bound() -> None:
     w_geo, w_tex = generator.map(*latents(config, 1))
     planes, _ = generator.planes(w_geo, w_tex)
     field, grid = field_of(generator, planes, w_geo), generator.geometry.grid
-    movement = field.movement(field.features(*grid_points(generator, 1)), grid_points(generator, 1)[1], grid.cell)
+    points, offsets = grid_points(generator, 1)
+    movement = field.movement(points, field.features(points, offsets), offsets, grid.cell)
     assert movement.abs().max() > 0 and flipped_share(grid, grid.positions + movement) == 0
 
 

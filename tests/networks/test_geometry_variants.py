@@ -18,9 +18,12 @@ from tests.networks.test_generator import count_solids
 VOLUME = {"network": "volume", "volume_resolution": 8, "volume_channel_base": 64, "volume_channel_max": 12}
 NETWORKS = {"triplane": {}, "volume": {**VOLUME, "hidden_layers": 2, "deformation_hidden_layers": 1}}
 EXTRACTORS = {"tets": {}, "subdivided": {"subdivide": 1}, "flexicubes": {"extraction": "flexicubes"}}
+EXACT = "donot_use_mm_for_euclid_dist"
+SYMMETRIC = {"symmetric": {"symmetric": True}, "symmetric-subdivided": {"symmetric": True, "subdivide": 1}}
 variants = pytest.mark.parametrize(
     "geometry",
-    [pytest.param({**n, **e}, id=f"{a}-{b}") for a, n in NETWORKS.items() for b, e in EXTRACTORS.items()],
+    [pytest.param({**n, **e}, id=f"{a}-{b}") for a, n in NETWORKS.items() for b, e in EXTRACTORS.items()]
+    + [pytest.param(each, id=name) for name, each in SYMMETRIC.items()],
 )
 
 
@@ -89,6 +92,37 @@ def test_untrained_surfaces_are_nearly_spheres(geometry: dict) -> None:
     cell = generator.geometry.grid.cell
     assert abs(float(mesh.vertices.norm(dim=1).mean()) - generator.config.geometry.sphere_radius) < cell
     assert count_components(mesh) == 2
+
+
+@pytest.mark.parametrize("geometry", SYMMETRIC.values(), ids=SYMMETRIC)
+@pytest.mark.parametrize("cells", [12, 13])
+def test_symmetric_shapes_and_textures_are_their_own_mirror_images(geometry: dict, cells: int) -> None:
+    generator = make({**geometry, "cells": cells, "sdf_scale": 2.0, "deformation": 0.4}).eval()
+    assert generator.geometry.deformation is not None
+    with torch.no_grad():
+        for head in (generator.geometry.sdf, generator.geometry.deformation):
+            head.layers[-1].weight *= 8
+        w_geo, w_tex = generator.map(*latents(generator.config, 2))
+        planes, texture_planes = generator.planes(w_geo, w_tex)
+        points, mirror = torch.rand(64, 3) - 0.5, torch.tensor([-1.0, 1.0, 1.0])
+        offsets = torch.tensor([0, 30, 64])
+        fields = [generator.signed_distance(planes, w_geo, each, offsets) for each in (points, points * mirror)]
+        colors = [generator.texture(texture_planes, w_tex, each, offsets) for each in (points, points * mirror)]
+        meshes = generator.mesh(w_geo).mesh
+    assert_close(*fields, 1e-5, name="SDF")
+    assert_close(*colors, 1e-5, name="colors")
+    assert fields[0].std() > 0.05
+    for b in range(2):
+        vertices = meshes[b].vertices
+        assert is_watertight(meshes[b])
+        # Each vertex is one of the mirror image, too, away from the box's border: its tetrahedra are not mirrored.
+        inside = (vertices.abs() < 0.4).all(1)
+        assert inside.float().mean() > 0.3
+        assert torch.cdist(vertices[inside], vertices * mirror, compute_mode=EXACT).amin(1).max() < 1e-5
+        turned = vertices[:, [2, 1, 0]] * mirror
+        assert torch.cdist(vertices, turned, compute_mode=EXACT).amin(1).max() > 1e-2, (
+            "no ball, which every mirror leaves alone"
+        )
 
 
 @variants
@@ -176,6 +210,7 @@ def test_published_sizes_of_the_volume_network() -> None:
         ("geometry.subdivide=1", "geometry.subdivide: belongs to extraction=tets; expected 0"),
         ("geometry.tet_grid=kuhn", "geometry.tet_grid: belongs to extraction=tets; expected bcc"),
         ("loss.floater_weight=0.1", "loss.floater_weight: belongs to geometry.extraction=tets"),
+        ("geometry.symmetric=true", "geometry.symmetric: belongs to extraction=tets; expected false with flexicubes"),
         ("geometry.volume_resolution=24", "expected a power of two of at least 4, got 24"),
         ("geometry.subdivide=2", "geometry.subdivide"),
     ],
@@ -185,6 +220,13 @@ def test_settings_that_do_not_fit_are_refused(override: str, message: str) -> No
         load_config("chair", ["geometry.extraction=flexicubes", override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_volume_network_has_no_symmetry() -> None:
+    with pytest.raises(
+        UsageError, match=r"geometry\.symmetric: belongs to network=triplane; expected false with volume"
+    ):
+        load_config("chair-get3d-volume", ["geometry.symmetric=true"])
 
 
 @pytest.mark.parametrize(
