@@ -10,7 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from configs.schema import BackboneConfig
+from configs.generator_schema import BackboneConfig
 from networks.layers import ModulatedConv, ModulatedPlaneHead, channels_at, resample_filter
 from torch_utils.ops.triplane_sample import triplane_sample
 from torch_utils.ops.upfirdn2d import upfirdn2d

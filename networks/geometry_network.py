@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from configs.schema import GeometryConfig
+from configs.generator_schema import GeometryConfig
 from geometry.cube_grid import CubeGrid
 from geometry.extraction import ExtractedSurface
 from geometry.flexicubes_extraction import NUM_WEIGHTS

@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from configs.schema import GeometryConfig, TextureConfig
+from configs.generator_schema import GeometryConfig, TextureConfig
 from networks.layers import ModulatedPointLayer
 from torch_utils.ops.point_mlp import point_mlp
 

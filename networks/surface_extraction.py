@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from configs.schema import GeometryConfig
+from configs.generator_schema import GeometryConfig
 from geometry.cavities import without_cavities
 from geometry.cube_grid import CubeGrid, cube_grid_on
 from geometry.extraction import ExtractedSurface, FoundSurface, build_surface, find_surface

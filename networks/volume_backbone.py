@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from configs.schema import BackboneConfig, GeometryConfig
+from configs.generator_schema import BackboneConfig, GeometryConfig
 from networks.backbone import START_RESOLUTION, join_planes, resolutions, split_planes
 from networks.layers import EqualizedLinear, ModulatedConv, ModulatedPlaneHead, channels_at, resample_filter
 from torch_utils.ops.bias_act import bias_act

@@ -4,6 +4,8 @@ Images hold sRGB values. Antialiasing, averaging and compositing act on those, o
 Light is added up, and textures are filtered, in linear light.
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -29,6 +31,11 @@ def straight_alpha(rgb: Tensor, mask: Tensor) -> Tensor:
     color = (rgb / mask.clamp(min=1e-6)).clamp(0, 1) * 255
     color = torch.where(alpha > 0, color.round(), torch.zeros_like(color))
     return torch.cat([color, alpha], 1).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def psnr_db(mean_square: Tensor | float) -> float:
+    """Peak signal-to-noise ratio of images in [0, 1] from the mean of their squared differences; at most 120 dB."""
+    return -10 * math.log10(max(float(mean_square), 1e-12))
 
 
 def linear_table(device: torch.device | str = "cpu") -> Tensor:

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
+from rendering.color import psnr_db
 from sampling.directions import whitened_axes
 from sampling.ray_silhouette import ray_silhouette_losses
 from sampling.styles import random_styles
@@ -250,4 +251,4 @@ def mask_iou(images: Tensor, target: Tensor) -> float:
 def color_psnr(images: Tensor, target: Tensor) -> float:
     """Peak signal-to-noise ratio of whole images over mid-gray, dB; both [N, 4, R, R], premultiplied."""
     a, b = (each[:, :3] + (1 - each[:, 3:]) * 0.5 for each in (images, target))
-    return float(-10 * torch.log10((a - b).square().mean().clamp(min=1e-10)))
+    return psnr_db((a - b).square().mean())

@@ -21,7 +21,7 @@ from torch.nn import functional
 from geometry.mesh import Mesh
 from geometry.normals import vertex_normals
 from rendering.camera import orbit_cameras
-from rendering.color import linear_to_srgb, srgb_to_linear
+from rendering.color import linear_to_srgb, psnr_db, srgb_to_linear
 from rendering.deferred import composite, rasterize_mesh, visible_attributes, visible_points
 from rendering.images import image_grid, save_png
 from rendering.lighting import irradiance
@@ -92,8 +92,7 @@ def measure_fidelity(generator, seed: int, faces: int, texture_px: int) -> Fidel
     iou = ((ours & theirs).sum((1, 2, 3)) / (ours | theirs).sum((1, 2, 3))).min()
 
     def decibels(image: Tensor) -> float:
-        square = ((image - wanted) ** 2 * both).sum((1, 2, 3)) / both.sum((1, 2, 3)) / 3
-        return float((-10 * square.clamp(min=1e-10).log10()).min())
+        return psnr_db((((image - wanted) ** 2 * both).sum((1, 2, 3)) / both.sum((1, 2, 3)) / 3).max())
 
     difference = (views[True][0] - wanted).abs() * 4
     shown = torch.cat([wanted, views[True][0], views[False][0], difference]).clamp(0, 1)

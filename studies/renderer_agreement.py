@@ -24,6 +24,7 @@ from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from rendering.camera import Cameras
 from rendering.camera_distribution import load_camera_distribution
+from rendering.color import psnr_db
 from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
@@ -44,7 +45,7 @@ def foreground_psnr(first: np.ndarray, second: np.ndarray) -> float:
     """dB, of straight-alpha views [N, R, R, 4] uint8 over black, where either covers a pixel."""
     union = (first[..., 3] > 0) | (second[..., 3] > 0)
     a, b = (np.stack([premultiplied(view) for view in views])[union, :3] / 255 for views in (first, second))
-    return float(-10 * np.log10(max(np.square(a - b).mean(), 1e-12)))
+    return psnr_db(np.square(a - b).mean())
 
 
 def imported_views(path: Path, source_to_world: np.ndarray, cameras: Cameras, resolution: int, samples: int):

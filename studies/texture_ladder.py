@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dataset_tool.procedural import textures as tx
+from rendering.color import psnr_db
 from rendering.images import save_png
 from training.mesh_texture.parameterizations import DeepImagePrior, PlainMaps
 
@@ -36,11 +37,6 @@ def known_texture(side: int) -> Tensor:
     return torch.from_numpy(np.concatenate(rows).astype(np.float32) / 255)
 
 
-def psnr(image: Tensor, truth: Tensor) -> float:
-    """dB."""
-    return float(-10 * (image - truth).square().mean().clamp(min=1e-12).log10())
-
-
 def fit_image(
     model: PlainMaps | DeepImagePrior, truth: Tensor, steps: int, report: Callable[[int, float], None]
 ) -> Tensor:
@@ -56,7 +52,7 @@ def fit_image(
         optimizer.step()
         schedule.step()
         if (step + 1) % every == 0:
-            report(step + 1, psnr(image.detach(), truth))
+            report(step + 1, psnr_db((image.detach() - truth).square().mean()))
     with torch.no_grad():
         return model()[0]
 
@@ -83,7 +79,7 @@ def main(size: int, steps: int, width: int, threads: int, out: Path) -> None:
             print(f"{name:18} step {step:5}  {value:5.2f} dB", flush=True)
 
         shown.append(fit_image(model, truth, steps, report))
-        print(f"{name:18} {psnr(shown[-1], truth):.2f} dB", flush=True)
+        print(f"{name:18} {psnr_db((shown[-1] - truth).square().mean()):.2f} dB", flush=True)
     save_png(out / "ladder.png", (torch.cat(shown, 1).clamp(0, 1) * 255).round().byte().numpy())
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from geometry.mesh import Mesh
 from geometry.surface_sampling import sample_surface
 from geometry.topology import count_components, edge_counts
+from rendering.color import psnr_db
 
 POINTS = 200_000
 
@@ -31,8 +32,7 @@ def coverage_iou(mask: Tensor, target: Tensor) -> float:
 
 def covered_psnr(rgb: Tensor, target: Tensor, coverage: Tensor) -> float:
     """dB of RGB [N, 3, R, R] in [0, 1] over black, in the pixels that the target covers wholly (coverage 1)."""
-    error = (rgb - target).square().mean(1, keepdim=True)[coverage > 0.999].mean()
-    return float(-10 * torch.log10(error.clamp(min=1e-12)))
+    return psnr_db((rgb - target).square().mean(1, keepdim=True)[coverage > 0.999].mean())
 
 
 def euler_number(mesh: Mesh) -> int:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from configs.schema import TextureConfig
+from configs.generator_schema import TextureConfig
 from dataset_tool.dataset import ViewDataset, open_dataset
 from geometry.mesh import Mesh
 from mesh_io.write import write_glb

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from rendering.color import linear_table, linear_to_srgb, srgb_to_linear, straight_alpha
+from rendering.color import linear_table, linear_to_srgb, psnr_db, srgb_to_linear, straight_alpha
 
 
 def test_srgb_known_values_and_round_trip():
@@ -26,3 +27,9 @@ def test_linear_to_srgb_clips_and_has_a_finite_gradient():
     torch.testing.assert_close(srgb[[0, 1, 4]].detach(), torch.tensor([0.0, 0.0, 1.0]))
     srgb.sum().backward()
     assert values.grad.isfinite().all()
+
+
+def test_psnr_counts_from_one_and_ends_at_120_db():
+    assert psnr_db(torch.tensor(0.01)) == pytest.approx(20)
+    assert psnr_db(1.0) == 0
+    assert psnr_db(0.0) == 120

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dataset_tool.posed_images import PosedImages
+from rendering.color import psnr_db
 from rendering.environment_light import EnvironmentLight
 from sampling.texture_baking import fill_outside
 from training.mesh_texture.estimate import step_seconds
@@ -126,7 +127,7 @@ def images_psnr(
         rgb, _ = drawn_image(look_up(maps, view), view, _light(lights, number))
         covered = images.mask[number] > 0
         squares += torch.stack([((rgb[0] - images.rgb[number]).square() * covered).sum() / 3, covered.sum()]).double()
-    return float(-10 * (squares[0] / squares[1]).clamp(min=1e-12).log10())
+    return psnr_db(squares[0] / squares[1])
 
 
 def _light(lights: list[EnvironmentLight] | None, view: int) -> EnvironmentLight | None:
