@@ -11,6 +11,7 @@ import statistics
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import click
 import torch
@@ -58,7 +59,8 @@ def parts(config: Config, batch: int, device: torch.device) -> dict[str, tuple[n
     """Modules and their inputs, by name."""
     torch.manual_seed(0)
     cameras = CAMERA_DISTRIBUTIONS["chair"].sample(0, range(2 * batch)).to(device)
-    side, found = config.data.resolution, {}
+    side = config.data.resolution
+    found: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {}
     for head in discriminator_names(config):
         network = Discriminator(config, DISCRIMINATOR_CHANNELS[head])
         images = torch.randn(2 * batch, DISCRIMINATOR_CHANNELS[head], side, side, device=device)
@@ -91,9 +93,9 @@ def mark_constants() -> None:
         torch.compiler.assume_constant_result(question)
 
 
-def variants(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Callable[..., Tensor]]:
+def variants(module: nn.Module, inputs: tuple[Tensor, ...]) -> dict[str, Callable[..., Any]]:
     """The module as it is, compiled, and, on CUDA, as a graph."""
-    found: dict[str, Callable[..., Tensor]] = {"eager": module, "torch.compile": torch.compile(copy.deepcopy(module))}
+    found: dict[str, Callable[..., Any]] = {"eager": module, "torch.compile": torch.compile(copy.deepcopy(module))}
     if inputs[0].is_cuda:
         found["CUDA graph"] = torch.cuda.make_graphed_callables(copy.deepcopy(module), inputs)
     return found

@@ -25,6 +25,7 @@ from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
 from rendering.camera_distribution import load_camera_distribution
+from rendering.lighting import Shading
 from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
@@ -80,16 +81,18 @@ def against_blender(folder: Path, resolution: int, views: int) -> Iterator[str]:
     mesh = read_mesh(folder / "one.glb")
     cameras = load_camera_distribution("chair").sample(0, range(VIEWS))
     seconds = {}
-    for shading in ("soft", "albedo"):
+    shadings: tuple[Shading, ...] = ("soft", "albedo")
+    for shading in shadings:
         start = time.perf_counter()
         render_views(build_scene(mesh), cameras, resolution, Look(shading))
         seconds[shading] = (time.perf_counter() - start) / VIEWS
         yield f"{resolution}², {shading}: built-in {seconds[shading]:.3f} s a view ({VIEWS} views)"
-    for shading, denoise, what in (
+    looks: list[tuple[Shading, bool, str]] = [
         ("soft", True, "GET3D's light and denoiser"),
         ("soft", False, "GET3D's light, not denoised"),
         ("albedo", False, "emitted base colors, no light"),
-    ):
+    ]
+    for shading, denoise, what in looks:
         look = Look(shading, occlusion=True)
         cycles = blender_views(mesh, cameras[:views], resolution, look, samples=SAMPLES, denoise=denoise)
         theirs = float(np.median(cycles.seconds[1:] if views > 1 else cycles.seconds))

@@ -66,7 +66,7 @@ def main(meshes: tuple[Path, ...], prompts: tuple[str, ...], steps: int, out: Pa
     """Texture MESHES by every prompt, and say how many views show what it says."""
     clip = load_clip(INCLUDED / "priors" / "clip-b")
     out.mkdir(parents=True, exist_ok=True)
-    rows = []
+    rows, shares = [], []
     for mesh in meshes:
         for template in prompts:
             prompt = template.format(mesh.stem.split("-")[0])
@@ -79,10 +79,11 @@ def main(meshes: tuple[Path, ...], prompts: tuple[str, ...], steps: int, out: Pa
             views = views_of(path)
             named, flat = named_values(clip, views, target), flat_share(clip, views, target)
             right = share(named, target.value)
+            shares.append(right)
             rows.append({"mesh": mesh.name, "prompt": prompt, "right": right, "named": named, "flat": flat})
             known = "" if flat is None else f"; flat colors: {flat:.0%}"
             click.echo(f"{mesh.name}, {prompt}: {right:.0%} ({', '.join(dict.fromkeys(named))}){known}")
-    mean = sum(float(row["right"]) for row in rows) / len(rows)
+    mean = sum(shares) / len(shares)
     write_json(out / "texture_words.json", {"mean": mean, "pairs": rows})
     click.echo(f"{mean:.0%} of the views of {len(rows)} meshes are named right; needed: {NEEDED:.0%}")
     sys.exit(0 if mean >= NEEDED else 1)

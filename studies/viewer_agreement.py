@@ -65,7 +65,8 @@ def nine_spheres_mesh() -> Mesh:
     vertices, faces = sphere(64)
     used, flat = np.unique(faces, return_inverse=True)
     vertices, faces = vertices[used], flat.reshape(-1, 3)
-    points, normals, uvs, triangles = [], [], [], []
+    points: list[np.ndarray] = []
+    normals, uvs, triangles = [], [], []
     for row in range(3):
         for column in range(3):
             triangles.append(faces + sum(map(len, points)))

@@ -87,11 +87,12 @@ def _analytic(name: str) -> SourceMesh:
         for part, side in zip(parts, (-1, 1), strict=True):
             part.apply_translation([side * SHIFT, 0, 0])
     mesh = trimesh.util.concatenate(parts)
+    assert isinstance(mesh, trimesh.Trimesh)
     colors = 0.5 + 0.45 * np.sin(9 * mesh.vertices + np.array([0.0, 1.0, 2.0]))
-    mesh.visual.vertex_colors = np.concatenate([colors * 255, np.full((len(colors), 1), 255)], 1).astype(np.uint8)
+    colors = np.concatenate([colors * 255, np.full((len(colors), 1), 255)], 1).astype(np.uint8)
     with TemporaryDirectory() as scratch:
         file = Path(scratch) / f"{name}.ply"
-        mesh.export(file)
+        trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False).export(file)
         return read_mesh(file)
 
 

@@ -119,7 +119,7 @@ def _ply(_: Path) -> Target:
 
 def _stl(_: Path) -> Target:
     facet = "facet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex 0 1 0\nendloop\nendfacet\n"
-    record = b"\0" * 12 + np.float32([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).tobytes() + b"\0\0"
+    record = b"\0" * 12 + np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32).tobytes() + b"\0\0"
     seeds = (
         f"solid a\n{facet * 2}endsolid a\n".encode(),
         f"solid a {facet} endsolid".replace("\n", " ").encode(),
@@ -162,19 +162,21 @@ def _glb(_: Path) -> Target:
 def _gltf_document() -> tuple[dict[str, Any], bytes]:
     """A document that uses nearly everything that is read, and its buffer."""
     arrays: list[tuple[np.ndarray, str, bool]] = [
-        (np.float32(SQUARE), "VEC3", False),
-        (np.uint16([0, 1, 2, 0, 2, 3]), "SCALAR", False),
-        (np.float32([[0, 0, 1]] * 4), "VEC3", False),
-        (np.uint16([[0, 0], [65535, 0], [65535, 65535], [0, 65535]]), "VEC2", True),
-        (np.uint8([[100, 20, 60, 255]] * 4), "VEC4", True),
-        (np.uint8([[0, 1, 0, 0]] * 4), "VEC4", False),
-        (np.float32([[0.5, 0.5, 0, 0]] * 4), "VEC4", False),
-        (np.float32([[0, 0, 1]] * 4), "VEC3", False),
-        (np.float32([[0, 0, 5], [0, 5, 0]]), "VEC3", False),
+        (np.array(SQUARE, np.float32), "VEC3", False),
+        (np.array([0, 1, 2, 0, 2, 3], np.uint16), "SCALAR", False),
+        (np.array([[0, 0, 1]] * 4, np.float32), "VEC3", False),
+        (np.array([[0, 0], [65535, 0], [65535, 65535], [0, 65535]], np.uint16), "VEC2", True),
+        (np.array([[100, 20, 60, 255]] * 4, np.uint8), "VEC4", True),
+        (np.array([[0, 1, 0, 0]] * 4, np.uint8), "VEC4", False),
+        (np.array([[0.5, 0.5, 0, 0]] * 4, np.float32), "VEC4", False),
+        (np.array([[0, 0, 1]] * 4, np.float32), "VEC3", False),
+        (np.array([[0, 0, 5], [0, 5, 0]], np.float32), "VEC3", False),
         (np.stack([np.eye(4, dtype=np.float32).reshape(16)] * 2), "MAT4", False),
     ]
     components = {"float32": 5126, "uint16": 5123, "uint8": 5121}
-    binary, views, accessors = b"", [], []
+    binary = b""
+    views: list[dict[str, Any]] = []
+    accessors: list[dict[str, Any]] = []
     for values, kind, normalized in arrays:
         views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": values.nbytes})
         entry = {"bufferView": len(accessors), "componentType": components[values.dtype.name], "count": len(values)}

@@ -126,7 +126,7 @@ def lose_permissions(inputs: SoakInputs, folder: Path, moments: int, rng: random
         if process.returncode == 0:
             finished += 1
             continue
-        check_refusal(name, subprocess.CompletedProcess(call, process.returncode, "", stderr), None, DENIED)
+        check_refusal(name, subprocess.CompletedProcess(name, process.returncode, "", stderr), None, DENIED)
         _check_second(name, _run(_again(name, call, out)))
         failed += 1
     return f"{moments} moments: {failed} one-line errors, all went on later; {finished} had finished before"

@@ -163,7 +163,7 @@ def kill_render(inputs: SoakInputs, out: Path, kills: int, rng: random.Random) -
         return ["dataset", "render", inputs.meshes, "--out", out / name, *settings]
 
     tetragan(*call("undisturbed"))
-    counts = []
+    counts: list[int] = []
     for kill in range(kills):
         victim = Victim(call("killed"))
         before = len(counts) and counts[-1]
