@@ -25,7 +25,7 @@ from rendering.lighting import Shading, Vector
 from sampling.mesh_export import MeshSettings, texture_colors, write_sample
 from torch_utils.failures import failure_line, traceback_of
 from torch_utils.files import WriteError
-from torch_utils.process import keep_freed_memory
+from torch_utils.process import keep_freed_memory, return_freed_memory
 from torch_utils.timing import phase
 from torch_utils.workers import Failed, run_in_workers
 
@@ -174,6 +174,7 @@ def make_samples(
     on_cpu = target.type == "cpu"
     finisher = maker if on_cpu else replace(maker, generator=copy.deepcopy(maker.generator).to("cpu"))
     _ = maker.generator.geometry.grid  # built once, before the processes share it
+    return_freed_memory()  # what building it took
 
     def start(job: SampleJob) -> _Started:
         maker.generator.to(target)  # once the processes are there
@@ -209,9 +210,13 @@ def _start_worker(maker: SampleMaker) -> None:
 
 def _make(job: SampleJob) -> SampleResult:
     assert _maker is not None
-    return _maker.make(job)
+    result = _maker.make(job)
+    return_freed_memory()
+    return result
 
 
 def _finish(started: _Started) -> SampleResult:
     assert _maker is not None
-    return _maker.finish(started)
+    result = _maker.finish(started)
+    return_freed_memory()
+    return result

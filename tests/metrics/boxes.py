@@ -1,17 +1,21 @@
-"""Boxes as mesh files, and a dataset rendered from them."""
+"""Boxes as mesh files, a dataset rendered from them, and an untrained network."""
 
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.writer import ShapeRecord, content_hash, write_header, write_shape
 from dataset_tool.sources.orientation import normalize
 from mesh_io.read import read_mesh
 from metrics.sources.shape_source import merged_shape, sample_shape_points
+from networks.generator import Generator
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
+from tests.training.tiny import config
+from torch_utils.checkpoint import save_network
 from torch_utils.files import file_hash
 
 BOX = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]
@@ -63,4 +67,14 @@ def write_box_dataset(root: Path, meshes: Path, *, side: int = 16, views: int = 
         renderer={"name": "built-in", "shading": "albedo", "supersample": 2, "scale": 1.0},
     )
     write_header(root, header)
+    return root
+
+
+def write_boxes_and_network(root: Path) -> Path:
+    """Ten boxes in `boxes`, their dataset in `data`, and the untrained network net.safetensors. Returns the folder."""
+    write_boxes(root / "boxes", 10, 0)
+    write_box_dataset(root / "data", root / "boxes")
+    settings = config()
+    torch.manual_seed(0)
+    save_network(root / "net.safetensors", Generator(settings), settings.model_dump(mode="json"), 4000)
     return root

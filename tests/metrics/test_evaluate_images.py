@@ -24,11 +24,9 @@ from metrics.sources.image_settings import make_image_settings
 from metrics.sources.network import NetworkSource
 from networks.generator import Generator
 from tests.command_line import assert_refused, run
-from tests.metrics.boxes import write_box_dataset, write_boxes
+from tests.metrics.boxes import write_box_dataset, write_boxes_and_network
 from tests.metrics.model_folders import write_classifier, write_clip
 from tests.metrics.test_detectors import Tiny
-from tests.training.tiny import config
-from torch_utils.checkpoint import save_network
 from torch_utils.files import file_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
@@ -39,12 +37,7 @@ OWN = "name: own\nversion: 1\ndescription: images\npoints: 64\ndistances: []\nsh
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of boxes, their dataset, a network, a detector, a CLIP, a classifier and a protocol of 24 images."""
-    root = tmp_path_factory.mktemp("files")
-    write_boxes(root / "boxes", 10, 0)
-    write_box_dataset(root / "data", root / "boxes")
-    settings = config()
-    torch.manual_seed(0)
-    save_network(root / "net.safetensors", Generator(settings), settings.model_dump(mode="json"), 4000)
+    root = write_boxes_and_network(tmp_path_factory.mktemp("files"))
     torch.jit.script(Tiny()).save(str(root / "tiny.pt"))
     write_clip(root / "clip")
     write_classifier(root / "classifier", LABELS)

@@ -25,7 +25,7 @@ from metrics.sources.network import NetworkSource
 from networks.generator import Generator
 from rendering.camera import Cameras
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
-from tests.metrics.boxes import write_box_dataset, write_boxes
+from tests.metrics.boxes import write_boxes, write_boxes_and_network
 from tests.training.tiny import config
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
@@ -34,13 +34,7 @@ from torch_utils.errors import UserError
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of boxes, their dataset and a network."""
-    root = tmp_path_factory.mktemp("files")
-    write_boxes(root / "boxes", 10, 0)
-    write_box_dataset(root / "data", root / "boxes")
-    settings = config()
-    torch.manual_seed(0)
-    save_network(root / "net.safetensors", Generator(settings), settings.model_dump(mode="json"), 4000)
-    return root
+    return write_boxes_and_network(tmp_path_factory.mktemp("files"))
 
 
 def cube(size: float) -> Mesh:

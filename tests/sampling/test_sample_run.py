@@ -61,6 +61,20 @@ def test_a_seed_has_the_same_bytes_in_any_company(g, tmp_path) -> None:
     assert contents(tmp_path / "many")["seed0004.glb"] == contents(tmp_path / "alone")["seed0004.glb"]
 
 
+def test_freed_memory_goes_back_before_processes_are_forked_and_after_each_mesh(g, tmp_path, monkeypatch) -> None:
+    log = tmp_path / "log"
+
+    def note() -> None:
+        with log.open("a", encoding="ascii") as file:
+            file.write(f"{os.getpid()}\n")
+
+    monkeypatch.setattr(sample_jobs, "return_freed_memory", note)
+    run(g, tmp_path / "out", [0, 1, 2])
+    first, *others = log.read_text(encoding="ascii").split()
+    assert int(first) == os.getpid()
+    assert len(others) == 3 and str(os.getpid()) not in others
+
+
 def test_only_what_is_missing_is_made_again(g, tmp_path) -> None:
     first = run(g, tmp_path, [0, 1, 2])
     before = contents(tmp_path)
