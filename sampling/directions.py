@@ -27,6 +27,8 @@ SMALLEST_SHARE = 0.1
 # How little a direction may change other attributes: 0 would leave them alone, much more than 1 ignores them. Values
 # are correlated, so that a direction which leaves all others alone changes little of its own.
 OTHERS_KEPT = 1.0
+# How far a full move along a direction goes, in standard deviations, unless trials have found a better length.
+FULL_STEP = 3.0
 
 
 @dataclass(frozen=True)
@@ -36,12 +38,14 @@ class Directions:
     names [K]: "shape-1" for a principal axis, "type=armchair" for an attribute. w_geo, w_tex [K, w_dim]: what a step of
     one standard deviation adds to all slots of the styles; zeros leave shape or texture alone. shares [K]: how much of
     the styles' variance an axis has, or how much of an attribute's variance the regression explains (adjusted R²).
+    full_steps [K]: how far a full move goes, standard deviations.
     """
 
     names: tuple[str, ...]
     w_geo: Tensor
     w_tex: Tensor
     shares: tuple[float, ...]
+    full_steps: tuple[float, ...]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -59,6 +63,13 @@ class Directions:
         unknown = torch.full_like(sample.z_geo, torch.nan)
         return replace(sample, w_geo=w_geo, w_tex=w_tex, z_geo=unknown, z_tex=unknown)
 
+    def moves(self, texts: Iterable[str]) -> dict[str, float]:
+        """Steps by name from texts such as "type=armchair:2", or "type=armchair" for a full move. UserError for other
+        texts."""
+        return parse_moves(
+            f"{text}:{self.full_steps[self.names.index(text)]}" if text in self.names else text for text in texts
+        )
+
     def row(self, name: str) -> int:
         """The number of a direction. UserError where there is none of that name."""
         if name not in self.names:
@@ -67,17 +78,26 @@ class Directions:
 
     def __add__(self, other: "Directions") -> "Directions":
         geo, tex = torch.cat([self.w_geo, other.w_geo]), torch.cat([self.w_tex, other.w_tex])
-        return Directions(self.names + other.names, geo, tex, self.shares + other.shares)
+        shares, full_steps = self.shares + other.shares, self.full_steps + other.full_steps
+        return Directions(self.names + other.names, geo, tex, shares, full_steps)
 
     def sorted(self) -> "Directions":
         """The same directions, those with the largest shares first."""
         order = sorted(range(len(self)), key=lambda row: -self.shares[row])
-        names, shares = tuple(self.names[row] for row in order), tuple(self.shares[row] for row in order)
-        return Directions(names, self.w_geo[order], self.w_tex[order], shares)
+        names, shares, full_steps = (
+            tuple(values[row] for row in order) for values in (self.names, self.shares, self.full_steps)
+        )
+        return Directions(names, self.w_geo[order], self.w_tex[order], shares, full_steps)
 
     def save(self, path: Path, network: Mapping[str, Any]) -> None:
         """Write a safetensors file. network: the identity of the generator that they belong to."""
-        header = {"kind": KIND, "names": self.names, "shares": self.shares, "network": dict(network)}
+        header = {
+            "kind": KIND,
+            "names": self.names,
+            "shares": self.shares,
+            "full_steps": self.full_steps,
+            "network": dict(network),
+        }
         save_tensors(path, {"w_geo": self.w_geo, "w_tex": self.w_tex}, header)
 
 
@@ -85,7 +105,9 @@ def load_directions(path: Path, generator: "TrainedGenerator") -> Directions:
     """Read a file of `Directions.save`. UserError where it is none, or of another network."""
     tensors, header = load_tensors(path, KIND)
     check_network(path, header, generator)
-    return Directions(tuple(header["names"]), tensors["w_geo"], tensors["w_tex"], tuple(header["shares"]))
+    names, shares = tuple(header["names"]), tuple(header["shares"])
+    full_steps = tuple(header.get("full_steps", [FULL_STEP] * len(names)))
+    return Directions(names, tensors["w_geo"], tensors["w_tex"], shares, full_steps)
 
 
 def check_network(path: Path, header: Mapping[str, Any], generator: "TrainedGenerator") -> None:
@@ -110,7 +132,7 @@ def principal_directions(w_geo: Tensor, w_tex: Tensor, count: int) -> Directions
     ]
     nothing_geo, nothing_tex = torch.zeros_like(geo), torch.zeros_like(tex)
     both = torch.cat([geo, nothing_tex]), torch.cat([nothing_geo, tex])
-    return Directions(tuple(names), *both, tuple(shares))
+    return Directions(tuple(names), *both, tuple(shares), (FULL_STEP,) * len(names))
 
 
 def principal_axes(styles: Tensor) -> Tensor:
@@ -153,8 +175,8 @@ def attribute_directions(
         geo.append((direction[:width] @ sides[0][1]).to(w_geo.dtype))
         tex.append((direction[width:] @ sides[1][1]).to(w_tex.dtype))
     if not names:
-        return Directions((), w_geo[:0], w_tex[:0], ())
-    return Directions(tuple(names), torch.stack(geo), torch.stack(tex), tuple(shares))
+        return Directions((), w_geo[:0], w_tex[:0], (), ())
+    return Directions(tuple(names), torch.stack(geo), torch.stack(tex), tuple(shares), (FULL_STEP,) * len(names))
 
 
 def _slope(scores: Tensor, value: Tensor) -> Tensor | None:

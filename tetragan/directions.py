@@ -38,6 +38,13 @@ RAREST = 0.02
     help="Samples that the classifier labels.",
 )
 @click.option(
+    "--trials",
+    type=click.IntRange(0, 1000),
+    default=48,
+    show_default=True,
+    help="Samples that the length of an attribute's full step is tried with; 0 leaves it at 3.",
+)
+@click.option(
     "--rows", type=click.IntRange(1, 40), default=12, show_default=True, help="Attributes shown, the clearest first."
 )
 @mesh_options("none")
@@ -48,12 +55,14 @@ def directions(
     axes: int,
     classifier: Path | None,
     samples: int,
+    trials: int,
     rows: int,
 ) -> None:
     """Find what the styles vary: directions.safetensors, and directions.png with one sample moved along each.
 
     Without --classifier these are principal axes. With one, it labels generated samples, and each value of an attribute
-    gets the direction of a linear regression. `generate --directions FILE --move NAME:STEPS` uses them.
+    gets the direction of a linear regression. `generate --directions FILE --move NAME:STEPS` uses them; without
+    :STEPS a move has the length that changed the attribute of most trial samples and the category of few.
     """
     from rendering.labeled_grid import labeled_grid
     from sampling.directions import slider
@@ -62,24 +71,31 @@ def directions(
     if not axes and classifier is None:
         raise click.UsageError("--axes 0 needs --classifier")
     sampler = Sampler(options, meshes, "directions.json")
-    found = _find(sampler.generator, axes, classifier, samples, options.quiet)
+    found = _find(sampler.generator, axes, classifier, samples, trials, options)
     found.save(sampler.out / "directions.safetensors", sampler.generator.identity())
     click.echo(f"{sampler.out / 'directions.safetensors'}: {len(found)} directions")
-    for name, share in zip(found.names, found.shares, strict=True):
-        click.echo(f"  {name:24} {share:6.1%} of the variance")
+    for name, share, full_step in zip(found.names, found.shares, found.full_steps, strict=True):
+        click.echo(f"  {name:24} {share:6.1%} of the variance, full step {full_step:g}")
     center = sampler.generator.sample(seed, options.truncation, options.label)
     shown = found.names[: 2 * axes + rows]
     moved = [each for name in shown for each in slider(found, center, name, STEPS)]
     names = [f"{name.replace('=', '-')}_{step:+d}" for name in shown for step in STEPS]
     facts = {"shape_seed": seed, "axes": axes, "classifier": None if classifier is None else classifier.name}
-    outcome = sampler.run(moved, names, {**facts, "labeled": samples}, what="steps", draw_all=True)
+    outcome = sampler.run(moved, names, {**facts, "labeled": samples, "trials": trials}, what="steps", draw_all=True)
     title = f"{sampler.generator.name}, seed {seed}: steps in standard deviations"
     image = labeled_grid(outcome.grid(names), shown, [f"{step:+d}" if step else "0" for step in STEPS], title)
     sampler.save_image("directions.png", image, f"seed {seed} along {len(shown)} directions")
     end(outcome)
 
 
-def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, samples: int, quiet: bool) -> "Directions":
+def _find(
+    generator: "TrainedGenerator",
+    axes: int,
+    classifier: Path | None,
+    samples: int,
+    trials: int,
+    options: SamplerOptions,
+) -> "Directions":
     """Principal axes, then the attributes' directions, the best explained first."""
     from sampling.directions import attribute_directions, principal_directions
     from sampling.styles import random_styles
@@ -91,10 +107,11 @@ def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, sam
         return found
     from metrics.images.attribute_labels import SURER, label_styles, log_odds, value_columns
     from metrics.images.classifier import load_classifier
+    from metrics.images.move_effects import with_best_steps
 
     labeler = load_classifier(classifier, generator.device)
     w_geo, w_tex = random_styles(generator.network, samples, seed=1)
-    with progress_bar("labels", samples, quiet=quiet) as advance:
+    with progress_bar("labels", samples, quiet=options.quiet) as advance:
         slots = zip((w_geo, w_tex), generator.slots, strict=True)
         geo, tex = (w[:, None].expand(-1, count, -1) for w, count in slots)
         probabilities, seen = label_styles(generator, labeler, geo, tex, advance)
@@ -103,4 +120,8 @@ def _find(generator: "TrainedGenerator", axes: int, classifier: Path | None, sam
     # What nearly all samples are, such as chairs, they shall stay.
     kept = {name: log_odds(p, SURER) for name, p in columns.items() if float(p.mean()) > 1 - RAREST}
     seen = seen.to(w_geo.device)
-    return found + attribute_directions(w_geo[seen], w_tex[seen], varied, kept).sorted()
+    attributes = attribute_directions(w_geo[seen], w_tex[seen], varied, kept).sorted()
+    if trials:
+        with progress_bar("trials", len(attributes), quiet=options.quiet) as advance:
+            attributes = with_best_steps(generator, labeler, attributes, trials, options.truncation, advance)
+    return found + attributes

@@ -127,8 +127,8 @@ def move_options(verb: Any) -> Any:
         "--move",
         "moves",
         multiple=True,
-        metavar="NAME:STEPS",
-        help="Move the samples along a direction, e.g. type=armchair:2; may be repeated.",
+        metavar="NAME[:STEPS]",
+        help="Move the samples along a direction, e.g. type=armchair:2, or by its full step; may be repeated.",
     )
     return file(move(verb))
 

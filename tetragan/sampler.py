@@ -102,13 +102,14 @@ class Sampler:
         self, samples: "Sequence[Sample]", directions_file: Path | None, moves: Sequence[str]
     ) -> "tuple[Sequence[Sample], dict[str, Any]]":
         """The samples of --directions and --move, and what the record says of that."""
-        from sampling.directions import load_directions, parse_moves
+        from sampling.directions import load_directions
 
         if (directions_file is None) != (not moves):
             raise click.UsageError("--directions and --move belong together")
         if directions_file is None:
             return samples, {}
-        directions, steps = load_directions(directions_file, self.generator), parse_moves(moves)
+        directions = load_directions(directions_file, self.generator)
+        steps = directions.moves(moves)
         return [directions.moved(sample, steps) for sample in samples], {"moves": steps}
 
     def guard(self, facts: Mapping[str, Any]) -> "SampleFolder":

@@ -16,7 +16,7 @@ from sampling.directions import (
 )
 from sampling.trained_generator import TrainedGenerator, load
 from tests.training import tiny
-from torch_utils.checkpoint import save_network
+from torch_utils.checkpoint import load_tensors, save_network, save_tensors
 from torch_utils.errors import UserError
 
 SPREAD = torch.tensor([3.0, 1.0, 0.5, 0.4])
@@ -109,7 +109,9 @@ def test_a_direction_leaves_kept_values_alone_and_changes_others_little() -> Non
 def test_a_move_adds_to_all_slots_and_keeps_the_seed(g: TrainedGenerator) -> None:
     w_dim = g.network.config.mapping.w_dim
     geo = torch.randn(2, w_dim)
-    directions = Directions(("a", "b"), geo, torch.stack([torch.zeros(w_dim), torch.ones(w_dim)]), (0.5, 0.4))
+    directions = Directions(
+        ("a", "b"), geo, torch.stack([torch.zeros(w_dim), torch.ones(w_dim)]), (0.5, 0.4), (2.0, 4.5)
+    )
     sample = g.sample(3)
     assert directions.moved(sample, {"a": 0.0}) is sample
     moved = directions.moved(sample, {"a": 2.0, "b": -1.0})
@@ -120,6 +122,10 @@ def test_a_move_adds_to_all_slots_and_keeps_the_seed(g: TrainedGenerator) -> Non
     with pytest.raises(UserError, match="no direction 'c'; there are a, b"):
         directions.moved(sample, {"c": 1.0})
     assert directions.sorted().names == ("a", "b") and (directions + directions).names == ("a", "b", "a", "b")
+    assert (directions + directions).full_steps == (2.0, 4.5, 2.0, 4.5)
+    assert directions.moves(["b", "a:-1"]) == {"b": 4.5, "a": -1.0}
+    with pytest.raises(UserError, match="expected a direction and a number"):
+        directions.moves(["c"])
 
 
 def test_the_file_comes_back_and_belongs_to_one_network(g: TrainedGenerator, tmp_path: Path) -> None:
@@ -128,7 +134,12 @@ def test_the_file_comes_back_and_belongs_to_one_network(g: TrainedGenerator, tmp
     directions.save(tmp_path / "d.safetensors", g.identity())
     again = load_directions(tmp_path / "d.safetensors", g)
     assert again.names == directions.names and again.shares == pytest.approx(directions.shares)
+    assert again.full_steps == directions.full_steps == (3.0,) * 4
     assert torch.equal(again.w_geo, directions.w_geo) and torch.equal(again.w_tex, directions.w_tex)
+    tensors, header = load_tensors(tmp_path / "d.safetensors", "directions")
+    old = {key: value for key, value in header.items() if key != "full_steps"}
+    save_tensors(tmp_path / "old.safetensors", tensors, old)
+    assert load_directions(tmp_path / "old.safetensors", g).full_steps == (3.0,) * 4
     with pytest.raises(UserError, match=r"is of the network .*, not of other"):
         load_directions(tmp_path / "d.safetensors", save(tmp_path / "other.safetensors", 2))
     with pytest.raises(UserError, match="expected a directions file"):

@@ -1,16 +1,10 @@
-"""The study of attribute directions: what counts as reached and as changed."""
+"""The study of attribute directions: the lines of its table."""
 
-import torch
-
-from metrics.images.classifier import Classifier
-from studies.attribute_directions import MoveEffect, effect, row
+from metrics.images.move_effects import MoveEffect
+from studies.attribute_directions import row, totals
 
 
-def test_shares_are_of_the_seeds_that_did_not_have_the_value() -> None:
-    classifier = Classifier("c", "k", {"category": ("chair", "table"), "type": ("a", "b", "c")}, lambda images: {})
-    before = {"type": torch.tensor([0, 0, 1, 2, 2]), "category": torch.tensor([0, 0, 0, 0, 0])}
-    after = {"type": torch.tensor([1, 2, 0, 1, 2]), "category": torch.tensor([0, 0, 1, 0, 1])}
-    found = effect("type=b", 0.5, before, after, classifier)
-    # The third seed had b before. Of the others, two have it now, three have changed, one is a table.
-    assert found == MoveEffect("type=b", 0.5, 4, 0.5, 0.75, 0.25)
-    assert row(found) == "| type=b | 4 | 50% | 50% | 75% | 25% |"
+def test_the_table_weighs_directions_by_their_moves() -> None:
+    found = [MoveEffect("type=b", 4.5, 30, 0.5, 0.8, 0.1), MoveEffect("legs=a", 2.0, 10, 0.5, 0.4, 0.0)]
+    assert row(found[0], 0.41) == "| type=b | 30 | 41% | 4.5 | 50% | 80% | 10% |"
+    assert totals(found) == "Of 40 moves, 70.0% change the attribute and 7.5% the category."

@@ -26,7 +26,8 @@ def found(network: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run with two axes a side and a classifier of three types."""
     classifier = write_classifier(tmp_path_factory.mktemp("classifier") / "c", ("type=a", "type=b", "type=c"))
     out = tmp_path_factory.mktemp("directions")
-    call = ("directions", "--network", network, "--axes", 2, "--classifier", classifier, "--samples", 60, "--rows", 1)
+    call = ("directions", "--network", network, "--axes", 2, "--classifier", classifier, "--samples", 60)
+    call += ("--trials", 4, "--rows", 1)
     outcome = run(*call, *SMALL, "--out", out)
     assert outcome.status == 0, outcome.stderr
     return out
@@ -39,6 +40,7 @@ def test_the_file_and_the_sliders(found: Path) -> None:
     attributes = names[4:]
     assert attributes and set(attributes) <= {"type=a", "type=b", "type=c"}
     assert header["shares"][4:] == sorted(header["shares"][4:], reverse=True)
+    assert header["full_steps"][:4] == [3.0] * 4 and set(header["full_steps"][4:]) <= {2.0, 3.0, 4.5}
     assert not tensors["w_tex"][:2].any() and not tensors["w_geo"][2:4].any() and tensors["w_geo"][4:].any()
     with Image.open(found / "directions.png") as image:
         page = np.asarray(image).astype(int)
@@ -52,13 +54,13 @@ def test_the_file_and_the_sliders(found: Path) -> None:
 
 def test_a_moved_sample_is_written_and_says_so(network: Path, found: Path, tmp_path: Path) -> None:
     call = ("generate", "--network", network, "--seeds", 0, "--format", "stl", "--faces", "full", *SMALL)
-    moves = ("--directions", found / "directions.safetensors", "--move", "shape-1:2", "--move", "texture-1:-1")
+    moves = ("--directions", found / "directions.safetensors", "--move", "shape-1", "--move", "texture-1:-1")
     assert run(*call, "--out", tmp_path / "plain").status == 0
     assert run(*call, *moves, "--out", tmp_path / "moved").status == 0
     meshes = [read_mesh(tmp_path / name / "seed0000.stl").parts[0] for name in ("plain", "moved")]
     assert not np.array_equal(meshes[0].vertices, meshes[1].vertices)
     record = json.loads((tmp_path / "moved" / "samples.json").read_text(encoding="utf-8"))
-    assert record["made_by"]["moves"] == {"shape-1": 2.0, "texture-1": -1.0}
+    assert record["made_by"]["moves"] == {"shape-1": 3.0, "texture-1": -1.0}
     assert_refused(run(*call, *moves[:4], "--out", tmp_path / "moved"), "made with moves", "--overwrite")
 
 

@@ -30,7 +30,7 @@ SMALL = "texture_size=64&faces=300"
 def maker() -> MeshMaker:
     generator = load("chair-64")
     directions = principal_directions(*random_styles(generator.network, 200), 1)
-    attribute = Directions(("size=big",), directions.w_geo[:1], directions.w_tex[:1], (0.5,))
+    attribute = Directions(("size=big",), directions.w_geo[:1], directions.w_tex[:1], (0.5,), (3.0,))
     return MeshMaker(generator, attribute, {"mine": generator.sample(4)})
 
 

@@ -30,7 +30,9 @@ SOFTWARE_GL = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--e
 def server() -> Iterator[Server]:
     generator = load("chair-64")
     axes = principal_directions(*random_styles(generator.network, 200), 2)
-    attributes = Directions(("size=big", "size=small", "legs=star"), axes.w_geo[:3], axes.w_tex[:3], (0.5, 0.4, 0.3))
+    attributes = Directions(
+        ("size=big", "size=small", "legs=star"), axes.w_geo[:3], axes.w_tex[:3], (0.5, 0.4, 0.3), (3.0, 3.0, 3.0)
+    )
     yield from started(MeshMaker(generator, attributes, {"mine": generator.sample(4), "other": generator.sample(5)}))
 
 
