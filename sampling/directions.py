@@ -84,9 +84,8 @@ class Directions:
     def sorted(self) -> "Directions":
         """The same directions, those with the largest shares first."""
         order = sorted(range(len(self)), key=lambda row: -self.shares[row])
-        names, shares, full_steps = (
-            tuple(values[row] for row in order) for values in (self.names, self.shares, self.full_steps)
-        )
+        names, shares = tuple(self.names[row] for row in order), tuple(self.shares[row] for row in order)
+        full_steps = tuple(self.full_steps[row] for row in order)
         return Directions(names, self.w_geo[order], self.w_tex[order], shares, full_steps)
 
     def save(self, path: Path, network: Mapping[str, Any]) -> None:
