@@ -110,7 +110,7 @@ def _values_at(
     field: SurfaceField, grid: TetGrid | SubdividedGrid | CubeGrid, active: Tensor, offsets: Tensor
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Features [A, C], SDF [A] and movement [A, 3] of grid vertices, with gradient. active [A]: b·V + v, sorted."""
-    points = grid.positions[active % grid.num_vertices]
+    points = grid.positions.index_select(0, active % grid.num_vertices)
     features = field.features(points, offsets)
     return features, field.sdf(points, features, offsets), field.movement(points, features, offsets, grid.cell)
 

@@ -154,6 +154,11 @@ inline uint32_t __float_as_uint(float value) { return emulation_bits<uint32_t>(v
 inline float __uint_as_float(uint32_t bits) { return emulation_bits<float>(bits); }
 inline long long __double_as_longlong(double value) { return emulation_bits<long long>(value); }
 inline double __longlong_as_double(long long bits) { return emulation_bits<double>(bits); }
+inline int __double2int_rn(double value) {  // as on the device: saturates, and gives the least number for NaN
+  if (!(value > -2147483648.0)) return INT32_MIN;
+  return value < 2147483647.0 ? static_cast<int>(std::llrint(value)) : INT32_MAX;
+}
+inline int __float2int_rn(float value) { return value != value ? 0 : __double2int_rn(value); }
 inline long long __double2ll_rn(double value) { return std::llrint(value); }
 
 // Quotients and roots that a card may get wrong by two units in the last place are wrong by up to two here.

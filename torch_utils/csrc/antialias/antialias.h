@@ -18,32 +18,25 @@ namespace edges {
 // A walk over more triangles than this stops and blends nothing; within a pixel's width there are rarely more.
 constexpr int kMaxSteps = 64;
 
-// In pixels. x is NaN unless the point is finite, in front of the camera and not too far off the screen.
+// A point in pixels, along and across a pair's direction: x and y for pairs within a row, y and x within a column. Both are NaN
+// unless the point is finite, in front of the camera and not too far off the screen.
 struct alignas(16) Point {
-  double x, y;
-};
-
-TETRAGAN_HD Point screen_point(double x, double y, double w, int32_t height, int32_t width) {
-  Point p;
-  const double inverse = 1.0 / w;
-  p.x = (x * inverse + 1.0) * (0.5 * width);
-  p.y = (y * inverse + 1.0) * (0.5 * height);
-  const bool usable = w >= raster::kMinW && p.x > -raster::kMaxPixel && p.x < raster::kMaxPixel && p.y > -raster::kMaxPixel &&
-                      p.y < raster::kMaxPixel;
-  if (!usable) p.x = static_cast<double>(NAN);
-  return p;
-}
-
-TETRAGAN_HD bool usable(const Point& p) { return p.x == p.x; }
-
-// A point along and across a pair's direction: x and y for pairs within a row, y and x within a column.
-struct Turned {
   double along, across;
 };
 
-TETRAGAN_HD Turned turned(const Point& p, bool vertical) { return {vertical ? p.y : p.x, vertical ? p.x : p.y}; }
+TETRAGAN_HD Point screen_point(double x, double y, double w, int32_t height, int32_t width) {
+  const double inverse = 1.0 / w;
+  const Point p = {(x * inverse + 1.0) * (0.5 * width), (y * inverse + 1.0) * (0.5 * height)};
+  const bool usable = w >= raster::kMinW && p.along > -raster::kMaxPixel && p.along < raster::kMaxPixel &&
+                      p.across > -raster::kMaxPixel && p.across < raster::kMaxPixel;
+  return usable ? p : Point{static_cast<double>(NAN), static_cast<double>(NAN)};
+}
 
-// A quotient of differences of pixel coordinates; denominator > 0. On a card, these are the steps of an ordinary division, but for
+TETRAGAN_HD Point turned(const Point& p) { return {p.across, p.along}; }
+
+TETRAGAN_HD bool usable(const Point& p) { return p.across == p.across; }
+
+// A quotient of differences of pixel coordinates; denominator ≠ 0. On a card, these are the steps of an ordinary division, but for
 // the branch of numbers near the ends of the range, into which a numerator of zero would fall, too.
 #ifdef __CUDA_ARCH__
 TETRAGAN_HD double rough_inverse(double x) {
@@ -52,7 +45,7 @@ TETRAGAN_HD double rough_inverse(double x) {
   asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(inverse) : "d"(x));
   return inverse;
 #else
-  return __longlong_as_double(__double_as_longlong(1 / x) >> 32 << 32);
+  return __longlong_as_double(__double_as_longlong(1 / x) & ~0xffffffffLL);
 #endif
 }
 TETRAGAN_HD double quotient(double numerator, double denominator) {
@@ -67,26 +60,17 @@ TETRAGAN_HD double quotient(double numerator, double denominator) {
 TETRAGAN_HD double quotient(double numerator, double denominator) { return numerator / denominator; }
 #endif
 
-// Where the line across = center meets the edge a–b, measured along; the same number for both orders of a and b.
-TETRAGAN_HD double crossing(const Turned& a, const Turned& b, double center) {
-  const bool ordered = a.across < b.across;
-  const Turned low = {ordered ? a.along : b.along, ordered ? a.across : b.across};
-  const Turned high = {ordered ? b.along : a.along, ordered ? b.across : a.across};
-  const double slope = quotient(high.along - low.along, high.across - low.across);
-  return low.along + (center - low.across) * slope;
-}
-
-// The pair's silhouette: edge `slot` = 3·face + edge (−1: none) at distance `d` from the nearer center.
-struct Silhouette {
-  int32_t slot;
-  double d;
-};
-
+// In pixels: the nearer and the farther center, along, and both, across.
 struct Pair {
-  double start, center;  // the nearer center, along and across
-  double sign;           // +1 if the farther pixel lies at greater `along`
+  double near, far, center;
+  bool forward;  // the farther pixel lies at greater `along`
   bool vertical;
 };
+
+TETRAGAN_HD Pair pair_at(int32_t row, int32_t column, bool vertical, bool forward) {
+  const int32_t along = vertical ? row : column, across = vertical ? column : row;
+  return {along + !forward + 0.5, along + forward + 0.5, across + 0.5, forward, vertical};
+}
 
 TETRAGAN_HD int next_corner(int k) { return k == 2 ? 0 : k + 1; }
 TETRAGAN_HD int last_corner(int k) { return k == 0 ? 2 : k - 1; }
@@ -94,94 +78,121 @@ TETRAGAN_HD int last_corner(int k) { return k == 0 ? 2 : k - 1; }
 // The vertices of a face.
 struct Face {
   int32_t a, b, c;
-
-  // num_vertices: at most 2³¹, so that a negative id is out of range, too.
-  TETRAGAN_HD bool known(uint32_t num_vertices) const {
-    return static_cast<uint32_t>(a) < num_vertices && static_cast<uint32_t>(b) < num_vertices &&
-           static_cast<uint32_t>(c) < num_vertices;
-  }
 };
 
-TETRAGAN_HD Face face_at(const int32_t* faces, int32_t face) {
-  const int32_t* f = faces + 3 * static_cast<int64_t>(face);
-  return {f[0], f[1], f[2]};
-}
+// The mesh as a walk sees it. points: for the pair's direction. num_vertices: at most 2³¹, so that a negative id is out of
+// range, too.
+struct Mesh {
+  const Point* points;
+  const int32_t *faces, *neighbors;
+  uint32_t num_faces, num_vertices;
 
-// The corner opposite the edge between vertices p and q, or −1.
-TETRAGAN_HD int corner_opposite(const Face& f, int32_t p, int32_t q) {
-  const auto joins = [p, q](int32_t s, int32_t t) { return ((s == p) & (t == q)) | ((s == q) & (t == p)); };
-  return joins(f.a, f.b) ? 2 : joins(f.c, f.a) ? 1 : joins(f.b, f.c) ? 0 : -1;
-}
-
-// Where a walk leaves a triangle: by edge `number` (−1: nowhere), from vertex `from` to vertex `to`.
-struct Exit {
-  int number;
-  double at;
-  Turned a, b;
-  int32_t from, to;
+  TETRAGAN_HD Face face(int32_t number) const {
+    const int32_t* f = faces + 3 * static_cast<uint64_t>(static_cast<uint32_t>(number));
+    return {f[0], f[1], f[2]};
+  }
+  TETRAGAN_HD bool known(int32_t vertex) const { return static_cast<uint32_t>(vertex) < num_vertices; }
+  TETRAGAN_HD Point point(int32_t vertex) const { return points[static_cast<uint32_t>(vertex)]; }
 };
 
-// Of the edges that the center line crosses, but for the entry, the one farthest along. The corners are turned in registers, so that
-// no array is indexed by a variable and the division exists once.
-TETRAGAN_HD Exit find_exit(Turned a, Turned b, Turned c, Face f, int entry, const Pair& pair) {
-  Exit exit = {-1, 0, {0, 0}, {0, 0}, -1, -1};
-  TETRAGAN_ROLLED
-  for (int k = 0; k < 3; ++k) {
-    if (k != entry && (b.across <= pair.center) != (c.across <= pair.center)) {
-      const double here = crossing(b, c, pair.center);
-      if (exit.number < 0 || pair.sign * here > pair.sign * exit.at) exit = {k, here, b, c, f.b, f.c};
-    }
-    const Turned first = a;
-    a = b;
-    b = c;
-    c = first;
-    f = {f.b, f.c, f.a};
-  }
-  return exit;
+// Whether a point lies to the left of the center line, on the way from the nearer center to the farther one. A point on the
+// line counts as one of smaller `across`: the rasterizer's half-open rule.
+TETRAGAN_HD bool is_left(const Point& p, const Pair& pair) { return (p.across > pair.center) == pair.forward; }
+
+// An edge that the center line crosses: its end to the left and its end to the right. slot: 3·face + edge.
+struct Edge {
+  Point left, right;
+  int32_t left_id, right_id, slot;
+
+  TETRAGAN_HD double rise() const { return left.across - right.across; }
+  TETRAGAN_HD double run() const { return left.along - right.along; }
+};
+
+template <class V>
+TETRAGAN_HD V choose(int k, V first, V second, V third) {
+  return k == 0 ? first : k == 1 ? second : third;
 }
 
-// points: of all `num_vertices` vertices; triangles with other ids end the walk. `face`, `target`: the triangles of the
-// nearer and the farther pixel (target −1: background).
-TETRAGAN_HD Silhouette find_silhouette(const Point* points, const int32_t* faces, const int32_t* neighbors,
-                                       int32_t num_faces, uint32_t num_vertices, const Pair& pair, int32_t face,
-                                       int32_t target) {
-  const Silhouette none = {-1, 0.0};
-  int entry = -1;
-  TETRAGAN_ROLLED
-  for (int step = 0; step < kMaxSteps; ++step) {
-    const Face f = face_at(faces, face);
-    if (!f.known(num_vertices)) return none;
-    const Point p0 = points[f.a], p1 = points[f.b], p2 = points[f.c];
-    if (!(usable(p0) && usable(p1) && usable(p2))) return none;
-    const Exit exit =
-        find_exit(turned(p0, pair.vertical), turned(p1, pair.vertical), turned(p2, pair.vertical), f, entry, pair);
-    if (exit.number < 0) return none;
-    const double d = pair.sign * (exit.at - pair.start);
-    if (d > 1) return none;
-    const double rise = exit.b.across - exit.a.across, run = exit.b.along - exit.a.along;
-    const int32_t next = neighbors[3 * static_cast<int64_t>(face) + exit.number];
-    bool silhouette = next < 0 || next >= num_faces;
-    if (!silhouette) {
-      const Face g = face_at(faces, next);
-      if (!g.known(num_vertices)) return none;
-      entry = corner_opposite(g, exit.from, exit.to);
-      if (entry < 0) return none;
-      const Point apex = points[entry == 0 ? g.a : entry == 1 ? g.b : g.c];
-      if (!usable(apex)) return none;
-      // The apex lies ahead of the edge; behind it, the surface folds back.
-      const Turned top = turned(apex, pair.vertical);
-      const double side = rise * (top.along - exit.a.along) - run * (top.across - exit.a.across);
-      silhouette = pair.sign * (rise > 0 ? side : -side) < 0;
+// Which edge of a triangle lies ahead: four bits for each set of corners to the left (bit k of the set: corner k), two for the
+// corner at its left end and two for that at its right end; all are 0 if the center line misses the triangle. If the corners are
+// in counterclockwise order, the left end is the one whose predecessor lies to the right, else the one whose successor does.
+constexpr uint32_t edges_ahead(bool counterclockwise) {
+  uint32_t table = 0;
+  for (uint32_t to_the_left = 0; to_the_left < 8; ++to_the_left) {
+    for (uint32_t left = 0; left < 3; ++left) {
+      const uint32_t right = (left + (counterclockwise ? 2 : 1)) % 3;
+      const bool is_ahead = (to_the_left >> left & 1) == 1 && (to_the_left >> right & 1) == 0;
+      if (is_ahead) table |= (left | right << 2) << 4 * to_the_left;
     }
-    if (silhouette) {
-      const double steepness = rise < 0 ? -rise : rise, lean = run < 0 ? -run : run;
-      if (pair.vertical ? steepness <= lean : steepness < lean) return none;
-      return {3 * face + exit.number, d > 0 ? d : 0.0};
-    }
-    if (next == target) return none;
-    face = next;
   }
-  return none;
+  return table;
+}
+constexpr uint32_t kAheadIfCounterclockwise = edges_ahead(true), kAheadIfClockwise = edges_ahead(false);
+
+// Where the center line leaves the first triangle; false if it does not.
+TETRAGAN_HD bool first_exit(const Mesh& mesh, const Pair& pair, int32_t face, Edge& edge) {
+  const Face f = mesh.face(face);
+  if (!(mesh.known(f.a) && mesh.known(f.b) && mesh.known(f.c))) return false;
+  const Point a = mesh.point(f.a), b = mesh.point(f.b), c = mesh.point(f.c);
+  if (!(usable(a) && usable(b) && usable(c))) return false;
+  const bool counterclockwise = (b.along - a.along) * (c.across - a.across) > (b.across - a.across) * (c.along - a.along);
+  const int four_bits = (is_left(a, pair) ? 4 : 0) | (is_left(b, pair) ? 8 : 0) | (is_left(c, pair) ? 16 : 0);
+  const uint32_t ends = (counterclockwise ? kAheadIfCounterclockwise : kAheadIfClockwise) >> four_bits & 15;
+  if (ends == 0) return false;
+  const int left = ends & 3, right = ends >> 2;
+  edge.left = {choose(left, a.along, b.along, c.along), choose(left, a.across, b.across, c.across)};
+  edge.right = {choose(right, a.along, b.along, c.along), choose(right, a.across, b.across, c.across)};
+  edge.left_id = choose(left, f.a, f.b, f.c);
+  edge.right_id = choose(right, f.a, f.b, f.c);
+  edge.slot = 3 * face + (3 - left - right);
+  return true;
+}
+
+// Calls found(slot, d) if the pair has a silhouette: edge `slot` = 3·face + edge at distance d ≤ 1 from the nearer center, by
+// rounding a little below 0. `face`, `target`: the triangles of the nearer and the farther pixel (target −1: background).
+// Behind an edge lies one new vertex, the apex. It takes the place of the edge's end on its side of the center line.
+template <class F>
+TETRAGAN_HD void find_silhouette(const Mesh& mesh, const Pair& pair, int32_t face, int32_t target, const F& found) {
+  Edge edge;
+  if (!first_exit(mesh, pair, face, edge)) return;
+  double rise = edge.rise(), run = edge.run();
+  TETRAGAN_ROLLED
+  for (int step = 1;; ++step) {
+    const int32_t next = mesh.neighbors[edge.slot];
+    if (static_cast<uint32_t>(next) >= mesh.num_faces) break;
+    const Face g = mesh.face(next);
+    const int32_t apex_id = g.a ^ g.b ^ g.c ^ edge.left_id ^ edge.right_id;  // the third one of g
+    if (!mesh.known(apex_id)) return;
+    const Point apex = mesh.point(apex_id);
+    if (!usable(apex)) return;
+    // The apex lies ahead of the edge; behind it, the surface folds back.
+    if (rise * (apex.along - edge.right.along) < run * (apex.across - edge.right.across)) break;
+    if (next == target || step == kMaxSteps) return;
+    const bool replaces_left = is_left(apex, pair);
+    const int32_t replaced = replaces_left ? edge.left_id : edge.right_id;
+    edge.slot = 3 * next + (replaced == g.a ? 0 : replaced == g.b ? 1 : 2);
+    edge.left = replaces_left ? apex : edge.left;
+    edge.right = replaces_left ? edge.right : apex;
+    edge.left_id = replaces_left ? apex_id : edge.left_id;
+    edge.right_id = replaces_left ? edge.right_id : apex_id;
+    rise = edge.rise();
+    run = edge.run();
+    // The farther center lies behind the new edge.
+    if (rise * (pair.far - edge.right.along) < run * (pair.center - edge.right.across)) return;
+  }
+  const double steepness = fabs(rise), lean = fabs(run);
+  if (steepness < lean || (pair.vertical && steepness == lean)) return;
+  const Point low = pair.forward ? edge.right : edge.left;
+  const double at = low.along + (pair.center - low.across) * quotient(run, rise);
+  const double d = pair.forward ? at - pair.near : pair.near - at;
+  if (d <= 1) found(edge.slot, d);
+}
+
+// d − ½, for d ≥ 0.
+template <class T>
+TETRAGAN_HD T blend_at(double d) {
+  const T blend = static_cast<T>(d - 0.5);
+  return blend > T(-0.5) ? blend : T(-0.5);
 }
 
 // Gradient of d by the clip-space (x, y, w) of the edge's two vertices: adds grad·∂d to out[2][4] (x, y, z, w).
@@ -194,7 +205,7 @@ TETRAGAN_HD void distance_gradient(const double* a, const double* b, const Pair&
   const double across_a = (a[second] * wa + 1) * scale_across, across_b = (b[second] * wb + 1) * scale_across;
   const double rise = across_b - across_a;
   const double t = (pair.center - across_a) / rise, slope = (along_b - along_a) / rise;
-  const double g = grad * pair.sign;
+  const double g = pair.forward ? grad : -grad;
   const double by_along[2] = {g * (1 - t), g * t};
   const double by_across[2] = {-g * (1 - t) * slope, -g * t * slope};
   const double* vertex[2] = {a, b};

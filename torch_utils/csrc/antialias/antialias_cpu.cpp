@@ -8,9 +8,9 @@
 namespace tetragan {
 namespace {
 
+using edges::Mesh;
 using edges::Pair;
 using edges::Point;
-using edges::Silhouette;
 
 // An image's size and the offset from a pixel to its partner to the right (0) or below (1).
 struct Grid {
@@ -25,18 +25,15 @@ struct Grid {
 bool nearer_is_self(int32_t slot) { return slot > 0; }
 int32_t edge_of(int32_t slot) { return (slot > 0 ? slot : -slot) - 1; }
 
-Pair pair_at(int64_t row, int64_t column, int direction, bool self_nearer) {
-  const double along = direction == 0 ? column : row, across = direction == 0 ? row : column;
-  return {along + (self_nearer ? 0.5 : 1.5), across + 0.5, self_nearer ? 1.0 : -1.0, direction == 1};
-}
-
+// Of all vertices, for pairs within a row and then for pairs within a column.
 template <class T>
 std::vector<Point> screen_points(const T* positions, int64_t count, const Grid& grid) {
-  std::vector<Point> points(count);
+  std::vector<Point> points(2 * count);
   torch::stable::parallel_for(0, count, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T* p = positions + 4 * i;
       points[i] = edges::screen_point(p[0], p[1], p[3], static_cast<int32_t>(grid.height), static_cast<int32_t>(grid.width));
+      points[count + i] = edges::turned(points[i]);
     }
   });
   return points;
@@ -48,29 +45,27 @@ int32_t triangle_at(const T* rast, int64_t pixel, int64_t num_faces) {
   return static_cast<int32_t>(id - 1);
 }
 
-// One row's pairs: slots and blends (d − ½).
+// One row's pairs: slots and blends (d − ½). meshes: by direction.
 template <class T>
-void find_row(const Grid& grid, const T* rast, const std::vector<Point>& points, const int32_t* faces,
-              const int32_t* neighbors, int64_t num_faces, int64_t line, int32_t* slots, T* blends) {
+void find_row(const Grid& grid, const T* rast, const Mesh (&meshes)[2], int64_t line, int32_t* slots, T* blends) {
   const int64_t row = line % grid.height;
   for (int64_t column = 0; column < grid.width; ++column) {
     const int64_t pixel = line * grid.width + column;
-    const int32_t here = triangle_at(rast, pixel, num_faces);
+    const int32_t here = triangle_at(rast, pixel, meshes[0].num_faces);
     for (int direction = 0; direction < 2; ++direction) {
       slots[2 * pixel + direction] = 0;
       blends[2 * pixel + direction] = 0;
       if (!grid.has_partner(row, column, direction)) continue;
       const int64_t partner = pixel + grid.step(direction);
-      const int32_t there = triangle_at(rast, partner, num_faces);
+      const int32_t there = triangle_at(rast, partner, meshes[0].num_faces);
       if (here == there) continue;
       const bool self = there < 0 || (here >= 0 && rast[4 * pixel + 2] <= rast[4 * partner + 2]);
-      const Pair pair = pair_at(row, column, direction, self);
-      const Silhouette s = edges::find_silhouette(points.data(), faces, neighbors, static_cast<int32_t>(num_faces),
-                                                  static_cast<int64_t>(points.size()), pair, self ? here : there,
-                                                  self ? there : here);
-      if (s.slot < 0) continue;
-      slots[2 * pixel + direction] = self ? s.slot + 1 : -(s.slot + 1);
-      blends[2 * pixel + direction] = static_cast<T>(s.d - 0.5);
+      const Pair pair = edges::pair_at(static_cast<int32_t>(row), static_cast<int32_t>(column), direction == 1, self);
+      edges::find_silhouette(meshes[direction], pair, self ? here : there, self ? there : here,
+                             [&](int32_t slot, double d) {
+                               slots[2 * pixel + direction] = self ? slot + 1 : -(slot + 1);
+                               blends[2 * pixel + direction] = edges::blend_at<T>(d);
+                             });
     }
   }
 }
@@ -101,9 +96,13 @@ std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& color, const Tensor& 
     T *target = mutable_data<T>(out), *blend = mutable_data<T>(blends);
     int32_t* slot = mutable_data<int32_t>(slots);
     const auto points = screen_points(data<T>(positions), positions.size(0), grid);
+    const int32_t *corners = data<int32_t>(faces), *beside = data<int32_t>(neighbors);
+    const auto num_faces = static_cast<uint32_t>(count), num_vertices = static_cast<uint32_t>(positions.size(0));
+    const Mesh meshes[2] = {{points.data(), corners, beside, num_faces, num_vertices},
+                            {points.data() + positions.size(0), corners, beside, num_faces, num_vertices}};
     const int64_t lines = grid.images * grid.height;
     parallel_tasks(lines, [&](int64_t line) {
-      find_row(grid, pixels, points, data<int32_t>(faces), data<int32_t>(neighbors), count, line, slot, blend);
+      find_row(grid, pixels, meshes, line, slot, blend);
     });
     parallel_tasks(lines, [&](int64_t line) {
       const int64_t first = line * grid.width;
@@ -190,8 +189,9 @@ std::tuple<Tensor, Tensor> antialias_backward(const Tensor& grad_out, const Tens
         ends(slot[i], vertex[0], vertex[1]);
         double corner[2][4], sum[8] = {};
         for (int k = 0; k < 8; ++k) corner[k / 4][k % 4] = points[4 * vertex[k / 4] + k % 4];
-        edges::distance_gradient(corner[0], corner[1], pair_at(row, pixel - first, direction, self),
-                                 static_cast<int32_t>(grid.height), static_cast<int32_t>(grid.width), of_distance, sum);
+        const Pair pair = edges::pair_at(static_cast<int32_t>(row), static_cast<int32_t>(pixel - first), direction == 1, self);
+        edges::distance_gradient(corner[0], corner[1], pair, static_cast<int32_t>(grid.height),
+                                 static_cast<int32_t>(grid.width), of_distance, sum);
         for (int k = 0; k < 8; ++k) buffer[4 * vertex[k / 4] + k % 4] += sum[k];
       }
     };

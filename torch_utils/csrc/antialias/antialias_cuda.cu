@@ -12,7 +12,6 @@ namespace {
 
 using edges::Pair;
 using edges::Point;
-using edges::Silhouette;
 
 // Sizes as the kernels use them. pixels: of all images.
 struct Image {
@@ -34,17 +33,15 @@ struct Image {
   __device__ uint32_t step(uint32_t direction) const { return direction == 0 ? 1 : width; }
 };
 
-__device__ Pair pair_at(int32_t row, int32_t column, uint32_t direction, bool self_nearer) {
-  const double along = direction == 0 ? column : row, across = direction == 0 ? row : column;
-  return {along + (self_nearer ? 0.5 : 1.5), across + 0.5, self_nearer ? 1.0 : -1.0, direction == 1};
-}
-
+// points: of all vertices for pairs within a row, then for pairs within a column.
 template <class T>
 __global__ void project_kernel(const T* positions, AntialiasSize s, Point* points) {
   TETRAGAN_EACH(i, s.vertices) {
     const Pack<T, 4> p = load_pack<4>(positions + 4 * i);
-    points[i] = edges::screen_point(p.values[0], p.values[1], p.values[3], static_cast<int32_t>(s.height),
-                                    static_cast<int32_t>(s.width));
+    const Point found = edges::screen_point(p.values[0], p.values[1], p.values[3], static_cast<int32_t>(s.height),
+                                            static_cast<int32_t>(s.width));
+    points[i] = found;
+    points[s.vertices + i] = edges::turned(found);
   }
 }
 
@@ -58,7 +55,8 @@ struct Seen {
 template <class T>
 __device__ Seen<T> seen_at(const T* rast, uint32_t pixel, const Image& image) {
   const Pack<T, 2> found = load_pack<2>(rast + 4 * static_cast<int64_t>(pixel) + 2);
-  return {found.values[0], static_cast<int32_t>(device_face_id(found.values[1], image.faces)) - 1};
+  const uint32_t face = static_cast<uint32_t>(nearest_int(found.values[1])) - 1;
+  return {found.values[0], face < static_cast<uint32_t>(image.faces) ? static_cast<int32_t>(face) : -1};
 }
 
 // Clears every pixel's pairs and lists those of two triangles: list[0] is their number, and 2·pixel + direction follows.
@@ -87,20 +85,22 @@ __global__ void list_kernel(const T* rast, Image image, int32_t* slots, T* blend
 }
 
 template <class T>
-__global__ void walk_kernel(const T* rast, const Point* points, const int32_t* faces, const int32_t* neighbors, Image image,
-                            const uint32_t* list, int32_t* slots, T* blends) {
-  TETRAGAN_EACH(k, list[0]) {
+__global__ void walk_kernel(const T* rast, const Point* in_row, const Point* in_column, const int32_t* faces,
+                            const int32_t* neighbors, Image image, const uint32_t* list, int32_t* slots, T* blends) {
+  const uint32_t listed = list[0], stride = gridDim.x * blockDim.x;
+  for (int64_t k = thread_index(); k < listed; k += stride) {
     const uint32_t item = list[1 + k], pixel = item / 2, direction = item % 2;
+    const Seen<T> here = seen_at(rast, pixel, image), there = seen_at(rast, pixel + image.step(direction), image);
+    const bool self = there.face < 0 || (here.face >= 0 && here.depth <= there.depth), vertical = direction == 1;
     int32_t row, column;
     image.grid.locate(pixel, row, column);
-    const Seen<T> here = seen_at(rast, pixel, image), there = seen_at(rast, pixel + image.step(direction), image);
-    const bool self = there.face < 0 || (here.face >= 0 && here.depth <= there.depth);
-    const Silhouette found =
-        edges::find_silhouette(points, faces, neighbors, image.faces, image.vertices, pair_at(row, column, direction, self),
-                               self ? here.face : there.face, self ? there.face : here.face);
-    if (found.slot < 0) continue;
-    slots[item] = self ? found.slot + 1 : -(found.slot + 1);
-    blends[item] = static_cast<T>(found.d - 0.5);
+    const edges::Mesh mesh = {vertical ? in_column : in_row, faces, neighbors, static_cast<uint32_t>(image.faces),
+                              static_cast<uint32_t>(image.vertices)};
+    edges::find_silhouette(mesh, edges::pair_at(row, column, vertical, self), self ? here.face : there.face,
+                           self ? there.face : here.face, [&](int32_t slot, double d) {
+                             slots[item] = self ? slot + 1 : -(slot + 1);
+                             blends[item] = edges::blend_at<T>(d);
+                           });
   }
 }
 
@@ -173,7 +173,7 @@ __global__ void positions_kernel(const T* grad, const T* color, const T* positio
     }
     int32_t row, column;
     image.grid.locate(pixel, row, column);
-    edges::distance_gradient(corner[0], corner[1], pair_at(row, column, direction, code > 0),
+    edges::distance_gradient(corner[0], corner[1], edges::pair_at(row, column, direction == 1, code > 0),
                              static_cast<int32_t>(image.height), static_cast<int32_t>(image.width), of_distance, sum);
     for (int k = 0; k < 2; ++k) {
       Pack<T, 4> of_vertex;
@@ -190,7 +190,7 @@ constexpr int64_t kWalkBlocks = 2048;  // at most; the number of pairs is known 
 }  // namespace
 
 int64_t antialias_cuda_scratch(const AntialiasSize& size) {
-  return size.vertices * static_cast<int64_t>(sizeof(Point)) + 4 * (1 + 2 * pixels_of(size));
+  return 2 * size.vertices * static_cast<int64_t>(sizeof(Point)) + 4 * (1 + 2 * pixels_of(size));
 }
 
 template <class T>
@@ -198,14 +198,15 @@ void antialias_cuda(const T* color, const T* rast, const T* positions, const int
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
   auto* points = static_cast<Point*>(scratch);
-  auto* list = reinterpret_cast<uint32_t*>(points + size.vertices);
+  auto* list = reinterpret_cast<uint32_t*>(points + 2 * size.vertices);
   const Image image(size);
   const unsigned blocks = blocks_for(pixels_of(size));
   const auto walking = static_cast<unsigned>(blocks < kWalkBlocks ? blocks : kWalkBlocks);
   if (size.vertices > 0) project_kernel<<<blocks_for(size.vertices), kBlock, 0, stream>>>(positions, size, points);
   cudaMemsetAsync(list, 0, 4, stream);
   list_kernel<<<blocks, kBlock, 0, stream>>>(rast, image, slots, blends, list);
-  walk_kernel<<<walking, kBlock, 0, stream>>>(rast, points, faces, neighbors, image, list, slots, blends);
+  walk_kernel<<<walking, kBlock, 0, stream>>>(rast, points, points + size.vertices, faces, neighbors, image, list, slots,
+                                              blends);
   cudaMemcpyAsync(out, color, pixels_of(size) * size.channels * sizeof(T), cudaMemcpyDeviceToDevice, stream);
   gather_kernel<T, false><<<blocks, kBlock, 0, stream>>>(color, slots, blends, image, out);
 }

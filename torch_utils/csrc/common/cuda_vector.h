@@ -34,6 +34,10 @@ bool fits_packs(const T* array, int64_t row, int count) {
 __device__ __forceinline__ float multiply_add(float a, float b, float c) { return fmaf(a, b, c); }
 __device__ __forceinline__ double multiply_add(double a, double b, double c) { return fma(a, b, c); }
 
+// The nearest whole number; the nearest int32 for numbers out of range, and 0 or the least int32 for NaN.
+__device__ __forceinline__ int32_t nearest_int(float x) { return __float2int_rn(x); }
+__device__ __forceinline__ int32_t nearest_int(double x) { return __double2int_rn(x); }
+
 // Adds kCount values to global memory; one instruction for four floats from compute capability 9.0 on.
 template <int kCount, class T>
 __device__ __forceinline__ void add_atomically(T* target, const Pack<T, kCount>& pack) {
