@@ -70,6 +70,16 @@ def add_lora(prior: DiffusionPrior, name: str, *, rank: int = 4, camera: bool = 
     return AdaptedPrior(prior.with_network(network), parameters, rank, embedding)
 
 
+def answers_with(prior: DiffusionPrior, adapted: AdaptedPrior, name: str) -> DiffusionPrior:
+    """Another prior of the same module, such as one with a ControlNet, that answers with an adapter on.
+
+    name: of the adapter. ValueError where the priors do not share their module.
+    """
+    if prior.module is None or prior.module is not adapted.prior.module:
+        raise ValueError("answers_with(): expected a prior with the module of the adapted one")
+    return prior.with_network(_adapted_network(prior.network, prior.module, name, adapted.camera_embedding))
+
+
 def _adapted_network(
     network: Callable[..., Tensor], module: Any, name: str, embedding: nn.Module | None
 ) -> Callable[..., Tensor]:

@@ -11,6 +11,7 @@ from guidance.priors.load import load_prior
 from guidance.priors.prior import DiffusionPrior
 from guidance.priors.text import TEXT_CLASSES
 from torch_utils.errors import UserError
+from torch_utils.failures import is_out_of_memory
 from torch_utils.files import parse_json, read_file
 from torch_utils.process import available_memory
 
@@ -53,10 +54,13 @@ def _config(folder: Path) -> dict[str, Any]:
     return values
 
 
-def open_prior(name: str, device: torch.device, dtype: torch.dtype | None) -> DiffusionPrior:
+def open_prior(
+    name: str, device: torch.device, dtype: torch.dtype | None, controlnet: Path | None = None
+) -> DiffusionPrior:
     """The diffusion prior that `prior_folder(name)` names. dtype: None = bfloat16 on a GPU, float32 on the CPU.
 
-    UserError as `load_prior`, and where its weights alone are larger than the free memory.
+    controlnet: folder of a ControlNet. UserError as `load_prior`, where the prior's weights alone are larger than the
+    free memory, and for a ControlNet that does not fit the prior.
     """
     folder = prior_folder(name)
     loaded = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -65,4 +69,23 @@ def open_prior(name: str, device: torch.device, dtype: torch.dtype | None) -> Di
         if free is not None and needed > free:
             half = "; --set precision=bf16 halves that" if loaded == torch.float32 else ""
             raise UserError(f"--prior {folder}: its weights take {as_gib(needed)}, but {as_gib(free)} are free{half}")
-    return load_prior(folder, device, dtype)
+    prior = load_prior(folder, device, dtype, controlnet)
+    if controlnet is not None:
+        _check_control(prior, controlnet)
+    return prior
+
+
+def _check_control(prior: DiffusionPrior, folder: Path) -> None:
+    """UserError where a ControlNet does not fit the prior, found by one prediction."""
+    side = prior.resolution
+    x = torch.zeros(1, prior.channels, side // prior.factor, side // prior.factor, device=prior.device)
+    control = torch.zeros(1, 3, side, side, device=prior.device)
+    try:
+        prior.predict(x, torch.full((1,), 0.5, device=prior.device), prior.embed([""]), control=control)
+    except (RuntimeError, ValueError, TypeError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UserError(
+            f"--controlnet {folder}: does not fit the prior ({reason}); take one that was made for it"
+        ) from None

@@ -1,25 +1,31 @@
 """Textures for one mesh from words: a diffusion prior looks at renders from random cameras under random lights."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
+from guidance.composite import normal_control
+from guidance.lora import AdaptedPrior
 from guidance.priors.prior import DiffusionPrior, Embeddings
 from guidance.prompts import VIEWS, checked_prompt, mixed_embeddings, view_indices, view_prompts
 from guidance.score_distillation import as_loss, dds, sds
+from guidance.variational import follower_loss, vsd
 from rendering.camera import Cameras
+from rendering.deferred import composite
 from rendering.procedural_light import RANDOM_LIGHTS, random_environment
 from sampling.texture_baking import fill_outside
 from training.mesh_texture.estimate import step_seconds
 from training.mesh_texture.fit import Model, Parameterization, textures_of, values_at
 from training.mesh_texture.parameterizations import START, DeepImagePrior, PlainMaps, TriPlaneField
+from training.mesh_texture.subject import TunedPrior, build_follower, photo_gradient, tuning_for
 from training.mesh_texture.target import TextureTarget
-from training.mesh_texture.views import drawn_image, prepare_view
+from training.mesh_texture.views import View, drawn_image, prepare_view
 
 RADIUS, FOV_DEG = 2.2, 26.0
 # The longest side of the mesh that the cameras see, world units.
@@ -31,20 +37,30 @@ CLIP = 10.0
 # hues of its own: by score distillation "a red chair" becomes pink.
 LARGE_PX = 256
 SCALES = {"sds": 100.0, "dds": 2.5}
+# Of a prior that has learned photos.
+PHOTO_SCALES = {"sds": 2.5, "pgsd": 1.0}
 
+# Of a prior that has learned photos or not, and is large or not.
+METHODS: dict[tuple[bool, bool], "PromptMethod"] = {
+    (False, False): "dds",
+    (False, True): "sds",
+    (True, False): "sds",
+    (True, True): "pgsd",
+}
 
-PromptMethod = Literal["sds", "dds"]
+PromptMethod = Literal["sds", "dds", "pgsd"]
 
 
 @dataclass(frozen=True)
 class PromptSettings:
     """How words become textures. What is None follows from the size of the prior (`settings_for`).
 
-    method: sds, or dds from a plain gray mesh, which is `source` in words. view_words: whether the prompt says from
-    where an image is seen. lit: whether images are drawn under random lights, which also moves metallic and roughness.
-    scale: of classifier-free guidance. views: images a step. steps: of the optimizer. size_px: side of a texture.
-    width: channels of the deep image prior. The largest time falls from 0.98 to 0.5, as in ProlificDreamer (Wang et al.
-    2023).
+    method: sds; dds from a plain gray mesh, which is `source` in words; or pgsd, which is for a prior that has learned
+    photos. view_words: whether the prompt says from where an image is seen. controlled: whether the prior has a
+    ControlNet, which sees the normals. lit: whether images are drawn under random lights, which also moves metallic and
+    roughness. scale: of classifier-free guidance; with photos, from the prior as it was to the one that learned them.
+    views: images a step. steps: of the optimizer. size_px: side of a texture. width: channels of the deep image prior.
+    The largest time falls from 0.98 to 0.5, as in ProlificDreamer (Wang et al. 2023).
     """
 
     prompt: str
@@ -54,6 +70,7 @@ class PromptSettings:
     view_words: bool | None = None
     lit: bool | None = None
     scale: float | None = None
+    controlled: bool = False
     parameterization: Parameterization = "field"
     size_px: int = 512
     steps: int = 300
@@ -62,16 +79,19 @@ class PromptSettings:
     seed: int = 0
 
 
-def settings_for(prior: DiffusionPrior, settings: PromptSettings) -> PromptSettings:
-    """The settings, with what the size of the prior decides."""
+def settings_for(prior: DiffusionPrior, settings: PromptSettings, *, photos: bool = False) -> PromptSettings:
+    """The settings, with what the size of the prior decides, and whether it has learned photos."""
     large = prior.resolution >= LARGE_PX
-    method = settings.method or ("sds" if large else "dds")
+    method = settings.method or METHODS[photos, large]
+    scales: dict[str, float] = PHOTO_SCALES if photos else SCALES
+    if method not in scales:
+        raise ValueError(f"settings_for(): expected one of {', '.join(scales)}, got {method}")
     return replace(
         settings,
         method=method,
         view_words=large if settings.view_words is None else settings.view_words,
         lit=large if settings.lit is None else settings.lit,
-        scale=SCALES[method] if settings.scale is None else settings.scale,
+        scale=scales[method] if settings.scale is None else settings.scale,
     )
 
 
@@ -90,41 +110,50 @@ def synthesize_textures(
     settings: PromptSettings,
     progress: Callable[[], None] = lambda: None,
     *,
+    tuned: TunedPrior | None = None,
     estimated: Callable[[float], None] | None = None,
 ) -> list[Tensor]:
     """Base color (sRGB), metallic and roughness [S, S, 5] in [0, 1], one for each texture of the target.
 
     Every image has its own camera and gray background, and its own light if it has any, so that no light is baked into
-    the base color. estimated: called with the seconds that all will take, after two steps that change nothing.
+    the base color. tuned: `prior` after it has learned photos; the prompt is then what it calls their object.
+    estimated: called with the seconds that all will take, after two steps that change nothing.
     """
-    settings = settings_for(prior, settings)
+    settings = settings_for(prior, settings, photos=tuned is not None)
     torch.manual_seed(settings.seed)
     rng = np.random.default_rng(settings.seed)
     framed = target.transformed(framing(target))
     model = _model(framed, settings)
-    optimizer = torch.optim.Adam(model.parameters(), model.learning_rate, (0.9, 0.99))
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.Adam(model.parameters(), model.learning_rate, (0.9, 0.99))]
     with torch.no_grad():
         texts = PromptTexts(
             *(prior.embed(words) for words in (_prompts(settings), [settings.source], [settings.negative]))
         )
+    guides = Guides(prior, prior if tuned is None else tuned.tuned)
+    if settings.method == "pgsd":
+        tuning = tuning_for(prior, settings.seed)
+        guides = replace(guides, follower=build_follower(prior, tuning))
+        assert guides.follower is not None
+        optimizers.append(guides.follower.optimizer(tuning.rate))
 
     def loss_of(share: float, rng: np.random.Generator) -> Tensor:
         azimuth, elevation = random_directions(settings.views, rng)
-        pairs = [
-            _random_pair(model, framed, a, e, prior.resolution, settings, rng)
+        shots = [
+            _random_shot(model, framed, a, e, prior.resolution, settings, rng)
             for a, e in zip(azimuth, elevation, strict=True)
         ]
-        images, plain = (torch.cat(part) for part in zip(*pairs, strict=True))
         here = replace(texts, prompts=embeddings_of_views(texts.prompts, azimuth, elevation))
-        return distillation_loss(prior, images, plain, here, settings, share)
+        return distillation_loss(guides, join_shots(shots), here, settings, share)
 
     if estimated is not None:
         elsewhere = np.random.default_rng(settings.seed)
         estimated(settings.steps * step_seconds(lambda: loss_of(0.0, elsewhere).backward()))
     for step in range(settings.steps):
-        optimizer.zero_grad()
+        for optimizer in optimizers:
+            optimizer.zero_grad()
         loss_of(step / max(1, settings.steps - 1), rng).backward()
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         progress()
     with torch.no_grad():
         size = settings.size_px
@@ -132,25 +161,73 @@ def synthesize_textures(
         return [fill_outside(image, framed.texels(number, size).covered) for number, image in enumerate(maps)]
 
 
-def distillation_loss(
-    prior: DiffusionPrior, images: Tensor, plain: Tensor, texts: PromptTexts, settings: PromptSettings, share: float
-) -> Tensor:
-    """The loss of images [B, 3, H, W], sRGB in [0, 1], by settings of `settings_for`.
+@dataclass(frozen=True, eq=False)
+class Shots:
+    """B random images [B, 3, R, R] of the mesh, sRGB in [0, 1]. plain: the same views of the gray mesh.
 
-    Score distillation with the predicted image clamped to its range, or what the prompt asks beyond the source
-    (`guidance/score_distillation.py`). plain: the same views of the gray mesh. share in [0, 1]: how much of the run is
-    over.
+    camera [B, 16]: camera to world. control [B, 3, R, R]: the normals as a ControlNet takes them; None without one.
+    """
+
+    images: Tensor
+    plain: Tensor
+    camera: Tensor
+    control: Tensor | None
+
+
+def join_shots(shots: Sequence[Shots]) -> Shots:
+    """All of them as one batch."""
+    control = (
+        None if shots[0].control is None else torch.cat([shot.control for shot in shots if shot.control is not None])
+    )
+    images, plain, camera = (
+        torch.cat([getattr(shot, name) for shot in shots]) for name in ("images", "plain", "camera")
+    )
+    return Shots(images, plain, camera, control)
+
+
+@dataclass(frozen=True, eq=False)
+class Guides:
+    """The priors that look at the images. base: as it was. wanted: the same, or after it has learned photos.
+
+    follower: φ of pgsd, which learns what the images look like; its camera encoder is told from where.
+    """
+
+    base: DiffusionPrior
+    wanted: DiffusionPrior
+    follower: AdaptedPrior | None = None
+
+
+def distillation_loss(
+    guides: Guides, shots: Shots, texts: PromptTexts, settings: PromptSettings, share: float
+) -> Tensor:
+    """The loss of images, by settings of `settings_for`; with pgsd plus that of the follower, on parameters of its own.
+
+    Score distillation with the predicted image clamped to its range, what the prompt asks beyond the source, what the
+    photos add to the prior, or what it wants beyond what the images look like (`guidance/score_distillation.py`,
+    `guidance/variational.py`). share in [0, 1]: how much of the run is over.
     """
     assert settings.scale is not None
-    x = prior.to_prior(images * 2 - 1)
+    base, wanted, scale = guides.base, guides.wanted, settings.scale
+    conditions = {} if shots.control is None else {"control": shots.control.to(base.device)}
+    x = base.to_prior(shots.images * 2 - 1)
     largest = T_MAX + (LAST_T_MAX - T_MAX) * share
     t = T_MIN + (largest - T_MIN) * torch.rand(len(x), device=x.device)
-    noise, scale = torch.randn_like(x), settings.scale
-    if settings.method == "sds":
-        gradient = sds(prior, x, texts.prompts, texts.negative, t, noise, scale=scale)
+    noise, empty = torch.randn_like(x), texts.negative
+    if guides.follower is not None:
+        camera = shots.camera.to(x) if guides.follower.camera_embedding is not None else None
+        follower, own = guides.follower, torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        gradient = vsd(
+            wanted, follower.prior, x, texts.prompts, empty, t, noise, camera=camera, scale=scale, **conditions
+        )
+        learning = follower_loss(follower, x.detach(), texts.prompts, own, camera=camera, **conditions)
+        return as_loss(x, gradient, CLIP) + learning
+    if wanted is not base:
+        gradient = photo_gradient(base, wanted, x, texts.prompts, t, noise, scale=scale, **conditions)
+    elif settings.method == "dds":
+        before = base.to_prior(shots.plain * 2 - 1)
+        gradient = dds(base, x, before, texts.prompts, texts.source, empty, t, noise, scale=scale, **conditions)
     else:
-        before = prior.to_prior(plain * 2 - 1)
-        gradient = dds(prior, x, before, texts.prompts, texts.source, texts.negative, t, noise, scale=scale)
+        gradient = sds(base, x, texts.prompts, empty, t, noise, scale=scale, **conditions)
     return as_loss(x, gradient, CLIP)
 
 
@@ -179,11 +256,11 @@ def embeddings_of_views(prompts: Embeddings, azimuth: Tensor, elevation: Tensor)
     """Of one prompt, the same for all cameras; of one for each of `VIEWS`, that of each camera's view [B]."""
     if len(prompts) == 1:
         return prompts
-    seen = torch.nn.functional.one_hot(view_indices(azimuth, elevation), len(VIEWS)).float()
+    seen = functional.one_hot(view_indices(azimuth, elevation), len(VIEWS)).float()
     return mixed_embeddings(prompts, seen)
 
 
-def _random_pair(
+def _random_shot(
     model: Model,
     target: TextureTarget,
     azimuth: Tensor,
@@ -191,8 +268,8 @@ def _random_pair(
     side: int,
     settings: PromptSettings,
     rng: np.random.Generator,
-) -> tuple[Tensor, Tensor]:
-    """An image [1, 3, R, R], sRGB, seen from a direction on gray, and the same of the plain mesh it began with."""
+) -> Shots:
+    """One image on gray, seen from a direction, and the same of the plain mesh it began with."""
     cameras = Cameras.orbit(azimuth[None], elevation[None], RADIUS, math.radians(FOV_DEG))
     view = prepare_view(target, cameras, side)
     light = random_environment(int(rng.integers(RANDOM_LIGHTS))) if settings.lit else None
@@ -203,10 +280,18 @@ def _random_pair(
         return rgb + (1 - mask) * ground
 
     image = drawn(values_at(model, view))
-    if settings.method == "sds":
-        return image, image
+    control = normals_image(view, cameras) if settings.controlled else None
     with torch.no_grad():
-        return image, drawn(torch.tensor(START).expand(len(view.position), -1))
+        plain = drawn(torch.tensor(START).expand(len(view.position), -1)) if settings.method == "dds" else image
+    return Shots(image, plain, cameras.camera_to_world.flatten(1), control)
+
+
+@torch.no_grad()
+def normals_image(view: View, camera: Cameras) -> Tensor:
+    """The normals that a camera sees, as a ControlNet takes them: [1, 3, R, R] in [0, 1]."""
+    normals, mask = composite(view.raster, view.normal @ camera.camera_to_world[0, :3, :3], neighbors=view.neighbors)
+    covered = functional.normalize(normals.permute(0, 2, 3, 1), dim=-1)
+    return normal_control(covered, mask.permute(0, 2, 3, 1))
 
 
 def _with_surface(image: Tensor) -> Tensor:

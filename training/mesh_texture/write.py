@@ -1,6 +1,7 @@
 """From a mesh file, and posed images or words, to a GLB with textures."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,9 +18,14 @@ from torch_utils.files import printable, write_bytes
 from training.adapt.prior import open_prior
 from training.mesh_texture.estimate import SAID_FROM_S, UNWRAP_FACE_S, FitSize, check_fit, estimate_line
 from training.mesh_texture.fit import FitSettings, fit_textures
+from training.mesh_texture.photos import read_photos
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
+from training.mesh_texture.subject import tune_prior, tuning_for
 from training.mesh_texture.target import TextureTarget, noted, read_target
 from training.run.run_log import duration
+
+# bar(what, total): a function to call after each of `total` steps.
+ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 
 @dataclass(frozen=True)
@@ -102,15 +108,18 @@ def texture_mesh_by_prompt(
     out: Path,
     settings: PromptSettings,
     *,
+    controlnet: Path | None = None,
     progress: Callable[[], None] = lambda: None,
     say: Callable[[str], None] = lambda line: None,
 ) -> tuple[str, ...]:
     """Write the mesh at `path` with textures that a diffusion prior sees as the prompt; notes for the user.
 
-    prior: a folder in the form of diffusers, or the name of an included prior. What is kept of the file, and
-    say: as for `texture_mesh`. The memory of the prior itself is not in the estimate.
+    prior: a folder in the form of diffusers, or the name of an included prior. controlnet: a folder of a ControlNet
+    that is shown the normals. What is kept of the file, and say: as for `texture_mesh`. The memory of the prior itself
+    is not in the estimate.
     """
-    denoiser = open_prior(prior, torch.device("cpu"), None)
+    denoiser = open_prior(prior, torch.device("cpu"), None, controlnet)
+    settings = replace(settings, controlled=controlnet is not None)
     work = _work(path, (settings.views, denoiser.resolution), settings, say)
     target = read_target(path, settings.size_px, work.check)
     textures = synthesize_textures(
@@ -118,6 +127,46 @@ def texture_mesh_by_prompt(
     )
     write_with_textures(path, out, target, textures)
     return (*target.notes, *denoiser.notes)
+
+
+def texture_mesh_by_photos(
+    path: Path,
+    photos: Path,
+    prior: str,
+    out: Path,
+    settings: PromptSettings,
+    *,
+    photo_steps: int | None = None,
+    controlnet: Path | None = None,
+    bar: ProgressBar = lambda what, total: nullcontext(lambda: None),
+    say: Callable[[str], None] = lambda line: None,
+) -> tuple[str, ...]:
+    """Write the mesh at `path` with textures like those of an object of the same or another class; notes for the user.
+
+    A copy of the prior learns the object from the images of a folder (`read_photos`), whose class is
+    `settings.prompt`; that copy then guides the textures. photo_steps: of the learning. bar(what, total): a progress
+    bar. The rest is as for `texture_mesh_by_prompt`.
+    """
+    seen = read_photos(photos)
+    denoiser = open_prior(prior, torch.device("cpu"), None, controlnet)
+    work = _work(path, (settings.views, denoiser.resolution), settings, say)
+    target = read_target(path, settings.size_px, work.check)
+    tuning = tuning_for(denoiser, settings.seed)
+    tuning = replace(tuning, steps=tuning.steps if photo_steps is None else photo_steps)
+
+    def announce(seconds: float) -> None:
+        if seconds >= SAID_FROM_S:
+            say(f"{printable(photos)}: the prior learns the object in {tuning.steps} steps: about {duration(seconds)}")
+
+    with bar("learning", tuning.steps) as advance:
+        tuned = tune_prior(denoiser, seen, settings.prompt, tuning, advance, estimated=announce)
+    settings = replace(settings, prompt=tuned.words, controlled=controlnet is not None)
+    with bar("texturing", settings.steps) as advance:
+        textures = synthesize_textures(
+            target, denoiser, settings, advance, tuned=tuned, estimated=lambda seconds: work.announce(target, seconds)
+        )
+    write_with_textures(path, out, target, textures)
+    return (*seen.notes, *target.notes, *denoiser.notes)
 
 
 def write_with_textures(path: Path, out: Path, target: TextureTarget, textures: list[Tensor]) -> None:

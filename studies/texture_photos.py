@@ -1,0 +1,114 @@
+"""Do the textures that `tetragan texture --photos` makes look like the photos?
+
+    python -m studies.texture_photos table.ply mug.ply --photos photos/teal --photos photos/rust --out out/photos
+
+Textures every mesh by every folder of photos, and once by the prompt alone. The colors of eight views of each are
+compared with those of the photos, inside the object: the distance of their means, and that of their distributions (mean
+over directions of the distance between quantiles, sliced Wasserstein). Both in sRGB of 0 to 1. Beside them stands the
+gray mesh that all begin with. Files that --out holds already are measured again and not made again.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from studies.plain_errors import PlainErrors
+from studies.texture_words import views_of
+from torch_utils.files import make_folder, write_json
+from torch_utils.progress import progress_bar
+from training.adapt.settings import DEFAULT_PRIOR
+from training.mesh_texture.photos import read_photos
+from training.mesh_texture.prompt import PromptSettings
+from training.mesh_texture.write import texture_mesh_by_photos, texture_mesh_by_prompt
+
+SIZE_PX, DIRECTIONS, QUANTILES = 256, 32, 100
+# Pixels that the object covers less than this are not counted.
+COVERED = 0.99
+GRAY = torch.full((1, 3), 0.5)
+
+
+def covered_colors(images: Tensor) -> Tensor:
+    """Colors [P, 3] of the pixels of premultiplied images [4, H, W] or [N, 4, H, W] that an object covers."""
+    flat = images.movedim(-3, -1).reshape(-1, 4)
+    return flat[flat[:, 3] > COVERED, :3]
+
+
+def mean_distance(first: Tensor, second: Tensor) -> float:
+    """Euclidean distance of the mean colors of [P, 3] and [Q, 3]."""
+    return float((first.mean(0) - second.mean(0)).norm())
+
+
+def palette_distance(first: Tensor, second: Tensor) -> float:
+    """Sliced Wasserstein distance of colors [P, 3] and [Q, 3]: 0 where they occur equally often."""
+    ways = functional.normalize(torch.randn(DIRECTIONS, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    at = (torch.arange(QUANTILES) + 0.5) / QUANTILES
+    one, other = (torch.quantile(colors @ ways.T, at, dim=0) for colors in (first, second))
+    return float((one - other).abs().mean())
+
+
+def mesh_colors(path: Path) -> Tensor:
+    """Base colors [P, 3] of a textured mesh, seen from eight sides."""
+    views = views_of(path)
+    return covered_colors(torch.cat([views.rgb * views.mask, views.mask], 2)[0])
+
+
+@click.command(cls=PlainErrors)
+@click.argument("meshes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MESHES...")
+@click.option("--photos", "folders", multiple=True, required=True, type=click.Path(path_type=Path), help="Repeatable.")
+@click.option("--prompt", default="a chair", show_default=True, help="What the photos show.")
+@click.option("--method", "methods", multiple=True, default=("sds",), show_default=True, help="Repeatable.")
+@click.option("--steps", type=click.IntRange(1), default=300, show_default=True, help="Steps of each texture.")
+@click.option("--photo-steps", type=click.IntRange(1), help="Steps of the learning.  [default: as the command]")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the textured meshes.")
+def main(
+    meshes: tuple[Path, ...],
+    folders: tuple[Path, ...],
+    prompt: str,
+    methods: tuple[str, ...],
+    steps: int,
+    photo_steps: int | None,
+    out: Path,
+) -> None:
+    """Texture MESHES by every folder of photos, and say how far their colors are from those of the photos."""
+    make_folder(out)
+    rows = []
+    for mesh in meshes:
+        words = _made(out / f"{mesh.stem} words.glb", lambda path, mesh=mesh: _by_words(mesh, path, prompt, steps))
+        for folder in folders:
+            wanted = torch.cat([covered_colors(image) for image in read_photos(folder).images])
+            found = {"gray": GRAY, "words": words}
+            for method in methods:
+
+                def by_photos(path: Path, mesh=mesh, folder=folder, method=method) -> None:
+                    settings = PromptSettings(prompt, method=method, size_px=SIZE_PX, steps=steps)
+                    texture_mesh_by_photos(
+                        mesh, folder, DEFAULT_PRIOR, path, settings, photo_steps=photo_steps, bar=progress_bar
+                    )
+
+                found[method] = _made(out / f"{mesh.stem} {folder.name} {method}.glb", by_photos)
+            row = {name: (mean_distance(wanted, c), palette_distance(wanted, c)) for name, c in found.items()}
+            rows.append({"mesh": mesh.stem, "photos": folder.name, **row})
+            shown = ", ".join(f"{name} {mean:.2f} {palette:.2f}" for name, (mean, palette) in row.items())
+            click.echo(f"{mesh.stem}, {folder.name}: {shown}")
+    write_json(out / "texture_photos.json", rows)
+    for name in ("gray", "words", *methods):
+        mean, palette = (sum(row[name][part] for row in rows) / len(rows) for part in (0, 1))
+        click.echo(f"{name}: mean color {mean:.3f}, palette {palette:.3f} from the photos, over {len(rows)} pairs")
+
+
+def _by_words(mesh: Path, path: Path, prompt: str, steps: int) -> None:
+    texture_mesh_by_prompt(mesh, DEFAULT_PRIOR, path, PromptSettings(prompt, size_px=SIZE_PX, steps=steps))
+
+
+def _made(path: Path, make: Callable[[Path], None]) -> Tensor:
+    if not path.exists():
+        make(path)
+    return mesh_colors(path)
+
+
+if __name__ == "__main__":
+    main()
