@@ -6,6 +6,7 @@
 #   make blender   install Blender for `tetragan dataset render --renderer blender`, in .venv-blender (1 GB)
 #   make blender-addon pack the add-on for Blender 4.2 and newer, in dist (docs/blender.md)
 #   make gpu-check run on a machine with a GPU everything that only a GPU can tell, in at most nine minutes
+#   make gpu-train train a generator of chairs at 256² for twenty minutes on a GPU, in out/gpu-train; run again, it goes on
 #   make gpu-wheels gather, in out/wheels, what a GPU machine without a network lacks
 #   make sanitize  run the tests of the ops on kernels with address, undefined-behavior and race checks
 #   make mutants   seed mistakes into the CUDA kernels and show that the emulation sees each
@@ -17,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 TETRAGAN := $(BIN)/tetragan
 INSTALL_INPUTS := pyproject.toml setup.py constraints.txt
 
-.PHONY: blender-addon gpu-check gpu-wheels help install test lint demo blender wheel sanitize mutants soak clean
+.PHONY: blender-addon gpu-check gpu-train gpu-wheels help install test lint demo blender wheel sanitize mutants soak clean
 .DEFAULT_GOAL := help
 
 help:
@@ -131,6 +132,23 @@ soak: .venv/.installed-dev
 GPU_PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PYTHON))
 gpu-check:
 	$(GPU_PYTHON) -m benchmarks.gpu_check
+
+# Views are rendered on the GPU, too. An interrupt after GPU_TRAIN_SECONDS saves the state.
+GPU_TRAIN := out/gpu-train
+GPU_TRAIN_SECONDS ?= 1200
+GPU_TRAIN_SHAPES ?= 2400
+GPU_TRAIN_CONFIG ?= chair-256
+GPU_TRAIN_DEVICE ?= cuda
+GPU_TRAIN_VIEWS := $(if $(findstring -,$(GPU_TRAIN_CONFIG)),$(lastword $(subst -, ,$(GPU_TRAIN_CONFIG))),64)
+gpu-train:
+	$(GPU_PYTHON) -m tetragan dataset procedural --category chair --count $(GPU_TRAIN_SHAPES) --seed 1 --out $(GPU_TRAIN)/shapes
+	$(GPU_PYTHON) -m tetragan dataset render $(GPU_TRAIN)/shapes --out $(GPU_TRAIN)/views --resolution $(GPU_TRAIN_VIEWS) --views 24 \
+	  --camera chair --device $(GPU_TRAIN_DEVICE)
+	timeout --signal=INT --foreground $(GPU_TRAIN_SECONDS) \
+	  $(GPU_PYTHON) -m tetragan train --config $(GPU_TRAIN_CONFIG) --data $(GPU_TRAIN)/views --out $(GPU_TRAIN)/run \
+	  --device $(GPU_TRAIN_DEVICE) --set training.total_kimg=10000 \
+	  $(if $(wildcard $(GPU_TRAIN)/run/latest.json),--resume) || test $$? -eq 124
+	$(GPU_PYTHON) -m tetragan generate --network $(GPU_TRAIN)/run --seeds 0-15 --overwrite --out $(GPU_TRAIN)
 
 gpu-wheels: .venv/.installed-dev
 	$(BIN)/python -m benchmarks.gather_wheels

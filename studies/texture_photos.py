@@ -9,7 +9,9 @@ gray mesh that all begin with. Files that --out holds already are measured again
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import click
 import torch
@@ -75,9 +77,9 @@ def main(
 ) -> None:
     """Texture MESHES by every folder of photos, and say how far their colors are from those of the photos."""
     make_folder(out)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for mesh in meshes:
-        words = _made(out / f"{mesh.stem} words.glb", lambda path, mesh=mesh: _by_words(mesh, path, prompt, steps))
+        words = _made(out / f"{mesh.stem} words.glb", partial(_by_words, mesh, prompt=prompt, steps=steps))
         for folder in folders:
             wanted = torch.cat([covered_colors(image) for image in read_photos(folder).images])
             found = {"gray": GRAY, "words": words}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -208,7 +208,7 @@ def distillation_loss(
     """
     assert settings.scale is not None
     base, wanted, scale = guides.base, guides.wanted, settings.scale
-    conditions = {} if shots.control is None else {"control": shots.control.to(base.device)}
+    conditions: dict[str, Any] = {} if shots.control is None else {"control": shots.control.to(base.device)}
     x = base.to_prior(shots.images * 2 - 1)
     largest = T_MAX + (LAST_T_MAX - T_MAX) * share
     t = T_MIN + (largest - T_MIN) * torch.rand(len(x), device=x.device)
