@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.compare import assert_close
 from tests.ops.cases_raster import grid_faces
-from torch_utils.ops.antialias import antialias
+from torch_utils.ops.antialias import antialias, antialias_reference
 from torch_utils.ops.face_neighbors import face_neighbors
 from torch_utils.ops.rasterize import rasterize
 
@@ -200,3 +200,20 @@ def test_bad_vertices_do_no_harm() -> None:
     out.sum().backward()
     assert leaf.grad is not None
     assert leaf.grad.isfinite().all()
+
+
+def test_a_seam_with_the_neighbors_of_the_welded_mesh_is_no_silhouette() -> None:
+    """A patch that hides a part of itself, each triangle with vertices of its own, as along the seams of an atlas."""
+    size, shared = 48, grid_faces(4, 4)
+    points = torch.randn(25, 3, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 12
+    one = torch.ones((), dtype=torch.float64)
+    welded = moved(points, size, one, torch.zeros(2, dtype=torch.float64))
+    positions, faces = welded[shared.flatten().long()], torch.arange(shared.numel(), dtype=torch.int32).view(-1, 3)
+    rast, _ = rasterize(positions, faces, torch.tensor([0, len(faces)]), (size, size))
+    color = torch.rand(1, size, size, 2, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    neighbors = face_neighbors(shared)
+    smooth = antialias(color, rast, positions, faces, neighbors)
+    assert_close(smooth, antialias_reference(color, rast, positions, faces, neighbors), 1e-12, name="seams")
+    apart = antialias(color, rast, positions, faces)
+    assert not torch.equal(smooth, apart), "without these neighbors, every edge is a silhouette"
+    assert not torch.equal(smooth, color), "the patch has a border"

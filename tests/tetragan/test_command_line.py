@@ -120,7 +120,8 @@ def test_a_full_disk_behind_the_output_is_one_line() -> None:
 
 def test_every_package_can_be_found_hidden() -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert [*_PACKAGES, "tetragan"] == settings["tool"]["mypy"]["packages"]
+    checked = settings["tool"]["mypy"]["packages"]
+    assert [*_PACKAGES, "tetragan", "benchmarks", "studies"] == checked
 
 
 @pytest.mark.parametrize("content", ["", "import os"])

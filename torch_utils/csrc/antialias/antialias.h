@@ -78,6 +78,8 @@ TETRAGAN_HD int last_corner(int k) { return k == 0 ? 2 : k - 1; }
 // The vertices of a face.
 struct Face {
   int32_t a, b, c;
+
+  TETRAGAN_HD bool has(int32_t vertex) const { return (a == vertex) | (b == vertex) | (c == vertex); }
 };
 
 // The mesh as a walk sees it. points: for the pair's direction. num_vertices: at most 2³¹, so that a negative id is out of
@@ -161,6 +163,8 @@ TETRAGAN_HD void find_silhouette(const Mesh& mesh, const Pair& pair, int32_t fac
     const int32_t next = mesh.neighbors[edge.slot];
     if (static_cast<uint32_t>(next) >= mesh.num_faces) break;
     const Face g = mesh.face(next);
+    // Neighbors across a seam, where each side has vertices of its own, share no edge: the walk ends there.
+    if (!(g.has(edge.left_id) && g.has(edge.right_id))) return;
     const int32_t apex_id = g.a ^ g.b ^ g.c ^ edge.left_id ^ edge.right_id;  // the third one of g
     if (!mesh.known(apex_id)) return;
     const Point apex = mesh.point(apex_id);
