@@ -8,8 +8,7 @@ over directions of the distance between quantiles, sliced Wasserstein). Both in 
 gray mesh that all begin with. Files that --out holds already are measured again and not made again.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from torch_utils.files import make_folder, write_json
 from torch_utils.progress import progress_bar
 from training.adapt.settings import DEFAULT_PRIOR
 from training.mesh_texture.photos import read_photos
-from training.mesh_texture.prompt import PromptSettings
+from training.mesh_texture.prompt import PromptMethod, PromptSettings
 from training.mesh_texture.write import texture_mesh_by_photos, texture_mesh_by_prompt
 
 SIZE_PX, DIRECTIONS, QUANTILES = 256, 32, 100
@@ -62,7 +61,15 @@ def mesh_colors(path: Path) -> Tensor:
 @click.argument("meshes", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="MESHES...")
 @click.option("--photos", "folders", multiple=True, required=True, type=click.Path(path_type=Path), help="Repeatable.")
 @click.option("--prompt", default="a chair", show_default=True, help="What the photos show.")
-@click.option("--method", "methods", multiple=True, default=("sds",), show_default=True, help="Repeatable.")
+@click.option(
+    "--method",
+    "methods",
+    type=click.Choice(["sds", "dds", "pgsd"]),
+    multiple=True,
+    default=("dds",),
+    show_default=True,
+    help="Repeatable.",
+)
 @click.option("--steps", type=click.IntRange(1), default=300, show_default=True, help="Steps of each texture.")
 @click.option("--photo-steps", type=click.IntRange(1), help="Steps of the learning.  [default: as the command]")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder of the textured meshes.")
@@ -70,7 +77,7 @@ def main(
     meshes: tuple[Path, ...],
     folders: tuple[Path, ...],
     prompt: str,
-    methods: tuple[str, ...],
+    methods: tuple[PromptMethod, ...],
     steps: int,
     photo_steps: int | None,
     out: Path,
@@ -79,37 +86,34 @@ def main(
     make_folder(out)
     rows: list[dict[str, Any]] = []
     for mesh in meshes:
-        words = _made(out / f"{mesh.stem} words.glb", partial(_by_words, mesh, prompt=prompt, steps=steps))
+        words = out / f"{mesh.stem} words.glb"
+        if not words.exists():
+            settings = PromptSettings(prompt, size_px=SIZE_PX, steps=steps)
+            texture_mesh_by_prompt(mesh, DEFAULT_PRIOR, words, settings)
         for folder in folders:
-            wanted = torch.cat([covered_colors(image) for image in read_photos(folder).images])
-            found = {"gray": GRAY, "words": words}
+            made: dict[str, Path] = {method: out / f"{mesh.stem} {folder.name} {method}.glb" for method in methods}
             for method in methods:
-
-                def by_photos(path: Path, mesh=mesh, folder=folder, method=method) -> None:
+                path = made[method]
+                if not path.exists():
                     settings = PromptSettings(prompt, method=method, size_px=SIZE_PX, steps=steps)
                     texture_mesh_by_photos(
                         mesh, folder, DEFAULT_PRIOR, path, settings, photo_steps=photo_steps, bar=progress_bar
                     )
-
-                found[method] = _made(out / f"{mesh.stem} {folder.name} {method}.glb", by_photos)
-            row = {name: (mean_distance(wanted, c), palette_distance(wanted, c)) for name, c in found.items()}
-            rows.append({"mesh": mesh.stem, "photos": folder.name, **row})
-            shown = ", ".join(f"{name} {mean:.2f} {palette:.2f}" for name, (mean, palette) in row.items())
+            distances = distances_of(folder, {"words": words, **made})
+            rows.append({"mesh": mesh.stem, "photos": folder.name, **distances})
+            shown = ", ".join(f"{name} {mean:.2f} {palette:.2f}" for name, (mean, palette) in distances.items())
             click.echo(f"{mesh.stem}, {folder.name}: {shown}")
     write_json(out / "texture_photos.json", rows)
     for name in ("gray", "words", *methods):
-        mean, palette = (sum(row[name][part] for row in rows) / len(rows) for part in (0, 1))
+        mean, palette = (sum(float(row[name][part]) for row in rows) / len(rows) for part in (0, 1))
         click.echo(f"{name}: mean color {mean:.3f}, palette {palette:.3f} from the photos, over {len(rows)} pairs")
 
 
-def _by_words(mesh: Path, path: Path, prompt: str, steps: int) -> None:
-    texture_mesh_by_prompt(mesh, DEFAULT_PRIOR, path, PromptSettings(prompt, size_px=SIZE_PX, steps=steps))
-
-
-def _made(path: Path, make: Callable[[Path], None]) -> Tensor:
-    if not path.exists():
-        make(path)
-    return mesh_colors(path)
+def distances_of(folder: Path, meshes: Mapping[str, Path]) -> dict[str, tuple[float, float]]:
+    """Distances of mean and palette from the photos of a folder, of gray and of each mesh file."""
+    wanted = torch.cat([covered_colors(image) for image in read_photos(folder).images])
+    colors = {"gray": GRAY, **{name: mesh_colors(path) for name, path in meshes.items()}}
+    return {name: (mean_distance(wanted, own), palette_distance(wanted, own)) for name, own in colors.items()}
 
 
 if __name__ == "__main__":

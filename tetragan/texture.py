@@ -47,7 +47,7 @@ OF_WORDS = ("method", "source", "scale", "view_words")
     "--method",
     type=click.Choice(["sds", "dds", "pgsd"]),
     help="How the prior guides; pgsd is for --photos."
-    "  [default: sds for priors of 256 px and more, else dds; with --photos, pgsd or sds]",
+    "  [default: sds for priors of 256 px and more, else dds; with --photos, pgsd or dds]",
 )
 @click.option("--source", help='What the plain mesh is called, for dds.  [default: "a gray object"]')
 @click.option(
@@ -55,7 +55,7 @@ OF_WORDS = ("method", "source", "scale", "view_words")
     "scale",
     type=click.FloatRange(0),
     help="How much the words of --prompt, or the photos, count; a smaller scale saturates less."
-    "  [default: 100 for sds, 2.5 for dds; with --photos, 1 for pgsd, 2.5 for sds]",
+    "  [default: 100 for sds, 2.5 for dds; with --photos, 1 for pgsd, else 2.5]",
 )
 @click.option("--light", help="The images are lit: studio or an environment file; also fits metallic and roughness.")
 @click.option(
@@ -114,10 +114,8 @@ def _check_options(options: dict[str, Any]) -> None:
         )
     if not photos and (options["method"] == "pgsd" or options["photo_steps"] is not None):
         raise click.UsageError("texture: --method pgsd and --photo-steps are for --photos")
-    if photos and options["method"] == "dds":
-        raise click.UsageError("texture: --method dds is for words alone; with --photos, take sds or pgsd")
-    if (photos or options["method"] == "sds") and options["source"] is not None:
-        raise click.UsageError("texture: --source is for --method dds")
+    if (photos or options["method"] in ("sds", "pgsd")) and options["source"] is not None:
+        raise click.UsageError("texture: --source is for --method dds without --photos")
     if prompt and (options["project"] or options["light"] is not None):
         raise click.UsageError("texture: --project and --light are for --images")
 

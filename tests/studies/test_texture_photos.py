@@ -26,9 +26,9 @@ def test_meshes_in_the_photos_color_are_near(tmp_path: Path) -> None:
     box, out = textured_box(tmp_path / "box.glb", red.expand(64, 64, 3)), tmp_path / "out"
     photos = write_photos(tmp_path / "red", [disc((200, 30, 20))] * 3)
     out.mkdir()
-    for name in ("box words", "box red sds"):
+    for name in ("box words", "box red dds"):
         (out / f"{name}.glb").write_bytes(box.read_bytes())
     outcome = CliRunner().invoke(main, [str(box), "--photos", str(photos), "--out", str(out)], catch_exceptions=False)
     assert outcome.exit_code == 0 and "over 1 pairs" in outcome.output
     row = json.loads((out / "texture_photos.json").read_text())[0]
-    assert max(row["sds"]) < 0.02 < min(row["gray"])
+    assert max(row["dds"]) < 0.02 < min(row["gray"])

@@ -88,7 +88,6 @@ def test_options_of_photos_that_do_not_go_together(tmp_path) -> None:
     assert_refused(
         run(*call, "--prompt", "a chair", "--method", "pgsd", "--source", "a box"), "--source is for --method dds"
     )
-    assert_refused(run(*call, "--prompt", "a chair", "--method", "dds"), "dds is for words alone")
     words = ("texture", "box.glb", "--out", tmp_path / "out.glb")
     assert_refused(run(*words, "--prompt", "red", "--method", "pgsd"), "for --photos")
     assert_refused(run(*words, "--prompt", "red", "--photo-steps", 3), "for --photos")

@@ -16,6 +16,7 @@ from torch_utils.errors import UserError
 from training.mesh_texture import prompt
 from training.mesh_texture.photos import Photos, framed_photos, read_photos
 from training.mesh_texture.prompt import (
+    PromptMethod,
     PromptSettings,
     normals_image,
     settings_for,
@@ -153,22 +154,21 @@ def test_the_tuned_prior_paints(tmp_path):
     """What the photos add to a prior of blue things is red; a larger scale goes on that way."""
     target = read_target(textured_box(tmp_path / "box.glb"), SIDE)
 
-    def made(wanted: tuple[float, float, float], scale: float) -> torch.Tensor:
+    def made(wanted: tuple[float, float, float], scale: float, method: PromptMethod = "sds") -> torch.Tensor:
         tuned = TunedPrior(flat(BLUE), flat(wanted), "a sks box")
         settings = PromptSettings(
-            tuned.words, method="sds", parameterization="maps", size_px=SIDE, steps=15, scale=scale
+            tuned.words, method=method, parameterization="maps", size_px=SIDE, steps=15, scale=scale
         )
         textures = synthesize_textures(target, tuned.base, settings, tuned=tuned)
         return textures[0][target.texels(0, SIDE).covered].mean(0)[:3]
 
-    red, part, further, none = (
-        made(RED, 1.0),
-        made((-0.2, -0.7, 0.1), 1.0),
-        made((-0.2, -0.7, 0.1), 2.5),
-        made(BLUE, 2.5),
-    )
+    toward = (-0.2, -0.7, 0.1)
+    red, part, further, none = made(RED, 1.0), made(toward, 1.0), made(toward, 2.5), made(BLUE, 2.5)
     assert red[0] > red[2] + 0.15 and none[2] > none[0] + 0.15
     assert further[0] > part[0] + 0.1 and further[2] < part[2] - 0.1
+    added, nothing = made(RED, 1.0, "dds"), made(BLUE, 2.5, "dds")
+    assert added[0] > 0.6 and added[2] < 0.4
+    assert torch.equal(nothing, torch.full((3,), 0.5)), "photos that add nothing move nothing"
 
 
 def test_the_follower_of_pgsd_learns_while_the_texture_is_made(tmp_path, monkeypatch):
@@ -189,12 +189,12 @@ def test_the_follower_of_pgsd_learns_while_the_texture_is_made(tmp_path, monkeyp
 def test_the_method_follows_from_the_size_of_the_prior():
     small, large = flat(RED), replace(flat(RED), resolution=512)
     for prior, photos, method, scale in (
-        (small, True, "sds", 2.5), (large, True, "pgsd", 1.0), (large, False, "sds", 100.0),
+        (small, True, "dds", 2.5), (large, True, "pgsd", 1.0), (large, False, "sds", 100.0),
     ):  # fmt: skip
         settings = settings_for(prior, PromptSettings("a chair"), photos=photos)
         assert (settings.method, settings.scale) == (method, scale)
-    with pytest.raises(ValueError, match="expected one of sds, pgsd, got dds"):
-        settings_for(small, PromptSettings("a chair", method="dds"), photos=True)
+    with pytest.raises(ValueError, match="expected one of sds, dds, got pgsd"):
+        settings_for(small, PromptSettings("a chair", method="pgsd"))
 
 
 def test_a_controlnet_sees_the_normals_of_the_camera(tmp_path):

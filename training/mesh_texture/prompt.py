@@ -38,13 +38,13 @@ CLIP = 10.0
 LARGE_PX = 256
 SCALES = {"sds": 100.0, "dds": 2.5}
 # Of a prior that has learned photos.
-PHOTO_SCALES = {"sds": 2.5, "pgsd": 1.0}
+PHOTO_SCALES = {"sds": 2.5, "dds": 2.5, "pgsd": 1.0}
 
 # Of a prior that has learned photos or not, and is large or not.
 METHODS: dict[tuple[bool, bool], "PromptMethod"] = {
     (False, False): "dds",
     (False, True): "sds",
-    (True, False): "sds",
+    (True, False): "dds",
     (True, True): "pgsd",
 }
 
@@ -55,12 +55,12 @@ PromptMethod = Literal["sds", "dds", "pgsd"]
 class PromptSettings:
     """How words become textures. What is None follows from the size of the prior (`settings_for`).
 
-    method: sds; dds from a plain gray mesh, which is `source` in words; or pgsd, which is for a prior that has learned
-    photos. view_words: whether the prompt says from where an image is seen. controlled: whether the prior has a
-    ControlNet, which sees the normals. lit: whether images are drawn under random lights, which also moves metallic and
-    roughness. scale: of classifier-free guidance; with photos, from the prior as it was to the one that learned them.
-    views: images a step. steps: of the optimizer. size_px: side of a texture. width: channels of the deep image prior.
-    The largest time falls from 0.98 to 0.5, as in ProlificDreamer (Wang et al. 2023).
+    method: sds; dds from a plain gray mesh, which is `source` in words (with photos, what these add); or pgsd, which is
+    for a prior that has learned photos. view_words: whether the prompt says from where an image is seen. controlled:
+    whether the prior has a ControlNet, which sees the normals. lit: whether images are drawn under random lights, which
+    also moves metallic and roughness. scale: of classifier-free guidance; with photos, from the prior as it was to the
+    one that learned them. views: images a step. steps: of the optimizer. size_px: side of a texture. width: channels of
+    the deep image prior. The largest time falls from 0.98 to 0.5, as in ProlificDreamer (Wang et al. 2023).
     """
 
     prompt: str
@@ -223,6 +223,9 @@ def distillation_loss(
         return as_loss(x, gradient, CLIP) + learning
     if wanted is not base:
         gradient = photo_gradient(base, wanted, x, texts.prompts, t, noise, scale=scale, **conditions)
+        if settings.method == "dds":
+            before = base.to_prior(shots.plain * 2 - 1)
+            gradient = gradient - sds(base, before, texts.prompts, empty, t, noise, scale=1.0, **conditions)
     elif settings.method == "dds":
         before = base.to_prior(shots.plain * 2 - 1)
         gradient = dds(base, x, before, texts.prompts, texts.source, empty, t, noise, scale=scale, **conditions)
