@@ -135,7 +135,7 @@ def test_a_copy_of_the_prior_learns_the_object():
         return float((image[:, 0] - image[:, 1:].mean(1)).mean())
 
     assert redness(after.x0) > redness(before.x0) + 0.05
-    again = tune_prior(prior, red_photos(), "a chair", QUICK, estimated=seconds.append)
+    again = tune_prior(prior, red_photos(), "a chair", QUICK)
     assert torch.equal(again.tuned.predict(x, t, prior.embed(["a"])).eps, after.eps), "an estimate changes nothing"
 
 
