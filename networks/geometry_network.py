@@ -119,7 +119,7 @@ class _Field:
 def mirrored_movement(movement: Tensor, points: Tensor, cell: float) -> Tensor:
     """Movement of grid vertices [P, 3] that was the same at x and −x, with opposite x on the two sides of x = 0.
 
-    Vertices at x = 0 keep theirs. The nearest others are a quarter of a cell away, after a subdivision.
+    Vertices at x = 0 stay there. The nearest others are a quarter of a cell away, after a subdivision.
     """
     side = (points[:, :1] * (4 / cell)).clamp(-1, 1)
     return torch.cat([movement[:, :1] * side, movement[:, 1:]], 1)
