@@ -104,7 +104,7 @@ def initialize_from(train_state: TrainState, config: Config, source: InitSource)
 
 def refuse_other_shapes(stored: Config, config: Config, path: Path) -> None:
     """UserError if a network's shapes under `config` are not those that it learned, apart from the grid."""
-    free = {*SETTABLE, "mapping.lr_multiplier", "mapping.w_average_beta"}
+    free = {*SETTABLE, "mapping.lr_multiplier", "mapping.w_average_beta"} - {"geometry.symmetric"}
     changed = {
         name: values
         for name, values in differences(stored, config).items()

@@ -39,7 +39,12 @@ def test_the_note_says_why_tensors_are_new(network: Path) -> None:
 
 @pytest.mark.parametrize(
     ("section", "field", "value", "had"),
-    [("geometry", "hidden", 16, 8), ("geometry", "sdf_scale", 5.0, 0.1), ("mapping", "w_dim", 16, 8)],
+    [
+        ("geometry", "hidden", 16, 8),
+        ("geometry", "sdf_scale", 5.0, 0.1),
+        ("geometry", "symmetric", True, False),
+        ("mapping", "w_dim", 16, 8),
+    ],
 )
 def test_the_texture_stage_refuses_other_shapes(network: Path, section, field, value, had) -> None:
     stage = {"training": {"stage": "texture"}}
