@@ -20,6 +20,7 @@ from torch_utils.checkpoint import load_tensors, read_header
 from torch_utils.errors import UserError
 from training.run.state_file import any_state, latest_state
 from training.train_state import TrainState
+from training.widening import widened
 
 # Parameters whose learning rate is scaled by `mapping.lr_multiplier`, in the generator and the discriminators.
 MAPPING = re.compile(r"mapping(_geo|_tex)?\.layers\.")
@@ -39,24 +40,31 @@ class InitSource:
 
 @dataclass(frozen=True)
 class Initialization:
-    """What a run took over. sources: in words. fresh: names of what starts untrained. why: differing sizes, or ""."""
+    """What a run took over.
+
+    sources: in words. fresh: names of what starts untrained. why: differing sizes, or "". widened: number of the
+    generator's tensors that hold smaller ones.
+    """
 
     sources: str
     fresh: list[str]
     why: str
+    widened: int = 0
 
     def note(self) -> str:
         """A line for the log."""
         more = f" and {len(self.fresh) - 3} more tensors" if len(self.fresh) > 3 else ""
+        wider = f"; wider, with no effect at first: {self.widened} tensors" if self.widened else ""
         new = f"; new: {', '.join(self.fresh[:3])}{more}" if self.fresh else ""
-        return f"Started from {self.sources}{new}" + (f" ({self.why})." if self.why else ".")
+        return f"Started from {self.sources}{wider}{new}" + (f" ({self.why})." if self.why else ".")
 
 
 @torch.no_grad()
 def initialize_from(train_state: TrainState, config: Config, source: InitSource) -> Initialization:
     """Copy weights into `train_state`, by name where the shapes agree. config: the run's.
 
-    The discriminators are copied too if the file contains them or they lie beside it.
+    The discriminators are copied too if the file contains them or they lie beside it. A wider generator starts as the
+    narrower one (`widened`).
 
     If the planes are larger than before (`backbone.plane_resolution`), the generated shapes stay the same at first,
     because the new blocks start with no effect. Discriminators for another resolution keep the blocks that both have.
@@ -73,7 +81,8 @@ def initialize_from(train_state: TrainState, config: Config, source: InitSource)
     change = stored.mapping.lr_multiplier / own_multiplier
     if config.texture.channels != stored.texture.channels:
         weights = weights | with_own_channels(weights, train_state.generator)
-    fresh = _take(train_state.generator, weights, change)
+    wider = widened(weights, train_state.generator)
+    fresh = _take(train_state.generator, weights | wider, change)
     if len(fresh) == len(train_state.generator.state_dict()):
         reason = why or "it has none of this program's"
         raise UserError(f"{path}: none of its tensors fits ({reason}); use the preset that it was trained with")
@@ -92,14 +101,14 @@ def initialize_from(train_state: TrainState, config: Config, source: InitSource)
         fresh += [name + key for key in _take(train_state.color_discriminator, own, 1.0)]
     sources = str(path) + (f" and the discriminators of {source.discriminators}" if source.discriminators else "")
     if not train_state.discriminators:
-        return Initialization(sources, fresh, why)
+        return Initialization(sources, fresh, why, len(wider))
     if discriminators is None:
-        return Initialization(sources, ["the discriminators", *fresh], why)
+        return Initialization(sources, ["the discriminators", *fresh], why, len(wider))
     for head, discriminator in train_state.discriminators.items():
         part = f"discriminator_{head}/"
         shared = _stored_blocks(discriminators, part, discriminator)
         fresh += [part + name for name in _take(discriminator, shared, change)]
-    return Initialization(sources, fresh, why)
+    return Initialization(sources, fresh, why, len(wider))
 
 
 def refuse_other_shapes(stored: Config, config: Config, path: Path) -> None:

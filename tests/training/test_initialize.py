@@ -30,11 +30,38 @@ def started(network: Path, **sections: dict):
 def test_the_note_says_why_tensors_are_new(network: Path) -> None:
     whole = started(network, geometry={"cells": 8, "deformation": 0.1})
     assert whole.fresh == ["the discriminators"] and whole.why == ""
-    other = started(network, geometry={"hidden": 16}, texture={"hidden": 8, "features": 6})
+    other = started(network, geometry={"hidden": 4}, texture={"hidden": 8, "features": 2})
     assert len(other.fresh) > 3 and other.note().endswith(
-        f"more tensors (geometry.hidden = 8 in {network} and 16 in this run; "
-        f"texture.features = 4 in {network} and 6 in this run)."
+        f"more tensors (geometry.hidden = 8 in {network} and 4 in this run; "
+        f"texture.features = 4 in {network} and 2 in this run)."
     )
+
+
+def test_a_wider_generator_starts_as_the_narrower_one(network: Path) -> None:
+    """The same shapes and colors, and new channels that a step can wake."""
+    wider = {"backbone": {"channel_base": 256, "channel_max": 24}, "geometry": {"hidden": 12}}
+    settings = tiny.config(**wider, texture={"hidden": 16, "features": 6})
+    narrow, wide = (build_train_state(config, Ranks()) for config in (tiny.config(), settings))
+    initialize_from(narrow, tiny.config(), InitSource(network))
+    result = initialize_from(wide, settings, InitSource(network))
+    assert result.fresh == ["the discriminators"] and "wider, with no effect at first" in result.note()
+    parts = []
+    for generator in (narrow.generator, wide.generator):
+        w_geo, w_tex = generator.map(*torch.randn(2, 3, 8, generator=torch.Generator().manual_seed(0)))
+        geometry, texture = generator.planes(w_geo, w_tex)
+        surface = generator.surface(geometry, w_geo)
+        points, offsets = surface.mesh.vertices, surface.mesh.vertex_offsets
+        parts.append((points, surface.mesh.faces, generator.texture(texture, w_tex, points, offsets)))
+    assert torch.equal(parts[0][1], parts[1][1])
+    for before, after in zip(parts[0], parts[1], strict=True):
+        torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-5)
+    parts[1][2].square().sum().backward()
+    asleep = [
+        name
+        for name, parameter in wide.generator.named_parameters()
+        if name.endswith("affine.bias") and "texture" in name and not parameter.grad.all()
+    ]
+    assert not asleep
 
 
 @pytest.mark.parametrize(
