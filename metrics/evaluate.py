@@ -99,7 +99,7 @@ def run_evaluation(options: Options) -> Report:
             of_normals = dataset is not None and dataset.header.renderer.get("shading") == "normals"
             settings = make_image_settings(protocol, dataset, generator) if protocol.images and not of_normals else None
             results.metrics += evaluate_images(models, conditions, settings, inputs, session, results)
-            report = _report(options, protocol, dataset, settings, inputs, results, nimg, start)
+            report = _report(options, protocol, dataset, settings, inputs, results, nimg, start, ranks)
             return _with_galleries(report, inputs, results, options.out, start) if ranks.first else report
     finally:
         distributed.stop(ranks)
@@ -107,12 +107,19 @@ def run_evaluation(options: Options) -> Report:
 
 @contextmanager
 def _owned(out: Path, ranks: Ranks) -> Iterator[None]:
-    """Be the one evaluation that works in the folder, on the first rank, with a log of the failures."""
+    """Be the one evaluation that works in the folder, with a log of the failures.
+
+    The first rank owns the folder. The others start once it does, and end if it cannot.
+    """
+    log = out / "failures.log"
     if not ranks.first:
-        yield
+        distributed.barrier(ranks)
+        with failure_log(log, fresh=False):
+            yield
         return
-    with owned_folder(out), failure_log(out / "failures.log"):
+    with owned_folder(out), failure_log(log):
         remove_leftovers(out / "cache")
+        distributed.barrier(ranks)
         yield
 
 
@@ -229,6 +236,7 @@ def _report(
     results: Results,
     nimg: int | None,
     start: float,
+    ranks: Ranks,
 ) -> Report:
     """The report without its galleries and histograms."""
     network = network_file(options.network) if options.network is not None else None
@@ -237,7 +245,7 @@ def _report(
         measured = {metric.name for metric in results.metrics if metric.value is not None}
         rows += published_rows(dataset.category, protocol, len(results.references.ids), settings, measured)
     every = (inputs.references, inputs.training, inputs.generated, inputs.image_references, inputs.image_training)
-    notes = dict.fromkeys(note for source in every if source is not None for note in source.notes())
+    notes = dict.fromkeys(note for source in every if source is not None for note in source.notes(ranks))
     return Report(
         run=EvaluationRun(
             generated=inputs.generated.label,

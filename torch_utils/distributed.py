@@ -114,6 +114,20 @@ def barrier(ranks: Ranks) -> None:
     agree(False, ranks)
 
 
+def texts_of_ranks(text: str, ranks: Ranks) -> list[str]:
+    """The text of every rank, by rank. All ranks call this together."""
+    if ranks.world == 1:
+        return [text]
+    data = torch.tensor(list(text.encode()), dtype=torch.uint8, device=ranks.device)
+    sizes = torch.zeros(ranks.world, dtype=torch.int64, device=ranks.device)
+    sizes[ranks.rank] = len(data)
+    lengths = sum_over_ranks(sizes, ranks).tolist()
+    table = torch.zeros(ranks.world, max(lengths), dtype=torch.uint8, device=ranks.device)
+    table[ranks.rank, : len(data)] = data
+    rows = sum_over_ranks(table, ranks).tolist()
+    return [bytes(row[:length]).decode() for row, length in zip(rows, lengths, strict=True)]
+
+
 def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
     """Replace every parameter's gradient by its mean over the ranks, in one flat all-reduce."""
     if ranks.world == 1:

@@ -52,10 +52,14 @@ def note_failure(name: str, error: Exception) -> str:
 
 
 @contextmanager
-def failure_log(path: Path) -> Iterator[None]:
-    """Collect the tracebacks of failed items in `path` during the block. No file without failures."""
-    with write_errors(path):
-        path.unlink(missing_ok=True)
+def failure_log(path: Path, *, fresh: bool = True) -> Iterator[None]:
+    """Collect the tracebacks of failed items in `path` during the block. No file without failures.
+
+    fresh: remove what an earlier run left; otherwise add to the file, as all ranks but the first do.
+    """
+    if fresh:
+        with write_errors(path):
+            path.unlink(missing_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace", delay=True)
     handler.handleError = lambda record: None  # type: ignore[method-assign]  # a full disk is reported elsewhere
     _LOG.addHandler(handler)

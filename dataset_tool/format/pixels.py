@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from mesh_io.image_values import LABELS, image_values, mask_values
 from torch_utils.errors import UserError, decoding
@@ -36,12 +36,19 @@ def decode_mask(data: bytes, source: str) -> tuple[np.ndarray, str]:
         return mask_values(image)
 
 
+def _identified(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:  # its text names an object in memory
+        raise ValueError("the format is unknown, or the file damaged") from None
+
+
 @contextmanager
 def _opened(data: bytes, source: str, small: int) -> Iterator[Image.Image]:
     """An image that is small enough to decode. small: bytes a pixel with one channel of at most 8 bits."""
     try:
         with decoding():
-            image = Image.open(io.BytesIO(data))
+            image = _identified(data)
         with image:
             each = small if image.mode in ("1", "L") else BYTES_PER_PIXEL
             if image.width * image.height * each > 10 * len(data) + FREE_BYTES:

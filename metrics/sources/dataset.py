@@ -1,5 +1,6 @@
 """One split of a dataset as a source of shapes."""
 
+import json
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from metrics.sources.lazy_images import LazyImages, over_gray, stack_images
 from metrics.sources.sampling import choice_note, chosen_rows
 from metrics.sources.shape_source import Shape, file_shapes, merged_shape
 from metrics.sources.thumbnails import Thumbnail, stored_view
+from torch_utils.distributed import Ranks, texts_of_ranks
 from torch_utils.errors import UserError
 from torch_utils.files import file_hash
 from torch_utils.text import counted
@@ -203,11 +205,13 @@ class DatasetSource:
             attributes.setdefault("class", attribute_text(label))
         return Description(str(meta.get("caption") or ""), attributes)
 
-    def notes(self) -> list[str]:
-        """That some of the split's shapes were left out, or could not be read as a whole."""
+    def notes(self, ranks: Ranks) -> list[str]:
+        """That some of the split's shapes were left out, or could not be read as a whole, by whichever rank."""
         notes = [choice_note(len(self.ids), self.num_shapes, f"{self.split} shapes")] if self.at_random else []
         if self.visible_points:
             notes.append("surface points of all shapes lie only where they can be seen from outside")
+        for text in texts_of_ranks(json.dumps(self._unreadable), ranks):
+            self._unreadable |= json.loads(text)
         if self._unreadable:
             count = counted(len(self._unreadable), "file")
             notes.append(f"{self.split} split: {count} could not be read, and the next views stand for missing ones; "

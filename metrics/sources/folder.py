@@ -34,6 +34,7 @@ from rendering.lighting import Shading
 from rendering.look import Look
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
+from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from torch_utils.failures import log_failure, note_failure
 from torch_utils.files import file_hash, printable, write_bytes
@@ -209,7 +210,7 @@ class FolderSource:
         """What the folder's captions.json says of a file."""
         return self._captions.get(self.ids[row], Description())
 
-    def notes(self) -> list[str]:
+    def notes(self, ranks: Ranks) -> list[str]:
         """Files that were passed over, and several file formats."""
         notes = [f"{self.folder.name}/: {line}" for line in self._passed_over]
         if self.num_files > len(self.ids):

@@ -22,6 +22,7 @@ from sampling.style_images import preview_shading
 from sampling.styles import styles_of_seeds
 from sampling.texture_baking import bake
 from torch_utils.checkpoint import read_header
+from torch_utils.distributed import Ranks
 from torch_utils.files import file_hash
 
 # Samples that go through the generator together.
@@ -149,7 +150,7 @@ class NetworkSource:
         # `sampling.styles.styles_of_seeds` gives a conditional network its classes in turn.
         return Description(attributes={"class": self.classes[self.seed(row) % len(self.classes)]})
 
-    def notes(self) -> list[str]:
+    def notes(self, ranks: Ranks) -> list[str]:
         """Nothing to remark."""
         return []
 

@@ -24,6 +24,7 @@ from metrics.sources.lazy_images import LazyImages
 from metrics.sources.processes import in_processes
 from metrics.sources.thumbnails import Thumbnail
 from rendering.visible_points import visible_points
+from torch_utils.distributed import Ranks
 from torch_utils.failures import note_failure
 from torch_utils.workers import Failed
 
@@ -92,8 +93,8 @@ class ShapeSource(Protocol):
     def description(self, row: int) -> Description:
         """The caption and attributes of one shape, as far as the source knows them."""
 
-    def notes(self) -> list[str]:
-        """Remarks for the report, such as files that were passed over."""
+    def notes(self, ranks: Ranks) -> list[str]:
+        """Remarks for the report, such as files that were passed over. All ranks call this together."""
 
 
 def attempt_shape(shape_id: str, make: Callable[[], Shape]) -> Shape:

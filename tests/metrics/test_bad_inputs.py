@@ -107,7 +107,7 @@ def test_damaged_views_and_points_of_a_dataset_cost_themselves(files: Path, tmp_
     drawn = source.images(100, settings).draw(range(4))
     assert torch.equal(drawn[[0, 2, 3]], wanted[[0, 2, 3]]) and torch.equal(drawn[1], wanted[2])
     assert source.description(1).caption == "" and source.description(0) != source.description(1)
-    [note] = source.notes()
+    [note] = source.notes(Ranks())
     assert note.startswith("test split: 2 files could not be read") and "001.png" in note
     made = shape_table(source, ChunkStore(tmp_path / "c"), TableColumns(16))
     assert made.usable.tolist() == [True, False, False, *[True] * (len(ids) - 3)]

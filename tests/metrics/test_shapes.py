@@ -25,6 +25,7 @@ from metrics.sources.sampling import chosen_rows
 from metrics.sources.shape_source import sample_shape_points, usable_shape
 from tests.dataset_tool.shapes import write_dataset
 from tests.metrics.boxes import write_boxes
+from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 
 
@@ -261,11 +262,11 @@ def test_a_choice_of_shapes_follows_the_seed_and_not_the_names(tmp_path: Path) -
     source = FolderSource(tmp_path, limit=20)
     assert source.ids == FolderSource(tmp_path, limit=20).ids == sorted(source.ids)
     assert 5 <= sum(name.startswith("armchair") for name in source.ids) <= 15
-    assert source.notes()[0].endswith(
+    assert source.notes(Ranks())[0].endswith(
         "20 of 40 mesh files, chosen at random (seed 0): the protocol's counts ask for no more"
     )
     assert FolderSource(tmp_path, limit=40).ids == FolderSource(tmp_path).ids
-    assert FolderSource(tmp_path).notes() == []
+    assert FolderSource(tmp_path).notes(Ranks()) == []
     assert len(set(chosen_rows(1000, 300))) == 300 and chosen_rows(3, None) == chosen_rows(3, 5) == [0, 1, 2]
 
 
@@ -275,7 +276,7 @@ def test_a_choice_of_a_split_has_a_key_of_its_own(tmp_path: Path) -> None:
     first, chosen = (DatasetSource(dataset, "train", 4, at_random=at_random) for at_random in (False, True))
     assert first.ids == every.ids[:4] != chosen.ids
     assert first.key == every.key != chosen.key, "stored results of other shapes must not be read"
-    assert (first.notes(), len(chosen.notes())) == ([], 1)
+    assert (first.notes(Ranks()), len(chosen.notes())) == ([], 1)
     assert DatasetSource(dataset, "train", 400, at_random=True).key == every.key
 
 
