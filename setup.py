@@ -74,7 +74,7 @@ setup(
         "tetragan",
     ],
     package_data={
-        "torch_utils": ["csrc/README.md", "csrc/*/*.h", "csrc/*/*.cpp", "csrc/*/*.cu"],
+        "torch_utils": ["csrc/README.md", "csrc/*/*.h", "csrc/*/*.cuh", "csrc/*/*.cpp", "csrc/*/*.cu"],
         "configs": ["presets/*.yaml"],
         "dataset_tool": ["FORMAT.md"],
         "networks": [

@@ -276,7 +276,7 @@ def test_a_choice_of_a_split_has_a_key_of_its_own(tmp_path: Path) -> None:
     first, chosen = (DatasetSource(dataset, "train", 4, at_random=at_random) for at_random in (False, True))
     assert first.ids == every.ids[:4] != chosen.ids
     assert first.key == every.key != chosen.key, "stored results of other shapes must not be read"
-    assert (first.notes(Ranks()), len(chosen.notes())) == ([], 1)
+    assert (first.notes(Ranks()), len(chosen.notes(Ranks()))) == ([], 1)
     assert DatasetSource(dataset, "train", 400, at_random=True).key == every.key
 
 

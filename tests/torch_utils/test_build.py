@@ -1,13 +1,18 @@
-"""The kernel build: what is compiled again, and what is said when a compile fails."""
+"""The kernel build: what is compiled again, what is said when a compile fails, and what a wheel holds."""
 
 import os
+import runpy
+import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import setuptools
 
 from torch_utils import build
 
+ROOT = Path(__file__).parent.parent.parent
 HEADER = "#pragma once\ninline int answer() { return 42; }\n"
 GOOD = '#include "good/good.h"\nextern "C" int good() { return answer(); }\n'
 
@@ -94,3 +99,15 @@ def test_the_architectures_of_the_cuda_library_can_be_chosen(monkeypatch: pytest
         build.BuildError, match=r"^TETRAGAN_CUDA_ARCHITECTURES: expected numbers such as 75,90, got sm_90$"
     ):
         build.cuda_architectures()
+
+
+def test_a_wheel_has_every_file_of_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(setuptools, "setup", lambda **options: given.update(options))
+    runpy.run_path(str(ROOT / "setup.py"))
+    patterns = [(name, [*given["package_data"].get(name, ()), "*.py"]) for name in given["packages"]]
+    packed = {path for name, globs in patterns for glob in globs for path in (ROOT / name.replace(".", "/")).glob(glob)}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = {name for name in given["packages"] if "." not in name}
+    tracked = {ROOT / name for name in listed.splitlines() if name.split("/")[0] in folders}
+    assert len(tracked) > 500 and not tracked - packed
