@@ -32,4 +32,7 @@ def run_ranks(worker: Callable[..., None], world: int, *arguments: object, timeo
         rank.start()
     for rank in ranks:
         rank.join(timeout)
-    assert [rank.exitcode for rank in ranks] == [0] * world
+    codes = [rank.exitcode for rank in ranks]
+    for rank in ranks:
+        rank.kill()  # one that still runs
+    assert codes == [0] * world, f"exit statuses {codes}; None: still running after {timeout:g} s"
