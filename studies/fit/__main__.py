@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import torch
+import trimesh
 from torch import Tensor
 from torch.nn import functional
 
@@ -22,7 +24,9 @@ from configs.schema import Config
 from geometry.regularizers import sdf_sign_loss
 from networks.generator import Generator, Rendered
 from rendering.camera import Cameras
-from rendering.images import image_grid, save_png, to_uint8
+from rendering.images import save_png
+from rendering.labeled_grid import labeled_grid
+from rendering.textured.scene import build_scene
 from studies.fit.measures import (
     coverage_iou,
     covered_psnr,
@@ -30,7 +34,7 @@ from studies.fit.measures import (
     rms_distance,
     summary_of_topology,
 )
-from studies.fit.targets import SCALE, Target, build_target, ring_axes
+from studies.fit.targets import SCALE, Target, build_target, colored_mesh, lit_views, ring_axes
 from torch_utils.process import peak_memory_mb
 
 SETTINGS = (
@@ -53,6 +57,7 @@ EXTRACTORS: dict[str, tuple[str, ...]] = {
 VARIANTS = [f"{network}-{extractor}" for network in NETWORKS for extractor in EXTRACTORS if extractor != "tets-fine"]
 VIEWS, VIEWS_PER_STEP, LEARNING_RATE = 24, 3, 0.01
 HULL_STEPS, HULL_POINTS = 400, 8192
+COLUMNS, PICTURE_PX = 4, 256
 
 
 def fit_generator(target: Target, config: Config, steps: int) -> tuple[Generator, float]:
@@ -118,13 +123,11 @@ def _loss(rendered: Rendered, views: Tensor, config: Config) -> Tensor:
 
 
 @torch.no_grad()
-def held_out_scores(generator: Generator, target: Target, image: Path) -> dict[str, Any]:
-    """Scores on the held-out views, and a file with those views above the target's."""
+def held_out_scores(generator: Generator, target: Target) -> dict[str, Any]:
+    """Scores on the held-out views."""
     rendered = _render(generator, target.held_out, target.held_out_views.shape[-1])
     mesh = rendered.surface.mesh
     rgb, truth = (rendered.rgb + 1) / 2, target.held_out_views
-    rows = torch.cat([rgb[:4], truth[:4, :3]]) * 2 - 1
-    save_png(image, image_grid(to_uint8(rows), columns=4))
     found = {
         "iou": coverage_iou(rendered.mask, truth[:, 3:]),
         "rms_percent": 100 * rms_distance(mesh, target.surface) / SCALE,
@@ -135,6 +138,21 @@ def held_out_scores(generator: Generator, target: Target, image: Path) -> dict[s
     if target.name == "rings":
         found["linking"] = linking_number(mesh, ring_axes())
     return found
+
+
+@torch.no_grad()
+def picture(generator: Generator, target: Target) -> np.ndarray:
+    """Held-out views of the fit above those of the target, lit alike."""
+    config = generator.config
+    z = torch.ones(1, config.mapping.z_dim)
+    w_geo, w_tex = generator.map(z, z)
+    geometry, texture = generator.planes(w_geo, w_tex)
+    mesh = generator.surface(geometry, w_geo).mesh
+    colors = generator.texture(texture, w_tex, mesh.vertices, mesh.vertex_offsets)
+    scene = build_scene(colored_mesh("fit", trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), colors.numpy()))
+    cameras = target.held_out[:COLUMNS]
+    rows = [lit_views(shape, cameras, PICTURE_PX) for shape in (scene, target.scene)]
+    return labeled_grid(np.concatenate(rows), ["fit", "target"], [""] * COLUMNS)
 
 
 def table(results: list[dict[str, Any]]) -> str:
@@ -174,7 +192,8 @@ def main(out: Path, models: Path | None, shapes: str, variants: str, steps: int,
                 continue
             config = load_config("chair", [*SETTINGS, *NETWORKS[network], *EXTRACTORS[extractor]])
             generator, seconds = fit_generator(target, config, steps)
-            found = held_out_scores(generator, target, out / f"{target.name}-{variant}.png")
+            found = held_out_scores(generator, target)
+            save_png(out / f"{target.name}-{variant}.png", picture(generator, target))
             memory = peak_memory_mb(torch.device("cpu"))
             row = {"shape": target.name, "network": network, "extractor": extractor, "steps": steps}
             results.append({**row, **found, "ms": 1000 * seconds, "mb": memory})

@@ -16,6 +16,8 @@ from mesh_io.read import read_mesh
 from mesh_io.source_mesh import SourceMesh
 from rendering.camera import Cameras, fov_from_sensor
 from rendering.deferred import rasterize_mesh, visible_points
+from rendering.images import over_background, to_uint8
+from rendering.look import Look
 from rendering.textured.scene import Scene, build_scene
 from rendering.textured.views import render_views
 
@@ -28,11 +30,12 @@ RING, TUBE, SHIFT = 0.22, 0.065, 0.11
 class Target:
     """A shape with its training and held-out views.
 
-    views [N, 4, R, R]: RGB over black, premultiplied, then coverage, in [0, 1]. surface [P, 3]: points that the views
-    see, world units.
+    scene: the shape itself. views [N, 4, R, R]: RGB over black, premultiplied, then coverage, in [0, 1]. surface
+    [P, 3]: points that the views see, world units.
     """
 
     name: str
+    scene: Scene
     cameras: Cameras
     views: Tensor
     held_out: Cameras
@@ -49,10 +52,11 @@ def build_target(name: str, folder: Path | None, resolution: int, views: int) ->
     raster = rasterize_mesh(scene.mesh, cameras, 128)
     return Target(
         Path(name).stem,
+        scene,
         cameras,
-        _views(scene, cameras, resolution),
+        _views(scene, cameras, resolution, Look()),
         held_out,
-        _views(scene, held_out, 512),
+        _views(scene, held_out, 512, Look()),
         visible_points(raster, gradient=False),
     )
 
@@ -65,10 +69,25 @@ def spread_cameras(count: int, start: float) -> Cameras:
     return Cameras.orbit(azimuth, elevation, 1.3, fov_from_sensor(32, 35))
 
 
-def _views(scene: Scene, cameras: Cameras, resolution: int) -> Tensor:
-    images = render_views(scene, cameras, resolution, supersample=2).images
+def _views(scene: Scene, cameras: Cameras, resolution: int, look: Look) -> Tensor:
+    images = render_views(scene, cameras, resolution, look).images
     straight = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return torch.cat([straight[:, :3] * straight[:, 3:], straight[:, 3:]], 1)
+
+
+def colored_mesh(name: str, mesh: trimesh.Trimesh, colors: np.ndarray) -> SourceMesh:
+    """A mesh with colors of its vertices [V, 3] in [0, 1], as a file of it would be read."""
+    rgba = np.concatenate([colors * 255, np.full((len(colors), 1), 255)], 1).astype(np.uint8)
+    with TemporaryDirectory() as scratch:
+        file = Path(scratch) / f"{name}.ply"
+        trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=rgba, process=False).export(file)
+        return read_mesh(file)
+
+
+def lit_views(scene: Scene, cameras: Cameras, resolution: int) -> np.ndarray:
+    """Images for people [N, R, R, 3] uint8: studio light, a light background."""
+    views = _views(scene, cameras, resolution, Look("soft", occlusion=True))
+    return to_uint8(over_background(views[:, :3], views[:, 3:]) * 2 - 1)
 
 
 def _existing(folder: Path | None, name: str) -> Path:
@@ -88,12 +107,7 @@ def _analytic(name: str) -> SourceMesh:
             part.apply_translation([side * SHIFT, 0, 0])
     mesh = trimesh.util.concatenate(parts)
     assert isinstance(mesh, trimesh.Trimesh)
-    colors = 0.5 + 0.45 * np.sin(9 * mesh.vertices + np.array([0.0, 1.0, 2.0]))
-    colors = np.concatenate([colors * 255, np.full((len(colors), 1), 255)], 1).astype(np.uint8)
-    with TemporaryDirectory() as scratch:
-        file = Path(scratch) / f"{name}.ply"
-        trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colors, process=False).export(file)
-        return read_mesh(file)
+    return colored_mesh(name, mesh, 0.5 + 0.45 * np.sin(9 * mesh.vertices + np.array([0.0, 1.0, 2.0])))
 
 
 def ring_axes() -> Sequence[tuple[Tensor, Tensor, Tensor]]:
