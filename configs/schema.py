@@ -81,7 +81,8 @@ class LossConfig(StrictModel):
     )
     color_weight: NonNegative | None = Field(
         None,
-        description="weight of the color discriminator's loss in G; null = 1 in the texture stage, else 0",
+        description="weight of the color discriminator's loss in G; null = 1 in the texture stage, else 0; always 0 in "
+        "the geometry stage",
     )
     gamma_color: NonNegative = Field(0.1, description="weight of R1 on the color discriminator")
     color_r1_interval: PositiveInt = Field(4, description="minibatches between two R1 steps of the color discriminator")
@@ -201,7 +202,9 @@ class Config(StrictModel):
 
     @property
     def color_weight(self) -> float:
-        """Weight of the color discriminator's loss; 0 = there is none."""
+        """Weight of the color discriminator's loss; 0 = there is none. Views of normals have no colors to look at."""
+        if self.training.stage == "geometry":
+            return 0.0
         given = self.loss.color_weight
         return given if given is not None else float(self.training.stage == "texture")
 

@@ -34,9 +34,10 @@ def dataset_of_normals(root):
 
 
 def test_shapes_alone_learn():
-    settings = tiny.config(training=STAGE)
+    settings = tiny.config(training=STAGE, loss={"color_weight": 0.3})
     before = build_train_state(settings, Ranks()).generator.state_dict()
     state, figures = tiny.run_steps(settings, 2)
+    assert state.color_discriminator is None, "normals are no colors"
     texture = set(state.generator.texture_parameters())
     for name, value in state.generator.state_dict().items():
         moved = not torch.equal(before[name], value)
