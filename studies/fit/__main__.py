@@ -57,7 +57,7 @@ EXTRACTORS: dict[str, tuple[str, ...]] = {
 VARIANTS = [f"{network}-{extractor}" for network in NETWORKS for extractor in EXTRACTORS if extractor != "tets-fine"]
 VIEWS, VIEWS_PER_STEP, LEARNING_RATE = 24, 3, 0.01
 HULL_STEPS, HULL_POINTS = 400, 8192
-COLUMNS, PICTURE_PX = 4, 256
+COLUMNS, LIT_PX = 4, 256
 
 
 def fit_generator(target: Target, config: Config, steps: int) -> tuple[Generator, float]:
@@ -141,7 +141,7 @@ def held_out_scores(generator: Generator, target: Target) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def picture(generator: Generator, target: Target) -> np.ndarray:
+def lit_grid(generator: Generator, target: Target) -> np.ndarray:
     """Held-out views of the fit above those of the target, lit alike."""
     config = generator.config
     z = torch.ones(1, config.mapping.z_dim)
@@ -151,7 +151,7 @@ def picture(generator: Generator, target: Target) -> np.ndarray:
     colors = generator.texture(texture, w_tex, mesh.vertices, mesh.vertex_offsets)
     scene = build_scene(colored_mesh("fit", trimesh.Trimesh(mesh.vertices, mesh.faces, process=False), colors.numpy()))
     cameras = target.held_out[:COLUMNS]
-    rows = [lit_views(shape, cameras, PICTURE_PX) for shape in (scene, target.scene)]
+    rows = [lit_views(shape, cameras, LIT_PX) for shape in (scene, target.scene)]
     return labeled_grid(np.concatenate(rows), ["fit", "target"], [""] * COLUMNS)
 
 
@@ -193,7 +193,7 @@ def main(out: Path, models: Path | None, shapes: str, variants: str, steps: int,
             config = load_config("chair", [*SETTINGS, *NETWORKS[network], *EXTRACTORS[extractor]])
             generator, seconds = fit_generator(target, config, steps)
             found = held_out_scores(generator, target)
-            save_png(out / f"{target.name}-{variant}.png", picture(generator, target))
+            save_png(out / f"{target.name}-{variant}.png", lit_grid(generator, target))
             memory = peak_memory_mb(torch.device("cpu"))
             row = {"shape": target.name, "network": network, "extractor": extractor, "steps": steps}
             results.append({**row, **found, "ms": 1000 * seconds, "mb": memory})
