@@ -80,7 +80,7 @@ KERNELS = (
     Kernel("rasterize", "backward_kernel<float, false>", "gradient of a covered pixel", 1, 32),
     Kernel("rasterize", "backward_kernel<float, true>", "gradient, also of derivatives", 1, 48),
     Kernel("antialias", "list_kernel<float>", "a pixel", 1, 32),
-    Kernel("antialias", "walk_kernel<float>", "a pair of two triangles, data in the cache", 1, 120),
+    Kernel("antialias", "walk_kernel<float>", "a pair of two triangles, data in the cache", 1, 116),
     Kernel("antialias", "gather_kernel<float, false>", "a pixel with four silhouettes", 1, 24),
 )
 

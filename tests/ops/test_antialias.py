@@ -168,6 +168,22 @@ def test_blend_is_the_covered_share_of_the_pixel() -> None:
         assert_close(out, expected.expand(size, size), 1e-6, name=f"edge at {edge}")
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_border_through_a_pixel_center_is_no_silhouette_inside(axis: int) -> None:
+    """A patch begins at 4.5 px, in the center of pixel 4. Pixel 5 shows another triangle of it: nothing is between."""
+    size = 16
+    x = torch.tensor([4.5, 5.0, 40.0]).double() / size * 2 - 1
+    points = torch.cartesian_prod(x, torch.tensor([-9.0, 9.0]).double())
+    nearer_inside = torch.stack([-0.2 * points[:, 0], torch.ones(6).double()], 1)
+    positions = torch.cat([points if axis == 0 else points.flip(1), nearer_inside], 1)
+    faces = torch.tensor([[0, 2, 3], [0, 3, 1], [2, 4, 5], [2, 5, 3]], dtype=torch.int32)
+    color = torch.rand(1, size, size, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    out = image(positions, faces, size, color)
+    out, before = (out, color[0]) if axis == 0 else (out.transpose(0, 1), color[0].transpose(0, 1))
+    assert torch.equal(out[:, 5:], before[:, 5:])
+    assert_close(out[:, 4], (before[:, 3] + before[:, 4]) / 2, 1e-12, name="border")
+
+
 def test_the_nearer_surface_blends_over_the_farther() -> None:
     """A near square over a far plane: only pixels at the square's border change, towards each other."""
     size = 16

@@ -105,6 +105,20 @@ def _bumps(images: int, n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Ten
     return torch.cat(parts).to(dtype), torch.cat(faces), torch.arange(images + 1) * 2 * n * n
 
 
+def _border_at_a_center(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """A patch over 16² pixels whose border passes through the centers of column 4, within its first triangles."""
+    x = torch.tensor([4.5, 5.0, 40.0]) / 8 - 1
+    points = torch.cartesian_prod(x, torch.tensor([-9.0, 9.0]))
+    faces = torch.tensor([[0, 2, 3], [0, 3, 1], [2, 4, 5], [2, 5, 3]], dtype=torch.int32)
+    nearer_inside = torch.stack([-0.2 * points[:, 0], torch.ones(6)], 1)
+    return torch.cat([points, nearer_inside], 1).to(dtype), faces
+
+
+def _antialias_unchecked(**arguments: Tensor) -> Tensor:
+    """As on a card: vertex ids out of range reach the kernel."""
+    return torch.ops.tetragan.antialias(**arguments)[0]
+
+
 def antialias_inputs() -> Iterator[Input]:
     sizes = ((1, 3, (17, 19), 1), (3, 6, (40, 33), 4), (2, 20, (64, 65), 5), (1, 5, (1, 40), 2), (1, 5, (40, 1), 2))
     for dtype in DTYPES:
@@ -118,6 +132,14 @@ def antialias_inputs() -> Iterator[Input]:
             broken = p.clone()
             broken[3], broken[9, 3] = NAN, -1
             yield Input(f"{dtype} {n} {size} broken", antialias, {**arguments, "positions": broken}, ("color",))
+            wild = f.clone()
+            wild[::7, 1], wild[3::11, 2], wild[5::13, 0] = len(p), -4, 2**31 - 1
+            yield Input(f"{dtype} {n} {size} wild ids", _antialias_unchecked, {**arguments, "faces": wild})
+        p, f = _border_at_a_center(dtype)
+        rast, _ = rasterize_reference(p, f, torch.tensor([0, 4]), (16, 16))
+        arguments = {"color": normal(1, 16, 16, 2, dtype=dtype), "rast": rast, "positions": p, "faces": f}
+        arguments["neighbors"] = face_neighbors_reference(f)
+        yield Input(f"{dtype} border at a center", antialias, arguments, ("color", "positions"))
 
 
 def texture_inputs() -> Iterator[Input]:

@@ -32,9 +32,9 @@ TETRAGAN_HD Point screen_point(double x, double y, double w, int32_t height, int
   return usable ? p : Point{static_cast<double>(NAN), static_cast<double>(NAN)};
 }
 
-TETRAGAN_HD Point turned(const Point& p) { return {p.across, p.along}; }
+constexpr Point kNoPoint = {static_cast<double>(NAN), static_cast<double>(NAN)};
 
-TETRAGAN_HD bool usable(const Point& p) { return p.across == p.across; }
+TETRAGAN_HD Point turned(const Point& p) { return {p.across, p.along}; }
 
 // A quotient of differences of pixel coordinates; denominator ≠ 0. On a card, these are the steps of an ordinary division, but for
 // the branch of numbers near the ends of the range, into which a numerator of zero would fall, too.
@@ -60,16 +60,16 @@ TETRAGAN_HD double quotient(double numerator, double denominator) {
 TETRAGAN_HD double quotient(double numerator, double denominator) { return numerator / denominator; }
 #endif
 
-// In pixels: the nearer and the farther center, along, and both, across.
+// In pixels: the farther center, along, and both centers, across.
 struct Pair {
-  double near, far, center;
+  double far, center;
   bool forward;  // the farther pixel lies at greater `along`
   bool vertical;
 };
 
 TETRAGAN_HD Pair pair_at(int32_t row, int32_t column, bool vertical, bool forward) {
   const int32_t along = vertical ? row : column, across = vertical ? column : row;
-  return {along + !forward + 0.5, along + forward + 0.5, across + 0.5, forward, vertical};
+  return {along + forward + 0.5, across + 0.5, forward, vertical};
 }
 
 TETRAGAN_HD int next_corner(int k) { return k == 2 ? 0 : k + 1; }
@@ -82,19 +82,22 @@ struct Face {
   TETRAGAN_HD bool has(int32_t vertex) const { return (a == vertex) | (b == vertex) | (c == vertex); }
 };
 
-// The mesh as a walk sees it. points: for the pair's direction. num_vertices: at most 2³¹, so that a negative id is out of
-// range, too.
+// The mesh as a walk sees it. points: for the pair's direction, and kNoPoint behind the last one, for ids out of range.
+// num_vertices: at most 2³¹, so that a negative id is out of range, too.
 struct Mesh {
   const Point* points;
   const int32_t *faces, *neighbors;
   uint32_t num_faces, num_vertices;
 
-  TETRAGAN_HD Face face(int32_t number) const {
-    const int32_t* f = faces + 3 * static_cast<uint64_t>(static_cast<uint32_t>(number));
+  // slot: 3·face.
+  TETRAGAN_HD Face face(int32_t slot) const {
+    const int32_t* f = faces + slot;
     return {f[0], f[1], f[2]};
   }
-  TETRAGAN_HD bool known(int32_t vertex) const { return static_cast<uint32_t>(vertex) < num_vertices; }
-  TETRAGAN_HD Point point(int32_t vertex) const { return points[static_cast<uint32_t>(vertex)]; }
+  TETRAGAN_HD Point point(int32_t vertex) const {
+    const uint32_t place = static_cast<uint32_t>(vertex);
+    return points[place < num_vertices ? place : num_vertices];
+  }
 };
 
 // Whether a point lies to the left of the center line, on the way from the nearer center to the farther one. A point on the
@@ -131,44 +134,45 @@ constexpr uint32_t edges_ahead(bool counterclockwise) {
 }
 constexpr uint32_t kAheadIfCounterclockwise = edges_ahead(true), kAheadIfClockwise = edges_ahead(false);
 
-// Where the center line leaves the first triangle; false if it does not.
-TETRAGAN_HD bool first_exit(const Mesh& mesh, const Pair& pair, int32_t face, Edge& edge) {
-  const Face f = mesh.face(face);
-  if (!(mesh.known(f.a) && mesh.known(f.b) && mesh.known(f.c))) return false;
+// Where the center line leaves the first triangle, slot = 3·face; false if it does not.
+TETRAGAN_HD bool first_exit(const Mesh& mesh, const Pair& pair, int32_t slot, Edge& edge) {
+  const Face f = mesh.face(slot);
   const Point a = mesh.point(f.a), b = mesh.point(f.b), c = mesh.point(f.c);
-  if (!(usable(a) && usable(b) && usable(c))) return false;
-  const bool counterclockwise = (b.along - a.along) * (c.across - a.across) > (b.across - a.across) * (c.along - a.along);
+  const double one = (b.along - a.along) * (c.across - a.across), other = (b.across - a.across) * (c.along - a.along);
+  // Neither holds if a point is NaN.
+  const uint32_t table = one > other ? kAheadIfCounterclockwise : one <= other ? kAheadIfClockwise : 0;
   const int four_bits = (is_left(a, pair) ? 4 : 0) | (is_left(b, pair) ? 8 : 0) | (is_left(c, pair) ? 16 : 0);
-  const uint32_t ends = (counterclockwise ? kAheadIfCounterclockwise : kAheadIfClockwise) >> four_bits & 15;
+  const uint32_t ends = table >> four_bits & 15;
   if (ends == 0) return false;
   const int left = ends & 3, right = ends >> 2;
   edge.left = {choose(left, a.along, b.along, c.along), choose(left, a.across, b.across, c.across)};
   edge.right = {choose(right, a.along, b.along, c.along), choose(right, a.across, b.across, c.across)};
   edge.left_id = choose(left, f.a, f.b, f.c);
   edge.right_id = choose(right, f.a, f.b, f.c);
-  edge.slot = 3 * face + (3 - left - right);
+  edge.slot = slot + 3 - left - right;
   return true;
 }
 
-// Calls found(slot, d) if the pair has a silhouette: edge `slot` = 3·face + edge at distance d ≤ 1 from the nearer center, by
-// rounding a little below 0. `face`, `target`: the triangles of the nearer and the farther pixel (target −1: background).
+// Beyond the farther center, in pixels, by which rounding may put an edge at it.
+constexpr double kRounding = 0x1p-30;
+
+// Calls found(edge, rest) if the pair has a silhouette: edge = 3·face + its number, at distance rest = 1 − d from the farther center, in
+// [0, 1] up to rounding. `slot`: 3·face of the nearer pixel. `target`: the farther pixel's face, −1: background.
 // Behind an edge lies one new vertex, the apex. It takes the place of the edge's end on its side of the center line.
 template <class F>
-TETRAGAN_HD void find_silhouette(const Mesh& mesh, const Pair& pair, int32_t face, int32_t target, const F& found) {
+TETRAGAN_HD void find_silhouette(const Mesh& mesh, const Pair& pair, int32_t slot, int32_t target, const F& found) {
   Edge edge;
-  if (!first_exit(mesh, pair, face, edge)) return;
+  if (!first_exit(mesh, pair, slot, edge)) return;
   double rise = edge.rise(), run = edge.run();
   TETRAGAN_ROLLED
   for (int step = 1;; ++step) {
     const int32_t next = mesh.neighbors[edge.slot];
     if (static_cast<uint32_t>(next) >= mesh.num_faces) break;
-    const Face g = mesh.face(next);
+    const Face g = mesh.face(3 * next);
     // Neighbors across a seam, where each side has vertices of its own, share no edge: the walk ends there.
     if (!(g.has(edge.left_id) && g.has(edge.right_id))) return;
     const int32_t apex_id = g.a ^ g.b ^ g.c ^ edge.left_id ^ edge.right_id;  // the third one of g
-    if (!mesh.known(apex_id)) return;
     const Point apex = mesh.point(apex_id);
-    if (!usable(apex)) return;
     // The apex lies ahead of the edge; behind it, the surface folds back.
     if (rise * (apex.along - edge.right.along) < run * (apex.across - edge.right.across)) break;
     if (next == target || step == kMaxSteps) return;
@@ -181,21 +185,20 @@ TETRAGAN_HD void find_silhouette(const Mesh& mesh, const Pair& pair, int32_t fac
     edge.right_id = replaces_left ? edge.right_id : apex_id;
     rise = edge.rise();
     run = edge.run();
-    // The farther center lies behind the new edge.
-    if (rise * (pair.far - edge.right.along) < run * (pair.center - edge.right.across)) return;
+    // The walk goes on unless the farther center lies behind the new edge, or the apex was NaN.
+    if (!(rise * (pair.far - edge.right.along) >= run * (pair.center - edge.right.across))) return;
   }
   const double steepness = fabs(rise), lean = fabs(run);
   if (steepness < lean || (pair.vertical && steepness == lean)) return;
-  const Point low = pair.forward ? edge.right : edge.left;
-  const double at = low.along + (pair.center - low.across) * quotient(run, rise);
-  const double d = pair.forward ? at - pair.near : pair.near - at;
-  if (d <= 1) found(edge.slot, d);
+  const double at = edge.right.along + (pair.center - edge.right.across) * quotient(run, rise);
+  const double rest = pair.forward ? pair.far - at : at - pair.far;
+  if (rest >= -kRounding) found(edge.slot, rest);
 }
 
-// d − ½, for d ≥ 0.
+// d − ½ = ½ − rest, for d ≥ 0.
 template <class T>
-TETRAGAN_HD T blend_at(double d) {
-  const T blend = static_cast<T>(d - 0.5);
+TETRAGAN_HD T blend_at(double rest) {
+  const T blend = static_cast<T>(0.5 - rest);
   return blend > T(-0.5) ? blend : T(-0.5);
 }
 

@@ -25,15 +25,15 @@ struct Grid {
 bool nearer_is_self(int32_t slot) { return slot > 0; }
 int32_t edge_of(int32_t slot) { return (slot > 0 ? slot : -slot) - 1; }
 
-// Of all vertices, for pairs within a row and then for pairs within a column.
+// Of all vertices, for pairs within a row and then for pairs within a column; each with kNoPoint behind it.
 template <class T>
 std::vector<Point> screen_points(const T* positions, int64_t count, const Grid& grid) {
-  std::vector<Point> points(2 * count);
+  std::vector<Point> points(2 * (count + 1), edges::kNoPoint);
   torch::stable::parallel_for(0, count, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const T* p = positions + 4 * i;
       points[i] = edges::screen_point(p[0], p[1], p[3], static_cast<int32_t>(grid.height), static_cast<int32_t>(grid.width));
-      points[count + i] = edges::turned(points[i]);
+      points[count + 1 + i] = edges::turned(points[i]);
     }
   });
   return points;
@@ -61,10 +61,10 @@ void find_row(const Grid& grid, const T* rast, const Mesh (&meshes)[2], int64_t 
       if (here == there) continue;
       const bool self = there < 0 || (here >= 0 && rast[4 * pixel + 2] <= rast[4 * partner + 2]);
       const Pair pair = edges::pair_at(static_cast<int32_t>(row), static_cast<int32_t>(column), direction == 1, self);
-      edges::find_silhouette(meshes[direction], pair, self ? here : there, self ? there : here,
-                             [&](int32_t slot, double d) {
+      edges::find_silhouette(meshes[direction], pair, 3 * (self ? here : there), self ? there : here,
+                             [&](int32_t slot, double rest) {
                                slots[2 * pixel + direction] = self ? slot + 1 : -(slot + 1);
-                               blends[2 * pixel + direction] = edges::blend_at<T>(d);
+                               blends[2 * pixel + direction] = edges::blend_at<T>(rest);
                              });
     }
   }
@@ -99,7 +99,7 @@ std::tuple<Tensor, Tensor, Tensor> antialias(const Tensor& color, const Tensor& 
     const int32_t *corners = data<int32_t>(faces), *beside = data<int32_t>(neighbors);
     const auto num_faces = static_cast<uint32_t>(count), num_vertices = static_cast<uint32_t>(positions.size(0));
     const Mesh meshes[2] = {{points.data(), corners, beside, num_faces, num_vertices},
-                            {points.data() + positions.size(0), corners, beside, num_faces, num_vertices}};
+                            {points.data() + positions.size(0) + 1, corners, beside, num_faces, num_vertices}};
     const int64_t lines = grid.images * grid.height;
     parallel_tasks(lines, [&](int64_t line) {
       find_row(grid, pixels, meshes, line, slot, blend);

@@ -33,15 +33,18 @@ struct Image {
   __device__ uint32_t step(uint32_t direction) const { return direction == 0 ? 1 : width; }
 };
 
-// points: of all vertices for pairs within a row, then for pairs within a column.
+// points: of all vertices for pairs within a row, then for pairs within a column; each with kNoPoint behind it.
 template <class T>
 __global__ void project_kernel(const T* positions, AntialiasSize s, Point* points) {
-  TETRAGAN_EACH(i, s.vertices) {
-    const Pack<T, 4> p = load_pack<4>(positions + 4 * i);
-    const Point found = edges::screen_point(p.values[0], p.values[1], p.values[3], static_cast<int32_t>(s.height),
-                                            static_cast<int32_t>(s.width));
+  TETRAGAN_EACH(i, s.vertices + 1) {
+    Point found = edges::kNoPoint;
+    if (i < s.vertices) {
+      const Pack<T, 4> p = load_pack<4>(positions + 4 * i);
+      found = edges::screen_point(p.values[0], p.values[1], p.values[3], static_cast<int32_t>(s.height),
+                                  static_cast<int32_t>(s.width));
+    }
     points[i] = found;
-    points[s.vertices + i] = edges::turned(found);
+    points[s.vertices + 1 + i] = edges::turned(found);
   }
 }
 
@@ -59,48 +62,66 @@ __device__ Seen<T> seen_at(const T* rast, uint32_t pixel, const Image& image) {
   return {found.values[0], face < static_cast<uint32_t>(image.faces) ? static_cast<int32_t>(face) : -1};
 }
 
-// Clears every pixel's pairs and lists those of two triangles: list[0] is their number, and 2·pixel + direction follows.
+// A pair of two triangles, as its walk must know it. place: 2·pixel + direction. near: 3·face + 3 of the nearer pixel, negative if
+// that is the second pixel of the pair. target: the face of the farther pixel, −1: background. center: the farther pixel along the
+// pair's direction, and both pixels across it times 2¹⁶.
+struct alignas(16) Walk {
+  uint32_t place;
+  int32_t near, target;
+  uint32_t center;
+};
+
 template <class T>
-__global__ void list_kernel(const T* rast, Image image, int32_t* slots, T* blends, uint32_t* list) {
+__device__ Walk walk_of(uint32_t place, const Seen<T>& first, const Seen<T>& second, uint32_t along, uint32_t across) {
+  const bool self = (second.face < 0) | ((first.face >= 0) & (first.depth <= second.depth));
+  return {place, self ? 3 * first.face + 3 : -(3 * second.face + 3), self ? second.face : first.face,
+          along + self | across << 16};
+}
+
+// Clears every pixel's pairs and lists those of two triangles, `count` in all.
+template <class T>
+__global__ void list_kernel(const T* rast, Image image, int32_t* slots, T* blends, uint32_t* count, Walk* list) {
   __shared__ uint32_t listed, first;
   if (threadIdx.x == 0) listed = 0;
   __syncthreads();
   const uint32_t pixel = thread_index();
-  bool right = false, below = false;
+  int32_t row = 0, column = 0;
+  Seen<T> here = {0, -1}, right = here, below = here;
   if (pixel < image.pixels) {
-    int32_t row, column;
     image.grid.locate(pixel, row, column);
-    const int32_t here = seen_at(rast, pixel, image).face;
-    right = static_cast<uint32_t>(column) + 1 < image.width && seen_at(rast, pixel + 1, image).face != here;
-    below = static_cast<uint32_t>(row) + 1 < image.height && seen_at(rast, pixel + image.width, image).face != here;
+    right = below = here = seen_at(rast, pixel, image);
+    if (static_cast<uint32_t>(column) + 1 < image.width) right = seen_at(rast, pixel + 1, image);
+    if (static_cast<uint32_t>(row) + 1 < image.height) below = seen_at(rast, pixel + image.width, image);
     store_pack(slots + 2 * static_cast<int64_t>(pixel), Pack<int32_t, 2>{0, 0});
     store_pack(blends + 2 * static_cast<int64_t>(pixel), Pack<T, 2>{0, 0});
   }
-  uint32_t place = right || below ? atomicAdd(&listed, static_cast<uint32_t>(right) + static_cast<uint32_t>(below)) : 0;
+  const bool has_right = right.face != here.face, has_below = below.face != here.face;
+  uint32_t place = has_right || has_below
+                       ? atomicAdd(&listed, static_cast<uint32_t>(has_right) + static_cast<uint32_t>(has_below))
+                       : 0;
   __syncthreads();
-  if (threadIdx.x == 0 && listed > 0) first = atomicAdd(list, listed);
+  if (threadIdx.x == 0 && listed > 0) first = atomicAdd(count, listed);
   __syncthreads();
-  if (right) list[1 + static_cast<int64_t>(first) + place++] = 2 * pixel;
-  if (below) list[1 + static_cast<int64_t>(first) + place] = 2 * pixel + 1;
+  if (!has_right && !has_below) return;
+  Walk* target = list + first + place;
+  if (has_right) *target++ = walk_of(2 * pixel, here, right, column, row);
+  if (has_below) *target = walk_of(2 * pixel + 1, here, below, row, column);
 }
 
 template <class T>
-__global__ void walk_kernel(const T* rast, const Point* in_row, const Point* in_column, const int32_t* faces,
-                            const int32_t* neighbors, Image image, const uint32_t* list, int32_t* slots, T* blends) {
-  const uint32_t listed = list[0], stride = gridDim.x * blockDim.x;
+__global__ void walk_kernel(const Point* in_row, const Point* in_column, const int32_t* faces, const int32_t* neighbors,
+                            Image image, const uint32_t* count, const Walk* list, int32_t* slots, T* blends) {
+  const uint32_t listed = *count, stride = gridDim.x * blockDim.x;
   for (int64_t k = thread_index(); k < listed; k += stride) {
-    const uint32_t item = list[1 + k], pixel = item / 2, direction = item % 2;
-    const Seen<T> here = seen_at(rast, pixel, image), there = seen_at(rast, pixel + image.step(direction), image);
-    const bool self = there.face < 0 || (here.face >= 0 && here.depth <= there.depth), vertical = direction == 1;
-    int32_t row, column;
-    image.grid.locate(pixel, row, column);
+    const Walk walk = list[k];
+    const bool vertical = walk.place % 2 == 1, self = walk.near > 0;
     const edges::Mesh mesh = {vertical ? in_column : in_row, faces, neighbors, static_cast<uint32_t>(image.faces),
                               static_cast<uint32_t>(image.vertices)};
-    edges::find_silhouette(mesh, edges::pair_at(row, column, vertical, self), self ? here.face : there.face,
-                           self ? there.face : here.face, [&](int32_t slot, double d) {
-                             slots[item] = self ? slot + 1 : -(slot + 1);
-                             blends[item] = edges::blend_at<T>(d);
-                           });
+    const Pair pair = {(walk.center & 0xffff) + 0.5, (walk.center >> 16) + 0.5, self, vertical};
+    edges::find_silhouette(mesh, pair, (self ? walk.near : -walk.near) - 3, walk.target, [&](int32_t edge, double rest) {
+      slots[walk.place] = self ? edge + 1 : -(edge + 1);
+      blends[walk.place] = edges::blend_at<T>(rest);
+    });
   }
 }
 
@@ -190,7 +211,8 @@ constexpr int64_t kWalkBlocks = 2048;  // at most; the number of pairs is known 
 }  // namespace
 
 int64_t antialias_cuda_scratch(const AntialiasSize& size) {
-  return 2 * size.vertices * static_cast<int64_t>(sizeof(Point)) + 4 * (1 + 2 * pixels_of(size));
+  return 2 * (size.vertices + 1) * static_cast<int64_t>(sizeof(Point)) +
+         (1 + 2 * pixels_of(size)) * static_cast<int64_t>(sizeof(Walk));
 }
 
 template <class T>
@@ -198,15 +220,16 @@ void antialias_cuda(const T* color, const T* rast, const T* positions, const int
                     const AntialiasSize& size, void* scratch, T* out, int32_t* slots, T* blends, cudaStream_t stream) {
   if (pixels_of(size) == 0) return;
   auto* points = static_cast<Point*>(scratch);
-  auto* list = reinterpret_cast<uint32_t*>(points + 2 * size.vertices);
+  auto* list = reinterpret_cast<Walk*>(points + 2 * (size.vertices + 1)) + 1;
+  uint32_t* walks = &list[-1].place;  // their number
   const Image image(size);
   const unsigned blocks = blocks_for(pixels_of(size));
   const auto walking = static_cast<unsigned>(blocks < kWalkBlocks ? blocks : kWalkBlocks);
-  if (size.vertices > 0) project_kernel<<<blocks_for(size.vertices), kBlock, 0, stream>>>(positions, size, points);
-  cudaMemsetAsync(list, 0, 4, stream);
-  list_kernel<<<blocks, kBlock, 0, stream>>>(rast, image, slots, blends, list);
-  walk_kernel<<<walking, kBlock, 0, stream>>>(rast, points, points + size.vertices, faces, neighbors, image, list, slots,
-                                              blends);
+  project_kernel<<<blocks_for(size.vertices + 1), kBlock, 0, stream>>>(positions, size, points);
+  cudaMemsetAsync(walks, 0, sizeof(*walks), stream);
+  list_kernel<<<blocks, kBlock, 0, stream>>>(rast, image, slots, blends, walks, list);
+  walk_kernel<<<walking, kBlock, 0, stream>>>(points, points + size.vertices + 1, faces, neighbors, image, walks, list,
+                                              slots, blends);
   cudaMemcpyAsync(out, color, pixels_of(size) * size.channels * sizeof(T), cudaMemcpyDeviceToDevice, stream);
   gather_kernel<T, false><<<blocks, kBlock, 0, stream>>>(color, slots, blends, image, out);
 }

@@ -9,6 +9,8 @@ namespace {
 AntialiasSize size_of(const Tensor& color, const Tensor& positions, const Tensor& faces) {
   STD_TORCH_CHECK(color.size(0) * color.size(1) * color.size(2) < int64_t{1} << 31,
                   "antialias(): expected fewer than 2³¹ pixels on CUDA");
+  STD_TORCH_CHECK(color.size(1) <= 1 << 16 && color.size(2) <= 1 << 16,
+                  "antialias(): expected at most 65,536 rows and columns on CUDA");
   return {color.size(0), color.size(1), color.size(2), color.size(3), faces.size(0), positions.size(0)};
 }
 
