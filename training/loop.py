@@ -67,9 +67,7 @@ def start_run(
         notes.append(initialize_from(train_state, config, init).note())
     notes += penalty_warnings(config)
     distributed.barrier(ranks)
-    if distributed.differ([zlib.crc32(device_name(ranks.device).encode())], ranks):
-        notes.append("The ranks run on different devices; each step waits for the slowest of them.")
-
+    notes += device_notes(ranks)
     if ranks.first:
         _open_folder(folder, config, data, progress.nimg, state)
     said = [*data.notes, *([f"A step needs {memory}."] if memory is not None else [])]
@@ -95,6 +93,13 @@ def start_run(
     for line in folder.stats() if resume else []:
         run.health.observe(line)
     return run
+
+
+def device_notes(ranks: Ranks) -> list[str]:
+    """A line if the ranks run on cards of different types."""
+    if not distributed.differ([zlib.crc32(device_name(ranks.device).encode())], ranks):
+        return []
+    return ["The ranks run on different devices; each step waits for the slowest of them."]
 
 
 def _refuse_unfit(
