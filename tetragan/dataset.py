@@ -141,12 +141,15 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
     from dataset_tool.render.render_shape import RenderSettings
     from dataset_tool.sources.find_shapes import find_shapes
     from rendering.camera_distribution import load_camera_distribution
-    from torch_utils.devices import parse_device, pick_device
+    from torch_utils.devices import parse_device, pick_device, share_cards
     from torch_utils.progress import progress_bar
 
     if options["shares"] and options["split_lists"]:
         raise click.UsageError("--split and --split-lists: give one; the lists say which shape is in which split")
     camera_distribution = load_camera_distribution(camera)
+    # Blender finds its own devices, whatever torch was built for.
+    built_in = options["renderer"] == "built-in"
+    device = share_cards(pick_device(options["device"])) if built_in else parse_device(options["device"])
     names = ["resolution", "views", "shading", "light", "occlusion", "renderer", "samples", "fit", "seed"]
     names += ["image_format", "backend", "allow_outside", "visible_points"]
     settings = RenderSettings(
@@ -154,8 +157,7 @@ def render(source: Path, out: Path, camera: str, supersample: str, workers: int,
         scale=options["scale"] or SCALES.get(camera_distribution.name, DEFAULT_SCALE),
         supersample=int(supersample),
         extras=tuple(sorted(set(options["extras"]))),
-        # Blender finds its own devices, whatever torch was built for.
-        device=str((pick_device if options["renderer"] == "built-in" else parse_device)(options["device"])),
+        device=str(device),
         **{name: options[name] for name in names},
     )
     settings.check()

@@ -1,5 +1,6 @@
 """Choice of the device, and asynchronous copies between host and device."""
 
+import os
 import re
 
 import torch
@@ -28,6 +29,13 @@ def pick_device(name: str) -> torch.device:
         cards = ", ".join(f"cuda:{index}" for index in range(count)) or "no CUDA card"
         raise UserError(f"device {name}: torch finds {cards}; use cpu, or see `tetragan doctor`")
     return device
+
+
+def share_cards(device: torch.device) -> torch.device:
+    """Of "cuda", the card of this process: those that torchrun starts on a machine take its cards in turn."""
+    if device.type != "cuda" or device.index is not None:
+        return device
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def device_name(device: torch.device) -> str:

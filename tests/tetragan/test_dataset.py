@@ -209,6 +209,17 @@ def test_check_exits_with_2_on_errors_and_with_strict_on_warnings(copy):
     assert "000.png" in text
 
 
+def test_ranks_of_torchrun_divide_the_shapes(tmp_path, monkeypatch):
+    source = write_folder(tmp_path / "source", 3)
+    options = ("--resolution", 16, "--views", 1, "--workers", 1, "--quiet")
+    invoke("render", source, "--out", tmp_path / "alone", *options)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, count in ((0, "2 shapes"), (1, "1 shape")):
+        monkeypatch.setenv("RANK", str(rank))
+        assert f"{count} rendered" in invoke("render", source, "--out", tmp_path / "ranks", *options)
+    assert open_dataset(tmp_path / "ranks").hash() == open_dataset(tmp_path / "alone").hash()
+
+
 def test_split_shares(tmp_path):
     source = write_folder(tmp_path / "source", 4)
     options = ("--resolution", 16, "--views", 1, "--workers", 1, "--quiet")

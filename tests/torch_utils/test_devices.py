@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from torch_utils import distributed
-from torch_utils.devices import Download, parse_device, pick_device, upload
+from torch_utils.devices import Download, parse_device, pick_device, share_cards, upload
 from torch_utils.errors import UserError
 
 
@@ -49,6 +49,16 @@ def test_ranks_take_a_card_each_and_one_process_the_card_that_it_names(monkeypat
         UserError, match=r"^device cuda: this torch has no NCCL, which 2 ranks need; install a CUDA build"
     ):
         distributed.start("cuda")
+
+
+def test_processes_that_render_take_the_cards_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    chosen = []
+    for rank in ("0", "1", "2"):
+        monkeypatch.setenv("LOCAL_RANK", rank)
+        chosen.append(str(share_cards(pick_device("cuda"))))
+        assert share_cards(torch.device("cpu")).type == "cpu" and share_cards(pick_device("cuda:0")).index == 0
+    assert chosen == ["cuda:0", "cuda:1", "cuda:0"]
 
 
 @pytest.fixture
