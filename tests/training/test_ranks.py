@@ -16,7 +16,10 @@ STEPS = 10
 CASES = {
     "usual": {},
     "wild": {"geometry": {"sdf_scale": 8.0, "sphere_radius": 0.45}},
-    "cubes": {"geometry": {"sdf_scale": 5.0, "extraction": "flexicubes"}},
+    "cubes": {
+        "geometry": {"sdf_scale": 5.0, "extraction": "flexicubes"},
+        "discriminator": {"crop_conditioning": True},
+    },
     "connected": {
         "geometry": {"sdf_scale": 5.0, "connect_components": True},
         "loss": {"r1_interval": 3, "floater_weight": 0.5},
