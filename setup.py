@@ -69,6 +69,7 @@ setup(
         "training",
         "training.adapt",
         "training.mesh_texture",
+        "training.photos",
         "training.run",
         "webpage",
         "tetragan",

@@ -1,7 +1,8 @@
 """A prior with low-rank adapters (LoRA) that are trained while its weights stay as they are."""
 
+import hashlib
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +71,42 @@ def add_lora(prior: DiffusionPrior, name: str, *, rank: int = 4, camera: bool = 
     return AdaptedPrior(prior.with_network(network), parameters, rank, embedding)
 
 
+def new_lora(
+    prior: DiffusionPrior, name: str, option: str, *, rank: int = 4, camera: bool = False, seed: int = 0
+) -> AdaptedPrior:
+    """`add_lora` for a command: an adapter of that name that the prior had before is taken off.
+
+    option: what needs it, such as "--photos". UserError without peft, and for a prior that takes no adapter.
+    """
+    module: Any = prior.module
+    try:
+        if name in (getattr(module, "peft_config", None) or {}):
+            module.delete_adapters(name)
+        return add_lora(prior, name, rank=rank, camera=camera, seed=seed)
+    except ImportError:
+        raise UserError(f"{option}: needs peft; install it: pip install -c constraints.txt peft") from None
+    except ValueError:
+        raise UserError(
+            f"{option}: the prior has no attention that an adapter can learn in; choose another, such as --prior pixel"
+        ) from None
+
+
+def takes_camera(prior: DiffusionPrior) -> bool:
+    """Whether `add_lora` can give the network a camera: a UNet without class labels."""
+    return getattr(prior.module, "class_embedding", prior.module) is None
+
+
+def weights_key(prior: DiffusionPrior) -> str:
+    """A key that changes with any weight of the denoiser or of the text encoders; adapters have no part in it."""
+    assert prior.module is not None, "a prior with an adapter has a module"
+    digest = hashlib.sha256(prior.text_key().encode())
+    for name, value in sorted(prior.module.state_dict().items()):
+        if ".lora_" not in name:
+            digest.update(name.replace(".base_layer", "").encode())
+            digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
 def answers_with(prior: DiffusionPrior, adapted: AdaptedPrior, name: str) -> DiffusionPrior:
     """Another prior of the same module, such as one with a ControlNet, that answers with an adapter on.
 
@@ -132,10 +169,10 @@ def drop_cameras(camera: Tensor, share: float, generator: torch.Generator) -> Te
     return camera * kept.to(camera)
 
 
-def save_adapter(path: Path, adapted: AdaptedPrior) -> None:
-    """Write the adapter's weights to one file."""
+def save_adapter(path: Path, adapted: AdaptedPrior, about: Mapping[str, Any] | None = None) -> None:
+    """Write the adapter's weights to one file. about: more JSON values for its header, such as what it has learned."""
     tensors = {name: parameter.detach() for name, parameter in adapted.parameters.items()}
-    save_tensors(path, tensors, {"kind": "adapter", "rank": adapted.rank})
+    save_tensors(path, tensors, {**(about or {}), "kind": "adapter", "rank": adapted.rank})
 
 
 def load_adapter(path: Path, adapted: AdaptedPrior) -> None:

@@ -22,9 +22,9 @@ from studies.texture_words import views_of
 from torch_utils.files import make_folder, write_json
 from torch_utils.progress import progress_bar
 from training.adapt.settings import DEFAULT_PRIOR
-from training.mesh_texture.photos import read_photos
 from training.mesh_texture.prompt import PromptMethod, PromptSettings
 from training.mesh_texture.write import texture_mesh_by_photos, texture_mesh_by_prompt
+from training.photos.read import read_photos
 
 SIZE_PX, DIRECTIONS, QUANTILES = 256, 32, 100
 # Pixels that the object covers less than this are not counted.

@@ -14,7 +14,6 @@ from tests.guidance.unet_prior import base_hash, unet_prior
 from tests.training.test_mesh_texture import BLUE, RED, SIDE, prior_of_flat_images, textured_box
 from torch_utils.errors import UserError
 from training.mesh_texture import prompt
-from training.mesh_texture.photos import Photos, framed_photos, read_photos
 from training.mesh_texture.prompt import (
     PromptMethod,
     PromptSettings,
@@ -22,14 +21,15 @@ from training.mesh_texture.prompt import (
     settings_for,
     synthesize_textures,
 )  # fmt: skip
-from training.mesh_texture.subject import (
+from training.mesh_texture.target import read_target
+from training.mesh_texture.views import prepare_view
+from training.photos.learn import (
     SMALL_TUNING,
     TunedPrior,
     subject_words,
     tune_prior,
 )
-from training.mesh_texture.target import read_target
-from training.mesh_texture.views import prepare_view
+from training.photos.read import Photos, framed_photos, read_photos
 
 QUICK = replace(SMALL_TUNING, steps=12, class_images=2, class_steps=4, batch=2, variants=4)
 
@@ -175,8 +175,8 @@ def test_the_follower_of_pgsd_learns_while_the_texture_is_made(tmp_path, monkeyp
     prior = unet_prior()
     tuned = tune_prior(prior, red_photos(), "a chair", QUICK)
     built: list = []
-    real = prompt.build_follower
-    monkeypatch.setattr(prompt, "build_follower", lambda *values: built.append(real(*values)) or built[-1])
+    real = prompt.new_lora
+    monkeypatch.setattr(prompt, "new_lora", lambda *values, **more: built.append(real(*values, **more)) or built[-1])
     target = read_target(textured_box(tmp_path / "box.glb"), SIDE)
     settings = PromptSettings(tuned.words, method="pgsd", parameterization="maps", size_px=SIDE, steps=3)
     textures = synthesize_textures(target, prior, settings, tuned=tuned)

@@ -6,17 +6,15 @@ both; each has an optimizer of its own. Source: Wang et al. 2023 (ProlificDreame
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from guidance.lora import AdaptedPrior, add_lora
+from guidance.lora import AdaptedPrior, new_lora, takes_camera
 from guidance.priors.prior import DiffusionPrior
 from guidance.score_distillation import as_loss
 from guidance.variational import follower_loss, vsd
 from torch_utils.distributed import Ranks
-from torch_utils.errors import UserError
 from training.adapt.distillation import Texts, draw_noise
 from training.adapt.loop import AdaptJob
 from training.adapt.shift import StepResult
@@ -35,7 +33,7 @@ class Follower:
     adam: GuardedAdam
 
 
-class _Parameters:
+class Parameters:
     """Parameters by name as a part of a state."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
@@ -51,19 +49,13 @@ class _Parameters:
             value.copy_(state[name])
 
 
-def build_follower(prior: DiffusionPrior, seed: int) -> Follower:
+def build_follower(prior: DiffusionPrior, option: str, seed: int, *, rank: int = 4, rate: float = RATE) -> Follower:
     """A new follower of a prior, an exact no-op at first; one that the prior had before is taken off.
 
-    It is told the camera where the network has room for it: a UNet without class labels. UserError without peft.
+    It is told the camera where the network has room for it. option: what needs it. UserError as `new_lora`.
     """
-    module: Any = prior.module
-    try:
-        if NAME in (getattr(module, "peft_config", None) or {}):
-            module.delete_adapters(NAME)
-        adapted = add_lora(prior, NAME, camera=getattr(module, "class_embedding", module) is None, seed=seed)
-    except ImportError:
-        raise UserError("--method vsd: needs peft; install it: pip install -c constraints.txt peft") from None
-    return Follower(adapted, GuardedAdam(NAME, adapted.parameters, AdamSettings(RATE, 0.9, 0.999), Ranks()))
+    adapted = new_lora(prior, NAME, option, rank=rank, camera=takes_camera(prior), seed=seed)
+    return Follower(adapted, GuardedAdam(NAME, adapted.parameters, AdamSettings(rate, 0.9, 0.999), Ranks()))
 
 
 def vsd_loss(
@@ -107,5 +99,5 @@ def with_follower(job: AdaptJob, follower: Follower | None) -> AdaptJob:
         job.rehearse(number)
         follower.adam.adam.zero_grad(set_to_none=True)
 
-    parts = {**job.parts, NAME: _Parameters(follower.adapted.parameters), f"{NAME} adam": follower.adam}
+    parts = {**job.parts, NAME: Parameters(follower.adapted.parameters), f"{NAME} adam": follower.adam}
     return replace(job, parts=parts, step=step, rehearse=rehearse)

@@ -1,7 +1,5 @@
 """What a fit of textures takes in memory and time, estimated before it starts: large meshes take much of both."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +18,6 @@ PRIOR_BYTES = 80
 # Of the making of UVs, which is over before the rest begins: bytes, and seconds on one core of an AMD EPYC.
 UNWRAP_FACE_BYTES = 1800
 UNWRAP_FACE_S = 4e-5
-# Seconds from which on a user is told beforehand.
-SAID_FROM_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -54,18 +50,6 @@ def _bytes_of(size: FitSize) -> dict[str, int]:
         "use fewer or smaller images": PIXEL_BYTES * size.side_px**2 * size.views,
         "choose a smaller --size": per_texel * size.size_px**2,
     }
-
-
-def step_seconds(step: Callable[[], object]) -> float:
-    """Seconds of a step, which must change nothing but gradients and random numbers; the latter are restored.
-
-    It runs twice, because the first one also loads and allocates.
-    """
-    with torch.random.fork_rng(devices=[]):
-        step()
-        start = time.perf_counter()
-        step()
-        return time.perf_counter() - start
 
 
 def estimate_line(mesh: str, size: FitSize, steps: int, seconds: float) -> str:

@@ -12,11 +12,11 @@ from dataset_tool.posed_images import PosedImages
 from rendering.color import psnr_db
 from rendering.environment_light import EnvironmentLight
 from sampling.texture_baking import fill_outside
-from training.mesh_texture.estimate import step_seconds
 from training.mesh_texture.parameterizations import START, DeepImagePrior, PlainMaps, TriPlaneField
 from training.mesh_texture.projection import project_images
 from training.mesh_texture.target import TextureTarget
 from training.mesh_texture.views import View, drawn_image, look_up, prepare_view
+from training.step_time import step_seconds
 
 Parameterization = Literal["maps", "field", "deep-image-prior"]
 Model = PlainMaps | TriPlaneField | DeepImagePrior

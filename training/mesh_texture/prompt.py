@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,21 +11,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from guidance.composite import normal_control
-from guidance.lora import AdaptedPrior
+from guidance.lora import AdaptedPrior, new_lora, takes_camera
 from guidance.priors.prior import DiffusionPrior, Embeddings
 from guidance.prompts import VIEWS, checked_prompt, mixed_embeddings, view_indices, view_prompts
 from guidance.score_distillation import as_loss, dds, sds
-from guidance.variational import follower_loss, vsd
+from guidance.variational import follower_loss
 from rendering.camera import Cameras
 from rendering.deferred import composite
 from rendering.procedural_light import RANDOM_LIGHTS, random_environment
 from sampling.texture_baking import fill_outside
-from training.mesh_texture.estimate import step_seconds
 from training.mesh_texture.fit import Model, Parameterization, textures_of, values_at
 from training.mesh_texture.parameterizations import START, DeepImagePrior, PlainMaps, TriPlaneField
-from training.mesh_texture.subject import TunedPrior, build_follower, photo_gradient, tuning_for
 from training.mesh_texture.target import TextureTarget
 from training.mesh_texture.views import View, drawn_image, prepare_view
+from training.photos.gradient import PHOTO_SCALES, PhotoMethod, photo_gradient, photo_method
+from training.photos.learn import LARGE_PX, TunedPrior, tuning_for
+from training.step_time import step_seconds
 
 RADIUS, FOV_DEG = 2.2, 26.0
 # The longest side of the mesh that the cameras see, world units.
@@ -33,22 +34,13 @@ SIDE = 0.7
 ELEVATION_DEG = (-15.0, 60.0)
 T_MIN, T_MAX, LAST_T_MAX = 0.02, 0.98, 0.5
 CLIP = 10.0
-# Smaller priors, such as the included ones, have learned images without light and no words for views. Their mode has
-# hues of its own: by score distillation "a red chair" becomes pink.
-LARGE_PX = 256
-SCALES = {"sds": 100.0, "dds": 2.5}
-# Of a prior that has learned photos.
-PHOTO_SCALES = {"sds": 2.5, "dds": 2.5, "pgsd": 1.0}
+FOLLOWER = "follower"
+# Priors smaller than `LARGE_PX`, such as the included ones, have learned images without light and no words for views.
+# Their mode has hues of its own: by score distillation "a red chair" becomes pink.
+SCALES: dict["PromptMethod", float] = {"sds": 100.0, "dds": 2.5}
 
-# Of a prior that has learned photos or not, and is large or not.
-METHODS: dict[tuple[bool, bool], "PromptMethod"] = {
-    (False, False): "dds",
-    (False, True): "sds",
-    (True, False): "dds",
-    (True, True): "pgsd",
-}
-
-PromptMethod = Literal["sds", "dds", "pgsd"]
+# pgsd is for photos.
+PromptMethod = PhotoMethod
 
 
 @dataclass(frozen=True)
@@ -82,8 +74,8 @@ class PromptSettings:
 def settings_for(prior: DiffusionPrior, settings: PromptSettings, *, photos: bool = False) -> PromptSettings:
     """The settings, with what the size of the prior decides, and whether it has learned photos."""
     large = prior.resolution >= LARGE_PX
-    method = settings.method or METHODS[photos, large]
-    scales: dict[str, float] = PHOTO_SCALES if photos else SCALES
+    method = settings.method or (photo_method(prior.resolution) if photos else "sds" if large else "dds")
+    scales = PHOTO_SCALES if photos else SCALES
     if method not in scales:
         raise ValueError(f"settings_for(): expected one of {', '.join(scales)}, got {method}")
     return replace(
@@ -129,12 +121,14 @@ def synthesize_textures(
         texts = PromptTexts(
             *(prior.embed(words) for words in (_prompts(settings), [settings.source], [settings.negative]))
         )
-    guides = Guides(prior, prior if tuned is None else tuned.tuned)
+    guides = Guides(prior, tuned)
     if settings.method == "pgsd":
         tuning = tuning_for(prior, settings.seed)
-        guides = replace(guides, follower=build_follower(prior, tuning))
-        assert guides.follower is not None
-        optimizers.append(guides.follower.optimizer(tuning.rate))
+        follower = new_lora(
+            prior, FOLLOWER, "--photos", rank=tuning.rank, camera=takes_camera(prior), seed=settings.seed
+        )
+        guides = replace(guides, follower=follower)
+        optimizers.append(follower.optimizer(tuning.rate))
 
     def loss_of(share: float, rng: np.random.Generator) -> Tensor:
         azimuth, elevation = random_directions(settings.views, rng)
@@ -187,13 +181,13 @@ def join_shots(shots: Sequence[Shots]) -> Shots:
 
 @dataclass(frozen=True, eq=False)
 class Guides:
-    """The priors that look at the images. base: as it was. wanted: the same, or after it has learned photos.
+    """What looks at the images. base: the prior. photos: the same, before and after it has learned photos.
 
     follower: φ of pgsd, which learns what the images look like; its camera encoder is told from where.
     """
 
     base: DiffusionPrior
-    wanted: DiffusionPrior
+    photos: TunedPrior | None = None
     follower: AdaptedPrior | None = None
 
 
@@ -206,31 +200,39 @@ def distillation_loss(
     photos add to the prior, or what it wants beyond what the images look like (`guidance/score_distillation.py`,
     `guidance/variational.py`). share in [0, 1]: how much of the run is over.
     """
-    assert settings.scale is not None
-    base, wanted, scale = guides.base, guides.wanted, settings.scale
+    assert settings.scale is not None and settings.method is not None
+    base, follower, scale = guides.base, guides.follower, settings.scale
     conditions: dict[str, Any] = {} if shots.control is None else {"control": shots.control.to(base.device)}
     x = base.to_prior(shots.images * 2 - 1)
     largest = T_MAX + (LAST_T_MAX - T_MAX) * share
     t = T_MIN + (largest - T_MIN) * torch.rand(len(x), device=x.device)
-    noise, empty = torch.randn_like(x), texts.negative
-    if guides.follower is not None:
-        camera = shots.camera.to(x) if guides.follower.camera_embedding is not None else None
-        follower, own = guides.follower, torch.Generator().manual_seed(int(torch.randint(2**31, ())))
-        gradient = vsd(
-            wanted, follower.prior, x, texts.prompts, empty, t, noise, camera=camera, scale=scale, **conditions
+    noise, prompts, empty = torch.randn_like(x), texts.prompts, texts.negative
+    x_plain = base.to_prior(shots.plain * 2 - 1) if settings.method == "dds" else x
+    if guides.photos is not None:
+        camera = shots.camera.to(x) if follower is not None and follower.camera_embedding is not None else None
+        gradient = photo_gradient(
+            settings.method,
+            guides.photos,
+            x,
+            x_plain,
+            prompts,
+            empty,
+            t,
+            noise,
+            scale=scale,
+            follower=None if follower is None else follower.prior,
+            camera=camera,
+            **conditions,
         )
-        learning = follower_loss(follower, x.detach(), texts.prompts, own, camera=camera, **conditions)
+        if follower is None:
+            return as_loss(x, gradient, CLIP)
+        own = torch.Generator().manual_seed(int(torch.randint(2**31, ())))
+        learning = follower_loss(follower, x.detach(), prompts, own, camera=camera, **conditions)
         return as_loss(x, gradient, CLIP) + learning
-    if wanted is not base:
-        gradient = photo_gradient(base, wanted, x, texts.prompts, t, noise, scale=scale, **conditions)
-        if settings.method == "dds":
-            before = base.to_prior(shots.plain * 2 - 1)
-            gradient = gradient - sds(base, before, texts.prompts, empty, t, noise, scale=1.0, **conditions)
-    elif settings.method == "dds":
-        before = base.to_prior(shots.plain * 2 - 1)
-        gradient = dds(base, x, before, texts.prompts, texts.source, empty, t, noise, scale=scale, **conditions)
+    if settings.method == "dds":
+        gradient = dds(base, x, x_plain, prompts, texts.source, empty, t, noise, scale=scale, **conditions)
     else:
-        gradient = sds(base, x, texts.prompts, empty, t, noise, scale=scale, **conditions)
+        gradient = sds(base, x, prompts, empty, t, noise, scale=scale, **conditions)
     return as_loss(x, gradient, CLIP)
 
 

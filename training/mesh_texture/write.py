@@ -1,7 +1,7 @@
 """From a mesh file, and posed images or words, to a GLB with textures."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,16 +16,14 @@ from mesh_io.writers.retexture import MaterialTextures, retextured_glb
 from torch_utils.errors import UserError
 from torch_utils.files import printable, write_bytes
 from training.adapt.prior import open_prior
-from training.mesh_texture.estimate import SAID_FROM_S, UNWRAP_FACE_S, FitSize, check_fit, estimate_line
+from training.mesh_texture.estimate import UNWRAP_FACE_S, FitSize, check_fit, estimate_line
 from training.mesh_texture.fit import FitSettings, fit_textures
-from training.mesh_texture.photos import read_photos
 from training.mesh_texture.prompt import PromptSettings, synthesize_textures
-from training.mesh_texture.subject import tune_prior, tuning_for
 from training.mesh_texture.target import TextureTarget, noted, read_target
+from training.photos.learn import ProgressBar, learned_prior, tuning_for
+from training.photos.read import read_photos
 from training.run.run_log import duration
-
-# bar(what, total): a function to call after each of `total` steps.
-ProgressBar = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+from training.step_time import SAID_FROM_S
 
 
 @dataclass(frozen=True)
@@ -144,22 +142,16 @@ def texture_mesh_by_photos(
     """Write the mesh at `path` with textures like those of an object of the same or another class; notes for the user.
 
     A copy of the prior learns the object from the images of a folder (`read_photos`), whose class is
-    `settings.prompt`; that copy then guides the textures. photo_steps: of the learning. bar(what, total): a progress
-    bar. The rest is as for `texture_mesh_by_prompt`.
+    `settings.prompt`; that copy then guides the textures. What it learned stays in `adapter_file(out)`, so that an
+    interrupted run, or one with other settings of the texture, need not learn again. photo_steps: of the learning.
+    bar(what, total): a progress bar. The rest is as for `texture_mesh_by_prompt`.
     """
     seen = read_photos(photos)
     denoiser = open_prior(prior, torch.device("cpu"), None, controlnet)
     work = _work(path, (settings.views, denoiser.resolution), settings, say)
     target = read_target(path, settings.size_px, work.check)
-    tuning = tuning_for(denoiser, settings.seed)
-    tuning = replace(tuning, steps=tuning.steps if photo_steps is None else photo_steps)
-
-    def announce(seconds: float) -> None:
-        if seconds >= SAID_FROM_S:
-            say(f"{printable(photos)}: the prior learns the object in {tuning.steps} steps: about {duration(seconds)}")
-
-    with bar("learning", tuning.steps) as advance:
-        tuned = tune_prior(denoiser, seen, settings.prompt, tuning, advance, estimated=announce)
+    tuning = tuning_for(denoiser, settings.seed, photo_steps)
+    tuned = learned_prior(denoiser, seen, settings.prompt, tuning, adapter_file(out), bar=bar, say=say)
     settings = replace(settings, prompt=tuned.words, controlled=controlnet is not None)
     with bar("texturing", settings.steps) as advance:
         textures = synthesize_textures(
@@ -167,6 +159,11 @@ def texture_mesh_by_photos(
         )
     write_with_textures(path, out, target, textures)
     return (*seen.notes, *target.notes, *denoiser.notes)
+
+
+def adapter_file(out: Path) -> Path:
+    """Where what a prior learned from photos stays, beside the mesh that is written."""
+    return out.with_suffix(".adapter.safetensors")
 
 
 def write_with_textures(path: Path, out: Path, target: TextureTarget, textures: list[Tensor]) -> None:
