@@ -121,6 +121,7 @@ def bootstrap(
     scale: float = 7.5,
     clean_steps: int = 10,
     train_steps: int = 100,
+    batch: int = 2,
     rate: float = 1e-4,
 ) -> Tensor:
     """One round of BSD: clean the renders with the prior, then tune the DreamBooth adapter on them.
@@ -135,5 +136,6 @@ def bootstrap(
     cleaned = clean_up(prior, renders, t, noise, text, unconditional, scale=scale, steps=clean_steps)
     images = cleaned if subject is None else torch.cat([subject.x, cleaned])
     class_x, class_text = (None, None) if subject is None else (subject.class_x, subject.class_text)
-    train_dreambooth(adapted, Subject(images, text, class_x, class_text), generator, steps=train_steps, rate=rate)
+    together = Subject(images, text, class_x, class_text)
+    train_dreambooth(adapted, together, generator, steps=train_steps, batch=batch, rate=rate)
     return cleaned

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from training.adapt.settings import AdaptSettings
 
 _KEEP = ("distances", "discriminators")
-_METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip"]
+_METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip", "pgsd"]
 
 
 def _names(values: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,7 +39,11 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
 @click.option(
     "--prior", help="Folder of a diffusion model or a CLIP, or the name of an included prior.  [default: pixel]"
 )
-@click.option("--method", type=click.Choice(_METHODS), help="How the prior guides.  [default: dds; clip with a CLIP]")
+@click.option(
+    "--method",
+    type=click.Choice(_METHODS),
+    help="How the prior guides; pgsd is for --photos.  [default: dds; clip with a CLIP]",
+)
 @click.option("--part", type=click.Choice(["texture", "geometry", "both"]), help="What may change.  [default: both]")
 @click.option(
     "--keep",
@@ -53,6 +57,17 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
 @click.option("--sample", type=click.IntRange(0), help="With --mode single: the seed where it begins.  [default: 0]")
 @click.option(
     "--reference", help="With --mode single, in place of words: an RGBA image, or a folder with transforms.json."
+)
+@click.option(
+    "--photos",
+    type=PATH,
+    help="With --mode single: folder of 3 to 5 images of one object, which --prompt names and the sample shall look "
+    "like. They need alpha or a plain background.",
+)
+@click.option(
+    "--photo-steps",
+    type=click.IntRange(1, 100_000),
+    help="Steps in which the prior learns the photos.  [default: 400 for priors of 256 px and more, else 200]",
 )
 @click.option("--camera", help="A distribution by name or a YAML file.  [default: that of the network's category]")
 @click.option("--resume", is_flag=True, help="Continue the adaptation in --out, also to more --steps.")
@@ -75,15 +90,15 @@ def adapt(
 
     With --mode mapping, one network learns all prompts of --prompts-file, whose lines may be templates such as
     "a {red|blue} chair", or the captions of --data; `tetragan generate --prompt` then names one. With --mode single,
-    one sample moves to a prompt, to an image or to posed views, and is written as a GLB.
+    one sample moves to a prompt, to an image, to posed views or to photos, and is written as a GLB.
 
     --set changes batch, resolution, supersample, rate, background, negative, second_prior, clip, seed, precision,
-    threads and keep_weight.
+    threads, keep_weight and, with --photos, bootstrap_rounds.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     alone = resume and prompts_file is None and "network" not in given
     if alone and (given or overrides):
-        names = [f"--{'guidance-scale' if name == 'scale' else name}" for name in given] or ["--set"]
+        names = [f"--{'guidance-scale' if name == 'scale' else name.replace('_', '-')}" for name in given] or ["--set"]
         raise click.UsageError(
             f"--resume continues with the settings of {out}: leave out {', '.join(names)}, or repeat the whole command"
         )
@@ -116,13 +131,14 @@ def _new(
 
     if "network" not in given:
         raise click.UsageError("--network is missing: name a network file, a folder or an included network")
+    if "photos" in given:
+        _check_photos(given, prompts_file)
     goals = [name in given for name in ("prompt", "reference", "data")]
     if sum(goals) + (prompts_file is not None) != 1:
         raise click.UsageError("adapt: give one of --prompt, --prompts-file, --data and --reference")
     if "data" in given and given.get("mode") != "mapping":
         raise click.UsageError("--data: its captions are for one network of many prompts; add --mode mapping")
-    if "data" in given:
-        given["data"] = str(given["data"])
+    given |= {name: str(given[name]) for name in ("data", "photos") if name in given}
     prompts = [given.pop("prompt", None)] if prompts_file is None else read_prompts(prompts_file)
     more = {} if steps is None else {"steps": steps}
     if given.get("mode") == "mapping" and "data" not in given:
@@ -142,21 +158,36 @@ def _new(
     return jobs
 
 
+def _check_photos(given: dict[str, Any], prompts_file: Path | None) -> None:
+    """UsageError for photos that do not go with other options."""
+    other = next((name for name in ("reference", "data", "source") if name in given), None)
+    if other is not None or prompts_file is not None:
+        raise click.UsageError(f"--photos: leave out --{other or 'prompts-file'}; --prompt names what the photos show")
+    if "prompt" not in given:
+        raise click.UsageError('--photos: add --prompt with what they show, such as "a chair"')
+
+
 def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet: bool) -> bool:
     """Run one job after another; False if one was stopped."""
     from torch_utils.locks import owned_folder
     from torch_utils.process import prepare_process
+    from torch_utils.progress import progress_bar
     from training.adapt.guide import open_guide
     from training.adapt.loop import holds_adaptation, memory_advice, run_job
     from training.adapt.mapping_job import mapping_job
+    from training.adapt.photos import photo_guide
     from training.adapt.shift_job import shift_job
     from training.adapt.single_job import single_job
+    from training.photos.read import read_photos
 
     say = partial(_say, quiet=quiet)
     guide = None
     prepare_process(jobs[0][0].threads, device)
     for settings, folder in jobs:
         with owned_folder(folder), memory_advice(settings, device, folder):
+            photos = read_photos(Path(settings.photos)) if settings.photos else None
+            for note in () if photos is None else photos.notes:
+                say(f"note: {note}")
             if guide is None and settings.prompt:
                 guide = open_guide(settings, device)
                 for note in guide.notes:
@@ -165,13 +196,18 @@ def _run(jobs: "list[tuple[AdaptSettings, Path]]", device: "torch.device", quiet
                 for word in guide.unknown_words(settings.prompts or (settings.prompt,)):
                     say(f"note: the prior does not know {word!r}; it takes all such words for the same one")
             if settings.mode == "single":
-                job = single_job(settings, guide, device)
+                learned = None
+                if photos is not None:
+                    assert guide is not None, "photos have a prompt"
+                    bar = partial(progress_bar, quiet=quiet)
+                    learned = photo_guide(guide, photos, settings, folder, bar, say)
+                job = single_job(settings, guide, device, learned, say)
             else:
                 assert guide is not None, "a shift has a prompt"
                 job = (mapping_job if settings.mode == "mapping" else shift_job)(settings, guide, device)
             if not run_job(job, folder, quiet=quiet, resume=holds_adaptation(folder), say=say):
                 return False
-        click.echo(f"{folder}: {settings.prompt or settings.reference} from {settings.source!r}; report.html shows it")
+        click.echo(f"{folder}: {settings.goal} from {settings.source!r}; report.html shows it")
     return True
 
 

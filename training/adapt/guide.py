@@ -80,7 +80,7 @@ def guide_follower(guide: Guide, settings: AdaptSettings) -> Follower | None:
     if settings.method != "vsd":
         return None
     assert guide.diffusion is not None, "a CLIP guides by its own objective"
-    return build_follower(guide.diffusion, settings.seed)
+    return build_follower(guide.diffusion, "--method vsd", settings.seed)
 
 
 def _diffusion_objective(guide: Guide, settings: AdaptSettings, follower: Follower | None) -> Objective:
@@ -112,7 +112,7 @@ def check_understood(prompt: str, source: str, target: Embeddings, now: Embeddin
 
 def diffusion_answer(prior: DiffusionPrior, settings: AdaptSettings, pair: Pair, texts: Texts, step: int) -> Answer:
     """What a diffusion prior says of a pair's images under their texts, of one prompt or of one for each image."""
-    assert settings.method not in ("clip", "vsd"), "these two have objectives of their own"
+    assert settings.method not in ("clip", "vsd", "pgsd"), "these have objectives of their own"
     if settings.method == "hifa":
         progress = step / settings.steps
         return Answer(

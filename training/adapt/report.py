@@ -24,7 +24,7 @@ def write_adapt_report(
 ) -> None:
     """Write the page. values: loss and change of each step. scores: by step and name. facts: more rows of the table."""
     done = f"{len(values)} of {settings.steps}, in {duration(seconds)}"
-    goal = settings.prompt or settings.reference
+    goal = settings.goal
     rows = [("source", settings.source), ("target", goal), *facts.items(), ("steps", done)]
     loss = _averaged([value for value, _ in values])
     change = _averaged([value for _, value in values])

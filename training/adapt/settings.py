@@ -21,10 +21,11 @@ from torch_utils.checkpoint import read_header
 from torch_utils.errors import UserError
 from training.adapt.captions import dataset_captions
 from training.adapt.prior import clip_resolution, is_clip, prior_resolution
+from training.photos.gradient import PHOTO_SCALES, photo_method
 
 Mode = Literal["shift", "mapping", "single"]
 Part = Literal["texture", "geometry", "both"]
-Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip"]
+Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip", "pgsd"]
 Keep = Literal["distances", "discriminators"]
 # Adam's learning rates for a network, for its mapping, and for one sample's styles by a prompt and by a reference.
 RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
@@ -80,11 +81,21 @@ class AdaptSettings(StrictModel):
     truncation: float = Field(0.7, ge=0, le=2, description="of that sample")
     planes: bool = Field(False, description="whether its planes may change, too")
     reference: str = Field("", description="an image or a folder of posed views, in place of a prompt")
+    photos: str = Field("", description="a folder of photos of what the prompt names, which the prior learns first")
+    photo_steps: int = Field(0, ge=0, description="of that learning; 0: what suits the prior")
+    bootstrap_rounds: int = Field(0, ge=0, description="times that the prior also learns cleaned renders of the sample")
     view_deg: tuple[float, float] = Field((35.0, 20.0), description="azimuth and elevation of the image's camera")
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the prior; auto: bf16 on a GPU")
     camera: str = Field("", description="a distribution's name or a YAML file; empty: that of the network's category")
     threads: int = Field(1, ge=0, description="CPU threads; 0 = one per core, which pays for large priors alone")
     seed: int = Field(0, ge=0, description="of latents, cameras and noise")
+
+    @property
+    def goal(self) -> str:
+        """What it moves to, in a few words."""
+        if self.photos:
+            return f"photos of {Path(self.photos).name}"
+        return Path(self.reference).name if self.reference else self.prompt
 
 
 @dataclass(frozen=True)
@@ -151,6 +162,7 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     _check_kept(mode, values.get("keep", ()))
     if mode == "mapping":
         values = _for_mapping(values)
+    _check_photos(mode, values)
     values = _for_reference(values, config) if values.get("reference") else _for_prompt(values)
     if values.get("screened") and (mode != "shift" or values.get("method") != "clip"):
         raise UserError("--set screened: a CLIP chooses latents; it goes with --mode shift and --method clip")
@@ -195,7 +207,10 @@ def _for_reference(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
 
 def _for_prompt(values: Mapping[str, Any]) -> dict[str, Any]:
     """For a prompt, with the prior and what suits it."""
-    prompt, source = check_prompts(values["prompt"], values["source"])
+    if values.get("photos"):
+        prompt, source = checked_prompt(values["prompt"]), values["source"]
+    else:
+        prompt, source = check_prompts(values["prompt"], values["source"])
     rate = SINGLE_RATE if values.get("mode") == "single" else RATE
     values = {"rate": rate, **values, "prompt": prompt, "source": source}
     return values | _guided(values)
@@ -221,11 +236,31 @@ def _check_kept(mode: str | None, keep: Sequence[str]) -> None:
         raise UserError("--keep distances: samples of different prompts must differ; with --mode mapping leave it out")
 
 
+def _check_photos(mode: str, values: Mapping[str, Any]) -> None:
+    """UserError for photos that do not go with the rest, and for settings that need photos."""
+    if values.get("photos"):
+        if mode != "single":
+            raise UserError("--photos: are for one sample; add --mode single")
+        method = values.get("method", "dds")
+        if method not in PHOTO_SCALES:
+            raise UserError(f"--method {method}: with --photos, choose one of {', '.join(PHOTO_SCALES)}")
+        return
+    if values.get("method") == "pgsd":
+        raise UserError("--method pgsd: learns from photos; add --photos DIR, or use --method vsd")
+    named = next((name for name in ("photo_steps", "bootstrap_rounds") if values.get(name)), None)
+    if named is not None:
+        option = "--photo-steps" if named == "photo_steps" else f"--set {named}"
+        raise UserError(f"{option}: is about photos; add --photos DIR, or leave it out")
+
+
 def _guided(values: Mapping[str, Any]) -> dict[str, Any]:
     """The prior, and what suits it: method, resolution and guidance scale, where they are not given."""
     prior = values.get("prior", DEFAULT_CLIP if values.get("method") == "clip" else DEFAULT_PRIOR)
     folder = prior_folder(prior)
     require_folder(folder, "prior")
+    photos = bool(values.get("photos"))
+    if photos and is_clip(folder):
+        raise UserError(f"--photos: --prior {prior} is a CLIP, which cannot learn them; try --prior {DEFAULT_PRIOR}")
     method = values.get("method", "clip" if is_clip(folder) else "dds")
     if is_clip(folder) != (method == "clip"):
         needed = "a CLIP" if method == "clip" else "a diffusion prior"
@@ -233,6 +268,14 @@ def _guided(values: Mapping[str, Any]) -> dict[str, Any]:
     side = values.get("resolution")
     if side is None:
         side = clip_resolution(folder) if is_clip(folder) else prior_resolution(folder)
+    if photos:
+        method = values.get("method", photo_method(side) if isinstance(side, int) else "dds")
+        return {
+            "prior": prior,
+            "method": method,
+            "resolution": side,
+            "scale": values.get("scale", PHOTO_SCALES[method]),
+        }
     small = method == "dds" and isinstance(side, int) and side <= SMALL_PRIOR_PX
     scale = SMALL_PRIOR_SCALE if small else GUIDANCE_SCALE[method]
     return {"prior": prior, "method": method, "resolution": side, "scale": values.get("scale", scale)}

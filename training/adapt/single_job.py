@@ -26,19 +26,22 @@ from torch_utils.files import read_file
 from training.adapt.follower import Follower, with_follower
 from training.adapt.guide import Guide, guide_follower, guide_objective
 from training.adapt.loop import AdaptJob
+from training.adapt.photos import PhotoGuide, photo_follower, photo_objective, with_learning
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import TILE_PX, labeled_rows
-from training.adapt.shift import Answer, StepResult
+from training.adapt.shift import Answer, Objective, StepResult
 from training.adapt.shift_job import network_cameras
 from training.adapt.single import (
     Codes,
     ReferenceViews,
     Single,
     build_single,
+    draw_codes,
     prompt_answer,
     reference_answer,
     single_step,
 )
+from training.photos.read import framed_photos
 
 MESH, STYLES = "sample.glb", "styles.safetensors"
 SHEET_AZIMUTHS_DEG = (35.0, 125.0, 215.0, 305.0)
@@ -49,17 +52,34 @@ KEEP = 1e-3
 Answers = Callable[[int], tuple[Answer, Tensor]]
 
 
-def single_job(settings: AdaptSettings, guide: Guide | None, device: torch.device) -> AdaptJob:
-    """The job of one sample: by a prompt with a guide, by a reference without one."""
+def single_job(
+    settings: AdaptSettings,
+    guide: Guide | None,
+    device: torch.device,
+    learned: PhotoGuide | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> AdaptJob:
+    """The job of one sample: by a prompt with a guide, by a reference without one, or by photos that a prior learned.
+
+    say: takes a line about each round of `with_learning`.
+    """
     trained = load(settings.network, str(device))
     begin = trained.sample(seed=settings.sample, truncation=settings.truncation)
     single = build_single(trained.network, begin.w_geo, begin.w_tex, settings.rate, planes=settings.planes)
     shading = preview_shading(trained.header.get("shading"))
     views = read_reference(settings, device) if settings.reference else None
-    follower = guide_follower(guide, settings) if views is None and guide is not None else None
-    answer = _from_prompt(single, settings, guide, follower) if views is None else _from_views(single, settings, views)
+    follower: Follower | None = None
+    if views is not None:
+        answer, rows = _from_views(single, settings, views), [("reference", _shown(views))]
+    elif learned is not None:
+        follower = photo_follower(learned, settings)
+        answer = _from_objective(single, settings, photo_objective(learned, settings, follower))
+        rows = [("photos", _tiles(framed_photos(learned.photos, TILE_PX, 1, np.random.default_rng(0))))]
+    else:
+        assert guide is not None, "a prompt has a guide"
+        follower = guide_follower(guide, settings)
+        answer, rows = _from_objective(single, settings, guide_objective(guide, settings, follower)), []
     before = _turned(single.network, single.start, shading)
-    rows = [] if views is None else [("reference", _shown(views))]
 
     def step(number: int) -> StepResult:
         return single_step(single, *answer(number), settings.keep_weight * KEEP)
@@ -70,7 +90,7 @@ def single_job(settings: AdaptSettings, guide: Guide | None, device: torch.devic
 
     def sheet() -> np.ndarray:
         after = _turned(single.network, single.codes, shading)
-        return labeled_rows([*rows, (f"before: seed {settings.sample}", before), (f"after: {_goal(settings)}", after)])
+        return labeled_rows([*rows, (f"before: seed {settings.sample}", before), (f"after: {settings.goal}", after)])
 
     job = AdaptJob(
         settings,
@@ -84,19 +104,24 @@ def single_job(settings: AdaptSettings, guide: Guide | None, device: torch.devic
             "network": settings.network,
             "sample": f"seed {settings.sample}, truncation {settings.truncation:g}",
             "moves": "styles and planes" if settings.planes else "styles",
-            "towards": _goal(settings),
+            "towards": settings.goal,
         },
     )
+    if learned is not None:
+        job = with_learning(job, learned, partial(_renders, single, settings), say)
     return with_follower(job, follower)
 
 
-def _goal(settings: AdaptSettings) -> str:
-    return Path(settings.reference).name if settings.reference else settings.prompt
+@torch.no_grad()
+def _renders(single: Single, settings: AdaptSettings, step: int, count: int) -> Tensor:
+    """Images [count, 3, R, R] in [−1, 1] of the sample now, by cameras that no step before has."""
+    cameras = network_cameras(single.network.config, settings.camera)
+    drawn = cameras.sample(settings.seed + 1, range(step * count, (step + 1) * count)).to(single.network.device)
+    side, supersample = settings.resolution, settings.supersample
+    return draw_codes(single.network, single.codes, drawn, side, supersample, settings.background).rgb
 
 
-def _from_prompt(single: Single, settings: AdaptSettings, guide: Guide | None, follower: Follower | None) -> Answers:
-    assert guide is not None, "a prompt has a guide"
-    objective = guide_objective(guide, settings, follower)
+def _from_objective(single: Single, settings: AdaptSettings, objective: Objective) -> Answers:
     cameras = network_cameras(single.network.config, settings.camera)
 
     def answer(step: int) -> tuple[Answer, Tensor]:
@@ -189,12 +214,17 @@ def _turned(network: Generator, codes: Codes, shading: Shading) -> np.ndarray:
 
 def _shown(views: ReferenceViews) -> np.ndarray:
     """Four of the reference views (the only one four times) over the sheet's background: [4, S, S, 3] uint8."""
-    rows = [k * len(views) // len(SHEET_AZIMUTHS_DEG) for k in range(len(SHEET_AZIMUTHS_DEG))]
     large = [
-        torch.nn.functional.interpolate(each[rows].cpu(), (TILE_PX, TILE_PX), mode="bilinear")
+        torch.nn.functional.interpolate(each.cpu(), (TILE_PX, TILE_PX), mode="bilinear")
         for each in (views.rgb, views.mask)
     ]
-    return to_uint8(over_background(large[0], large[1]) * 2 - 1)
+    return _tiles(over_background(large[0], large[1]))
+
+
+def _tiles(images: Tensor) -> np.ndarray:
+    """Four of the images [N, 3, S, S] in [0, 1] as a row of a sheet: [4, S, S, 3] uint8."""
+    rows = [k * len(images) // len(SHEET_AZIMUTHS_DEG) for k in range(len(SHEET_AZIMUTHS_DEG))]
+    return to_uint8(images[rows] * 2 - 1)
 
 
 @torch.no_grad()
@@ -205,7 +235,7 @@ def _write(folder: Path, *, trained: TrainedGenerator, single: Single, settings:
     if bool(surface.empty[0]):
         raise UserError(f"--sample {settings.sample}: has no surface any more; try a lower --set rate")
     colors = partial(network.materials, texture_planes, codes.w_tex)
-    about = {"network": trained.name, "sample": settings.sample, "goal": _goal(settings)}
+    about = {"network": trained.name, "sample": settings.sample, "goal": settings.goal}
     write_sample(
         folder,
         Path(MESH).stem,
@@ -215,5 +245,5 @@ def _write(folder: Path, *, trained: TrainedGenerator, single: Single, settings:
         unlit=trained.shaded,
         about=about,
     )
-    header = {"kind": "styles", "network": str(network_file(settings.network).name), "goal": _goal(settings)}
+    header = {"kind": "styles", "network": str(network_file(settings.network).name), "goal": settings.goal}
     save_tensors(folder / STYLES, {name: value.detach() for name, value in codes.state_dict().items()}, header)

@@ -120,11 +120,13 @@ def learned_prior(
     *,
     bar: ProgressBar = lambda what, total: nullcontext(lambda: None),
     say: Callable[[str], None] = lambda line: None,
+    resumed: bool = False,
 ) -> TunedPrior:
     """`tune_prior` that keeps what was learned in the file `path`, where a second call with the same finds it.
 
     Another file there, also of other photos, words, settings or another prior, is replaced. say: called with a line
-    where the learning takes long, and where nothing was left to learn.
+    where the learning takes long, and where nothing was left to learn. resumed: what goes on from a state does not
+    change its photos; UserError where they are others than the file's.
     """
     found = _untuned(base, prompt, settings)
     assert found.adapted is not None
@@ -133,6 +135,11 @@ def learned_prior(
         load_adapter(path, found.adapted)
         say(f"{printable(path)}: the prior has learned these photos before")
         return found
+    if resumed and path.is_file():
+        raise UserError(
+            f"--resume: {printable(path)} was learned from other photos or by another prior than these; put them back, "
+            "or give another --out"
+        )
 
     def announce(seconds: float) -> None:
         if seconds >= SAID_FROM_S:
