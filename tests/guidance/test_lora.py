@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.guidance import measure
 from guidance.dreambooth import Subject, bootstrap, class_samples, cleaning_time, dreambooth_loss, train_dreambooth
-from guidance.lora import add_lora, drop_cameras, load_adapter, save_adapter
+from guidance.lora import add_lora, drop_cameras, load_adapter, save_adapter, weights_key
 from guidance.variational import follower_loss, vsd
 from tests.guidance.gaussian_prior import gaussian_prior
 from tests.guidance.unet_prior import base_hash, text, unet_prior
@@ -140,3 +140,12 @@ def test_bootstrap_cleans_the_renders_and_tunes_on_them():
 def test_the_benchmark_takes_a_step(method):
     result = measure(method, "tiny", 64, 1, 1, torch.device("cpu"), torch.float32)
     assert result["seconds"] > 0 and result["peak_gb"] > 0
+
+
+def test_the_key_of_a_prior_is_that_of_its_weights():
+    prior = unet_prior()
+    key = weights_key(prior)
+    adapted = add_lora(prior, "one")
+    for value in adapted.parameters.values():
+        value.data.add_(1)
+    assert weights_key(prior) == key == weights_key(unet_prior()) != weights_key(unet_prior(seed=1))

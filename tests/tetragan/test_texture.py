@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import torch
 
@@ -11,6 +12,8 @@ from tests.guidance.tiny_priors import tiny_unet, write_prior
 from tests.mesh_io.gltf_geometry import geometry_bytes
 from tests.training.test_mesh_texture import rendered, textured_box
 from tests.training.test_photos import disc, write_photos
+from training.mesh_texture import write
+from training.photos import learn
 
 
 def test_a_mesh_gets_textures_from_images(tmp_path) -> None:
@@ -79,6 +82,23 @@ def test_photos_of_another_object_paint_a_mesh(tmp_path) -> None:
     assert_refused(run(*call("no.glb", "--controlnet", tmp_path / "none")), "none", "no such folder")
     shutil.rmtree(photos)
     assert_refused(run(*call("no.glb")), "--photos", "no such folder")
+
+
+def test_photos_are_learned_once(tmp_path, monkeypatch) -> None:
+    """Ctrl-C while the texture is made: the second run of the command does not learn the photos again."""
+    path, prior = textured_box(tmp_path / "box.glb"), write_prior(tmp_path / "prior", "pixel_unet")
+    photos = write_photos(tmp_path / "photos", [disc((200, 30, 20))] * 3)
+    few = ("--steps", 1, "--photo-steps", 2, "--size", 64, "--parameterization", "maps")
+    call = ("texture", path, "--prior", prior, "--photos", photos, "--prompt", "a chair", *few)
+    with monkeypatch.context() as patch:
+        patch.setattr(write, "synthesize_textures", mock.Mock(side_effect=KeyboardInterrupt))
+        assert run(*call, "--out", tmp_path / "out.glb").status == 130
+    assert run(*call, "--out", tmp_path / "whole.glb").status == 0
+    monkeypatch.setattr(learn, "train_dreambooth", mock.Mock(side_effect=AssertionError("it learned again")))
+    outcome = run(*call, "--out", tmp_path / "out.glb")
+    assert outcome.status == 0, outcome.stderr
+    assert "out.adapter.safetensors: the prior has learned these photos before" in outcome.stderr
+    assert (tmp_path / "out.glb").read_bytes() == (tmp_path / "whole.glb").read_bytes()
 
 
 def test_options_of_photos_that_do_not_go_together(tmp_path) -> None:

@@ -9,9 +9,14 @@ from PIL import Image
 
 from rendering.camera import Cameras
 from tests.compare import weights_hash
+from tests.guidance.gaussian_prior import gaussian_prior
+from tests.guidance.unet_prior import text, unet_prior
 from tests.training import tiny
 from tests.training.test_adapt import CAMERAS, SIDE, objective, tiny_generator
+from tests.training.test_photos import red_photos
 from torch_utils.errors import UserError
+from training.adapt.distillation import prompt_texts
+from training.adapt.photos import PhotoGuide, learn_renders, photo_objective, round_starts
 from training.adapt.settings import AdaptSettings
 from training.adapt.single import (
     ReferenceViews,
@@ -24,6 +29,8 @@ from training.adapt.single import (
     single_step,
 )
 from training.adapt.single_job import read_reference
+from training.photos.learn import SMALL_TUNING, TunedPrior, tune_prior
+from training.photos.read import Photos
 
 
 def single(planes: bool = False, rate: float = 0.05) -> Single:
@@ -159,3 +166,60 @@ def test_posed_views_are_read_with_their_normals_and_depth(tmp_path):
     (folder / "normal.npz").write_bytes(b"PK")
     with pytest.raises(UserError, match="cannot be read"):
         read_reference(settings(folder), torch.device("cpu"))
+
+
+def photo_guide_of(wanted: float, had: float, words: str = "a sks chair") -> PhotoGuide:
+    """A prior of images of one gray, before and after it has "learned" another."""
+
+    def flat(value: float):
+        network = lambda x_t, timestep, text: torch.full_like(x_t, value)  # noqa: E731
+        return replace(
+            gaussian_prior("sample", channels=3), embed=lambda prompts: text(len(prompts)), resolution=SIDE
+        ).with_network(network)
+
+    base = flat(had)
+    return PhotoGuide(
+        Photos(()), TunedPrior(base, flat(wanted), words), SMALL_TUNING, prompt_texts(base, words, "a chair")
+    )
+
+
+def test_a_sample_becomes_like_the_photos():
+    """Brighter where the tuned prior wants brighter images; photos that add nothing move nothing at all with dds."""
+    change = {}
+    for wanted in (0.9, -0.9, 0.2):
+        own, given = single(), settings("").model_copy(update={"photos": "p", "method": "dds", "scale": 2.5})
+        says = photo_objective(photo_guide_of(wanted, 0.2), given, None)
+        for step in range(6):
+            cameras = CAMERAS.sample(0, range(2 * step, 2 * step + 2))
+            answer = prompt_answer(own, cameras, step, says, resolution=SIDE, supersample=2, background=0.5)
+            single_step(own, *answer, 0.0)
+        with torch.no_grad():
+            images = [draw_codes(own.network, each, cameras, SIDE, 2, 0.5).rgb for each in (own.codes, own.start)]
+        change[wanted] = float((images[0] - images[1]).mean())
+    assert change[0.9] > 2e-3 and change[-0.9] < -2e-3 and change[0.2] == 0
+
+
+def test_rounds_are_spread_over_the_steps():
+    assert (
+        round_starts(300, 0) == {} and round_starts(300, 2) == {100: 1, 200: 2} and round_starts(3, 2) == {1: 1, 2: 2}
+    )
+    with pytest.raises(UserError, match="needs more than 3 --steps, got 3"):
+        round_starts(3, 3)
+
+
+def test_a_round_learns_cleaned_renders(monkeypatch):
+    """The renders go in with the photos' weight; the later the round, the less of them is changed."""
+    prior = replace(unet_prior(), resolution=8)
+    tuning = replace(SMALL_TUNING, steps=8, class_images=2, class_steps=2, batch=2, variants=1)
+    given = AdaptSettings(
+        network="n", prompt="a chair", source="a chair", prior="p", mode="single", photos="p", resolution=8, steps=10
+    )
+    images, moved = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1, []
+    for step in (1, 9):
+        priors = tune_prior(prior, red_photos(), "a chair", tuning)
+        guide = PhotoGuide(red_photos(), priors, tuning, prompt_texts(prior, priors.words, "a chair"))
+        before = {name: value.detach().clone() for name, value in priors.adapted.parameters.items()}
+        cleaned = learn_renders(guide, given, images, step)
+        assert any(not torch.equal(value, before[name]) for name, value in priors.adapted.parameters.items())
+        moved.append(float((cleaned - prior.to_prior(images)).square().mean()))
+    assert moved[1] < moved[0]

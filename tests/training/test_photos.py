@@ -1,5 +1,6 @@
 """Textures like photos of another object: how photos are read, what a prior learns from them, and what it paints."""
 
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from training.mesh_texture.views import prepare_view
 from training.photos.learn import (
     SMALL_TUNING,
     TunedPrior,
+    learned_prior,
     subject_words,
     tune_prior,
 )
@@ -142,6 +144,31 @@ def test_a_copy_of_the_prior_learns_the_object():
 def test_a_prior_without_attention_is_refused():
     with pytest.raises(UserError, match="no attention that an adapter can learn in"):
         tune_prior(prior_of_flat_images(lambda prompt: RED), red_photos(), "a chair", QUICK)
+
+
+def test_what_was_learned_is_kept_and_found_again(tmp_path):
+    prior, path, bars = unet_prior(), tmp_path / "box.adapter.safetensors", []
+    x, t = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.full((2,), 0.6)
+
+    def learned(photos: Photos, words: str = "a chair", **more: object) -> torch.Tensor:
+        @contextmanager
+        def bar(what: str, total: int):
+            bars.append(what)
+            yield lambda: None
+
+        found = learned_prior(prior, photos, words, QUICK, path, bar=bar, **more)
+        return found.tuned.predict(x, t, prior.embed(["a"])).eps
+
+    first = learned(red_photos())
+    assert torch.equal(learned(red_photos()), first) and bars == ["learning"]
+    fewer = Photos(red_photos().images[:2])
+    with pytest.raises(UserError, match=r"--resume: .*from other photos"):
+        learned(fewer, resumed=True)
+    assert not torch.equal(learned(fewer), first) and bars == ["learning"] * 2
+    learned(fewer, "a table")
+    assert bars == ["learning"] * 3
+    path.write_bytes(b"no adapter")
+    assert torch.equal(learned(red_photos()), first) and bars == ["learning"] * 4
 
 
 def flat(color: tuple[float, float, float]) -> DiffusionPrior:

@@ -49,6 +49,17 @@ def photo_guide(
     return PhotoGuide(photos, priors, tuning, prompt_texts(base, priors.words, settings.prompt, settings.negative))
 
 
+def learned_facts(guide: PhotoGuide, settings: AdaptSettings) -> dict[str, str]:
+    """Rows of the report."""
+    rounds = settings.bootstrap_rounds
+    return {
+        "prior": f"{settings.prior}, {settings.resolution} px",
+        "learned": f"{len(guide.photos.images)} photos as {guide.priors.words!r}, in {guide.tuning.steps} steps"
+        + (f", and renders in {rounds} rounds" if rounds else ""),
+        "method": f"{settings.method}, guidance scale {settings.scale:g}",
+    }
+
+
 def photo_follower(guide: PhotoGuide, settings: AdaptSettings) -> Follower | None:
     """A new follower for the method pgsd; None for the others."""
     if settings.method != "pgsd":

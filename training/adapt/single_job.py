@@ -26,7 +26,7 @@ from torch_utils.files import read_file
 from training.adapt.follower import Follower, with_follower
 from training.adapt.guide import Guide, guide_follower, guide_objective
 from training.adapt.loop import AdaptJob
-from training.adapt.photos import PhotoGuide, photo_follower, photo_objective, with_learning
+from training.adapt.photos import PhotoGuide, learned_facts, photo_follower, photo_objective, with_learning
 from training.adapt.settings import AdaptSettings
 from training.adapt.sheet import TILE_PX, labeled_rows
 from training.adapt.shift import Answer, Objective, StepResult
@@ -108,6 +108,7 @@ def single_job(
         },
     )
     if learned is not None:
+        job.facts |= learned_facts(learned, settings)
         job = with_learning(job, learned, partial(_renders, single, settings), say)
     return with_follower(job, follower)
 

@@ -19,7 +19,7 @@ from guidance.lora import AdaptedPrior, answers_with, load_adapter, new_lora, sa
 from guidance.priors.families import build_network
 from guidance.priors.prior import DiffusionPrior
 from guidance.prompts import checked_prompt
-from torch_utils.checkpoint import read_header
+from torch_utils.checkpoint import load_tensors
 from torch_utils.errors import UserError
 from torch_utils.files import printable
 from training.photos.read import Photos, framed_photos
@@ -166,11 +166,11 @@ def learned_key(base: DiffusionPrior, photos: Photos, prompt: str, settings: Tun
 
 
 def _has_learned(path: Path, about: dict[str, Any]) -> bool:
-    """Whether the header of a file says what `learned_key` says; False for a file that is no adapter."""
+    """Whether the header of a file says what `learned_key` says; False for a file that is damaged, or no adapter."""
     if not path.is_file():
         return False
     try:
-        header = read_header(path)
+        _, header = load_tensors(path, "adapter")
     except UserError:
         return False
     return all(header.get(name) == value for name, value in about.items())

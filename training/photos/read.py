@@ -1,5 +1,6 @@
 """Photos of an object: read, cut out, and framed as a prior sees objects."""
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def _without_plain_border(rgb: np.ndarray, path: Path) -> np.ndarray:
     if (np.abs(border - color).max(1) <= PLAIN).mean() < PLAIN_SHARE:
         raise UserError(
             f"{printable(path)}: has no alpha, and its border is not of one color, so nothing says where the object "
-            "is; cut it out first, for example with rembg"
+            f"is; cut it out and remove the original: rembg i {shlex.quote(path.name)} {shlex.quote(path.stem)}-cut.png"
         )
     parts, _ = ndimage.label(np.abs(rgb.astype(np.int16) - color).max(2) <= PLAIN)
     around = np.unique(np.concatenate([parts[0], parts[-1], parts[:, 0], parts[:, -1]]))
