@@ -75,17 +75,19 @@ def _series(points: Sequence[tuple[int, float | None]]) -> Series:
 
 
 def _scored(
-    training: Sequence[Stage], dataset: ViewDataset, points: int, count: int, notes: Path
+    training: Sequence[Stage], dataset: ViewDataset, split: str, points: int, count: int, notes: Path
 ) -> list[tuple[int, Score]]:
     """Scores of at most `points` snapshots; those that `notes` already holds are not measured again."""
     known = {score["measured"]: Score(**score) for score in json.loads(notes.read_text())} if notes.is_file() else {}
     chosen = evenly([(stage.begin, file) for stage in training for file in networks_of(stage.folder)], points)
     result = []
     for begin, file in chosen:
-        key = f"{file_hash(file)[:16]}/{dataset.hash()[:16]}/{count}"
+        key = f"{file_hash(file)[:16]}/{dataset.hash()[:16]}/{count}" + ("" if split == "test" else f"/{split}")
         if key not in known:
             click.echo(f"measuring {file}", err=True)
-            known[key], _ = measure_network(file, key, dataset, count, notes.parent / "cache", no_progress, final=False)
+            known[key], _ = measure_network(
+                file, key, dataset, count, notes.parent / "cache", no_progress, final=False, split=split
+            )
             write_json(notes, [score.model_dump(mode="json") for score in known.values()])
         result.append((begin, known[key]))
     return result
@@ -93,7 +95,14 @@ def _scored(
 
 @click.command(cls=PlainErrors)
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset with a test split.")
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset to compare with.")
+@click.option(
+    "--split",
+    type=click.Choice(["train", "val", "test"]),
+    default="test",
+    show_default=True,
+    help="Where test shapes are too few: train, which says nothing of shapes not seen.",
+)
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -102,11 +111,11 @@ def _scored(
 )
 @click.option("--points", type=click.IntRange(1), default=8, show_default=True, help="Snapshots to measure at most.")
 @click.option("--count", type=click.IntRange(2), default=200, show_default=True, help="Shapes on each side.")
-def main(runs: tuple[Path, ...], data: Path, out: Path, points: int, count: int) -> None:
+def main(runs: tuple[Path, ...], data: Path, split: str, out: Path, points: int, count: int) -> None:
     """Draw the learning curve of a training that consists of one or more runs."""
     torch.set_num_threads(1)
     training = stages(runs)
-    scores = _scored(training, open_dataset(data), points, count, out.with_suffix(".json"))
+    scores = _scored(training, open_dataset(data), split, points, count, out.with_suffix(".json"))
     write_text(out, svg(panels(training, scores), "kimg"))
     for begin, score in scores:
         click.echo(

@@ -42,7 +42,8 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
 @click.option(
     "--method",
     type=click.Choice(_METHODS),
-    help="How the prior guides; pgsd is for --photos.  [default: dds; clip with a CLIP]",
+    help="How the prior guides; pgsd is for --photos.  "
+    "[default: dds; clip with a CLIP; pgsd with photos and a large prior]",
 )
 @click.option("--part", type=click.Choice(["texture", "geometry", "both"]), help="What may change.  [default: both]")
 @click.option(

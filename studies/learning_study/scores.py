@@ -125,15 +125,26 @@ def score_run(
 
 
 def measure_network(
-    file: Path, key: str, dataset: ViewDataset, count: int, cache: Path, progress: ProgressBar, *, final: bool
+    file: Path,
+    key: str,
+    dataset: ViewDataset,
+    count: int,
+    cache: Path,
+    progress: ProgressBar,
+    *,
+    final: bool,
+    split: str = "test",
 ) -> tuple[Score, list[Baseline]]:
-    """Figures of a network file. final: also those of the training shapes: the reference and the best single one."""
+    """Figures of a network file against a split.
+
+    final: also those of the training shapes: the reference and the best single one.
+    """
     protocol = study_protocol(count)
     generator, stored = load_generator_file(file)
-    references = DatasetSource(dataset, "test", count)
+    references = DatasetSource(dataset, split, count)
     if not references.ids:
         raise UserError(
-            f"{dataset.path}: its test split is empty; split it with: tetragan dataset split {dataset.path}"
+            f"{dataset.path}: its {split} split is empty; split it with: tetragan dataset split {dataset.path}"
         )
     generated = NetworkSource(file, generator, len(references.ids), protocol.truncation, protocol.first_seed)
     training = DatasetSource(dataset, "train", protocol.max_training) if final and dataset.splits["train"] else None

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from studies import learning_curve
 from studies.learning_curve import evenly, panels, stages
 from studies.learning_study.scores import Score
 from torch_utils.errors import UserError
@@ -36,3 +38,21 @@ def test_snapshots_are_spread_evenly_and_the_last_is_among_them() -> None:
 def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="expected a training run"):
         stages([tmp_path])
+
+
+def test_scores_of_two_splits_do_not_replace_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = _run(tmp_path / "a", [1000])
+    (run / "network-000001000.safetensors").write_bytes(b"weights")
+    asked = []
+
+    def measure(_file: Path, key: str, *_: object, split: str, **__: object) -> tuple[Score, list[object]]:
+        asked.append(split)
+        return Score(nimg=1000, mmd=float(len(asked)), measured=key), []
+
+    monkeypatch.setattr(learning_curve, "measure_network", measure)
+    dataset = SimpleNamespace(hash=lambda: "0" * 64)
+    found = [
+        learning_curve._scored(stages([run]), dataset, split, 1, 8, tmp_path / "curve.json")[0][1].mmd  # type: ignore[arg-type]
+        for split in ("test", "train", "test", "train")
+    ]
+    assert asked == ["test", "train"] and found == [1, 2, 1, 2]
