@@ -30,7 +30,7 @@ from studies.plain_errors import PlainErrors
 from torch_utils.errors import UserError
 
 AZIMUTH_DEG, ELEVATION_DEG = 35.0, 15.0
-SIDE_PX, SIDE = 256, 0.8
+SIDE_PX, SIDE = 192, 0.8
 GRAY = SourceMaterial("gray", (0.8, 0.8, 0.8, 1.0))
 LIGHTS = {"room": None, "light 2": 2, "light 5": 5}
 

@@ -14,7 +14,7 @@ CARDS = Path(__file__).parents[2] / "docs" / "networks"
 
 
 def test_two_networks_of_chairs_and_one_of_cars_are_included() -> None:
-    assert pretrained_networks() == ["car-64", "chair-128", "chair-64", "food-64"]
+    assert pretrained_networks() == ["car-128", "chair-128", "chair-64", "food-64"]
 
 
 @pytest.mark.parametrize("name", pretrained_networks())

@@ -7,10 +7,11 @@ import numpy as np
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-MAX_BYTES = 1_500_000
+MAX_BYTES = 1_800_000
 # The beginning of each image's name, and of the command that makes it.
 COMMANDS = {
-    "samples": "tetragan generate --network chair-",
+    "chairs": "tetragan generate --network chair-",
+    "cars": "tetragan generate --network car-",
     "interpolation": "tetragan interpolate --network chair-",
     "swap": "tetragan swap --network chair-",
     "page": "python -m studies.page_image",
