@@ -5,6 +5,9 @@ time in which a multiprocessor issues the instructions over the time in which me
 is what limits the kernel. Instructions are counted in the machine code: the body of the kernel's main loop, or all of
 it if it has none, divided by the elements that it computes. So code that is seldom run counts as well.
 
+Coalescing is the sectors of memory that a warp's accesses touch over the fewest that could hold the same bytes, counted
+in the emulation of the kernels (`coalescing.py`); 1 is best.
+
 Needs nvcc and cuobjdump. Where the toolkit lacks it:
 
     pip install -c constraints.txt nvidia-cuda-cuobjdump nvidia-cuda-nvdisasm
@@ -19,7 +22,7 @@ import sysconfig
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import click
@@ -99,6 +102,7 @@ class Count:
     ratio: float | None
     fp64: int
     multiply_adds: int
+    coalescing: float | None = None
 
 
 def find_tool(name: str) -> str:
@@ -214,14 +218,14 @@ def as_table(rows: Sequence[Count]) -> str:
     """The rows as a Markdown table."""
     lines = [
         "| op | case | registers | spilled, bytes | instructions | per element | bytes per element |"
-        " instruction bound / memory bound | FP64 | multiply-adds |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        " coalescing | instruction bound / memory bound | FP64 | multiply-adds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for r in rows:
         bytes_moved = f"{r.bytes_per_element:g}" if r.bytes_per_element else "–"
         lines.append(
             f"| {r.op} | {r.case} | {r.registers} | {r.spilled_bytes} | {r.instructions} | {r.per_element or '–'} |"
-            f" {bytes_moved} | {r.ratio or '–'} | {r.fp64} | {r.multiply_adds} |"
+            f" {bytes_moved} | {r.coalescing or '–'} | {r.ratio or '–'} | {r.fp64} | {r.multiply_adds} |"
         )
     return "\n".join(lines)
 
@@ -229,10 +233,18 @@ def as_table(rows: Sequence[Count]) -> str:
 @click.command()
 @click.option("--architecture", default="90", show_default=True, help="Compute capability, times ten.")
 @click.option("--only", default="", help="Only ops whose name contains this text.")
+@click.option(
+    "--coalescing/--no-coalescing", default=True, show_default=True, help="Run the emulation, which takes minutes."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
-def main(architecture: str, only: str, as_json: bool) -> None:
+def main(architecture: str, only: str, coalescing: bool, as_json: bool) -> None:
     """Count the instructions of the CUDA kernels."""
     rows = count_all(architecture, only)
+    if coalescing:
+        from benchmarks.coalescing import measure  # needs a C++ compiler and the tests' emulation
+
+        found = measure([(kernel.op, kernel.name, kernel.case) for kernel in KERNELS if only in kernel.op])
+        rows = [replace(row, coalescing=round(one.ratio, 1)) for row, one in zip(rows, found, strict=True)]
     click.echo(json.dumps([asdict(row) for row in rows], indent=1) if as_json else as_table(rows))
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from tests.compare import assert_close, assert_gradient_close
 from tests.ops.emulation.awkward import INPUTS
 from tests.ops.emulation.inputs import Input
-from tests.ops.emulation.library import FLAGS, ORDERS, Emulation, build_library, preloaded
+from tests.ops.emulation.library import ORDERS, SANITIZERS, Emulation, build_library, preloaded
 from torch_utils.ops.loading import use_mode
 
 # Ops of which CUDA computes the same bits as the CPU in float32 (the others add in another order or contract).
@@ -73,7 +73,7 @@ def main() -> int:
     """The command line; the exit status."""
     parser = argparse.ArgumentParser(description="Hold the emulated kernels against the CPU kernels.")
     parser.add_argument("library", type=Path, nargs="?")
-    parser.add_argument("--sanitizer", choices=[name for name in FLAGS if name])
+    parser.add_argument("--sanitizer", choices=SANITIZERS)
     parser.add_argument("--op", action="append", choices=sorted(INPUTS))
     parser.add_argument("--order", action="append", choices=list(ORDERS))
     parser.add_argument("--first", type=int, help="only so many inputs of each op")

@@ -76,11 +76,11 @@ T __shfl_down_sync(unsigned mask, T value, unsigned by, int width = 32) {
 
 // new value = f(old) in one step; returns the old value.
 template <class T, class F>
-T emulation_atomic(T* address, const F& f) {
+T emulation_update(T* address, const F& f) {
   emulation::at_atomic();
   using Bits = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
   Bits* at = reinterpret_cast<Bits*>(address);
-  Bits before = __atomic_load_n(at, __ATOMIC_RELAXED), after;
+  Bits before = __atomic_fetch_add(at, 0, __ATOMIC_RELAXED), after;
   T old;
   do {
     std::memcpy(&old, &before, sizeof old);
@@ -88,6 +88,11 @@ T emulation_atomic(T* address, const F& f) {
     std::memcpy(&after, &value, sizeof value);
   } while (!__atomic_compare_exchange_n(at, &before, after, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
   return old;
+}
+template <class T, class F>
+T emulation_atomic(T* address, const F& f) {
+  emulation::touch(address, sizeof(T));
+  return emulation_update(address, f);
 }
 template <class T>
 using Same = std::common_type_t<T>;
@@ -121,7 +126,9 @@ T atomicCAS(T* a, Same<T> expected, Same<T> v) {
 }
 inline float4 atomicAdd(float4* a, float4 v) {  // each of the four by itself, as on the device
   emulation_check_aligned(a);
-  return {atomicAdd(&a->x, v.x), atomicAdd(&a->y, v.y), atomicAdd(&a->z, v.z), atomicAdd(&a->w, v.w)};
+  emulation::touch(a, sizeof v);
+  const auto add = [](float* at, float by) { return emulation_update(at, [=](float old) { return old + by; }); };
+  return {add(&a->x, v.x), add(&a->y, v.y), add(&a->z, v.z), add(&a->w, v.w)};
 }
 inline void __threadfence() { __atomic_thread_fence(__ATOMIC_SEQ_CST); }
 

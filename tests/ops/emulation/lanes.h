@@ -28,6 +28,8 @@ void AnnotateIgnoreWritesBegin(const char*, int);
 void AnnotateIgnoreWritesEnd(const char*, int);
 }
 #define EMULATION_UNSEEN __attribute__((no_sanitize("thread"), noinline))
+#elif defined(EMULATION_ACCESSES)
+#define EMULATION_UNSEEN __attribute__((no_sanitize("thread"), noinline))
 #else
 #define EMULATION_UNSEEN
 #endif
@@ -82,13 +84,19 @@ struct Lane {
   uint64_t given = 0, taken[32];   // its own value there, and those of all lanes of the mask
 };
 
+struct Shared {
+  int id;
+  size_t size;
+  std::unique_ptr<char[], FreeAligned> memory;
+};
+
 struct Block {
   dim3 index;
   int live = 0, at_barrier = 0, exited = 0, barrier_line = 0, barriers = 0;
   bool pending_or = false, result_or = false;  // of __syncthreads_or
   char tokens[2] = {};  // of the order of memory, of even and odd barriers: a lane can be one barrier ahead
   std::vector<char> warp_tokens;
-  std::vector<std::pair<int, std::unique_ptr<char[], FreeAligned>>> shared;
+  std::vector<Shared> shared;
   size_t shared_bytes = 0;
   std::vector<Lane> lanes;
 };
@@ -100,6 +108,7 @@ struct Machine {
   std::vector<Fiber*> idle;
   Fiber host;
   Lane* current = nullptr;
+  const char* kernel = "";
   std::string error;
   cudaError_t code = cudaSuccess;
   void (*entry)(void*) = nullptr;
@@ -247,6 +256,7 @@ inline void run(Lane& lane) {
   machine.host.tsan = __tsan_get_current_fiber();
 #endif
   switch_to(machine.host, *lane.fiber);
+  machine.current = nullptr;
   Block& block = *lane.block;
   if (lane.state == kDone) {
     give_back(lane);
@@ -278,14 +288,15 @@ inline void run_wave(std::vector<std::unique_ptr<Block>>& blocks) {
   }
 }
 
-// `kernel<<<grid, block, 0, stream>>>(…)`. Blocks and lanes run in the chosen order.
+// `name<<<grid, block, 0, stream>>>(…)`. Blocks and lanes run in the chosen order.
 template <class F>
-void launch(dim3 grid, dim3 block, size_t, cudaStream_t, const F& kernel) {
+void launch(const char* name, dim3 grid, dim3 block, size_t, cudaStream_t, const F& kernel) {
   const size_t threads = static_cast<size_t>(block.x) * block.y * block.z;
   const bool sound = grid.x > 0 && grid.x <= 0x7fffffffu && grid.y > 0 && grid.y <= 65535 && grid.z > 0 && grid.z <= 65535 &&
                      threads > 0 && threads <= 1024 && block.z <= 64;
   if (!sound) return fail(cudaErrorInvalidConfiguration, "grid or block out of limits");
   if (machine.code != cudaSuccess) return;
+  machine.kernel = name;
   gridDim = grid;
   blockDim = block;
   machine.entry = [](void* f) { (*static_cast<const F*>(f))(); };
@@ -303,6 +314,7 @@ void launch(dim3 grid, dim3 block, size_t, cudaStream_t, const F& kernel) {
     auto next = std::make_unique<Block>();
     next->index = dim3(b % grid.x, b / grid.x % grid.y, b / grid.x / grid.y);
     next->live = static_cast<int>(threads);
+    next->shared.reserve(16);
     next->warp_tokens.resize((threads + 31) / 32);
     next->lanes.resize(threads);
     for (size_t t = 0; t < threads; ++t) next->lanes[t].block = next.get(), next->lanes[t].thread = t;
@@ -352,15 +364,23 @@ template <class A>
 EMULATION_UNSEEN A& shared(int id) {
   const Unseen unseen;
   Block& block = *machine.current->block;
-  for (auto& [key, memory] : block.shared) {
-    if (key == id) return *reinterpret_cast<A*>(memory.get());
+  for (Shared& variable : block.shared) {
+    if (variable.id == id) return *reinterpret_cast<A*>(variable.memory.get());
   }
-  block.shared.emplace_back(id, static_cast<char*>(::operator new[](sizeof(A), kAlignment)));
-  std::memset(block.shared.back().second.get(), 0xff, sizeof(A));
+  char* memory = static_cast<char*>(::operator new[](sizeof(A), kAlignment));
+  block.shared.push_back({id, sizeof(A), std::unique_ptr<char[], FreeAligned>(memory)});
+  std::memset(memory, 0xff, sizeof(A));
   block.shared_bytes += sizeof(A);
   if (block.shared_bytes > kSharedLimit) fail(cudaErrorInvalidConfiguration, "more than 48 KiB of static shared memory");
-  return *reinterpret_cast<A*>(block.shared.back().second.get());
+  return *reinterpret_cast<A*>(memory);
 }
+
+// An atomic reads and writes here; for accesses.cpp.
+#ifdef EMULATION_ACCESSES
+void touch(const void* address, unsigned size);
+#else
+inline void touch(const void*, unsigned) {}
+#endif
 
 inline void at_atomic() {
   const auto loses_turn = [] {

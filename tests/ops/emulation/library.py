@@ -24,6 +24,7 @@ from torch_utils import build, ops
 
 HERE = Path(__file__).resolve().parent
 FOLDER = build.PACKAGE.parent / "build" / "emulation"
+ACCESSES = "accesses"
 FLAGS = {
     "": ("-O1",),
     "address": (
@@ -35,7 +36,10 @@ FLAGS = {
         "-fno-omit-frame-pointer",
     ),
     "thread": ("-O1", "-g", "-fsanitize=thread", "-fno-omit-frame-pointer", "-Wno-attributes"),
+    # gcc reports each access as the source has it: a pack of 16 bytes is one (accesses.cpp).
+    ACCESSES: ("-O1", "-fsanitize=thread", "-U__SANITIZE_THREAD__", "-DEMULATION_ACCESSES", "-fno-tree-sra"),
 }
+SANITIZERS = ("address", "thread")
 # Constants that are made smaller, by header. A scan over more words than a block has threads, and over more blocks than
 # that, is then within reach of a test; so are more views than blocks.
 SMALLER = {
@@ -60,25 +64,34 @@ def build_library(
 
     The bindings are always the project's own, so that another `sources` compiles its kernels only.
     """
-    own_folder = FOLDER / (sanitizer or "plain")
-    folder = folder or own_folder
-    for name, (old, new) in {**SMALLER, **(SMALLER_BLOCKS if sanitizer == "thread" else {})}.items():
-        text = (sources / name).read_text()
-        assert old in text, f"{name}: {old}"
-        _write(folder / "headers" / name, text.replace(old, new))
-    for header in sources.glob("*/*.cuh"):
-        _write(folder / "headers" / header.relative_to(sources), kernel_source(header.read_text()))
+    of_bindings = "" if sanitizer == ACCESSES else sanitizer
+    own_folder = FOLDER / (of_bindings or "plain")
+    folder = folder or FOLDER / (sanitizer or "plain")
+    for place in {folder, own_folder}:
+        _write_headers(sources if place == folder else build.SOURCES, place / "headers", sanitizer)
     units = [_unit(source, sources, folder, sanitizer) for source in sorted(sources.glob("*/*_cuda.cu"))]
     bindings = sorted(build.SOURCES.glob("*/*_cuda_binding.cpp"))
-    units += [_unit(source, build.SOURCES, own_folder, sanitizer) for source in bindings]
-    objects, _ = build.compile_all([unit for unit in units if not only or unit.op in only], keep_going=False)
+    units += [_unit(source, build.SOURCES, own_folder, of_bindings) for source in bindings]
+    units = [unit for unit in units if not only or unit.op in only]
+    units += [_accesses_unit(folder)] if sanitizer == ACCESSES else []
+    objects, _ = build.compile_all(units, keep_going=False)
     library, listing = folder / "libemulated.so", folder / "linked.txt"
     names, newest = "\n".join(map(str, objects)), max(path.stat().st_mtime_ns for path in objects)
     same = listing.exists() and listing.read_text() == names
     if not (same and library.exists() and library.stat().st_mtime_ns >= newest):
-        build.link(objects, library, FLAGS[sanitizer])
+        build.link(objects, library, () if sanitizer == ACCESSES else FLAGS[sanitizer])
         listing.write_text(names)
     return library
+
+
+def _write_headers(sources: Path, folder: Path, sanitizer: str) -> None:
+    """The headers of `sources` that differ in the emulation."""
+    for name, (old, new) in {**SMALLER, **(SMALLER_BLOCKS if sanitizer == "thread" else {})}.items():
+        text = (sources / name).read_text()
+        assert old in text, f"{name}: {old}"
+        _write(folder / name, text.replace(old, new))
+    for header in sources.glob("*/*.cuh"):
+        _write(folder / header.relative_to(sources), kernel_source(header.read_text()))
 
 
 def _unit(source: Path, root: Path, folder: Path, sanitizer: str) -> build.Unit:
@@ -96,6 +109,22 @@ def _unit(source: Path, root: Path, folder: Path, sanitizer: str) -> build.Unit:
     key = hashlib.sha256("\0".join([*flags, version, *(path.read_text() for path in inputs)]).encode()).hexdigest()
     command = (*flags, *paths, "-c", str(target))
     return build.Unit(source.parent.name, target, folder / f"{source.stem}.o", command, key)
+
+
+def _accesses_unit(folder: Path) -> build.Unit:
+    """The compilation of the functions that gcc's thread sanitizer calls; without it, or they would call themselves."""
+    source = HERE / "accesses.cpp"
+    flags = (
+        *build.host_compiler().split(),
+        "-std=c++17",
+        "-fPIC",
+        "-fvisibility=hidden",
+        "-O2",
+        "-DEMULATION_ACCESSES",
+    )
+    texts = (path.read_text() for path in (source, *sorted(HERE.glob("*.h"))))
+    key = hashlib.sha256("\0".join([*flags, *texts]).encode()).hexdigest()
+    return build.Unit("", source, folder / "accesses.o", (*flags, f"-I{HERE}", "-c", str(source)), key)
 
 
 def _inputs(source: Path, sources: Path) -> list[Path]:
@@ -136,11 +165,12 @@ class Emulation:
         which, resident, preempt = ORDERS[order]
         self._configure(which, seed, resident, preempt)
         before = torch.ops.tetragan
-        torch.ops.tetragan = getattr(torch.ops, NAMESPACE)  # the ops look the namespace up at each call
+        # The ops look the namespace up at each call.
+        torch.ops.tetragan = getattr(torch.ops, NAMESPACE)  # type: ignore[attr-defined]
         try:
             yield
         finally:
-            torch.ops.tetragan = before
+            torch.ops.tetragan = before  # type: ignore[attr-defined]
 
 
 def preloaded(sanitizer: str) -> dict[str, str]:

@@ -13,7 +13,8 @@ def kernel_source(text: str) -> str:
         configuration_end = text.index(">>>", match.end())
         call_end = _closing(text, configuration_end + 3)
         configuration, call = text[match.end() : configuration_end], text[configuration_end + 3 : call_end]
-        launch = f"emulation::launch({configuration}, [&] {{ {match[1]}{call}; }})"
+        name = match[1].partition("<")[0]
+        launch = f'emulation::launch("{name}", {configuration}, [&] {{ {match[1]}{call}; }})'
         text = text[: match.start()] + launch + text[call_end:]
     return _SHARED.sub(_declare_shared, text)
 
