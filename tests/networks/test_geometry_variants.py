@@ -3,12 +3,14 @@
 import pytest
 import torch
 from click import UsageError
+from torch.nn import functional
 
 from configs.loader import load_config
 from geometry.cube_grid import CubeGrid
 from geometry.topology import count_components
 from networks.describe import describe
 from networks.generator import Generator
+from networks.volume_backbone import conv3d
 from networks.volume_geometry import encoding, volume_grid_sample, volume_sample
 from tests.compare import assert_close
 from tests.geometry.measures import is_watertight
@@ -177,6 +179,21 @@ def test_volume_lookup_matches_grid_sample_and_a_linear_function() -> None:
     assert_close(volume_sample(linear, inside, torch.tensor([0, 20])), inside, 1e-12)
     leaf = volumes.clone().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: volume_sample(v, points, torch.tensor([0, 7, 20, 20])), (leaf,))
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_volumes_are_convolved_as_by_pytorch(batch: int, kernel: int) -> None:
+    x = torch.randn(batch, 3, 8, 5, 6, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(2, 3, kernel, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    expected = functional.conv3d(x, weight, padding=kernel // 2)
+    grad = torch.randn_like(expected)
+    found = conv3d(x, weight)
+    assert_close(found, expected, 1e-12)
+    for ours, theirs in zip(
+        torch.autograd.grad(found, (x, weight), grad), torch.autograd.grad(expected, (x, weight), grad), strict=True
+    ):
+        assert_close(ours, theirs, 1e-12)
 
 
 def test_encoding() -> None:
