@@ -1,6 +1,6 @@
 """Fit generators to single shapes through images alone, without a GAN: geometry networks × extractors.
 
-    python -m studies.fit --out DIR [--models FOLDER] [--shapes torus,rings,kenney_chair.obj] [--variants …]
+    python -m studies.fit --out DIR [--models FOLDER] [--shapes torus,rings,kkf_armchair.glb] [--variants …]
 
 Every variant first fits its SDF to the visual hull of 24 views, then learns from their colors and coverage by gradient
 descent, the hull still beside them. Writes fit.json, table.md and, for each fit, held-out views beside those of the
@@ -23,7 +23,6 @@ from configs.loader import load_config
 from configs.schema import Config
 from geometry.regularizers import sdf_sign_loss
 from networks.generator import Generator, Rendered
-from rendering.camera import Cameras
 from rendering.images import save_png
 from rendering.labeled_grid import labeled_grid
 from rendering.textured.scene import build_scene
@@ -69,15 +68,19 @@ def fit_generator(target: Target, config: Config, steps: int) -> tuple[Generator
     order = torch.Generator().manual_seed(0)
     for _ in range(HULL_STEPS):
         optimizer.zero_grad(set_to_none=True)
-        _hull_loss(generator, target, order).backward()
+        w_geo, _ = _styles(generator)
+        geometry = generator.geometry_planes(generator.features(w_geo), w_geo)
+        _hull_loss(generator, geometry, w_geo, target, order).backward()
         optimizer.step()
     start = time.perf_counter()
     for step in range(steps):
         chosen = torch.randperm(len(target.cameras), generator=order)[:VIEWS_PER_STEP]
         side = target.views.shape[-1] // (2 if step < steps // 2 else 1)
         views = functional.interpolate(target.views[chosen], (side, side), mode="area")
-        rendered = _render(generator, target.cameras[chosen], side)
-        loss = _loss(rendered, views, config) + _hull_loss(generator, target, order)
+        w_geo, w_tex = _styles(generator)
+        geometry, texture = generator.planes(w_geo, w_tex)
+        rendered = generator.render(w_geo, w_tex, target.cameras[chosen], resolution=side, planes=(geometry, texture))
+        loss = _loss(rendered, views, config) + _hull_loss(generator, geometry, w_geo, target, order)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -85,13 +88,13 @@ def fit_generator(target: Target, config: Config, steps: int) -> tuple[Generator
     return generator.eval(), (time.perf_counter() - start) / steps
 
 
-def _render(generator: Generator, cameras: Cameras, side: int) -> Rendered:
-    config = generator.config
-    z = torch.ones(1, config.mapping.z_dim)
-    return generator.render(*generator.map(z, z), cameras, resolution=side)
+def _styles(generator: Generator) -> tuple[Tensor, Tensor]:
+    """The styles of the one latent that is fitted."""
+    z = torch.ones(1, generator.config.mapping.z_dim)
+    return generator.map(z, z)
 
 
-def _hull_loss(generator: Generator, target: Target, order: torch.Generator) -> Tensor:
+def _hull_loss(generator: Generator, geometry: Tensor, w_geo: Tensor, target: Target, order: torch.Generator) -> Tensor:
     """Cross-entropy of the SDF at random points with the visual hull: inside where every view has coverage.
 
     Holes cannot be pierced by gradients of images, which a surface without holes does not have; the hull has them. Nor
@@ -102,12 +105,7 @@ def _hull_loss(generator: Generator, target: Target, order: torch.Generator) -> 
     clip = target.cameras.transform_packed(points, torch.tensor([0, HULL_POINTS]))
     at = (clip[:, :2] / clip[:, 3:]).view(len(target.cameras), 1, HULL_POINTS, 2)
     inside = functional.grid_sample(target.views[:, 3:], at, align_corners=False).amin(0).view(-1) > 0.5
-    z = torch.ones(1, generator.config.mapping.z_dim)
-    w_geo, _ = generator.map(z, z)
-    planes = generator.geometry_planes(generator.features(w_geo), w_geo)
-    field = generator.geometry.field(planes, w_geo[:, generator.backbone.num_ws_geo :])
-    offsets = torch.tensor([0, HULL_POINTS])
-    sdf = field.sdf(points, field.features(points, offsets), offsets)
+    sdf = generator.signed_distance(geometry, w_geo, points, torch.tensor([0, HULL_POINTS]))
     return functional.binary_cross_entropy_with_logits(-sdf * config.cells_per_unit, inside.float())
 
 
@@ -125,7 +123,7 @@ def _loss(rendered: Rendered, views: Tensor, config: Config) -> Tensor:
 @torch.no_grad()
 def held_out_scores(generator: Generator, target: Target) -> dict[str, Any]:
     """Scores on the held-out views."""
-    rendered = _render(generator, target.held_out, target.held_out_views.shape[-1])
+    rendered = generator.render(*_styles(generator), target.held_out, resolution=target.held_out_views.shape[-1])
     mesh = rendered.surface.mesh
     rgb, truth = (rendered.rgb + 1) / 2, target.held_out_views
     found = {
@@ -143,9 +141,7 @@ def held_out_scores(generator: Generator, target: Target) -> dict[str, Any]:
 @torch.no_grad()
 def lit_grid(generator: Generator, target: Target) -> np.ndarray:
     """Held-out views of the fit above those of the target, lit alike."""
-    config = generator.config
-    z = torch.ones(1, config.mapping.z_dim)
-    w_geo, w_tex = generator.map(z, z)
+    w_geo, w_tex = _styles(generator)
     geometry, texture = generator.planes(w_geo, w_tex)
     mesh = generator.surface(geometry, w_geo).mesh
     colors = generator.texture(texture, w_tex, mesh.vertices, mesh.vertex_offsets)
