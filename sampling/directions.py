@@ -4,6 +4,7 @@ A step of 1 along any of them is one standard deviation: as far from the average
 typical random number is from its mean.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,12 +82,15 @@ class Directions:
         shares, full_steps = self.shares + other.shares, self.full_steps + other.full_steps
         return Directions(self.names + other.names, geo, tex, shares, full_steps)
 
+    def __getitem__(self, rows: list[int]) -> "Directions":
+        names, shares, full_steps = (
+            tuple(column[row] for row in rows) for column in (self.names, self.shares, self.full_steps)
+        )
+        return Directions(names, self.w_geo[rows], self.w_tex[rows], shares, full_steps)
+
     def sorted(self) -> "Directions":
         """The same directions, those with the largest shares first."""
-        order = sorted(range(len(self)), key=lambda row: -self.shares[row])
-        names, shares = tuple(self.names[row] for row in order), tuple(self.shares[row] for row in order)
-        full_steps = tuple(self.full_steps[row] for row in order)
-        return Directions(names, self.w_geo[order], self.w_tex[order], shares, full_steps)
+        return self[sorted(range(len(self)), key=lambda row: -self.shares[row])]
 
     def save(self, path: Path, network: Mapping[str, Any]) -> None:
         """Write a safetensors file. network: the identity of the generator that they belong to."""
@@ -147,14 +151,19 @@ def principal_axes(styles: Tensor) -> Tensor:
 
 
 def attribute_directions(
-    w_geo: Tensor, w_tex: Tensor, values: Mapping[str, Tensor], kept: Mapping[str, Tensor] | None = None
+    w_geo: Tensor,
+    w_tex: Tensor,
+    values: Mapping[str, Tensor],
+    kept: Mapping[str, Tensor] | None = None,
+    others_kept: float = OTHERS_KEPT,
 ) -> Directions:
     """Directions along which attributes change, by linear regression of their values on the styles.
 
     w_geo, w_tex [N, w_dim]: styles of N samples. values: of each attribute [N], such as the log-odds of "type=stool".
-    kept: values that no direction may change, such as those of the category. Of the moves that leave these alone, and
-    change other attributes little, the direction is the shortest, in standard deviations of the styles: it stays among
-    likely styles. Attributes that do not vary with the styles are left out.
+    kept: values that no direction may change, such as those of the category. others_kept: how little the values of
+    other attributes may change; math.inf ignores them. Of the moves that leave the kept values alone, and change other
+    attributes little, the direction is the shortest, in standard deviations of the styles: it stays among likely
+    styles. Attributes that do not vary with the styles are left out.
     """
     sides = [_whitened(w_geo), _whitened(w_tex)]
     width = sides[0][0].shape[1]
@@ -167,7 +176,7 @@ def attribute_directions(
         if not bool(used.any()):
             continue
         others = [other for key, other in slopes.items() if key.split("=")[0] != name.split("=")[0]]
-        apart = _apart(slope * used, [each * used for each in fixed], [each * used for each in others])
+        apart = _apart(slope * used, [each * used for each in fixed], [each * used for each in others], others_kept)
         direction = apart / apart.norm().clamp(min=1e-12)
         names.append(name)
         shares.append(share)
@@ -203,12 +212,13 @@ def _explained(slope: Tensor, width: int, count: int) -> tuple[Tensor, float]:
     return used, min(max(1 - unexplained, 0.0), 1.0)
 
 
-def _apart(slope: Tensor, fixed: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor:
+def _apart(slope: Tensor, fixed: Sequence[Tensor], others: Sequence[Tensor], others_kept: float) -> Tensor:
     """A slope [K] without its part along the fixed ones, and with less of its part along the others."""
+    others = others if math.isfinite(others_kept) else []
     if not fixed and not others:
         return slope
     basis = torch.stack([*fixed, *others], 1)
-    penalty = torch.cat([torch.full((len(fixed),), 1e-6), torch.full((len(others),), OTHERS_KEPT)]).to(slope)
+    penalty = torch.cat([torch.full((len(fixed),), 1e-6), torch.full((len(others),), others_kept)]).to(slope)
     return slope - basis @ torch.linalg.solve(basis.T @ basis + torch.diag(penalty), basis.T @ slope)
 
 

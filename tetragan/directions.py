@@ -1,6 +1,7 @@
 """`tetragan directions`: principal axes of the styles, and directions along which attributes change."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ import click
 from tetragan.options import PATH, SamplerOptions, mesh_options, sampler_options
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sampling.directions import Directions
     from sampling.mesh_export import MeshSettings
     from sampling.trained_generator import TrainedGenerator
@@ -61,8 +64,9 @@ def directions(
     """Find what the styles vary: directions.safetensors, and directions.png with one sample moved along each.
 
     Without --classifier these are principal axes. With one, it labels generated samples, and each value of an attribute
-    gets the direction of a linear regression. `generate --directions FILE --move NAME:STEPS` uses them; without
-    :STEPS a move has the length that changed the attribute of most trial samples and the category of few.
+    gets the direction of a linear regression. `generate --directions FILE --move NAME:STEPS` uses them. Trials choose
+    among three regressions and lengths: without :STEPS a move has the length that changed the attribute of most trial
+    samples and the category of few.
     """
     from rendering.labeled_grid import labeled_grid
     from sampling.directions import slider
@@ -97,7 +101,7 @@ def _find(
     options: SamplerOptions,
 ) -> "Directions":
     """Principal axes, then the attributes' directions, the best explained first."""
-    from sampling.directions import attribute_directions, principal_directions
+    from sampling.directions import principal_directions
     from sampling.styles import random_styles
     from torch_utils.progress import progress_bar
 
@@ -105,9 +109,9 @@ def _find(
     found = principal_directions(w_geo, w_tex, axes)
     if classifier is None:
         return found
-    from metrics.images.attribute_labels import SURER, label_styles, log_odds, value_columns
+    from metrics.images.attribute_labels import label_styles, value_columns
     from metrics.images.classifier import load_classifier
-    from metrics.images.move_effects import with_best_steps
+    from metrics.images.move_effects import best_directions
 
     labeler = load_classifier(classifier, generator.device)
     w_geo, w_tex = random_styles(generator.network, samples, seed=1)
@@ -116,12 +120,31 @@ def _find(
         geo, tex = (w[:, None].expand(-1, count, -1) for w, count in slots)
         probabilities, seen = label_styles(generator, labeler, geo, tex, advance)
     columns = {name: values[seen] for name, values in value_columns(labeler, probabilities).items()}
-    varied = {name: log_odds(p) for name, p in columns.items() if RAREST <= float(p.mean()) <= 1 - RAREST}
+    seen = seen.to(w_geo.device)
+    candidates = _candidates(w_geo[seen], w_tex[seen], columns)
+    if not trials:
+        return found + candidates[0].sorted()
+    with progress_bar("trials", len(candidates[0]), quiet=options.quiet) as advance:
+        attributes = best_directions(generator, labeler, candidates, trials, options.truncation, advance)
+    return found + attributes.sorted()
+
+
+def _candidates(w_geo: "Tensor", w_tex: "Tensor", columns: "Mapping[str, Tensor]") -> "list[Directions]":
+    """Directions of the same values by three regressions, the preferred ones first. columns: probabilities by label.
+
+    The first change the values of other attributes little. The second lead away from the commonest value of the same
+    attribute. The third are free to change other attributes, as a stool needs that loses its back.
+    """
+    from metrics.images.attribute_labels import SURER, against_commonest, log_odds
+    from sampling.directions import attribute_directions
+
+    rare = {name for name, p in columns.items() if float(p.mean()) < RAREST}
     # What nearly all samples are, such as chairs, they shall stay.
     kept = {name: log_odds(p, SURER) for name, p in columns.items() if float(p.mean()) > 1 - RAREST}
-    seen = seen.to(w_geo.device)
-    attributes = attribute_directions(w_geo[seen], w_tex[seen], varied, kept).sorted()
-    if trials:
-        with progress_bar("trials", len(attributes), quiet=options.quiet) as advance:
-            attributes = with_best_steps(generator, labeler, attributes, trials, options.truncation, advance)
-    return found + attributes
+    varied = {name: log_odds(p) for name, p in columns.items() if name not in rare | kept.keys()}
+    contrasts = {name: value for name, value in against_commonest(columns).items() if name in varied}
+    return [
+        attribute_directions(w_geo, w_tex, varied, kept),
+        attribute_directions(w_geo, w_tex, contrasts, kept),
+        attribute_directions(w_geo, w_tex, varied, kept, others_kept=math.inf),
+    ]

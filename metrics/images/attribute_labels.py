@@ -1,6 +1,6 @@
 """What a classifier says of generated samples: the labels that directions of attributes are regressed on."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -56,3 +56,18 @@ def value_columns(classifier: Classifier, probabilities: dict[str, Tensor]) -> d
         for name, values in classifier.values.items()
         for column, value in enumerate(values)
     }
+
+
+# Of probabilities that are compared, smaller ones count as this one.
+UNLIKELY = 1e-3
+
+
+def against_commonest(columns: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """ln(p / q) [N] of every value, by its label, where q is the probability of the commonest other value of its
+    attribute. columns: probabilities [N] by label, of all values."""
+    found = {}
+    for name, own in columns.items():
+        others = [each for each in columns if each != name and each.split("=")[0] == name.split("=")[0]]
+        rival = columns[max(others, key=lambda each: float(columns[each].mean()))]
+        found[name] = own.double().clamp(min=UNLIKELY).log() - rival.double().clamp(min=UNLIKELY).log()
+    return found

@@ -1,5 +1,6 @@
 """Directions of the styles: principal axes, regression of attributes, moves, and their file."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,9 @@ def test_a_direction_leaves_kept_values_alone_and_changes_others_little() -> Non
     for size_step, legs_step, category_step in coordinates[1:]:
         assert abs(category_step) < 1e-3
         assert 0 < legs_step < 0.7 * size_step, "less of what only the other attribute needs"
+    ignoring = attribute_directions(w_geo, w_tex, values, kept, math.inf).w_geo[0] @ axes[:3].T
+    size_step, legs_step, category_step = (ignoring / axes[:3].square().sum(1)).tolist()
+    assert abs(category_step) < 1e-3 and legs_step == pytest.approx(size_step, rel=0.05)
     assert bound.w_geo[0] @ free.w_geo[0] > 0 and bound.names == free.names
     alone = (
         attribute_directions(w_geo, w_tex, {"type=big": size + legs}).w_geo[0] @ axes[:2].T / axes[:2].square().sum(1)
@@ -121,6 +125,8 @@ def test_a_move_adds_to_all_slots_and_keeps_the_seed(g: TrainedGenerator) -> Non
     assert torch.equal(directions.moved(sample, {"a": 2.0}).w_tex, sample.w_tex)
     with pytest.raises(UserError, match="no direction 'c'; there are a, b"):
         directions.moved(sample, {"c": 1.0})
+    assert directions[[1]].names == ("b",) and directions[[1]].full_steps == (4.5,)
+    assert torch.equal(directions[[1, 0]].w_geo, geo.flip(0)) and len(directions[[]]) == 0
     assert directions.sorted().names == ("a", "b") and (directions + directions).names == ("a", "b", "a", "b")
     assert (directions + directions).full_steps == (2.0, 4.5, 2.0, 4.5)
     assert directions.moves(["b", "a:-1"]) == {"b": 4.5, "a": -1.0}

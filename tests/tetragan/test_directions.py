@@ -40,7 +40,7 @@ def test_the_file_and_the_sliders(found: Path) -> None:
     attributes = names[4:]
     assert attributes and set(attributes) <= {"type=a", "type=b", "type=c"}
     assert header["shares"][4:] == sorted(header["shares"][4:], reverse=True)
-    assert header["full_steps"][:4] == [3.0] * 4 and set(header["full_steps"][4:]) <= {2.0, 3.0, 4.5}
+    assert header["full_steps"][:4] == [3.0] * 4 and set(header["full_steps"][4:]) <= {2.0, 3.0, 3.75, 4.5}
     assert not tensors["w_tex"][:2].any() and not tensors["w_geo"][2:4].any() and tensors["w_geo"][4:].any()
     with Image.open(found / "directions.png") as image:
         page = np.asarray(image).astype(int)
