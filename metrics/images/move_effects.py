@@ -17,10 +17,9 @@ CATEGORY = "category"
 # Steps that are tried, in standard deviations: the first, and others where it is too long or too short.
 FIRST_STEP, SHORTER_STEP, LONGER_STEP, MIDDLE_STEP = 3.0, 2.0, 4.5, 3.75
 # A move that changes the attribute of this share of the samples is long enough.
-ENOUGH = 0.85
-# Moves that change the category of a larger share of the samples are too long. It is less than the 5 % that are wanted,
-# because what a few dozen trials find is off by some percent.
-CATEGORY_LIMIT = 0.03
+ENOUGH = 0.8
+# Moves that change the category of a larger share of the samples are too long.
+CATEGORY_LIMIT = 0.045
 # Trials use these seeds from the first on, which nobody measures directions with.
 FIRST_TRIAL_SEED = 10_000
 
@@ -85,8 +84,8 @@ def best_move(measure: Callable[[int, float], MoveEffect], candidates: int) -> t
     """Which of several directions of one value to take, and its steps. measure: the effect of some steps along one.
 
     It is the first whose move changes the attribute often enough and the category of few. Where there is none, it is
-    the one that changes the attribute most often among those that change the category of few, and where all change it
-    of too many, the one that changes it of the fewest.
+    the one that changes the attribute and gives the value most often among those that change the category of few, and
+    where all change it of too many, the one that changes it of the fewest.
     """
     trials: list[tuple[int, MoveEffect]] = []
     for candidate in range(candidates):
@@ -96,7 +95,7 @@ def best_move(measure: Callable[[int, float], MoveEffect], candidates: int) -> t
             break
     gentle = [trial for trial in trials if trial[1].category <= CATEGORY_LIMIT]
     if gentle:
-        candidate, best = max(gentle, key=lambda trial: min(trial[1].changed, ENOUGH))
+        candidate, best = max(gentle, key=lambda trial: trial[1].changed + trial[1].reached)
     else:
         candidate, best = min(trials, key=lambda trial: trial[1].category)
     return candidate, best.steps
