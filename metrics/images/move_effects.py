@@ -20,6 +20,8 @@ FIRST_STEP, SHORTER_STEP, LONGER_STEP, MIDDLE_STEP = 3.0, 2.0, 4.5, 3.75
 ENOUGH = 0.8
 # Moves that change the category of a larger share of the samples are too long.
 CATEGORY_LIMIT = 0.045
+# Trials take half of the samples, and the other half only if they change some categories, but not more than this share.
+UNCLEAR = 0.15
 # Trials use these seeds from the first on, which nobody measures directions with.
 FIRST_TRIAL_SEED = 10_000
 
@@ -60,6 +62,16 @@ def effect(
     changed = int((after[attribute] != before[attribute]).sum())
     category = int((after[CATEGORY] != before[CATEGORY]).sum()) if CATEGORY in before else 0
     return MoveEffect(name, steps, count, *(number / max(count, 1) for number in (reached, changed, category)))
+
+
+def together(a: MoveEffect, b: MoveEffect) -> MoveEffect:
+    """The effect on all samples of two sets."""
+    seeds = a.seeds + b.seeds
+    shares = (
+        (a.seeds * getattr(a, name) + b.seeds * getattr(b, name)) / max(seeds, 1)
+        for name in ("reached", "changed", "category")
+    )
+    return MoveEffect(a.name, a.steps, seeds, *shares)
 
 
 def measured_effect(
@@ -132,12 +144,21 @@ def best_directions(
     """
     samples = list(generator.sample(range(FIRST_TRIAL_SEED, FIRST_TRIAL_SEED + count), truncation))
     before = predicted(generator, classifier, samples)
+    half = (count + 1) // 2
+    parts = [
+        (samples[rows], {attribute: values[rows] for attribute, values in before.items()})
+        for rows in (slice(None, half), slice(half, None))
+    ]
     found = candidates[0][[]]
     for name in candidates[0].names:
         usable = [each for each in candidates if name in each.names]
 
         def measure(candidate: int, steps: float, name: str = name, usable: list[Directions] = usable) -> MoveEffect:
-            return measured_effect(generator, classifier, usable[candidate], name, steps, samples, before)
+            first, rest = (
+                partial(measured_effect, generator, classifier, usable[candidate], name, steps, *part) for part in parts
+            )
+            of_half = first()
+            return together(of_half, rest()) if 0 < of_half.category <= UNCLEAR else of_half
 
         candidate, steps = best_move(measure, len(usable))
         chosen = usable[candidate][[usable[candidate].row(name)]]

@@ -9,7 +9,7 @@ import torch
 
 from metrics.images import move_effects
 from metrics.images.classifier import Classifier
-from metrics.images.move_effects import MoveEffect, best_directions, best_move, effect, others_than
+from metrics.images.move_effects import MoveEffect, best_directions, best_move, effect, others_than, together
 from sampling.directions import Directions
 from sampling.samples import Sample
 from sampling.trained_generator import load
@@ -26,6 +26,11 @@ def test_shares_are_of_the_samples_that_did_not_have_the_value() -> None:
     after = {"type": torch.tensor([1, 2, 1, 2]), "category": torch.tensor([0, 0, 0, 1])}
     own = {name: values[rows] for name, values in before.items()}
     assert effect("type=b", 3.0, own, after, CLASSIFIER) == MoveEffect("type=b", 3.0, 4, 0.5, 0.75, 0.25)
+
+
+def test_effects_on_two_sets_are_weighed_by_their_samples() -> None:
+    effects = MoveEffect("type=b", 3.0, 30, 0.5, 0.8, 0.1), MoveEffect("type=b", 3.0, 10, 0.1, 0.4, 0.3)
+    assert together(*effects) == MoveEffect("type=b", 3.0, 40, *map(pytest.approx, (0.4, 0.7, 0.15)))
 
 
 def trial_table(effects: dict[tuple[int, float], tuple[float, float]]):
