@@ -83,9 +83,8 @@ class Directions:
         return Directions(self.names + other.names, geo, tex, shares, full_steps)
 
     def __getitem__(self, rows: list[int]) -> "Directions":
-        names, shares, full_steps = (
-            tuple(column[row] for row in rows) for column in (self.names, self.shares, self.full_steps)
-        )
+        names, shares = tuple(self.names[row] for row in rows), tuple(self.shares[row] for row in rows)
+        full_steps = tuple(self.full_steps[row] for row in rows)
         return Directions(names, self.w_geo[rows], self.w_tex[rows], shares, full_steps)
 
     def sorted(self) -> "Directions":
