@@ -92,7 +92,10 @@ def test_each_value_gets_a_direction_and_a_full_step(monkeypatch, tmp_path: Path
     def predicted(_generator: object, _classifier: object, samples: Sequence[Sample]) -> dict[str, torch.Tensor]:
         """Value b from 4 steps on along its direction, c from 1.5 along its own, and d from 2.5 along the second for
         d; more than 2.5 steps to c make a table."""
-        moved = torch.cat([each.w_geo[:, 0] for each in samples])[:, :4] - start
+        moved = (
+            torch.cat([each.w_geo[:, 0] for each in samples])[:, :4]
+            - start[[(each.seed or 0) - 10_000 for each in samples]]
+        )
         kind = torch.zeros(len(moved), dtype=torch.long)
         for value, (row, steps) in enumerate(((0, 4.0), (1, 1.5), (3, 2.5)), 1):
             kind[moved[:, row] > steps] = value
