@@ -35,7 +35,7 @@ class SubdividedGrid:
         """The grid on `device`; the same object where it is there already."""
         if self.positions.device == torch.device(device):
             return self
-        names = ("tets", "edges", "tet_edges", "tet_faces", "face_edges", "diagonals")
+        names = ("tets", "edges", "tet_edges", "tet_faces", "face_edges", "splits")
         tables = replace(self.tables, **{name: getattr(self.tables, name).to(device) for name in names})
         vertices = (self.positions.to(device), self.free.to(device), self.on_box.to(device))
         return SubdividedGrid(self.coarse.to(device), *vertices, self.cell, tables)
@@ -50,18 +50,13 @@ def subdivided(grid: TetGrid) -> SubdividedGrid:
     """
     positions = torch.cat([grid.positions, grid.positions[grid.edges].mean(1)])
     of_middle = grid.free[grid.edges].any(1)
-    tet_edges = grid.tet_edges.numpy()
-    tet_faces, face_edges = _number_faces(grid.tets.numpy(), tet_edges, grid.num_vertices)
-    diagonals = _shortest_diagonals(grid.positions.numpy(), grid.edges.numpy(), tet_edges)
-    tables = SubdivisionTables(
-        grid.tets,
-        grid.edges,
-        grid.tet_edges,
-        torch.from_numpy(tet_faces),
-        torch.from_numpy(face_edges),
-        torch.from_numpy(diagonals),
-        num_vertices=grid.num_vertices,
-    )
+    # Edges are numbered by their vertices, so the edges of rising vertices rise, too.
+    tets, tet_edges = (np.sort(each.numpy(), axis=1) for each in (grid.tets, grid.tet_edges))
+    tet_faces, face_edges = _number_faces(tets, tet_edges, grid.num_vertices)
+    splits = _shortest_diagonals(grid.positions.numpy(), grid.edges.numpy(), tet_edges)
+    splits += 3 * _odd(grid.tets.numpy())
+    numbers = (torch.from_numpy(each) for each in (tet_edges, tet_faces, face_edges, splits))
+    tables = SubdivisionTables(torch.from_numpy(tets), grid.edges, *numbers, num_vertices=grid.num_vertices)
     free = torch.cat([grid.free, of_middle])
     return SubdividedGrid(grid, positions, free, ~of_middle.all(1), grid.cell / 2, tables)
 
@@ -70,6 +65,12 @@ def subdivided(grid: TetGrid) -> SubdividedGrid:
 def subdivided_on(layout: str, cells: int, box: float, device: torch.device) -> SubdividedGrid:
     """`subdivided` of `tet_grid(layout, cells, box)` on a device; cached. Never write to its tensors."""
     return subdivided(tet_grid(layout, cells, box)).to(device)
+
+
+def _odd(tets: np.ndarray) -> np.ndarray:
+    """Whether an odd number of swaps sorts the vertices of tetrahedra [T, 4]: bool [T]."""
+    swaps = sum(tets[:, i] > tets[:, j] for i in range(4) for j in range(i + 1, 4))
+    return np.asarray(swaps % 2 == 1)
 
 
 def _number_faces(tets: np.ndarray, tet_edges: np.ndarray, num_vertices: int) -> tuple[np.ndarray, np.ndarray]:

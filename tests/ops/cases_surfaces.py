@@ -56,7 +56,7 @@ def _midpoints_overloads(arguments: Arguments) -> list:
     return [(torch.ops.tetragan.midpoints_near_surface.default, tuple(arguments.values()))]
 
 
-TABLES = ("tets", "edges", "tet_edges", "tet_faces", "face_edges", "diagonals")
+TABLES = ("tets", "edges", "tet_edges", "tet_faces", "face_edges", "splits")
 
 
 def _subdivided(batch: int, width: int, dtype: torch.dtype) -> Arguments:
@@ -185,7 +185,8 @@ SURFACE_CASES = [
             BadInput("table", edit("tet_faces", lambda x: x[1:]), "expected tet_faces of shape [12, 4], got [11, 4]"),
             BadInput("faces", edit("face_edges", lambda x: x[:3]), "expected tet_faces in [0, 3)"),
             BadInput("edges of faces", edit("face_edges", lambda x: x + 26), "expected face_edges in [0, 26)"),
-            BadInput("diagonal", edit("diagonals", lambda x: x + 3), "expected diagonals in [0, 3)"),
+            BadInput("split", edit("splits", lambda x: x + 6), "expected splits in [0, 6)"),
+            BadInput("falling", edit("tets", lambda x: x.flip(1)), "expected tets that rise"),
             BadInput("edge ids", edit("tet_edges", lambda x: x + 26), "expected tet_edges in [0, 26)"),
         ),
     ),

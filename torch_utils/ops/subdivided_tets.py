@@ -40,17 +40,20 @@ DIAGONALS = ((4, 9), (5, 8), (6, 7))
 _RINGS = ((5, 6, 8, 7), (4, 7, 9, 6), (4, 5, 9, 8))
 
 
-def _subtets(diagonal: int) -> tuple[tuple[int, ...], ...]:
-    """The eight tetrahedra of a positively oriented one, positively oriented, for one of `DIAGONALS`."""
+def _subtets(split: int) -> tuple[tuple[int, ...], ...]:
+    """The eight tetrahedra of one, positively oriented, for one of `SPLITS`."""
     middle = {frozenset(edge): 4 + k for k, edge in enumerate(_EDGES)}
     corners = [tuple(i if i == j else middle[frozenset((i, j))] for j in range(4)) for i in range(4)]
-    a, b = DIAGONALS[diagonal]
-    ring = _RINGS[diagonal]
+    a, b = DIAGONALS[split % 3]
+    ring = _RINGS[split % 3]
     around = [(a, b, ring[k], ring[(k + 1) % 4]) for k in range(4)]
-    return (*corners, *around)
+    order = (0, 1, 2, 3) if split < 3 else (0, 1, 3, 2)
+    return tuple(tuple(tet[k] for k in order) for tet in (*corners, *around))
 
 
-SUBTETS = tuple(_subtets(diagonal) for diagonal in range(3))
+# How a tetrahedron splits: around one of the diagonals, and of a negatively oriented one, as 3 + the diagonal.
+SPLITS = range(6)
+SUBTETS = tuple(_subtets(split) for split in SPLITS)
 # Local edges of the subdivision, by their ends: twelve halves, then three on each face (opposite vertex 0 … 3).
 _HALVES = tuple((end, 4 + k) for k, edge in enumerate(_EDGES) for end in edge)
 _ON_FACES = tuple(
@@ -60,8 +63,8 @@ _ON_FACES = tuple(
     if i != face
     for x, y in [[v for v in range(4) if v not in (face, i)]]
 )
-LOCAL_EDGES = tuple((*_HALVES, *_ON_FACES, diagonal) for diagonal in DIAGONALS)
-# The three edges of the face opposite each vertex; the j-th lies opposite the face's j-th vertex.
+LOCAL_EDGES = tuple((*_HALVES, *_ON_FACES, DIAGONALS[split % 3]) for split in SPLITS)
+# The three edges of the face opposite each vertex, falling; the j-th lies opposite the face's j-th vertex.
 FACE_EDGES = tuple(
     tuple(k for i in range(4) if i != face for k, edge in enumerate(_EDGES) if not {face, i} & set(edge))
     for face in range(4)
@@ -76,9 +79,9 @@ TAKE_MEAN, ENDS_AGREE, ENDS_DIFFER = 0, 1, 2
 class SubdivisionTables:
     """A tetrahedral grid and how each of its tetrahedra is subdivided; int32.
 
-    tets [T, 4], positively oriented. edges [E, 2], the smaller vertex first. tet_edges [T, 6]: edges 01, 02, 03, 12,
-    13, 23. tet_faces [T, 4]: the face opposite each vertex. face_edges [F, 3], rising. diagonals [T]: index into
-    `DIAGONALS`. num_vertices: V.
+    tets [T, 4], rising. edges [E, 2], the smaller vertex first. tet_edges [T, 6]: edges 01, 02, 03, 12, 13, 23; rising.
+    tet_faces [T, 4]: the face opposite each vertex. face_edges [F, 3], rising. splits [T]: index into `SUBTETS`.
+    num_vertices: V. All rise, so that the edges of a tetrahedron's parts have their order without being compared.
 
     Edges of the subdivided grid: 2e and 2e + 1, the halves of edge e at its smaller and at its larger vertex; from 2E
     on, three for each face, between the middles of its edges (0, 1), (0, 2) and (1, 2); from 2E + 3F on, the diagonal
@@ -90,7 +93,7 @@ class SubdivisionTables:
     tet_edges: Tensor
     tet_faces: Tensor
     face_edges: Tensor
-    diagonals: Tensor
+    splits: Tensor
     num_vertices: int
 
     def __post_init__(self) -> None:
@@ -101,9 +104,13 @@ class SubdivisionTables:
             ("tet_edges", self.edges.shape[0]),
             ("tet_faces", self.face_edges.shape[0]),
             ("face_edges", self.edges.shape[0]),
-            ("diagonals", len(DIAGONALS)),
+            ("splits", len(SPLITS)),
         ):
             check_index_range("SubdivisionTables", name, getattr(self, name), size)
+        for name in ("tets", "tet_edges", "face_edges"):
+            table = getattr(self, name)
+            if table.device.type == "cpu" and bool((table.diff() <= 0).any()):
+                raise ValueError(f"SubdivisionTables(): expected {name} that rise in each row, got others")
 
     @cached_property
     def whole(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -173,7 +180,7 @@ def subdivided_tets_topology(
         sdf, midpoint_sdf = sdf.float(), midpoint_sdf.float()
     if sdf.device.type not in ("cpu", "meta") or not use_kernel(sdf.device.type, op):
         return subdivided_tets_topology_reference(sdf, midpoint_ids, midpoint_sdf, tables)
-    grid = (tables.tets, tables.edges, tables.tet_edges, tables.tet_faces, tables.face_edges, tables.diagonals)
+    grid = (tables.tets, tables.edges, tables.tet_edges, tables.tet_faces, tables.face_edges, tables.splits)
     parts = torch.ops.tetragan.subdivided_tets_topology(
         *(each.contiguous() for each in (sdf, midpoint_ids, midpoint_sdf, *grid))
     )
@@ -193,7 +200,7 @@ def _check(op: str, sdf: Tensor, midpoint_ids: Tensor, midpoint_sdf: Tensor, tab
     check_tensor(op, "tet_edges", tables.tet_edges, (count, 6), INDEX, sdf.device)
     check_tensor(op, "tet_faces", tables.tet_faces, (count, 4), INDEX, sdf.device)
     check_tensor(op, "face_edges", tables.face_edges, ("F", 3), INDEX, sdf.device)
-    check_tensor(op, "diagonals", tables.diagonals, (count,), INDEX, sdf.device)
+    check_tensor(op, "splits", tables.splits, (count,), INDEX, sdf.device)
     check_index_range(op, "midpoint_ids", midpoint_ids, sdf.shape[0] * tables.edges.shape[0])
 
 
@@ -241,7 +248,7 @@ def subdivided_tets_topology_reference(
 
 def subdivide_tables(tables: SubdivisionTables) -> tuple[Tensor, Tensor, Tensor]:
     """Tables of the whole subdivided grid: tets [8T, 4], edges [E', 2], tet_edges [8T, 6], int32."""
-    device, count, which = tables.tets.device, tables.tets.shape[0], tables.diagonals.long()
+    device, count, which = tables.tets.device, tables.tets.shape[0], tables.splits.long()
     local = torch.cat([tables.tets, tables.tet_edges + tables.num_vertices], 1)
     subtets = torch.tensor(SUBTETS, device=device)[which]
     tets = local[:, None].expand(-1, 8, -1).gather(2, subtets)
@@ -255,8 +262,8 @@ def _subdivided_edges(tables: SubdivisionTables) -> Tensor:
     middles = torch.arange(len(tables.edges), dtype=torch.int32, device=device) + first
     halves = torch.stack([tables.edges, middles[:, None].expand(-1, 2)], -1)
     on_faces = tables.face_edges[:, torch.tensor(_PAIRS, device=device)] + first
-    ends = torch.tensor(DIAGONALS, device=device)[tables.diagonals.long()] - 4
-    diagonals = tables.tet_edges.gather(1, ends).sort(1).values + first
+    ends = torch.tensor(DIAGONALS, device=device)[tables.splits.long() % 3] - 4
+    diagonals = tables.tet_edges.gather(1, ends) + first
     return torch.cat([halves.view(-1, 2), on_faces.view(-1, 2), diagonals])
 
 
@@ -265,13 +272,9 @@ def _edge_ids(tables: SubdivisionTables) -> Tensor:
     device, count = tables.tets.device, tables.tets.shape[0]
     first_on_faces = 2 * len(tables.edges)
     first_diagonal = first_on_faces + 3 * len(tables.face_edges)
-    a, b = tables.tets[:, torch.tensor(_EDGES, device=device)].unbind(-1)
-    swapped = (a > b).int()
-    halves = torch.stack([2 * tables.tet_edges + swapped, 2 * tables.tet_edges + 1 - swapped], -1)
+    halves = 2 * tables.tet_edges[..., None] + torch.arange(2, dtype=torch.int32, device=device)
     # An edge on a face leaves out the middle of one of the face's edges; the first leaves out the largest.
-    left_out = tables.tet_edges[:, torch.tensor(FACE_EDGES, device=device)]
-    place = (left_out[..., :, None] < left_out[..., None, :]).sum(-1, dtype=torch.int32)
-    on_faces = first_on_faces + 3 * tables.tet_faces[..., None] + place
+    on_faces = first_on_faces + 3 * tables.tet_faces[..., None] + torch.arange(3, dtype=torch.int32, device=device)
     diagonals = first_diagonal + torch.arange(count, dtype=torch.int32, device=device)
     return torch.cat([halves.view(count, 12), on_faces.view(count, 12), diagonals[:, None]], 1)
 
@@ -294,7 +297,7 @@ torch.library.define(
 torch.library.define(
     "tetragan::subdivided_tets_topology",
     "(Tensor sdf, Tensor midpoint_ids, Tensor midpoint_sdf, Tensor tets, Tensor edges, Tensor tet_edges, "
-    "Tensor tet_faces, Tensor face_edges, Tensor diagonals) "
+    "Tensor tet_faces, Tensor face_edges, Tensor splits) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 
@@ -311,7 +314,7 @@ def _fake_midpoints(sdf, used, edges, fixed):
 
 
 @torch.library.register_fake("tetragan::subdivided_tets_topology")
-def _fake_topology(sdf, midpoint_ids, midpoint_sdf, tets, edges, tet_edges, tet_faces, face_edges, diagonals):
+def _fake_topology(sdf, midpoint_ids, midpoint_sdf, tets, edges, tet_edges, tet_faces, face_edges, splits):
     vertices, faces, active = (torch.library.get_ctx().new_dynamic_size() for _ in range(3))
     return (
         tets.new_empty(faces, 3),

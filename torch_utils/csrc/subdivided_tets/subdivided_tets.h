@@ -1,5 +1,7 @@
 // Tables of `subdivided_tets`: how a tetrahedron with its six midpoints splits into eight, by sign case.
 #pragma once
+#include <utility>
+
 #include "subdivided_tets/subdivided_tets_loops.h"
 
 namespace tetragan {
@@ -13,15 +15,14 @@ constexpr int edge_between(int i, int j) {
   return -1;
 }
 
-inline uint8_t spared_edge(uint32_t code, int face) {
-  for (int j = 0; j < 3; ++j) {
-    const int a = 4 + kFaceEdges[face][(j + 1) % 3], b = 4 + kFaceEdges[face][(j + 2) % 3];
-    if (((code >> a ^ code >> b) & 1) == 0) return static_cast<uint8_t>(j);
-  }
-  return 0;  // never: of three signs two are equal
+// Whether the ends of the last of a face's edges have one sign, and those of the others not.
+inline bool last_spared(uint32_t code, int face) {
+  const int *edges = kFaceEdges[face];
+  const auto sign = [&](int j) { return code >> (4 + edges[j]) & 1; };
+  return sign(0) == sign(1) && sign(0) != sign(2);
 }
 
-inline void fill_triangles(int diagonal, Triangles& out) {
+inline void fill_triangles(int split, Triangles& out) {
   constexpr int kRings[3][4] = {{5, 6, 8, 7}, {4, 7, 9, 6}, {4, 5, 9, 8}};
   int ends[kLocalEdges][2], tets[8][4], tet_edges[8][6] = {}, count = 0;
   for (int k = 0; k < 6; ++k) {
@@ -36,14 +37,15 @@ inline void fill_triangles(int diagonal, Triangles& out) {
       ends[count][1] = 4 + kFaceEdges[face][(j + 2) % 3];
     }
   }
-  for (int j = 0; j < 2; ++j) ends[kDiagonal][j] = kDiagonals[diagonal][j];
+  for (int j = 0; j < 2; ++j) ends[kDiagonal][j] = kDiagonals[split][j];
   for (int i = 0; i < 4; ++i) {
     for (int j = 0; j < 4; ++j) tets[i][j] = i == j ? i : 4 + edge_between(i, j);
-    tets[4 + i][0] = kDiagonals[diagonal][0];
-    tets[4 + i][1] = kDiagonals[diagonal][1];
-    tets[4 + i][2] = kRings[diagonal][i];
-    tets[4 + i][3] = kRings[diagonal][(i + 1) % 4];
+    tets[4 + i][0] = kDiagonals[split][0];
+    tets[4 + i][1] = kDiagonals[split][1];
+    tets[4 + i][2] = kRings[split % 3][i];
+    tets[4 + i][3] = kRings[split % 3][(i + 1) % 4];
   }
+  for (int i = 0; i < 8 && split >= 3; ++i) std::swap(tets[i][2], tets[i][3]);
   for (int tet = 0; tet < 8; ++tet) {
     for (int k = 0; k < 6; ++k) {
       const int a = tets[tet][kEnds[k][0]], b = tets[tet][kEnds[k][1]];
@@ -69,9 +71,9 @@ inline void fill_triangles(int diagonal, Triangles& out) {
 inline Cases make_cases() {
   Cases cases = {};
   for (uint32_t code = 0; code < kCodes; ++code) {
-    for (int face = 0; face < 4; ++face) cases.spared[code][face] = spared_edge(code, face);
+    for (int face = 0; face < 4; ++face) cases.middle_second[code] |= static_cast<uint8_t>(last_spared(code, face) << face);
   }
-  for (int diagonal = 0; diagonal < 3; ++diagonal) fill_triangles(diagonal, cases.triangles[diagonal]);
+  for (int split = 0; split < kSplits; ++split) fill_triangles(split, cases.triangles[split]);
   return cases;
 }
 

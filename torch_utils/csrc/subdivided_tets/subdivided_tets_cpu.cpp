@@ -263,10 +263,10 @@ class Extraction {
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> topology(
     const Tensor& sdf, const Tensor& midpoint_ids, const Tensor& midpoint_sdf, const Tensor& tets, const Tensor& edges,
-    const Tensor& tet_edges, const Tensor& tet_faces, const Tensor& face_edges, const Tensor& diagonals) {
+    const Tensor& tet_edges, const Tensor& tet_faces, const Tensor& face_edges, const Tensor& splits) {
   const int64_t batch = sdf.size(0);
   const Tables tables{data<int32_t>(tets),       data<int32_t>(edges),     data<int32_t>(tet_edges), data<int32_t>(tet_faces),
-                      data<int32_t>(face_edges), data<int32_t>(diagonals), sdf.size(1),              edges.size(0),
+                      data<int32_t>(face_edges), data<int32_t>(splits), sdf.size(1),              edges.size(0),
                       face_edges.size(0),        tets.size(0)};
   Extraction extraction(tables, batch, data<int64_t>(midpoint_ids), midpoint_ids.size(0));
   dispatch_floating(sdf, "subdivided_tets_topology", [&](auto zero) {

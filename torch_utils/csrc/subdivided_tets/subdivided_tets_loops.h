@@ -10,25 +10,28 @@ constexpr int kDiagonal = 24;
 constexpr int kMaxFaces = 16;  // two triangles in each of the eight tetrahedra
 constexpr int kCodes = 1024;
 constexpr int kEnds[6][2] = {{0, 1}, {0, 2}, {0, 3}, {1, 2}, {1, 3}, {2, 3}};
-constexpr int kDiagonals[3][2] = {{4, 9}, {5, 8}, {6, 7}};
-// The three edges of the face opposite each vertex; the j-th lies opposite the face's j-th vertex.
+// The diagonal of each way to split, of positively and of negatively oriented tetrahedra.
+constexpr int kSplits = 6;
+constexpr int kDiagonals[kSplits][2] = {{4, 9}, {5, 8}, {6, 7}, {4, 9}, {5, 8}, {6, 7}};
+// The three edges of the face opposite each vertex, falling; the j-th lies opposite the face's j-th vertex.
 constexpr int kFaceEdges[4][3] = {{5, 4, 3}, {5, 2, 1}, {4, 2, 0}, {3, 1, 0}};
 
-// The triangles of each sign case for one choice of the diagonal, as local edges at their corners.
+// The triangles of each sign case for one way to split, as local edges at their corners.
 struct Triangles {
   uint8_t count[kCodes];
   uint8_t corners[kCodes][3 * kMaxFaces];
 };
 
-// By sign case (bit k: local vertex k is inside). spared: of the three edges on a face none or two cross; this one, 0 … 2, does not.
+// By sign case (bit k: local vertex k is inside). Of the three edges on a face none or two cross. middle_second: of each face (bit),
+// whether the middle one is the second that crosses, that is, the last does not.
 struct Cases {
-  uint8_t spared[kCodes][4];
-  Triangles triangles[3];
+  uint8_t middle_second[kCodes];
+  Triangles triangles[kSplits];
 };
 
 // The grid and how its tetrahedra split, as in the Python class `SubdivisionTables`.
 struct Tables {
-  const int32_t *tets, *edges, *tet_edges, *tet_faces, *face_edges, *diagonals;
+  const int32_t *tets, *edges, *tet_edges, *tet_faces, *face_edges, *splits;
   int64_t vertices, num_edges, num_faces, num_tets;
 };
 

@@ -59,7 +59,7 @@ constexpr int64_t kAhead = 4;
 TETRAGAN_INLINE void fetch(const Tables& tables, const Crossed& crossed, const Bitmaps& maps) {
   const int64_t tet = crossed.tet;
   const int32_t *edges = tables.tet_edges + 6 * tet, *faces = tables.tet_faces + 4 * tet;
-  const int* ends = kDiagonals[tables.diagonals[tet]];
+  const int* ends = kDiagonals[tables.splits[tet]];
   for (int k = 0; k < 6; ++k) __builtin_prefetch(maps.halves + (edges[k] >> 5));
   for (int k = 0; k < 4; ++k) __builtin_prefetch(maps.faces + (faces[k] >> 6));
   for (int k = 0; k < 2; ++k) __builtin_prefetch(maps.active + ((tables.vertices + edges[ends[k] - 4]) >> 6));
@@ -161,14 +161,14 @@ int64_t scan_coarse_tets(const Tables& tables, const Cases& cases, const uint64_
       all &= word[k];
     }
     if ((any & ~all) == 0) continue;
-    const int diagonal = tables.diagonals[t], *ends = kDiagonals[diagonal];
+    const int split = tables.splits[t], *ends = kDiagonals[split];
     const uint64_t crossing = word[ends[0]] ^ word[ends[1]];
     for (int k = 0; k < 2; ++k) active[tables.vertices + edges[ends[k] - 4]] |= crossing;
     for (uint64_t bits = any & ~all; bits != 0; bits &= bits - 1) {
       const int s = __builtin_ctzll(bits);
       const uint64_t code = column<16>(word, s);
       *crossed++ = {static_cast<int32_t>(t), static_cast<uint16_t>(s), static_cast<uint16_t>(code)};
-      counts[s].triangles += cases.triangles[diagonal].count[code];
+      counts[s].triangles += cases.triangles[split].count[code];
       counts[s].diagonals += crossing >> s & 1;
     }
   }
@@ -233,35 +233,34 @@ void write_crossed_tets(const Tables& tables, const Cases& cases, const Crossed*
   for (int64_t i = 0; i < num_crossed; ++i) {
     if (i + kAhead < num_crossed) fetch(tables, crossed[i + kAhead], maps[crossed[i + kAhead].sample]);
     const int64_t tet = crossed[i].tet;
-    const int sample = crossed[i].sample, code = crossed[i].code, diagonal = tables.diagonals[tet], *ends = kDiagonals[diagonal];
-    const int32_t *corners = tables.tets + 4 * tet, *edges = tables.tet_edges + 6 * tet, *of_tet = tables.tet_faces + 4 * tet;
+    const int sample = crossed[i].sample, code = crossed[i].code, split = tables.splits[tet], *ends = kDiagonals[split];
+    const int32_t *edges = tables.tet_edges + 6 * tet, *of_tet = tables.tet_faces + 4 * tet;
     const Bitmaps& bits = maps[sample];
     const SampleBase& base = bases[sample];
     Cursor& at = cursors[sample];
+    // The vertices and edges of a tetrahedron rise, so its halves and the edges on its faces come in the order of the outputs.
     for (int k = 0; k < 6; ++k) {
       const Rank& r = bits.halves[edges[k] >> 5];
-      const int bit = 2 * (edges[k] & 31), swapped = corners[kEnds[k][0]] > corners[kEnds[k][1]];
-      const int64_t first = base.at_halves + r.before + bits_below(r.bits, bit);
-      vertex[2 * k + swapped] = static_cast<int32_t>(first);
-      vertex[2 * k + 1 - swapped] = static_cast<int32_t>(first + (r.bits >> bit & 1));
+      const int bit = 2 * (edges[k] & 31);
+      const int32_t first = static_cast<int32_t>(base.at_halves + r.before + bits_below(r.bits, bit));
+      vertex[2 * k] = first;
+      vertex[2 * k + 1] = first + static_cast<int32_t>(r.bits >> bit & 1);
     }
     for (int face = 0; face < 4; ++face) {
-      const int64_t first = base.on_faces + 2 * rank_of(bits.faces, of_tet[face]);
-      const int spared = cases.spared[code][face], j = spared == 0, k = 2 - (spared == 2);  // j and k may cross
-      // The one that joins the middles of the smaller edges comes first: the one that leaves out the larger.
-      const int later = edges[kFaceEdges[face][j]] < edges[kFaceEdges[face][k]];
-      vertex[12 + 3 * face + j] = static_cast<int32_t>(first + later);
-      vertex[12 + 3 * face + k] = static_cast<int32_t>(first + 1 - later);
+      // If two of the three cross, these are their vertices; the third entry is any.
+      const int32_t first = static_cast<int32_t>(base.on_faces + 2 * rank_of(bits.faces, of_tet[face]));
+      vertex[12 + 3 * face] = first;
+      vertex[13 + 3 * face] = first + (cases.middle_second[code] >> face & 1);
+      vertex[14 + 3 * face] = first + 1;
     }
     vertex[kDiagonal] = static_cast<int32_t>(at.diagonal);
     if (at.diagonal < at.last_diagonal) {
       // Written whether it crosses or not; the next one takes the place of one that does not.
-      const int64_t a = edges[ends[0] - 4], b = edges[ends[1] - 4];
-      EdgeWriter(bits, base, out, at.diagonal).write(tables.vertices + least(a, b), tables.vertices + (a < b ? b : a));
+      EdgeWriter(bits, base, out, at.diagonal).write(tables.vertices + edges[ends[0] - 4], tables.vertices + edges[ends[1] - 4]);
       at.diagonal += (code >> ends[0] ^ code >> ends[1]) & 1;
     }
-    const uint8_t* corner = cases.triangles[diagonal].corners[code];
-    const int count = 3 * cases.triangles[diagonal].count[code];
+    const uint8_t* corner = cases.triangles[split].corners[code];
+    const int count = 3 * cases.triangles[split].count[code];
     if (at.last_face - at.face >= 3 * kMaxFaces) {
       // Four triangles at a time; what is too much is written over.
       for (int first = 0; first < count; first += 12) {
