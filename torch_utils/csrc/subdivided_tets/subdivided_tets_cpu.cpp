@@ -12,6 +12,7 @@ using tetragan::subdivided::Bitmaps;
 using tetragan::subdivided::Cases;
 using tetragan::subdivided::Counts;
 using tetragan::subdivided::Crossed;
+using tetragan::subdivided::Cursor;
 using tetragan::subdivided::Output;
 using tetragan::subdivided::SampleBase;
 using tetragan::subdivided::Tables;
@@ -22,15 +23,15 @@ TETRAGAN_DECLARE(void, scan_near, (const int32_t*, int64_t, const uint64_t*, int
 TETRAGAN_DECLARE(int64_t, count_bits, (const uint64_t*, int64_t))
 TETRAGAN_DECLARE(void, scan_coarse_edges, (const Tables&, const uint64_t*, int, uint64_t*, const Bitmaps*))
 TETRAGAN_DECLARE(void, scan_coarse_faces, (const Tables&, const uint64_t*, int, uint64_t*, const Bitmaps*))
-TETRAGAN_DECLARE(int64_t, scan_coarse_tets,
-                 (const Tables&, const Cases&, const uint64_t*, int, int64_t, int64_t, uint64_t*, Crossed*, Counts*))
+TETRAGAN_DECLARE(void, scan_coarse_tets,
+                 (const Tables&, const Cases&, const uint64_t*, int64_t, int64_t, uint64_t*, Crossed**, Counts*))
 TETRAGAN_DECLARE(void, scan_active_vertices, (const uint64_t*, int64_t, int, const Bitmaps*))
 TETRAGAN_DECLARE(void, count_sample, (const Bitmaps&, Counts&))
 TETRAGAN_DECLARE(void, write_halves, (const Tables&, const Bitmaps&, const SampleBase&, int64_t, int64_t, const Output&))
 TETRAGAN_DECLARE(void, write_edges_on_faces, (const Tables&, const Bitmaps&, const SampleBase&, int64_t, int64_t, const Output&))
 TETRAGAN_DECLARE(void, write_crossed_tets,
-                 (const Tables&, const Cases&, const Crossed*, int64_t, int, const Bitmaps*, const SampleBase*, const Counts*,
-                  const Output&))
+                 (const Tables&, const Cases&, const Crossed*, int64_t, int64_t, const Bitmaps&, const SampleBase&, const Counts&,
+                  const Output&, Cursor&))
 TETRAGAN_DECLARE(void, write_active_vertices,
                  (const Tables&, const Bitmaps&, const SampleBase&, int64_t, int64_t, int64_t, const Output&))
 TETRAGAN_DECLARE(void, write_rows,
@@ -44,7 +45,7 @@ using marching::Rank;
 using marching::blocks_of;
 
 constexpr int64_t kGroup = 64;      // samples in a word
-constexpr int64_t kTetChunk = 256;   // tetrahedra that are looked through before the list of the crossed ones grows
+constexpr int64_t kTetChunk = 2048;  // tetrahedra whose tables fit the second-level cache
 constexpr int64_t kWordChunk = 64;  // words of bitmaps whose tables fit the second-level cache
 
 int64_t chunks_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
@@ -147,7 +148,7 @@ class Extraction {
         half_words_(2 * blocks_of(tables.num_edges)), face_words_(blocks_of(tables.num_faces)), active_words_(blocks_of(grid_)),
         ranks_(scratch<Rank>(batch * (half_words_ + face_words_ + active_words_))),
         signs_(scratch<FaceSigns>(batch * face_words_)),
-        size_(group_size(batch)), crossed_(chunks_of(batch, size_)), counts_(batch, Counts{0, 0, 0, 0, 0}), bases_(batch) {
+        size_(group_size(batch)), crossed_(batch), counts_(batch, Counts{0, 0, 0, 0, 0}), bases_(batch) {
     for (int64_t b = 0; b < batch; ++b) {
       first_ids_.push_back(std::lower_bound(ids, ids + num_ids, b * tables.num_edges) - ids);
       Rank* const halves = ranks_.get() + b * (half_words_ + face_words_ + active_words_);
@@ -169,11 +170,15 @@ class Extraction {
       TETRAGAN_CALL(scan_coarse_edges, (tables_, inside.get(), samples, active.data(), maps));
       TETRAGAN_CALL(scan_coarse_faces, (tables_, inside.get(), samples, active.data(), maps));
       const auto found = scratch<Crossed>(samples * kTetChunk);
+      std::vector<Crossed*> ends(samples);
       for (int64_t begin = 0; begin < tables_.num_tets; begin += kTetChunk) {
-        const int64_t end = std::min(begin + kTetChunk, tables_.num_tets);
-        const int64_t count = TETRAGAN_CALL(scan_coarse_tets, (tables_, all_cases(), inside.get(), samples, begin, end,
-                                                               active.data(), found.get(), counts_.data() + first));
-        crossed_[group].insert(crossed_[group].end(), found.get(), found.get() + count);
+        for (int s = 0; s < samples; ++s) ends[s] = found.get() + s * kTetChunk;
+        TETRAGAN_CALL(scan_coarse_tets, (tables_, all_cases(), inside.get(), begin, std::min(begin + kTetChunk, tables_.num_tets),
+                                         active.data(), ends.data(), counts_.data() + first));
+        for (int s = 0; s < samples; ++s) {
+          std::vector<Crossed>& list = crossed_[first + s];
+          list.insert(list.end(), found.get() + s * kTetChunk, ends[s]);
+        }
       }
       TETRAGAN_CALL(scan_active_vertices, (active.data(), grid_, samples, maps));
     });
@@ -203,10 +208,17 @@ class Extraction {
     for_chunks(active_words_, [&](int64_t b, int64_t begin, int64_t end) {
       TETRAGAN_CALL(write_active_vertices, (tables_, maps_[b], bases_[b], b * tables_.vertices, begin, end, out));
     });
-    for_groups([&](int64_t group, int64_t first, int samples) {
-      const int64_t num_crossed = static_cast<int64_t>(crossed_[group].size());
-      TETRAGAN_CALL(write_crossed_tets, (tables_, all_cases(), crossed_[group].data(), num_crossed, samples,
-                                         maps_.data() + first, bases_.data() + first, counts_.data() + first, out));
+    // Sample after sample within each chunk: parts of a sample's bitmaps serve many tetrahedra, and tables are read once.
+    for_groups([&](int64_t, int64_t first, int samples) {
+      std::vector<Cursor> cursors;
+      for (int64_t b = first; b < first + samples; ++b) cursors.push_back({0, bases_[b].triangles, bases_[b].at_diagonals});
+      for (int64_t last_tet = kTetChunk; last_tet < tables_.num_tets + kTetChunk; last_tet += kTetChunk) {
+        for (int64_t b = first; b < first + samples; ++b) {
+          const std::vector<Crossed>& list = crossed_[b];
+          TETRAGAN_CALL(write_crossed_tets, (tables_, all_cases(), list.data(), static_cast<int64_t>(list.size()), last_tet,
+                                             maps_[b], bases_[b], counts_[b], out, cursors[b - first]));
+        }
+      }
     });
     parallel_tasks(batch_, [&](int64_t b) {
       const int64_t begin = first_ids_[b], num_ids = first_ids_[b + 1] - begin;
@@ -256,7 +268,7 @@ class Extraction {
   std::unique_ptr<FaceSigns[]> signs_;
   std::vector<Bitmaps> maps_;
   const int64_t size_;                         // of a group of samples
-  std::vector<std::vector<Crossed>> crossed_;  // of each group
+  std::vector<std::vector<Crossed>> crossed_;  // of each sample
   std::vector<Counts> counts_;
   std::vector<SampleBase> bases_;
 };

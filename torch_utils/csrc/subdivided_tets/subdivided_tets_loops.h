@@ -35,10 +35,9 @@ struct Tables {
   int64_t vertices, num_edges, num_faces, num_tets;
 };
 
-// A tetrahedron with a sign change in one sample of a group, and the signs of its ten vertices there.
+// A tetrahedron with a sign change in a sample, and the signs of its ten vertices there.
 struct Crossed {
-  int32_t tet;
-  uint16_t sample, code;
+  int32_t tet, code;
 };
 
 // Of 64 faces: whether their first and second, and their first and third midpoint differ.
@@ -63,6 +62,11 @@ struct Counts {
 // the grid.
 struct SampleBase {
   int64_t at_halves, on_faces, at_diagonals, active, triangles, grid;
+};
+
+// What comes next of a sample: crossed tetrahedron, triangle, surface vertex at a diagonal.
+struct Cursor {
+  int64_t crossed, triangle, diagonal;
 };
 
 // The outputs for the batch.

@@ -43,27 +43,15 @@ struct EdgeWriter {
       : active(maps.active), grid(base.grid), first_active(base.active), edge_vertices(out.edge_vertices + 2 * vertex),
         edge_active(out.edge_active + 2 * vertex) {}
 
-  TETRAGAN_INLINE void write(int64_t a, int64_t b, int keep = 1) {
+  TETRAGAN_INLINE void write(int64_t a, int64_t b) {
     edge_vertices[0] = grid + a;
     edge_vertices[1] = grid + b;
     edge_active[0] = first_active + rank_of(active, a);
     edge_active[1] = first_active + rank_of(active, b);
-    edge_vertices += 2 * keep;
-    edge_active += 2 * keep;
+    edge_vertices += 2;
+    edge_active += 2;
   }
 };
-
-constexpr int64_t kAhead = 4;
-
-// Asks for the parts of the bitmaps that a crossed tetrahedron will need, which would else come too late.
-TETRAGAN_INLINE void fetch(const Tables& tables, const Crossed& crossed, const Bitmaps& maps) {
-  const int64_t tet = crossed.tet;
-  const int32_t *edges = tables.tet_edges + 6 * tet, *faces = tables.tet_faces + 4 * tet;
-  const int* ends = kDiagonals[tables.splits[tet]];
-  for (int k = 0; k < 6; ++k) __builtin_prefetch(maps.halves + (edges[k] >> 5));
-  for (int k = 0; k < 4; ++k) __builtin_prefetch(maps.faces + (faces[k] >> 6));
-  for (int k = 0; k < 2; ++k) __builtin_prefetch(maps.active + ((tables.vertices + edges[ends[k] - 4]) >> 6));
-}
 
 }  // namespace
 
@@ -145,12 +133,11 @@ void scan_coarse_faces(const Tables& tables, const uint64_t* inside, int samples
   }
 }
 
-// Tetrahedra begin … end - 1 with a sign change among their ten vertices: `crossed`, with room for all of them in all samples.
-// Returns how many there are. `active` gets the bits of the ends of crossing diagonals; counts [samples] grow.
-int64_t scan_coarse_tets(const Tables& tables, const Cases& cases, const uint64_t* inside, int samples, int64_t begin,
-                         int64_t end, uint64_t* active, Crossed* crossed, Counts* counts) {
+// Tetrahedra begin … end - 1 with a sign change among their ten vertices are added to each sample's list; lists [samples]
+// point to the ends of the lists and move. `active` gets the bits of the ends of crossing diagonals; counts [samples] grow.
+void scan_coarse_tets(const Tables& tables, const Cases& cases, const uint64_t* inside, int64_t begin, int64_t end,
+                      uint64_t* active, Crossed** lists, Counts* counts) {
   const uint64_t* middle = inside + tables.vertices;
-  const Crossed* const first = crossed;
   for (int64_t t = begin; t < end; ++t) {
     const int32_t* edges = tables.tet_edges + 6 * t;
     uint64_t word[16] = {};
@@ -167,12 +154,11 @@ int64_t scan_coarse_tets(const Tables& tables, const Cases& cases, const uint64_
     for (uint64_t bits = any & ~all; bits != 0; bits &= bits - 1) {
       const int s = __builtin_ctzll(bits);
       const uint64_t code = column<16>(word, s);
-      *crossed++ = {static_cast<int32_t>(t), static_cast<uint16_t>(s), static_cast<uint16_t>(code)};
+      *lists[s]++ = {static_cast<int32_t>(t), static_cast<int32_t>(code)};
       counts[s].triangles += cases.triangles[split].count[code];
       counts[s].diagonals += crossing >> s & 1;
     }
   }
-  return crossed - first;
 }
 
 void scan_active_vertices(const uint64_t* active, int64_t count, int samples, const Bitmaps* maps) {
@@ -217,27 +203,17 @@ void write_edges_on_faces(const Tables& tables, const Bitmaps& maps, const Sampl
   }
 }
 
-// Triangles, and the surface vertices at diagonals, of a group's crossed tetrahedra, in the order of the tetrahedra: those next
-// to each other share parts of the bitmaps, and each table is read once for all samples. maps, bases, counts: [samples].
-void write_crossed_tets(const Tables& tables, const Cases& cases, const Crossed* crossed, int64_t num_crossed, int samples,
-                        const Bitmaps* maps, const SampleBase* bases, const Counts* counts, const Output& out) {
+// Triangles, and the surface vertices at diagonals, of a sample's crossed tetrahedra from `at` on, up to tetrahedron `last_tet`.
+void write_crossed_tets(const Tables& tables, const Cases& cases, const Crossed* crossed, int64_t num_crossed, int64_t last_tet,
+                        const Bitmaps& bits, const SampleBase& base, const Counts& counts, const Output& out, Cursor& at) {
   int32_t vertex[kLocalEdges] = {};  // the surface vertices at a tetrahedron's crossing edges; at the others, any
-  struct Cursor {
-    int32_t *face, *last_face;
-    int64_t diagonal, last_diagonal;
-  } cursors[64];
-  for (int s = 0; s < samples; ++s) {
-    int32_t* first = out.faces + 3 * bases[s].triangles;
-    cursors[s] = {first, first + 3 * counts[s].triangles, bases[s].at_diagonals, bases[s].at_diagonals + counts[s].diagonals};
-  }
-  for (int64_t i = 0; i < num_crossed; ++i) {
-    if (i + kAhead < num_crossed) fetch(tables, crossed[i + kAhead], maps[crossed[i + kAhead].sample]);
+  int32_t *face = out.faces + 3 * at.triangle, *last_face = out.faces + 3 * (base.triangles + counts.triangles);
+  const int64_t last_diagonal = base.at_diagonals + counts.diagonals;
+  int64_t i = at.crossed, diagonal = at.diagonal;
+  for (; i < num_crossed && crossed[i].tet < last_tet; ++i) {
     const int64_t tet = crossed[i].tet;
-    const int sample = crossed[i].sample, code = crossed[i].code, split = tables.splits[tet], *ends = kDiagonals[split];
+    const int code = crossed[i].code, split = tables.splits[tet], *ends = kDiagonals[split];
     const int32_t *edges = tables.tet_edges + 6 * tet, *of_tet = tables.tet_faces + 4 * tet;
-    const Bitmaps& bits = maps[sample];
-    const SampleBase& base = bases[sample];
-    Cursor& at = cursors[sample];
     // The vertices and edges of a tetrahedron rise, so its halves and the edges on its faces come in the order of the outputs.
     for (int k = 0; k < 6; ++k) {
       const Rank& r = bits.halves[edges[k] >> 5];
@@ -246,31 +222,32 @@ void write_crossed_tets(const Tables& tables, const Cases& cases, const Crossed*
       vertex[2 * k] = first;
       vertex[2 * k + 1] = first + static_cast<int32_t>(r.bits >> bit & 1);
     }
-    for (int face = 0; face < 4; ++face) {
-      // If two of the three cross, these are their vertices; the third entry is any.
-      const int32_t first = static_cast<int32_t>(base.on_faces + 2 * rank_of(bits.faces, of_tet[face]));
-      vertex[12 + 3 * face] = first;
-      vertex[13 + 3 * face] = first + (cases.middle_second[code] >> face & 1);
-      vertex[14 + 3 * face] = first + 1;
+    for (int k = 0; k < 4; ++k) {
+      // If two of the three edges on a face cross, these are their vertices; the third entry is any.
+      const int32_t first = static_cast<int32_t>(base.on_faces + 2 * rank_of(bits.faces, of_tet[k]));
+      vertex[12 + 3 * k] = first;
+      vertex[13 + 3 * k] = first + (cases.middle_second[code] >> k & 1);
+      vertex[14 + 3 * k] = first + 1;
     }
-    vertex[kDiagonal] = static_cast<int32_t>(at.diagonal);
-    if (at.diagonal < at.last_diagonal) {
+    vertex[kDiagonal] = static_cast<int32_t>(diagonal);
+    if (diagonal < last_diagonal) {
       // Written whether it crosses or not; the next one takes the place of one that does not.
-      EdgeWriter(bits, base, out, at.diagonal).write(tables.vertices + edges[ends[0] - 4], tables.vertices + edges[ends[1] - 4]);
-      at.diagonal += (code >> ends[0] ^ code >> ends[1]) & 1;
+      EdgeWriter(bits, base, out, diagonal).write(tables.vertices + edges[ends[0] - 4], tables.vertices + edges[ends[1] - 4]);
+      diagonal += (code >> ends[0] ^ code >> ends[1]) & 1;
     }
     const uint8_t* corner = cases.triangles[split].corners[code];
     const int count = 3 * cases.triangles[split].count[code];
-    if (at.last_face - at.face >= 3 * kMaxFaces) {
+    if (last_face - face >= 3 * kMaxFaces) {
       // Four triangles at a time; what is too much is written over.
       for (int first = 0; first < count; first += 12) {
-        for (int k = 0; k < 12; ++k) at.face[first + k] = vertex[corner[first + k]];
+        for (int k = 0; k < 12; ++k) face[first + k] = vertex[corner[first + k]];
       }
     } else {
-      for (int k = 0; k < count; ++k) at.face[k] = vertex[corner[k]];
+      for (int k = 0; k < count; ++k) face[k] = vertex[corner[k]];
     }
-    at.face += count;
+    face += count;
   }
+  at = {i, (face - out.faces) / 3, diagonal};
 }
 
 // first_coarse: b·V.
