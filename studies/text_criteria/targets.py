@@ -45,11 +45,19 @@ def parse_target(prompt: str) -> Target:
     raise UserError(f"prompt {prompt!r}: names nothing that can be measured; expected one of {expected}")
 
 
-def texts_of(attribute: str, noun: str) -> list[str]:
-    """One text for each value of an attribute: what a CLIP chooses from."""
-    if attribute in ("kind", "category"):
-        return [article(value) for value in VALUES[attribute]]
-    return [article(noun if value == "plain" else f"{value} {noun}") for value in VALUES[attribute]]
+def choices(target: Target) -> tuple[str, ...]:
+    """The values that a CLIP chooses from: of a color the other colors alone, because materials come in them, too.
+
+    Marble, for example, is white, gray or green, so a dark green mug is rightly called green and rightly marble.
+    """
+    return tuple(SHADES) if target.value in SHADES else VALUES[target.attribute]
+
+
+def texts_of(target: Target) -> list[str]:
+    """One text for each of a target's choices."""
+    if target.attribute == "kind":
+        return [article(value) for value in choices(target)]
+    return [article(target.noun if value == "plain" else f"{value} {target.noun}") for value in choices(target)]
 
 
 def category_texts() -> tuple[list[str], list[str]]:

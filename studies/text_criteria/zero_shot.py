@@ -6,8 +6,7 @@ import torch
 
 from guidance.clip import Clip
 from studies.text_criteria.figures import GRAY, Views
-from studies.text_criteria.targets import Target, category_texts, texts_of
-from studies.text_priors.classifier import VALUES
+from studies.text_criteria.targets import Target, category_texts, choices, texts_of
 
 _BATCH = 256
 
@@ -21,9 +20,9 @@ def nearest_texts(clip: Clip, views: Views, texts: Sequence[str]) -> list[int]:
 
 
 def named_values(clip: Clip, views: Views, target: Target) -> list[str]:
-    """What each image shows, of all values of the target's attribute."""
-    found = nearest_texts(clip, views, texts_of(target.attribute, target.noun))
-    return [VALUES[target.attribute][index] for index in found]
+    """What each image shows, of the target's choices."""
+    found = nearest_texts(clip, views, texts_of(target))
+    return [choices(target)[index] for index in found]
 
 
 def named_category(clip: Clip, views: Views) -> list[str]:

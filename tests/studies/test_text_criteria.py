@@ -20,9 +20,8 @@ from studies.text_criteria.figures import (
     recolored,
     structure,
 )
-from studies.text_criteria.targets import Target, parse_target, reference_colors, texts_of
+from studies.text_criteria.targets import Target, choices, parse_target, reference_colors, texts_of
 from studies.text_criteria.zero_shot import named_category, named_values, share
-from studies.text_priors.classifier import VALUES
 from torch_utils.errors import UserError
 
 RED = Target("finish", "red", "chair")
@@ -141,8 +140,13 @@ def test_the_clip_names_what_it_sees():
     assert found == ["red"] * 8 and share(found, "red") == 1
     mixed = Views(torch.cat([colored([0.9, 0.1, 0.1], 1).rgb, colored([0.1, 0.1, 0.9], 3).rgb]), views(count=4).mask)
     assert share(named_values(clip, mixed, RED), "red") == 0.25
-    assert texts_of("finish", "mug")[VALUES["finish"].index("red")] == "a red mug"
+    assert texts_of(Target("finish", "red", "mug"))[choices(RED).index("red")] == "a red mug"
     assert named_category(clip, colored([0.9, 0.1, 0.1]))[0] == "chair"
+
+
+def test_a_color_is_chosen_among_colors_and_a_material_among_all_finishes():
+    assert "marble" not in choices(RED) and "green" in choices(RED)
+    assert {"marble", "green"} <= set(choices(Target("finish", "wooden", "mug")))
 
 
 SOURCE = TextFigures(0.05, 0.5, 1.0, 0.02, 0.20, 1.0, 0.1, 0.0)
