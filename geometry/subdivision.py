@@ -55,8 +55,15 @@ def subdivided(grid: TetGrid) -> SubdividedGrid:
     tet_faces, face_edges = _number_faces(tets, tet_edges, grid.num_vertices)
     splits = _shortest_diagonals(grid.positions.numpy(), grid.edges.numpy(), tet_edges)
     splits += 3 * _odd(grid.tets.numpy())
-    numbers = (torch.from_numpy(each) for each in (tet_edges, tet_faces, face_edges, splits))
-    tables = SubdivisionTables(torch.from_numpy(tets), grid.edges, *numbers, num_vertices=grid.num_vertices)
+    tables = SubdivisionTables(
+        torch.from_numpy(tets),
+        grid.edges,
+        torch.from_numpy(tet_edges),
+        torch.from_numpy(tet_faces),
+        torch.from_numpy(face_edges),
+        torch.from_numpy(splits),
+        num_vertices=grid.num_vertices,
+    )
     free = torch.cat([grid.free, of_middle])
     return SubdividedGrid(grid, positions, free, ~of_middle.all(1), grid.cell / 2, tables)
 
