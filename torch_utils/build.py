@@ -188,7 +188,7 @@ def link(objects: Sequence[Path], library: Path, extra: Sequence[str] = ()) -> N
 
 
 @contextmanager
-def _lock(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
     """One build at a time in one folder (two would write the same objects)."""
     import fcntl
 
@@ -206,7 +206,7 @@ def build_cpu(
     objects: folder of intermediate files; default `libraries`/objects. flags: extra ones for compiler and linker.
     """
     objects = objects or libraries / "objects"
-    with _lock(objects):
+    with locked(objects):
         units = cpu_units(objects, flags)
         to_link, failures = compile_all(units, keep_going)
         library = libraries / CPU_LIBRARY
@@ -276,7 +276,7 @@ def build_cuda(libraries: Path = LIBRARIES, objects: Path | None = None) -> Path
     if nvcc is None:
         raise BuildError("nvcc not found: install the CUDA toolkit or set CUDA_HOME; the CPU kernels need neither")
     objects = objects or libraries / "objects"
-    with _lock(objects):
+    with locked(objects):
         to_link, _ = compile_all(cuda_units(objects, nvcc), keep_going=False)
         runtime = find_in_toolkit(nvcc, "libcudart_static.a") / "libcudart_static.a"
         library = libraries / CUDA_LIBRARY

@@ -13,7 +13,7 @@ import os
 import pkgutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 FOLDER = build.PACKAGE.parent / "build" / "emulation"
 ACCESSES = "accesses"
 FLAGS = {
-    "": ("-O1",),
+    "": ("-Og",),
     "address": (
         "-O1",
         "-g",
@@ -67,20 +67,24 @@ def build_library(
     of_bindings = "" if sanitizer == ACCESSES else sanitizer
     own_folder = FOLDER / (of_bindings or "plain")
     folder = folder or FOLDER / (sanitizer or "plain")
-    for place in {folder, own_folder}:
-        _write_headers(sources if place == folder else build.SOURCES, place / "headers", sanitizer)
-    units = [_unit(source, sources, folder, sanitizer) for source in sorted(sources.glob("*/*_cuda.cu"))]
-    bindings = sorted(build.SOURCES.glob("*/*_cuda_binding.cpp"))
-    units += [_unit(source, build.SOURCES, own_folder, of_bindings) for source in bindings]
-    units = [unit for unit in units if not only or unit.op in only]
-    units += [_accesses_unit(folder)] if sanitizer == ACCESSES else []
-    objects, _ = build.compile_all(units, keep_going=False)
-    library, listing = folder / "libemulated.so", folder / "linked.txt"
-    names, newest = "\n".join(map(str, objects)), max(path.stat().st_mtime_ns for path in objects)
-    same = listing.exists() and listing.read_text() == names
-    if not (same and library.exists() and library.stat().st_mtime_ns >= newest):
-        build.link(objects, library, () if sanitizer == ACCESSES else FLAGS[sanitizer])
-        listing.write_text(names)
+    with build.locked(FOLDER):
+        for place in {folder, own_folder}:
+            _write_headers(sources if place == folder else build.SOURCES, place / "headers", sanitizer)
+        if not only:
+            headers = [_precompiled(folder, sanitizer, True), _precompiled(own_folder, of_bindings, False)]
+            build.compile_all(headers, keep_going=False)
+        units = [_unit(source, sources, folder, sanitizer) for source in sorted(sources.glob("*/*_cuda.cu"))]
+        bindings = sorted(build.SOURCES.glob("*/*_cuda_binding.cpp"))
+        units += [_unit(source, build.SOURCES, own_folder, of_bindings) for source in bindings]
+        units = [unit for unit in units if not only or unit.op in only]
+        units += [_accesses_unit(folder)] if sanitizer == ACCESSES else []
+        objects, _ = build.compile_all(units, keep_going=False)
+        library, listing = folder / "libemulated.so", folder / "linked.txt"
+        names, newest = "\n".join(map(str, objects)), max(path.stat().st_mtime_ns for path in objects)
+        same = listing.exists() and listing.read_text() == names
+        if not (same and library.exists() and library.stat().st_mtime_ns >= newest):
+            build.link(objects, library, () if sanitizer == ACCESSES else FLAGS[sanitizer])
+            listing.write_text(names)
     return library
 
 
@@ -92,23 +96,46 @@ def _write_headers(sources: Path, folder: Path, sanitizer: str) -> None:
         _write(folder / name, text.replace(old, new))
     for header in sources.glob("*/*.cuh"):
         _write(folder / header.relative_to(sources), kernel_source(header.read_text()))
+    _write(folder / _headers_of(True), '#include "cuda_runtime.h"\n')
+    _write(folder / _headers_of(False), '#include "on_device.h"\n')
 
 
 def _unit(source: Path, root: Path, folder: Path, sanitizer: str) -> build.Unit:
     """The compilation of one CUDA source or binding below `root`, by way of a translated copy in `folder`."""
-    includes, _, version = build.torch_paths()
     is_kernel = source.suffix == ".cu"
     text = (kernel_source if is_kernel else binding_source)(source.read_text())
     target = folder / "sources" / f"{source.stem}.cpp"
     _write(target, f'#line 1 "{source}"\n{text}')
+    command = (*_flags(folder, root, sanitizer, is_kernel), "-include", _headers_of(is_kernel), "-c", str(target))
+    translated = {path: folder / "headers" / path.relative_to(root) for path in _inputs(source, root)}
+    inputs = [new if new.exists() else path for path, new in translated.items()]
+    return build.Unit(source.parent.name, target, folder / f"{source.stem}.o", command, _key(command, inputs))
+
+
+def _precompiled(folder: Path, sanitizer: str, is_kernel: bool) -> build.Unit:
+    """The compilation of the headers that all kernels or all bindings begin with: half of their time otherwise."""
+    header = folder / "headers" / _headers_of(is_kernel)
+    command = (*_flags(folder, build.SOURCES, sanitizer, is_kernel), "-x", "c++-header", str(header))
+    inputs = [path for name in ("cuda.h", "cpu.h") for path in _inputs(build.SOURCES / "common" / name, build.SOURCES)]
+    return build.Unit("", header, header.with_name(f"{header.name}.gch"), command, _key(command, inputs))
+
+
+def _headers_of(is_kernel: bool) -> str:
+    return "all_kernels.h" if is_kernel else "all_bindings.h"
+
+
+def _flags(folder: Path, root: Path, sanitizer: str, is_kernel: bool) -> list[str]:
+    """The compiler and its options for a kernel or a binding, which must be those of its precompiled header."""
+    includes, _, _ = build.torch_paths()
     flags = [*build.host_compiler().split(), "-std=c++17", "-fPIC", "-fvisibility=hidden", build.CONTRACTION, *WARNINGS]
     flags += [build.STABLE_ABI, *FLAGS[sanitizer], "-D__CUDA_ARCH__=900" if is_kernel else "-O0"]
-    paths = [f"-I{folder / 'headers'}", f"-I{HERE}", f"-I{root}", *([] if is_kernel else includes)]
-    translated = {path: folder / "headers" / path.relative_to(root) for path in _inputs(source, root)}
-    inputs = [*sorted(HERE.glob("*.h")), *(new if new.exists() else path for path, new in translated.items())]
-    key = hashlib.sha256("\0".join([*flags, version, *(path.read_text() for path in inputs)]).encode()).hexdigest()
-    command = (*flags, *paths, "-c", str(target))
-    return build.Unit(source.parent.name, target, folder / f"{source.stem}.o", command, key)
+    return [*flags, f"-I{folder / 'headers'}", f"-I{HERE}", f"-I{root}", *([] if is_kernel else includes)]
+
+
+def _key(command: Sequence[str], inputs: Iterable[Path]) -> str:
+    """Changes with the command, torch's version and the text of any input or header of the emulation."""
+    texts = [path.read_text() for path in (*sorted(HERE.glob("*.h")), *inputs)]
+    return hashlib.sha256("\0".join([*command, build.torch_paths()[2], *texts]).encode()).hexdigest()
 
 
 def _accesses_unit(folder: Path) -> build.Unit:
