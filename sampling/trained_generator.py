@@ -148,8 +148,8 @@ class TrainedGenerator:
     def from_styles(self, w_geo: Tensor, w_tex: Tensor) -> Samples:
         """Samples from styles [B, slots, w_dim] of shape and of texture, such as those of `styles`.
 
-        ValueError for other shapes or values that are not finite. The samples know no seed and no latents, so they
-        cannot be interpolated.
+        ValueError for other shapes or values that are not finite. The samples know no seed and no latents, so
+        `interpolate` takes them with path="w" only.
         """
         w_dim = self.network.config.mapping.w_dim
         for name, w, slots in (("w_geo", w_geo, self.slots[0]), ("w_tex", w_tex, self.slots[1])):

@@ -93,8 +93,9 @@ def adapt(
     "a {red|blue} chair", or the captions of --data; `tetragan generate --prompt` then names one. With --mode single,
     one sample moves to a prompt, to an image, to posed views or to photos, and is written as a GLB.
 
-    --set changes batch, resolution, supersample, rate, background, negative, second_prior, clip, seed, precision,
-    threads, keep_weight and, with --photos, bootstrap_rounds.
+    --set changes batch, resolution, supersample, rate, background, negative, second_prior, clip, screened, seed,
+    precision, threads and keep_weight; with --mode mapping also text_encoder; with --mode single also planes,
+    truncation, view_deg and, with --photos, bootstrap_rounds.
     """
     given = {name: value for name, value in options.items() if value not in (None, ())}
     alone = resume and prompts_file is None and "network" not in given
