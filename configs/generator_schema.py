@@ -60,7 +60,7 @@ class GeometryConfig(StrictModel):
     )
     symmetric: bool = Field(
         False,
-        description="average every shape and texture with its mirror image, so that x and −x are the same (front is +Z)",
+        description="average every shape and texture with its mirror image: x and −x are the same (front is +Z)",
     )
     connect_components: bool = Field(
         False, description="make each mesh one connected component: bridge small gaps, remove floaters beyond reach"

@@ -34,7 +34,9 @@ from tetragan.options import PATH, device_option, out_option, quiet_option
 @click.option("--truncation", type=click.FloatRange(0, 2), help="ψ of the generator.  [default: the protocol's]")
 @click.option("--detector", help="Detector for image scores: lite0, a TorchScript file or URL, or a model folder.")
 @click.option("--detector-hash", help="SHA-256 of the TorchScript file.")
-@click.option("--normals", is_flag=True, help="Also score normals: their images, with a detector, and roughness; needs meshes.")
+@click.option(
+    "--normals", is_flag=True, help="Also score normals: their images, with a detector, and roughness; needs meshes."
+)
 @click.option("--clip", type=PATH, help="A transformers folder of a CLIP, for CMMD, CLIP score and R-precision.")
 @click.option("--classifier", type=PATH, help="A transformers folder of an image classifier, for attributes.")
 @click.option("--caption", default="", help="The caption of all generated shapes, for --clip.")
