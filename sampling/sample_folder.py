@@ -72,9 +72,9 @@ class SampleFolder:
         if None in (old.get("meshes"), self.made_by.get("meshes")):  # one of the two runs made images only
             self.made_by["meshes"] = self.made_by.get("meshes") or old.get("meshes")
             old = {**old, "meshes": self.made_by["meshes"]}
-        for key, value in self.made_by.items():
-            if old.get(key) != value:
-                before, now = _difference(old.get(key), value)
+        for key in {**self.made_by, **old}:
+            if old.get(key) != self.made_by.get(key):
+                before, now = _difference(old.get(key), self.made_by.get(key))
                 raise UserError(
                     f"--out {self.path}: holds samples made with {key} {before}, not {now}; "
                     "name another folder, or replace them with --overwrite"
@@ -155,4 +155,4 @@ def _difference(old: Any, new: Any) -> tuple[str, str]:
         for key in new:
             if old.get(key) != new[key]:
                 return f"{key} {old.get(key)}", f"{key} {new[key]}"
-    return str(old), str(new)
+    return ("none" if old is None else str(old)), ("none" if new is None else str(new))

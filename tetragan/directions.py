@@ -75,6 +75,11 @@ def directions(
     if not axes and classifier is None:
         raise click.UsageError("--axes 0 needs --classifier")
     sampler = Sampler(options, meshes, "directions.json")
+    facts = {
+        "shape_seed": seed, "axes": axes, "classifier": None if classifier is None else classifier.name,
+        "labeled": samples, "trials": trials,
+    }  # fmt: skip
+    sampler.guard(facts)
     found = _find(sampler.generator, axes, classifier, samples, trials, options)
     found.save(sampler.out / "directions.safetensors", sampler.generator.identity())
     click.echo(f"{sampler.out / 'directions.safetensors'}: {len(found)} directions")
@@ -84,8 +89,7 @@ def directions(
     shown = found.names[: 2 * axes + rows]
     moved = [each for name in shown for each in slider(found, center, name, STEPS)]
     names = [f"{name.replace('=', '-')}_{step:+d}" for name in shown for step in STEPS]
-    facts = {"shape_seed": seed, "axes": axes, "classifier": None if classifier is None else classifier.name}
-    outcome = sampler.run(moved, names, {**facts, "labeled": samples, "trials": trials}, what="steps", draw_all=True)
+    outcome = sampler.run(moved, names, facts, what="steps", draw_all=True)
     title = f"{sampler.generator.name}, seed {seed}: steps in standard deviations"
     image = labeled_grid(outcome.grid(names), shown, [f"{step:+d}" if step else "0" for step in STEPS], title)
     sampler.save_image("directions.png", image, f"seed {seed} along {len(shown)} directions")

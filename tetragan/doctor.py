@@ -154,7 +154,7 @@ def _kernels_state(device_type: str) -> str:
         return f"not active: {cause}"
     ops = loading.defined_ops()
     absent = [op for op in ops if not loading.has_kernel(device_type, op)]
-    # Every op has a kernel, but for the descriptor on CUDA, so another absent one means an old library.
+    # Every op has a CPU kernel, so an absent one means an old library. On CUDA some have none, by design.
     if device_type == "cpu" and absent:
         return f"active, but older than {', '.join(absent)}; try: {loading.BUILD_COMMANDS[device_type]}"
     rest = f"; in plain PyTorch: {', '.join(absent)}" if absent else ""

@@ -141,6 +141,9 @@ def test_other_settings_and_foreign_files_are_refused(g, tmp_path) -> None:
     run(g, tmp_path, [0])
     with pytest.raises(UserError, match=r"made with truncation 1\.0, not 0\.5"):
         SampleFolder.open(tmp_path, "samples.json", made_by(g, SETTINGS, {"truncation": 0.5}))
+    SampleFolder.open(tmp_path / "fine", "samples.json", made_by(g, SETTINGS, {"truncation": 1.0, "cells": 9}))
+    with pytest.raises(UserError, match=r"made with cells 9, not none"):
+        SampleFolder.open(tmp_path / "fine", "samples.json", made_by(g, SETTINGS, {"truncation": 1.0}))
     (tmp_path / "seed0009.glb").write_bytes(b"mine")
     with pytest.raises(UserError, match=r"seed0009.glb: exists, but samples.json does not list it"):
         run(g, tmp_path, [9])

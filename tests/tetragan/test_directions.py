@@ -61,7 +61,15 @@ def test_a_moved_sample_is_written_and_says_so(network: Path, found: Path, tmp_p
     assert not np.array_equal(meshes[0].vertices, meshes[1].vertices)
     record = json.loads((tmp_path / "moved" / "samples.json").read_text(encoding="utf-8"))
     assert record["made_by"]["moves"] == {"shape-1": 3.0, "texture-1": -1.0}
-    assert_refused(run(*call, *moves[:4], "--out", tmp_path / "moved"), "made with moves", "--overwrite")
+    for others in (moves[:4], ()):
+        assert_refused(run(*call, *others, "--out", tmp_path / "moved"), "made with moves", "--overwrite")
+
+
+def test_a_refused_search_leaves_the_directions_alone(network: Path, found: Path) -> None:
+    before = (found / "directions.safetensors").read_bytes()
+    call = ("directions", "--network", network, "--axes", 1, "--out", found, *SMALL)
+    assert_refused(run(*call), "made with", "--overwrite")
+    assert (found / "directions.safetensors").read_bytes() == before
 
 
 @pytest.mark.parametrize(
