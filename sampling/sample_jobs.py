@@ -125,7 +125,7 @@ class SampleMaker:
 
     @torch.no_grad()
     def finish(self, started: "_Started") -> SampleResult:
-        """The rest, on the CPU."""
+        """The rest, on the CPU, where this maker's network must lie."""
         job = started.job
         if started.surface is None:
             return SampleResult(job.name, None, started.images)
@@ -160,6 +160,11 @@ def _on_cpu(
 ) -> _Started:
     mesh = None if bool(surface.empty[0]) else surface.mesh.detach().to("cpu")
     return _Started(job, mesh, texture_planes.cpu(), images)
+
+
+def network_on_cpu(generator: Generator) -> Generator:
+    """The network that `SampleMaker.finish` needs: the same one, or a copy of one that lies on a card."""
+    return generator if generator.device.type == "cpu" else copy.deepcopy(generator).to("cpu")
 
 
 def make_samples(

@@ -48,7 +48,8 @@ def application(maker: MeshMaker, address: str = "127.0.0.1", token: str | None 
                 return refused(507, str(error))
             except UserError as error:
                 return refused(422, str(error))
-        headers = {"cache-control": "private, max-age=3600", "content-disposition": f'inline; filename="{name}"'}
+        # The next page at this address may show another network.
+        headers = {"cache-control": "no-store", "content-disposition": f'inline; filename="{name}"'}
         return Response(data, media_type=media_type, headers=headers)
 
     async def mesh(request: Request) -> Response:

@@ -7,10 +7,10 @@ rebinding; Origin and Sec-Fetch-Site tell requests of foreign pages.
 import hmac
 import ipaddress
 import socket
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +28,7 @@ class Guard:
     def __init__(self, app: ASGIApp, address: str, token: str | None, script_hashes: tuple[str, ...] = ()) -> None:
         if token is None and not is_loopback(address):
             raise ValueError(f"Guard: expected a token for the address {address}")
-        self.app, self.address, self.token = app, address, token
+        self.app, self.address, self.token = app, address.lower(), token
         scripts = " ".join(["'self'", *(f"'{entry}'" for entry in script_hashes)])
         self.headers = {
             "server": "tetragan",
@@ -78,7 +78,8 @@ class Guard:
         bearer = headers.get("authorization", "")
         if bearer.startswith("Bearer ") and self._is_token(bearer.removeprefix("Bearer ")):
             return None
-        if self._is_token(_cookie(headers.get("cookie", ""))):
+        # The cookies of other programs on this machine are sent, too, whatever their form.
+        if self._is_token(cookie_parser(headers.get("cookie", "")).get(COOKIE, "")):
             return None
         return refused(401, "a token is needed: open the address that was printed, or send Authorization: Bearer TOKEN")
 
@@ -103,7 +104,7 @@ class Guard:
 
 def is_loopback(address: str) -> bool:
     """Whether only this machine can reach an address."""
-    return address == "localhost" or (_is_number(address) and ipaddress.ip_address(address).is_loopback)
+    return address.lower() == "localhost" or (_is_number(address) and ipaddress.ip_address(address).is_loopback)
 
 
 def refused(status: int, reason: str) -> Response:
@@ -117,11 +118,3 @@ def _is_number(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _cookie(text: str) -> str:
-    try:
-        morsel = SimpleCookie(text).get(COOKIE)
-    except CookieError:
-        return ""
-    return morsel.value if morsel else ""

@@ -15,10 +15,11 @@ from PIL import Image
 
 from geometry.normals import vertex_normals
 from geometry.simplification import simplify
-from mesh_io.write import write_glb
+from mesh_io.write import write_mesh
+from networks.generator import Generator
 from sampling.directions import Directions, parse_moves, principal_directions
 from sampling.mesh_export import MeshSettings, Placement
-from sampling.sample_jobs import SampleJob, SampleMaker
+from sampling.sample_jobs import SampleJob, SampleMaker, network_on_cpu
 from sampling.styles import random_styles
 from sampling.trained_generator import TrainedGenerator
 from torch_utils.errors import UserError
@@ -53,6 +54,7 @@ class MeshMaker:
         seeds."""
         self.generator, self.directions, self.latents = generator, directions, dict(latents or {})
         self.identity = generator.identity()
+        self._on_cpu = network_on_cpu(generator.network)
         self._lock = threading.Lock()
         self._bytes: OrderedDict[Any, bytes] = OrderedDict()
         self._started: OrderedDict[SampleQuery, Any] = OrderedDict()
@@ -65,9 +67,8 @@ class MeshMaker:
 
     def mesh(self, query: MeshQuery, ending: FileEnding) -> bytes:
         """A GLB or USDZ file, or a zip archive of OBJ, MTL and PNG. NoSurface, or UserError for a missing package."""
-        if query.texture_size == 0:
-            return self._kept(("geometry", query), lambda: self._geometry(query))
-        return self._kept((ending, query), lambda: self._textured(query, ending))
+        make = self._textured if query.texture_size else self._geometry
+        return self._kept((ending, query), lambda: make(query, ending))
 
     def image(self, query: ImageQuery) -> bytes:
         """A PNG of the lit sample on light gray."""
@@ -133,7 +134,7 @@ class MeshMaker:
             given = key.model_dump(mode="json", exclude_defaults=True, by_alias=True)
             name = sample.name if sample.seed is not None else query.latent or "mixed"
             job = SampleJob(name, sample.w_geo, sample.w_tex, {**facts, "truncation": key.truncation, **given})
-            started = self._sample_maker(Path(), None).start(job)
+            started = self._sample_maker(self.generator.network, Path(), None).start(job)
             if started.surface is None:
                 raise NoSurface("this sample has no surface; try another seed, or a lower truncation")
             self._started[key] = started
@@ -141,24 +142,25 @@ class MeshMaker:
                 self._started.popitem(last=False)
         return self._started[key]
 
-    def _sample_maker(self, folder: Path, settings: MeshSettings | None) -> SampleMaker:
-        return SampleMaker(self.generator.network, folder, settings, None, self.generator.shaded)
+    def _sample_maker(self, network: Generator, folder: Path, settings: MeshSettings | None) -> SampleMaker:
+        return SampleMaker(network, folder, settings, None, self.generator.shaded)
 
-    def _geometry(self, query: MeshQuery) -> bytes:
+    def _geometry(self, query: MeshQuery, ending: FileEnding) -> bytes:
+        MeshSettings(ending).check()
         started = self._begin(query)
         placed = Placement.of(started.surface, "floor", None)
         mesh = simplify(started.surface, query.faces)[0]
         with _scratch() as folder:
-            path = folder / f"{started.job.name}.glb"
-            write_glb(path, placed.apply(mesh.replace(normals=vertex_normals(mesh))), about=started.job.about)
-            return path.read_bytes()
+            path = folder / f"{started.job.name}.{ending}"
+            write_mesh(path, placed.apply(mesh.replace(normals=vertex_normals(mesh))), about=started.job.about)
+            return _archive([path]) if ending == "obj" else path.read_bytes()
 
     def _textured(self, query: MeshQuery, ending: FileEnding) -> bytes:
         settings = MeshSettings(ending, query.texture_size, query.faces)
         settings.check()
         started = self._begin(query)
         with _scratch() as folder:
-            result = self._sample_maker(folder, settings).finish(started)
+            result = self._sample_maker(self._on_cpu, folder, settings).finish(started)
             assert result.record is not None
             if not result.record["files"]:
                 reasons = [result.record[why] for why in ("refused", "failed") if why in result.record]

@@ -1,9 +1,13 @@
 """The page's API in a server of its own: same query, same bytes; many clients; what is refused."""
 
+import copy
+import io
 import json
 import struct
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +21,7 @@ pytest.importorskip("uvicorn", reason="uvicorn is an extra")
 
 from tests.command_line import assert_refused, run
 from tests.page_server import Server, started
+from tests.training.tiny import write_network
 from webpage.guard import Guard
 from webpage.mesh_maker import MeshMaker
 from webpage.query import MeshQuery
@@ -235,3 +240,38 @@ def test_other_mistakes_of_the_command() -> None:
     assert run("view", "--network", "chair-64", "--token", "short").status == 2
     with pytest.raises(ValueError, match="token"):
         Guard(lambda *_: None, "0.0.0.0", None)  # type: ignore[arg-type]
+
+
+def test_bare_geometry_comes_in_the_format_that_was_named(server: Server) -> None:
+    archive = server.get("/api/mesh.obj?shape_seed=3&texture_size=0&faces=300")
+    assert archive.headers["content-type"] == "application/zip" and archive.body[:2] == b"PK"
+    with zipfile.ZipFile(io.BytesIO(archive.body)) as opened:
+        assert opened.namelist() == ["seed0003.obj"]
+    assert server.get("/api/mesh.glb?shape_seed=3&texture_size=0&faces=300").body[:4] == b"glTF"
+
+
+def test_a_texture_is_made_on_the_cpu_wherever_the_network_computes(tmp_path: Path) -> None:
+    query, maker = (
+        MeshQuery(shape_seed=6, texture_size=64, faces=300),
+        MeshMaker(load(write_network(tmp_path / "n.safetensors"))),
+    )
+    maker._begin(query)  # as on a card, whose results come to the CPU
+    maker.generator.network = copy.deepcopy(maker.generator.network).to("meta")
+    assert len(document(maker.mesh(query, "glb"))["images"]) == 1
+
+
+def test_browsers_keep_no_mesh_for_the_page_of_another_network(server: Server) -> None:
+    assert server.get(f"/api/mesh.glb?shape_seed=3&{SMALL}").headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "cookie", ['settings={"a": 1}; tetragan_token=%s', "tetragan_token=%s; a b=c", "x; tetragan_token=%s"]
+)
+def test_odd_cookies_of_other_programs_do_not_hide_the_token(guarded: Server, cookie: str) -> None:
+    assert guarded.get("/api/info", Cookie=cookie % TOKEN).status == 200
+    assert guarded.get("/api/info", Cookie=cookie % "wrong").status == 401
+
+
+def test_a_host_name_may_be_written_in_capitals() -> None:
+    guard = Guard(lambda *_: None, "MyBox.local", TOKEN)  # type: ignore[arg-type]
+    assert guard._knows("mybox.local:8017") and guard._knows("MyBox.local") and not guard._knows("other.local")
