@@ -89,28 +89,31 @@ class Sample:
     def surface(self) -> tuple[Mesh, ColorsAt]:
         """The full surface, a batch of one, and the colors of packed points on it. EmptySurface where there is none."""
         network = self.generator.network
-        geometry_planes, texture_planes = network.planes(self.w_geo, self.w_tex)
-        surface = network.surface(geometry_planes, self.w_geo)
+        w_geo, w_tex = self.w_geo.to(network.device), self.w_tex.to(network.device)  # which may have moved since
+        geometry_planes, texture_planes = network.planes(w_geo, w_tex)
+        surface = network.surface(geometry_planes, w_geo)
         if bool(surface.empty[0]):
             raise EmptySurface(f"{self!r}: has no surface; take another seed, or a lower truncation")
-        return surface.mesh.detach(), partial(network.materials, texture_planes, self.w_tex)
+        return surface.mesh.detach(), partial(network.materials, texture_planes, w_tex)
 
     def _color_field(self, colors_at: ColorsAt) -> ColorField:
         """The colors of points of any device."""
-        return lambda points: texture_colors(colors_at)(points.to(self.w_tex.device))
+        return lambda points: texture_colors(colors_at)(points.to(self.generator.device))
 
     def export(self, path: str | Path, texture_size: int = TEXTURE_SIZE_PX, **settings: Any) -> Path:
         """Write the mesh as .glb, .obj, .usdz, .ply or .stl, by the path's ending; the path.
 
         settings: fields of `sampling.mesh_export.MeshSettings`, such as faces, normal_map, pivot and height_m.
-        UserError where the sample has no surface.
+        UserError where the sample has no surface, or an open one that `watertight` refuses.
         """
         path = Path(path)
         wanted = MeshSettings(check_format(path), texture_size, **settings)
         wanted.check()
         surface, colors_at = self.surface()
         colors, about = self._color_field(colors_at), {**self.about(), "network": self.generator.name}
-        write_sample(path.parent, path.stem, surface, colors, wanted, unlit=self.generator.shaded, about=about)
+        record = write_sample(path.parent, path.stem, surface, colors, wanted, unlit=self.generator.shaded, about=about)
+        if "refused" in record:
+            raise RefusedMesh(f"{path}: not written, {record['refused']}")
         return path
 
     def to_trimesh(self, texture_size: int = TEXTURE_SIZE_PX, faces: int | None = FACES) -> "trimesh.Trimesh":
@@ -184,13 +187,20 @@ class Samples(Sequence[Sample]):
     ) -> list[Path]:
         """Write one textured mesh per sample, seed0003.glb (step0003.glb of an interpolation); the files written.
 
-        A sample without a surface has no file. file_format: glb, obj, usdz, ply or stl. texture_size: side, px.
-        settings: as for `Sample.export`. progress: called after each sample.
+        Samples of one seed and several classes are told apart by the class, seed0003_class1.glb. A sample without a
+        surface has no file, nor has an open one with `watertight`.
+        file_format: glb, obj, usdz, ply or stl. texture_size: side, px. settings: as for `Sample.export`. progress:
+        called after each sample.
         """
         written = []
-        for row, sample in enumerate(self):
-            name = f"step{row:04d}" if sample.seed is None else sample.name
-            with suppress(EmptySurface):
+        names = [f"step{row:04d}" if sample.seed is None else sample.name for row, sample in enumerate(self)]
+        classes: dict[str, set[int | None]] = {}
+        for sample, name in zip(self, names, strict=True):
+            classes.setdefault(name, set()).add(sample.label)
+        for sample, name in zip(self, names, strict=True):
+            if len(classes[name]) > 1:
+                name = f"{name}_class{sample.label}"
+            with suppress(EmptySurface, RefusedMesh):
                 written.append(sample.export(Path(folder) / f"{name}.{file_format}", texture_size, **settings))
             progress()
         return written
@@ -198,6 +208,10 @@ class Samples(Sequence[Sample]):
 
 class EmptySurface(UserError):
     """A sample has no surface."""
+
+
+class RefusedMesh(UserError):
+    """The settings refuse the mesh of a sample."""
 
 
 def check_format(path: Path) -> FileFormat:

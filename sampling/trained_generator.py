@@ -134,7 +134,7 @@ class TrainedGenerator:
         for latents that are not finite.
         """
         classes = labels_of_seeds(self.classes, range(len(z_geo)), labels)
-        w_geo, w_tex = self._map(z_geo.to(self.device), z_tex.to(self.device), classes)
+        w_geo, w_tex = self._map(z_geo, z_tex, classes)
         psi = truncation if isinstance(truncation, tuple) else (truncation, truncation)
         ends = cutoff if isinstance(cutoff, tuple) else (cutoff, cutoff)
         averages = self.network.averages()
@@ -203,7 +203,7 @@ class TrainedGenerator:
         chosen = seed if seeds is None else seeds
         if chosen is None or (seeds is not None and seed is not None):
             raise ValueError("sample(): expected one of seeds and seed")
-        several = not isinstance(chosen, int)
+        several = isinstance(chosen, Iterable)
         numbers = _numbers(chosen if isinstance(chosen, Iterable) else [chosen])
         z_geo, z_tex = latents(numbers, self.network.config.mapping.z_dim, self.device)
         of_seeds = labels_of_seeds(self.classes, numbers, labels)
@@ -317,6 +317,7 @@ class TrainedGenerator:
         """Styles of latents, before truncation. One by one: products of matrices round differently for different
         numbers of rows, and a seed should give the same bits in any company. ValueError unless they are finite."""
         _refuse_not_finite("styles", "latents", z_geo, z_tex)
+        z_geo, z_tex = z_geo.to(self.device), z_tex.to(self.device)
         of_network = None if labels is None else torch.tensor(labels, device=self.device)
         rows = [
             self.network.map(

@@ -9,10 +9,12 @@ import torch
 import trimesh
 
 from configs.loader import build_config
+from geometry.mesh import Mesh
 from mesh_io.read import read_mesh
 from networks.grid_memory import extraction_bytes
 from networks.pretrained import load_generator_file
 from sampling.latents import latents, spherical_path
+from sampling.samples import Sample
 from sampling.styles import styles_of_seeds
 from sampling.trained_generator import Samples, TrainedGenerator, from_pretrained, load
 from tests.geometry.measures import is_watertight
@@ -242,3 +244,44 @@ def test_latents_and_styles_that_are_not_finite_are_refused(g: TrainedGenerator)
                     make(*broken)
     with pytest.raises(ValueError, match="expected no labels: the network is unconditional"):
         g.from_latents(z_geo, z_tex, labels=[0, 7])
+
+
+def test_an_open_mesh_that_is_refused_is_said_and_no_file_of_the_list(
+    g: TrainedGenerator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    surface = Sample.surface
+
+    def opened(sample: Sample):
+        mesh, colors = surface(sample)
+        return Mesh.single(mesh.vertices, mesh.faces[1:]), colors
+
+    monkeypatch.setattr(Sample, "surface", opened)
+    with pytest.raises(UserError, match=r"a\.glb: not written, it is not watertight"):
+        g.sample(seed=0).export(tmp_path / "a.glb", 64, watertight=True)
+    assert g.sample([0]).export(tmp_path, "glb", 64, watertight=True) == [] and not list(tmp_path.iterdir())
+
+
+def test_samples_of_one_seed_and_several_classes_are_several_files(tmp_path: Path) -> None:
+    g = load(save(tmp_path / "network.safetensors", classes=2))
+    files = g.sample([3, 3, 4], labels=[0, 1, 0]).export(tmp_path / "out", "stl", faces=None)
+    assert [file.name for file in files] == ["seed0003_class0.stl", "seed0003_class1.stl", "seed0004.stl"]
+    assert len({file.read_bytes() for file in files}) == 3
+
+
+def test_a_number_of_numpy_gives_one_sample(g: TrainedGenerator) -> None:
+    assert isinstance(g.sample(np.int64(3)), Sample)  # type: ignore[call-overload]
+
+
+def test_styles_and_latents_follow_a_network_to_another_device(
+    file: Path, g: TrainedGenerator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, (z_geo, z_tex) = load(file), g.latents([3])
+    sample = moved.sample(seed=3)
+    moved.network.to("meta")
+    assert moved.from_latents(z_geo, z_tex).w_geo.device.type == "meta"
+    devices = []
+    monkeypatch.setattr(moved.network, "planes", lambda *w: devices.extend(each.device.type for each in w) or w)
+    monkeypatch.setattr(moved.network, "surface", lambda planes, w_geo: devices.append(w_geo.device.type))
+    with pytest.raises(AttributeError):  # there is no surface
+        sample.surface()
+    assert devices == ["meta", "meta", "meta"]
