@@ -10,7 +10,7 @@ from torch import Tensor
 from geometry.mesh import Mesh
 from mesh_io.writers.export_mesh import ImageFormat, export_mesh, identifier, png_bytes
 from mesh_io.writers.glb import glb_bytes
-from mesh_io.writers.obj import hulls_text, mtl_text, obj_text
+from mesh_io.writers.obj import hulls_text, material_stem, mtl_text, obj_text
 from mesh_io.writers.ply import ply_bytes, splat_bytes
 from mesh_io.writers.stl import stl_bytes
 from mesh_io.writers.usdz import usdz_bytes
@@ -75,17 +75,16 @@ def write_glb(
 
 
 def write_obj(path: Path | str, mesh: Mesh, *, name: str | None = None) -> None:
-    """Write one mesh as OBJ and, if it has a base color, `<stem>.mtl` and its PNG files next to it.
+    """Write one mesh as OBJ and, if it has a base color, its MTL and PNG files next to it, named by `material_stem`.
 
     mesh, errors: as for `write_glb`. OBJ has its v axis upward, so v is flipped, and it has no metallic-roughness map.
     The OBJ is written last: once it exists, so do its material and texture.
     """
     path = Path(path)
     exported = export_mesh(mesh, "write_obj")
-    stem = identifier(path.stem)
+    stem = material_stem(path)
     files = []
     if exported.base_color is not None:
-        # MTL separates words by spaces, so the names of these files must not contain any.
         files.append((path.with_name(f"{stem}.png"), png_bytes(exported.base_color)))
         if exported.normal_map is not None:
             files.append((path.with_name(f"{stem}_normal.png"), png_bytes(exported.normal_map)))

@@ -18,6 +18,7 @@ from geometry.surface_sampling import sample_surface
 from geometry.topology import edge_counts
 from mesh_io.write import write_glb, write_hulls, write_mesh, write_ply, write_splats
 from mesh_io.writers.export_mesh import ImageFormat
+from mesh_io.writers.obj import material_stem
 from sampling.texture_baking import ColorField, bake
 from torch_utils.errors import UserError
 from torch_utils.timing import phase
@@ -152,8 +153,8 @@ def _level(settings: MeshSettings, level: int, full: int) -> MeshSettings:
 def _companions(path: Path) -> Iterator[str]:
     if path.suffix == ".obj":
         for ending in (".mtl", ".png", "_normal.png"):
-            if path.with_name(path.stem + ending).is_file():
-                yield path.stem + ending
+            if path.with_name(material_stem(path) + ending).is_file():
+                yield material_stem(path) + ending
 
 
 def _write_level(

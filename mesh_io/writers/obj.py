@@ -1,6 +1,8 @@
 """An `ExportMesh` as the text of an OBJ file and its MTL."""
 
+import re
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,14 @@ from numpy.typing import NDArray
 from mesh_io.writers.export_mesh import ExportMesh
 
 MATERIAL = "surface"
+
+
+def material_stem(path: Path) -> str:
+    """What the MTL and PNG files of an OBJ are called, without their endings: as the OBJ, where MTL allows that.
+
+    Its words end at spaces, # begins a comment, and a leading dash an option. Other programs may read ASCII alone.
+    """
+    return re.sub(r"[^A-Za-z0-9_.+=-]", "_", path.stem.lstrip("-")) or "mesh"
 
 
 def obj_text(mesh: ExportMesh, name: str, stem: str) -> str:

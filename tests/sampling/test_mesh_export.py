@@ -154,3 +154,23 @@ def test_an_open_mesh_is_refused_if_watertight_ones_are_wanted(sample, tmp_path)
 def test_options_that_exclude_each_other(settings, message) -> None:
     with pytest.raises(UserError, match=message):
         settings.check()
+
+
+def test_obj_files_of_alike_names_have_their_own_textures(sample, tmp_path) -> None:
+    mesh, colors = sample
+    for step, factor in (("-1", 0.0), ("+1", 1.0)):
+        record = write_sample(
+            tmp_path, f"shape-1_{step}", mesh, lambda p, factor=factor: colors(p) * factor, MeshSettings("obj", 64)
+        )
+        assert record["files"] == [f"shape-1_{step}{ending}" for ending in (".mtl", ".obj", ".png")]
+    dark, bright = (read_mesh(tmp_path / f"shape-1_{step}.obj").parts[0].material.image for step in ("-1", "+1"))
+    assert not dark.any() and bright.any()
+
+
+def test_the_files_of_an_obj_have_names_that_mtl_can_hold(sample, tmp_path) -> None:
+    mesh, colors = sample
+    for name in ("-my chair #1", "stuhl ä"):
+        record = write_sample(tmp_path, name, mesh, colors, MeshSettings("obj", 64))
+        assert len(record["files"]) == 3 and all((tmp_path / file).is_file() for file in record["files"])
+        read = read_mesh(tmp_path / f"{name}.obj")
+        assert read.warnings == () and read.parts[0].material.image is not None
