@@ -18,7 +18,7 @@ def parse_seeds(text: str, option: str = "--seeds") -> list[int]:
     """
     seeds: list[int] = []
     for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        match = re.fullmatch(r"\s*([0-9]{1,18})(?:\s*-\s*([0-9]{1,18}))?\s*", part)
         if not match:
             raise UserError(
                 f"{option} {text}: expected numbers and ranges such as 0-15,20; {part.strip()!r} is neither"

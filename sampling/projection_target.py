@@ -52,7 +52,8 @@ def read_projection_target(
         images, cameras = _image(path), None
     if float(images[:, 3].mean((1, 2)).min()) < SMALLEST_COVER:
         raise UserError(f"{printable(path)}: an image shows nothing; its alpha is 0 almost everywhere")
-    return ProjectionTarget(path.stem, resampled_square(images, resolution), cameras)
+    name = path.resolve().name if path.name in ("", "..") else path.stem  # the folder "."
+    return ProjectionTarget(name, resampled_square(images, resolution), cameras)
 
 
 def _image(path: Path) -> Tensor:

@@ -36,11 +36,20 @@ def save_styles(
 
 
 def load_styles(path: Path, generator: "TrainedGenerator") -> tuple[list[str], Samples]:
-    """The names and samples of a file of `save_styles`. UserError where it is none, or of another network."""
+    """The names and samples of a file of `save_styles`. UserError where it is none, or of another network.
+
+    Samples are written to files of these names, so none may lead to another folder.
+    """
     tensors, header = load_tensors(path, KIND)
     check_network(path, header, generator)
     try:
         samples = generator.from_styles(*(tensors[name].to(generator.device) for name in ("w_geo", "w_tex")))
     except ValueError as error:
         raise UserError(f"{path}: does not fit the network ({error})") from None
-    return [str(name) for name in header["names"]], samples
+    names = [str(name) for name in header["names"]]
+    if len(names) != len(samples):
+        raise UserError(f"{path}: has {len(names)} names for {len(samples)} samples; make the file again")
+    wrong = next((name for name in names if name in ("", ".", "..") or set(name) & set("/\0")), None)
+    if wrong is not None:
+        raise UserError(f"{path}: a sample is called {wrong!r}, which is no plain file name; make the file again")
+    return names, samples

@@ -9,7 +9,7 @@ def test_seeds_are_numbers_and_inclusive_ranges() -> None:
     assert parse_seeds("0-3,7, 5-5") == [0, 1, 2, 3, 7, 5]
 
 
-@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "3-1", "1,,2", "1.5", "0-99999999"])
+@pytest.mark.parametrize("text", ["", "a", "1-", "-1", "3-1", "1,,2", "1.5", "0-99999999", "9" * 5000, "²", "٣"])
 def test_bad_seeds_are_one_clear_line(text: str) -> None:
     with pytest.raises(UserError, match=r"^--seeds ") as error:
         parse_seeds(text)

@@ -23,6 +23,7 @@ from sampling.projection import (
     project_styles,
     stages_of,
 )
+from sampling.projection_target import read_projection_target
 from sampling.start_search import (
     SampleBank,
     camera_grid,
@@ -34,7 +35,8 @@ from sampling.start_search import (
 from sampling.style_file import load_styles, save_styles
 from sampling.trained_generator import TrainedGenerator, load
 from tests.training import tiny
-from torch_utils.checkpoint import save_network
+from tests.training.tiny import write_dataset
+from torch_utils.checkpoint import save_network, save_tensors
 from torch_utils.errors import UserError
 
 CHAIR = CAMERA_DISTRIBUTIONS["chair"]
@@ -178,3 +180,26 @@ def test_styles_come_back_from_their_file(g: TrainedGenerator, tmp_path: Path) -
     save_styles(tmp_path / "c.safetensors", ["a"], samples.w_geo[:1, :1], samples.w_tex[:1], short)
     with pytest.raises(UserError, match="does not fit the network"):
         load_styles(tmp_path / "c.safetensors", g)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "", ".."])
+def test_styles_whose_names_lead_to_other_folders_are_refused(g: TrainedGenerator, tmp_path: Path, name: str) -> None:
+    sample = g.sample(seed=1)
+    save_styles(tmp_path / "a.safetensors", [name], sample.w_geo, sample.w_tex, g.identity())
+    with pytest.raises(UserError, match=r"a\.safetensors: a sample is called .*, which is no plain file name"):
+        load_styles(tmp_path / "a.safetensors", g)
+
+
+def test_styles_need_a_name_each(g: TrainedGenerator, tmp_path: Path) -> None:
+    sample = g.sample(seed=1)
+    header = {"kind": "styles", "names": [], "network": g.identity(), "facts": []}
+    save_tensors(tmp_path / "a.safetensors", {"w_geo": sample.w_geo, "w_tex": sample.w_tex}, header)
+    with pytest.raises(UserError, match="has 0 names for 1 samples"):
+        load_styles(tmp_path / "a.safetensors", g)
+
+
+def test_the_folder_where_one_stands_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_dataset(tmp_path / "data", shapes=1, views=1) / "shapes" / "shape0"
+    monkeypatch.chdir(folder)
+    for path in (Path(), folder):
+        assert read_projection_target(path, 16, CHAIR).name == "shape0"
