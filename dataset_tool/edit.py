@@ -11,7 +11,7 @@ from dataset_tool.format.dataset_json import SPLITS, Header
 from dataset_tool.format.shards import INDEX, write_shards
 from dataset_tool.format.splits import SHARES, Shares, split_shapes
 from dataset_tool.format.storage import FolderStorage, join
-from dataset_tool.format.writer import content_hash, new_shape, shape_folder, write_header
+from dataset_tool.format.writer import SHAPE_FILES, content_hash, new_shape, shape_folder, write_header
 from torch_utils.errors import UserError
 from torch_utils.files import make_folder, replacing, write_errors
 from torch_utils.locks import new_folder, owned_folder
@@ -30,12 +30,18 @@ def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:
         own = (path for path in (dataset.path / folder).rglob("*") if path.is_file())
         named |= {path.relative_to(dataset.path).as_posix() for path in own}
     else:
-        extra = ("transforms.json", "points.npz", "meta.json", "depth.npz", "normal.npz", "mask.npz")
-        named |= {name for name in (f"{folder}/{part}" for part in extra) if dataset.storage.exists(name)}
+        named |= {name for name in (f"{folder}/{part}" for part in SHAPE_FILES) if dataset.storage.exists(name)}
     outside = sorted(name for name in named if name.startswith(".."))
     if outside:
         raise UserError(f"{dataset.path}: {shape_id}: {outside[0]} lies outside the dataset and cannot be packed")
     return sorted(named)
+
+
+def packed_shapes(dataset: ViewDataset) -> list[str]:
+    """The shapes that are packed: those of the splits, and those in no split, which the content hash counts, too."""
+    known = set(dataset.shape_ids())
+    others = {i for i in dataset.storage.shape_ids() if dataset.storage.exists(f"shapes/{i}/meta.json")}
+    return sorted(known | others)
 
 
 def pack(
@@ -52,7 +58,7 @@ def pack(
     with replacing(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         written: set[str] = set()
         _store(archive, "dataset.json", dataset.storage.read("dataset.json"))
-        for shape_id in sorted(dataset.shape_ids()):
+        for shape_id in packed_shapes(dataset):
             for name in files_of(dataset, shape_id):
                 if name not in written:
                     written.add(name)
@@ -66,7 +72,7 @@ def pack_shards(dataset: ViewDataset, out: Path, shard_bytes: int, on_shape: Cal
     def reader(name: str) -> Callable[[], bytes]:
         return lambda: dataset.storage.read(name)
 
-    shapes = ([(name, reader(name)) for name in files_of(dataset, i)] for i in sorted(dataset.shape_ids()))
+    shapes = ([(name, reader(name)) for name in files_of(dataset, i)] for i in packed_shapes(dataset))
     header = dataset.storage.read("dataset.json")
     with new_folder(out, ("shards", INDEX, "dataset.json")):
         return write_shards(out, shapes, header, shard_bytes, on_shape)
@@ -155,15 +161,15 @@ def subset(
 
     count: maximum number of shapes per split, spread evenly over the sorted ids.
     """
-    known = set(dataset.shape_ids())
-    unknown = sorted(set(ids or ()) - known)
+    known, wanted = set(dataset.shape_ids()), set(ids or ())
+    unknown = sorted(wanted - known)
     if unknown:
         raise UserError(f"{dataset.path}: has no shape {unknown[0]} ({len(unknown)} of the ids are unknown)")
     if class_name is not None and class_name not in dataset.classes:
         raise UserError(f"--class {class_name}: expected one of {', '.join(dataset.classes) or 'none'}")
     chosen: dict[str, tuple[str, ...]] = {}
     for name, members in dataset.splits.items():
-        kept = [i for i in sorted(members) if (not splits or name in splits) and (ids is None or i in set(ids))]
+        kept = [i for i in sorted(members) if (not splits or name in splits) and (ids is None or i in wanted)]
         kept = [i for i in kept if class_name is None or _class(dataset, i) == class_name]
         if count is not None and len(kept) > count:
             kept = [kept[round(k * (len(kept) - 1) / max(count - 1, 1))] for k in range(count)]
@@ -171,7 +177,7 @@ def subset(
     shape_ids = sorted(i for members in chosen.values() for i in members)
     if not shape_ids:
         raise UserError(f"{dataset.path}: no shape fits all the conditions")
-    labels = {i: label for i, label in dataset.header.labels.items() if i in set(shape_ids)}
+    labels = {i: dataset.header.labels[i] for i in shape_ids if i in dataset.header.labels}
     header = dataset.header.model_copy(update={"splits": chosen, "labels": labels})
     return _write_copy(dict.fromkeys(shape_ids, dataset), header, out, on_shape)
 

@@ -294,12 +294,14 @@ def pack(data: Path, out: Path, shard_size: int | None, quiet: bool) -> None:
     """Pack DATA into one zip or shards, which every command reads."""
     from dataset_tool.dataset import open_dataset
     from dataset_tool.edit import pack as pack_dataset
+    from dataset_tool.edit import packed_shapes
     from torch_utils.progress import progress_bar
 
     opened = open_dataset(data)
-    with progress_bar("packing", len(opened.shape_ids()), quiet=quiet) as advance:
+    count = len(packed_shapes(opened))
+    with progress_bar("packing", count, quiet=quiet) as advance:
         pack_dataset(opened, out, advance, shard_size and shard_size * 10**6)
-    click.echo(f"{counted(len(opened.shape_ids()), 'shape')} packed into {out}")
+    click.echo(f"{counted(count, 'shape')} packed into {out}")
 
 
 @dataset.command()

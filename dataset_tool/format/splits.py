@@ -40,7 +40,7 @@ def hash_splits(shape_ids: Iterable[str], shares: Shares = SHARES) -> dict[str, 
     ids = sorted(set(shape_ids))
     ordered = sorted(ids, key=_fraction)
     if len(ids) * min(share for share in shares if share > 0) < SMALLEST_SPLIT:
-        test = max(round(of_test * len(ids)), 1) if len(ids) > 1 and of_test > 0 else 0
+        test = min(max(round(of_test * len(ids)), 1), len(ids) - 1) if len(ids) > 1 and of_test > 0 else 0
         val = min(round(of_val * len(ids)), len(ids) - test - 1) if ids else 0
         train = len(ids) - test - val
         cuts = {"train": ordered[:train], "val": ordered[train : train + val], "test": ordered[train + val :]}

@@ -20,14 +20,17 @@ from rendering.camera import Cameras
 from torch_utils.errors import UserError
 from torch_utils.files import file_hash, make_folder, write_errors, write_json
 
+# Files of a shape besides its views.
+SHAPE_FILES = ("transforms.json", "points.npz", "meta.json", "depth.npz", "normal.npz", "mask.npz", "material.npz")
+
 
 @dataclass(frozen=True, eq=False)
 class ShapeRecord:
     """The stored data of one shape.
 
     images [V, R, R, 4] uint8: straight alpha, sRGB. cameras: V of them. points, normals [P, 3] float32: on the surface,
-    world units. meta: caption, attributes, class, source, sha256, source_to_world. extras: file name ("depth.npz",
-    "normal.npz", "mask.npz") → key → array.
+    world units. meta: caption, attributes, class, source, sha256, source_to_world. extras: file name, such as
+    "depth.npz", → key → array.
     """
 
     shape_id: str

@@ -11,6 +11,7 @@ import pytest
 from dataset_tool.check import check_dataset
 from dataset_tool.dataset import open_dataset
 from dataset_tool.edit import merge, pack, pack_shards, resplit, subset
+from dataset_tool.format.writer import SHAPE_FILES
 from tests.dataset_tool.shapes import write_dataset
 from tests.tetragan.test_dataset import invoke
 from torch_utils.errors import UserError
@@ -235,3 +236,27 @@ def test_what_a_killed_copy_left_is_replaced_and_nothing_else(data, tmp_path, ma
     assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
     with pytest.raises(UserError, match="is not empty; name a new folder"):
         copy()
+
+
+def test_a_zip_of_materials_can_be_packed_again(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "data")
+    for place in (folder / "shapes").iterdir():
+        for name in SHAPE_FILES:
+            if not (place / name).exists():
+                (place / name).write_bytes(b"data")
+    pack(open_dataset(folder), tmp_path / "data.zip")
+    pack(open_dataset(tmp_path / "data.zip"), tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "data.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "again.zip") as archive:
+        assert {f"shapes/s0/{name}" for name in SHAPE_FILES} <= set(archive.namelist())
+
+
+def test_shapes_in_no_split_are_packed_as_the_content_hash_counts_them(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "data")
+    resplit(folder, {"train": ["s0", "s1"], "val": ["s2"], "test": ["s3"]})
+    pack(open_dataset(folder), tmp_path / "data.zip")
+    pack_shards(open_dataset(folder), tmp_path / "shards", 40000)
+    for path in (folder, tmp_path / "data.zip", tmp_path / "shards"):
+        assert [(each.level, each.kind) for each in check_dataset(open_dataset(path))] == [
+            ("warning", "shapes in no split")
+        ]

@@ -62,3 +62,11 @@ def test_counts_and_advice():
     [line] = few_shapes_advice(splits(5, 2))
     assert "augment.mode=ada" in line and "--split train" in line
     assert few_shapes_advice(splits(0, 2))[0].startswith("No shape trains; give shares")
+
+
+@pytest.mark.parametrize("text", ["20/0/80", "10/0/90", "1/9/90"])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_large_shares_of_test_leave_a_shape_to_train_and_none_is_in_two_splits(text, count):
+    ids = [f"shape-{i}" for i in range(count)]
+    splits = hash_splits(ids, parse_shares(text))
+    assert sorted(name for part in splits.values() for name in part) == ids and splits["train"]
