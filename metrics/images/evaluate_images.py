@@ -17,7 +17,7 @@ from metrics.images.clip import ClipDetector
 from metrics.images.conditions import Conditions, conditions_of, descriptions
 from metrics.images.detector_scores import detector_scores
 from metrics.images.image_models import ImageModels
-from metrics.images.image_scores import features_of, measured_with, skipped, skipped_images
+from metrics.images.image_scores import FEW_FOR_KERNELS, features_of, measured_with, skipped, skipped_images
 from metrics.images.image_sets import ImageSets, image_sets, training_note
 from metrics.images.kid_cmmd import clip_mmd
 from metrics.images.pixel_scores import pixel_scores
@@ -72,9 +72,12 @@ def _clip_scores(
     a = features_of(real, clip.image_encoder, session.real).values
     b = features_of(fake, clip.image_encoder, session.own).values
     note = sets.note(clip.image_encoder.label, real, fake)
-    metrics = [Metric(name="cmmd", title="CMMD", value=clip_mmd(a, b), n=len(b), reason=note)]
+    if min(len(a), len(b)) < 2:
+        metrics = [skipped("cmmd", "CMMD", FEW_FOR_KERNELS)]
+    else:
+        metrics = [Metric(name="cmmd", title="CMMD", value=clip_mmd(a, b), n=len(b), reason=note)]
     train = sets.train(count)
-    if train is not None:
+    if train is not None and min(len(a), len(train)) >= 2:
         c = features_of(train, clip.image_encoder, session.real).values
         results.add_values(TRAIN_TEST_REFERENCE, {"cmmd": clip_mmd(a, c)}, training_note(train, real, fake))
     stated = descriptions(sets.references)

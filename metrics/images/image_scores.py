@@ -38,6 +38,7 @@ COLOR_SCORES = (
     ("fid_view", "FID by view, mean of sectors"),
     ("vendi", "Vendi score"),
 )
+FEW_FOR_KERNELS = "needs at least two images on each side"
 HIDDEN_SCORES = (("fid_masks", "FID, masks"), ("fid_normals", "FID, normals"))
 
 
@@ -114,6 +115,18 @@ def image_metrics(
     metrics = [score("fid", "FID", lambda: frechet_distance_of_features(a, b))]
     if content == "colors":
         metrics.append(score("fid_infinity", "FID∞", lambda: frechet_infinity(a, b)))
+    metrics.append(_kernel_metric(a, b, score, detector, content))
+    metrics += _manifold_metrics(a, b, score, detector, content)
+    if content == "colors":
+        view = _view_metric(real, fake, detector.label)
+        metrics.append(view.model_copy(update=score_name(detector, view.name, view.title)))
+        metrics.append(score("vendi", "Vendi score", lambda: vendi_score(b), direction="higher"))
+    return measured_with(metrics, detector.identity)
+
+
+def _kernel_metric(a: Tensor, b: Tensor, score: Callable[..., Metric], detector: Detector, content: Content) -> Metric:
+    if min(len(a), len(b)) < 2:
+        return skipped(**score_name(detector, "kid", "KID", content), reason=FEW_FOR_KERNELS)
     start = time.perf_counter()
     mean, std = kernel_distance(a, b)
     spread = Interval(
@@ -121,17 +134,8 @@ def image_metrics(
         high=1000 * (mean + 1.96 * std),
         method="spread of 100 subsets of images, ± 1.96 standard deviations",
     )
-    metrics.append(
-        score("kid", "KID", lambda: 1000 * mean, unit="×10⁻³", interval=spread if std else None).model_copy(
-            update={"seconds": time.perf_counter() - start}
-        )
-    )
-    metrics += _manifold_metrics(a, b, score, detector, content)
-    if content == "colors":
-        view = _view_metric(real, fake, detector.label)
-        metrics.append(view.model_copy(update=score_name(detector, view.name, view.title)))
-        metrics.append(score("vendi", "Vendi score", lambda: vendi_score(b), direction="higher"))
-    return measured_with(metrics, detector.identity)
+    metric = score("kid", "KID", lambda: 1000 * mean, unit="×10⁻³", interval=spread if std else None)
+    return metric.model_copy(update={"seconds": time.perf_counter() - start})
 
 
 def measured_with(metrics: list[Metric], identity: str) -> list[Metric]:

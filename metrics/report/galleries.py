@@ -31,6 +31,7 @@ class GalleryMaker:
 
     out: Path
     written: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, int] = field(default_factory=dict)
 
     def item(
         self, source: ShapeSource, row: int, role: str, caption: str = "", other: GalleryItem | None = None
@@ -49,17 +50,23 @@ class GalleryMaker:
 
     def thumbnail(self, source: ShapeSource, row: int, role: str) -> str:
         """File name below `out` of a shape's thumbnail; "" for an empty shape."""
-        name = f"gallery/{role}-{safe(source.ids[row])}.png"
+        name = self._name(source, row, role, ".png")
         if name not in self.written:
             self.written[name] = self._written(name, source, row, partial(_save_thumbnail, source, row))
         return self.written[name]
 
     def mesh(self, source: ShapeSource, row: int, role: str) -> str:
         """File name below `out` of a shape's GLB; "" where there is no mesh."""
-        name = f"gallery/{role}-{safe(source.ids[row])}.glb"
+        name = self._name(source, row, role, ".glb")
         if name not in self.written:
             self.written[name] = self._written(name, source, row, partial(source.export, row))
         return self.written[name]
+
+    def _name(self, source: ShapeSource, row: int, role: str, ending: str) -> str:
+        """The name of a shape's file; ids that are alike as file names, such as a/b and a_b, are told apart by rows."""
+        name = f"gallery/{role}-{safe(source.ids[row])}"
+        own = self.owners.setdefault(f"{name}{ending}".lower(), row) == row
+        return f"{name}{ending}" if own else f"{name}-{row}{ending}"
 
     def _written(self, name: str, source: ShapeSource, row: int, write: Callable[[Path], bool]) -> str:
         """The name of a file if write(path) says that there is one. A shape that cannot be shown ends no report."""

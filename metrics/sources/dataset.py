@@ -102,7 +102,10 @@ class DatasetSource:
     def missing_mesh(self, rows: Sequence[int]) -> str:
         """The first of these shapes whose source mesh is not at hand, and why; "" if there is none."""
         for row in dict.fromkeys(rows):
-            _, problem = self._mesh_file(self.dataset.meta(self.ids[row]))
+            try:
+                _, problem = self._mesh_file(self.dataset.meta(self.ids[row]))
+            except UserError as error:
+                problem = str(error)
             if problem:
                 return f"{self.ids[row]}: {problem}"
         return ""

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from metrics.sources.lazy_images import LazyImages, to_uint8_truncating
 from metrics.sources.shape_source import Shape, usable_shape
 from metrics.sources.thumbnails import Thumbnail, network_image
 from networks.generator import Generator
+from rendering.lighting import Shading
 from sampling.mesh_export import FACES, texture_colors
 from sampling.style_images import preview_shading
 from sampling.styles import styles_of_seeds
@@ -68,6 +69,11 @@ class NetworkSource:
     def seed(self, row: int) -> int:
         """The seed of a shape."""
         return self.first_seed + row
+
+    @cached_property
+    def _shading(self) -> Shading:
+        """How its colors are shown: those that hold light are not lit again."""
+        return preview_shading(read_header(self.path).get("shading"))
 
     @torch.no_grad()
     def shapes(self, rows: Sequence[int]) -> list[Shape]:
@@ -126,8 +132,7 @@ class NetworkSource:
     def thumbnail(self, row: int, side_px: int) -> Thumbnail | None:
         """The sample as image grids show it, on transparent ground."""
         w_geo, w_tex = styles_of_seeds(self.generator, [self.seed(row)], self.truncation, self.generator.device)
-        shading = preview_shading(read_header(self.path).get("shading"))
-        return network_image(self.generator, w_geo, w_tex, side_px, shading)
+        return network_image(self.generator, w_geo, w_tex, side_px, self._shading)
 
     @torch.no_grad()
     def export(self, row: int, path: Path) -> bool:
@@ -140,7 +145,7 @@ class NetworkSource:
         colors = texture_colors(partial(self.generator.materials, texture_planes, w_tex))
         device = self.generator.device
         baked = bake(surface.mesh, lambda points: colors(points.to(device)), TEXTURE_PX, faces=FACES)
-        write_glb(path, baked.mesh, unlit=False, name=self.ids[row])
+        write_glb(path, baked.mesh, unlit=self._shading == "albedo", name=self.ids[row])
         return True
 
     def description(self, row: int) -> Description:

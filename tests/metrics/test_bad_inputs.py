@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from dataset_tool.dataset import open_dataset
+from mesh_io.read import read_mesh
 from metrics.cache import ChunkStore, mark_provisional
 from metrics.protocols import ImageProtocol, Protocol
+from metrics.report.galleries import GalleryMaker
 from metrics.shapes.shape_table import TableColumns, shape_table
 from metrics.sources import folder
 from metrics.sources.dataset import DatasetSource
+from metrics.sources.folder import FolderSource
 from metrics.sources.image_settings import make_image_settings
 from tests.metrics.boxes import write_box_dataset, write_boxes
 from torch_utils.distributed import Ranks
@@ -154,3 +157,23 @@ def test_provisional_results_are_not_kept(tmp_path: Path, monkeypatch, world: in
         assert ChunkStore(tmp_path).rows("x", "key", 4, 1, compute)["x"].tolist() == [100, 1, 102, 103]
     else:
         assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_training_shape_without_its_description_costs_scores_of_meshes_alone(files: Path) -> None:
+    (files / "data" / "shapes" / "box1" / "meta.json").unlink()
+    source = DatasetSource(open_dataset(files / "data"), "train", None, files / "boxes")
+    assert source.missing_mesh(range(4)).startswith("box1: ") and "meta.json" in source.missing_mesh([1])
+    assert source.missing_mesh([0]) == ""
+
+
+def test_shapes_whose_names_are_alike_as_file_names_have_their_own_images(files: Path, tmp_path: Path) -> None:
+    (files / "boxes" / "a").mkdir()
+    for name in ("a/box.obj", "a_box.obj"):
+        shutil.copy(files / "boxes" / f"box{name.count('/')}.obj", files / "boxes" / name)
+    source, maker = FolderSource(files / "boxes"), GalleryMaker(tmp_path)
+    rows = [source.ids.index(name) for name in ("a/box.obj", "a_box.obj")]
+    shown = [maker.item(source, row, "generated") for row in rows]
+    again = [maker.item(source, row, "generated") for row in rows]
+    assert shown == again and len({item.thumbnail for item in shown} | {item.mesh for item in shown}) == 4
+    meshes = [read_mesh(tmp_path / item.mesh).bounds() for item in shown]
+    assert not np.allclose(*meshes)

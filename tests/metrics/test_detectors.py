@@ -284,3 +284,15 @@ def test_clean_resize_is_antialiased() -> None:
 
 def test_to_uint8_truncates_as_published() -> None:
     assert to_uint8_truncating(torch.tensor([-1.0, 0.0, 1.0, 2.0])).tolist() == [0, 128, 255, 255]
+
+
+def test_one_image_alone_has_no_kernel_distance() -> None:
+    detector = Detector("tiny", "key", lambda images: images.flatten(1).float())
+    one = Features(features(1, 8, 0), torch.zeros(1))
+    many = Features(features(20, 8, 1), torch.zeros(20))
+    for content in ("colors", "masks"):
+        for real, fake in ((many, one), (one, many)):
+            metrics = {metric.name: metric for metric in image_metrics(real, fake, detector, "", content)}
+            kernel = metrics["kd" if content == "colors" else "kd_masks"]
+            assert kernel.status == "skipped" and "at least two images" in kernel.reason
+            assert metrics["fd" if content == "colors" else "fd_masks"].value is not None

@@ -12,6 +12,7 @@ from torch import Tensor
 from configs.generator_schema import TextureConfig
 from dataset_tool.dataset import ViewDataset, open_dataset
 from geometry.mesh import Mesh
+from mesh_io.read import read_mesh
 from mesh_io.write import write_glb
 from metrics.images.conditions import Conditions, conditions_of
 from metrics.images.normal_images import draw_normals, normal_images
@@ -23,10 +24,11 @@ from metrics.sources.image_settings import make_image_settings
 from metrics.sources.lazy_images import ImageMemory, LazyImages
 from metrics.sources.network import NetworkSource
 from networks.generator import Generator
+from networks.pretrained import load_generator
 from rendering.camera import Cameras
 from rendering.camera_distribution import CAMERA_DISTRIBUTIONS
 from tests.metrics.boxes import write_boxes, write_boxes_and_network
-from tests.training.tiny import config
+from tests.training.tiny import config, write_network
 from torch_utils.checkpoint import save_network
 from torch_utils.errors import UserError
 
@@ -223,3 +225,11 @@ def test_the_views_of_ln3diff_climb_a_hemisphere() -> None:
     assert torch.equal(cameras.camera_to_world[:50], cameras.camera_to_world[50:])
     assert torch.allclose(cameras.camera_to_world[:, :3, 3].norm(dim=1), torch.tensor(1.2))
     assert cameras.focal[0, 0] == pytest.approx(2 * 525 / 512)
+
+
+@pytest.mark.parametrize("shading", ["albedo", "soft"])
+def test_a_network_of_shaded_views_is_exported_unlit(tmp_path: Path, shading: str) -> None:
+    file = write_network(tmp_path / "net.safetensors", extra={"shading": shading})
+    source = NetworkSource(file, load_generator(file), 1, 1.0)
+    assert source.export(0, tmp_path / "a.glb")
+    assert read_mesh(tmp_path / "a.glb").parts[0].material.unlit == (shading == "soft")
