@@ -124,7 +124,8 @@ def _write(
         _remove_stale(path.parent)
         with write_errors(path), part.open("wb") as file:
             try:
-                os.posix_fallocate(file.fileno(), 0, count * view_bytes(resolution))  # a full disk shows now
+                if hasattr(os, "posix_fallocate"):  # macOS has none
+                    os.posix_fallocate(file.fileno(), 0, count * view_bytes(resolution))  # a full disk shows now
             except OSError:
                 part.unlink()
                 raise

@@ -1,1 +1,1 @@
-"""Reading and writing mesh files: `reader.read_mesh`, `writer.write_glb`, `writer.write_obj`, `writer.write_usdz`."""
+"""Reading and writing mesh files: `read.read_mesh`, and one function of `write` for each format."""

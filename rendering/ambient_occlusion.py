@@ -57,7 +57,7 @@ def sky_maps(mesh: Mesh, *, directions: int = DIRECTIONS, side: int = MAP_SIDE, 
         shift = torch.arange(len(part), dtype=torch.int32, device=mesh.faces.device) * part.shape[1]
         faces = (mesh.faces[None] + shift[:, None, None]).view(-1, 3)
         offsets = torch.arange(len(part) + 1) * len(mesh.faces)
-        rast, _ = rasterizer(backend).rasterize(part.reshape(-1, 4), faces, offsets, (side, side))
+        rast, _ = rasterizer(backend, clip.device.type).rasterize(part.reshape(-1, 4), faces, offsets, (side, side))
         heights.append(torch.where(rast[..., 3] > 0, rast[..., 2] * -radius, -math.inf))
     return SkyMaps(torch.cat(heights), axes, radius)
 

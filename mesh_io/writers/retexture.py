@@ -16,6 +16,7 @@ from mesh_io.writers.glb import LINEAR, LINEAR_MIPMAP_LINEAR, container
 from torch_utils.errors import UserError
 
 WRAP_NAMES = ("wrapS", "wrapT")
+MIME_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ def _joined_buffers(document: Document, values: dict[str, Any]) -> bytearray:
         uri = image.get("uri")
         if uri is not None and not uri.startswith("data:"):
             image["bufferView"] = _view(values, data, document.uri_bytes(uri, "an image"))
-            image["mimeType"] = "image/jpeg" if uri.lower().endswith((".jpg", ".jpeg")) else "image/png"
+            image["mimeType"] = MIME_TYPES.get(uri.lower().rpartition(".")[2], "image/png")
             del image["uri"]
     return data
 

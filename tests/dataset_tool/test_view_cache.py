@@ -133,3 +133,9 @@ def test_memory_does_not_grow_with_the_number_of_views(tmp_path):
     for index in range(count):
         views.read([index], out)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8 << 10, "KiB"
+
+
+def test_a_system_that_cannot_reserve_disk_space_decodes_all_the_same(data, tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)  # macOS
+    bank = ImageBank(open_dataset(data), "train", cache=tmp_path)
+    assert torch.equal(bank.batch([0, 1])[0], ImageBank(open_dataset(data), "train").batch([0, 1])[0])

@@ -5,7 +5,9 @@ import pytest
 import torch
 
 from geometry.mesh import Mesh
+from rendering import ambient_occlusion
 from rendering.ambient_occlusion import sky_directions, sky_maps, sky_visibility
+from rendering.backends import rasterizer
 
 UP = torch.tensor([[0.0, 1.0, 0.0]])
 
@@ -65,3 +67,10 @@ def test_pieces_give_the_same_maps(monkeypatch):
     whole = sky_maps(mesh(FLOOR, WALL), directions=16, side=32).height
     monkeypatch.setattr("rendering.ambient_occlusion.FACES_PER_CALL", 12)
     assert torch.equal(sky_maps(mesh(FLOOR, WALL), directions=16, side=32).height, whole)
+
+
+def test_the_backend_is_that_of_the_device_of_the_mesh(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(ambient_occlusion, "rasterizer", lambda *names: chosen.append(names) or rasterizer(*names))
+    sky_maps(mesh(FLOOR), directions=1, side=8, backend="reference")
+    assert chosen == [("reference", "cpu")]

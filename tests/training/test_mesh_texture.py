@@ -268,3 +268,21 @@ def test_material_textures_take_the_place_of_the_former_ones(tmp_path):
     assert (material.metallic, material.roughness, material.wrap) == (1.0, 1.0, ("clamp", "clamp"))
     with pytest.raises(UserError, match="materials"):
         retextured_glb(path, {3: MaterialTextures(np.zeros((8, 8, 3), np.uint8))})
+
+
+def test_images_in_files_keep_their_format(tmp_path):
+    """Of a .gltf with images beside it, one for each format that is read."""
+    path = textured_box(tmp_path / "box.glb")
+    document = open_document(SourceFiles(path))
+    values, names = document.json, ("a.png", "b.jpg", "c.webp")
+    for name in names:
+        Image.fromarray(np.full((4, 4, 3), 99, np.uint8)).save(tmp_path / name)
+    values["images"] = [{"uri": name} for name in names]
+    (tmp_path / "box.bin").write_bytes(document.binary)
+    values["buffers"][0]["uri"] = "box.bin"
+    (tmp_path / "box.gltf").write_text(json.dumps(values))
+    (tmp_path / "out.glb").write_bytes(retextured_glb(tmp_path / "box.gltf", {}))
+    written = open_document(SourceFiles(tmp_path / "out.glb"))
+    assert [image["mimeType"] for image in written.json["images"]] == ["image/png", "image/jpeg", "image/webp"]
+    for image, name in zip(written.json["images"], names, strict=True):
+        assert bytes(written.view(image["bufferView"])[0]) == (tmp_path / name).read_bytes()
