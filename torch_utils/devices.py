@@ -19,16 +19,28 @@ def parse_device(name: str) -> torch.device:
 def pick_device(name: str) -> torch.device:
     """A device of this machine, from "auto" (CUDA if there is a card), "cpu", "cuda" or "cuda:N".
 
-    UserError for anything else, and for a card that is missing.
+    For a card, it calls `use_full_float32`. UserError for anything else, and for a card that is missing.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     device = parse_device(name)
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         cards = ", ".join(f"cuda:{index}" for index in range(count)) or "no CUDA card"
         raise UserError(f"device {name}: torch finds {cards}; use cpu, or see `tetragan doctor`")
+    if device.type == "cuda":
+        use_full_float32()
     return device
+
+
+def use_full_float32() -> None:
+    """Compute float32 on cards as float32, as on the CPU, and not as TF32, which keeps 10 bits of each factor.
+
+    PyTorch allows TF32 in convolutions by default, and images for cards often in matrix products as well
+    (`TORCH_ALLOW_TF32_CUBLAS_OVERRIDE`), which would move vertices by a thousandth on the way to the screen.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def share_cards(device: torch.device) -> torch.device:
@@ -51,6 +63,12 @@ def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
     if torch.device(device).type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
+
+
+def finish(device: torch.device) -> None:
+    """Wait until a device has done all work that was queued on it; on the CPU it has."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 class Download:

@@ -9,6 +9,7 @@ DistributedDataParallel would not help.
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import torch
 import torch.distributed
@@ -16,6 +17,10 @@ from torch import Tensor
 
 from torch_utils.devices import pick_device
 from torch_utils.errors import UserError
+
+# How long a rank waits for the others. They decode views and measure shapes on the host, and the first one alone draws
+# and writes; NCCL would end all of them after ten minutes. That a rank died is seen by torchrun, without waiting.
+PATIENCE = timedelta(hours=2)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ def start(device_name: str = "auto") -> Ranks:
             device = pick_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}")
         torch.cuda.set_device(device)
     if world > 1 and not torch.distributed.is_initialized():
-        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     return Ranks(int(os.environ.get("RANK", "0")), world, device)
 
 

@@ -1,6 +1,7 @@
 """Devices by name, and copies between host and device."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import torch
@@ -27,6 +28,18 @@ def test_a_device_is_one_that_this_machine_has(monkeypatch):
         pick_device("cuda")
 
 
+def test_float32_on_a_card_is_not_tf32(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for name in ("auto", "cuda", "cuda:0"):
+        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
+        pick_device("cpu")
+        assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
+        assert pick_device(name).type == "cuda"
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:-1", "cuda:x", "cpu:1", "", "mps"])
 def test_a_foreign_device_is_refused(name):
     for function in (parse_device, pick_device):
@@ -49,6 +62,20 @@ def test_ranks_take_a_card_each_and_one_process_the_card_that_it_names(monkeypat
         UserError, match=r"^device cuda: this torch has no NCCL, which 2 ranks need; install a CUDA build"
     ):
         distributed.start("cuda")
+
+
+def test_ranks_wait_for_each_other_longer_than_nccl_would(monkeypatch):
+    started = {}
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.distributed, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(
+        torch.distributed, "init_process_group", lambda name, **options: started.update({name: options})
+    )
+    monkeypatch.setenv("WORLD_SIZE", "8")
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert distributed.start("cuda").device == torch.device("cuda", 3)
+    assert started["nccl"]["timeout"] >= timedelta(hours=1)
 
 
 def test_processes_that_render_take_the_cards_in_turn(monkeypatch):
