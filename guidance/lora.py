@@ -53,7 +53,7 @@ def add_lora(prior: DiffusionPrior, name: str, *, rank: int = 4, camera: bool = 
         raise ValueError(f"add_lora(): the prior already has an adapter {name}")
     if camera and getattr(module, "class_embedding", module) is not None:
         raise ValueError(f"add_lora(): expected a UNet without class labels for a camera, got {type(module).__name__}")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[prior.device] if prior.device.type == "cuda" else []):
         torch.manual_seed(seed)
         with warnings.catch_warnings():
             # peft asks whether a second adapter is meant; it is.

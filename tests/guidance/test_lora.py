@@ -46,6 +46,11 @@ def test_an_adapter_starts_as_a_no_op_and_leaves_the_prior_alone():
     assert vsd(prior, adapted.prior, x, text(), None, t, noise, camera=camera, scale=1.0).abs().max() > 0
 
 
+def test_an_adapter_touches_no_other_card(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    assert add_lora(unet_prior(), "alone").parameters
+
+
 def test_two_adapters_do_not_take_each_others_gradients():
     prior = unet_prior()
     x, noise, t, _ = sample_inputs()
