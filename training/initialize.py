@@ -158,7 +158,8 @@ def with_own_channels(weights: Mapping[str, Tensor], generator: Generator) -> di
     for name, value in generator.state_dict().items():
         stored = weights.get(name)
         if name.startswith(last) and stored is not None and stored.shape[1:] == value.shape[1:]:
-            fitted[name] = torch.cat([stored[: len(value)], torch.zeros_like(value[len(stored) :])])
+            more = stored.new_zeros(max(len(value) - len(stored), 0), *stored.shape[1:])
+            fitted[name] = torch.cat([stored[: len(value)], more])
     return fitted
 
 

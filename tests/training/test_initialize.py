@@ -10,7 +10,7 @@ from tests.training import tiny
 from torch_utils.checkpoint import save_network
 from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
-from training.initialize import InitSource, initialize_from
+from training.initialize import InitSource, initialize_from, with_own_channels
 from training.train_state import build_train_state
 
 
@@ -80,6 +80,17 @@ def test_the_texture_stage_refuses_other_shapes(network: Path, section, field, v
     expected = rf"keeps its shapes, but {section}\.{field} = {had} in it and {value} in this run; leave out --config"
     with pytest.raises(UserError, match=expected):
         started(network, **{section: {field: value}}, **stage)
+
+
+def test_channels_are_taken_over_where_the_file_was_read() -> None:
+    """Whatever the device of the generator that they are for."""
+    color, pbr = (tiny.config(texture={"channels": channels}) for channels in ("color", "pbr"))
+    for stored, wanted in ((color, pbr), (pbr, color)):
+        with torch.device("meta"):
+            generator = Generator(wanted)
+        fitted = with_own_channels(Generator(stored).state_dict(), generator)
+        assert fitted and all(value.device.type == "cpu" for value in fitted.values())
+        assert all(value.shape == generator.state_dict()[name].shape for name, value in fitted.items())
 
 
 def test_colors_become_base_colors_and_back(network: Path, tmp_path: Path) -> None:
