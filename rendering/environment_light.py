@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from rendering.brdf import ShadingPoints, ggx_alpha, split_sum_table
+from torch_utils.devices import upload
 from torch_utils.ops.environment_shading import environment_shading, radiance_from
 
 # Rows of the filtered images, and the roughness of each. Roughness 0 is the image itself.
@@ -92,7 +93,7 @@ class EnvironmentLight:
 
     def to(self, device: torch.device | str) -> "EnvironmentLight":
         """A copy on `device`."""
-        return EnvironmentLight(self.mirror.to(device), self.filtered.to(device), self.irradiance.to(device))
+        return EnvironmentLight(*(upload(image, device) for image in (self.mirror, self.filtered, self.irradiance)))
 
 
 def reflected_of_views(

@@ -66,6 +66,13 @@ def test_an_environment_keeps_its_image():
     assert torch.equal(environment_light(image).image, image)
 
 
+def test_an_environment_is_uploaded_without_waiting(monkeypatch):
+    light, devices = environment_light(noise(16)), []
+    monkeypatch.setattr("rendering.environment_light.upload", lambda image, device: devices.append(device) or image)
+    light.to("cuda")
+    assert devices == ["cuda"] * 3
+
+
 def test_a_white_room_is_reflected_in_full():
     light = environment_light(torch.ones(32, 64, 3))
     normals = unit(200)

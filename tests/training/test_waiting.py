@@ -3,6 +3,7 @@
 import re
 import traceback
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,17 @@ OPTIONS = {
         "loss": {"objective": "hinge"},
         "discriminator": {"single": True, "mask_downsample": 1, "from_rgb_stride": 2},
     },
+    "materials": {"data": {"views_per_shape": 1}, "texture": {"channels": "pbr"}},
     "texture": {
         "data": {"views_per_shape": 1},
         "augment": {"mode": "none"},
         "training": {"stage": "texture", "texture_shapes": 8, "progressive_kimg": 0},
     },
 }
+
+
+def _refused(self: torch.Tensor, *_: object) -> torch.Tensor:
+    raise AssertionError("new_tensor() copies from pageable memory, and no operator of it is dispatched")
 
 
 def stepper(options: str, ranks: Ranks):
@@ -69,9 +75,11 @@ def stepper(options: str, ranks: Ranks):
         "loss": {"r1_interval": 1, "color_weight": 1.0, "color_r1_interval": 1},
         "training": {"batch": 16, "micro_batch": 8, "progressive_kimg": 0.07},
     }
-    sections = {name: {**section, **OPTIONS[options].get(name, {})} for name, section in common.items()}
+    own = OPTIONS[options]
+    sections = {**own, **{name: {**section, **own.get(name, {})} for name, section in common.items()}}
     settings = tiny.config(**sections).model_copy(update={"classes": 2})
-    train_state, data = build_train_state(settings, ranks), tiny.data(settings)
+    light = "studio" if settings.texture.channels == "pbr" else ""
+    train_state, data = build_train_state(settings, ranks), replace(tiny.data(settings), light=light)
     names = {optimizer.name: list(optimizer.parameters) for optimizer in train_state.optimizers}
     source, statistics, guard = MinibatchSource(settings, data, ranks), Statistics(), SkipGuard(3, names)
     update = step_of(settings, train_state, data.camera_distribution, ranks, statistics)
@@ -91,6 +99,7 @@ def test_a_step_makes_no_tensors_from_python_numbers_and_no_value_dependent_size
     monkeypatch.setattr("torch_utils.ops.subdivided_tets.use_kernel", lambda device, op: False)
     draw, step = stepper(options, Ranks())
     step(draw(0))  # makes the tensors that are made once and kept
+    monkeypatch.setattr(torch.Tensor, "new_tensor", _refused)
     for iteration in (4, 5):  # with the search for floaters, and without; at full resolution and below
         batch = draw(iteration)
         with Waits() as waits:
