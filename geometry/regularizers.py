@@ -67,14 +67,27 @@ def normal_variation(mesh: Mesh) -> Tensor:
     flat (total variation of normals; Zhang et al. 2015). The weights pass no gradient. mesh: packed. 0 for no faces.
     """
     first, second, shared = adjacent_faces(mesh)
-    corners = mesh.vertices[mesh.faces.long()]
-    cross = torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    cross = _cross_products(mesh)
     double_area = cross.norm(dim=1, keepdim=True).clamp(min=1e-12)
     normals, areas = cross / double_area, double_area.detach().squeeze(1)
     weights = torch.minimum(areas[first], areas[second]) * shared
     squared = (normals[first] - normals[second]).square().sum(1)
     difference = (squared + SMALL_DIFFERENCE**2).sqrt() - SMALL_DIFFERENCE
     return (difference * weights).sum() / weights.sum().clamp(min=1e-12)
+
+
+@torch.no_grad()
+def variation_weight(mesh: Mesh) -> Tensor:
+    """The sum of the weights [] that `normal_variation` is a mean with."""
+    first, second, shared = adjacent_faces(mesh)
+    areas = _cross_products(mesh).norm(dim=1).clamp(min=1e-12)
+    return (torch.minimum(areas[first], areas[second]) * shared).sum()
+
+
+def _cross_products(mesh: Mesh) -> Tensor:
+    """Normals of a packed batch's faces [F, 3], as long as twice their area."""
+    corners = mesh.vertices[mesh.faces.long()]
+    return torch.linalg.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
 @torch.no_grad()

@@ -148,14 +148,14 @@ def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
 def shares_of_mean(counts: Sequence[int | Tensor], ranks: Ranks) -> list[Tensor | float]:
     """Factors that turn the means over this rank's parts into their shares of the mean over all items of all ranks.
 
-    counts: items of each part, on the host, or [] on the device. Averaged over the parts and the ranks (as gradients
-    are), factor · mean of the part is the mean over the union: count · parts · world / Σ count.
+    counts: items of each part, or the sum of their weights, on the host, or [] on the device. Averaged over the parts and
+    the ranks (as gradients are), factor · mean of the part is the mean over the union: count · parts · world / Σ count.
     """
     if ranks.world == 1 and len(counts) == 1:
         return [1.0]
     mine = sum(torch.ones((), device=ranks.device, dtype=torch.float64) * count for count in counts)
     assert isinstance(mine, Tensor), "a minibatch has a part"
-    total = sum_over_ranks(mine, ranks).clamp(min=1)
+    total = sum_over_ranks(mine, ranks).clamp(min=1e-12)  # nothing at all gives shares of 0
     return [count * (len(counts) * ranks.world) / total for count in counts]
 
 

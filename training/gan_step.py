@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from configs.schema import Config
 from geometry.extraction import ExtractedSurface
-from geometry.regularizers import floater_loss, normal_variation, sdf_sign_loss
+from geometry.regularizers import floater_loss, normal_variation, sdf_sign_loss, variation_weight
 from networks.discriminator import ImageDiscriminator
 from networks.generator import Rendered
 from rendering.camera import Cameras
@@ -181,13 +181,14 @@ def generator_step(
     surfaces = [micro.rendered.surface for micro in micro_batches]
     counts = zip(*(surface_counts(surface) for surface in surfaces), strict=True)
     shares = zip(*(shares_of_mean(of_parts, ranks) for of_parts in counts), strict=True)
+    smooth = variation_shares(micro_batches, config, ranks)
     color = [] if train_state.color_discriminator is None else [train_state.color_discriminator]
     with frozen([*train_state.discriminators.values(), *color]):
-        for micro, mine in zip(micro_batches, shares, strict=True):
+        for micro, mine, of_variation in zip(micro_batches, shares, smooth, strict=True):
             if len(micro_batches) > 1:
                 micro = draw_images(train_state, micro.batch, probability, config)
             terms = adversarial_terms(train_state, micro, config, statistics)
-            terms += surface_terms(micro, mine, config, statistics)
+            terms += surface_terms(micro, mine, of_variation, config, statistics)
             total = torch.stack(terms).sum()
             statistics.add("loss/generator", total)
             with phase("D and G backward"):
@@ -227,12 +228,26 @@ def surface_counts(surface: ExtractedSurface) -> list[int | Tensor]:
     return [surface.sdf_a.shape[0], surface.replaced, *cubes]
 
 
+def variation_shares(micro_batches: Sequence[MicroBatch], config: Config, ranks: Ranks) -> list[Tensor | float]:
+    """`shares_of_mean` of the normals' variation for each micro-batch; 1 where it is not looked at, or nothing is cut."""
+    due = config.loss.smoothness_weight > 0 and micro_batches[0].batch.iteration % MESH_INTERVAL == 0
+    if not due or (ranks.world == 1 and len(micro_batches) == 1):
+        return [1.0] * len(micro_batches)
+    with phase("smoothness"):
+        weights = [variation_weight(micro.rendered.surface.mesh.detach()) for micro in micro_batches]
+    return shares_of_mean(weights, ranks)
+
+
 def surface_terms(
-    micro: MicroBatch, shares: Sequence[Tensor | float], config: Config, statistics: Statistics
+    micro: MicroBatch,
+    shares: Sequence[Tensor | float],
+    variation_share: Tensor | float,
+    config: Config,
+    statistics: Statistics,
 ) -> list[Tensor]:
     """The regularizers of the surfaces, weighted.
 
-    shares: `shares_of_mean` of each of `surface_counts`.
+    shares: `shares_of_mean` of each of `surface_counts`. variation_share: of `variation_shares`.
     """
     # The SDF is in cells, so that a weight means the same on every grid. In world units the cross-entropy is flat,
     # and at the published weight thin structures get holes in the pattern of the grid.
@@ -252,7 +267,7 @@ def surface_terms(
         return terms
     if weight := config.loss.smoothness_weight * MESH_INTERVAL:
         with phase("smoothness"):
-            variation = normal_variation(surface.mesh)
+            variation = normal_variation(surface.mesh) * variation_share
         statistics.add("loss/smoothness", variation)
         terms.append(variation * weight)
     if weight := config.loss.floater_weight * MESH_INTERVAL:

@@ -11,7 +11,7 @@ from torch_utils.errors import UserError
 from training.data import MinibatchSource, check_batch
 
 STEPS = 10
-# Every option that reads more than one sample: groups, views, classes, adaptive augmentation, R1, both regularizers.
+# Every option that reads more than one sample: groups, views, classes, adaptive augmentation, R1, the regularizers.
 # Wild: shapes that leave the box to different extents, so that one rank has more fallback surfaces than another.
 CASES = {
     "usual": {},
@@ -22,7 +22,7 @@ CASES = {
     },
     "connected": {
         "geometry": {"sdf_scale": 5.0, "connect_components": True},
-        "loss": {"r1_interval": 3, "floater_weight": 0.5},
+        "loss": {"r1_interval": 3, "floater_weight": 0.5, "smoothness_weight": 0.1},
     },
 }
 
