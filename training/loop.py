@@ -62,6 +62,7 @@ def start_run(
     if resume:
         state = load_state(folder.path, state_parts(train_state), config)
         progress = Progress(**state["counters"])
+        refuse_other_states(folder, progress, ranks)
         notes += _resume_notes(state)
     elif init is not None:
         notes.append(initialize_from(train_state, config, init).note())
@@ -93,6 +94,11 @@ def start_run(
     for line in folder.stats() if resume else []:
         run.health.observe(line)
     return run
+
+
+def refuse_other_states(folder: RunFolder, progress: Progress, ranks: Ranks) -> None:
+    """UserError if the ranks have loaded different states: a node may see a shared folder as it was a minute ago."""
+    distributed.refuse_difference(str(folder.path), [progress.nimg, progress.iteration], ranks)
 
 
 def device_notes(ranks: Ranks) -> list[str]:
@@ -264,9 +270,9 @@ def _went_on(run: TrainingRun, skipped: Callable[[], int]) -> bool:
     counters |= {"seconds": progress.seconds, "other_seconds": progress.other_seconds}
     for name, value in counters.items():
         setattr(progress, name, value)
+    refuse_other_states(run.folder, progress, run.ranks)
     run.guard.restart()
     run.statistics.clear()
-    distributed.barrier(run.ranks)
     return False
 
 

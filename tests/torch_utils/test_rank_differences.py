@@ -2,12 +2,16 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.processes import be_rank, free_ports, run_ranks
 from torch_utils import distributed
+from torch_utils.distributed import Ranks
 from torch_utils.errors import UserError
 from training import loop
+from training.run.run_folder import RunFolder
+from training.run.training_run import Progress
 
 
 def compare(rank: int, world: int, port: int, folder: Path) -> None:
@@ -35,3 +39,11 @@ def test_every_rank_refuses_other_data_and_says_that_cards_differ(tmp_path: Path
     ]
     for rank in range(2):
         assert (tmp_path / f"{rank}.txt").read_text(encoding="utf-8").splitlines() == expected
+
+
+def test_ranks_do_not_go_on_from_different_states(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    compared = []
+    monkeypatch.setattr(distributed, "differ", lambda values, ranks: not compared.append(values))
+    with pytest.raises(UserError, match="the ranks disagree; every node must see the same files"):
+        loop.refuse_other_states(RunFolder(tmp_path), Progress(nimg=64, iteration=4), Ranks(0, 2))
+    assert compared == [[64, 4]]
