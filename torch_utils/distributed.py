@@ -148,8 +148,9 @@ def average_gradients(parameters: Iterable[Tensor], ranks: Ranks) -> None:
 def shares_of_mean(counts: Sequence[int | Tensor], ranks: Ranks) -> list[Tensor | float]:
     """Factors that turn the means over this rank's parts into their shares of the mean over all items of all ranks.
 
-    counts: items of each part, or the sum of their weights, on the host, or [] on the device. Averaged over the parts and
-    the ranks (as gradients are), factor · mean of the part is the mean over the union: count · parts · world / Σ count.
+    counts: items of each part, or the sum of their weights, on the host, or [] on the device. Averaged over the parts
+    and the ranks (as gradients are), factor · mean of the part is the mean over the union: count · parts · world /
+    Σ count.
     """
     if ranks.world == 1 and len(counts) == 1:
         return [1.0]

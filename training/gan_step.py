@@ -229,7 +229,7 @@ def surface_counts(surface: ExtractedSurface) -> list[int | Tensor]:
 
 
 def variation_shares(micro_batches: Sequence[MicroBatch], config: Config, ranks: Ranks) -> list[Tensor | float]:
-    """`shares_of_mean` of the normals' variation for each micro-batch; 1 where it is not looked at, or nothing is cut."""
+    """`shares_of_mean` of the normals' variation for each micro-batch; 1 where nothing is cut, or it is not due."""
     due = config.loss.smoothness_weight > 0 and micro_batches[0].batch.iteration % MESH_INTERVAL == 0
     if not due or (ranks.world == 1 and len(micro_batches) == 1):
         return [1.0] * len(micro_batches)

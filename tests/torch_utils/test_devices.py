@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import torch
@@ -28,16 +29,24 @@ def test_a_device_is_one_that_this_machine_has(monkeypatch):
         pick_device("cuda")
 
 
-def test_float32_on_a_card_is_not_tf32(monkeypatch):
+@pytest.fixture
+def with_tf32() -> Iterator[tuple[Any, ...]]:
+    """The two places that have the flag, with TF32 allowed, as some images for cards have it."""
+    places = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = [place.allow_tf32 for place in places]
+    for place in places:
+        place.allow_tf32 = True
+    yield places
+    for place, allowed in zip(places, before, strict=True):
+        place.allow_tf32 = allowed
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
+def test_float32_on_a_card_is_not_tf32(monkeypatch, with_tf32, name):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for name in ("auto", "cuda", "cuda:0"):
-        monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-        monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", True)
-        pick_device("cpu")
-        assert torch.backends.cudnn.allow_tf32 and torch.backends.cuda.matmul.allow_tf32
-        assert pick_device(name).type == "cuda"
-        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+    assert pick_device("cpu").type == "cpu" and all(place.allow_tf32 for place in with_tf32)
+    assert pick_device(name).type == "cuda" and not any(place.allow_tf32 for place in with_tf32)
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:-1", "cuda:x", "cpu:1", "", "mps"])
