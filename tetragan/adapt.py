@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from training.adapt.settings import AdaptSettings
 
-_KEEP = ("distances", "discriminators")
+_KEEP = ("structure", "distances", "discriminators")
 _METHODS = ["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip", "pgsd"]
 
 

@@ -10,9 +10,19 @@ from tests.compare import weights_hash
 from tests.training.test_adapt import CAMERAS, objective, run_steps, tiny_generator
 from torch_utils.checkpoint import read_header, save_network, save_tensors
 from torch_utils.errors import UserError
-from training.adapt.keep import KeptDiscriminators, keep_realism, load_kept, realism_loss
+from training.adapt.keep import KeptDiscriminators, keep_realism, keep_structure, load_kept, realism_loss
 from training.adapt.settings import AdaptSettings, Keep
-from training.adapt.shift import Answer, Pair, Shift, build_shift, draw_pair, draw_scene
+from training.adapt.shift import (
+    Answer,
+    Pair,
+    Shift,
+    build_shift,
+    draw_pair,
+    draw_scene,
+    pooled,
+    shift_step,
+    structure_loss,
+)
 from training.run.state_file import save_state
 
 CPU = torch.device("cpu")
@@ -123,3 +133,67 @@ def test_without_the_setting_an_objective_stays_the_same():
         return Answer(pair.images.sum(), torch.tensor(True))
 
     assert keep_realism(answer, settings("none", keep=("distances",)), drawing(None), CPU) is answer
+
+
+def solid_pair(images: torch.Tensor, twin_images: torch.Tensor) -> Pair:
+    """Images that the object fills."""
+    mask = torch.ones_like(images[:, :1])
+    return Pair(images, twin_images, mask, mask)
+
+
+def test_structure_is_what_remains_of_light_and_dark():
+    """Zero, with a gradient of zero, at the twin; hue and contrast are free; detail that turns around counts as two."""
+    twin = torch.rand(3, 3, 12, 12, generator=torch.Generator().manual_seed(0)).double() - 0.5
+    images = twin.clone().requires_grad_()
+    loss = structure_loss(solid_pair(images, twin))
+    (gradient,) = torch.autograd.grad(loss, images)
+    assert abs(float(loss.detach())) < 1e-12 and float(gradient.abs().max()) < 1e-12
+    gray = (twin * twin.new_tensor((0.2126, 0.7152, 0.0722)).view(3, 1, 1)).sum(1, keepdim=True)
+    red = 0.5 * gray + twin.new_tensor((0.5, -0.3, -0.3)).view(3, 1, 1)
+    torch.testing.assert_close(structure_loss(solid_pair(red, twin)), twin.new_tensor(0.0))
+    torch.testing.assert_close(structure_loss(solid_pair(twin.neg(), twin)), twin.new_tensor(2.0))
+    flat = torch.zeros_like(twin).requires_grad_()
+    loss = structure_loss(solid_pair(flat, twin))
+    (gradient,) = torch.autograd.grad(loss, flat)
+    torch.testing.assert_close(loss.detach(), twin.new_tensor(1.0))
+    assert float(gradient.abs().max()) < 100
+    torch.testing.assert_close(structure_loss(solid_pair(twin, flat.detach())), twin.new_tensor(1.0))
+
+
+def test_structure_counts_inside_the_object_alone():
+    twin = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(1))
+    mask = torch.zeros(1, 1, 12, 12)
+    mask[..., :6] = 1
+    other = torch.where(mask > 0, twin, twin.neg())
+    assert float(structure_loss(Pair(other, twin, mask, mask))) < 1e-6
+    assert float(structure_loss(solid_pair(other, twin))) > 0.3
+
+
+def test_structure_leads_back_to_the_twins_detail():
+    """From a generator whose detail a prompt has changed, the term alone leads back; the prior sees its own pixels."""
+    moved, shift = (build_shift(tiny_generator(), "texture", 1e-2) for _ in range(2))
+    run_steps(moved, objective("0.9", "0", "sds"), 6)
+    shift.generator.load_state_dict(moved.generator.state_dict())
+
+    def lost() -> float:
+        with torch.no_grad():
+            return float(structure_loss(drawing(shift)(0, 16, 1, 0.7)[1]))
+
+    def nothing(pair: Pair, step: int) -> Answer:
+        assert pair.images.shape[-1] == 8
+        return Answer(pair.images.sum() * 0, torch.tensor(True))
+
+    before = lost()
+    answer = keep_structure(nothing, settings("none", keep=("structure",), weight=10.0), 2)
+    for step in range(6):
+        shift_step(shift, drawing(shift)(step, 16, 1, 0.7)[1], step, answer)
+    assert lost() < 0.9 * before
+
+
+def test_smaller_samples_make_the_same_pixels():
+    """Four pixels averaged are a pixel with four samples."""
+    shift = build_shift(tiny_generator(), "texture", 1e-2)
+    small, large = drawing(shift)(0, 8, 2, 0.7)[1], drawing(shift)(0, 16, 1, 0.7)[1]
+    for name in ("images", "twin_images", "mask", "twin_mask"):
+        torch.testing.assert_close(getattr(pooled(large, 2), name), getattr(small, name), atol=1e-6, rtol=0)
+    assert pooled(large, 1) is large

@@ -11,9 +11,11 @@ from networks.discriminator import ImageDiscriminator, discriminator_input
 from networks.pretrained import discriminators_file, load_discriminator_networks, network_file
 from torch_utils.errors import UserError
 from training.adapt.settings import AdaptSettings
-from training.adapt.shift import Answer, Objective, Pair, ShiftScene
+from training.adapt.shift import Answer, Objective, Pair, ShiftScene, pooled, structure_loss
 from training.run.state_file import any_state, latest_state
 
+# Weight of `structure_loss` for a keep_weight of 1.
+STRUCTURE = 1.0
 # (step, resolution, supersample, background) → the scene of a step, and its images by both generators.
 Draw = Callable[[int, int, int, float], tuple[ShiftScene, Pair]]
 
@@ -72,5 +74,17 @@ def keep_realism(objective: Objective, settings: AdaptSettings, draw: Draw, devi
         answer = objective(pair, step)
         loss = settings.keep_weight * realism_loss(kept, *draw(step, side, supersample, 0.0))
         return Answer(answer.loss + loss, answer.finite)
+
+    return both
+
+
+def keep_structure(objective: Objective, settings: AdaptSettings, finer: int) -> Objective:
+    """An objective with `structure_loss`, if the settings name it, of pairs `finer` times as large as it takes."""
+    if "structure" not in settings.keep:
+        return objective
+
+    def both(pair: Pair, step: int) -> Answer:
+        answer = objective(pooled(pair, finer), step)
+        return Answer(answer.loss + STRUCTURE * settings.keep_weight * structure_loss(pair), answer.finite)
 
     return both

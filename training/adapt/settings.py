@@ -26,7 +26,7 @@ from training.photos.gradient import PHOTO_SCALES, photo_method
 Mode = Literal["shift", "mapping", "single"]
 Part = Literal["texture", "geometry", "both"]
 Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds", "rfds-rev", "clip", "pgsd"]
-Keep = Literal["distances", "discriminators"]
+Keep = Literal["structure", "distances", "discriminators"]
 # Adam's learning rates for a network, for its mapping, and for one sample's styles by a prompt and by a reference.
 RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
 # Steps of the mode mapping, whose prompts share them, for each step of a shift.

@@ -35,6 +35,8 @@ MOVING: dict[Part, tuple[str, ...]] = {
 BETAS = (0.0, 0.99)
 # Steps after which the influence of old weights on the average has halved.
 AVERAGE_HALFLIFE = 15.0
+# Coverage above which a pixel is the object alone.
+SOLID = 0.95
 
 
 @dataclass
@@ -174,6 +176,41 @@ def distance_loss(images: Tensor, twin_images: Tensor, side: int = 16) -> Tensor
     if len(images) < 2:
         return images.sum() * 0
     return (_relative_distances(images, side) - _relative_distances(twin_images, side).detach()).square().mean()
+
+
+def pooled(pair: Pair, factor: int) -> Pair:
+    """The pair with `factor`² pixels averaged into one, as supersampling does."""
+    if factor == 1:
+        return pair
+    parts = (pair.images, pair.twin_images, pair.mask, pair.twin_mask)
+    return Pair(*(nn.functional.avg_pool2d(part, factor) for part in parts), pair.cameras)
+
+
+def structure_loss(pair: Pair) -> Tensor:
+    """How much of the twin's light and dark detail the images have lost, a scalar from 0 to 2.
+
+    1 − the correlation of the steps in brightness between neighboring pixels that are the object in both, of each
+    image, averaged. It is 0 where the generator is its twin, and where all steps are larger or smaller by one factor,
+    in whatever hue. It is 1 for an image without detail.
+    """
+    both = (pair.mask > SOLID) & (pair.twin_mask > SOLID)
+    own, twin = _brightness(pair.images), _brightness(pair.twin_images)
+    products = squares = twin_squares = torch.zeros(len(own), device=own.device)
+    for axis in (2, 3):
+        length = own.shape[axis] - 1
+        inside = both.narrow(axis, 1, length) & both.narrow(axis, 0, length)
+        step, twin_step = own.diff(dim=axis) * inside, twin.diff(dim=axis) * inside
+        products = products + (step * twin_step).sum((1, 2, 3))
+        squares = squares + step.square().sum((1, 2, 3))
+        twin_squares = twin_squares + twin_step.square().sum((1, 2, 3))
+    # Images that have hardly any detail left would have a gradient without bounds.
+    scale = (squares.clamp_min(1e-4 * twin_squares) * twin_squares).clamp_min(1e-12).sqrt()
+    return (1 - products / scale).mean()
+
+
+def _brightness(images: Tensor) -> Tensor:
+    """[B, 1, R, R] of images [B, 3, R, R], Rec. 709."""
+    return (images * images.new_tensor((0.2126, 0.7152, 0.0722)).view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def _relative_distances(images: Tensor, side: int) -> Tensor:

@@ -18,7 +18,7 @@ from sampling.style_images import preview_shading
 from torch_utils.checkpoint import save_network
 from training.adapt.follower import with_follower
 from training.adapt.guide import Guide, clip_scores, guide_follower, guide_objective
-from training.adapt.keep import Draw, keep_realism
+from training.adapt.keep import Draw, keep_realism, keep_structure
 from training.adapt.loop import AdaptJob
 from training.adapt.screening import screened_ids
 from training.adapt.settings import AdaptSettings
@@ -95,10 +95,12 @@ def generator_job(
     facts: of the job.
     """
     device = shift.generator.device
-    objective = keep_realism(objective, settings, draw, device)
+    # Detail is compared where it shows, in pixels as small as the samples that make up one of the prior's.
+    finer = settings.supersample if "structure" in settings.keep else 1
+    objective = keep_structure(keep_realism(objective, settings, draw, device), settings, finer)
 
     def pair_of(step: int) -> Pair:
-        return draw(step, settings.resolution, settings.supersample, settings.background)[1]
+        return draw(step, settings.resolution * finer, settings.supersample // finer, settings.background)[1]
 
     def rehearse(step: int) -> None:
         shift_gradients(pair_of(step), step, objective)
