@@ -54,7 +54,6 @@ class TextureHead(nn.Module):
     """
 
     num_ws = 2
-    start: Tensor
 
     def __init__(self, config: TextureConfig, plane_channels: int, w_dim: int) -> None:
         super().__init__()
@@ -63,13 +62,14 @@ class TextureHead(nn.Module):
         # The factor on the planes goes into the first layer's weights, where it costs nothing.
         self.rgb = PointHead(widths, w_dim, input_gain=config.plane_scale)
         # Kept on the device: to make it there in each step would wait for it.
-        self.register_buffer("start", torch.tensor(MATERIAL_START), persistent=False)
+        self.material_start: Tensor
+        self.register_buffer("material_start", torch.tensor(MATERIAL_START), persistent=False)
 
     def forward(self, features: Tensor, w: Tensor, point_offsets: Tensor) -> Tensor:
         """features [P, C], w [B, 2, w_dim], point_offsets [B + 1] int64 on the CPU → [P, 3 or 5] in [0, 1]."""
         values = self.rgb(features, w, point_offsets)
         if self.pbr:
-            values = values + self.start
+            values = values + self.material_start.to(values.dtype)
         return torch.sigmoid(values)
 
 

@@ -24,7 +24,7 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for value in values for name in value.split(",")))
     wrong = next((name for name in names if name not in _KEEP), None)
     if wrong is not None:
-        raise click.BadParameter(f"expected {' or '.join(_KEEP)}, got {wrong!r}")
+        raise click.BadParameter(f"expected {', '.join(_KEEP[:-1])} or {_KEEP[-1]}, got {wrong!r}")
     return names
 
 
@@ -51,7 +51,8 @@ def _names(values: tuple[str, ...]) -> tuple[str, ...]:
     multiple=True,
     metavar="|".join(_KEEP),
     callback=lambda _, __, values: _names(values),
-    help="What must stay: how unlike samples are, or how real they look to the discriminators; or both, with a comma.",
+    help="What must stay: light and dark detail, how unlike samples are, or how real they look to the discriminators; "
+    "or several, with commas.",
 )
 @click.option("--steps", type=click.IntRange(1, 1_000_000), help="Of the optimizer.  [default: by the prior's size]")
 @click.option("--guidance-scale", "scale", type=click.FloatRange(0), help="How much the prompt counts.")

@@ -69,7 +69,9 @@ def draw_adapted(path: Path, count: int) -> Drawn:
     said = file.header.get("adapted")
     if not isinstance(said, dict) or "prompt" not in said:
         raise UserError(f"{path}: is not adapted to a prompt; expected a network of `tetragan adapt`")
-    return Drawn(str(said["prompt"]), str(said.get("method", "adapted")), draw_views(generator, count))
+    kept = said.get("keep", ())
+    method = str(said.get("method", "adapted")) + (f", {' and '.join(kept)} kept" if kept else "")
+    return Drawn(str(said["prompt"]), method, draw_views(generator, count))
 
 
 @torch.no_grad()

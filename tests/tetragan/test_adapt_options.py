@@ -74,7 +74,7 @@ def test_prompts_are_the_captions_of_a_dataset(folder, tmp_path):
 def test_what_is_kept(folder, tmp_path):
     """The discriminators next to a network; what a mode cannot keep is refused."""
     shutil.copy(folder / "net.safetensors", tmp_path / "net.safetensors")
-    keep = ("--keep", "distances,discriminators", "--steps", 1)
+    keep = ("--keep", "structure,distances,discriminators", "--steps", 1)
 
     def kept(*more: object) -> Outcome:
         values = list(command(tmp_path, tmp_path / "out", *more))
@@ -93,7 +93,9 @@ def test_what_is_kept(folder, tmp_path):
     save_tensors(tmp_path / "discriminators" / "net.safetensors", tensors, {"kind": "discriminators", **about})
     outcome = kept(*keep)
     assert outcome.status == 0, outcome.stderr
-    assert "<td>distances, discriminators</td>" in (tmp_path / "out" / "report.html").read_text()
-    assert_refused(kept("--keep", "colors", "--resume"), "distances or discriminators", "'colors'")
+    assert "<td>structure, distances, discriminators</td>" in (tmp_path / "out" / "report.html").read_text()
+    adapted = read_header(tmp_path / "out" / "network.safetensors")["adapted"]
+    assert adapted["keep"] == ["structure", "distances", "discriminators"]
+    assert_refused(kept("--keep", "colors", "--resume"), "structure, distances or discriminators", "'colors'")
     assert_refused(kept("--keep", "distances", "--mode", "single", "--resume"), "--set keep_weight=10")
     assert_refused(kept("--keep", "distances", "--mode", "mapping", "--resume"), "with --mode mapping leave it out")

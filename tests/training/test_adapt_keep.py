@@ -11,7 +11,7 @@ from tests.training.test_adapt import CAMERAS, objective, run_steps, tiny_genera
 from torch_utils.checkpoint import read_header, save_network, save_tensors
 from torch_utils.errors import UserError
 from training.adapt.keep import KeptDiscriminators, keep_realism, keep_structure, load_kept, realism_loss
-from training.adapt.settings import AdaptSettings, Keep
+from training.adapt.settings import AdaptSettings, Keep, new_settings
 from training.adapt.shift import (
     Answer,
     Pair,
@@ -184,7 +184,7 @@ def test_structure_leads_back_to_the_twins_detail():
         return Answer(pair.images.sum() * 0, torch.tensor(True))
 
     before = lost()
-    answer = keep_structure(nothing, settings("none", keep=("structure",), weight=10.0), 2)
+    answer = keep_structure(nothing, settings("none", keep=("structure",), weight=1.0), 2)
     for step in range(6):
         shift_step(shift, drawing(shift)(step, 16, 1, 0.7)[1], step, answer)
     assert lost() < 0.9 * before
@@ -197,3 +197,11 @@ def test_smaller_samples_make_the_same_pixels():
     for name in ("images", "twin_images", "mask", "twin_mask"):
         torch.testing.assert_close(getattr(pooled(large, 2), name), getattr(small, name), atol=1e-6, rtol=0)
     assert pooled(large, 1) is large
+
+
+def test_what_holds_detail_allows_a_larger_scale():
+    given = {"network": "chair-64", "prompt": "a red chair"}
+    assert new_settings(given, []).scale == 2.5
+    assert new_settings({**given, "keep": ("structure",)}, []).scale == 4.0
+    assert new_settings({**given, "keep": ("structure",), "scale": 3.0}, []).scale == 3.0
+    assert new_settings({**given, "keep": ("structure",), "method": "asd"}, []).scale == 7.5

@@ -1,4 +1,4 @@
-"""The original discriminators as a regularizer: an adapted network's images shall look no less real than its twin's."""
+"""What an adaptation keeps of the twin's images: their detail, and how real they look to the discriminators."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from training.adapt.shift import Answer, Objective, Pair, ShiftScene, pooled, st
 from training.run.state_file import any_state, latest_state
 
 # Weight of `structure_loss` for a keep_weight of 1.
-STRUCTURE = 1.0
+STRUCTURE = 10.0
 # (step, resolution, supersample, background) → the scene of a step, and its images by both generators.
 Draw = Callable[[int, int, int, float], tuple[ShiftScene, Pair]]
 

@@ -32,8 +32,9 @@ RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
 # Steps of the mode mapping, whose prompts share them, for each step of a shift.
 MAPPING_FACTOR = 3
 DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
-# DDS with the included priors: at the published scale they saturate colors (docs/text.md).
-SMALL_PRIOR_PX, SMALL_PRIOR_SCALE = 32, 2.5
+# DDS with the included priors: at the published scale they saturate colors, less so where the structure is kept
+# (docs/text.md).
+SMALL_PRIOR_PX, SMALL_PRIOR_SCALE, STRUCTURED_SCALE = 32, 2.5, 4.0
 # Classifier-free guidance of each method, as published.
 GUIDANCE_SCALE: dict[str, float] = {
     "dds": 7.5,
@@ -277,7 +278,8 @@ def _guided(values: Mapping[str, Any]) -> dict[str, Any]:
             "scale": values.get("scale", PHOTO_SCALES[method]),
         }
     small = method == "dds" and isinstance(side, int) and side <= SMALL_PRIOR_PX
-    scale = SMALL_PRIOR_SCALE if small else GUIDANCE_SCALE[method]
+    of_small = STRUCTURED_SCALE if "structure" in values.get("keep", ()) else SMALL_PRIOR_SCALE
+    scale = of_small if small else GUIDANCE_SCALE[method]
     return {"prior": prior, "method": method, "resolution": side, "scale": values.get("scale", scale)}
 
 

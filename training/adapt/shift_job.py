@@ -142,7 +142,7 @@ def _sheet(shift: Shift, settings: AdaptSettings, shading: Shading, before: np.n
 def save_adapted(folder: Path, *, generator: Generator, header: Mapping[str, Any], settings: AdaptSettings) -> None:
     """Write an adapted network to a folder: an ordinary network file, whose header also says what it was adapted to."""
     kept = {name: value for name, value in header.items() if name not in _OWN}
-    said = {"mode", "network", "prompt", "prompts", "source", "method", "part", "steps"}
+    said = {"mode", "network", "prompt", "prompts", "source", "method", "part", "keep", "steps"}
     adapted = settings.model_dump(mode="json", include=said)
     adapted["prior"] = Path(settings.prior).name
     config = generator.config.model_dump(mode="json")
