@@ -65,7 +65,7 @@ def upload(tensor: Tensor, device: torch.device | str) -> Tensor:
     return tensor.to(device)
 
 
-def finish(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Wait until a device has done all work that was queued on it; on the CPU it has."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from torch_utils.devices import finish
+from torch_utils.devices import synchronize
 
 # Seconds from which on a user is told beforehand.
 SAID_FROM_S = 30.0
@@ -19,8 +19,8 @@ def step_seconds(step: Callable[[], object], device: torch.device | None = None)
     device = device or torch.device("cpu")
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         step()
-        finish(device)
+        synchronize(device)
         start = time.perf_counter()
         step()
-        finish(device)
+        synchronize(device)
         return time.perf_counter() - start

@@ -19,7 +19,7 @@ from training.adapt.shift import (
     build_shift,
     draw_pair,
     draw_scene,
-    pooled,
+    downsampled,
     shift_step,
     structure_loss,
 )
@@ -195,8 +195,8 @@ def test_smaller_samples_make_the_same_pixels():
     shift = build_shift(tiny_generator(), "texture", 1e-2)
     small, large = drawing(shift)(0, 8, 2, 0.7)[1], drawing(shift)(0, 16, 1, 0.7)[1]
     for name in ("images", "twin_images", "mask", "twin_mask"):
-        torch.testing.assert_close(getattr(pooled(large, 2), name), getattr(small, name), atol=1e-6, rtol=0)
-    assert pooled(large, 1) is large
+        torch.testing.assert_close(getattr(downsampled(large, 2), name), getattr(small, name), atol=1e-6, rtol=0)
+    assert downsampled(large, 1) is large
 
 
 def test_what_holds_detail_allows_a_larger_scale():

@@ -11,7 +11,7 @@ from networks.discriminator import ImageDiscriminator, discriminator_input
 from networks.pretrained import discriminators_file, load_discriminator_networks, network_file
 from torch_utils.errors import UserError
 from training.adapt.settings import AdaptSettings
-from training.adapt.shift import Answer, Objective, Pair, ShiftScene, pooled, structure_loss
+from training.adapt.shift import Answer, Objective, Pair, ShiftScene, downsampled, structure_loss
 from training.run.state_file import any_state, latest_state
 
 # Weight of `structure_loss` for a keep_weight of 1.
@@ -84,7 +84,7 @@ def keep_structure(objective: Objective, settings: AdaptSettings, finer: int) ->
         return objective
 
     def both(pair: Pair, step: int) -> Answer:
-        answer = objective(pooled(pair, finer), step)
+        answer = objective(downsampled(pair, finer), step)
         return Answer(answer.loss + STRUCTURE * settings.keep_weight * structure_loss(pair), answer.finite)
 
     return both

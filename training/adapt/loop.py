@@ -19,7 +19,7 @@ from torch import Tensor
 from guidance.priors.folder import as_gib
 from rendering.images import save_png
 from torch_utils.checkpoint import load_tensors, save_tensors
-from torch_utils.devices import finish
+from torch_utils.devices import synchronize
 from torch_utils.errors import UserError
 from torch_utils.failures import is_out_of_memory
 from torch_utils.process import available_memory, peak_memory_mb, stop_requests
@@ -73,10 +73,10 @@ def measure_steps(job: AdaptJob, say: Callable[[str], None]) -> None:
     """Measure two steps that change nothing, and say what the whole will take."""
     settings = job.settings
     job.rehearse(0)  # the first one also loads and allocates
-    finish(job.device)
+    synchronize(job.device)
     start = time.perf_counter()
     job.rehearse(0)
-    finish(job.device)
+    synchronize(job.device)
     seconds = time.perf_counter() - start
     say(
         f"{settings.steps} steps of {settings.batch} images of {settings.resolution} px: about "

@@ -178,12 +178,14 @@ def distance_loss(images: Tensor, twin_images: Tensor, side: int = 16) -> Tensor
     return (_relative_distances(images, side) - _relative_distances(twin_images, side).detach()).square().mean()
 
 
-def pooled(pair: Pair, factor: int) -> Pair:
+def downsampled(pair: Pair, factor: int) -> Pair:
     """The pair with `factor`² pixels averaged into one, as supersampling does."""
     if factor == 1:
         return pair
-    parts = (pair.images, pair.twin_images, pair.mask, pair.twin_mask)
-    return Pair(*(nn.functional.avg_pool2d(part, factor) for part in parts), pair.cameras)
+    images, twin_images, mask, twin_mask = (
+        nn.functional.avg_pool2d(part, factor) for part in (pair.images, pair.twin_images, pair.mask, pair.twin_mask)
+    )
+    return Pair(images, twin_images, mask, twin_mask, pair.cameras)
 
 
 def structure_loss(pair: Pair) -> Tensor:

@@ -20,7 +20,7 @@ from guidance.priors.families import build_network
 from guidance.priors.prior import DiffusionPrior
 from guidance.prompts import checked_prompt
 from torch_utils.checkpoint import load_tensors
-from torch_utils.devices import finish
+from torch_utils.devices import synchronize
 from torch_utils.errors import UserError
 from torch_utils.files import printable
 from training.photos.read import Photos, framed_photos
@@ -199,7 +199,7 @@ def _learn(
     generator = torch.Generator().manual_seed(settings.seed)
     start = time.perf_counter()
     subject = subject_of(found.base, photos, prompt, settings, generator)
-    finish(found.base.device)
+    synchronize(found.base.device)
     made = time.perf_counter() - start
     options: dict[str, Any] = {"batch": settings.batch, "class_weight": settings.class_weight}
     if estimated is not None:
