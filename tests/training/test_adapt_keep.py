@@ -17,9 +17,9 @@ from training.adapt.shift import (
     Pair,
     Shift,
     build_shift,
+    downsampled,
     draw_pair,
     draw_scene,
-    downsampled,
     shift_step,
     structure_loss,
 )
