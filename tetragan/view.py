@@ -69,6 +69,8 @@ def view(
         latents: dict[str, Sample] = {}
         for path in latents_files:
             names, samples = load_styles(path, generator)
+            if twice := sorted(set(names) & set(latents)):
+                raise UserError(f"--latents {path}: another file has a sample {twice[0]}, too; give one of the two")
             latents |= dict(zip(names, samples, strict=True))
         maker = MeshMaker(generator, directions, latents)
         reachable = socket.gethostname().lower() if address in ("0.0.0.0", "::") else address

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from configs.schema import Config
 from dataset_tool.dataset import ViewDataset, open_dataset
+from dataset_tool.format.dataset_json import Header
 from dataset_tool.format.splits import few_shapes_advice, split_counts
 from dataset_tool.image_bank import ImageBank
 from dataset_tool.render.lights import RANDOM, ROOM, draw_environments
@@ -110,6 +111,7 @@ def open_data(
     if config.augment.mode == "none":
         notes += few_shapes_advice(dataset.splits)
     notes += [bank.remark] if bank.remark else []
+    notes += _samples_advice(dataset.header, config)
     category = dataset.header.category
     if UNNAMED not in (category, config.category) and category != config.category:
         notes.append(
@@ -129,6 +131,23 @@ def open_data(
         light=light,
         category=category,
     )
+
+
+def _samples_advice(header: Header, config: Config) -> list[str]:
+    """A line where edges of the views are smoother or rougher than those that the generator draws.
+
+    Known of the built-in renderer's views alone: samples along a pixel's side, after averaging down.
+    """
+    drawn = config.rendering.supersample
+    stored = header.renderer.get("supersample") if header.renderer.get("name") == "built-in" else None
+    if not isinstance(stored, int) or stored * header.resolution == drawn * config.data.resolution:
+        return []
+    shown = stored * header.resolution // config.data.resolution
+    advice = f"add --set rendering.supersample={shown}" if shown in (1, 2, 4) else "render with another --supersample"
+    return [
+        f"A pixel of the views has {shown} × {shown} samples and one of the generator {drawn} × {drawn}, which "
+        f"discriminators can tell by the edges; {advice}."
+    ]
 
 
 def _wrong_views(path: Path, shading: str, stage: str) -> str:

@@ -122,3 +122,23 @@ def test_a_network_is_named_after_its_data(tmp_path):
     assert not any("category" in note for note in opened.notes)
     [note] = [note for note in open_data(path, chair).notes if "category" in note]
     assert "of the category mug" in note and note.endswith("add --set category=mug.")
+
+
+def test_edges_that_are_drawn_otherwise_are_named(tmp_path):
+    path = write_dataset(tmp_path / "blobs", count=10)
+    header = json.loads((path / "dataset.json").read_text())
+
+    def advice(supersample: int, name: str = "built-in") -> list[str]:
+        (path / "dataset.json").write_text(
+            json.dumps({**header, "renderer": {"name": name, "supersample": supersample}})
+        )
+        return [note for note in open_data(path, config).notes if "samples" in note]
+
+    config = tiny.config()
+    averaged = header["resolution"] // config.data.resolution
+    same = config.rendering.supersample // averaged
+    assert same >= 1 and not advice(same) and not advice(2 * same, "blender")
+    (note,) = advice(2 * same)
+    assert note.endswith(f"add --set rendering.supersample={2 * config.rendering.supersample}.")
+    (note,) = advice(16)
+    assert note.endswith("render with another --supersample.")

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from sampling.directions import Directions, principal_directions
+from sampling.style_file import save_styles
 from sampling.styles import random_styles
 from sampling.trained_generator import load
 
@@ -275,3 +276,13 @@ def test_odd_cookies_of_other_programs_do_not_hide_the_token(guarded: Server, co
 def test_a_host_name_may_be_written_in_capitals() -> None:
     guard = Guard(lambda *_: None, "MyBox.local", TOKEN)  # type: ignore[arg-type]
     assert guard._knows("mybox.local:8017") and guard._knows("MyBox.local") and not guard._knows("other.local")
+
+
+def test_two_files_with_a_sample_of_one_name_are_refused(tmp_path: Path) -> None:
+    generator = load("chair-64")
+    sample = generator.sample(seeds=[0])
+    files = [tmp_path / name for name in ("a.safetensors", "b.safetensors")]
+    for file in files:
+        save_styles(file, ["mine"], sample.w_geo, sample.w_tex, generator.identity())
+    latents = [part for file in files for part in ("--latents", file)]
+    assert_refused(run("view", "--network", "chair-64", "--port", 39418, *latents), "b.safetensors", "mine")
