@@ -68,7 +68,9 @@ def make_albedo(tree, script):
         alpha_from = alpha.links[0].from_socket if alpha.is_linked else script.value(tree, alpha.default_value)
     for node in [node for node in tree.nodes if node.type == "OUTPUT_MATERIAL"]:
         tree.nodes.remove(node)
-    script.finish_material(tree, {}, color_from, alpha_from, "albedo")
+    shader = tree.nodes.new("ShaderNodeEmission")
+    tree.links.new(color_from, shader.inputs["Color"])
+    script.finish_material(tree, shader.outputs[0], alpha_from)
 
 
 def main(folder):

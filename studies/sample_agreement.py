@@ -34,6 +34,7 @@ from rendering.tone_mapping import display_colors
 from sampling.latents import parse_seeds
 from sampling.samples import Sample
 from sampling.trained_generator import load
+from studies.plain_errors import PlainErrors
 from studies.renderer_agreement import MIN_IOU, MIN_PSNR, foreground_psnr, imported_views, silhouette_iou
 from studies.viewer_agreement import DISTANCE, FOV_DEG, viewer_images
 from torch_utils.errors import UserError
@@ -79,7 +80,7 @@ def compared(
     return min(ious) >= MIN_IOU and min(psnrs) >= MIN_PSNR
 
 
-@click.command()
+@click.command(cls=PlainErrors)
 @click.option("--network", default="chair-128", show_default=True)
 @click.option("--seeds", default="0-15", show_default=True)
 @click.option("--side", default=512, show_default=True, help="Of the images, px.")
