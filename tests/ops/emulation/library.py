@@ -44,6 +44,7 @@ SANITIZERS = ("address", "thread")
 # that, is then within reach of a test; so are more views than blocks.
 SMALLER = {
     "marching_tets/marching_tets_cuda.h": ("constexpr int kScanWords = 1024;", "constexpr int kScanWords = 64;"),
+    "flexicubes/flexicubes_cuda.h": ("constexpr int kScanRuns = 1024;", "constexpr int kScanRuns = 4;"),
     "lfd_descriptor/lfd_descriptor_cuda.h": ("kViewsAtOnce = 512;", "kViewsAtOnce = 5;"),
 }
 # Under ThreadSanitizer every lane is a thread of its own: smaller blocks save most of the time.

@@ -56,22 +56,33 @@ __global__ void count_vertices(const T* sdf, Lattice lattice, int64_t batch, int
   }
 }
 
-// Four threads, one for each kind of output: counts of runs become counts before each run, over the whole batch.
-__global__ void sum_runs(Scratch scratch, int64_t batch, int64_t cube_runs, int64_t vertex_runs, int64_t* offsets) {
-  TETRAGAN_EACH(kind, 4) {
-    int64_t* counts = kind == 0 ? scratch.cube_runs : kind == 1 ? scratch.vertex_runs
-                      : kind == 2 ? scratch.quad_runs : scratch.active_runs;
-    const int64_t runs = kind < 2 ? cube_runs : vertex_runs;
-    int64_t total = 0;
-    for (int64_t b = 0; b < batch; ++b) {
-      offsets[kind * (batch + 1) + b] = total;
-      for (int64_t run = 0; run < runs; ++run) {
-        const int64_t here = counts[b * runs + run];
-        counts[b * runs + run] = total;
-        total += here;
-      }
+// A block for each kind of output: counts of runs become counts before each run, over the whole batch, a tile at a time.
+__global__ void __launch_bounds__(kScanRuns) sum_runs(Scratch scratch, int64_t batch, int64_t cube_runs, int64_t vertex_runs,
+                                                      int64_t* offsets) {
+  __shared__ int64_t sums[kScanRuns];
+  __shared__ int64_t carry;
+  const int kind = blockIdx.x;
+  int64_t* counts = kind == 0 ? scratch.cube_runs : kind == 1 ? scratch.vertex_runs
+                    : kind == 2 ? scratch.quad_runs : scratch.active_runs;
+  const int64_t runs = kind < 2 ? cube_runs : vertex_runs, total = batch * runs;
+  if (threadIdx.x == 0) carry = 0;
+  for (int64_t start = 0; start <= total; start += kScanRuns) {
+    const int64_t run = start + threadIdx.x;
+    const int64_t here = run < total ? counts[run] : 0;
+    sums[threadIdx.x] = here;
+    __syncthreads();
+    for (int step = 1; step < kScanRuns; step *= 2) {
+      const int64_t add = threadIdx.x >= step ? sums[threadIdx.x - step] : 0;
+      __syncthreads();
+      sums[threadIdx.x] += add;
+      __syncthreads();
     }
-    offsets[kind * (batch + 1) + batch] = total;
+    const int64_t before = carry + sums[threadIdx.x] - here;
+    if (run < total) counts[run] = before;
+    if (run <= total && run % runs == 0) offsets[kind * (batch + 1) + run / runs] = before;
+    __syncthreads();
+    if (threadIdx.x == 0) carry += sums[kScanRuns - 1];
+    __syncthreads();
   }
 }
 
@@ -207,7 +218,7 @@ void launch_count(const T* sdf, const int32_t* groups, const int32_t* ambiguous,
   resolve_cases<<<blocks_for(cubes), kBlock, 0, stream>>>(lattice, batch, scratch.codes, ambiguous, scratch.cases);
   count_cubes<<<blocks_for(batch * cube_runs), kBlock, 0, stream>>>(lattice, batch, cube_runs, groups, scratch);
   count_vertices<<<blocks_for(batch * vertex_runs), kBlock, 0, stream>>>(sdf, lattice, batch, vertex_runs, scratch);
-  sum_runs<<<1, kBlock, 0, stream>>>(scratch, batch, cube_runs, vertex_runs, offsets);
+  sum_runs<<<4, kScanRuns, 0, stream>>>(scratch, batch, cube_runs, vertex_runs, offsets);
 }
 
 template <class T>

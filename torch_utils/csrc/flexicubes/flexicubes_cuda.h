@@ -10,6 +10,8 @@ namespace flexicubes {
 // Items that one thread counts, and later numbers, one after another. Running counts need no communication within a block.
 constexpr int64_t kRun = 32;
 inline int64_t runs_of(int64_t count) { return (count + kRun - 1) / kRun; }
+// Threads that add up the counts of runs.
+constexpr int kScanRuns = 1024;
 
 // Scratch of one call: sign cases and rows of the table, [B][cubes]; counts before each run of a sample's cubes (crossed cubes,
 // dual vertices) and grid vertices (quadrilaterals, active vertices); each cube's first dual vertex; each vertex's row.
