@@ -13,8 +13,8 @@ COLOR_OF_SOURCE = 0.4
 STRUCTURE_OF_ORACLE = 0.8
 GAMUT_GAIN = 0.15
 DIVERSITY_OF_ORACLE = 0.9
-# Of the source's share, or the oracle's where that is less: the evaluating CLIP is right less often in some colors.
-CATEGORY_KEPT = 0.95
+# The evaluating CLIP itself is right less often, and how often depends on the color.
+CATEGORY_OF_ORACLE = 0.95
 WRONG_GAIN = 0.05
 
 
@@ -75,9 +75,7 @@ def check_criteria(found: TextFigures, source: TextFigures, oracle: TextFigures 
         *criteria,
         _at_most("out of gamut", found.gamut, source.gamut + GAMUT_GAIN),
         _at_least("diversity", found.diversity, DIVERSITY_OF_ORACLE * (oracle or source).diversity),
-        _at_least(
-            "category", found.category, CATEGORY_KEPT * min(each.category for each in (oracle or source, source))
-        ),
+        _at_least("category", found.category, CATEGORY_OF_ORACLE * (oracle or source).category),
         _at_most("wrong prompt", found.wrong, source.wrong + WRONG_GAIN),
     ]
 

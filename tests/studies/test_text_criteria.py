@@ -180,12 +180,6 @@ def test_accuracy_must_also_rise_by_a_half():
     assert not missed(replace(GOOD, accuracy=0.91), replace(SOURCE, accuracy=0.4))
 
 
-def test_the_category_need_not_be_told_better_than_before():
-    assert not missed(replace(GOOD, category=0.80), replace(SOURCE, category=0.84))
-    assert not missed(replace(GOOD, category=0.80), oracle=replace(ORACLE, category=0.84))
-    assert missed(replace(GOOD, category=0.79), replace(SOURCE, category=0.84)) == ["category"]
-
-
 def test_a_target_without_a_color_keeps_the_other_criteria():
     shape = replace(GOOD, color=None, structure=0.1, diversity=0.19)
     criteria = check_criteria(shape, replace(SOURCE, color=None), None)
