@@ -31,7 +31,7 @@ def read_usd(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
         _check_layers(files)
         stage = Usd.Stage.Open(str(files.path))
     except Tf.ErrorException as error:
-        raise files.error(f"USD cannot open it ({str(error).splitlines()[-1].strip()[:100]})") from None
+        raise files.error(f"USD cannot open it ({_first_cause(error, files.path)})") from None
     materials = UsdMaterials(files, textures)
     places = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
     parts = []
@@ -45,6 +45,12 @@ def read_usd(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
             matrix = np.array(places.GetLocalToWorldTransform(prim), dtype=np.float64).T
             parts += [transform_part(part, matrix) for part in _prim_parts(files, prim, materials)]
     return parts
+
+
+def _first_cause(error: Any, path: Path) -> str:
+    """What USD says of the first fault; of a text, from the number of the line on."""
+    said = " ".join(str(getattr(each, "commentary", each)) for each in error.args[:1])
+    return " ".join(said.removeprefix(f"{path}:").split())[:100]
 
 
 def up_axis(path: Path) -> str:
@@ -192,24 +198,25 @@ def _part(
     """
     from pxr import UsdGeom
 
-    material, uv_name, replaces_color = materials.bound_to(bound)
+    read = materials.bound_to(bound)
     faces = corners[triangles]
     primvars = UsdGeom.PrimvarsAPI(mesh)
-    uvs = _at_corners(primvars.GetPrimvar(uv_name or "st"), 2, faces, triangles, owner)
+    uvs = _at_corners(primvars.FindPrimvarWithInheritance(read.uvs), 2, faces, triangles, owner)
     colors = None
-    if not replaces_color:
-        # displayColor is a fallback for a material, in linear values.
-        colors = _at_corners(primvars.GetPrimvar("displayColor"), 3, faces, triangles, owner)
+    if read.colors:
+        colors = _at_corners(primvars.FindPrimvarWithInheritance(read.colors), 3, faces, triangles, owner)
     values = [value for value in (uvs, colors) if value is not None]
     old, split, split_values = split_vertices(faces, values)
     part_uvs = split_values.pop(0) if uvs is not None else None
     part_colors = split_values.pop(0) if colors is not None else None
     if part_uvs is not None:
+        if read.transform is not None:
+            part_uvs = part_uvs @ read.transform[:, :2].T + read.transform[:, 2]
         part_uvs = np.stack([part_uvs[:, 0], 1 - part_uvs[:, 1]], axis=1).astype(np.float32)  # USD: v is upward
     if part_colors is not None:
         opaque = np.concatenate([part_colors, np.ones((len(part_colors), 1))], axis=1)
         part_colors = encode_srgb_rgba(opaque).astype(np.float32)
-    return SourcePart(points[old], split, material, part_uvs, part_colors, name=mesh.GetPath().pathString)
+    return SourcePart(points[old], split, read.material, part_uvs, part_colors, name=mesh.GetPath().pathString)
 
 
 def _at_corners(

@@ -1,7 +1,8 @@
 """UsdPreviewSurface materials as `SourceMaterial`."""
 
+import os
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,21 @@ from mesh_io.readers.texture_images import TextureCache
 from mesh_io.source_mesh import AlphaMode, SourceMaterial, Wrap
 
 WRAPS: dict[str, Wrap] = {"repeat": "repeat", "mirror": "mirror", "clamp": "clamp", "black": "clamp"}
-Bound = tuple[SourceMaterial, str, bool]
+DISPLAY_COLOR = "displayColor"
+
+
+@dataclass(frozen=True, eq=False)
+class BoundMaterial:
+    """A material and the primvars that it reads.
+
+    uvs: name of the texture coordinates. transform [2, 3]: of (u, v, 1), v upward; None = as they are. colors: name of
+    the linear colors that it shows; "" for none.
+    """
+
+    material: SourceMaterial
+    uvs: str = "st"
+    transform: NDArray[np.float64] | None = None
+    colors: str = DISPLAY_COLOR
 
 
 @dataclass
@@ -22,36 +37,44 @@ class UsdMaterials:
 
     files: SourceFiles
     textures: TextureCache
-    _built: dict[str, Bound] = field(default_factory=dict)
+    _built: dict[str, BoundMaterial] = field(default_factory=dict)
 
-    def bound_to(self, prim: Any) -> Bound:
-        """(material, name of its UV primvar or "", whether it replaces displayColor) of a prim."""
+    def bound_to(self, prim: Any) -> BoundMaterial:
+        """The material of a prim; white, with the prim's own colors, if none is bound."""
         from pxr import UsdShade
 
         material, _ = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()
         if not material:
-            return SourceMaterial(), "", False
+            return BoundMaterial(SourceMaterial())
         path = material.GetPath().pathString
         if path not in self._built:
             self._built[path] = self._build(material, path)
         return self._built[path]
 
-    def _build(self, material: Any, path: str) -> Bound:
+    def _build(self, material: Any, path: str) -> BoundMaterial:
         """A UsdPreviewSurface in sRGB; white for any other shader."""
         shader, _, _ = material.ComputeSurfaceSource()
-        if not shader or shader.GetIdAttr().Get() != "UsdPreviewSurface":
+        if not shader or _node(shader) != "UsdPreviewSurface":
             self.files.warn(f"material {path!r} has no UsdPreviewSurface; it counts as white")
-            return SourceMaterial(path), "", False
-        color, texture = _input(shader, "diffuseColor", (0.18, 0.18, 0.18))
+            return BoundMaterial(SourceMaterial(path))
+        color, source = _input(shader, "diffuseColor", (0.18, 0.18, 0.18))
         opacity, _ = _input(shader, "opacity", 1.0)
         factor = encode_srgb(np.asarray(color, dtype=np.float64))
-        image, name, uv_name, wraps = None, "", "", (WRAPS["repeat"], WRAPS["repeat"])
-        if texture is not None:
-            factor = encode_srgb(np.asarray(_input(texture, "scale", (1.0,) * 4)[0], dtype=np.float64)[:3])
-            image, name, uv_name, wraps = self._texture(texture, path)
+        image, name, wraps = None, "", (WRAPS["repeat"], WRAPS["repeat"])
+        uvs, transform, colors = "st", None, ""
+        if source is not None and _node(source) == "UsdUVTexture":
+            factor = encode_srgb(np.asarray(_input(source, "scale", (1.0,) * 4)[0], dtype=np.float64)[:3])
+            image, name, wraps = self._texture(source, path)
+            uvs, transform = _coordinates(source)
             if image is None and self.textures.enabled:
-                fallback = _input(texture, "fallback", (1.0, 1.0, 1.0, 1.0))[0]
+                fallback = _input(source, "fallback", (1.0, 1.0, 1.0, 1.0))[0]
                 factor = encode_srgb(np.asarray(fallback, dtype=np.float64)[:3])
+        elif source is not None:
+            factor = np.ones(3)
+            if _node(source) == "UsdPrimvarReader_float3":
+                colors = str(_input(source, "varname", DISPLAY_COLOR)[0])
+            else:
+                self.files.warn(f"the color of material {path!r} comes from {_node(source)}; it counts as white")
         red, green, blue = factor.tolist()
         alpha = float(opacity) if isinstance(opacity, int | float) else 1.0
         threshold = float(_input(shader, "opacityThreshold", 0.0)[0])
@@ -68,25 +91,49 @@ class UsdMaterials:
             metallic=_number(shader, "metallic"),
             roughness=_number(shader, "roughness"),
         )
-        return built, uv_name, True
+        return BoundMaterial(built, uvs, transform, colors)
 
-    def _texture(self, texture: Any, path: str) -> tuple[NDArray[np.uint8] | None, str, str, tuple[Wrap, Wrap]]:
+    def _texture(self, texture: Any, path: str) -> tuple[NDArray[np.uint8] | None, str, tuple[Wrap, Wrap]]:
         wraps = (WRAPS.get(str(_input(texture, "wrapS", "")[0]), "repeat"), WRAPS.get(
             str(_input(texture, "wrapT", "")[0]), "repeat"))  # fmt: skip
-        _, reader = _input(texture, "st", None)
-        uv_name = str(_input(reader, "varname", "st")[0]) if reader is not None else "st"
         asset = _input(texture, "file", None)[0]
         if asset is None:
             self.files.warn(f"a texture of material {path!r} has no file")
-            return None, "", uv_name, wraps
+            return None, "", wraps
         name = PurePosixPath(asset.path.replace("\\", "/")).name
         if "[" in asset.resolvedPath:
             from pxr import Ar
 
             packed = Ar.GetResolver().OpenAsset(Ar.ResolvedPath(asset.resolvedPath))
             data = bytes(packed.GetBuffer()) if packed else b""
-            return self.textures.memory(data, name, path), name, uv_name, wraps
-        return self.textures.file(asset.path, path), name, uv_name, wraps
+            return self.textures.memory(data, self._relative(asset.resolvedPath), path), name, wraps
+        # A layer in another folder names its textures from there.
+        found = asset.resolvedPath and not Path(asset.path).is_absolute()
+        return self.textures.file(self._relative(asset.resolvedPath) if found else asset.path, path), name, wraps
+
+    def _relative(self, resolved: str) -> str:
+        """A path that USD resolved, as seen from the folder of the file."""
+        return Path(os.path.relpath(resolved, self.files.folder)).as_posix()
+
+
+def _coordinates(texture: Any) -> tuple[str, NDArray[np.float64] | None]:
+    """The name of a texture's UV primvar, and what UsdTransform2d nodes do to it: scale, rotate, translate in turn."""
+    matrix, moved = np.eye(3), False
+    _, node = _input(texture, "st", None)
+    while node is not None and _node(node) == "UsdTransform2d":
+        scale, shift = _input(node, "scale", (1.0, 1.0))[0], _input(node, "translation", (0.0, 0.0))[0]
+        angle = np.radians(float(_input(node, "rotation", 0.0)[0]))
+        cosine, sine = np.cos(angle), np.sin(angle)
+        own = np.eye(3)
+        own[:2] = np.stack([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]]) * (*scale, 1.0)
+        matrix, moved = matrix @ own, True
+        _, node = _input(node, "in", None)
+    name = str(_input(node, "varname", "st")[0]) if node is not None else "st"
+    return name, matrix[:2] if moved else None
+
+
+def _node(shader: Any) -> str:
+    return str(shader.GetIdAttr().Get() or "")
 
 
 def _input(shader: Any, name: str, default: Any) -> tuple[Any, Any]:

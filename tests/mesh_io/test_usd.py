@@ -4,6 +4,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mesh_io.read import read_mesh
 from tests.mesh_io.build import color_square, save_image
@@ -172,4 +173,112 @@ def test_a_missing_layer_is_named(tmp_path):
     text = f'#usda 1.0\ndef Mesh "m" {{ {TRIANGLE} }}\ndef "x" (references = @gone.usda@) {{ }}\n'
     (tmp_path / "a.usda").write_text(text)
     with pytest.raises(UserError, match=r"gone\.usda', which is missing"):
+        read_mesh(tmp_path / "a.usda")
+
+
+def textured(prim: str, file: str, uvs: str = "st", nodes: str = "", source: str = "reader") -> str:
+    """The text of a triangle and its material, below /root. nodes: further shaders. source: what gives coordinates."""
+    return f"""
+    def Mesh "{prim}" (prepend apiSchemas = ["MaterialBindingAPI"]) {{ {TRIANGLE}
+        texCoord2f[] primvars:{uvs} = [(0, 0), (1, 0), (0, 1)] (interpolation = "vertex")
+        rel material:binding = </root/{prim}_paint>
+        double3 xformOp:translate = ({ord(prim)}, 0, 0)
+        uniform token[] xformOpOrder = ["xformOp:translate"]
+    }}
+    def Material "{prim}_paint" {{
+        token outputs:surface.connect = </root/{prim}_paint/surface.outputs:surface>
+        def Shader "surface" {{
+            uniform token info:id = "UsdPreviewSurface"
+            color3f inputs:diffuseColor.connect = </root/{prim}_paint/image.outputs:rgb>
+            token outputs:surface
+        }}
+        def Shader "image" {{
+            uniform token info:id = "UsdUVTexture"
+            asset inputs:file = @{file}@
+            float2 inputs:st.connect = </root/{prim}_paint/{source}.outputs:result>
+            float3 outputs:rgb
+        }}
+        def Shader "reader" {{
+            uniform token info:id = "UsdPrimvarReader_float2"
+            string inputs:varname = "{uvs}"
+            float2 outputs:result
+        }}
+        {nodes}
+    }}
+"""
+
+
+def stage(*prims: str) -> str:
+    return '#usda 1.0\n(\n    defaultPrim = "root"\n)\ndef Xform "root" {\n' + "".join(prims) + "}\n"
+
+
+def colors_of(path) -> list[list[int]]:
+    mesh = read_mesh(path)
+    assert mesh.warnings == ()
+    return [part.material.image[0, 0].tolist() for part in mesh.parts]
+
+
+def test_textures_of_one_name_in_several_folders(tmp_path):
+    from pxr import UsdUtils
+
+    for folder, color in (("a", (255, 0, 0)), ("b", (0, 0, 255)), ("layers/a", (0, 255, 0))):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("RGB", (4, 4), color).save(tmp_path / folder / "color.png")
+    (tmp_path / "two.usda").write_text(stage(textured("x", "a/color.png"), textured("y", "b/color.png")))
+    assert UsdUtils.CreateNewUsdzPackage(str(tmp_path / "two.usda"), str(tmp_path / "two.usdz"))
+    assert colors_of(tmp_path / "two.usda") == colors_of(tmp_path / "two.usdz") == [[255, 0, 0], [0, 0, 255]]
+    # A layer's textures are named from its own folder.
+    (tmp_path / "layers" / "own.usda").write_text(stage(textured("x", "a/color.png")))
+    (tmp_path / "all.usda").write_text('#usda 1.0\ndef "root" (references = @layers/own.usda@) {\n}\n')
+    assert colors_of(tmp_path / "all.usda") == [[0, 255, 0]]
+
+
+def test_texture_coordinates_are_transformed(tmp_path):
+    save_image(tmp_path / "wood.png")
+    move = """def Shader "move" {
+            uniform token info:id = "UsdTransform2d"
+            float2 inputs:in.connect = </root/x_paint/reader.outputs:result>
+            float2 inputs:scale = (2, 3)
+            float inputs:rotation = 90
+            float2 inputs:translation = (0.25, 0.5)
+            float2 outputs:result
+        }"""
+    (tmp_path / "a.usda").write_text(stage(textured("x", "wood.png", "map1", move, "move")))
+    mesh = read_mesh(tmp_path / "a.usda")
+    assert mesh.warnings == ()
+    # Scaled, then turned counter-clockwise, then moved; v is upward in the file.
+    expected = [[0.25, 1 - 0.5], [0.25, 1 - 2.5], [0.25 - 3, 1 - 0.5]]
+    np.testing.assert_allclose(mesh.parts[0].uvs[mesh.parts[0].faces[0]], expected, atol=1e-6)
+
+
+def test_colors_that_a_material_reads_or_a_parent_gives(tmp_path):
+    paint = """
+    def Material "paint" {
+        token outputs:surface.connect = </root/paint/surface.outputs:surface>
+        def Shader "surface" {
+            uniform token info:id = "UsdPreviewSurface"
+            color3f inputs:diffuseColor.connect = </root/paint/reader.outputs:result>
+            token outputs:surface
+        }
+        def Shader "reader" {
+            uniform token info:id = "UsdPrimvarReader_float3"
+            string inputs:varname = "own"
+            float3 outputs:result
+        }
+    }
+    def Mesh "x" (prepend apiSchemas = ["MaterialBindingAPI"]) { rel material:binding = </root/paint>
+        color3f[] primvars:own = [(0, 0.21404114, 1)]
+    """
+    shared = '    color3f[] primvars:displayColor = [(1, 0, 0)] (interpolation = "constant")\n'
+    other = TRIANGLE.replace("(0, 0, 0)", "(0, 0, 1)")
+    (tmp_path / "a.usda").write_text(stage(shared, paint, TRIANGLE, "}\n", f'def Mesh "y" {{ {other} }}\n'))
+    mesh = read_mesh(tmp_path / "a.usda")
+    assert mesh.warnings == ()
+    np.testing.assert_allclose(mesh.parts[0].vertex_colors[0], [0, 0.5, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(mesh.parts[1].vertex_colors[0], [1, 0, 0, 1], atol=1e-6)
+
+
+def test_the_fault_of_a_text_is_named(tmp_path):
+    (tmp_path / "a.usda").write_text('#usda 1.0\ndef Mesh "m" { int a = 3 }\n')
+    with pytest.raises(UserError, match=r"a\.usda: USD cannot open it \(2:16: Expected }"):
         read_mesh(tmp_path / "a.usda")
