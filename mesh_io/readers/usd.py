@@ -205,10 +205,11 @@ def _part(
     colors = None
     if read.colors:
         colors = _at_corners(primvars.FindPrimvarWithInheritance(read.colors), 3, faces, triangles, owner)
-    values = [value for value in (uvs, colors) if value is not None]
-    old, split, split_values = split_vertices(faces, values)
-    part_uvs = split_values.pop(0) if uvs is not None else None
-    part_colors = split_values.pop(0) if colors is not None else None
+    normals = _normals(mesh, faces, triangles, owner)
+    old, split, split_values = split_vertices(faces, [value for value in (uvs, colors, normals) if value is not None])
+    part_uvs, part_colors, part_normals = (
+        None if value is None else split_values.pop(0) for value in (uvs, colors, normals)
+    )
     if part_uvs is not None:
         if read.transform is not None:
             part_uvs = part_uvs @ read.transform[:, :2].T + read.transform[:, 2]
@@ -216,7 +217,23 @@ def _part(
     if part_colors is not None:
         opaque = np.concatenate([part_colors, np.ones((len(part_colors), 1))], axis=1)
         part_colors = encode_srgb_rgba(opaque).astype(np.float32)
-    return SourcePart(points[old], split, read.material, part_uvs, part_colors, name=mesh.GetPath().pathString)
+    if part_normals is not None:
+        part_normals = part_normals.astype(np.float32)
+    name = mesh.GetPath().pathString
+    return SourcePart(points[old], split, read.material, part_uvs, part_colors, part_normals, name)
+
+
+def _normals(
+    mesh: Any, faces: NDArray[np.int64], triangles: NDArray[np.int64], owner: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Normals at the corners [F, 3, 3]: those of the primvar, or else those of the attribute."""
+    from pxr import Usd, UsdGeom
+
+    primvar = UsdGeom.PrimvarsAPI(mesh).GetPrimvar("normals")
+    if primvar and primvar.HasValue():
+        return _at_corners(primvar, 3, faces, triangles, owner)
+    values = _array(mesh.GetNormalsAttr().Get(Usd.TimeCode.EarliestTime()), 3)
+    return _spread(values, mesh.GetNormalsInterpolation(), faces, triangles, owner)
 
 
 def _at_corners(
@@ -228,13 +245,24 @@ def _at_corners(
     if not primvar or not primvar.HasValue():
         return None
     values = _array(primvar.ComputeFlattened(Usd.TimeCode.EarliestTime()), width)
+    return _spread(values, primvar.GetInterpolation(), faces, triangles, owner)
+
+
+def _spread(
+    values: NDArray[np.float64],
+    interpolation: Any,
+    faces: NDArray[np.int64],
+    triangles: NDArray[np.int64],
+    owner: NDArray[np.int64],
+) -> NDArray[np.float64] | None:
+    """values [N, C] at the corners [F, 3, C], or None if there are too few."""
     index = {
         "vertex": faces,
         "varying": faces,
         "faceVarying": triangles,
         "uniform": np.repeat(owner[:, None], 3, axis=1),
         "constant": np.zeros_like(faces),
-    }.get(str(primvar.GetInterpolation()))
+    }.get(str(interpolation))
     if index is None or not len(values) or index.max() >= len(values):
         return None
     return values[index]

@@ -282,3 +282,13 @@ def test_the_fault_of_a_text_is_named(tmp_path):
     (tmp_path / "a.usda").write_text('#usda 1.0\ndef Mesh "m" { int a = 3 }\n')
     with pytest.raises(UserError, match=r"a\.usda: USD cannot open it \(2:16: Expected }"):
         read_mesh(tmp_path / "a.usda")
+
+
+@pytest.mark.parametrize("name", ["normal3f[] normals", "normal3f[] primvars:normals"])
+def test_normals(tmp_path, name):
+    normals = f'{name} = [(0, 0, 2), (0, 3, 4), (1, 0, 0)] (interpolation = "faceVarying")\n'
+    turned = 'double xformOp:rotateZ = 90\nuniform token[] xformOpOrder = ["xformOp:rotateZ"]\n'
+    (tmp_path / "a.usda").write_text(stage(f'def Mesh "m" {{ {TRIANGLE} {normals} {turned} }}\n'))
+    part = read_mesh(tmp_path / "a.usda").parts[0]
+    expected = [[0, 0, 1], [-0.6, 0, 0.8], [0, 1, 0]]
+    np.testing.assert_allclose(part.normals[part.faces[0]], expected, atol=1e-6)
