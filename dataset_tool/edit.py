@@ -18,7 +18,8 @@ from torch_utils.locks import new_folder, owned_folder
 
 # Fields that must be equal in merged datasets. Of the renderer, those that affect the look of views and the points.
 SHARED_FIELDS = ("resolution", "image_format", "camera_distribution")
-SHARED_RENDERER = ("name", "shading", "supersample", "alpha", "masks", "visible_points")
+SHARED_RENDERER = ("name", "shading", "supersample", "alpha", "masks", "visible_points", "light", "light_sha256",
+                   "lights", "mean_radiance", "occlusion")  # fmt: skip
 
 
 def files_of(dataset: ViewDataset, shape_id: str) -> list[str]:
@@ -108,6 +109,7 @@ def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], Non
     header = first.header.model_copy(
         update={
             "category": "+".join(categories),
+            "views": max(dataset.header.views for dataset in datasets),
             "classes": tuple(classes) if labeled else (),
             "labels": {i: classes.index(_class(d, i)) for i, (_, d) in sorted(owner.items())} if labeled else {},
             "splits": {name: tuple(sorted(ids)) for name, ids in splits.items()},
@@ -117,16 +119,20 @@ def merge(datasets: Sequence[ViewDataset], out: Path, on_shape: Callable[[], Non
 
 
 def _check_alike(first: ViewDataset, other: ViewDataset) -> None:
-    for name in SHARED_FIELDS:
+    # Shapes of other programs have different numbers of views even in one dataset.
+    foreign = first.header.renderer.get("name") == "foreign"
+    for name in SHARED_FIELDS if foreign else (*SHARED_FIELDS, "views"):
         a, b = getattr(first.header, name), getattr(other.header, name)
         if a != b:
             raise UserError(
                 f"{other.path}: its {name} is {b}, that of {first.path} is {a}; render both alike to join them"
             )
     for name in SHARED_RENDERER:
-        a, b = (dataset.header.renderer.get(name) for dataset in (first, other))
+        a, b = (dataset.header.renderer.get(name, "not set") for dataset in (first, other))
         if a != b:
-            raise UserError(f"{other.path}: its renderer's {name} is {b}, that of {first.path} is {a}")
+            raise UserError(
+                f"{other.path}: its renderer's {name} is {b}, that of {first.path} is {a}; render both alike to join them"
+            )
 
 
 def _check_clash(owner: dict[str, tuple[str, ViewDataset]], shape_id: str, name: str, dataset: ViewDataset) -> None:

@@ -142,12 +142,22 @@ def test_merge_takes_a_shape_twice_only_if_it_is_the_same(data, tmp_path):
         ({"resolution": 32}, "its resolution is 32, that of .* is 16"),
         ({"renderer": {"shading": "soft"}}, "its renderer's shading is soft"),
         ({"camera_distribution": {"radius": 2}}, "its camera_distribution is"),
+        ({"views": 5}, "its views is 5, that of .* is 3"),
+        ({"renderer": {"light": "sky"}}, "its renderer's light is sky, that of .* is not set; render both alike"),
+        ({"renderer": {"occlusion": True}}, "its renderer's occlusion is True"),
     ],
 )
 def test_merge_refuses_what_was_rendered_otherwise(data, tmp_path, change, message):
     second = other(tmp_path, data, **change)
     with pytest.raises(UserError, match=message):
         merge([open_dataset(data), open_dataset(second)], tmp_path / "both")
+
+
+def test_merged_shapes_of_other_programs_may_differ_in_their_number_of_views(data, tmp_path):
+    facts = {"renderer": {"name": "foreign"}}
+    first = other(tmp_path, data, ("s6", "s7"), **facts).rename(tmp_path / "first")
+    second = other(tmp_path, data, views=5, **facts)
+    assert merge([open_dataset(first), open_dataset(second)], tmp_path / "both").views == 5
 
 
 def test_merge_gives_labels_by_class(data, tmp_path):
