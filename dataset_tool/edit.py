@@ -130,9 +130,8 @@ def _check_alike(first: ViewDataset, other: ViewDataset) -> None:
     for name in SHARED_RENDERER:
         a, b = (dataset.header.renderer.get(name, "not set") for dataset in (first, other))
         if a != b:
-            raise UserError(
-                f"{other.path}: its renderer's {name} is {b}, that of {first.path} is {a}; render both alike to join them"
-            )
+            theirs = f"its renderer's {name} is {b}, that of {first.path} is {a}"
+            raise UserError(f"{other.path}: {theirs}; render both alike to join them")
 
 
 def _check_clash(owner: dict[str, tuple[str, ViewDataset]], shape_id: str, name: str, dataset: ViewDataset) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset_tool.sources.orientation import axis_name, parse_front
+from mesh_io.find_meshes import MESH_SUFFIXES
 from torch_utils.errors import UserError
 
 # The names of each field in common manifests.
@@ -111,7 +112,7 @@ def _keyed_row(path: Path, key: str, value: Any) -> dict[str, Any]:
     if isinstance(value, dict):
         return {"id": key, **value}
     if isinstance(value, str):
-        is_path = Path(value).suffix.lower() in (".glb", ".gltf", ".obj", ".ply", ".stl", ".off", ".usdz", ".usd")
+        is_path = value.lower().endswith(MESH_SUFFIXES)
         return {"id": key, "path" if is_path else "caption": value}
     raise UserError(f"{path}: entry {key!r}: expected an object, a path or a caption")
 

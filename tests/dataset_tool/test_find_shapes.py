@@ -148,6 +148,9 @@ def test_json_manifests(tmp_path):
     assert [(shape.id, shape.caption) for shape in shapes] == [("a", "a caption"), ("uid1", "Old chair")]
     paths = touch(tmp_path / "paths.json", json.dumps({"first": "glbs/uid1.glb"}))
     assert ids(find_shapes(tmp_path, manifest=paths)) == ["first"]
+    touch(tmp_path / "b.usda")
+    paths = touch(tmp_path / "paths.json", json.dumps({"second": "b.usda"}))
+    assert ids(find_shapes(tmp_path, manifest=paths)) == ["second"]
 
 
 def test_a_manifest_in_the_folder_describes_without_choosing(tmp_path):
