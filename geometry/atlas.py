@@ -58,6 +58,8 @@ def unwrap(vertices: Tensor, faces: Tensor, texture_size: int = 1024) -> Atlas:
     corners = flat[split]
     a, b = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = float(np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum()) / 2
+    if not area > 0:
+        raise ValueError(f"unwrap(): expected faces with an area, got {len(triangles)} without")
     margin = texture_size * MARGIN_SHARE
     while (packing := pack_charts(flat[border], border_charts, area, texture_size, margin)) is None:
         if margin < 0.25:
@@ -76,12 +78,16 @@ def unwrap(vertices: Tensor, faces: Tensor, texture_size: int = 1024) -> Atlas:
 
 
 def _border(faces: NDArray[np.int64], labels: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Edges [E, 2] that only one face has, and the charts of these faces [E]."""
+    """Edges [E, 2] that only one face has, and the charts of these faces [E]; all edges of a chart that has no such.
+
+    Faces without area can be a closed chart.
+    """
     ends = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
     keys = ends[:, 0] * (int(faces.max()) + 1) + ends[:, 1]
     _, first, counts = np.unique(keys, return_index=True, return_counts=True)
-    once = first[counts == 1]
-    return ends[once], labels[once % len(faces)]
+    charts = labels[first % len(faces)]
+    kept = (counts == 1) | ~np.isin(charts, charts[counts == 1])
+    return ends[first[kept]], charts[kept]
 
 
 def _check(vertices: Tensor, faces: Tensor, texture_size: int) -> None:

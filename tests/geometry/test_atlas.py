@@ -114,6 +114,16 @@ def test_parts_and_degenerate_faces() -> None:
     assert (areas(uvs[charted])[[0, 1, 2, 3, 5, 6, 7, 8]] > 0).all()
 
 
+@pytest.mark.parametrize("first", [False, True])
+def test_a_closed_component_without_area(first: bool) -> None:
+    corners = torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1], [5, 5, 5], [6, 5, 5], [7, 5, 5]])
+    solid, flat = torch.tensor([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]), torch.tensor([[4, 5, 6], [4, 6, 5]])
+    faces = torch.cat([flat, solid] if first else [solid, flat])
+    uvs, vertex_map, charted = parts(corners, faces, 128)
+    assert torch.equal(vertex_map[charted.long()], faces)
+    assert torch.isfinite(uvs).all() and ((areas(uvs[charted]) > 0) == (faces < 4).all(1)).all()
+
+
 @pytest.mark.parametrize(
     ("vertices", "faces", "size", "text"),
     [
@@ -123,6 +133,7 @@ def test_parts_and_degenerate_faces() -> None:
         (torch.zeros(3, 3), torch.tensor([[0, 1, 3]]), 64, "expected faces in [0, 3), got 3"),
         (torch.zeros(3, 3), torch.tensor([[0, 1, -1]]), 64, "expected faces in [0, 3), got -1"),
         (torch.eye(3), torch.tensor([[0, 1, 2]]), 8, "expected a texture of at least 16 px, got 8"),
+        (torch.ones(3, 3), torch.tensor([[0, 1, 2]]), 64, "expected faces with an area, got 1 without"),
     ],
 )
 def test_errors(vertices: torch.Tensor, faces: torch.Tensor, size: int, text: str) -> None:

@@ -114,6 +114,12 @@ def test_texture_coordinates_that_are_all_unusable_count_as_none(tmp_path):
         read_target(with_rig(path), SIDE)
 
 
+def test_faces_without_area_get_no_atlas(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n")
+    with pytest.raises(UserError, match=r"a\.obj: has no UVs, and none can be made: expected faces with an area"):
+        read_target(tmp_path / "a.obj", 64)
+
+
 def test_one_image_is_enough_for_what_it_shows(tmp_path):
     path = textured_box(tmp_path / "box.glb")
     images, target = read_images(rendered(path, tmp_path / "views", views=1)), read_target(path, SIDE)

@@ -123,7 +123,11 @@ def _unwrapped(source: SourceMesh, size_px: int) -> TextureTarget:
     """The mesh with an atlas. Vertices on its seams appear more than once."""
     vertices, faces, _ = source.merged()
     points = torch.from_numpy(vertices.astype(np.float32))
-    atlas = unwrap(points, torch.from_numpy(faces), size_px)
+    try:
+        atlas = unwrap(points, torch.from_numpy(faces), size_px)
+    except ValueError as error:
+        cause = str(error).removeprefix("unwrap(): ")
+        raise UserError(f"{printable(source.path)}: has no UVs, and none can be made: {cause}") from None
     normals = _normals(source)
     if normals is None:
         normals = vertex_normals(Mesh.single(points, torch.from_numpy(faces)))
