@@ -1,6 +1,8 @@
 """An `ExportMesh` as the text of an OBJ file and its MTL."""
 
+import os
 import re
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,9 +17,11 @@ MATERIAL = "surface"
 def material_stem(path: Path) -> str:
     """What the MTL and PNG files of an OBJ are called, without their endings: as the OBJ, where MTL allows that.
 
-    Its words end at spaces, # begins a comment, and a leading dash an option. Other programs may read ASCII alone.
+    Its words end at spaces, # begins a comment, and a leading dash an option. Other programs may read ASCII alone. A
+    name that has to change gets a checksum, so that "a b" and "a_b" in one folder keep their own files.
     """
-    return re.sub(r"[^A-Za-z0-9_.+=-]", "_", path.stem.lstrip("-")) or "mesh"
+    clean = re.sub(r"[^A-Za-z0-9_.+=-]", "_", path.stem.lstrip("-")) or "mesh"
+    return clean if clean == path.stem else f"{clean}-{zlib.crc32(os.fsencode(path.stem)):08x}"
 
 
 def obj_text(mesh: ExportMesh, name: str, stem: str) -> str:

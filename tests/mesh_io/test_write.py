@@ -1,6 +1,7 @@
 """Written files: read back exactly, valid in their formats, complete or absent."""
 
 import json
+import re
 import struct
 
 import numpy as np
@@ -154,10 +155,22 @@ def test_the_ending_chooses_the_format(tmp_path):
 
 
 def test_obj_names_its_files_without_spaces(tmp_path):
-    write_obj(tmp_path / "my chair (2).obj", textured())
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "my chair (2).obj", "my_chair__2_.mtl", "my_chair__2_.png",
-    ]  # fmt: skip
+    for name in ("my chair (2)", "-x", "stuhl ä"):
+        write_obj(tmp_path / f"{name}.obj", textured())
+        ending = re.search(r"mtllib (\S+)\.mtl", (tmp_path / f"{name}.obj").read_text())
+        assert ending and re.fullmatch(r"\w[\w-]*", ending[1], re.ASCII)
+        assert (tmp_path / f"{ending[1]}.png").is_file()
+        assert read_mesh(tmp_path / f"{name}.obj").warnings == ()
+
+
+def test_obj_files_of_alike_names_keep_their_own_textures(tmp_path):
+    colors = {"a b": 0.2, "a_b": 0.8, "a#b": 0.6}
+    for name, color in colors.items():
+        mesh = textured()
+        write_obj(tmp_path / f"{name}.obj", mesh.replace(textures={"base_color": torch.full((4, 4, 3), color)}))
+    for name, color in colors.items():
+        image = read_mesh(tmp_path / f"{name}.obj").parts[0].material.image
+        assert (image == round(255 * color)).all()
 
 
 def test_what_cannot_be_written(tmp_path):
