@@ -33,12 +33,20 @@ def turntable_frames(
     """
     network = sample.generator.network
     mesh, colors = sample.surface()
-    supersample = network.config.rendering.supersample
+    drawing = network.config.rendering
     for start in range(0, frames, CHUNK):
         angles = [360 * frame / frames for frame in range(start, min(start + CHUNK, frames))]
         cameras = orbit_cameras(angles, elevation_deg).to(network.device)
         if background == "transparent":
-            rgb, mask = shaded_views(mesh, colors, cameras, resolution, shading=shading, supersample=supersample)
+            rgb, mask = shaded_views(
+                mesh,
+                colors,
+                cameras,
+                resolution,
+                shading=shading,
+                supersample=drawing.supersample,
+                backend=drawing.backend,
+            )
             yield from straight_alpha(rgb, mask).cpu().numpy()
         else:
             color = LIGHT_BACKGROUND if background == "light" else BLACK_BACKGROUND
@@ -49,5 +57,6 @@ def turntable_frames(
                 resolution,
                 shading=shading,
                 background=color,
-                supersample=supersample,
+                supersample=drawing.supersample,
+                backend=drawing.backend,
             )
