@@ -17,6 +17,7 @@ from rendering.deferred import composite, rasterize_mesh
 from sampling.projection import MAX_STARTS, Orbit, Starts
 from sampling.style_images import CHUNK
 from sampling.styles import random_styles, truncated
+from torch_utils.errors import UserError
 
 SAMPLES = 160
 TRUNCATION = 0.8
@@ -41,8 +42,10 @@ class SampleBank:
 def make_bank(
     generator: Generator, slots: tuple[int, int], count: int = SAMPLES, progress: Callable[[], None] = lambda: None
 ) -> SampleBank:
-    """Samples with a surface, of `count` latents. slots: of the styles of shape and texture. progress: called after
-    each."""
+    """Samples with a surface, of `count` latents. UserError if none has one.
+
+    slots: of the styles of shape and texture. progress: called after each.
+    """
     styles = random_styles(generator, count, seed=2)
     averages = generator.w_average_geo, generator.w_average_tex
     w_geo, w_tex = (
@@ -58,6 +61,8 @@ def make_bank(
                 meshes.append(simplify(surface.mesh[row], FACES)[0])
                 kept.append(first + row)
             progress()
+    if not kept:
+        raise UserError(f"none of {count} random samples has a surface to start from; train the network longer")
     return SampleBank(w_geo[kept], w_tex[kept], meshes)
 
 
@@ -99,7 +104,9 @@ def camera_grid(distribution: CameraDistribution) -> Orbit:
     start, end = distribution.azimuth_deg.bounds()
     turn = min(end - start, 360.0)
     steps = max(round(turn / AZIMUTH_STEP_DEG), 1)
-    azimuths = start + torch.arange(steps) * turn / steps
+    # A full turn ends where it began; of a smaller range, the end is a direction of its own.
+    count = steps + 1 if 0 < turn < 360 else steps
+    azimuths = start + torch.arange(count) * turn / steps
     angles = torch.deg2rad(torch.cartesian_prod(azimuths, elevations))
     radius, fov = (sum(each.bounds()) / 2 for each in (distribution.radius, distribution.fov_y_deg))
     return Orbit(angles, radius, math.radians(fov))

@@ -1,6 +1,7 @@
 """Projection: the losses, the descent to a sample's own image, cameras that are searched for, and the style file."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -152,10 +153,25 @@ def test_the_grid_covers_the_distribution() -> None:
     assert len(grid.angles) == 24 * len(elevations.unique()) and float(azimuths.max()) < 360
     assert (float(elevations.min()), float(elevations.max())) == pytest.approx((0, 30), abs=1e-4)
     assert grid.radius == pytest.approx(1.2)
-    fixed = CameraDistribution(
-        azimuth_deg=ScalarDistribution(uniform=(0, 90)), elevation_deg=ScalarDistribution(fixed=10)
-    )
-    assert len(camera_grid(fixed).angles) == 6
+    for azimuth, expected in (
+        (ScalarDistribution(uniform=(0, 90)), [0, 15, 30, 45, 60, 75, 90]),
+        (ScalarDistribution(uniform=(-20, 2)), [-20, 2]),
+        (ScalarDistribution(fixed=40), [40]),
+    ):
+        part = CameraDistribution(azimuth_deg=azimuth, elevation_deg=ScalarDistribution(fixed=10))
+        assert torch.rad2deg(camera_grid(part).angles[:, 0]).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_network_without_surfaces_has_nothing_to_start_from(g: TrainedGenerator, monkeypatch) -> None:
+    real = g.network.mesh
+
+    def nothing(w_geo: torch.Tensor):
+        found = real(w_geo)
+        return replace(found, empty=torch.ones_like(found.empty))
+
+    monkeypatch.setattr(g.network, "mesh", nothing)
+    with pytest.raises(UserError, match="none of 2 random samples has a surface"):
+        make_bank(g.network, g.slots, 2)
 
 
 def test_stages_and_their_learning_rates() -> None:
