@@ -5,6 +5,7 @@ typical random number is from its mean.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -101,6 +102,19 @@ class Directions:
             "network": dict(network),
         }
         save_tensors(path, {"w_geo": self.w_geo, "w_tex": self.w_tex}, header)
+
+
+def file_stems(names: Iterable[str]) -> list[str]:
+    """Names of directions for files: "type-SUV-4x4" of "type=SUV/4x4". Of names that become alike, the later count."""
+    stems: list[str] = []
+    for name in names:
+        plain = stem = re.sub(r'[=/\\:*?"<>|\0]', "-", name)
+        number = 1
+        while stem in stems:
+            number += 1
+            stem = f"{plain}-{number}"
+        stems.append(stem)
+    return stems
 
 
 def load_directions(path: Path, generator: "TrainedGenerator") -> Directions:

@@ -69,7 +69,7 @@ def directions(
     samples and the category of few.
     """
     from rendering.labeled_grid import labeled_grid
-    from sampling.directions import slider
+    from sampling.directions import file_stems, slider
     from tetragan.sampler import Sampler, end
 
     if not axes and classifier is None:
@@ -88,7 +88,7 @@ def directions(
     center = sampler.generator.sample(seed, options.truncation, options.label)
     shown = found.names[: 2 * axes + rows]
     moved = [each for name in shown for each in slider(found, center, name, STEPS)]
-    names = [f"{name.replace('=', '-')}_{step:+d}" for name in shown for step in STEPS]
+    names = [f"{stem}_{step:+d}" for stem in file_stems(shown) for step in STEPS]
     outcome = sampler.run(moved, names, facts, what="steps", draw_all=True)
     title = f"{sampler.generator.name}, seed {seed}: steps in standard deviations"
     image = labeled_grid(outcome.grid(names), shown, [f"{step:+d}" if step else "0" for step in STEPS], title)

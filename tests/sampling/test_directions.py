@@ -10,6 +10,7 @@ from networks.generator import Generator
 from sampling.directions import (
     Directions,
     attribute_directions,
+    file_stems,
     load_directions,
     parse_moves,
     principal_axes,
@@ -160,3 +161,9 @@ def test_moves_that_are_none(text: str) -> None:
 
 def test_moves() -> None:
     assert parse_moves(["type=stool:2", "shape-1:-0.5"]) == {"type=stool": 2.0, "shape-1": -0.5}
+
+
+def test_names_for_files_hold_no_path() -> None:
+    names = ["shape-1", "type=SUV/4x4", "type=SUV-4x4", "type=arm chair", "a=..\\b"]
+    expected = ["shape-1", "type-SUV-4x4", "type-SUV-4x4-2", "type-arm chair", "a-..-b"]
+    assert file_stems(names) == expected
