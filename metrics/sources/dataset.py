@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -120,9 +121,14 @@ class DatasetSource:
         return path, ""
 
     def _mesh_path(self, meta: dict[str, Any]) -> Path | None:
+        """The first of the places where the mesh may be. A dataset of someone else names no file outside them."""
         recorded = Path(str(meta.get("source", "")))
+        if recorded.is_absolute() or ".." in recorded.parts:
+            recorded = Path(recorded.name)
         candidates = [recorded] if self._meshes is None else [self._meshes / recorded, self._meshes / recorded.name]
-        return next((path for path in candidates if path.is_file()), None)
+        with suppress(OSError):  # a name that no file system takes
+            return next((path for path in candidates if path.is_file()), None)
+        return None
 
     def _shape(self, shape_id: str) -> Shape:
         meta = self.dataset.meta(shape_id)

@@ -139,6 +139,20 @@ def test_normals_of_references_need_their_meshes(files: Path) -> None:
     assert normal_images(elsewhere, views, settings).draw(range(8)).eq(0).all()
 
 
+@pytest.mark.parametrize("named", ["absolute", "above", "long"])
+def test_a_dataset_names_no_mesh_outside_the_folder_of_meshes(files: Path, tmp_path: Path, named: str) -> None:
+    data = shutil.copytree(files / "data", tmp_path / "data")
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "secret.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n")
+    source = {"absolute": str(tmp_path / "secret.obj"), "above": "../secret.obj", "long": "x" * 5000}[named]
+    for path in data.glob("shapes/*/meta.json"):
+        values = json.loads(path.read_text()) | {"source": source}
+        del values["sha256"]
+        path.write_text(json.dumps(values))
+    shapes = DatasetSource(open_dataset(data), "test", 1, tmp_path / "meshes")
+    assert "its source mesh is not at hand" in shapes.missing_mesh([0])
+
+
 def test_the_coverage_of_a_network_is_where_its_image_differs_from_the_background(files: Path) -> None:
     source = NetworkSource(files / "net.safetensors", Generator(config()), 2, 1.0)
     dataset, drawn = open_dataset(files / "data"), []
