@@ -74,6 +74,8 @@ def train(
     config = _config(config_name, overrides, init, folder if resume else None)
     source = None if init is None else InitSource(init, discriminators)
     ranks = distributed.start(device)
+    if init is not None and config_name is None and ranks.first and not quiet:
+        _say_taken_over(config, init)
     try:
         if folder is None or dry_run or benchmark:
             from training.benchmark import benchmark_run, dry_run_report
@@ -119,6 +121,16 @@ def _train(
         run = start_run(config, opened, folder, ranks, resume=resume, init=init, quiet=quiet)
         nothing_left = run.progress.nimg >= run.total_nimg
         return run_training(run), nothing_left
+
+
+def _say_taken_over(config: "Config", init: Path) -> None:
+    """Besides the network, --init without --config takes over how long and on how many threads it was trained."""
+    training = config.training
+    click.echo(
+        f"note: without --config, all settings that --set leaves alone are those of {init}; "
+        f"training.total_kimg={training.total_kimg:g}, training.threads={training.threads}",
+        err=True,
+    )
 
 
 def _say_what_next(data: Path, out: Path, total_kimg: float, complete: bool, nothing_left: bool, quiet: bool) -> None:

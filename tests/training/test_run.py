@@ -178,6 +178,7 @@ def test_init_from_a_state_copies_the_discriminators(finished, data, config, tmp
 def test_init_without_config_takes_the_configuration_too(finished, data, tmp_path):
     for name, source in (("run", finished), ("network", finished / "network.safetensors")):
         outcome = run("train", "--data", data, "--out", tmp_path / name, "--init", source, *length(0.008))
+        assert f"those of {source}; training.total_kimg=0.008, training.threads=1" in outcome.stderr
         assert outcome.status == 0, outcome.stderr
         expected = (finished / "config.yaml").read_text().replace("total_kimg: 0.08", "total_kimg: 0.008")
         assert (tmp_path / name / "config.yaml").read_text() == expected
