@@ -150,6 +150,9 @@ def test_a_step_without_a_finite_answer_changes_nothing():
 
     assert not bool(run_steps(shift, broken, 1)[0].finite)
     assert weights_hash(shift.generator) == before
+    # A gradient of the prior that is not finite counts as 0, but what else the loss holds must not move anything either.
+    assert not bool(run_steps(shift, lambda pair, step: Answer(pair.images.sum(), torch.tensor(False)), 1)[0].finite)
+    assert weights_hash(shift.generator) == before
 
 
 def test_distances_between_samples():
@@ -161,6 +164,10 @@ def test_distances_between_samples():
     alike = images.detach().clone()
     alike[1:3] = alike[0] * 0.9 + 0.1 * alike[1:3]
     assert distance_loss(alike, images) > 0.05
+    # Also where all become alike together, and where there are only two.
+    for count in (2, 4):
+        close = 0.2 * images.detach()[:count] + 0.4
+        assert float(distance_loss(close, images[:count])) > 0.5
 
 
 def test_prompts(tmp_path):

@@ -169,13 +169,14 @@ def _draw_textures(
 def distance_loss(images: Tensor, twin_images: Tensor, side: int = 16) -> Tensor:
     """How much the distances between samples differ from those between the twin's, a scalar.
 
-    Distances of images averaged down to `side` px, relative to their mean. It is 0, with a gradient of 0, where the
-    generator is its twin; it grows when samples become alike. Source: Lei et al. 2024 (DiffusionGAN3D), on pixels in
-    place of features.
+    Distances of images averaged down to `side` px, relative to the mean of the twin's. It is 0, with a gradient of 0,
+    where the generator is its twin; it grows when samples become alike. Source: Lei et al. 2024 (DiffusionGAN3D), on
+    pixels in place of features.
     """
     if len(images) < 2:
         return images.sum() * 0
-    return (_relative_distances(images, side) - _relative_distances(twin_images, side).detach()).square().mean()
+    wanted = _distances(twin_images, side).detach()
+    return ((_distances(images, side) - wanted) / wanted.mean().clamp_min(1e-6)).square().mean()
 
 
 def downsampled(pair: Pair, factor: int) -> Pair:
@@ -215,10 +216,8 @@ def _brightness(images: Tensor) -> Tensor:
     return (images * images.new_tensor((0.2126, 0.7152, 0.0722)).view(3, 1, 1)).sum(1, keepdim=True)
 
 
-def _relative_distances(images: Tensor, side: int) -> Tensor:
-    small = nn.functional.adaptive_avg_pool2d(images, min(side, images.shape[-1])).flatten(1)
-    distances = torch.nn.functional.pdist(small)
-    return distances / distances.mean().clamp_min(1e-6).detach()
+def _distances(images: Tensor, side: int) -> Tensor:
+    return nn.functional.pdist(nn.functional.adaptive_avg_pool2d(images, min(side, images.shape[-1])).flatten(1))
 
 
 @dataclass(frozen=True)
@@ -227,6 +226,13 @@ class Answer:
 
     loss: Tensor
     finite: Tensor
+
+    def backward(self, more: Tensor | float = 0.0) -> None:
+        """Put the gradients of the loss, with `more` added, at all parameters: NaN where the answer was not finite.
+
+        `GuardedAdam` then changes nothing. Without that, a step would follow what is kept, and Adam's momentum.
+        """
+        ((self.loss + more) * torch.where(self.finite, 1.0, torch.nan)).backward()
 
 
 # (pair, step) → what the prior says. The step, counted from 0, names the random numbers.
@@ -246,12 +252,13 @@ class StepResult:
 def shift_gradients(pair: Pair, step: int, objective: Objective) -> Answer:
     """Put the gradients of one step at the moving parameters."""
     found = objective(pair, step)
-    found.loss.backward()
+    found.backward()
     return found
 
 
 def shift_step(shift: Shift, pair: Pair, step: int, objective: Objective) -> StepResult:
-    """One step of the moving generator and its running average. Nothing moves where a gradient is not finite."""
+    """One step of the moving generator and its running average. The generator stays as it is where the answer or a
+    gradient is not finite."""
     found = shift_gradients(pair, step, objective)
     norms = shift.adam.step()
     update_average(shift.average, shift.generator, 0.5 ** (1 / AVERAGE_HALFLIFE))

@@ -184,7 +184,8 @@ def reference_answer(single: Single, views: ReferenceViews, supersample: int) ->
 
 
 def single_step(single: Single, answer: Answer, change: Tensor, keep_weight: float) -> StepResult:
-    """One step of the codes. keep_weight: of `style_distance`. Nothing moves where a gradient is not finite."""
-    (answer.loss + keep_weight * style_distance(single.codes, single.start)).backward()
+    """One step of the codes. keep_weight: of `style_distance`. Nothing moves where the answer or a gradient is not
+    finite."""
+    answer.backward(keep_weight * style_distance(single.codes, single.start))
     norms = single.adam.step()
     return StepResult(answer.loss.detach(), change, answer.finite & torch.isfinite(norms).all())
