@@ -129,8 +129,9 @@ def _new(
     resume: bool,
 ) -> "list[tuple[AdaptSettings, Path]]":
     """The settings and the folder of each prompt; with `resume`, those that have begun go on."""
+    from networks.pretrained import RUN_NETWORK_NAME
     from training.adapt.loop import holds_adaptation, resumed_settings
-    from training.adapt.settings import new_settings, prompt_folder, read_prompts
+    from training.adapt.settings import new_settings, prompt_folders, read_prompts
 
     if "network" not in given:
         raise click.UsageError("--network is missing: name a network file, a folder or an included network")
@@ -150,11 +151,13 @@ def _new(
         every = tuple(dict.fromkeys(text for prompt in prompts for text in expanded(prompt or "")))
         said = every[0] if len(every) == 1 else f"{len(every)} prompts"
         given["prompts"], prompts, prompts_file = every, [said], None
+    folders = [out] if prompts_file is None else [out / name for name in prompt_folders(prompts)]
     jobs = []
-    for prompt in prompts:
-        folder = out if prompts_file is None else out / prompt_folder(prompt)
+    for prompt, folder in zip(prompts, folders, strict=True):
         if holds_adaptation(folder) and not resume:
             raise click.UsageError(f"--out {folder}: holds an adaptation; add --resume, or give another folder")
+        if (folder / RUN_NETWORK_NAME).exists() and not holds_adaptation(folder):
+            raise click.UsageError(f"--out {folder}: holds a network, which would be replaced; give another folder")
         goal = {} if prompt is None else {"prompt": prompt}
         settings = new_settings({**given, **more, **goal}, overrides)
         jobs.append((resumed_settings(folder, steps, settings) if holds_adaptation(folder) else settings, folder))

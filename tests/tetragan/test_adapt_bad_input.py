@@ -42,6 +42,8 @@ def test_bad_input(folder, tmp_path):
     assert_refused(refused("--method", "rfds"), "rectified-flow")
     assert_refused(refused("--set", "bach=3"), "bach", "did you mean 'batch'")
     assert_refused(refused("--set", "batch=0"), "--set batch")
+    for value in ("prompt=5", "source=3", "prior=3", "network=3", "keep=5", "method=sdss", f"seed={2**63}"):
+        assert_refused(refused("--set", value), f"--set {value.partition('=')[0]}")
     assert_refused(refused("--camera", "sofa"), "--camera")
     assert_refused(refused(network="chair-65"), "chair-65", "did you mean")
     assert_refused(refused(prior="stabilityai/sd-turbo"), "hf download stabilityai/sd-turbo")
@@ -53,6 +55,10 @@ def test_bad_input(folder, tmp_path):
         (tmp_path / name).write_bytes(b"weights")
         assert_refused(refused(prior=tmp_path / name), said, "expected a folder")
     assert_refused(refused(prior="pixels"), "--prior pixels", "no such folder or included prior")
+    two = [value for value in command(folder, tmp_path / "out") if value not in ("--prompt", "a red chair")]
+    (tmp_path / "prompts.txt").write_text("a red chair\na red, chair\n")
+    outcome = run(*two, "--prompts-file", tmp_path / "prompts.txt")
+    assert_refused(outcome, "'a red chair' and 'a red, chair'", "a-red-chair")
     assert_refused(run("adapt", "--out", tmp_path / "out", "--resume"), "holds no state")
     assert_refused(run("adapt", "--out", tmp_path / "out"), "--network is missing")
     assert_refused(
@@ -60,6 +66,14 @@ def test_bad_input(folder, tmp_path):
         "--prompt, --prompts-file, --data and --reference",
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_network_in_the_folder_is_not_replaced(folder, tmp_path):
+    network = tmp_path / "network.safetensors"
+    shutil.copy(folder / "net.safetensors", network)
+    before = network.read_bytes()
+    assert_refused(run(*command(folder, tmp_path, "--steps", 1)), f"--out {tmp_path}: holds a network")
+    assert network.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == [network.name]
 
 
 def test_broken_priors(folder, tmp_path):

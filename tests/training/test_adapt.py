@@ -150,7 +150,7 @@ def test_a_step_without_a_finite_answer_changes_nothing():
 
     assert not bool(run_steps(shift, broken, 1)[0].finite)
     assert weights_hash(shift.generator) == before
-    # A gradient of the prior that is not finite counts as 0, but what else the loss holds must not move anything either.
+    # What is not finite in a prior's gradient counts as 0; what else the loss holds must not move anything either.
     assert not bool(run_steps(shift, lambda pair, step: Answer(pair.images.sum(), torch.tensor(False)), 1)[0].finite)
     assert weights_hash(shift.generator) == before
 
@@ -185,6 +185,7 @@ def test_prompts(tmp_path):
     with pytest.raises(UserError):
         read_prompts(tmp_path / "none.txt")
     assert prompt_folder("A red, striped chair!") == "a-red-striped-chair"
+    assert prompt_folder("红色的椅子") != prompt_folder("蓝色的椅子")
     assert preset_of(16).batch > preset_of(512).batch and preset_of(16).supersample > preset_of(512).supersample
 
 

@@ -29,6 +29,7 @@ Method = Literal["dds", "sds", "asd", "nfsd", "csd", "ism", "hifa", "vsd", "rfds
 Keep = Literal["structure", "distances", "discriminators"]
 # Adam's learning rates for a network, for its mapping, and for one sample's styles by a prompt and by a reference.
 RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
+MAX_SEED = 2**31 - 1
 # Steps of the mode mapping, whose prompts share them, for each step of a shift.
 MAPPING_FACTOR = 3
 DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
@@ -89,7 +90,7 @@ class AdaptSettings(StrictModel):
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="of the prior; auto: bf16 on a GPU")
     camera: str = Field("", description="a distribution's name or a YAML file; empty: that of the network's category")
     threads: int = Field(1, ge=0, description="CPU threads; 0 = one per core, which pays for large priors alone")
-    seed: int = Field(0, ge=0, description="of latents, cameras and noise")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of latents, cameras and noise")
 
     @property
     def goal(self) -> str:
@@ -156,7 +157,10 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     given: values by name, at least network and prompt. overrides: "name=value". UserError for an unknown name, a value
     out of its range, prompts that are empty or equal, and a network or prior that is not there.
     """
-    values = {**given, **_parsed(overrides)}
+    own = _parsed(overrides)
+    # Each by itself, before any of them decides about others.
+    _validated({**dict.fromkeys(("network", "prompt", "source", "prior"), ""), **own})
+    values = {**given, **own}
     config = _network_config(values["network"])
     values.setdefault("source", article(config.category))
     mode = values.get("mode", "shift")
@@ -298,4 +302,17 @@ def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
 
 def prompt_folder(prompt: str) -> str:
     """The name of a prompt's folder: "a-red-chair"."""
-    return re.sub(r"[^a-z0-9]+", "-", prompt.lower()).strip("-")[:80] or "prompt"
+    return re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:80] or "prompt"
+
+
+def prompt_folders(prompts: Sequence[str]) -> list[str]:
+    """The name of each prompt's folder. UserError where two have the same one."""
+    found: dict[str, str] = {}
+    for prompt in prompts:
+        name = prompt_folder(prompt)
+        if name in found:
+            raise UserError(
+                f"--prompts-file: {found[name]!r} and {prompt!r} would both be written to {name}; reword one of them"
+            )
+        found[name] = prompt
+    return list(found)
