@@ -33,6 +33,15 @@ def checked_prompt(prompt: str) -> str:
     return prompt.strip()
 
 
+def check_understood(prompt: str, source: str, target: Embeddings, now: Embeddings) -> None:
+    """UserError where a prior embeds a prompt, as `target`, exactly as the source, as `now`."""
+    if all(torch.equal(value, now.tensors[name]) for name, value in target.tensors.items()):
+        raise UserError(
+            f"--prompt {prompt!r} and --source {source!r} are the same to this prior, which cuts long prompts off and "
+            "may not know the words; say the difference first, in other words"
+        )
+
+
 def view_indices(azimuth_rad: Tensor, elevation_rad: Tensor) -> Tensor:
     """Which of `VIEWS` each camera [B] sees: overhead above 60°, front and back within 45°, else side.
 

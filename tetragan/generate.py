@@ -73,10 +73,10 @@ def generate(
 def _use_prompt(generator: "TrainedGenerator", prompt: str) -> dict[str, str]:
     """Let a network with text make what the prompt says. UserError for a network without."""
     from guidance.clip import load_clip
+    from guidance.priors.included import prior_folder
     from guidance.prompts import checked_prompt
     from torch_utils.errors import UserError
     from training.adapt.mapping import text_vectors
-    from training.adapt.prior import prior_folder
 
     text, about = checked_prompt(prompt), generator.header.get("text")
     if not generator.network.config.mapping.text_dim or not isinstance(about, dict):

@@ -70,7 +70,7 @@ OF_WORDS = ("method", "source", "scale", "view_words")
 @click.option("--steps", type=click.IntRange(1, 100_000), help="Steps of the optimizer.  [default: 300]")
 @click.option(
     "--seed",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 2**31 - 1),
     default=0,
     show_default=True,
     help="Seed of cameras, lights and the order of images.",

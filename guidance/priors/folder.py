@@ -20,6 +20,8 @@ _PREDICTION_TYPES: dict[str, PredictionType] = {
     "flow_prediction": "flow",
 }
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+# Weights as `from_pretrained` reads them without a variant, whole or in parts.
+_WHOLE = re.compile(r"(model|diffusion_pytorch_model)(-\d+-of-\d+)?\.safetensors")
 _INSTALL = "pip install -c constraints.txt diffusers transformers peft"
 
 
@@ -142,12 +144,13 @@ def weight_bytes(folder: Path, dtype: torch.dtype) -> int:
     from safetensors import SafetensorError, safe_open
 
     total = 0
+    is_pipeline = (folder / "model_index.json").is_file()
     for part in {path.parent for path in folder.rglob("*.safetensors")}:
-        if part.name in ("safety_checker", "feature_extractor"):
+        # Beside the index of a pipeline lie copies of its parts in one file, for other programs.
+        if part.name in ("safety_checker", "feature_extractor") or (is_pipeline and part == folder):
             continue
         files = list(part.glob("*.safetensors"))
-        whole = [file for file in files if ".fp16." not in file.name] or files
-        for file in whole:
+        for file in [file for file in files if _WHOLE.fullmatch(file.name)] or files:
             try:
                 with safe_open(file, framework="pt") as tensors:
                     shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
@@ -168,7 +171,7 @@ def weights_variant(folder: Path) -> dict[str, str]:
                 "them, or save the model again with save_pretrained)"
             )
         raise UserError(f"prior {folder}: incomplete, it has no .safetensors file; download or save the folder again")
-    if all(".fp16." in name for name in files):
+    if all(re.search(r"\.fp16[.-]", name) for name in files):
         return {"variant": "fp16"}
     return {}
 

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from guidance.priors import latents
+from guidance.priors.folder import weight_bytes, weights_variant
 from tests.command_line import assert_refused, run
-from tests.guidance.tiny_priors import write_prior
+from tests.guidance.tiny_priors import tiny_unet, write_prior
 from tests.metrics.model_folders import write_clip
 from tests.tetragan.adapt_runs import command, write_inputs
+from tests.training.test_mesh_texture import textured_box
 from training.adapt.shift import shift_step
 
 
@@ -130,6 +132,36 @@ def test_broken_clips(folder, tmp_path):
     assert_refused(with_clip(pickled), "pytorch_model.bin is pickled")
     assert_refused(with_clip(lambda path: (path / "tokenizer.json").unlink()), "incomplete, it has no tokenizer")
     assert_refused(with_clip(lambda path: (path / "preprocessor_config.json").unlink()), "it has no image processor")
+
+
+def test_priors_that_take_more_than_a_prompt(folder, tmp_path):
+    box = textured_box(tmp_path / "box.glb")
+    write_prior(tmp_path / "ip2p", "ip2p")
+    shutil.copytree(folder / "prior", tmp_path / "views")
+    tiny_unet(3, class_embed_type="projection", projection_class_embeddings_input_dim=16).save_pretrained(
+        tmp_path / "views" / "unet"
+    )
+    for name, said in (("ip2p", "8 channels"), ("views", "class labels")):
+        values = list(command(folder, tmp_path / "out", "--steps", 1))
+        values[values.index("--prior") + 1] = tmp_path / name
+        assert_refused(run(*values), f"--prior {tmp_path / name}", said)
+        words = ("--prompt", "a red chair", "--prior", tmp_path / name, "--size", 64, "--out", tmp_path / "red.glb")
+        assert_refused(run("texture", box, *words), f"--prior {tmp_path / name}", said)
+
+
+def test_only_the_weights_that_are_loaded_count(folder, tmp_path):
+    shutil.copytree(folder / "prior", tmp_path / "prior")
+    needed = weight_bytes(tmp_path / "prior", torch.float32)
+    file = next((tmp_path / "prior" / "unet").glob("*.safetensors"))
+    shutil.copy(file, tmp_path / "prior" / "v1-5-pruned.safetensors")
+    for variant in ("fp16", "non_ema", "fp16-00001-of-00002"):
+        shutil.copy(file, file.with_name(f"diffusion_pytorch_model.{variant}.safetensors"))
+    assert weight_bytes(tmp_path / "prior", torch.float32) == needed
+    file.unlink()
+    next((tmp_path / "prior" / "unet").glob("*.fp16.safetensors")).unlink()
+    next((tmp_path / "prior" / "unet").glob("*non_ema*")).unlink()
+    assert weights_variant(tmp_path / "prior" / "unet") == {"variant": "fp16"}
+    assert weight_bytes(tmp_path / "prior", torch.float32) == needed
 
 
 def test_words_that_a_prior_does_not_know_are_said(folder, tmp_path):

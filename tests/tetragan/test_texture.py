@@ -46,6 +46,9 @@ def test_the_included_prior_paints_a_mesh_without_further_options(tmp_path) -> N
     outcome = run("texture", str(path), "--prompt", "a red chair", "--out", str(out), "--size", "64", "--steps", "2")
     assert outcome.status == 0, outcome.stderr
     assert "textures of 64 px for 'a red chair'" in outcome.stdout and geometry_bytes(out) == geometry_bytes(path)
+    call = ("texture", path, "--prompt", "a red chair", "--out", out, "--overwrite", "--size", 64, "--steps", 1)
+    assert_refused(run(*call, "--source", "a  red chair"), "are the same to this prior")
+    assert_refused(run(*call, "--seed", 2**63), "--seed")
 
 
 def write_controlnet(path: Path, **options: object) -> Path:

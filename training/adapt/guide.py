@@ -9,7 +9,8 @@ from torch import Tensor
 from guidance.clip import TEMPLATES, Clip, load_clip, prompt_embedding
 from guidance.clip_directional import directional_loss, summed_loss, text_direction
 from guidance.priors.included import INCLUDED_PRIORS, prior_folder
-from guidance.priors.prior import DiffusionPrior, Embeddings
+from guidance.priors.prior import DiffusionPrior
+from guidance.prompts import check_understood
 from torch_utils.errors import UserError
 from training.adapt.distillation import Texts, distillation, hifa_answer, prompt_texts
 from training.adapt.follower import Follower, build_follower, vsd_loss
@@ -99,15 +100,6 @@ def _diffusion_objective(guide: Guide, settings: AdaptSettings, follower: Follow
         )
 
     return followed
-
-
-def check_understood(prompt: str, source: str, target: Embeddings, now: Embeddings) -> None:
-    """UserError where a prior embeds a prompt, as `target`, exactly as the source, as `now`."""
-    if all(torch.equal(value, now.tensors[name]) for name, value in target.tensors.items()):
-        raise UserError(
-            f"--prompt {prompt!r} and --source {source!r} are the same to this prior, which cuts long prompts off and "
-            "may not know the words; say the difference first, in other words"
-        )
 
 
 def diffusion_answer(prior: DiffusionPrior, settings: AdaptSettings, pair: Pair, texts: Texts, step: int) -> Answer:

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from guidance.clip import Clip, load_clip
+from guidance.priors.included import prior_folder
 from guidance.priors.prior import join_embeddings
+from guidance.prompts import check_understood
 from networks.pretrained import load_generator_file
 from rendering.camera_distribution import CameraDistribution
 from rendering.lighting import Shading
@@ -17,11 +19,10 @@ from sampling.style_images import preview_shading
 from torch_utils.errors import UserError
 from training.adapt.captions import POOL
 from training.adapt.distillation import Texts, prompt_texts
-from training.adapt.guide import Guide, check_understood, diffusion_answer
+from training.adapt.guide import Guide, diffusion_answer
 from training.adapt.loop import AdaptJob
 from training.adapt.mapping import build_mapping, check_apart, draw_text_pair, prompt_rows, text_vectors
 from training.adapt.precision import r_precision
-from training.adapt.prior import prior_folder
 from training.adapt.settings import DEFAULT_CLIP, AdaptSettings
 from training.adapt.sheet import labeled_rows, sheet_images
 from training.adapt.shift import Answer, Objective, Pair, Shift, ShiftScene, draw_scene

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from guidance.priors.families import UNET
 from guidance.priors.folder import as_gib, native_side, read_index, weight_bytes
 from guidance.priors.included import prior_folder
 from guidance.priors.load import load_prior
@@ -60,7 +61,7 @@ def open_prior(
     """The diffusion prior that `prior_folder(name)` names. dtype: None = bfloat16 on a GPU, float32 on the CPU.
 
     controlnet: folder of a ControlNet. UserError as `load_prior`, where the prior's weights alone are larger than the
-    free memory, and for a ControlNet that does not fit the prior.
+    free memory, for a prior that takes more than a prompt, and for a ControlNet that does not fit the prior.
     """
     folder = prior_folder(name)
     loaded = dtype or (torch.bfloat16 if device.type == "cuda" else torch.float32)
@@ -70,9 +71,23 @@ def open_prior(
             half = "; --set precision=bf16 halves that" if loaded == torch.float32 else ""
             raise UserError(f"--prior {folder}: its weights take {as_gib(needed)}, but {as_gib(free)} are free{half}")
     prior = load_prior(folder, device, dtype, controlnet)
+    _check_inputs(prior, folder)
     if controlnet is not None:
         _check_control(prior, controlnet)
     return prior
+
+
+def _check_inputs(prior: DiffusionPrior, folder: Path) -> None:
+    """UserError for a UNet that takes what nothing here gives it."""
+    module: Any = prior.module
+    if type(module).__name__ != UNET:
+        return
+    channels = int(module.config.in_channels)
+    more = "" if module.class_embedding is None else "class labels, such as cameras"
+    if channels != prior.channels:
+        more = f"{channels} channels, {prior.channels} of them noisy, as for editing by instructions"
+    if more:
+        raise UserError(f"--prior {folder}: its UNet takes {more}; choose one that takes a prompt alone")
 
 
 def _check_control(prior: DiffusionPrior, folder: Path) -> None:

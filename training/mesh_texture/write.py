@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dataset_tool.posed_images import read_images
 from dataset_tool.render.lights import check_light, environments_of
+from guidance.prompts import check_understood, checked_prompt
 from mesh_io.write import write_glb
 from mesh_io.writers.retexture import MaterialTextures, retextured_glb
 from torch_utils.errors import UserError
@@ -18,7 +19,7 @@ from torch_utils.files import printable, write_bytes
 from training.adapt.prior import open_prior
 from training.mesh_texture.estimate import UNWRAP_FACE_S, FitSize, check_fit, estimate_line
 from training.mesh_texture.fit import FitSettings, fit_textures
-from training.mesh_texture.prompt import PromptSettings, synthesize_textures
+from training.mesh_texture.prompt import PromptSettings, settings_for, synthesize_textures
 from training.mesh_texture.target import TextureTarget, noted, read_target
 from training.photos.learn import ProgressBar, learned_prior, tuning_for
 from training.photos.read import read_photos
@@ -114,10 +115,13 @@ def texture_mesh_by_prompt(
 
     prior: a folder in the form of diffusers, or the name of an included prior. controlnet: a folder of a ControlNet
     that is shown the normals. What is kept of the file, and say: as for `texture_mesh`. The memory of the prior itself
-    is not in the estimate.
+    is not in the estimate. UserError also where the prompt and the source of dds are the same to the prior.
     """
     denoiser = open_prior(prior, torch.device("cpu"), None, controlnet)
     settings = replace(settings, controlled=controlnet is not None)
+    if settings_for(denoiser, settings).method == "dds":
+        words = checked_prompt(settings.prompt), settings.source
+        check_understood(*words, *(denoiser.embed([each]) for each in words))
     work = _work(path, (settings.views, denoiser.resolution), settings, say)
     target = read_target(path, settings.size_px, work.check)
     textures = synthesize_textures(
