@@ -116,7 +116,7 @@ latents_option: Decorator = click.option(
     "latents_files",
     multiple=True,
     type=PATH,
-    help="Samples of a file of `tetragan project`; may be repeated.",
+    help="Samples of a file of `tetragan project` or `adapt --mode single`; may be repeated.",
 )
 
 

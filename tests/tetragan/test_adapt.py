@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import trimesh
@@ -126,9 +127,14 @@ def test_one_sample_moves_to_words_or_to_an_image(folder, tmp_path):
     assert outcome.status == 0, outcome.stderr
     for name in ("words", "image"):
         assert len(trimesh.load_mesh(tmp_path / name / "sample.glb", merge_primitives=True).faces) > 10
-        tensors, header = load_tensors(tmp_path / name / "styles.safetensors", "styles")
-        assert {"w_geo", "w_tex"} <= tensors.keys() and header["network"] == "net.safetensors"
+        assert {"w_geo", "w_tex"} <= load_tensors(tmp_path / name / "styles.safetensors")[0].keys()
         assert "<th>sample</th>" in (tmp_path / name / "report.html").read_text()
+    drawn = ["generate", "--network", folder / "net.safetensors", "--texture-size", 64, "--out", tmp_path / "drawn"]
+    outcome = run(*drawn, "--latents", tmp_path / "image" / "styles.safetensors")
+    assert outcome.status == 0, outcome.stderr
+    made, again = (trimesh.load_mesh(path / "sample.glb") for path in (tmp_path / "image", tmp_path / "drawn"))
+    assert np.array_equal(made.vertices, again.vertices)
+    assert_refused(run(*drawn, "--latents", tmp_path / "words" / "styles.safetensors"), "planes")
     resumed = run("adapt", "--out", tmp_path / "image", "--resume", "--steps", 3)
     assert resumed.status == 0, resumed.stderr
     assert_refused(run(*call[:3], *call[5:], "--out", tmp_path / "b"), "--mode single")

@@ -13,11 +13,11 @@ from torch import Tensor
 from dataset_tool.format import pixels
 from dataset_tool.posed_images import read_images
 from networks.generator import Generator
-from networks.pretrained import network_file
 from rendering.camera import Cameras, fov_from_sensor, orbit_cameras
 from rendering.images import over_background, preview_images, to_uint8
 from rendering.lighting import Shading
 from sampling.mesh_export import MeshSettings, texture_colors, write_sample
+from sampling.style_file import save_styles
 from sampling.style_images import preview_shading
 from sampling.trained_generator import TrainedGenerator, load
 from torch_utils.checkpoint import save_tensors
@@ -246,5 +246,10 @@ def _write(folder: Path, *, trained: TrainedGenerator, single: Single, settings:
         unlit=trained.shaded,
         about=about,
     )
-    header = {"kind": "styles", "network": str(network_file(settings.network).name), "goal": settings.goal}
+    facts = {"seed": settings.sample, "goal": settings.goal}
+    if not settings.planes:
+        save_styles(folder / STYLES, [Path(MESH).stem], codes.w_geo, codes.w_tex, trained.identity(), [facts])
+        return
+    # Styles alone would be another sample.
+    header = {"kind": "styles with planes", "network": trained.identity(), "facts": [facts]}
     save_tensors(folder / STYLES, {name: value.detach() for name, value in codes.state_dict().items()}, header)
