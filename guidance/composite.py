@@ -117,7 +117,8 @@ class CameraProjection(nn.Module):
 def view_embeddings(features: Tensor, camera: Tensor, projection: CameraProjection) -> tuple[Embeddings, Embeddings]:
     """Conditional and unconditional embeddings of a Zero-1-to-3 prior: one token of 768 values; zeros for none.
 
-    The reference image itself enters as the condition `concatenated` (`prior.condition`), zeros for none.
+    The reference image itself enters as the condition `concatenated`, c = `prior.condition(images)`, zeros for none: a
+    guided prediction of B images takes `torch.cat([c, torch.zeros_like(c)])` [2B, C, h, w].
     """
     token = projection(features, camera)[:, None]
     return Embeddings({"text": token}), Embeddings({"text": torch.zeros_like(token)})

@@ -124,7 +124,7 @@ def bootstrap(
     batch: int = 2,
     rate: float = 1e-4,
 ) -> Tensor:
-    """One round of BSD: clean the renders with the prior, then tune the DreamBooth adapter on them.
+    """One round of BSD: clean the renders with the prior, usually the tuned one, then tune the adapter on them.
 
     renders [N, C, h, w] in the prior's space. subject: the reference images and the class, trained on along with the
     cleaned renders. Returns the cleaned renders. The adapter then guides (`guidance.variational.vsd`) until the next

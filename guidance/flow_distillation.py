@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidance.priors.prior import DiffusionPrior, Embeddings, Prediction, add_noise
+from guidance.priors.prior import DiffusionPrior, Embeddings, Prediction, add_noise, guided_prediction
 from guidance.score_distillation import guided_and_limited
 
 
@@ -58,7 +58,8 @@ def reversed_noise(
     _check_flow(prior, "reversed_noise")
     x = x.detach()
     for _ in range(steps):
-        prediction = prior.predict(add_noise(x, noise, *prior.alpha_sigma(t)), t, embeddings, **conditions)
+        x_t = add_noise(x, noise, *prior.alpha_sigma(t))
+        prediction = guided_prediction(prior, x_t, t, embeddings, None, 1.0, **conditions)
         noise = noise + rate * flow_residual(prediction, x, noise)
     return noise
 

@@ -64,8 +64,12 @@ def follower_loss(
     camera_dropout: float = 0.1,
     **conditions: Any,
 ) -> Tensor:
-    """The loss that φ is trained with, one step for each of the generator's: denoising x at a time of its own."""
+    """The loss that φ is trained with, one step for each of the generator's: denoising x at a time of its own.
+
+    A prior that takes the guidance scale as an input is told 1, as `vsd` tells it.
+    """
     t = torch.rand(len(x), generator=generator).to(x.device)
     noise = torch.randn(x.shape, generator=generator).to(x)
     cameras = {} if camera is None else {"camera": drop_cameras(camera, camera_dropout, generator)}
-    return denoising_loss(adapted.prior, x, text, t, noise, **cameras, **conditions)
+    guidance = {"guidance": 1.0} if adapted.prior.embedded_guidance else {}
+    return denoising_loss(adapted.prior, x, text, t, noise, **cameras, **guidance, **conditions)

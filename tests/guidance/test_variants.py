@@ -1,18 +1,22 @@
 """NFSD, CSD, ISM, HiFA, flow and variational distillation against the closed form of a Gaussian prior."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from guidance.denoising import denoising_loss, training_target
 from guidance.flow_distillation import flow_residual, reversed_noise, rfds, rfds_reverse
+from guidance.lora import AdaptedPrior
 from guidance.priors.prior import PREDICTION_TYPES, NoiseLevels, add_noise
 from guidance.sampler import clean_up, ddim_inversion, denoised, hifa_loss, hifa_target, ism, sample_prior
 from guidance.score_distillation import csd, nfsd, sds, sds_gradient_x0
-from guidance.variational import vsd
+from guidance.variational import follower_loss, vsd
 from tests.guidance.gaussian_prior import gaussian, gaussian_prior
 from tests.guidance.test_score_distillation import EMPTY, TEXT, inputs, optimized
+from training.photos.gradient import photo_gradient
+from training.photos.learn import TunedPrior
 
 BAD = gaussian(-0.6)
 LATENT = gaussian_prior(pixel_space=False)
@@ -139,6 +143,25 @@ def test_reversed_noise_goes_to_its_fixed_point():
         residuals.append(flow_residual(FLOW.predict(x_t, t, TEXT), x, fitted).abs().mean().item())
     assert residuals[0] > residuals[1] > residuals[2] > 100 * residuals[3]
     torch.testing.assert_close(fitted, (x - 0.7) * 0.8 / (0.2 * 0.3**2), atol=1e-2, rtol=1e-2)
+
+
+def test_a_prior_that_takes_the_scale_as_an_input_is_fitted_without_guidance():
+    """As FLUX.1-dev: at s = 1, RFDS-Rev leaves x alone, and a follower learns what VSD asks it."""
+    told = []
+
+    def network(x_t, timestep, embeddings, *, guidance=3.5):
+        told.append(guidance)
+        return FLOW.network(x_t, timestep, embeddings) - guidance
+
+    prior = replace(FLOW, network=network, embedded_guidance=True)
+    x, noise, t = inputs(64)
+    rfds_reverse(prior, x, TEXT, None, t, noise, reverse_steps=2, scale=1.0)
+    follower_loss(AdaptedPrior(prior, {}, 1), x, TEXT, torch.Generator().manual_seed(0))
+    vsd(prior, prior, x, TEXT, None, t, noise, scale=1.0)
+    assert set(told) == {1.0}
+    tuned = TunedPrior(prior, prior, "")
+    gradient = photo_gradient("pgsd", tuned, x, x, TEXT, EMPTY, t, noise, scale=1.0, follower=prior)
+    assert not gradient.any()
 
 
 @pytest.mark.parametrize("method", [rfds, rfds_reverse])

@@ -1,6 +1,7 @@
 """`tetragan adapt` from the command line, with a tiny network and a tiny prior of random weights."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,14 @@ def test_sheets_and_report(adapted):
     text = (adapted / "report.html").read_text()
     for part in ("a chair → a red chair", "dds, guidance scale 2.5", "Loss", "sheet-000004.png", "4 of 4"):
         assert part in text
+
+
+def test_other_images_in_the_folder_do_not_matter(adapted, tmp_path):
+    shutil.copytree(adapted, tmp_path / "own")
+    shutil.copy(adapted / "sheet-000000.png", tmp_path / "own" / "sheet-best.png")
+    outcome = run("adapt", "--out", tmp_path / "own", "--resume")
+    assert outcome.status == 0, outcome.stderr
+    assert "sheet-best" not in (tmp_path / "own" / "report.html").read_text()
 
 
 def test_a_resumed_adaptation_is_the_undisturbed_one(folder, adapted, tmp_path):

@@ -103,6 +103,10 @@ def test_templates():
     for text in ("a {red chair", "a red} chair", "a {{red}} chair"):
         with pytest.raises(UserError, match="braces"):
             expanded(text)
+    ten = "{" + "|".join("0123456789") + "}"
+    assert len(expanded(ten * 4)) == 10_000
+    with pytest.raises(UserError, match="100,000 prompts"):
+        expanded(ten * 5)
 
 
 def test_text_vectors_are_differences_from_the_source():

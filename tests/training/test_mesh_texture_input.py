@@ -1,6 +1,7 @@
 """`tetragan texture`: input that is unusual, damaged or too large, and what is kept, said or refused."""
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -300,6 +301,22 @@ def test_a_rigged_mesh_without_texture_coordinates_is_refused(tmp_path):
     assert read_target(tmp_path / "box.glb", SIDE).materials == (None,)
     with pytest.raises(UserError, match="unwrap it first"):
         read_target(with_rig(tmp_path / "box.glb"), SIDE)
+
+
+def test_vertex_colors_are_told(tmp_path):
+    path = textured_box(tmp_path / "box.glb")
+    assert read_target(path, SIDE).notes == ()
+    data = path.read_bytes()
+    size = struct.unpack_from("<I", data, 12)[0]
+    values = json.loads(data[20 : 20 + size])
+    attributes = values["meshes"][0]["primitives"][0]["attributes"]
+    attributes["COLOR_0"] = attributes["POSITION"]
+    text = json.dumps(values).encode()
+    text += b" " * (-len(text) % 4)
+    rest = data[20 + size :]
+    whole = struct.pack("<4sII", b"glTF", 2, 20 + len(text) + len(rest))
+    path.write_bytes(whole + struct.pack("<I4s", len(text), b"JSON") + text + rest)
+    assert "vertex colors" in read_target(path, SIDE).notes[0]
 
 
 def test_shared_and_outside_texels_are_told(tmp_path):

@@ -89,6 +89,7 @@ def test_photos_are_framed_around_their_object(tmp_path):
         ([np.random.default_rng(0).integers(0, 255, (20, 20, 3), np.uint8)], "its border is not of one color"),
         ([np.zeros((20, 20, 4), np.uint8)], "shows nothing;"),
         ([np.full((20, 20, 3), 7, np.uint8)], "shows nothing;"),
+        ([disc((255, 0, 0)) // np.array([1, 1, 1, 3], np.uint8)], "no more than 33% opaque anywhere"),
         ([disc((255, 0, 0))] * 33, "holds 33 images"),
     ],
 )

@@ -5,6 +5,7 @@ what it makes for a text lies among the styles that it can draw. Source of the i
 """
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 
@@ -26,14 +27,18 @@ MAX_PROMPTS = 10_000
 
 
 def expanded(template: str) -> list[str]:
-    """The prompts of a template such as "a {red|blue} {chair|stool}". UserError for braces that do not match."""
+    """The prompts of a template such as "a {red|blue} {chair|stool}".
+
+    UserError for braces that do not match, and for more than `MAX_PROMPTS`.
+    """
     pieces = re.split(r"\{([^{}]*)\}", template)
     if any("{" in piece or "}" in piece for piece in pieces):
         raise UserError(f"the template {template!r} has braces that do not match; write a {{red|blue}} chair")
     choices = [piece.split("|") if number % 2 else [piece] for number, piece in enumerate(pieces)]
-    prompts = [
-        " ".join("".join(choice).split()) for choice in itertools.islice(itertools.product(*choices), MAX_PROMPTS)
-    ]
+    count = math.prod(map(len, choices))
+    if count > MAX_PROMPTS:
+        raise UserError(f"the template {template!r} stands for {count:,} prompts; expected at most {MAX_PROMPTS:,}")
+    prompts = [" ".join("".join(choice).split()) for choice in itertools.product(*choices)]
     return list(dict.fromkeys(prompts))
 
 

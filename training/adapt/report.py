@@ -33,7 +33,7 @@ def write_adapt_report(
     if settings.mode == "mapping" and scores:
         rows += [(name, f"{value:.2f}") for name, value in scores[max(scores)].items()]
     end = max(settings.steps, 1)
-    sheets = sorted(out.glob("sheet-*.png"), reverse=True)
+    sheets = sorted((path for path in out.glob("sheet-*.png") if path.stem[6:].isdecimal()), reverse=True)
     body = "\n".join(
         (
             f"<h1>{escape(settings.source)} → {escape(goal)}</h1>",
@@ -43,7 +43,7 @@ def write_adapt_report(
             line_chart("Change of the images, root mean square (range 2)", {"change": change}, end, _steps),
             line_chart(_SCORES[settings.mode == "mapping"], by_name, end, _steps),
             "<h2>Before and after</h2>",
-            *[_figure(path.name, f"step {int(path.stem.split('-')[1])}") for path in sheets],
+            *[_figure(path.name, f"step {int(path.stem[6:])}") for path in sheets],
         )
     )
     write_text(out / "report.html", page(f"{settings.source} → {goal}", body))

@@ -154,6 +154,11 @@ def _target(vertices, faces, uvs, texture, materials, normals, source: SourceMes
     )
     target = TextureTarget(split, texture, materials, neighbors=face_neighbors(mesh.faces))
     notes = list(source.warnings)
+    if materials[0] is not None and any(part.vertex_colors is not None for part in source.parts):
+        notes.append(
+            f"{printable(source.path)}: has vertex colors, which stay and which viewers multiply with the textures; "
+            "remove them first"
+        )
     if bool(outside.any()):
         share = float(outside.float().mean())
         notes.append(

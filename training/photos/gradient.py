@@ -43,6 +43,7 @@ def photo_gradient(
     """
     if method == "pgsd":
         assert follower is not None, "pgsd has a follower"
+        empty = None if priors.base.embedded_guidance else empty  # both are then told the scale
         return vsd(priors.tuned, follower, x, text, empty, t, noise, camera=camera, scale=scale, **conditions)
     gradient = tuned_gradient(priors.base, priors.tuned, x, text, t, noise, scale=scale, **conditions)
     if method == "sds":

@@ -21,6 +21,8 @@ FEWEST, MOST = 3, 32
 PLAIN, PLAIN_SHARE = 16, 0.98
 # The least and the largest share of an image that an object may cover.
 COVER = (0.002, 0.98)
+# Alpha above which a pixel counts for where the object is.
+OPAQUE = 0.5
 # Longest side of the object as a share of the image, and the gray behind it: close to that of the included prior, so
 # that what the photos add to the prior is not a background.
 FILL, GROUND = (0.6, 0.9), (0.6, 0.8)
@@ -42,7 +44,7 @@ def read_photos(folder: Path) -> Photos:
 
     The alpha of an image says where the object is. Without alpha, the border of the image must have one color, and what
     connects to it in that color is not the object. UserError for a folder without images, or with more than 32, an
-    image that cannot be read, one with neither alpha nor a plain border, and one that shows nothing.
+    image that cannot be read, one with neither alpha nor a plain border, and one that shows nothing, or that faintly.
     """
     if not folder.is_dir():
         raise UserError(f"--photos {printable(folder)}: no such folder; name a folder of 3 to 5 images of one object")
@@ -69,6 +71,9 @@ def _read(path: Path) -> Tensor:
     if not COVER[0] <= cover <= COVER[1]:
         shows = "nothing" if cover < COVER[0] else "nothing but the object"
         raise UserError(f"{printable(path)}: shows {shows}; its alpha covers {cover:.1%} of it")
+    largest = float(values[3].max())
+    if largest <= OPAQUE:
+        raise UserError(f"{printable(path)}: is no more than {largest:.0%} opaque anywhere; give the object full alpha")
     return torch.cat([values[:3] * values[3:], values[3:]])
 
 
@@ -92,7 +97,7 @@ def framed_photos(photos: Photos, side_px: int, each: int, rng: np.random.Genera
 
 
 def _framed(image: Tensor, side_px: int, rng: np.random.Generator) -> Tensor:
-    rows, columns = (image[3] > 0.5).nonzero(as_tuple=True)
+    rows, columns = (image[3] > OPAQUE).nonzero(as_tuple=True)
     low = np.array([int(rows.min()), int(columns.min())])
     high = np.array([int(rows.max()), int(columns.max())]) + 1
     longest = int((high - low).max())
