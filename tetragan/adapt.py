@@ -129,7 +129,7 @@ def _new(
     resume: bool,
 ) -> "list[tuple[AdaptSettings, Path]]":
     """The settings and the folder of each prompt; with `resume`, those that have begun go on."""
-    from networks.pretrained import RUN_NETWORK_NAME
+    from networks.pretrained import RUN_NETWORK_NAME, WEIGHTS_NAME
     from training.adapt.loop import holds_adaptation, resumed_settings
     from training.adapt.settings import new_settings, prompt_folders, read_prompts
 
@@ -156,8 +156,9 @@ def _new(
     for prompt, folder in zip(prompts, folders, strict=True):
         if holds_adaptation(folder) and not resume:
             raise click.UsageError(f"--out {folder}: holds an adaptation; add --resume, or give another folder")
-        if (folder / RUN_NETWORK_NAME).exists() and not holds_adaptation(folder):
-            raise click.UsageError(f"--out {folder}: holds a network, which would be replaced; give another folder")
+        networks = (folder / name for name in (RUN_NETWORK_NAME, WEIGHTS_NAME))
+        if any(file.exists() for file in networks) and not holds_adaptation(folder):
+            raise click.UsageError(f"--out {folder}: holds a network; give another folder")
         goal = {} if prompt is None else {"prompt": prompt}
         settings = new_settings({**given, **more, **goal}, overrides)
         jobs.append((resumed_settings(folder, steps, settings) if holds_adaptation(folder) else settings, folder))

@@ -118,6 +118,8 @@ def _check_options(options: dict[str, Any]) -> None:
         raise click.UsageError("texture: --source is for --method dds without --photos")
     if prompt and (options["project"] or options["light"] is not None):
         raise click.UsageError("texture: --project and --light are for --images")
+    if options["project"] and (options["steps"] is not None or options["parameterization"] is not None):
+        raise click.UsageError("texture: --project fits nothing; leave out --steps and --parameterization")
 
 
 def _say(quiet: bool) -> Callable[[str], None]:

@@ -46,6 +46,11 @@ def test_bad_input(folder, tmp_path):
     assert_refused(refused("--set", "batch=0"), "--set batch")
     for value in ("prompt=5", "source=3", "prior=3", "network=3", "keep=5", "method=sdss", f"seed={2**63}"):
         assert_refused(refused("--set", value), f"--set {value.partition('=')[0]}")
+    assert_refused(refused("--mode", "single", "--part", "texture"), "--part", "all styles of one sample")
+    assert_refused(refused("--sample", 3), "--sample", "add --mode single")
+    assert_refused(refused("--set", "planes=true"), "--set planes", "add --mode single")
+    liked = [each for each in command(folder, tmp_path / "out") if each not in ("--prompt", "a red chair")]
+    assert_refused(run(*liked, "--mode", "single", "--reference", "chair.png"), "--prior", "leave it out")
     assert_refused(refused("--camera", "sofa"), "--camera")
     assert_refused(refused(network="chair-65"), "chair-65", "did you mean")
     assert_refused(refused(prior="stabilityai/sd-turbo"), "hf download stabilityai/sd-turbo")
@@ -74,8 +79,10 @@ def test_a_network_in_the_folder_is_not_replaced(folder, tmp_path):
     network = tmp_path / "network.safetensors"
     shutil.copy(folder / "net.safetensors", network)
     before = network.read_bytes()
-    assert_refused(run(*command(folder, tmp_path, "--steps", 1)), f"--out {tmp_path}: holds a network")
-    assert network.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == [network.name]
+    for name in ("network.safetensors", "model.safetensors"):
+        network = network.rename(tmp_path / name)
+        assert_refused(run(*command(folder, tmp_path, "--steps", 1)), f"--out {tmp_path}: holds a network")
+        assert network.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == [name]
 
 
 def test_broken_priors(folder, tmp_path):

@@ -25,6 +25,7 @@ def test_a_mesh_gets_textures_from_images(tmp_path) -> None:
     assert "dB against the images" in outcome.stdout
     assert geometry_bytes(out) == geometry_bytes(path)
     assert_refused(run(*call), "exists", "--overwrite")
+    assert_refused(run(*call, "--project", "--steps", "2", "--overwrite"), "--project fits nothing")
     projected = run(*call, "--project", "--overwrite")
     assert projected.status == 0, projected.stderr
     lit = run(*call, "--light", "studio", "--steps", "2", "--overwrite")

@@ -165,6 +165,7 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     values.setdefault("source", article(config.category))
     mode = values.get("mode", "shift")
     _check_kept(mode, values.get("keep", ()))
+    _check_single(mode, values)
     if mode == "mapping":
         values = _for_mapping(values)
     _check_photos(mode, values)
@@ -207,6 +208,10 @@ def _for_reference(values: Mapping[str, Any], config: Config) -> dict[str, Any]:
     """For images to look like; no prior looks at them, so they are as large as those of the network's training."""
     if values.get("mode") != "single":
         raise UserError("--reference: is for one sample; add --mode single")
+    named = next((name for name in ("prior", "method", "scale") if name in values), None)
+    if named is not None:
+        option = "guidance-scale" if named == "scale" else named
+        raise UserError(f"--{option}: is about words; with --reference, leave it out")
     return {"prompt": "", "prior": "", "resolution": config.data.resolution, "rate": REFERENCE_RATE, **values}
 
 
@@ -239,6 +244,17 @@ def _check_kept(mode: str | None, keep: Sequence[str]) -> None:
         raise UserError("--keep: is about many samples; for --mode single, --set keep_weight=10 holds the one")
     if mode == "mapping" and "distances" in keep:
         raise UserError("--keep distances: samples of different prompts must differ; with --mode mapping leave it out")
+
+
+def _check_single(mode: str, values: Mapping[str, Any]) -> None:
+    """UserError for a part of one sample, and for settings of one sample where a network is adapted."""
+    if mode == "single":
+        if values.get("part", "both") != "both":
+            raise UserError("--part: is about networks; --mode single moves all styles of one sample, so leave it out")
+        return
+    named = next((name for name in ("sample", "planes", "truncation", "view_deg") if name in values), None)
+    if named is not None:
+        raise UserError(f"--{'' if named == 'sample' else 'set '}{named}: is for one sample; add --mode single")
 
 
 def _check_photos(mode: str, values: Mapping[str, Any]) -> None:
