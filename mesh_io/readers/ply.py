@@ -101,7 +101,7 @@ def _triangles(
     face = elements.get("face")
     if face is None or not face.count:
         strips = elements.get("tristrips")
-        corners = _strip_corners(next(iter(strips.lists.values()))[1]) if strips and strips.lists else np.zeros(0)
+        corners = _strip_corners(*next(iter(strips.lists.values()))) if strips and strips.lists else np.zeros(0)
         corners = corners.astype(np.int64)
         triangles = np.arange(len(corners)).reshape(-1, 3)
         _check(files, corners, len(positions))
@@ -124,9 +124,10 @@ def _check(files: SourceFiles, corners: NDArray, count: int) -> None:
         raise files.error("a face index is not an integer")
 
 
-def _strip_corners(indices: NDArray) -> NDArray[np.int64]:
-    """Corners of the triangles of strips; −1 separates the strips."""
-    strips = np.split(indices.astype(np.int64), np.flatnonzero(indices.astype(np.int64) < 0))
+def _strip_corners(lengths: NDArray[np.int64], indices: NDArray) -> NDArray[np.int64]:
+    """Corners of the triangles of strips, which are separated by −1 or lists of their own."""
+    ids = indices.astype(np.int64)
+    strips = np.split(ids, np.union1d(np.flatnonzero(ids < 0), np.cumsum(lengths)[:-1]))
     result = []
     for strip in strips:
         ids = strip[strip >= 0]

@@ -91,6 +91,15 @@ def test_ply_face_colors_and_strips(tmp_path):
     assert (np.cross(b - a, c - a)[:, 2] > 0).all()
 
 
+def test_strips_in_lists_of_their_own_are_apart(tmp_path):
+    points = "0 0 0\n1 0 0\n0 1 0\n5 0 0\n6 0 0\n5 1 0\n"
+    header = "element vertex 6\nproperty float x\nproperty float y\nproperty float z\nelement tristrips 2\n"
+    header += "property list int int vertex_indices\nend_header\n"
+    text = f"ply\nformat ascii 1.0\n{header}{points}3 0 1 2\n3 3 4 5\n"
+    (tmp_path / "a.ply").write_text(text)
+    assert sorted(read_mesh(tmp_path / "a.ply").parts[0].faces.tolist()) == [[0, 1, 2], [3, 4, 5]]
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [
