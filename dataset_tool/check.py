@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dataset_tool.dataset import ViewDataset
+from dataset_tool.dataset import ViewDataset, meta_warnings
 from dataset_tool.fingerprint import copies
 from dataset_tool.format.dataset_json import digest
 from dataset_tool.format.pixels import looks_inverted, looks_premultiplied
@@ -81,7 +81,7 @@ def _shape(dataset: ViewDataset, shape_id: str) -> tuple[list[Finding], dict[str
 
     if dataset.storage.exists(f"shapes/{shape_id}/meta.json"):
         meta = attempt("meta.json", lambda: dataset.meta(shape_id)) or {}
-        findings += [Finding("warning", "source", shape_id, str(text)) for text in meta.get("warnings", ())]
+        findings += [Finding("warning", "source", shape_id, text) for text in meta_warnings(meta)]
         attempt("changed file", lambda: _hashes(dataset, shape_id, meta))
     else:
         findings.append(Finding("warning", "no meta.json", shape_id))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dataset_tool.dataset import ViewDataset
+from dataset_tool.dataset import ViewDataset, meta_warnings
 from mesh_io.find_meshes import Note
 from torch_utils.errors import UserError
 from torch_utils.files import replacing, write_text
@@ -99,7 +99,7 @@ def write_html_contact_sheet(
                 meta = dataset.meta(shape_id)
             except UserError as error:
                 note(str(error))
-        notes = "".join(f"<p class=warn>{html.escape(str(text))}</p>" for text in meta.get("warnings", ()))
+        notes = "".join(f"<p class=warn>{html.escape(text)}</p>" for text in meta_warnings(meta))
         caption = html.escape(str(meta.get("caption", "")))
         facts = f"{owner.get(shape_id, 'no split')}" + (f", {meta['faces']} faces" if "faces" in meta else "")
         blocks.append(

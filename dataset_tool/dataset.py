@@ -3,7 +3,7 @@
 import io
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +175,12 @@ class ViewDataset:
         if not isinstance(values, dict):
             raise UserError(f"{self.path}/{name}: expected an object, got {type(values).__name__}")
         return values
+
+
+def meta_warnings(meta: Mapping[str, Any]) -> list[str]:
+    """The remarks on a shape's source in its meta.json, which another program may have written."""
+    warnings = meta.get("warnings")
+    return [str(text) for text in warnings] if isinstance(warnings, list) else []
 
 
 def open_dataset(path: str | Path) -> ViewDataset:

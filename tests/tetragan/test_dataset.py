@@ -196,6 +196,14 @@ def test_check_finds(spoil, found, copy):
     assert found in finding_kinds(copy)
 
 
+@pytest.mark.parametrize("warnings", [None, 3])
+def test_a_meta_json_of_another_program_ends_neither_check_nor_sheet(copy, tmp_path, warnings):
+    edit(copy / "shapes/s0/meta.json", lambda meta: meta.update(warnings=warnings))
+    edit(copy / "dataset.json", lambda header: header.update(content=""))
+    assert "0 errors" in invoke("check", copy)
+    invoke("sheet", copy, "--out", tmp_path / "sheet.html")
+
+
 def test_check_exits_with_2_on_errors_and_with_strict_on_warnings(copy):
     (copy / "shapes/s0/points.npz").unlink()
     edit(copy / "shapes/s0/meta.json", lambda meta: meta["files"].pop("points.npz"))
