@@ -15,6 +15,7 @@ from mesh_io.writers.export_mesh import png_bytes
 from mesh_io.writers.glb import LINEAR, LINEAR_MIPMAP_LINEAR, container
 from torch_utils.errors import UserError
 
+GLOSS = "KHR_materials_pbrSpecularGlossiness"
 WRAP_NAMES = ("wrapS", "wrapT")
 MIME_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
@@ -39,7 +40,7 @@ def retextured_glb(path: Path, textures: Mapping[int, MaterialTextures]) -> byte
     data = _joined_buffers(document, values)
     for number, own in sorted(textures.items()):
         material = _entry(values, "materials", number, path)
-        metal = material.setdefault("pbrMetallicRoughness", {})
+        metal = _metallic_roughness(material)
         place = _place(metal.get("baseColorTexture"))
         sampler = _sampler(values, document, metal.get("baseColorTexture"))
         alpha = metal.get("baseColorFactor", [1.0] * 4)[3]
@@ -50,9 +51,27 @@ def retextured_glb(path: Path, textures: Mapping[int, MaterialTextures]) -> byte
             packed[..., 1], packed[..., 2] = own.metallic_roughness[..., 1], own.metallic_roughness[..., 0]
             metal["metallicRoughnessTexture"] = {"index": _texture(values, data, packed, sampler), **place}
             metal["metallicFactor"] = metal["roughnessFactor"] = 1.0
+    if not any(GLOSS in material.get("extensions", {}) for material in values.get("materials", [])):
+        for name in ("extensionsUsed", "extensionsRequired"):
+            if left := [each for each in values.pop(name, []) if each != GLOSS]:
+                values[name] = left
     data += b"\0" * (-len(data) % 4)
     values["buffers"] = [{"byteLength": len(data)}]
     return container(values, bytes(data))
+
+
+def _metallic_roughness(material: dict[str, Any]) -> dict[str, Any]:
+    """A material's metallic-roughness model. One of specular and glossiness, which would hide it, is converted."""
+    metal = material.setdefault("pbrMetallicRoughness", {})
+    gloss = material.get("extensions", {}).pop(GLOSS, None)
+    if gloss is not None:
+        metal.clear()
+        metal |= {"metallicFactor": 0.0, "roughnessFactor": 1.0 - float(gloss.get("glossinessFactor", 1.0))}
+        if "diffuseFactor" in gloss:
+            metal["baseColorFactor"] = gloss["diffuseFactor"]
+        if "diffuseTexture" in gloss:
+            metal["baseColorTexture"] = gloss["diffuseTexture"]
+    return metal
 
 
 def _joined_buffers(document: Document, values: dict[str, Any]) -> bytearray:

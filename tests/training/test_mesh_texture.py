@@ -25,6 +25,7 @@ from rendering.camera import Cameras, orbit_cameras
 from rendering.textured.scene import build_scene
 from rendering.textured.views import render_views
 from tests.dataset_tool.shapes import box
+from tests.mesh_io.build import Gltf
 from tests.mesh_io.gltf_geometry import geometry_bytes
 from torch_utils.errors import UserError
 from training.mesh_texture.fit import FitSettings, fit_textures, images_psnr
@@ -268,6 +269,25 @@ def test_material_textures_take_the_place_of_the_former_ones(tmp_path):
     assert (material.metallic, material.roughness, material.wrap) == (1.0, 1.0, ("clamp", "clamp"))
     with pytest.raises(UserError, match="materials"):
         retextured_glb(path, {3: MaterialTextures(np.zeros((8, 8, 3), np.uint8))})
+
+
+def test_a_material_of_specular_and_glossiness_is_converted(tmp_path):
+    name = "KHR_materials_pbrSpecularGlossiness"
+    gloss = {"diffuseFactor": [1, 0, 0, 1], "diffuseTexture": {"index": 0, "texCoord": 1}, "glossinessFactor": 0.25}
+    uvs = np.array([[0, 0], [1, 0], [1, 1], [0, 1]], np.float32)
+    gltf = Gltf()
+    gltf.json |= {"extensionsUsed": [name], "extensionsRequired": [name]}
+    gltf.json["materials"] = [{"extensions": {name: gloss}}]
+    Image.new("RGB", (4, 4)).save(tmp_path / "black.png")
+    gltf.texture({"uri": "black.png"})
+    gltf.scene(gltf.primitive(TEXCOORD_0=uvs, TEXCOORD_1=uvs / 2, material=0))
+    gltf.save(tmp_path / "a.glb")
+    green = np.full((4, 4, 3), (0, 255, 0), np.uint8)
+    (tmp_path / "b.glb").write_bytes(retextured_glb(tmp_path / "a.glb", {0: MaterialTextures(green)}))
+    assert name.encode() not in (tmp_path / "b.glb").read_bytes()
+    part = read_mesh(tmp_path / "b.glb").parts[0]
+    assert (part.material.image == green).all() and part.material.base_color == (1, 1, 1, 1)
+    assert (part.material.metallic, part.material.roughness) == (0, 0.75) and part.uvs.max() == 0.5
 
 
 def test_images_in_files_keep_their_format(tmp_path):
