@@ -181,7 +181,7 @@ def finish(root: Path, sources: Sequence[ShapeFile] = (), shares: Shares | None 
             splits = {name: sorted({*given[name], *(set(splits.get(name, ())) - set(known))}) for name in SPLITS}
         elif shares is not None or assigned != set(shape_ids):
             splits = split_shapes(_fingerprints(root, shape_ids), shares or SHARES)
-        classes, labels = _classes(known, shape_ids, old)
+        classes, labels = _classes(root, known, shape_ids, old)
         header = old.model_copy(
             update={
                 "splits": {name: tuple(splits.get(name, ())) for name in SPLITS},
@@ -201,10 +201,10 @@ def _fingerprints(root: Path, shape_ids: Sequence[str]) -> dict[str, dict[str, A
 
 
 def _classes(
-    known: dict[str, ShapeFile], shape_ids: Sequence[str], old: Header
+    root: Path, known: dict[str, ShapeFile], shape_ids: Sequence[str], old: Header
 ) -> tuple[tuple[str, ...], dict[str, int]]:
     """Class names and labels; empty unless every shape has a class and there are at least two classes."""
-    names = {i: known[i].class_name if i in known else _old_class(old, i) for i in shape_ids}
+    names = {i: known[i].class_name if i in known else _old_class(root, old, i) for i in shape_ids}
     classes = tuple(sorted(set(names.values())))
     if len(classes) < 2 or "" in classes:
         return (), {}
@@ -212,8 +212,12 @@ def _classes(
     return classes, {shape_id: index[name] for shape_id, name in names.items()}
 
 
-def _old_class(old: Header, shape_id: str) -> str:
-    return old.classes[old.labels[shape_id]] if shape_id in old.labels else ""
+def _old_class(root: Path, old: Header, shape_id: str) -> str:
+    """The class of a shape of an earlier run: of its label, or of its meta.json while all had one class."""
+    if shape_id in old.labels:
+        return old.classes[old.labels[shape_id]]
+    path = shape_folder(root, shape_id) / "meta.json"
+    return str(json.loads(path.read_bytes()).get("class", "")) if path.is_file() else ""
 
 
 def _reports(todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int) -> Iterator[ShapeReport]:

@@ -287,6 +287,15 @@ def test_classes_become_labels(tmp_path):
     assert [dataset.label(name) for name in ("chair_b", "sofa_a")] == [0, 1]
 
 
+def test_a_second_source_of_another_class_gives_labels_to_both(tmp_path):
+    for name in ("chair", "sofa"):
+        write_folder(tmp_path / name / name, 2)
+        render_dataset(find_shapes(tmp_path / name), tmp_path / "data", settings(16, 1), category="seat")
+    dataset = open_dataset(tmp_path / "data")
+    assert dataset.classes == ("chair", "sofa")
+    assert [dataset.label(f"{name}_shape_1") for name in ("chair", "sofa")] == [0, 1]
+
+
 def test_extras_are_stored(source, tmp_path):
     import numpy as np
 
