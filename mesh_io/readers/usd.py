@@ -269,4 +269,6 @@ def _spread(
 
 
 def _array(values: Any, width: int) -> NDArray[np.float64]:
-    return np.array(values if values is not None else [], dtype=np.float64).reshape(-1, width)
+    """Rows of the first `width` numbers of each value, such as u and v of three; none if the values have fewer."""
+    table = np.array([] if values is None else values, dtype=np.float64)
+    return table[:, :width] if table.ndim == 2 and table.shape[1] >= width else np.zeros((0, width))

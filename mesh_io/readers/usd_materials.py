@@ -48,7 +48,9 @@ class UsdMaterials:
             return BoundMaterial(SourceMaterial())
         path = material.GetPath().pathString
         if path not in self._built:
-            self._built[path] = self._build(material, path)
+            self._built[path] = BoundMaterial(SourceMaterial(path))
+            with self.files.optional(f"material {path!r} is malformed and counts as white"):
+                self._built[path] = self._build(material, path)
         return self._built[path]
 
     def _build(self, material: Any, path: str) -> BoundMaterial:

@@ -292,3 +292,19 @@ def test_normals(tmp_path, name):
     part = read_mesh(tmp_path / "a.usda").parts[0]
     expected = [[0, 0, 1], [-0.6, 0, 0.8], [0, 1, 0]]
     np.testing.assert_allclose(part.normals[part.faces[0]], expected, atol=1e-6)
+
+
+def test_values_of_another_width_or_type(tmp_path):
+    uvs = 'texCoord3f[] primvars:st = [(0, 0, 5), (1, 0, 5), (0, 1, 5), (1, 1, 5)] (interpolation = "vertex")\n'
+    square = "point3f[] points = [(0, 0, 0), (1, 0, 0), (0, 1, 0), (1, 1, 0)]\nint[] faceVertexCounts = [4]\n"
+    square += "int[] faceVertexIndices = [0, 1, 3, 2]\nfloat[] primvars:normals = [1, 2]\n"
+    (tmp_path / "a.usda").write_text(stage(f'def Mesh "m" {{ {square} {uvs} }}\n'))
+    part = read_mesh(tmp_path / "a.usda").parts[0]
+    np.testing.assert_allclose(part.uvs, part.vertices[:, :2] * [1, -1] + [0, 1])
+    assert part.normals is None
+    save_image(tmp_path / "wood.png")
+    move = 'def Shader "move" { uniform token info:id = "UsdTransform2d"\nstring inputs:rotation = "left"\n'
+    move += "float2 outputs:result\n}\n"
+    (tmp_path / "b.usda").write_text(stage(textured("x", "wood.png", "st", move, "move")))
+    mesh = read_mesh(tmp_path / "b.usda")
+    assert mesh.parts[0].material.image is None and "malformed and counts as white" in mesh.warnings[0]
