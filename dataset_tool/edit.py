@@ -193,6 +193,8 @@ def resplit(path: Path, lists: dict[str, list[str]] | None, shares: Shares = SHA
     if not isinstance(dataset.storage, FolderStorage):
         raise UserError(f"{path}: a zip or shards cannot be changed; split the folder, then pack it")
     present = dataset.storage.shape_ids()
+    if not present:
+        raise UserError(f"{path}: has no shapes to split; copy its folder shapes, too")
     if lists is None:
         known = {i: dataset.storage.exists(f"shapes/{i}/meta.json") for i in present}
         metas = {i: fingerprint_of(dataset.meta(i)) if known[i] else {} for i in present}

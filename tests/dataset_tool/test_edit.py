@@ -153,6 +153,14 @@ def test_merge_refuses_what_was_rendered_otherwise(data, tmp_path, change, messa
         merge([open_dataset(data), open_dataset(second)], tmp_path / "both")
 
 
+def test_a_dataset_whose_shapes_are_gone_keeps_its_splits(data, tmp_path):
+    folder = shutil.copytree(data, tmp_path / "data")
+    shutil.rmtree(folder / "shapes")
+    with pytest.raises(UserError, match="has no shapes to split"):
+        resplit(folder, None)
+    assert open_dataset(folder).splits == open_dataset(data).splits
+
+
 def test_merged_shapes_of_other_programs_may_differ_in_their_number_of_views(data, tmp_path):
     facts = {"renderer": {"name": "foreign"}}
     first = other(tmp_path, data, ("s6", "s7"), **facts).rename(tmp_path / "first")
