@@ -1,5 +1,6 @@
 """USD and USDZ through usd-core: meshes, their UVs and UsdPreviewSurface colors."""
 
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,22 @@ INSTALL = "needs usd-core to be read; install it: pip install -c constraints.txt
 def read_usd(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
     """All visible meshes of the stage, one part for each material of each; UserError without usd-core."""
     try:
-        from pxr import Tf, Usd, UsdGeom
+        from pxr import Tf
     except ImportError:
         raise files.error(INSTALL) from None
     if read_bytes(files.path)[:4] == b"PK\x03\x04":
         _check_archive(files)
     try:
-        _check_layers(files)
-        stage = Usd.Stage.Open(str(files.path))
+        return _parts_of_stage(files, textures)
     except Tf.ErrorException as error:
-        raise files.error(f"USD cannot open it ({_first_cause(error, files.path)})") from None
+        raise files.error(f"USD cannot read it ({_first_cause(error, files.path)})") from None
+
+
+def _parts_of_stage(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
+    from pxr import Usd, UsdGeom
+
+    _check_layers(files)
+    stage = Usd.Stage.Open(str(files.path))
     materials = UsdMaterials(files, textures)
     places = UsdGeom.XformCache(Usd.TimeCode.EarliestTime())
     parts = []
@@ -50,7 +57,9 @@ def read_usd(files: SourceFiles, textures: TextureCache) -> list[SourcePart]:
 def _first_cause(error: Any, path: Path) -> str:
     """What USD says of the first fault; of a text, from the number of the line on."""
     said = " ".join(str(getattr(each, "commentary", each)) for each in error.args[:1])
-    return " ".join(said.removeprefix(f"{path}:").split())[:100]
+    said = said.removeprefix(f"{path.absolute()}:").replace(f"@{path.absolute()}@", "")
+    said = re.sub(r"pxrInternal\w*::(?:\w+::)*", "", said)
+    return " ".join(said.split())[:100]
 
 
 def up_axis(path: Path) -> str:

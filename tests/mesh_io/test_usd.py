@@ -278,9 +278,17 @@ def test_colors_that_a_material_reads_or_a_parent_gives(tmp_path):
     np.testing.assert_allclose(mesh.parts[1].vertex_colors[0], [1, 0, 0, 1], atol=1e-6)
 
 
-def test_the_fault_of_a_text_is_named(tmp_path):
-    (tmp_path / "a.usda").write_text('#usda 1.0\ndef Mesh "m" { int a = 3 }\n')
-    with pytest.raises(UserError, match=r"a\.usda: USD cannot open it \(2:16: Expected }"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('def Mesh "m" { int a = 3 }', "2:16: Expected }"),
+        ("def Mesh {", "2:1: parse error matching eof"),
+        (f'def Mesh "m" {{ {TRIANGLE} string material:binding = "x"\n }}', "is not a relationship"),
+    ],
+)
+def test_the_fault_of_a_text_is_named(tmp_path, text, message):
+    (tmp_path / "a.usda").write_text(f"#usda 1.0\n{text}\n")
+    with pytest.raises(UserError, match=rf"a\.usda: USD cannot read it \(.*{message}"):
         read_mesh(tmp_path / "a.usda")
 
 
