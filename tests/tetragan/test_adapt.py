@@ -15,7 +15,7 @@ from sampling.trained_generator import load
 from tests.command_line import assert_refused, run
 from tests.metrics.model_folders import write_clip
 from tests.tetragan.adapt_runs import command, stopped_at_once, write_inputs
-from torch_utils.checkpoint import load_tensors, read_header
+from torch_utils.checkpoint import load_network, load_tensors, read_header, save_tensors
 from training.adapt import loop
 
 
@@ -86,6 +86,22 @@ def test_a_stopped_adaptation_goes_on(folder, adapted, tmp_path, monkeypatch):
     assert run("adapt", "--out", tmp_path, "--resume").status == 0
     first, second = (load_tensors(path / "state.safetensors")[0] for path in (adapted, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("mode", ["shift", "single"])
+def test_a_network_that_has_changed_is_not_resumed(folder, tmp_path, mode):
+    """As that of a training run, which goes on meanwhile."""
+    inputs, out = write_inputs(tmp_path / "inputs"), tmp_path / "out"
+    assert run(*command(inputs, out, "--mode", mode, "--steps", 1)).status == 0
+    file = load_network(inputs / "net.safetensors")
+    file.state["w_average_tex"] += 1
+    shutil.copy(inputs / "net.safetensors", tmp_path / "before.safetensors")
+    save_tensors(inputs / "net.safetensors", file.state, file.header)
+    outcome = run("adapt", "--out", out, "--resume", "--steps", 2)
+    assert_refused(outcome, f"--resume: {inputs / 'net.safetensors'} is not the network", "give another --out")
+    shutil.copy(tmp_path / "before.safetensors", inputs / "net.safetensors")
+    outcome = run("adapt", "--out", out, "--resume", "--steps", 2)
+    assert outcome.status == 0 and "1 steps of 2 images" in outcome.stderr, outcome.stderr
 
 
 def test_a_file_of_prompts(folder, tmp_path):

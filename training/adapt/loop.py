@@ -42,7 +42,7 @@ class AdaptJob:
 
     parts: what a state holds. rehearse(step): a step that changes nothing, for the estimate. step(step): a real one.
     sheet(): image [H, W, 3] uint8 of before and after. save(folder): writes the result. facts: for the record and the
-    report, in words. scores(): figures of the network now, or {}.
+    report, in words. scores(): figures of the network now, or {}. network: SHA-256 of the file that it began with.
     """
 
     settings: AdaptSettings
@@ -54,6 +54,7 @@ class AdaptJob:
     device: torch.device
     facts: dict[str, str] = field(default_factory=dict)
     scores: Callable[[], dict[str, float]] = dict
+    network: str = ""
 
 
 @dataclass
@@ -69,9 +70,10 @@ class History:
         return torch.tensor(self.values, dtype=torch.float64).reshape(-1, 2)
 
 
-def measure_steps(job: AdaptJob, say: Callable[[str], None]) -> None:
-    """Measure two steps that change nothing, and say what the whole will take."""
+def measure_steps(job: AdaptJob, say: Callable[[str], None], done: int = 0) -> None:
+    """Measure two steps that change nothing, and say what those that are not done will take."""
     settings = job.settings
+    count = settings.steps - done
     job.rehearse(0)  # the first one also loads and allocates
     synchronize(job.device)
     start = time.perf_counter()
@@ -79,8 +81,8 @@ def measure_steps(job: AdaptJob, say: Callable[[str], None]) -> None:
     synchronize(job.device)
     seconds = time.perf_counter() - start
     say(
-        f"{settings.steps} steps of {settings.batch} images of {settings.resolution} px: about "
-        f"{duration(seconds * settings.steps)} ({seconds:.2f} s each), {peak_memory_mb(job.device):,} MiB of memory."
+        f"{count} steps of {settings.batch} images of {settings.resolution} px: about "
+        f"{duration(seconds * count)} ({seconds:.2f} s each), {peak_memory_mb(job.device):,} MiB of memory."
     )
 
 
@@ -113,7 +115,7 @@ def run_job(job: AdaptJob, out: Path, *, quiet: bool = False, resume: bool = Fal
     if resume:
         history = load_job(job, out)
     if len(history.values) < settings.steps:
-        measure_steps(job, say)
+        measure_steps(job, say, len(history.values))
     interval = max(1, settings.steps // SHEETS)
     if not history.values:
         _write_sheet(job, out, history)
@@ -169,6 +171,7 @@ def save_job(job: AdaptJob, out: Path, history: History) -> None:
         "scores": {str(step): scores for step, scores in history.scores.items()},
         "seconds": history.seconds,
         "threads": torch.get_num_threads(),
+        "network": job.network,
     }
     save_tensors(out / STATE, {**tensors, "history": history.tensor()}, header)
 
@@ -177,6 +180,11 @@ def load_job(job: AdaptJob, out: Path) -> History:
     """Bring a job to the state in its folder. UserError where that does not fit."""
     path = out / STATE
     tensors, header = load_tensors(path, kind=KIND)
+    if header.get("network", job.network) != job.network:
+        raise UserError(
+            f"--resume: {job.settings.network} is not the network that the adaptation in {out} began with; put that "
+            "back, or give another --out"
+        )
     values = tensors.pop("history")
     for part, member in job.parts.items():
         copy_state(member, f"{part}/", tensors, path)

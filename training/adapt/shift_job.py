@@ -11,11 +11,12 @@ import torch
 from configs.schema import Config
 from guidance.clip import Clip
 from networks.generator import Generator
-from networks.pretrained import RUN_NETWORK_NAME, load_generator_file
+from networks.pretrained import RUN_NETWORK_NAME, load_generator_file, network_file
 from rendering.camera_distribution import CameraDistribution, load_camera_distribution
 from rendering.lighting import Shading
 from sampling.style_images import preview_shading
 from torch_utils.checkpoint import save_network
+from torch_utils.files import file_hash
 from training.adapt.follower import with_follower
 from training.adapt.guide import Guide, clip_scores, guide_follower, guide_objective
 from training.adapt.keep import Draw, keep_realism, keep_structure
@@ -114,6 +115,7 @@ def generator_job(
         sheet=sheet,
         save=partial(save_adapted, generator=shift.average, header=header, settings=settings),
         device=device,
+        network=file_hash(network_file(settings.network)),
         scores=scores,
         facts=facts,
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 from dataset_tool.format import pixels
 from dataset_tool.posed_images import read_images
 from networks.generator import Generator
+from networks.pretrained import network_file
 from rendering.camera import Cameras, fov_from_sensor, orbit_cameras
 from rendering.images import over_background, preview_images, to_uint8
 from rendering.lighting import Shading
@@ -22,7 +23,7 @@ from sampling.style_images import preview_shading
 from sampling.trained_generator import TrainedGenerator, load
 from torch_utils.checkpoint import save_tensors
 from torch_utils.errors import UserError
-from torch_utils.files import read_file
+from torch_utils.files import file_hash, read_file
 from training.adapt.follower import Follower, with_follower
 from training.adapt.guide import Guide, guide_follower, guide_objective
 from training.adapt.loop import AdaptJob
@@ -100,6 +101,7 @@ def single_job(
         sheet=sheet,
         save=partial(_write, trained=trained, single=single, settings=settings),
         device=device,
+        network=file_hash(network_file(settings.network)),
         facts={
             "network": settings.network,
             "sample": f"seed {settings.sample}, truncation {settings.truncation:g}",
