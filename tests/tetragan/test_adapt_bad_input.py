@@ -46,6 +46,8 @@ def test_bad_input(folder, tmp_path):
     assert_refused(refused("--set", "batch=0"), "--set batch")
     for value in ("prompt=5", "source=3", "prior=3", "network=3", "keep=5", "method=sdss", f"seed={2**63}"):
         assert_refused(refused("--set", value), f"--set {value.partition('=')[0]}")
+    for value, option in (("mode=mapping", "--mode"), ("prompts=[a]", "--prompts-file"), ("photos=a", "--photos")):
+        assert_refused(refused("--set", value), f"use {option}")
     assert_refused(refused("--mode", "single", "--part", "texture"), "--part", "all styles of one sample")
     assert_refused(refused("--sample", 3), "--sample", "add --mode single")
     assert_refused(refused("--set", "planes=true"), "--set planes", "add --mode single")

@@ -30,6 +30,15 @@ Keep = Literal["structure", "distances", "discriminators"]
 # Adam's learning rates for a network, for its mapping, and for one sample's styles by a prompt and by a reference.
 RATE, MAPPING_RATE, SINGLE_RATE, REFERENCE_RATE = 2e-3, 2e-3, 1e-2, 5e-2
 MAX_SEED = 2**31 - 1
+# Settings that `--set` cannot name, since other settings follow from them, and the options that do.
+OPTIONS = {
+    "mode": "--mode",
+    "prompts": "--prompts-file",
+    "data": "--data",
+    "held_out": "--data",
+    "reference": "--reference",
+    "photos": "--photos",
+}
 # Steps of the mode mapping, whose prompts share them, for each step of a shift.
 MAPPING_FACTOR = 3
 DEFAULT_PRIOR, DEFAULT_CLIP = "pixel", "clip-a"
@@ -309,6 +318,8 @@ def _parsed(overrides: Sequence[str]) -> dict[str, Any]:
         name, equals, text = override.partition("=")
         if not equals:
             raise UserError(f"--set {override}: expected name=value, such as rate=0.001")
+        if name.strip() in OPTIONS:
+            raise UserError(f"--set {override}: use {OPTIONS[name.strip()]} instead")
         try:
             values[name.strip()] = yaml.safe_load(text) if text else ""
         except yaml.YAMLError:
