@@ -148,6 +148,9 @@ def test_one_sample_moves_to_words_or_to_an_image(folder, tmp_path):
     image[4:12, 4:12] = 255
     Image.fromarray(image.numpy()).save(tmp_path / "white.png")
     call = ["adapt", "--network", folder / "net.safetensors", "--mode", "single", "--reference", tmp_path / "white.png"]
+    Image.new("RGBA", (16, 16)).save(tmp_path / "nothing.png")
+    outcome = run(*call[:-1], tmp_path / "nothing.png", "--out", tmp_path / "none")
+    assert_refused(outcome, f"--reference {tmp_path / 'nothing.png'}", "shows nothing")
     outcome = run(*call, "--out", tmp_path / "image", "--steps", 2, "--set", "threads=1")
     assert outcome.status == 0, outcome.stderr
     for name in ("words", "image"):

@@ -155,21 +155,25 @@ def read_reference(settings: AdaptSettings, device: torch.device) -> ReferenceVi
     """The views of `settings.reference`, at `settings.resolution`: an image seen by the camera `view_deg`, or a folder
     with transforms.json and, if there are any, normal.npz and depth.npz, as a shape's folder of a dataset has them.
 
-    UserError where they cannot be read, or have no alpha.
+    UserError where they cannot be read, have no alpha, or show nothing.
     """
-    path, side = Path(settings.reference), settings.resolution
-    if not path.is_dir():
-        return _read_image(path, settings).to_side(side, device)
+    path = Path(settings.reference)
+    views = _read_folder(path) if path.is_dir() else _read_image(path, settings)
+    if not bool((views.mask > 0.5).any()):
+        raise UserError(f"--reference {path}: shows nothing, its alpha is empty; name images of the object")
+    return views.to_side(settings.resolution, device)
+
+
+def _read_folder(path: Path) -> ReferenceViews:
     posed = read_images(path)
     normals, depth = _stored(path / "normal.npz", len(posed.rgb)), _stored(path / "depth.npz", len(posed.rgb))
-    views = ReferenceViews(
+    return ReferenceViews(
         posed.rgb,
         posed.mask,
         posed.cameras,
         None if normals is None else normals.permute(0, 3, 1, 2),
         None if depth is None else depth[:, None],
     )
-    return views.to_side(side, device)
 
 
 def _stored(path: Path, views: int) -> Tensor | None:
