@@ -195,7 +195,8 @@ def _material(
 
 def container(document: dict[str, Any], binary: bytes) -> bytes:
     """The bytes of a GLB file from its JSON and its binary chunk (glTF 2.0, section 4.4)."""
-    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    # What UTF-8 cannot express, such as undecodable file names, becomes an escape of JSON.
+    text = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode(errors="backslashreplace")
     text += b" " * (-len(text) % 4)
     length = 12 + 8 + len(text) + 8 + len(binary)
     return b"".join(

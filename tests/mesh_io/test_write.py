@@ -1,6 +1,7 @@
 """Written files: read back exactly, valid in their formats, complete or absent."""
 
 import json
+import os
 import re
 import struct
 
@@ -152,6 +153,13 @@ def test_the_ending_chooses_the_format(tmp_path):
     assert read_mesh(tmp_path / "a.obj").num_faces == read_mesh(tmp_path / "a.glb").num_faces
     with pytest.raises(UserError, match=r"a\.fbx: .* ends in \.glb, \.obj, \.usdz, \.ply or \.stl"):
         write_mesh(tmp_path / "a.fbx", mesh)
+
+
+def test_names_and_texts_that_utf_8_cannot_express(tmp_path):
+    path = tmp_path / os.fsdecode(b"stuhl \xfc.glb")
+    write_mesh(path, textured(), about={"prompt": "\udcfc"})
+    document, _ = parsed(path)
+    assert document["nodes"][0]["name"] == path.stem and document["asset"]["extras"] == {"prompt": "\udcfc"}
 
 
 def test_obj_names_its_files_without_spaces(tmp_path):
