@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from dataset_tool.render.render_shape import RenderSettings, ShapeReport, run_sh
 from dataset_tool.sources.find_shapes import ShapeFile, common_class
 from torch_utils.errors import UserError
 from torch_utils.failures import failure_log, log_failure
-from torch_utils.files import is_leftover, make_folder, write_errors, write_json
+from torch_utils.files import file_hash, is_leftover, make_folder, printable, write_errors, write_json
 from torch_utils.locks import is_lock, owned_folder
 from torch_utils.process import keep_freed_memory
 from torch_utils.workers import Failed, run_in_workers
@@ -92,6 +93,11 @@ def _render(
     """Render the shapes that are not there yet. UserError if the dataset cannot be written."""
     result = RenderResult(skipped=[source.id for source in sources if shape_folder(root, source.id).is_dir()])
     there = set(result.skipped)
+    for source in [source for source in sources if source.id in there]:
+        if other := _other_source(root, source):
+            result.skipped.remove(source.id)
+            taken = f"its id {source.id} belongs to {other} of an earlier run"
+            result.failures[source.id] = f"{printable(source.path)}: {taken}; rename one of them, or name a new folder"
     for report in _reports([source for source in sources if source.id not in there], settings, root, workers):
         if report.fatal:
             raise UserError(f"{report.failure}; make room and run the same command again: it continues")
@@ -105,6 +111,24 @@ def _render(
         if on_shape is not None:
             on_shape(report)
     return result
+
+
+def _other_source(root: Path, source: ShapeFile) -> str:
+    """The file that the shape of this id was rendered from, if it is another one; "" if not.
+
+    Only the id of a name that had to be changed, such as one in another alphabet, depends on the files beside it.
+    """
+    relative = source.path.relative_to(source.root).with_suffix("")
+    if source.id in ("_".join(relative.parts), *relative.parts):
+        return ""
+    meta = _meta(root, source.id)
+    recorded = str(meta.get("source", ""))
+    if PurePosixPath(recorded).name == printable(source.path.name):
+        return ""
+    with suppress(OSError):
+        if meta.get("sha256") == file_hash(source.path):
+            return ""
+    return recorded
 
 
 def _category_of(root: Path) -> str:
@@ -196,8 +220,15 @@ def finish(root: Path, sources: Sequence[ShapeFile] = (), shares: Shares | None 
 
 
 def _fingerprints(root: Path, shape_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-    paths = {shape_id: shape_folder(root, shape_id) / "meta.json" for shape_id in shape_ids}
-    return {i: fingerprint_of(json.loads(path.read_bytes())) if path.is_file() else {} for i, path in paths.items()}
+    return {shape_id: fingerprint_of(_meta(root, shape_id)) for shape_id in shape_ids}
+
+
+def _meta(root: Path, shape_id: str) -> dict[str, Any]:
+    """The meta.json of a shape; {} if it is missing or damaged, which `check` reports."""
+    with suppress(OSError, ValueError):
+        values = json.loads((shape_folder(root, shape_id) / "meta.json").read_bytes())
+        return values if isinstance(values, dict) else {}
+    return {}
 
 
 def _classes(
@@ -216,8 +247,7 @@ def _old_class(root: Path, old: Header, shape_id: str) -> str:
     """The class of a shape of an earlier run: of its label, or of its meta.json while all had one class."""
     if shape_id in old.labels:
         return old.classes[old.labels[shape_id]]
-    path = shape_folder(root, shape_id) / "meta.json"
-    return str(json.loads(path.read_bytes()).get("class", "")) if path.is_file() else ""
+    return str(_meta(root, shape_id).get("class", ""))
 
 
 def _reports(todo: Sequence[ShapeFile], settings: RenderSettings, root: Path, workers: int) -> Iterator[ShapeReport]:

@@ -287,6 +287,30 @@ def test_classes_become_labels(tmp_path):
     assert [dataset.label(name) for name in ("chair_b", "sofa_a")] == [0, 1]
 
 
+def test_a_damaged_meta_json_does_not_end_the_next_run(tmp_path):
+    write_folder(tmp_path / "source", 2)
+    render(tmp_path / "source", tmp_path / "data")
+    (tmp_path / "data/shapes/shape_0/meta.json").write_text("{")
+    write_folder(tmp_path / "source", 3)
+    render(tmp_path / "source", tmp_path / "data")
+    assert len(open_dataset(tmp_path / "data").shape_ids()) == 3
+
+
+def test_a_file_whose_id_an_earlier_run_gave_to_another_is_named(tmp_path):
+    """Names in another alphabet have ids that depend on the files beside them."""
+    write_folder(tmp_path / "source", 3)
+    for number, name in enumerate(("椅", "桌", "杯")):
+        (tmp_path / "source" / f"shape_{number}.obj").rename(tmp_path / "source" / f"{name}.obj")
+    (tmp_path / "source" / "杯.obj").rename(tmp_path / "杯.obj")
+    first = render_dataset(find_shapes(tmp_path / "source"), tmp_path / "data", settings(16, 1))
+    assert len(first.rendered) == 2 and not first.failures
+    again = render_dataset(find_shapes(tmp_path / "source"), tmp_path / "data", settings(16, 1))
+    assert len(again.skipped) == 2 and not again.failures
+    (tmp_path / "杯.obj").rename(tmp_path / "source" / "杯.obj")
+    added = render_dataset(find_shapes(tmp_path / "source"), tmp_path / "data", settings(16, 1))
+    assert added.failures and all("of an earlier run; rename one of them" in text for text in added.failures.values())
+
+
 def test_a_second_source_of_another_class_gives_labels_to_both(tmp_path):
     for name in ("chair", "sofa"):
         write_folder(tmp_path / name / name, 2)
