@@ -49,6 +49,7 @@ def test_bad_input(folder, tmp_path):
     for value, option in (("mode=mapping", "--mode"), ("prompts=[a]", "--prompts-file"), ("photos=a", "--photos")):
         assert_refused(refused("--set", value), f"use {option}")
     assert_refused(refused("--mode", "single", "--part", "texture"), "--part", "all styles of one sample")
+    assert_refused(refused("--keep", "distances", "--set", "batch=1"), "--keep distances", "--set batch=2")
     assert_refused(refused("--sample", 3), "--sample", "add --mode single")
     assert_refused(refused("--set", "planes=true"), "--set planes", "add --mode single")
     liked = [each for each in command(folder, tmp_path / "out") if each not in ("--prompt", "a red chair")]

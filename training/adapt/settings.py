@@ -186,7 +186,10 @@ def new_settings(given: Mapping[str, Any], overrides: Sequence[str]) -> AdaptSet
     suited = dict(vars(preset_of(side if isinstance(side, int) else SMALL_PRIOR_PX)))
     if mode == "mapping":
         suited["steps"] *= MAPPING_FACTOR
-    return _validated({**suited, **values})
+    settings = _validated({**suited, **values})
+    if "distances" in settings.keep and settings.batch < 2:
+        raise UserError("--keep distances: compares the images of a step with each other; add --set batch=2 or more")
+    return settings
 
 
 def _network_config(network: str) -> Config:
